@@ -1,0 +1,1 @@
+//! Root sum of a replicated map.

@@ -1,0 +1,183 @@
+//! What the engine tells the application, and the views it publishes.
+
+use std::hash::Hasher as _;
+use std::net::SocketAddr;
+
+use siphasher::sip::SipHasher13;
+
+use crate::id::{NodeName, ProcessId};
+use crate::wire::{Key, MemberState, Refusal, StoreId};
+
+/// A member as the application sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its process.
+    pub process: ProcessId,
+    /// Where it is reached.
+    pub addr: SocketAddr,
+    /// Its state.
+    pub state: MemberState,
+}
+
+/// Why a node is, or is not yet, ready to act for the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Readiness {
+    /// Established to be alone: no seeds were given, or every seed refuses connections.
+    Alone,
+    /// Seeds are being tried, or the first push/pull is under way.
+    Joining,
+    /// `settle_timeout` passed without an answer from any seed.
+    SettleTimedOut,
+    /// A push/pull with a live peer completed: its state has arrived.
+    Synced {
+        /// The peer.
+        with: NodeName,
+    },
+}
+
+impl Readiness {
+    /// Whether the node may act.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !matches!(self, Self::Joining)
+    }
+}
+
+/// Something the application may want to know. Members are reported by name: a member that renews
+/// itself or restarts is the same member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// More members than `direct_peers_max`: until there are fewer, writes travel by push/pull
+    /// alone.
+    DirectModeExceeded {
+        /// Members beside this node.
+        members: usize,
+    },
+    /// Few enough members again: writes travel directly.
+    DirectModeRestored {
+        /// Members beside this node.
+        members: usize,
+    },
+    /// A merged entry cannot be evaluated here; it is kept, relayed and never used.
+    EntryQuarantined {
+        /// The store.
+        store: StoreId,
+        /// Its key.
+        key: Key,
+    },
+    /// An entry was refused: by `peer` if this node sent it, by this node if `peer` sent it.
+    EntryRefused {
+        /// The other side.
+        peer: NodeName,
+        /// The store.
+        store: StoreId,
+        /// Its key.
+        key: Key,
+        /// Why.
+        reason: Refusal,
+        /// Whether this node is the one that refused.
+        by_us: bool,
+    },
+    /// This node has left; its engine does nothing more.
+    Left,
+    /// A member failed: it did not answer, did not refute, and did not say that it was leaving.
+    MemberFailed(Member),
+    /// A member left.
+    MemberLeft(Member),
+    /// A suspected member has refuted.
+    MemberRefuted(Member),
+    /// A member is suspected: it has one suspicion time to refute.
+    MemberSuspected(Member),
+    /// A member joined, or a failed or left one came back.
+    MemberUp(Member),
+    /// A member changed its address or restarted without having been seen to fail.
+    MemberUpdated(Member),
+    /// Another live process uses this node's name.
+    NameConflict {
+        /// Where it is.
+        addr: SocketAddr,
+    },
+    /// The stores are the same as a peer's as of the start of an exchange.
+    PushPullCompleted {
+        /// The peer.
+        peer: NodeName,
+        /// Entries received.
+        received: u64,
+        /// Entries sent.
+        sent: u64,
+    },
+    /// An exchange ended early; it is retried.
+    PushPullFailed {
+        /// The peer.
+        peer: NodeName,
+    },
+    /// Readiness changed.
+    Readiness(Readiness),
+    /// A peer does not have a store that this node has, or has another one under its number.
+    StoreMissing {
+        /// The peer.
+        peer: NodeName,
+        /// The store.
+        store: StoreId,
+    },
+    /// A commit failed; it is retried.
+    CommitFailed,
+}
+
+/// The membership at one moment, as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// This process.
+    pub this: ProcessId,
+    /// This node's advertised address.
+    pub addr: SocketAddr,
+    /// The other members, sorted by name: alive, suspect, failed and left.
+    pub members: Vec<Member>,
+    /// Whether state has arrived.
+    pub readiness: Readiness,
+    /// Grows with every change of this view.
+    pub revision: u64,
+}
+
+impl View {
+    /// The members that count: alive or suspect, this node not included.
+    pub fn live(&self) -> impl Iterator<Item = &Member> {
+        self.members
+            .iter()
+            .filter(|member| matches!(member.state, MemberState::Alive | MemberState::Suspect))
+    }
+
+    /// Live members and this node.
+    #[must_use]
+    pub fn cluster_size(&self) -> usize {
+        1 + self.live().count()
+    }
+
+    /// This node's place, from 0, among the live members sorted by name, as Alertmanager's
+    /// `Position()`.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.live()
+            .filter(|member| member.process.name < self.this.name)
+            .count()
+    }
+
+    /// This node's place, from 0, for work keyed by `key`: rendezvous hashing (Thaler and
+    /// Ravishankar, 1998) over the live members, so that different keys have different firsts.
+    #[must_use]
+    pub fn rank(&self, key: &[u8]) -> usize {
+        let weight = |name: &NodeName| {
+            let mut hasher = SipHasher13::new_with_keys(0x7265_6e64_657a, 0x766f_7573);
+            hasher.write(name.as_str().as_bytes());
+            hasher.write_u8(0xff);
+            hasher.write(key);
+            hasher.finish()
+        };
+        let own = (weight(&self.this.name), &self.this.name);
+        self.live()
+            .filter(|m| (weight(&m.process.name), &m.process.name) > own)
+            .count()
+    }
+}

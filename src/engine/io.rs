@@ -1,0 +1,188 @@
+//! What goes into the engine and what comes out of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::id::{ClusterId, NodeName};
+use crate::store::{Held, ReplicationError, WriteId};
+use crate::wire::{Entry, StoreId};
+
+use super::event::Event;
+
+/// Who this node is, and how it finds others.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Its stable name.
+    pub name: NodeName,
+    /// Proposed boot: nanoseconds since the Unix epoch at start. Raised if the cluster knows a
+    /// higher one.
+    pub boot: u64,
+    /// The address it advertises.
+    pub addr: SocketAddr,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Seeds, each a text to resolve (`host:port` or `ip:port`).
+    pub seeds: Vec<String>,
+    /// Random per process.
+    pub nonce: u64,
+    /// Seed of all of the engine's randomness.
+    pub random_seed: u64,
+    /// Whether changes must be committed before they are acknowledged: each is put out as
+    /// [`Output::Commit`] and answered by [`Input::Committed`]. Without it memory answers at once.
+    pub durable: bool,
+}
+
+/// A stream, from open to close. Streams the engine opens have even numbers, which it picks;
+/// streams accepted from outside have odd numbers, which the driver picks. None is used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// Why a stream ended, as far as the transport can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The other side ended it, or it was reset: the other process may be gone.
+    Ended,
+    /// The dial was refused: nothing listens there.
+    Refused,
+    /// The dial did not succeed within `tcp_timeout`, or the host is not reachable.
+    Unreachable,
+    /// This side could not: limits of the machine or the driver (a full queue, no descriptors).
+    Local,
+}
+
+/// Everything that can happen to an engine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// A datagram arrived.
+    Datagram {
+        /// Its source address.
+        from: SocketAddr,
+        /// The whole datagram.
+        bytes: Bytes,
+    },
+    /// A dial succeeded, or a stream was accepted.
+    StreamOpened {
+        /// The stream.
+        stream: StreamId,
+        /// The other side's socket address.
+        peer: SocketAddr,
+    },
+    /// One frame arrived: the bytes of one message, without the frame's length. The driver has
+    /// checked the stream's preface (version and cluster tag) before the first.
+    StreamFrame {
+        /// The stream.
+        stream: StreamId,
+        /// The message.
+        frame: Bytes,
+    },
+    /// A stream ended, or a dial failed. Not sent for a stream the engine closed itself.
+    StreamClosed {
+        /// The stream.
+        stream: StreamId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A seed was resolved; empty if that failed.
+    Resolved {
+        /// The seed's text.
+        seed: String,
+        /// Its addresses, at most 64 are used.
+        addrs: Vec<SocketAddr>,
+    },
+    /// A batch was written, or could not be.
+    Committed {
+        /// The batch.
+        batch: u64,
+        /// Whether it is on disk.
+        ok: bool,
+    },
+    /// Some store took a local write (coalesced: one suffices for many).
+    StoresChanged,
+    /// The application asks for something.
+    Operation(Operation),
+}
+
+/// What the application can ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Leave the cluster: announced to every member, acknowledged or `leave_timeout`, then
+    /// [`Event::Left`]. Idempotent.
+    Leave,
+    /// Start a push/pull with a random peer now.
+    PushPull,
+    /// Follow a write; answered by [`Output::Watched`].
+    Watch {
+        /// Chosen by the caller, unique while it is being followed.
+        ticket: u64,
+        /// The write.
+        write: WriteId,
+        /// How many other processes; 0 asks for local durability.
+        copies: usize,
+        /// How long.
+        within: Duration,
+    },
+    /// Stop following.
+    Unwatch {
+        /// The ticket.
+        ticket: u64,
+    },
+}
+
+/// What the engine wants done. Outputs are in order; none may be dropped.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// Close a stream after what was sent on it has been written.
+    CloseStream {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Write these entries to disk, then answer [`Input::Committed`]. One batch is out at a time.
+    Commit {
+        /// Its number.
+        batch: u64,
+        /// The current entries.
+        entries: Vec<(StoreId, Entry)>,
+    },
+    /// Send a datagram; loss is expected.
+    Datagram {
+        /// To whom.
+        to: SocketAddr,
+        /// The whole datagram.
+        bytes: Bytes,
+    },
+    /// Tell the application.
+    Event(Event),
+    /// Dial; answer [`Input::StreamOpened`] or [`Input::StreamClosed`] within `tcp_timeout`.
+    OpenStream {
+        /// Its number.
+        stream: StreamId,
+        /// To whom.
+        to: SocketAddr,
+    },
+    /// Resolve a seed; answer [`Input::Resolved`].
+    Resolve {
+        /// Its text.
+        seed: String,
+    },
+    /// Write one frame to a stream. What may be waiting on a stream is bounded by the engine's
+    /// windows, so a driver may queue without dropping.
+    StreamSend {
+        /// The stream.
+        stream: StreamId,
+        /// The message, without the frame's length.
+        frame: Bytes,
+    },
+    /// A followed write is settled.
+    Watched {
+        /// The ticket.
+        ticket: u64,
+        /// How it ended.
+        outcome: Result<Held, ReplicationError>,
+    },
+}

@@ -1,0 +1,295 @@
+//! Stores: typed records over the replicated map.
+//!
+//! [`Store`] is what the engine needs of any store, whatever its records; [`Schema`] is what a
+//! store's author writes; [`Map`] joins the two.
+//!
+//! Locking: a store has one lock, held for at most 256 entries at a time. No decoding, encoding,
+//! validation, regular expression or other code of a schema runs under it, except the index, which
+//! is given finished records.
+
+pub mod index;
+pub mod map;
+pub mod matcher;
+pub mod nflog;
+pub mod silences;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::id::NodeName;
+use crate::time::{Timestamp, WallClock};
+pub use map::{Expiry, Map, Quarantined, WriteError, Written};
+
+use crate::wire::{Entry, Item, Key, Refusal, SchemaId, StoreId};
+
+/// A change and its place in the store's local change sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Local to `(process, store)`; starts at 1 and grows by one with every accepted change.
+    pub seq: u64,
+    /// The key's current entry.
+    pub entry: Entry,
+}
+
+/// What became of one merged entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merged {
+    /// Nothing new in it (the store holds this version or a later one), or it is past its
+    /// collection and the store holds nothing: acknowledged all the same.
+    Known,
+    /// Not taken.
+    Refused(Refusal),
+    /// Taken, as change `seq`.
+    Stored {
+        /// The change.
+        seq: u64,
+        /// It cannot be evaluated here: kept and relayed, listed, never used.
+        quarantined: bool,
+    },
+}
+
+/// The digest of a store at a cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Digest {
+    /// Entries that outlive the cut.
+    pub count: u64,
+    /// Wrapping sum of their 128-bit hashes.
+    pub root: u128,
+}
+
+/// What the engine needs of a store. All calls are short: they take the store's lock for at most
+/// 256 entries. `merge` is the only one that runs schema code, outside the lock.
+pub trait Store: Send + Sync {
+    /// Its number on the wire.
+    fn id(&self) -> StoreId;
+    /// Its name.
+    fn name(&self) -> &str;
+    /// The record shapes it reads.
+    fn schemas(&self) -> Vec<SchemaId>;
+    /// The latest change sequence; 0 when nothing was ever written.
+    fn head(&self) -> u64;
+    /// How many keys have changed after `after`.
+    fn backlog(&self, after: u64) -> usize;
+    /// The changes after `after`, oldest first, one per key: at most `entries_max` (itself at
+    /// most 256), and no more once their encoded length reaches `bytes_max`; always at least one
+    /// if there is any.
+    fn changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change>;
+    /// The current entry of a key, collected or hidden ones excepted from neither: what is held.
+    fn held(&self, key: &Key) -> Option<Change>;
+    /// Joins entries in. Answers one by one, in order. `wall` is now.
+    fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged>;
+    /// The digest above `cut`.
+    fn digest(&self, cut: Timestamp) -> Digest;
+    /// Appends the items above `cut` of up to 256 slots from `position` on to `out`, each with its
+    /// key and entry hash; answers where to go on, or `None` at the end. Not sorted.
+    fn items(&self, position: usize, cut: Timestamp, out: &mut Vec<HashedItem>) -> Option<usize>;
+    /// Frees what is past `expires_at` plus grace, at most 256 entries; answers when to come back
+    /// (a time not after `wall` if there is more to do now), `None` if nothing will ever expire.
+    fn collect(&self, wall: Timestamp) -> Option<Timestamp>;
+    /// Calls `hook` after every accepted change, local or merged, outside the lock. It must be
+    /// cheap and must not call back. Hooks add up.
+    fn on_change(&self, hook: Arc<dyn Fn() + Send + Sync>);
+    /// How many entries are held, quarantined ones and tombstones included.
+    fn len(&self) -> usize;
+    /// Whether nothing is held.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Entries held beyond which local writes get `StoreFull`.
+    fn entries_max(&self) -> usize;
+}
+
+/// An item of a sorted list with what the holder knows beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HashedItem {
+    /// What goes on the wire.
+    pub item: Item,
+    /// The key it stands for.
+    pub key: Key,
+    /// The entry's 128-bit hash, as summed in the root.
+    pub hash: u128,
+}
+
+/// A record in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// Its shape.
+    pub schema: SchemaId,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// Why a body cannot be used here. The entry is quarantined.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unreadable {
+    /// The bytes are not a record of that shape.
+    #[error("the body does not decode as schema {schema:?}")]
+    Malformed {
+        /// The shape it claims.
+        schema: SchemaId,
+    },
+    /// The record's own key is not the entry's.
+    #[error("the record belongs to another key")]
+    WrongKey,
+    /// A rule of the schema is broken.
+    #[error("the record breaks a rule: {rule}")]
+    Invalid {
+        /// Which.
+        rule: &'static str,
+    },
+    /// A shape this node does not know.
+    #[error("schema {schema:?} is not known here")]
+    UnknownSchema {
+        /// The shape.
+        schema: SchemaId,
+    },
+}
+
+/// A store's own view of its records, kept in step under the store's lock. `()` is none.
+pub trait Index<R>: Default + Send + 'static {
+    /// `record` is now the value of `key`; `old` was before.
+    fn insert(&mut self, key: Key, old: Option<&Arc<R>>, record: &Arc<R>);
+    /// `key` has no usable value any more (removed, collected or quarantined).
+    fn remove(&mut self, key: Key, old: &Arc<R>);
+}
+
+impl<R> Index<R> for () {
+    fn insert(&mut self, _: Key, _: Option<&Arc<R>>, _: &Arc<R>) {}
+    fn remove(&mut self, _: Key, _: &Arc<R>) {}
+}
+
+/// What a store's author writes: the shape of records and how they become bytes.
+pub trait Schema: Send + Sync + 'static {
+    /// What callers put and get; shared as `Arc`.
+    type Record: Send + Sync + 'static;
+    /// A view kept in step with the records.
+    type Index: Index<Self::Record>;
+
+    /// The store's name, equal on every node, at most 64 bytes.
+    fn name(&self) -> &str;
+    /// The shapes that [`decode`](Self::decode) reads.
+    fn schemas(&self) -> &[SchemaId];
+    /// The entry key of a record.
+    fn key(&self, record: &Self::Record) -> Key;
+    /// Bytes of a record. Must be a function of the record alone.
+    fn encode(&self, record: &Self::Record) -> Body;
+    /// The record in a body.
+    ///
+    /// # Errors
+    /// [`Unreadable`] quarantines the entry.
+    fn decode(&self, key: Key, body: &Body) -> Result<Self::Record, Unreadable>;
+}
+
+/// What a store is given by whoever runs it: the node, or the simulator.
+#[derive(Clone)]
+pub struct Context {
+    /// Where local writes read the wall clock.
+    pub clock: Arc<dyn WallClock>,
+    /// Who follows writes to other processes.
+    pub tracker: Arc<dyn Tracker>,
+}
+
+/// The limits of one store; every one of them is the same on all nodes of a sane cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Local writes beyond this many entries get `StoreFull`; merges may reach twice as many.
+    /// Default 1,000,000.
+    pub entries_max: usize,
+    /// Largest body, in bytes. Default 1 MiB.
+    pub entry_bytes_max: usize,
+    /// An entry stamped further ahead of this node's clock is refused. Default 5 min.
+    pub max_clock_drift: Duration,
+    /// How long the tombstone of an entry without expiry is kept. Default 5 days.
+    pub tombstone_ttl: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entries_max: 1_000_000,
+            entry_bytes_max: 1 << 20,
+            max_clock_drift: Duration::from_secs(300),
+            tombstone_ttl: Duration::from_secs(5 * 24 * 3600),
+        }
+    }
+}
+
+impl Limits {
+    /// How long after `expires_at` an entry is physically kept: `max_clock_drift` + 60 s.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.max_clock_drift + Duration::from_secs(60)
+    }
+}
+
+/// One accepted local write, as far as following it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteId {
+    /// The store.
+    pub store: StoreId,
+    /// The key.
+    pub key: Key,
+    /// The change it became.
+    pub seq: u64,
+}
+
+/// Follows writes to disks and to other processes; implemented by the node.
+pub trait Tracker: Send + Sync {
+    /// Resolves once `copies` other processes hold the write or a later one of its key. With
+    /// `copies` 0, once this process holds it durably.
+    fn watch(&self, write: WriteId, copies: usize) -> Watch;
+}
+
+/// The future of a followed write. Dropping it stops following, nothing else.
+pub type Watch = Pin<Box<dyn Future<Output = Result<Held, ReplicationError>> + Send>>;
+
+/// How many other processes held a write when the wait ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Other processes, by distinct name and boot.
+    pub copies: usize,
+}
+
+/// Why a write is not known to be held by as many processes as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplicationError {
+    /// The store does not belong to a running node.
+    #[error("the node of this store is not running")]
+    NotRunning,
+    /// A member refused it, and without that member the number cannot be reached.
+    #[error("{peer} refused the entry: {reason:?}")]
+    Refused {
+        /// Who.
+        peer: NodeName,
+        /// Why.
+        reason: Refusal,
+    },
+    /// The local commit failed.
+    #[error("the local disk did not take the write")]
+    NotDurable,
+    /// The cluster has too few members that are not down.
+    #[error("{asked} copies asked for, with {members} other members")]
+    TooFewMembers {
+        /// Copies asked for.
+        asked: usize,
+        /// Members beside this one.
+        members: usize,
+    },
+    /// Too many writes are being followed already.
+    #[error("already following {max} writes")]
+    TooManyWatches {
+        /// The limit.
+        max: usize,
+    },
+    /// Time ran out.
+    #[error("{held} copies when time ran out")]
+    Timeout {
+        /// Copies by then.
+        held: usize,
+    },
+}

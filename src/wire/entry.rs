@@ -1,0 +1,170 @@
+//! The entry: a fixed header and opaque body bytes, the same on the wire, on disk and in memory.
+//!
+//! Join, hashing, replication and collection read the header and compare bytes; nothing here or
+//! below decodes a body. A node can therefore hold and relay what it cannot read.
+//!
+//! # Encoding
+//! All integers big-endian, [`HEADER_BYTES`] in all, then `len` body bytes:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 16 | key |
+//! | 16 | 8 | ts, nanoseconds since the Unix epoch |
+//! | 24 | 8 | tie |
+//! | 32 | 8 | expires_at, nanoseconds since the Unix epoch, 0 for none |
+//! | 40 | 2 | schema |
+//! | 42 | 4 | len |
+
+use std::fmt;
+use std::hash::Hasher as _;
+
+use bytes::Bytes;
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+
+use crate::time::Timestamp;
+
+/// Size of the encoded header.
+pub const HEADER_BYTES: usize = 46;
+
+/// What names an entry within its store: 16 opaque bytes.
+///
+/// A store whose natural key is 16 bytes (a UUID) uses it as it is; any other natural key is
+/// hashed with [`Key::of`] and kept, whole, in the body.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(pub [u8; 16]);
+
+impl Key {
+    /// The key of a longer natural key: SipHash-2-4-128 under a fixed key, so every node agrees.
+    #[must_use]
+    pub fn of(natural: &[u8]) -> Self {
+        let mut hasher = SipHasher24::new_with_keys(0x7275_6d6f_726d_696c, 0x6e61_7475_7261_6c6b);
+        hasher.write(natural);
+        Self(hasher.finish128().as_bytes())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Which record shape a body has. A new shape is a new number; a number never changes shape.
+///
+/// The top bit marks a *lasting* entry: one whose current version has no expiry, whatever expiry
+/// the key had before. Number 0 is the tombstone that `remove` leaves, with an empty body.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SchemaId(u16);
+
+impl SchemaId {
+    /// A removed entry.
+    pub const TOMBSTONE: Self = Self(0);
+    const LASTING: u16 = 0x8000;
+
+    /// A record shape, 1 to 32767.
+    ///
+    /// # Panics
+    /// If `number` is 0 or over 32767: shapes are constants of the program.
+    #[must_use]
+    pub const fn new(number: u16) -> Self {
+        assert!(
+            number > 0 && number < Self::LASTING,
+            "schema numbers are 1 to 32767"
+        );
+        Self(number)
+    }
+
+    /// From the two wire bytes; every value is meaningful to somebody.
+    #[must_use]
+    pub const fn from_raw(raw: u16) -> Self {
+        Self(raw)
+    }
+
+    /// The two wire bytes.
+    #[must_use]
+    pub const fn raw(self) -> u16 {
+        self.0
+    }
+
+    /// The same shape, marked as never expiring.
+    #[must_use]
+    pub const fn lasting(self) -> Self {
+        Self(self.0 | Self::LASTING)
+    }
+
+    /// Whether the entry's current version has no expiry.
+    #[must_use]
+    pub const fn is_lasting(self) -> bool {
+        self.0 & Self::LASTING != 0
+    }
+
+    /// The shape alone, without the lasting mark.
+    #[must_use]
+    pub const fn shape(self) -> Self {
+        Self(self.0 & !Self::LASTING)
+    }
+
+    /// Whether this is a tombstone.
+    #[must_use]
+    pub const fn is_tombstone(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Debug for SchemaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}{}",
+            self.shape().0,
+            if self.is_lasting() { "+lasting" } else { "" }
+        )
+    }
+}
+
+/// One replicated value of one key. See the module's table for its bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is the value of.
+    pub key: Key,
+    /// When it was written, by the writer's clock and after whatever the writer had seen.
+    pub ts: Timestamp,
+    /// Decides between writes of one instant; the greater wins. Set by the writer.
+    pub tie: u64,
+    /// When it may be forgotten. 0 contributes nothing to the join.
+    pub expires_at: Timestamp,
+    /// The shape of the body.
+    pub schema: SchemaId,
+    /// The record, opaque here.
+    pub body: Bytes,
+}
+
+impl Entry {
+    /// Bytes it takes on the wire.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        HEADER_BYTES + self.body.len()
+    }
+
+    /// Whether this entry is a member of the set reconciled at `cut`, and whether it is still
+    /// owed at that instant: lasting, or expiring after it.
+    #[must_use]
+    pub fn outlives(&self, cut: Timestamp) -> bool {
+        self.schema.is_lasting() || self.expires_at > cut
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} ts {:?} tie {} expires {:?} schema {:?} body {} B",
+            self.key,
+            self.ts,
+            self.tie,
+            self.expires_at,
+            self.schema,
+            self.body.len()
+        )
+    }
+}

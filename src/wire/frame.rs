@@ -1,0 +1,1 @@
+//! Datagram envelope and stream frames.

@@ -1,0 +1,356 @@
+//! What peers may say, and how it looks in bytes.
+//!
+//! A datagram is `version u8, cluster tag u64`, then messages; a stream is `version u8, cluster
+//! tag u64` once, then length-prefixed frames of one message each ([`frame`]). A message is `tag
+//! u8, length u32, body`; it never changes shape, a new shape is a new tag, and an unknown tag is
+//! counted and skipped. Message bodies are bincode behind limits ([`codec`]), entries have their
+//! own fixed header ([`entry`]).
+
+pub mod codec;
+pub mod entry;
+pub mod frame;
+
+use bytes::Bytes;
+
+pub use entry::{Entry, HEADER_BYTES, Key, SchemaId};
+
+use crate::id::{NodeId, NodeName, ProcessId};
+use crate::time::Timestamp;
+
+/// First byte of every datagram and stream. A different one is counted and dropped.
+pub const WIRE_VERSION: u8 = 1;
+
+/// A store's number on the wire: derived from its name, equal on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreId(pub u32);
+
+/// Everything a peer may say. The number in brackets is the tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message {
+    /// (1) A packet of the failure detector, opaque here.
+    Swim(Bytes),
+    /// (2) Opens a stream, from the side that dialled.
+    Hello(Hello),
+    /// (3) Accepts a stream.
+    Welcome(Welcome),
+    /// (4) Refuses a stream; the refusing side closes it.
+    Reject(Reject),
+    /// (5) Entries, numbered for acknowledgement.
+    Delta(Delta),
+    /// (6) Acknowledges deltas.
+    Ack(Ack),
+    /// (7) Tells a writer that a member it cannot reach holds what it wrote.
+    Relayed(Relayed),
+    /// (8) Part of the membership, on a link.
+    Members(Members),
+    /// (9) "I am leaving", and (10) its acknowledgement.
+    Leave(Leave),
+    /// (10) The receiver has recorded the leave of this process.
+    LeaveAck(Leave),
+    /// (11) The digests of the initiator's stores: begins a push/pull.
+    Summary(Summary),
+    /// (12) What the responder makes of them.
+    Verdicts(Verdicts),
+    /// (13) A chunk of the initiator's sorted item list.
+    Items(Items),
+    /// (14) What the responder lacks of that chunk; the next chunk may follow.
+    Wants(Wants),
+    /// (15) This side has nothing more to say in the push/pull.
+    Done(Done),
+    /// (16) "Are you there?" on a link, and (17) its answer; `nonce` is returned.
+    Ping(Ping),
+    /// (17) The answer to a ping.
+    Pong(Ping),
+}
+
+/// Why a stream was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The one idle stream of a pair of peers: membership, acknowledgements, data past the window.
+    Link,
+    /// One push/pull exchange.
+    PushPull,
+}
+
+/// A store as announced in a handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreOffer {
+    /// Its number.
+    pub id: StoreId,
+    /// Its name, to tell a clash of numbers, at most 64 bytes.
+    pub name: String,
+    /// The record shapes it can read.
+    pub schemas: Vec<SchemaId>,
+}
+
+/// The dialling side's introduction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Why the stream was opened.
+    pub purpose: Purpose,
+    /// The dialling process, with the address it advertises.
+    pub node: NodeId,
+    /// Its SWIM incarnation.
+    pub incarnation: u16,
+    /// Random per process: tells a restart from a second live process of the name.
+    pub nonce: u64,
+    /// What datagrams from the accepting side must carry.
+    pub token: u64,
+    /// Its stores.
+    pub stores: Vec<StoreOffer>,
+}
+
+/// The accepting side's answer; the fields mirror [`Hello`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The accepting process.
+    pub node: NodeId,
+    /// Its SWIM incarnation.
+    pub incarnation: u16,
+    /// Its instance nonce.
+    pub nonce: u64,
+    /// What datagrams from the dialling side must carry.
+    pub token: u64,
+    /// The highest boot known for the dialler's name; the dialler adopts the next if it is not its
+    /// own.
+    pub boot_known: u64,
+    /// Its stores.
+    pub stores: Vec<StoreOffer>,
+}
+
+/// Why a stream is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// Too many exchanges under way; try again later.
+    Busy,
+    /// The dialler is the acceptor itself.
+    Itself,
+    /// A live process of that name is connected from elsewhere.
+    NameTaken,
+    /// A later process of that name is known; `boot_known` says which.
+    StaleBoot,
+    /// The acceptor is leaving.
+    Leaving,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// Why.
+    pub reason: RejectReason,
+    /// The highest boot known for the dialler's name, 0 if none.
+    pub boot_known: u64,
+}
+
+/// Entries of one store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// The store.
+    pub store: StoreId,
+    /// Its entries, at least one.
+    pub entries: Vec<Entry>,
+}
+
+/// A numbered packet of entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// The receiver's session token.
+    pub token: u64,
+    /// Packet number, from 1, of the sender's session with the receiver.
+    pub packet: u64,
+    /// Members the sender cannot cover: the receiver forwards these entries to them.
+    pub uncovered: Vec<NodeName>,
+    /// The entries, by store.
+    pub sections: Vec<Section>,
+}
+
+/// Why an entry was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Its timestamp is more than `max_clock_drift` ahead of the receiver's clock.
+    ClockAhead,
+    /// The receiver's store is full.
+    Full,
+    /// Its body is over the receiver's limit.
+    TooLarge,
+    /// The receiver has no such store.
+    NoStore,
+}
+
+/// One entry of an acknowledged packet that was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedEntry {
+    /// The packet.
+    pub packet: u64,
+    /// The entry's position in it, counted through the sections from 0.
+    pub index: u16,
+    /// Why.
+    pub reason: Refusal,
+}
+
+/// What has been merged (and committed, where the receiver is durable).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The receiver's (the writer's) session token.
+    pub token: u64,
+    /// Inclusive, ascending ranges of packet numbers.
+    pub ranges: Vec<(u64, u64)>,
+    /// The exceptions.
+    pub refused: Vec<RefusedEntry>,
+}
+
+/// An entry version, as far as an acknowledgement needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldVersion {
+    /// The store.
+    pub store: StoreId,
+    /// The key.
+    pub key: Key,
+    /// Its timestamp.
+    pub ts: Timestamp,
+    /// Its content tag.
+    pub tag: u32,
+}
+
+/// An acknowledgement carried for somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    /// The receiver's (the writer's) session token.
+    pub token: u64,
+    /// Who holds the versions.
+    pub holder: ProcessId,
+    /// What it holds.
+    pub held: Vec<HeldVersion>,
+}
+
+/// A member's state as peers tell it to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberState {
+    /// Answers probes.
+    Alive,
+    /// Declared down without having left.
+    Failed,
+    /// Announced its leave.
+    Left,
+    /// Failed a probe and has not refuted it yet.
+    Suspect,
+}
+
+/// One member in a membership exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRecord {
+    /// Its identity.
+    pub id: NodeId,
+    /// Its SWIM incarnation.
+    pub incarnation: u16,
+    /// Its state as the sender knows it.
+    pub state: MemberState,
+}
+
+/// A chunk of the membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Members {
+    /// The receiver answers a chunk that asks with its own membership.
+    pub ask: bool,
+    /// The members, the sender included.
+    pub records: Vec<MemberRecord>,
+}
+
+/// A leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leave {
+    /// Who leaves.
+    pub process: ProcessId,
+}
+
+/// The digest of one store above the cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreSummary {
+    /// The store.
+    pub store: StoreId,
+    /// Entries above the cut.
+    pub count: u64,
+    /// Sum of their 128-bit hashes, wrapping.
+    pub root: u128,
+}
+
+/// Begins a push/pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Both sides compare the entries that outlive this instant.
+    pub cut: Timestamp,
+    /// The initiator's digests.
+    pub stores: Vec<StoreSummary>,
+}
+
+/// What a responder makes of one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The roots differ: the initiator sends its items.
+    Differs,
+    /// Nothing to do.
+    Equal,
+    /// The responder has no such store.
+    NoStore,
+}
+
+/// The responder's answer to a summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdicts {
+    /// False where the cut is too far from the responder's clock; the exchange ends.
+    pub cut_accepted: bool,
+    /// One per store of the summary, in its order.
+    pub stores: Vec<(StoreId, Verdict)>,
+}
+
+/// One entry in a sorted list: 20 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Item {
+    /// Keyed hash of the key; lists are sorted by it.
+    pub kh: u64,
+    /// The entry's timestamp.
+    pub ts: Timestamp,
+    /// Content tag: keyed hash of tie, schema, body and expiry.
+    pub tag: u32,
+}
+
+/// A chunk of a sorted list: every item of the sender with `from <= kh <= to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Items {
+    /// The store.
+    pub store: StoreId,
+    /// First hash covered.
+    pub from: u64,
+    /// Last hash covered; `u64::MAX` ends the list.
+    pub to: u64,
+    /// The items, ascending.
+    pub items: Vec<Item>,
+}
+
+/// The answer to a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// The store.
+    pub store: StoreId,
+    /// The chunk's `to`.
+    pub to: u64,
+    /// Hashes of the keys the responder wants, at most one per item.
+    pub wants: Vec<u64>,
+}
+
+/// Ends one side of a push/pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// False if this side gave up.
+    pub complete: bool,
+}
+
+/// A liveness check on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// Returned as it came.
+    pub nonce: u64,
+}
