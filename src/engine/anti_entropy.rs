@@ -78,11 +78,7 @@ struct List {
 }
 
 impl Exchange {
-    pub(super) fn new(
-        peer: ProcessId,
-        initiator: bool,
-        heads: BTreeMap<StoreId, u64>,
-    ) -> Self {
+    pub(super) fn new(peer: ProcessId, initiator: bool, heads: BTreeMap<StoreId, u64>) -> Self {
         Self {
             peer,
             initiator,
@@ -123,8 +119,11 @@ impl Engine {
     }
 
     pub(super) fn push_pull_with_random_peer(&mut self) {
-        let names: Vec<NodeName> =
-            self.swim.live().map(|known| known.id.process.name.clone()).collect();
+        let names: Vec<NodeName> = self
+            .swim
+            .live()
+            .map(|known| known.id.process.name.clone())
+            .collect();
         if !names.is_empty() {
             let chosen = self.rng.random_range(0..names.len());
             self.dial_exchange(&names[chosen]);
@@ -133,7 +132,9 @@ impl Engine {
 
     fn dial_exchange(&mut self, name: &NodeName) -> bool {
         let under_way = self.exchanges.len() + self.exchange_dials();
-        let Some(known) = self.swim.get(name) else { return false };
+        let Some(known) = self.swim.get(name) else {
+            return false;
+        };
         if under_way >= self.config.exchanges_max || self.is_leaving() {
             return false;
         }
@@ -171,7 +172,9 @@ impl Engine {
     /// Sets when to try again if the exchange that begins now does not complete.
     fn postpone_exchange(&mut self, process: &ProcessId) {
         let jitter = self.rng.random_range(0.75..1.25);
-        let Some(peer) = self.peers.get_mut(process) else { return };
+        let Some(peer) = self.peers.get_mut(process) else {
+            return;
+        };
         peer.exchange_backoff = (peer.exchange_backoff * 2).clamp(BACKOFF_MIN, BACKOFF_MAX);
         peer.next_exchange = self.now.mono + peer.exchange_backoff.mul_f64(jitter);
         self.timers.set_by(Kind::Unsynced, peer.next_exchange);
@@ -184,27 +187,39 @@ impl Engine {
 
     pub(super) fn begin_exchange(&mut self, stream: StreamId) {
         self.expect_progress(stream);
-        let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
         if !exchange.initiator {
             return;
         }
         let cut = round_down(self.now.wall, CUT_STEP);
         exchange.cut = cut;
-        let shared = self.peers.get(&exchange.peer).map(|peer| peer.stores.clone());
+        let shared = self
+            .peers
+            .get(&exchange.peer)
+            .map(|peer| peer.stores.clone());
         let stores = self
             .stores
             .iter()
             .filter(|(id, _)| shared.as_ref().is_some_and(|shared| shared.contains(id)))
             .map(|(&store, held)| {
                 let digest = held.digest(cut);
-                StoreSummary { store, count: digest.count, root: digest.root }
+                StoreSummary {
+                    store,
+                    count: digest.count,
+                    root: digest.root,
+                }
             })
             .collect();
         self.send_frame(stream, &Message::Summary(Summary { cut, stores }));
     }
 
     fn expect_progress(&mut self, stream: StreamId) {
-        self.timers.set(Kind::Stream(stream), self.now.mono + self.config.tcp_timeout);
+        self.timers.set(
+            Kind::Stream(stream),
+            self.now.mono + self.config.tcp_timeout,
+        );
     }
 }
 
@@ -212,7 +227,10 @@ impl Engine {
 impl Engine {
     pub(super) fn exchange_message(&mut self, stream: StreamId, message: Message) {
         self.expect_progress(stream);
-        let initiator = self.exchanges.get(&stream).is_some_and(|exchange| exchange.initiator);
+        let initiator = self
+            .exchanges
+            .get(&stream)
+            .is_some_and(|exchange| exchange.initiator);
         match (message, initiator) {
             (Message::Ack(ack), _) => self.exchange_acked(stream, &ack),
             (Message::Delta(delta), _) => self.exchange_delta(stream, delta),
@@ -230,7 +248,9 @@ impl Engine {
     }
 
     fn summary_received(&mut self, stream: StreamId, summary: &Summary) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
         let cut = summary.cut;
         let skew = cut.since(self.now.wall).max(self.now.wall.since(cut));
         let cut_accepted = skew <= self.config.max_clock_drift + CUT_STEP * 2;
@@ -240,11 +260,25 @@ impl Engine {
             Some(store) => {
                 let ours = store.digest(cut);
                 let equal = ours.count == theirs.count && ours.root == theirs.root;
-                if equal { Verdict::Equal } else { Verdict::Differs }
+                if equal {
+                    Verdict::Equal
+                } else {
+                    Verdict::Differs
+                }
             }
         };
-        let stores = summary.stores.iter().map(|s| (s.store, verdict(s))).collect();
-        self.send_frame(stream, &Message::Verdicts(Verdicts { cut_accepted, stores }));
+        let stores = summary
+            .stores
+            .iter()
+            .map(|s| (s.store, verdict(s)))
+            .collect();
+        self.send_frame(
+            stream,
+            &Message::Verdicts(Verdicts {
+                cut_accepted,
+                stores,
+            }),
+        );
     }
 
     fn verdicts_received(&mut self, stream: StreamId, verdicts: &Verdicts) {
@@ -252,7 +286,9 @@ impl Engine {
             tracing::warn!(node = %self.setup.name, "push/pull: the clocks are too far apart");
             return self.abandon_stream(stream);
         }
-        let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
         exchange.answered = true;
         exchange.todo = verdicts
             .stores
@@ -273,23 +309,37 @@ impl Engine {
             position = next;
         }
         items.sort_unstable();
-        Some(List { store: id, items, next: 0, head, differs: false })
+        Some(List {
+            store: id,
+            items,
+            next: 0,
+            head,
+            differs: false,
+        })
     }
 
     /// The initiator sends its next chunk, or goes on to the next store.
     fn next_chunk(&mut self, stream: StreamId) {
         let max = self.config.items_chunk_max;
-        let Some(exchange) = self.exchanges.get(&stream) else { return };
+        let Some(exchange) = self.exchanges.get(&stream) else {
+            return;
+        };
         if exchange.list.is_none() {
-            let Some(&store) = exchange.todo.front() else { return };
+            let Some(&store) = exchange.todo.front() else {
+                return;
+            };
             let list = self.snapshot(store, exchange.cut);
             if let Some(exchange) = self.exchanges.get_mut(&stream) {
                 exchange.todo.pop_front();
                 exchange.list = list;
             }
         }
-        let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
-        let Some(list) = &mut exchange.list else { return };
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
+        let Some(list) = &mut exchange.list else {
+            return;
+        };
         let start = list.next;
         let from = match start.checked_sub(1).and_then(|last| list.items.get(last)) {
             Some(last) => last.item.kh.saturating_add(1),
@@ -300,17 +350,37 @@ impl Engine {
         while end < list.items.len() && list.items[end].item.kh == list.items[end - 1].item.kh {
             end += 1;
         }
-        let to = if end == list.items.len() { u64::MAX } else { list.items[end - 1].item.kh };
-        let items = list.items[start..end].iter().map(|hashed| hashed.item).collect();
+        let to = if end == list.items.len() {
+            u64::MAX
+        } else {
+            list.items[end - 1].item.kh
+        };
+        let items = list.items[start..end]
+            .iter()
+            .map(|hashed| hashed.item)
+            .collect();
         list.next = end;
         let store = list.store;
-        self.send_frame(stream, &Message::Items(Items { store, from, to, items }));
+        self.send_frame(
+            stream,
+            &Message::Items(Items {
+                store,
+                from,
+                to,
+                items,
+            }),
+        );
     }
 
     /// The responder compares a chunk with its own items of the same range.
     fn items_received(&mut self, stream: StreamId, theirs: &Items) {
-        let Some(exchange) = self.exchanges.get(&stream) else { return };
-        let fresh = exchange.list.as_ref().is_none_or(|list| list.store != theirs.store);
+        let Some(exchange) = self.exchanges.get(&stream) else {
+            return;
+        };
+        let fresh = exchange
+            .list
+            .as_ref()
+            .is_none_or(|list| list.store != theirs.store);
         if fresh {
             let list = self.snapshot(theirs.store, exchange.cut);
             if let Some(exchange) = self.exchanges.get_mut(&stream) {
@@ -318,8 +388,13 @@ impl Engine {
             }
         }
         let sorted = theirs.items.is_sorted();
-        let inside = theirs.items.iter().all(|i| theirs.from <= i.kh && i.kh <= theirs.to);
-        let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
+        let inside = theirs
+            .items
+            .iter()
+            .all(|i| theirs.from <= i.kh && i.kh <= theirs.to);
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
         let known = exchange.list.as_mut().filter(|_| sorted && inside);
         let Some(list) = known else {
             self.counters.unexpected += 1;
@@ -330,22 +405,40 @@ impl Engine {
         list.differs |= !push.is_empty() || !wants.is_empty();
         let ends = theirs.to == u64::MAX;
         let store = list.store;
-        let unmoved = self.stores.get(&store).is_some_and(|s| s.head() == list.head);
+        let unmoved = self
+            .stores
+            .get(&store)
+            .is_some_and(|s| s.head() == list.head);
         if ends && !list.differs && unmoved {
             tracing::warn!(node = %self.setup.name, ?store, "equal lists under different roots");
             self.counters.digest_mismatches += 1;
         }
-        exchange.sending.extend(push.into_iter().map(|key| (store, key)));
+        exchange
+            .sending
+            .extend(push.into_iter().map(|key| (store, key)));
         if ends {
             exchange.list = None;
         }
-        self.send_frame(stream, &Message::Wants(Wants { store, to: theirs.to, wants }));
+        self.send_frame(
+            stream,
+            &Message::Wants(Wants {
+                store,
+                to: theirs.to,
+                wants,
+            }),
+        );
     }
 
     /// The initiator learns what the responder lacks of its last chunk.
     fn wants_received(&mut self, stream: StreamId, wants: &Wants) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
-        let Some(list) = exchange.list.as_mut().filter(|list| list.store == wants.store) else {
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
+        let Some(list) = exchange
+            .list
+            .as_mut()
+            .filter(|list| list.store == wants.store)
+        else {
             self.counters.unexpected += 1;
             return self.abandon_stream(stream);
         };
@@ -361,9 +454,15 @@ impl Engine {
     }
 
     fn exchange_delta(&mut self, stream: StreamId, delta: Delta) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
         let peer = exchange.peer.clone();
-        let count: usize = delta.sections.iter().map(|section| section.entries.len()).sum();
+        let count: usize = delta
+            .sections
+            .iter()
+            .map(|section| section.entries.len())
+            .sum();
         exchange.received += count as u64;
         let received = self.merge_sections(&peer, &delta.sections);
         if received.needs.is_empty() {
@@ -375,9 +474,18 @@ impl Engine {
 
     fn exchange_ack(&mut self, stream: StreamId, packet: u64, received: &Received) {
         let refused = received.refused.iter();
-        let refused =
-            refused.map(|&(index, reason)| RefusedEntry { packet, index, reason }).collect();
-        let ack = Ack { token: 0, ranges: vec![(packet, packet)], refused };
+        let refused = refused
+            .map(|&(index, reason)| RefusedEntry {
+                packet,
+                index,
+                reason,
+            })
+            .collect();
+        let ack = Ack {
+            token: 0,
+            ranges: vec![(packet, packet)],
+            refused,
+        };
         self.send_frame(stream, &Message::Ack(ack));
     }
 
@@ -386,24 +494,33 @@ impl Engine {
         let streams: Vec<_> = self.exchanges.keys().copied().collect();
         for stream in streams {
             while let Some(exchange) = self.exchanges.get_mut(&stream) {
-                let ready = exchange
-                    .uncommitted
-                    .pop_front_if(|(_, received)| self.commits.covers(&received.needs));
-                let Some((packet, received)) = ready else { break };
+                let next = exchange.uncommitted.front();
+                if !next.is_some_and(|(_, received)| self.commits.covers(&received.needs)) {
+                    break;
+                }
+                let Some((packet, received)) = exchange.uncommitted.pop_front() else {
+                    break;
+                };
                 self.exchange_ack(stream, packet, &received);
             }
         }
     }
 
     fn exchange_acked(&mut self, stream: StreamId, ack: &Ack) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
         let peer = exchange.peer.clone();
         let (mut held, mut denied) = (Vec::new(), Vec::new());
         for &(start, end) in &ack.ranges {
             if start > end {
                 continue;
             }
-            let numbers: Vec<u64> = exchange.inflight.range(start..=end).map(|(&n, _)| n).collect();
+            let numbers: Vec<u64> = exchange
+                .inflight
+                .range(start..=end)
+                .map(|(&n, _)| n)
+                .collect();
             for number in numbers {
                 let items = exchange.inflight.remove(&number).unwrap_or_default();
                 for (index, (place, seq)) in items.into_iter().enumerate() {
@@ -431,8 +548,13 @@ impl Engine {
             let mut items: BTreeMap<StoreId, Vec<SentItem>> = BTreeMap::new();
             let (mut bytes, mut count) = (0, 0);
             while bytes < FRAME_BYTES_TARGET && count < FRAME_ENTRIES_MAX {
-                let Some(place) = exchange.sending.pop_front() else { break };
-                let held = self.stores.get(&place.0).and_then(|store| store.held(&place.1));
+                let Some(place) = exchange.sending.pop_front() else {
+                    break;
+                };
+                let held = self
+                    .stores
+                    .get(&place.0)
+                    .and_then(|store| store.held(&place.1));
                 let Some(change) = held else { continue };
                 bytes += change.entry.encoded_len();
                 count += 1;
@@ -445,25 +567,41 @@ impl Engine {
             let packet = exchange.next_packet;
             exchange.next_packet += 1;
             exchange.sent += count as u64;
-            exchange.inflight.insert(packet, items.into_values().flatten().collect());
+            exchange
+                .inflight
+                .insert(packet, items.into_values().flatten().collect());
             self.counters.entries_sent += count as u64;
-            let sections = sections.into_iter().map(|(store, entries)| Section { store, entries });
-            let delta =
-                Delta { token: 0, packet, uncovered: Vec::new(), sections: sections.collect() };
+            let sections = sections
+                .into_iter()
+                .map(|(store, entries)| Section { store, entries });
+            let delta = Delta {
+                token: 0,
+                packet,
+                uncovered: Vec::new(),
+                sections: sections.collect(),
+            };
             self.send_frame(stream, &Message::Delta(delta));
         }
         self.conclude_exchange(stream);
     }
 
     fn conclude_exchange(&mut self, stream: StreamId) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
         let listed = exchange.list.is_none() && exchange.todo.is_empty();
-        let told = if exchange.initiator { exchange.answered } else { exchange.other_done };
+        let told = if exchange.initiator {
+            exchange.answered
+        } else {
+            exchange.other_done
+        };
         if !exchange.done && listed && told && exchange.is_drained() {
             exchange.done = true;
             self.send_frame(stream, &Message::Done(Done { complete: true }));
         }
-        let Some(exchange) = self.exchanges.get(&stream) else { return };
+        let Some(exchange) = self.exchanges.get(&stream) else {
+            return;
+        };
         if exchange.done && exchange.other_done {
             self.exchange_ended(stream, true);
             // The initiator closes; the responder hears of it.
@@ -482,7 +620,9 @@ impl Engine {
 
     /// Takes an exchange off the books.
     pub(super) fn exchange_ended(&mut self, stream: StreamId, complete: bool) {
-        let Some(exchange) = self.exchanges.remove(&stream) else { return };
+        let Some(exchange) = self.exchanges.remove(&stream) else {
+            return;
+        };
         let name = exchange.peer.name.clone();
         if complete {
             self.counters.push_pulls += 1;
@@ -499,7 +639,11 @@ impl Engine {
                 self.set_readiness(Readiness::Synced { with: name.clone() });
             }
             let (received, sent) = (exchange.received, exchange.sent);
-            self.emit(Event::PushPullCompleted { peer: name, received, sent });
+            self.emit(Event::PushPullCompleted {
+                peer: name,
+                received,
+                sent,
+            });
         } else {
             self.counters.push_pulls_failed += 1;
             self.emit(Event::PushPullFailed { peer: name });

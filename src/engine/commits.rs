@@ -25,12 +25,17 @@ pub(super) struct Commits {
 
 impl Commits {
     pub(super) fn new(stores: impl Iterator<Item = StoreId>) -> Self {
-        Self { done: stores.map(|id| (id, 0)).collect(), ..Self::default() }
+        Self {
+            done: stores.map(|id| (id, 0)).collect(),
+            ..Self::default()
+        }
     }
 
     /// Whether all of these changes are on disk.
     pub(super) fn covers(&self, needs: &[(StoreId, u64)]) -> bool {
-        needs.iter().all(|(id, seq)| self.done.get(id).is_some_and(|done| done >= seq))
+        needs
+            .iter()
+            .all(|(id, seq)| self.done.get(id).is_some_and(|done| done >= seq))
     }
 
     pub(super) fn retry(&mut self) {

@@ -43,7 +43,11 @@ struct SeedAddr {
 impl Discovery {
     pub(super) fn new(setup: &Setup) -> Self {
         Self {
-            seeds: setup.seeds.iter().map(|seed| (seed.clone(), Vec::new())).collect(),
+            seeds: setup
+                .seeds
+                .iter()
+                .map(|seed| (seed.clone(), Vec::new()))
+                .collect(),
             addrs: BTreeMap::new(),
             repeats: 0,
         }
@@ -56,7 +60,8 @@ impl Engine {
             self.set_readiness(Readiness::Alone);
         } else {
             self.resolve_seeds();
-            self.timers.set(Kind::Settle, self.now.mono + self.config.settle_timeout);
+            self.timers
+                .set(Kind::Settle, self.now.mono + self.config.settle_timeout);
         }
         if let Some(interval) = self.config.reconnect_interval {
             self.timers.set(Kind::Reconnect, self.now.mono + interval);
@@ -70,8 +75,11 @@ impl Engine {
             (seed.dial, seed.next, seed.backoff) = (None, now, Duration::ZERO);
         }
         self.timers.set_by(Kind::Seeds, now);
-        let names: Vec<NodeName> =
-            self.swim.live().map(|known| known.id.process.name.clone()).collect();
+        let names: Vec<NodeName> = self
+            .swim
+            .live()
+            .map(|known| known.id.process.name.clone())
+            .collect();
         for name in names.into_iter().filter(|_| self.direct) {
             self.timers.set(Kind::Redial(name), now);
         }
@@ -79,13 +87,19 @@ impl Engine {
 
     pub(super) fn resolve_seeds(&mut self) {
         for seed in self.discovery.seeds.keys() {
-            self.outputs.push_back(Output::Resolve { seed: seed.clone() });
+            self.outputs
+                .push_back(Output::Resolve { seed: seed.clone() });
         }
-        self.timers.set(Kind::Resolve, self.now.mono + self.config.peers_resolve_interval);
+        self.timers.set(
+            Kind::Resolve,
+            self.now.mono + self.config.peers_resolve_interval,
+        );
     }
 
     pub(super) fn seed_resolved(&mut self, seed: &str, mut addrs: Vec<SocketAddr>) {
-        let Some(known) = self.discovery.seeds.get_mut(seed) else { return };
+        let Some(known) = self.discovery.seeds.get_mut(seed) else {
+            return;
+        };
         if addrs.is_empty() {
             // A failed look-up proves nothing about the addresses found before.
             return;
@@ -112,7 +126,9 @@ impl Engine {
             let settled = self.swim.members().any(|known| {
                 known.id.addr == addr && (known.is_live() || known.state == MemberState::Left)
             });
-            let Some(seed) = self.discovery.addrs.get_mut(&addr) else { continue };
+            let Some(seed) = self.discovery.addrs.get_mut(&addr) else {
+                continue;
+            };
             if seed.itself || seed.dial.is_some() {
                 continue;
             }
@@ -127,11 +143,16 @@ impl Engine {
                     seed.next = now + SEED_BACKOFF_MIN * 5;
                 }
             }
-            let due = self.discovery.addrs.get(&addr).map_or(now, |seed| seed.next);
+            let due = self
+                .discovery
+                .addrs
+                .get(&addr)
+                .map_or(now, |seed| seed.next);
             next = Some(next.map_or(due, |next| next.min(due)));
         }
         if let Some(next) = next {
-            self.timers.set_by(Kind::Seeds, next.max(now + SEED_BACKOFF_MIN));
+            self.timers
+                .set_by(Kind::Seeds, next.max(now + SEED_BACKOFF_MIN));
         }
         self.look_whether_alone();
     }
@@ -176,7 +197,10 @@ impl Engine {
         let now = self.now.mono;
         let resolved = self.discovery.seeds.values().all(|addrs| !addrs.is_empty());
         let refusing = |seed: &SeedAddr| {
-            seed.itself || seed.refused_since.is_some_and(|since| since + ALONE_AFTER <= now)
+            seed.itself
+                || seed
+                    .refused_since
+                    .is_some_and(|since| since + ALONE_AFTER <= now)
         };
         if resolved && self.discovery.addrs.values().all(refusing) {
             self.set_readiness(Readiness::Alone);
@@ -203,7 +227,8 @@ impl Engine {
     /// A link opened: the membership is exchanged again a few times, for who joined meanwhile.
     pub(super) fn joined(&mut self) {
         self.discovery.repeats = 0;
-        self.timers.set_by(Kind::Members, self.now.mono + MEMBERS_REPEATS[0]);
+        self.timers
+            .set_by(Kind::Members, self.now.mono + MEMBERS_REPEATS[0]);
     }
 
     pub(super) fn repeat_members(&mut self) {

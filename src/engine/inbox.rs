@@ -5,11 +5,10 @@
 //! [`ACK_PACKETS`] packets. Packets that come twice are merged twice, which changes nothing, and
 //! acknowledged twice.
 
-
 use crate::id::ProcessId;
 use crate::store::Merged;
 use crate::wire::codec;
-use crate::wire::{Ack, Delta, Message, RefusedEntry, Refusal, Section, StoreId};
+use crate::wire::{Ack, Delta, Message, Refusal, RefusedEntry, Section, StoreId};
 
 use super::peer::Place;
 use super::timers::Kind;
@@ -39,14 +38,20 @@ impl Engine {
         if !uncovered.is_empty() {
             self.forward(process, &uncovered, &received.held);
         }
-        let Some(peer) = self.peers.get_mut(process) else { return };
+        let Some(peer) = self.peers.get_mut(process) else {
+            return;
+        };
         let ack = &mut peer.ack;
         ack.on_stream = link.is_some();
         ack.refused.extend(
             received
                 .refused
                 .into_iter()
-                .map(|(index, reason)| RefusedEntry { packet: number, index, reason }),
+                .map(|(index, reason)| RefusedEntry {
+                    packet: number,
+                    index,
+                    reason,
+                }),
         );
         if received.needs.is_empty() {
             ack.add(number);
@@ -95,13 +100,21 @@ impl Engine {
                 self.counters.entries_refused += 1;
                 received.refuse(index, reason);
                 let peer = from.name.clone();
-                self.emit(Event::EntryRefused { peer, store, key, reason, by_us: true });
+                self.emit(Event::EntryRefused {
+                    peer,
+                    store,
+                    key,
+                    reason,
+                    by_us: true,
+                });
             }
             Merged::Known => {
                 received.held.push(place);
                 if self.setup.durable {
                     let held = self.stores.get(&store).and_then(|store| store.held(&key));
-                    received.needs.extend(held.map(|change| (store, change.seq)));
+                    received
+                        .needs
+                        .extend(held.map(|change| (store, change.seq)));
                 }
             }
             Merged::Stored { seq, quarantined } => {
@@ -121,7 +134,9 @@ impl Engine {
     fn schedule_ack(&mut self, process: &ProcessId) {
         let now = self.now.mono;
         let delay = self.config.ack_delay_max;
-        let Some(peer) = self.peers.get_mut(process) else { return };
+        let Some(peer) = self.peers.get_mut(process) else {
+            return;
+        };
         peer.ack.packets += 1;
         let idle = peer.ack.last_sent.is_none_or(|sent| sent + delay <= now);
         if idle || peer.ack.packets >= ACK_PACKETS {
@@ -136,7 +151,9 @@ impl Engine {
         self.timers.cancel(&Kind::Ack(process.clone()));
         let now = self.now.mono;
         let bytes_max = self.config.packet_bytes_max;
-        let Some(peer) = self.peers.get_mut(process) else { return };
+        let Some(peer) = self.peers.get_mut(process) else {
+            return;
+        };
         peer.ack.packets = 0;
         peer.ack.last_sent = Some(now);
         let link = peer.link.filter(|_| peer.ack.on_stream);
@@ -156,7 +173,9 @@ impl Engine {
     pub(super) fn acknowledge_committed(&mut self) {
         let processes: Vec<_> = self.peers.keys().cloned().collect();
         for process in processes {
-            let Some(peer) = self.peers.get_mut(&process) else { continue };
+            let Some(peer) = self.peers.get_mut(&process) else {
+                continue;
+            };
             let mut ready = false;
             while let Some((_, needs)) = peer.ack.uncommitted.front() {
                 if !self.commits.covers(needs) {
@@ -191,14 +210,25 @@ fn split_ack(
     bytes_max: usize,
 ) -> Vec<Ack> {
     let room = bytes_max.saturating_sub(codec::ACK_OVERHEAD + crate::wire::frame::ENVELOPE_BYTES);
-    let mut acks = vec![Ack { token, ranges: Vec::new(), refused: Vec::new() }];
+    let mut acks = vec![Ack {
+        token,
+        ranges: Vec::new(),
+        refused: Vec::new(),
+    }];
     let mut left = room;
     for (start, end) in ranges {
-        let theirs: Vec<_> =
-            refused.iter().filter(|r| start <= r.packet && r.packet <= end).copied().collect();
+        let theirs: Vec<_> = refused
+            .iter()
+            .filter(|r| start <= r.packet && r.packet <= end)
+            .copied()
+            .collect();
         let needed = codec::ACK_RANGE_BYTES + theirs.len() * codec::ACK_REFUSED_BYTES;
         if needed > left && left < room {
-            acks.push(Ack { token, ranges: Vec::new(), refused: Vec::new() });
+            acks.push(Ack {
+                token,
+                ranges: Vec::new(),
+                refused: Vec::new(),
+            });
             left = room;
         }
         if let Some(ack) = acks.last_mut() {
@@ -226,7 +256,11 @@ mod tests {
 
     #[test]
     fn refusals_travel_with_the_range_of_their_packet() {
-        let refused = |packet| RefusedEntry { packet, index: 0, reason: Refusal::Full };
+        let refused = |packet| RefusedEntry {
+            packet,
+            index: 0,
+            reason: Refusal::Full,
+        };
         let ranges: Vec<_> = (0..200).map(|n| (n * 3, n * 3 + 1)).collect();
         let all: Vec<_> = (0..200).map(|n| refused(n * 3)).collect();
         let acks = split_ack(7, ranges.clone(), all.clone(), 1400);
@@ -235,11 +269,18 @@ mod tests {
         for ack in &acks {
             assert!(codec::encoded_len(&Message::Ack(ack.clone())) + 9 <= 1400);
             for r in &ack.refused {
-                assert!(ack.ranges.iter().any(|&(s, e)| s <= r.packet && r.packet <= e));
+                assert!(
+                    ack.ranges
+                        .iter()
+                        .any(|&(s, e)| s <= r.packet && r.packet <= e)
+                );
             }
             seen.extend(ack.ranges.iter().copied());
         }
         assert_eq!(seen, ranges);
-        assert_eq!(acks.iter().map(|ack| ack.refused.len()).sum::<usize>(), all.len());
+        assert_eq!(
+            acks.iter().map(|ack| ack.refused.len()).sum::<usize>(),
+            all.len()
+        );
     }
 }

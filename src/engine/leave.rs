@@ -36,7 +36,11 @@ impl Engine {
         if self.leaving != Leaving::No {
             return;
         }
-        let waiting = self.swim.live().map(|known| known.id.process.clone()).collect();
+        let waiting = self
+            .swim
+            .live()
+            .map(|known| known.id.process.clone())
+            .collect();
         let until = self.now.mono + self.config.leave_timeout;
         self.leaving = Leaving::Announced { waiting, until };
         self.leave_due();
@@ -48,7 +52,9 @@ impl Engine {
 
     /// Announces the leave to whoever has not acknowledged it, or concludes it.
     pub(super) fn leave_due(&mut self) {
-        let Leaving::Announced { waiting, until } = &self.leaving else { return };
+        let Leaving::Announced { waiting, until } = &self.leaving else {
+            return;
+        };
         if waiting.is_empty() || self.now.mono >= *until {
             return self.conclude_leave();
         }
@@ -107,7 +113,9 @@ impl Engine {
 
     pub(super) fn leave_acked_by(&mut self, acker: &ProcessId, leave: &Leave) {
         let ours = leave.process == self.me();
-        let Leaving::Announced { waiting, .. } = &mut self.leaving else { return };
+        let Leaving::Announced { waiting, .. } = &mut self.leaving else {
+            return;
+        };
         if ours && waiting.remove(acker) && waiting.is_empty() {
             self.timers.set(Kind::Leave, self.now.mono);
         }

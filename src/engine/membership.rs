@@ -27,7 +27,7 @@ use rand_pcg::Pcg64;
 
 use crate::config::Config;
 use crate::id::{NodeId, NodeName, ProcessId};
-use crate::wire::{MemberRecord, MemberState, Message, frame};
+use crate::wire::{MemberRecord, MemberState, Message, codec, frame};
 
 use super::swim_codec::SwimCodec;
 use super::timers::Kind;
@@ -68,7 +68,11 @@ impl Known {
     }
 
     fn member(&self) -> Member {
-        Member { process: self.id.process.clone(), addr: self.id.addr, state: self.state }
+        Member {
+            process: self.id.process.clone(),
+            addr: self.id.addr,
+            state: self.state,
+        }
     }
 }
 
@@ -91,7 +95,10 @@ pub(super) struct Swim {
 impl Swim {
     pub(super) fn new(setup: &Setup, config: &Config, rng: &mut Pcg64) -> Self {
         let identity = NodeId {
-            process: ProcessId { name: setup.name.clone(), boot: setup.boot },
+            process: ProcessId {
+                name: setup.name.clone(),
+                boot: setup.boot,
+            },
             renewal: 0,
             addr: setup.addr,
         };
@@ -163,16 +170,23 @@ impl Swim {
 
     /// Dials in flight are gone.
     pub(super) fn forget_dials(&mut self) {
-        self.table.values_mut().for_each(|known| known.dial = Dial::default());
+        self.table
+            .values_mut()
+            .for_each(|known| known.dial = Dial::default());
     }
 
     fn has_left(&self, process: &ProcessId) -> bool {
-        self.left.get(&process.name).is_some_and(|&boot| boot >= process.boot)
+        self.left
+            .get(&process.name)
+            .is_some_and(|&boot| boot >= process.boot)
     }
 
     /// The highest boot known for a name, 0 if none.
     pub(super) fn boot_known(&self, name: &NodeName) -> u64 {
-        let known = self.table.get(name).map_or(0, |known| known.id.process.boot);
+        let known = self
+            .table
+            .get(name)
+            .map_or(0, |known| known.id.process.boot);
         known.max(self.left.get(name).copied().unwrap_or(0))
     }
 }
@@ -180,7 +194,9 @@ impl Swim {
 impl Engine {
     /// A packet of the failure detector, by datagram.
     pub(super) fn swim_packet(&mut self, from: SocketAddr, packet: &Bytes) {
-        let Some((src, _)) = self.swim_header(packet) else { return };
+        let Some((src, _)) = self.swim_header(packet) else {
+            return;
+        };
         // Sources that no handshake or member has vouched for change nothing.
         let known = self.swim.table.get_mut(&src.process.name);
         let Some(known) = known.filter(|known| known.id.addr == from) else {
@@ -192,8 +208,15 @@ impl Engine {
     }
 
     /// A packet of the failure detector on a link: answers go back the same way.
-    pub(super) fn swim_packet_on_link(&mut self, stream: StreamId, peer: &ProcessId, packet: &Bytes) {
-        let Some((src, _)) = self.swim_header(packet) else { return };
+    pub(super) fn swim_packet_on_link(
+        &mut self,
+        stream: StreamId,
+        peer: &ProcessId,
+        packet: &Bytes,
+    ) {
+        let Some((src, _)) = self.swim_header(packet) else {
+            return;
+        };
         if src.process != *peer {
             self.counters.unexpected += 1;
             return;
@@ -233,7 +256,11 @@ impl Engine {
     /// Delivers a timer of the failure detector, unless the suspicion it ends is over already.
     pub(super) fn swim_timer(&mut self, timer: foca::Timer<NodeId>) {
         match &timer {
-            foca::Timer::ChangeSuspectToDown { member_id, incarnation, .. } => {
+            foca::Timer::ChangeSuspectToDown {
+                member_id,
+                incarnation,
+                ..
+            } => {
                 let stands = self.swim.foca.iter_membership_state().any(|member| {
                     member.id() == member_id
                         && member.incarnation() == *incarnation
@@ -243,7 +270,9 @@ impl Engine {
                     return;
                 }
             }
-            foca::Timer::SendIndirectProbe { probed_id, .. } => self.ping_on_link(&probed_id.clone()),
+            foca::Timer::SendIndirectProbe { probed_id, .. } => {
+                self.ping_on_link(&probed_id.clone())
+            }
             _ => {}
         }
         if let Err(error) = self.swim.foca.handle_timer(timer, &mut self.swim.effects) {
@@ -254,7 +283,9 @@ impl Engine {
 
     /// The unanswered ping once more, on the link: it gets through where datagrams do not.
     fn ping_on_link(&mut self, probed: &NodeId) {
-        let Some((_, packet)) = self.swim.last_ping.take_if(|(id, _)| id == probed) else { return };
+        let Some((_, packet)) = self.swim.last_ping.take_if(|(id, _)| id == probed) else {
+            return;
+        };
         let link = self.peers.get(&probed.process).and_then(|peer| peer.link);
         if let Some(link) = link {
             self.send_frame(link, &Message::Swim(packet));
@@ -275,7 +306,10 @@ impl Engine {
     /// Applies members learned from a peer, from a handshake, or from proof.
     pub(super) fn apply_members(&mut self, members: Vec<foca::Member<NodeId>>) {
         let members = members.into_iter();
-        let result = self.swim.foca.apply_many(members, true, &mut self.swim.effects);
+        let result = self
+            .swim
+            .foca
+            .apply_many(members, true, &mut self.swim.effects);
         if let Err(error) = result {
             tracing::debug!(%error, "membership update");
         }
@@ -295,6 +329,10 @@ impl Engine {
                 return;
             }
             let room = self.swim.table.len() + members.len() < self.config.members_max;
+            if !self.is_plausible(record.id.process.boot) {
+                self.counters.unexpected += 1;
+                continue;
+            }
             if *name != own.name && !self.swim.table.contains_key(name) && !room {
                 continue;
             }
@@ -331,13 +369,17 @@ impl Engine {
     /// links and exchanges of the former process end, and discovery starts over.
     pub(super) fn adopt_boot(&mut self, known: u64) {
         let boot = known.saturating_add(1);
-        if boot <= self.swim.identity().process.boot {
+        if boot <= self.swim.identity().process.boot || !self.is_plausible(known) {
+            self.counters.unexpected += 1;
             return;
         }
         tracing::info!(node = %self.setup.name, boot, "adopting a boot after the highest known one");
         self.setup.boot = boot;
         let id = NodeId {
-            process: ProcessId { name: self.setup.name.clone(), boot },
+            process: ProcessId {
+                name: self.setup.name.clone(),
+                boot,
+            },
             renewal: 0,
             addr: self.setup.addr,
         };
@@ -349,6 +391,11 @@ impl Engine {
         self.absorb_swim();
         self.revision += 1;
         self.rejoin();
+    }
+
+    /// Boots are times, or follow them one by one. One from the far future would lock its name out.
+    pub(super) fn is_plausible(&self, boot: u64) -> bool {
+        boot <= self.now.wall.plus(BOOT_AHEAD_MAX).as_nanos()
     }
 
     /// Spreads this node's departure by gossip, as the last thing it does.
@@ -364,7 +411,11 @@ impl Engine {
     /// A detector that knows members but runs no timers is woken by an empty update.
     fn reconnect_swim(&mut self) {
         let none = std::iter::empty();
-        if let Err(error) = self.swim.foca.apply_many(none, false, &mut self.swim.effects) {
+        if let Err(error) = self
+            .swim
+            .foca
+            .apply_many(none, false, &mut self.swim.effects)
+        {
             tracing::debug!(%error, "reconnecting the failure detector");
         }
     }
@@ -555,7 +606,9 @@ impl Engine {
     }
 
     pub(super) fn judge_condemned(&mut self, name: &NodeName) {
-        let Some(known) = self.swim.table.get(name) else { return };
+        let Some(known) = self.swim.table.get(name) else {
+            return;
+        };
         let refused_again = known.dial.refused > 1;
         if known.state == MemberState::Suspect && refused_again {
             self.accuse(name, State::Down);
@@ -564,7 +617,9 @@ impl Engine {
 
     /// Forgets members that have been gone for `reconnect_timeout`.
     pub(super) fn forget_gone_members(&mut self) {
-        let Some(limit) = self.config.reconnect_timeout else { return };
+        let Some(limit) = self.config.reconnect_timeout else {
+            return;
+        };
         let gone: Vec<_> = self
             .swim
             .table
@@ -572,7 +627,11 @@ impl Engine {
             .filter(|(_, known)| !known.is_live() && known.since + limit <= self.now.mono)
             .filter(|(_, known)| {
                 // foca forgets on a timer of its own, of the same length.
-                !self.swim.foca.iter_membership_state().any(|member| *member.id() == known.id)
+                !self
+                    .swim
+                    .foca
+                    .iter_membership_state()
+                    .any(|member| *member.id() == known.id)
             })
             .map(|(name, _)| name.clone())
             .collect();
@@ -599,12 +658,19 @@ impl Engine {
 /// foca's configuration for a cluster of `size`.
 fn foca_config(config: &Config, size: usize) -> foca::Config {
     let log10 = (size as f64).log10();
-    let suspicion = config.probe_interval.mul_f64(f64::from(config.suspicion_mult) * log10.max(1.0));
-    let message_overhead = frame::ENVELOPE_BYTES + MESSAGE_HEADER_BYTES;
-    let packet = config.packet_bytes_max.saturating_sub(message_overhead).max(256);
+    let suspicion = config
+        .probe_interval
+        .mul_f64(f64::from(config.suspicion_mult) * log10.max(1.0));
+    let message_overhead = frame::ENVELOPE_BYTES + codec::MESSAGE_HEADER_BYTES;
+    let packet = config
+        .packet_bytes_max
+        .saturating_sub(message_overhead)
+        .max(256);
     let periodic = |frequency, num_members| {
-        NonZeroUsize::new(num_members)
-            .map(|num_members| PeriodicParams { frequency, num_members })
+        NonZeroUsize::new(num_members).map(|num_members| PeriodicParams {
+            frequency,
+            num_members,
+        })
     };
     foca::Config {
         probe_period: config.probe_interval,
@@ -624,13 +690,17 @@ fn foca_config(config: &Config, size: usize) -> foca::Config {
 
 /// How often an update is sent: `4 ceil(log10(n + 1))`, memberlist's `retransmitLimit`.
 fn transmissions(size: usize) -> NonZeroU8 {
-    let size = u32::try_from(size).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX);
+    let size = u32::try_from(size)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MAX);
     let digits = (f64::from(size.get()) + 1.0).log10().ceil();
     // At most 4 * 10.
     NonZeroU8::new((4.0 * digits) as u8).unwrap_or(NonZeroU8::MIN)
 }
 
-const MESSAGE_HEADER_BYTES: usize = 5;
+/// How far ahead of this node's clock a boot may be.
+const BOOT_AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
 const REMEMBER_DOWN: Duration = Duration::from_secs(24 * 3600);
 
@@ -640,7 +710,16 @@ mod tests {
 
     #[test]
     fn transmissions_are_rounded_up_as_memberlist_does() {
-        let table = [(1, 4), (3, 4), (9, 4), (10, 8), (99, 8), (100, 12), (999, 12), (1000, 16)];
+        let table = [
+            (1, 4),
+            (3, 4),
+            (9, 4),
+            (10, 8),
+            (99, 8),
+            (100, 12),
+            (999, 12),
+            (1000, 16),
+        ];
         for (size, sent) in table {
             assert_eq!(transmissions(size).get(), sent, "at {size} members");
         }

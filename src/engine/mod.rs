@@ -108,7 +108,10 @@ impl Engine {
     pub fn new(setup: Setup, config: Config, stores: Vec<Arc<dyn Store>>, now: Now) -> Self {
         let mut rng = Pcg64::seed_from_u64(setup.random_seed);
         let swim = Swim::new(&setup, &config, &mut rng);
-        let stores: BTreeMap<_, _> = stores.into_iter().map(|store| (store.id(), store)).collect();
+        let stores: BTreeMap<_, _> = stores
+            .into_iter()
+            .map(|store| (store.id(), store))
+            .collect();
         let mut engine = Self {
             limits: CodecLimits::default(),
             cluster_tag: setup.cluster.tag(),
@@ -171,7 +174,9 @@ impl Engine {
         // Every timer that runs sets its successor later than now, except at most once for work
         // that goes on in slices: the bound is generous and reached by bugs alone.
         for _ in 0..TIMERS_PER_TURN_MAX {
-            let Some(due) = self.timers.pop(self.now.mono) else { break };
+            let Some(due) = self.timers.pop(self.now.mono) else {
+                break;
+            };
             match due {
                 Due::Swim(timer) => self.swim_timer(timer),
                 Due::Own(kind) => self.own_timer(kind),
@@ -183,7 +188,11 @@ impl Engine {
     /// When to call [`handle_timeout`](Self::handle_timeout) next, on the monotonic clock.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        if self.leaving == Leaving::Left { None } else { self.timers.next() }
+        if self.leaving == Leaving::Left {
+            None
+        } else {
+            self.timers.next()
+        }
     }
 
     /// The next output, in order. Call until `None` after every `handle` and `handle_timeout`.
@@ -205,7 +214,10 @@ impl Engine {
 
     fn advance(&mut self, now: Now) {
         // A monotonic clock that goes back is the caller's bug; standing still is harmless.
-        self.now = Now { mono: now.mono.max(self.now.mono), wall: now.wall };
+        self.now = Now {
+            mono: now.mono.max(self.now.mono),
+            wall: now.wall,
+        };
     }
 
     fn own_timer(&mut self, kind: Kind) {
@@ -235,7 +247,12 @@ impl Engine {
             Operation::Leave => self.begin_leave(),
             Operation::PushPull => self.push_pull_with_random_peer(),
             Operation::Unwatch { ticket } => self.unwatch(ticket),
-            Operation::Watch { ticket, write, copies, within } => {
+            Operation::Watch {
+                ticket,
+                write,
+                copies,
+                within,
+            } => {
                 self.watch(ticket, write, copies, within);
             }
         }
@@ -248,12 +265,19 @@ impl Engine {
     }
 
     fn collect_expired(&mut self) {
-        let next = self.stores.values().filter_map(|store| store.collect(self.now.wall)).min();
+        let next = self
+            .stores
+            .values()
+            .filter_map(|store| store.collect(self.now.wall))
+            .min();
         if let Some(at) = next {
-            let wait = at.since(self.now.wall).clamp(COLLECT_WAIT_MIN, COLLECT_WAIT_MAX);
+            let wait = at
+                .since(self.now.wall)
+                .clamp(COLLECT_WAIT_MIN, COLLECT_WAIT_MAX);
             self.timers.set(Kind::Collect, self.now.mono + wait);
         } else {
-            self.timers.set(Kind::Collect, self.now.mono + COLLECT_WAIT_MAX);
+            self.timers
+                .set(Kind::Collect, self.now.mono + COLLECT_WAIT_MAX);
         }
     }
 
@@ -327,7 +351,10 @@ impl Engine {
         codec::encode(message, &mut bytes);
         self.counters.datagrams_sent += 1;
         self.counters.datagram_bytes_sent += bytes.len() as u64;
-        self.outputs.push_back(Output::Datagram { to, bytes: bytes.freeze() });
+        self.outputs.push_back(Output::Datagram {
+            to,
+            bytes: bytes.freeze(),
+        });
     }
 
     /// Sends a frame; answers its length.
@@ -337,7 +364,10 @@ impl Engine {
         let len = bytes.len();
         self.counters.frames_sent += 1;
         self.counters.frame_bytes_sent += len as u64;
-        self.outputs.push_back(Output::StreamSend { stream, frame: bytes.freeze() });
+        self.outputs.push_back(Output::StreamSend {
+            stream,
+            frame: bytes.freeze(),
+        });
         len
     }
 

@@ -20,9 +20,7 @@ use crate::crdt::digest;
 use crate::id::{NodeName, ProcessId};
 use crate::store::Change;
 use crate::wire::codec::{self, SECTION_OVERHEAD};
-use crate::wire::{
-    Ack, Delta, HeldVersion, Message, Refusal, Relayed, Section, StoreId, frame,
-};
+use crate::wire::{Ack, Delta, HeldVersion, Message, Refusal, Relayed, Section, StoreId, frame};
 
 use super::peer::{Packet, Peer, Place, SentItem};
 use super::timers::Kind;
@@ -48,7 +46,10 @@ enum Path {
 impl Engine {
     /// The latest change of every store.
     pub(super) fn heads(&self) -> BTreeMap<StoreId, u64> {
-        self.stores.iter().map(|(&id, store)| (id, store.head())).collect()
+        self.stores
+            .iter()
+            .map(|(&id, store)| (id, store.head()))
+            .collect()
     }
 
     /// Sends every peer what it lacks and the windows allow.
@@ -68,7 +69,9 @@ impl Engine {
             return;
         }
         let uncovered = self.uncovered_through(process);
-        let Some(mut peer) = self.peers.remove(process) else { return };
+        let Some(mut peer) = self.peers.remove(process) else {
+            return;
+        };
         self.limit_backlog(process, &mut peer);
         for _ in 0..PACKETS_PER_TURN_MAX {
             // What is owed and fits first, then one large value a frame.
@@ -76,8 +79,11 @@ impl Engine {
                 Some(path) => self.send_next(&mut peer, path, &uncovered),
                 None => false,
             };
-            let bulky = self.bulky_path(&peer).filter(|_| !sent && !peer.bulky.is_empty());
-            let sent = sent || bulky.is_some_and(|path| self.send_next(&mut peer, path, &uncovered));
+            let bulky = self
+                .bulky_path(&peer)
+                .filter(|_| !sent && !peer.bulky.is_empty());
+            let sent =
+                sent || bulky.is_some_and(|path| self.send_next(&mut peer, path, &uncovered));
             if !sent {
                 break;
             }
@@ -100,19 +106,25 @@ impl Engine {
     }
 
     fn bulky_path(&self, peer: &Peer) -> Option<Path> {
-        let link = peer.link.filter(|_| peer.stream_bytes < self.config.stream_window_bytes);
+        let link = peer
+            .link
+            .filter(|_| peer.stream_bytes < self.config.stream_window_bytes);
         link.map(|stream| Path::Link { stream, all: false })
     }
 
     /// Where the next packet goes; `None` while the windows are full.
     fn choose_path(&self, peer: &Peer) -> Option<Path> {
         let room = self.config.window_bytes.saturating_sub(peer.datagram_bytes);
-        let link = peer.link.filter(|_| peer.stream_bytes < self.config.stream_window_bytes);
+        let link = peer
+            .link
+            .filter(|_| peer.stream_bytes < self.config.stream_window_bytes);
         if peer.streaming && peer.link.is_some() {
             return link.map(|stream| Path::Link { stream, all: true });
         }
         if room >= self.config.packet_bytes_max {
-            return Some(Path::Datagram { bytes_max: self.config.packet_bytes_max });
+            return Some(Path::Datagram {
+                bytes_max: self.config.packet_bytes_max,
+            });
         }
         // The window is full: more than it holds is streamed, if there is more.
         if peer.link.is_some() && self.owes(peer) {
@@ -125,8 +137,13 @@ impl Engine {
     fn owes(&self, peer: &Peer) -> bool {
         let behind = |&id: &StoreId| {
             let cursor = peer.cursor.get(&id).copied().unwrap_or(0);
-            let cursor = self.remote.get(&id).map_or(cursor, |remote| remote.skip(cursor));
-            self.stores.get(&id).is_some_and(|store| store.head() > cursor)
+            let cursor = self
+                .remote
+                .get(&id)
+                .map_or(cursor, |remote| remote.skip(cursor));
+            self.stores
+                .get(&id)
+                .is_some_and(|store| store.head() > cursor)
         };
         !peer.retry.is_empty() || !peer.bulky.is_empty() || peer.stores.iter().any(behind)
     }
@@ -139,7 +156,10 @@ impl Engine {
             .iter()
             .filter_map(|id| {
                 let cursor = peer.cursor.get(id).copied().unwrap_or(0);
-                let cursor = self.remote.get(id).map_or(cursor, |remote| remote.skip(cursor));
+                let cursor = self
+                    .remote
+                    .get(id)
+                    .map_or(cursor, |remote| remote.skip(cursor));
                 Some(self.stores.get(id)?.backlog(cursor))
             })
             .sum();
@@ -153,20 +173,32 @@ impl Engine {
 
     /// Takes what fits into one packet: first what is owed again, then new changes.
     fn fill(&mut self, peer: &mut Peer, path: Path, uncovered: &[NodeName]) -> Load {
-        let mut load = Load { bytes: codec::delta_overhead(uncovered), ..Load::default() };
+        let mut load = Load {
+            bytes: codec::delta_overhead(uncovered),
+            ..Load::default()
+        };
         let bytes_max = match path {
             Path::Datagram { bytes_max } => bytes_max.saturating_sub(frame::ENVELOPE_BYTES),
             Path::Link { .. } => FRAME_BYTES_TARGET,
         };
         let owed: Vec<Place> = match path {
             Path::Datagram { .. } => peer.retry.iter().take(FILL_KEYS_MAX).copied().collect(),
-            Path::Link { all: false, .. } => peer.bulky.iter().take(FILL_KEYS_MAX).copied().collect(),
-            Path::Link { all: true, .. } => {
-                peer.bulky.iter().chain(&peer.retry).take(FILL_KEYS_MAX).copied().collect()
+            Path::Link { all: false, .. } => {
+                peer.bulky.iter().take(FILL_KEYS_MAX).copied().collect()
             }
+            Path::Link { all: true, .. } => peer
+                .bulky
+                .iter()
+                .chain(&peer.retry)
+                .take(FILL_KEYS_MAX)
+                .copied()
+                .collect(),
         };
         for place in owed {
-            let held = self.stores.get(&place.0).and_then(|store| store.held(&place.1));
+            let held = self
+                .stores
+                .get(&place.0)
+                .and_then(|store| store.held(&place.1));
             match held {
                 // Collected meanwhile: nobody needs it any more.
                 None => peer.settle(&place),
@@ -186,7 +218,9 @@ impl Engine {
     fn fill_from_changes(&self, peer: &mut Peer, path: Path, bytes_max: usize, load: &mut Load) {
         let stores: Vec<_> = peer.stores.iter().copied().collect();
         for id in stores {
-            let Some(store) = self.stores.get(&id) else { continue };
+            let Some(store) = self.stores.get(&id) else {
+                continue;
+            };
             loop {
                 let mut cursor = peer.cursor.get(&id).copied().unwrap_or(0);
                 if let Some(remote) = self.remote.get(&id) {
@@ -207,7 +241,10 @@ impl Engine {
                 };
                 for change in changes {
                     let seq = change.seq;
-                    let foreign = self.remote.get(&id).is_some_and(|remote| remote.contains(seq));
+                    let foreign = self
+                        .remote
+                        .get(&id)
+                        .is_some_and(|remote| remote.contains(seq));
                     let place = (id, change.entry.key);
                     if !foreign && !load.take(peer, place, change, bytes_max, path) {
                         return;
@@ -223,7 +260,9 @@ impl Engine {
         let number = peer.next_packet;
         peer.next_packet += 1;
         let places = load.entries.iter().flat_map(|(&id, changes)| {
-            changes.iter().map(move |change| ((id, change.entry.key), change.seq))
+            changes
+                .iter()
+                .map(move |change| ((id, change.entry.key), change.seq))
         });
         let items: Vec<SentItem> = places.collect();
         for &(place, seq) in &items {
@@ -262,7 +301,12 @@ impl Engine {
             }
         };
         let sent_at = self.now.mono;
-        let packet = Packet { sent_at, bytes: load.bytes, items, on_stream };
+        let packet = Packet {
+            sent_at,
+            bytes: load.bytes,
+            items,
+            on_stream,
+        };
         peer.inflight.insert(number, packet);
         peer.silent_since.get_or_insert(sent_at);
     }
@@ -270,27 +314,39 @@ impl Engine {
     /// An acknowledgement by the peer itself.
     pub(super) fn ack_received(&mut self, process: &ProcessId, ack: &Ack) {
         let now = self.now.mono;
-        let Some(peer) = self.peers.get_mut(process) else { return };
+        let Some(peer) = self.peers.get_mut(process) else {
+            return;
+        };
         let mut numbers = Vec::new();
         for &(start, end) in &ack.ranges {
             if start <= end {
                 numbers.extend(peer.inflight.range(start..=end).map(|(&number, _)| number));
             }
         }
-        let Some(&largest) = numbers.last() else { return };
+        let Some(&largest) = numbers.last() else {
+            return;
+        };
         if let Some(packet) = peer.inflight.get(&largest) {
             peer.sample_rtt(now - packet.sent_at);
         }
         peer.probes = 0;
         peer.uncovered = false;
-        let refused: BTreeMap<(u64, u16), Refusal> =
-            ack.refused.iter().map(|r| ((r.packet, r.index), r.reason)).collect();
+        let refused: BTreeMap<(u64, u16), Refusal> = ack
+            .refused
+            .iter()
+            .map(|r| ((r.packet, r.index), r.reason))
+            .collect();
         let mut held = Vec::new();
         let mut denied = Vec::new();
         for number in numbers {
-            let Some(packet) = peer.land(number) else { continue };
+            let Some(packet) = peer.land(number) else {
+                continue;
+            };
             for (index, &(place, seq)) in packet.items.iter().enumerate() {
-                let current = peer.outstanding.get(&place).is_some_and(|o| o.packet == Some(number));
+                let current = peer
+                    .outstanding
+                    .get(&place)
+                    .is_some_and(|o| o.packet == Some(number));
                 if current {
                     peer.settle(&place);
                 }
@@ -342,7 +398,9 @@ impl Engine {
             if let Some(peer) = self.peers.get_mut(process)
                 && let Some(writers) = peer.relayed_for.remove(&place)
             {
-                writers.into_iter().for_each(|w| relays.entry(w).or_default().push(place));
+                writers
+                    .into_iter()
+                    .for_each(|w| relays.entry(w).or_default().push(place));
             }
         }
         for (writer, places) in relays {
@@ -356,15 +414,29 @@ impl Engine {
             .filter_map(|&(store, key)| {
                 let entry = self.stores.get(&store)?.held(&key)?.entry;
                 let tag = digest::content_tag(&entry);
-                Some(HeldVersion { store, key, ts: entry.ts, tag })
+                Some(HeldVersion {
+                    store,
+                    key,
+                    ts: entry.ts,
+                    tag,
+                })
             })
             .collect();
-        let Some(peer) = self.peers.get(writer) else { return };
+        let Some(peer) = self.peers.get(writer) else {
+            return;
+        };
         let (addr, token) = (peer.addr, peer.their_token);
-        let room = self.config.packet_bytes_max.saturating_sub(codec::RELAYED_OVERHEAD);
+        let room = self
+            .config
+            .packet_bytes_max
+            .saturating_sub(codec::RELAYED_OVERHEAD);
         let per_packet = (room / codec::RELAYED_HELD_BYTES).max(1);
         for held in held.chunks(per_packet) {
-            let message = Relayed { token, holder: holder.clone(), held: held.to_vec() };
+            let message = Relayed {
+                token,
+                holder: holder.clone(),
+                held: held.to_vec(),
+            };
             self.send_datagram(addr, &Message::Relayed(message));
         }
     }
@@ -374,7 +446,10 @@ impl Engine {
         let mut held = Vec::new();
         for version in &relayed.held {
             let place = (version.store, version.key);
-            let current = self.stores.get(&version.store).and_then(|s| s.held(&version.key));
+            let current = self
+                .stores
+                .get(&version.store)
+                .and_then(|s| s.held(&version.key));
             let Some(current) = current else { continue };
             let same = current.entry.ts == version.ts
                 && digest::content_tag(&current.entry) == version.tag;
@@ -397,11 +472,20 @@ impl Engine {
             .map(|(process, _)| process)
             .collect();
         let after = covered.partition_point(|process| process.name <= *name);
-        covered.iter().cycle().skip(after).take(covered.len().min(RELAYS)).map(|&p| p.clone()).collect()
+        covered
+            .iter()
+            .cycle()
+            .skip(after)
+            .take(covered.len().min(RELAYS))
+            .map(|&p| p.clone())
+            .collect()
     }
 
     /// The uncovered members that this peer forwards to.
     fn uncovered_through(&self, process: &ProcessId) -> Vec<NodeName> {
+        if self.peers.values().all(|peer| !peer.uncovered) {
+            return Vec::new();
+        }
         self.peers
             .iter()
             .filter(|(other, peer)| peer.uncovered && *other != process && self.swim.is_live(other))
@@ -415,7 +499,9 @@ impl Engine {
         let now = self.now.mono;
         let tcp_timeout = self.config.tcp_timeout;
         let pto = self.probe_timeout_of(process);
-        let Some(peer) = self.peers.get_mut(process) else { return };
+        let Some(peer) = self.peers.get_mut(process) else {
+            return;
+        };
         let late: Vec<u64> = peer
             .inflight
             .iter()
@@ -428,9 +514,13 @@ impl Engine {
             peer.probes = (peer.probes + 1).min(PROBES_MAX);
             peer.streaming |= peer.probes >= PROBES_BEFORE_LINK && peer.link.is_some();
         }
-        let stuck = peer.oldest(true).is_some_and(|sent| sent + tcp_timeout <= now);
+        let stuck = peer
+            .oldest(true)
+            .is_some_and(|sent| sent + tcp_timeout <= now);
         let link = peer.link.filter(|_| stuck);
-        let silent = peer.silent_since.is_some_and(|since| since + patience(peer) <= now);
+        let silent = peer
+            .silent_since
+            .is_some_and(|since| since + patience(peer) <= now);
         if silent && !peer.uncovered {
             peer.uncovered = true;
             self.ask_relays(process);
@@ -442,13 +532,26 @@ impl Engine {
 
     /// Has others forward what an uncovered peer lacks already.
     fn ask_relays(&mut self, process: &ProcessId) {
-        let Some(peer) = self.peers.get(process) else { return };
-        let owed: Vec<Place> = peer.outstanding.keys().take(RELAY_KEYS_MAX).copied().collect();
+        let Some(peer) = self.peers.get(process) else {
+            return;
+        };
+        let owed: Vec<Place> = peer
+            .outstanding
+            .keys()
+            .take(RELAY_KEYS_MAX)
+            .copied()
+            .collect();
         tracing::debug!(node = %self.setup.name, peer = %process, keys = owed.len(), "uncovered");
         for relay in self.relays_of(&process.name) {
             if let Some(relay) = self.peers.get_mut(&relay) {
-                let shared = owed.iter().filter(|place| relay.stores.contains(&place.0)).copied();
-                shared.collect::<Vec<_>>().into_iter().for_each(|place| relay.owe(place));
+                let shared = owed
+                    .iter()
+                    .filter(|place| relay.stores.contains(&place.0))
+                    .copied();
+                shared
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .for_each(|place| relay.owe(place));
             }
         }
     }
@@ -456,15 +559,22 @@ impl Engine {
     /// Forwards a writer's entries to members it cannot cover.
     pub(super) fn forward(&mut self, writer: &ProcessId, uncovered: &[NodeName], places: &[Place]) {
         for name in uncovered {
-            let Some(known) = self.swim.get(name).filter(|known| known.is_live()) else { continue };
-            let Some(peer) = self.peers.get_mut(&known.id.process) else { continue };
+            let Some(known) = self.swim.get(name).filter(|known| known.is_live()) else {
+                continue;
+            };
+            let Some(peer) = self.peers.get_mut(&known.id.process) else {
+                continue;
+            };
             if known.id.process == *writer {
                 continue;
             }
             for &place in places {
                 if peer.stores.contains(&place.0) && peer.relayed_for.len() < RELAYED_FOR_MAX {
                     peer.owe(place);
-                    peer.relayed_for.entry(place).or_default().insert(writer.clone());
+                    peer.relayed_for
+                        .entry(place)
+                        .or_default()
+                        .insert(writer.clone());
                 }
             }
         }
@@ -472,7 +582,9 @@ impl Engine {
 
     /// How long a datagram may go unacknowledged (RFC 9002's probe timeout, doubling).
     fn probe_timeout_of(&self, process: &ProcessId) -> Duration {
-        let Some(peer) = self.peers.get(process) else { return PTO_MAX };
+        let Some(peer) = self.peers.get(process) else {
+            return PTO_MAX;
+        };
         probe_timeout(peer, self.config.ack_delay_max)
     }
 
@@ -480,10 +592,14 @@ impl Engine {
         let pto = probe_timeout(peer, self.config.ack_delay_max);
         let lost = peer.oldest(false).map(|sent| sent + pto);
         let stuck = peer.oldest(true).map(|sent| sent + self.config.tcp_timeout);
-        let silent =
-            peer.silent_since.filter(|_| !peer.uncovered).map(|since| since + patience(peer));
+        let silent = peer
+            .silent_since
+            .filter(|_| !peer.uncovered)
+            .map(|since| since + patience(peer));
         match [lost, stuck, silent].into_iter().flatten().min() {
-            Some(due) => self.timers.set(Kind::Loss(process.clone()), due.max(self.now.mono)),
+            Some(due) => self
+                .timers
+                .set(Kind::Loss(process.clone()), due.max(self.now.mono)),
             None => self.timers.cancel(&Kind::Loss(process.clone())),
         }
     }
@@ -492,7 +608,11 @@ impl Engine {
     fn prune_remote(&mut self) {
         for (id, remote) in &mut self.remote {
             if remote.len() > REMOTE_RANGES_SOFT {
-                let passed = self.peers.values().filter_map(|peer| peer.cursor.get(id)).min();
+                let passed = self
+                    .peers
+                    .values()
+                    .filter_map(|peer| peer.cursor.get(id))
+                    .min();
                 let head = self.stores.get(id).map_or(0, |store| store.head());
                 remote.prune(passed.copied().unwrap_or(head), REMOTE_RANGES_MAX);
             }
@@ -514,7 +634,11 @@ impl Engine {
                 peer.next_exchange = now;
             }
             self.timers.set_by(Kind::Unsynced, now);
-            let names: Vec<_> = self.swim.live().map(|k| k.id.process.name.clone()).collect();
+            let names: Vec<_> = self
+                .swim
+                .live()
+                .map(|k| k.id.process.name.clone())
+                .collect();
             for name in names {
                 self.timers.set(Kind::Redial(name), now);
             }
@@ -534,7 +658,11 @@ impl Load {
         bytes_max: usize,
         path: Path,
     ) -> bool {
-        let new_section = if self.entries.contains_key(&place.0) { 0 } else { SECTION_OVERHEAD };
+        let new_section = if self.entries.contains_key(&place.0) {
+            0
+        } else {
+            SECTION_OVERHEAD
+        };
         let needed = new_section + change.entry.encoded_len();
         let datagram = matches!(path, Path::Datagram { .. });
         if self.bytes + needed > bytes_max {
@@ -559,7 +687,8 @@ impl Load {
 
 /// How long a peer may be silent before others forward to it.
 fn patience(peer: &Peer) -> Duration {
-    peer.rtt.map_or(SILENCE_MIN, |rtt| (rtt * 3).max(SILENCE_MIN))
+    peer.rtt
+        .map_or(SILENCE_MIN, |rtt| (rtt * 3).max(SILENCE_MIN))
 }
 
 fn probe_timeout(peer: &Peer, ack_delay_max: Duration) -> Duration {

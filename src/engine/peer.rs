@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::id::ProcessId;
-use crate::wire::{Key, RefusedEntry, Refusal, StoreId};
+use crate::wire::{Key, Refusal, RefusedEntry, StoreId};
 
 use super::io::StreamId;
 
@@ -157,16 +157,26 @@ impl Peer {
     /// Takes a packet out of the flight.
     pub(super) fn land(&mut self, number: u64) -> Option<Packet> {
         let packet = self.inflight.remove(&number)?;
-        let bytes = if packet.on_stream { &mut self.stream_bytes } else { &mut self.datagram_bytes };
+        let bytes = if packet.on_stream {
+            &mut self.stream_bytes
+        } else {
+            &mut self.datagram_bytes
+        };
         *bytes = bytes.saturating_sub(packet.bytes);
         Some(packet)
     }
 
     /// A packet is lost: whatever it carried and no later packet carries is owed again.
     pub(super) fn lose(&mut self, number: u64) {
-        let Some(packet) = self.land(number) else { return };
+        let Some(packet) = self.land(number) else {
+            return;
+        };
         for (place, _) in packet.items {
-            if self.outstanding.get(&place).is_some_and(|out| out.packet == Some(number)) {
+            if self
+                .outstanding
+                .get(&place)
+                .is_some_and(|out| out.packet == Some(number))
+            {
                 self.owe(place);
             }
         }
@@ -174,8 +184,12 @@ impl Peer {
 
     /// Everything under way on the link is lost with it.
     pub(super) fn lose_stream(&mut self) {
-        let lost: Vec<_> =
-            self.inflight.iter().filter(|(_, p)| p.on_stream).map(|(&number, _)| number).collect();
+        let lost: Vec<_> = self
+            .inflight
+            .iter()
+            .filter(|(_, p)| p.on_stream)
+            .map(|(&number, _)| number)
+            .collect();
         lost.into_iter().for_each(|number| self.lose(number));
         self.streaming = false;
     }
@@ -197,7 +211,11 @@ impl Peer {
     /// Whether the peer is known to hold change `seq` of a key, or a later one.
     pub(super) fn holds(&self, place: &Place, seq: u64) -> bool {
         let at = |map: &BTreeMap<StoreId, u64>| map.get(&place.0).copied().unwrap_or(0);
-        if self.refused.get(place).is_some_and(|&(refused, _)| refused >= seq) {
+        if self
+            .refused
+            .get(place)
+            .is_some_and(|&(refused, _)| refused >= seq)
+        {
             return false;
         }
         let exchanged = seq <= at(&self.base);
@@ -216,7 +234,11 @@ impl Peer {
 
     /// Earliest send time among datagrams in flight.
     pub(super) fn oldest(&self, on_stream: bool) -> Option<Duration> {
-        self.inflight.values().filter(|p| p.on_stream == on_stream).map(|p| p.sent_at).min()
+        self.inflight
+            .values()
+            .filter(|p| p.on_stream == on_stream)
+            .map(|p| p.sent_at)
+            .min()
     }
 }
 
@@ -244,7 +266,11 @@ pub(super) struct SeqSet {
 
 impl SeqSet {
     pub(super) fn insert(&mut self, seq: u64) {
-        let before = self.ranges.range(..=seq).next_back().map(|(&start, &end)| (start, end));
+        let before = self
+            .ranges
+            .range(..=seq)
+            .next_back()
+            .map(|(&start, &end)| (start, end));
         let (start, mut end) = match before {
             Some((_, end)) if seq <= end => return,
             Some((start, end)) if end + 1 == seq => (start, seq),
@@ -257,7 +283,10 @@ impl SeqSet {
     }
 
     pub(super) fn contains(&self, seq: u64) -> bool {
-        self.ranges.range(..=seq).next_back().is_some_and(|(_, &end)| seq <= end)
+        self.ranges
+            .range(..=seq)
+            .next_back()
+            .is_some_and(|(_, &end)| seq <= end)
     }
 
     /// The last sequence of the run of members right after `seq`, or `seq` itself.
@@ -304,7 +333,10 @@ mod tests {
         }
         assert_eq!(set.ranges, BTreeMap::from([(1, 1), (3, 5), (9, 10)]));
         assert!(set.contains(4) && !set.contains(2) && !set.contains(11));
-        assert_eq!((set.skip(0), set.skip(1), set.skip(2), set.skip(3)), (1, 1, 5, 5));
+        assert_eq!(
+            (set.skip(0), set.skip(1), set.skip(2), set.skip(3)),
+            (1, 1, 5, 5)
+        );
         set.prune(4, 10);
         assert_eq!(set.len(), 2);
         set.prune(0, 1);

@@ -15,8 +15,8 @@ use rand::Rng as _;
 use crate::id::{NodeId, NodeName, ProcessId};
 use crate::wire::codec::{self, Decoded};
 use crate::wire::{
-    Hello, MemberRecord, MemberState, Members, Message, Purpose, Reject, RejectReason,
-    StoreId, StoreOffer, Welcome,
+    Hello, MemberRecord, MemberState, Members, Message, Purpose, Reject, RejectReason, StoreId,
+    StoreOffer, Welcome,
 };
 
 use super::anti_entropy::Exchange;
@@ -79,20 +79,34 @@ impl Engine {
         let stream = StreamId(self.next_stream);
         let purpose = target.purpose();
         let token = self.token_for(&target);
-        let dialled =
-            Stream { phase: Phase::Dialling, target: Some(target), purpose, addr, token };
+        let dialled = Stream {
+            phase: Phase::Dialling,
+            target: Some(target),
+            purpose,
+            addr,
+            token,
+        };
         self.streams.insert(stream, dialled);
         // The driver answers within tcp_timeout; twice that means it never will.
-        self.timers.set(Kind::Stream(stream), self.now.mono + self.config.tcp_timeout * 2);
-        self.outputs.push_back(Output::OpenStream { stream, to: addr });
+        self.timers.set(
+            Kind::Stream(stream),
+            self.now.mono + self.config.tcp_timeout * 2,
+        );
+        self.outputs
+            .push_back(Output::OpenStream { stream, to: addr });
         Some(stream)
     }
 
     /// Dials a member's link, unless there is one or a dial for one.
     pub(super) fn dial_member(&mut self, name: &NodeName) {
-        let Some(known) = self.swim.get(name) else { return };
+        let Some(known) = self.swim.get(name) else {
+            return;
+        };
         let (process, addr, busy) = (known.id.process.clone(), known.id.addr, known.dial.stream);
-        let linked = self.peers.get(&process).is_some_and(|peer| peer.link.is_some());
+        let linked = self
+            .peers
+            .get(&process)
+            .is_some_and(|peer| peer.link.is_some());
         if linked || busy.is_some() || known.state == MemberState::Left {
             return;
         }
@@ -107,12 +121,19 @@ impl Engine {
 
     fn dial_member_later(&mut self, name: &NodeName) {
         let max = self.config.reconnect_interval.unwrap_or(DIAL_BACKOFF_MAX);
-        let Some(known) = self.swim.get_mut(name) else { return };
+        let Some(known) = self.swim.get_mut(name) else {
+            return;
+        };
         known.dial.backoff = (known.dial.backoff * 2).clamp(DIAL_BACKOFF_MIN, max);
         // A condemned process is asked for quickly; failed members are left to the reconnect timer.
-        let wait = if known.dial.refused > 0 { DIAL_CONDEMNED } else { known.dial.backoff };
+        let wait = if known.dial.refused > 0 {
+            DIAL_CONDEMNED
+        } else {
+            known.dial.backoff
+        };
         if known.is_live() {
-            self.timers.set(Kind::Redial(name.clone()), self.now.mono + wait);
+            self.timers
+                .set(Kind::Redial(name.clone()), self.now.mono + wait);
         }
     }
 
@@ -126,13 +147,18 @@ impl Engine {
             self.send_frame(stream, &Message::Hello(hello));
             return;
         }
-        if stream.0 % 2 == 0 || self.streams.len() >= self.config.streams_max {
+        if stream.0.is_multiple_of(2) || self.streams.len() >= self.config.streams_max {
             self.counters.streams_refused += 1;
             self.outputs.push_back(Output::CloseStream { stream });
             return;
         }
-        let accepted =
-            Stream { phase: Phase::Listening, target: None, purpose: Purpose::Link, addr, token: 0 };
+        let accepted = Stream {
+            phase: Phase::Listening,
+            target: None,
+            purpose: Purpose::Link,
+            addr,
+            token: 0,
+        };
         self.streams.insert(stream, accepted);
         self.timers.set(Kind::Stream(stream), deadline);
     }
@@ -149,9 +175,12 @@ impl Engine {
     }
 
     fn store_offers(&self) -> Vec<StoreOffer> {
-        let offer = |(&id, store): (&StoreId, &std::sync::Arc<dyn crate::store::Store>)| {
-            StoreOffer { id, name: store.name().to_owned(), schemas: store.schemas() }
-        };
+        let offer =
+            |(&id, store): (&StoreId, &std::sync::Arc<dyn crate::store::Store>)| StoreOffer {
+                id,
+                name: store.name().to_owned(),
+                schemas: store.schemas(),
+            };
         self.stores.iter().map(offer).collect()
     }
 
@@ -161,7 +190,9 @@ impl Engine {
             Target::Member(name) | Target::Exchange(name) => Some(name),
             Target::Seed(_) => None,
         };
-        let known = name.and_then(|name| self.swim.get(name)).map(|known| &known.id.process);
+        let known = name
+            .and_then(|name| self.swim.get(name))
+            .map(|known| &known.id.process);
         let session = known.and_then(|process| self.peers.get(process));
         match session {
             Some(peer) => peer.our_token,
@@ -172,7 +203,9 @@ impl Engine {
     pub(super) fn stream_frame(&mut self, stream: StreamId, mut frame: Bytes) {
         self.counters.frames_received += 1;
         self.counters.frame_bytes_received += frame.len() as u64;
-        let Some(known) = self.streams.get(&stream) else { return };
+        let Some(known) = self.streams.get(&stream) else {
+            return;
+        };
         let phase = known.phase.clone();
         let decoded = codec::decode(&mut frame, &self.limits);
         let message = match decoded {
@@ -235,17 +268,24 @@ impl Engine {
     /// Sends the whole membership on a link, in bounded frames.
     pub(super) fn send_members(&mut self, stream: StreamId, ask: bool) {
         let records = self.member_records();
-        let chunks: Vec<Vec<MemberRecord>> =
-            records.chunks(MEMBERS_PER_FRAME).map(<[_]>::to_vec).collect();
+        let chunks: Vec<Vec<MemberRecord>> = records
+            .chunks(MEMBERS_PER_FRAME)
+            .map(<[_]>::to_vec)
+            .collect();
         for (index, records) in chunks.into_iter().enumerate() {
-            let members = Members { ask: ask && index == 0, records };
+            let members = Members {
+                ask: ask && index == 0,
+                records,
+            };
             self.send_frame(stream, &Message::Members(members));
         }
     }
 
     pub(super) fn send_members_to_all(&mut self, ask: bool) {
         let links: Vec<_> = self.peers.values().filter_map(|peer| peer.link).collect();
-        links.into_iter().for_each(|link| self.send_members(link, ask));
+        links
+            .into_iter()
+            .for_each(|link| self.send_members(link, ask));
     }
 
     /// The other side introduces itself.
@@ -253,7 +293,9 @@ impl Engine {
         if let Some(reject) = self.objection(&hello) {
             let conflict = reject.reason == RejectReason::NameTaken;
             if conflict && hello.node.process.name == self.setup.name {
-                self.emit(Event::NameConflict { addr: hello.node.addr });
+                self.emit(Event::NameConflict {
+                    addr: hello.node.addr,
+                });
             }
             self.send_frame(stream, &Message::Reject(reject));
             return self.abandon_stream(stream);
@@ -274,7 +316,14 @@ impl Engine {
             stores: self.store_offers(),
         };
         self.send_frame(stream, &Message::Welcome(welcome));
-        self.handshake_done(stream, hello.node, token, hello.token, &hello.stores, hello.purpose);
+        self.handshake_done(
+            stream,
+            hello.node,
+            token,
+            hello.token,
+            &hello.stores,
+            hello.purpose,
+        );
     }
 
     /// Why a stream cannot be accepted, if so.
@@ -291,17 +340,20 @@ impl Engine {
         if *name == self.setup.name {
             return reject(RejectReason::NameTaken);
         }
+        let boot = hello.node.process.boot;
+        if !self.is_plausible(boot) {
+            return reject(RejectReason::Busy);
+        }
         if let Some(known) = self.swim.get(name) {
-            let boot = hello.node.process.boot;
-            let other_instance =
-                known.nonce.is_some_and(|(_, nonce)| nonce != hello.nonce);
+            let other_instance = known.nonce.is_some_and(|(_, nonce)| nonce != hello.nonce);
             let heard = known.heard + self.config.probe_interval * 3 > self.now.mono;
             let elsewhere = known.id.addr != hello.node.addr;
             if other_instance && known.state == MemberState::Alive && heard && elsewhere {
                 return reject(RejectReason::NameTaken);
             }
-            let same_boot_twice =
-                known.nonce.is_some_and(|(b, nonce)| b == boot && nonce != hello.nonce);
+            let same_boot_twice = known
+                .nonce
+                .is_some_and(|(b, nonce)| b == boot && nonce != hello.nonce);
             if boot < boot_known || same_boot_twice {
                 return reject(RejectReason::StaleBoot);
             }
@@ -318,27 +370,41 @@ impl Engine {
     }
 
     fn welcomed(&mut self, stream: StreamId, welcome: Welcome) {
-        let Some(known) = self.streams.get(&stream) else { return };
+        let Some(known) = self.streams.get(&stream) else {
+            return;
+        };
         let (target, purpose, token) = (known.target.clone(), known.purpose, known.token);
         if welcome.nonce == self.setup.nonce {
             return self.abandon_stream(stream);
         }
         if welcome.boot_known > self.swim.identity().process.boot {
-            return self.adopt_boot(welcome.boot_known);
+            self.adopt_boot(welcome.boot_known);
+            return self.abandon_stream(stream);
         }
         let process = welcome.node.process.clone();
         self.vouch(&welcome.node, welcome.incarnation, welcome.nonce);
         if let Some(Target::Seed(addr)) = &target {
             self.seed_answered(*addr, &process.name);
         }
-        self.handshake_done(stream, welcome.node, token, welcome.token, &welcome.stores, purpose);
+        self.handshake_done(
+            stream,
+            welcome.node,
+            token,
+            welcome.token,
+            &welcome.stores,
+            purpose,
+        );
     }
 
     fn rejected(&mut self, stream: StreamId, reject: &Reject) {
-        let target = self.streams.get(&stream).and_then(|known| known.target.clone());
+        let target = self
+            .streams
+            .get(&stream)
+            .and_then(|known| known.target.clone());
         let addr = self.streams.get(&stream).map(|known| known.addr);
         match reject.reason {
-            RejectReason::StaleBoot => return self.adopt_boot(reject.boot_known),
+            // Closes this stream with all others, unless there is nothing to adopt.
+            RejectReason::StaleBoot => self.adopt_boot(reject.boot_known),
             RejectReason::NameTaken => {
                 if let Some(addr) = addr {
                     self.emit(Event::NameConflict { addr });
@@ -377,11 +443,24 @@ impl Engine {
         purpose: Purpose,
     ) {
         let process = node.process.clone();
-        let Some(known) = self.streams.get_mut(&stream) else { return };
+        let Some(known) = self.streams.get_mut(&stream) else {
+            return;
+        };
         known.phase = Phase::Open(process.clone());
         known.purpose = purpose;
         let dialled = known.target.is_some();
+        let expected = match &known.target {
+            Some(Target::Member(name)) => Some(name.clone()),
+            _ => None,
+        };
         self.timers.cancel(&Kind::Stream(stream));
+        if let Some(name) = expected {
+            self.member_dial_ended(&name, stream);
+            if name != process.name {
+                // Somebody else lives there now.
+                self.dial_member_later(&name);
+            }
+        }
         self.session(&process, node.addr, our_token, their_token, offers, dialled);
         match purpose {
             Purpose::Link => self.link_opened(stream, &process, dialled),
@@ -412,7 +491,11 @@ impl Engine {
         peer.stores = shared;
         if new {
             // The side that dialled exchanges first; the other one only if that does not happen.
-            peer.next_exchange = if dialled { now } else { now + EXCHANGE_PATIENCE };
+            peer.next_exchange = if dialled {
+                now
+            } else {
+                now + EXCHANGE_PATIENCE
+            };
         }
         // Both the token of the session and the one this handshake named are honoured.
         peer.our_token = our_token;
@@ -425,22 +508,32 @@ impl Engine {
             self.tokens.remove(&oldest);
         }
         self.timers.cancel(&Kind::Forget(process.clone()));
-        self.timers.set_by(Kind::Unsynced, self.peers[process].next_exchange);
+        self.timers
+            .set_by(Kind::Unsynced, self.peers[process].next_exchange);
     }
 
     fn shared_stores(&mut self, process: &ProcessId, offers: &[StoreOffer]) -> BTreeSet<StoreId> {
         let (mut shared, mut missing) = (BTreeSet::new(), Vec::new());
         for (&id, store) in &self.stores {
-            if offers.iter().any(|offer| offer.id == id && offer.name == store.name()) {
+            if offers
+                .iter()
+                .any(|offer| offer.id == id && offer.name == store.name())
+            {
                 shared.insert(id);
             } else {
                 missing.push(id);
             }
         }
-        let told = self.peers.get(process).is_some_and(|peer| peer.stores == shared);
+        let told = self
+            .peers
+            .get(process)
+            .is_some_and(|peer| peer.stores == shared);
         for store in missing {
             if !told {
-                self.emit(Event::StoreMissing { peer: process.name.clone(), store });
+                self.emit(Event::StoreMissing {
+                    peer: process.name.clone(),
+                    store,
+                });
             }
         }
         shared
@@ -448,15 +541,14 @@ impl Engine {
 
     fn link_opened(&mut self, stream: StreamId, process: &ProcessId, dialled: bool) {
         if let Some(known) = self.swim.get_mut(&process.name) {
-            if dialled && known.dial.stream == Some(stream) {
-                known.dial.stream = None;
-            }
             known.dial.backoff = Duration::ZERO;
             known.dial.refused = 0;
             known.dial.was_linked = Some(process.boot);
         }
         let ours_is_smaller = self.setup.name < process.name;
-        let Some(peer) = self.peers.get_mut(process) else { return };
+        let Some(peer) = self.peers.get_mut(process) else {
+            return;
+        };
         if let Some(other) = peer.link.replace(stream) {
             let other_dialled = self.streams.get(&other).is_some_and(|s| s.target.is_some());
             // Both keep the link that the smaller name dialled; of two alike, the newer.
@@ -500,7 +592,9 @@ impl Engine {
     }
 
     pub(super) fn stream_closed(&mut self, stream: StreamId, reason: CloseReason) {
-        let Some(known) = self.streams.remove(&stream) else { return };
+        let Some(known) = self.streams.remove(&stream) else {
+            return;
+        };
         self.timers.cancel(&Kind::Stream(stream));
         if self.exchanges.contains_key(&stream) {
             return self.exchange_ended(stream, false);
@@ -515,7 +609,9 @@ impl Engine {
     }
 
     fn link_ended(&mut self, stream: StreamId, process: &ProcessId) {
-        let Some(peer) = self.peers.get_mut(process) else { return };
+        let Some(peer) = self.peers.get_mut(process) else {
+            return;
+        };
         if peer.link != Some(stream) {
             return;
         }
@@ -526,11 +622,17 @@ impl Engine {
         }
     }
 
-    fn member_dial_failed(&mut self, name: &NodeName, stream: StreamId, reason: CloseReason) {
-        let Some(known) = self.swim.get_mut(name) else { return };
-        if known.dial.stream == Some(stream) {
-            known.dial.stream = None;
+    fn member_dial_ended(&mut self, name: &NodeName, stream: StreamId) {
+        if let Some(known) = self.swim.get_mut(name) {
+            known.dial.stream.take_if(|dialled| *dialled == stream);
         }
+    }
+
+    fn member_dial_failed(&mut self, name: &NodeName, stream: StreamId, reason: CloseReason) {
+        self.member_dial_ended(name, stream);
+        let Some(known) = self.swim.get_mut(name) else {
+            return;
+        };
         let proof = reason == CloseReason::Refused
             && known.is_live()
             && known.dial.was_linked == Some(known.id.process.boot);
@@ -572,9 +674,12 @@ impl Engine {
 
     pub(super) fn forget_peer(&mut self, process: &ProcessId) {
         let gone = [Kind::Ack, Kind::Loss, Kind::Forget];
-        gone.into_iter().for_each(|kind| self.timers.cancel(&kind(process.clone())));
+        gone.into_iter()
+            .for_each(|kind| self.timers.cancel(&kind(process.clone())));
         if let Some(peer) = self.peers.remove(process) {
-            peer.tokens.iter().for_each(|token| drop(self.tokens.remove(token)));
+            peer.tokens
+                .iter()
+                .for_each(|token| drop(self.tokens.remove(token)));
         }
     }
 
@@ -600,9 +705,13 @@ impl Engine {
     /// All sessions and streams end: this process has become another one.
     pub(super) fn drop_all_peers(&mut self) {
         let streams: Vec<_> = self.streams.keys().copied().collect();
-        streams.into_iter().for_each(|stream| self.close_stream(stream));
+        streams
+            .into_iter()
+            .for_each(|stream| self.close_stream(stream));
         let exchanges: Vec<_> = self.exchanges.keys().copied().collect();
-        exchanges.into_iter().for_each(|stream| self.exchange_ended(stream, false));
+        exchanges
+            .into_iter()
+            .for_each(|stream| self.exchange_ended(stream, false));
         let peers: Vec<_> = self.peers.keys().cloned().collect();
         peers.iter().for_each(|process| self.forget_peer(process));
         self.swim.forget_dials();

@@ -119,7 +119,10 @@ impl Timers {
 
     /// When the failure detector's next timer is due.
     pub(super) fn next_swim(&self) -> Option<Duration> {
-        self.queue.iter().find(|(_, due)| matches!(due, Due::Swim(_))).map(|(place, _)| place.0)
+        self.queue
+            .iter()
+            .find(|(_, due)| matches!(due, Due::Swim(_)))
+            .map(|(place, _)| place.0)
     }
 
     /// When the next timer is due.

@@ -55,15 +55,29 @@ impl Engine {
                 (seq >= write.seq).then(|| (process.clone(), reason))
             })
             .collect();
-        self.watches.open.insert(ticket, Watch { write, copies, holders, refused });
-        self.watches.by_place.entry(place).or_default().insert(ticket);
+        self.watches.open.insert(
+            ticket,
+            Watch {
+                write,
+                copies,
+                holders,
+                refused,
+            },
+        );
+        self.watches
+            .by_place
+            .entry(place)
+            .or_default()
+            .insert(ticket);
         self.timers.set(Kind::Watch(ticket), self.now.mono + within);
         self.check_watch(ticket);
     }
 
     pub(super) fn unwatch(&mut self, ticket: u64) {
         self.timers.cancel(&Kind::Watch(ticket));
-        let Some(watch) = self.watches.open.remove(&ticket) else { return };
+        let Some(watch) = self.watches.open.remove(&ticket) else {
+            return;
+        };
         let place = watch.place();
         if let Some(tickets) = self.watches.by_place.get_mut(&place) {
             tickets.remove(&ticket);
@@ -80,7 +94,9 @@ impl Engine {
 
     /// Answers a watch that has come to its end, one way or the other.
     fn check_watch(&mut self, ticket: u64) {
-        let Some(watch) = self.watches.open.get(&ticket) else { return };
+        let Some(watch) = self.watches.open.get(&ticket) else {
+            return;
+        };
         let copies = watch.holders.len();
         if watch.copies == 0 {
             if self.is_durable(watch.write.store, watch.write.seq) {
@@ -99,10 +115,18 @@ impl Engine {
             .collect();
         let (asked, members) = (watch.copies, could.len());
         if members < asked {
-            return self.answer_watch(ticket, Err(ReplicationError::TooFewMembers { asked, members }));
+            return self.answer_watch(
+                ticket,
+                Err(ReplicationError::TooFewMembers { asked, members }),
+            );
         }
-        let refusing = watch.refused.iter().filter(|(process, _)| could.contains(process));
-        let refusing: Vec<_> = refusing.map(|(p, &reason)| (p.name.clone(), reason)).collect();
+        let refusing = watch
+            .refused
+            .iter()
+            .filter(|(process, _)| could.contains(process));
+        let refusing: Vec<_> = refusing
+            .map(|(p, &reason)| (p.name.clone(), reason))
+            .collect();
         if members - refusing.len() < asked
             && let Some((peer, reason)) = refusing.into_iter().next()
         {
@@ -111,23 +135,35 @@ impl Engine {
     }
 
     pub(super) fn watch_timed_out(&mut self, ticket: u64) {
-        let Some(watch) = self.watches.open.get(&ticket) else { return };
+        let Some(watch) = self.watches.open.get(&ticket) else {
+            return;
+        };
         let error = if watch.copies == 0 {
             ReplicationError::NotDurable
         } else {
-            ReplicationError::Timeout { held: watch.holders.len() }
+            ReplicationError::Timeout {
+                held: watch.holders.len(),
+            }
         };
         self.answer_watch(ticket, Err(error));
     }
 
     fn watches_of(&self, place: &Place) -> Vec<u64> {
-        self.watches.by_place.get(place).into_iter().flatten().copied().collect()
+        self.watches
+            .by_place
+            .get(place)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect()
     }
 
     /// A process holds a change.
     pub(super) fn watch_held(&mut self, process: &ProcessId, place: Place, seq: u64) {
         for ticket in self.watches_of(&place) {
-            let Some(watch) = self.watches.open.get_mut(&ticket) else { continue };
+            let Some(watch) = self.watches.open.get_mut(&ticket) else {
+                continue;
+            };
             if watch.write.seq <= seq {
                 watch.refused.remove(process);
                 watch.holders.insert(process.clone());
@@ -145,7 +181,9 @@ impl Engine {
         reason: Refusal,
     ) {
         for ticket in self.watches_of(&place) {
-            let Some(watch) = self.watches.open.get_mut(&ticket) else { continue };
+            let Some(watch) = self.watches.open.get_mut(&ticket) else {
+                continue;
+            };
             if watch.write.seq <= seq && !watch.holders.contains(process) {
                 watch.refused.insert(process.clone(), reason);
                 self.check_watch(ticket);
@@ -155,7 +193,9 @@ impl Engine {
 
     /// An exchange has covered a process: whatever it holds now counts.
     pub(super) fn watch_synced(&mut self, process: &ProcessId) {
-        let Some(peer) = self.peers.get(process) else { return };
+        let Some(peer) = self.peers.get(process) else {
+            return;
+        };
         let held: Vec<_> = self
             .watches
             .open
@@ -169,15 +209,23 @@ impl Engine {
     }
 
     pub(super) fn watches_committed(&mut self) {
-        let local = self.watches.open.iter().filter(|(_, watch)| watch.copies == 0);
+        let local = self
+            .watches
+            .open
+            .iter()
+            .filter(|(_, watch)| watch.copies == 0);
         let tickets: Vec<_> = local.map(|(&ticket, _)| ticket).collect();
-        tickets.into_iter().for_each(|ticket| self.check_watch(ticket));
+        tickets
+            .into_iter()
+            .for_each(|ticket| self.check_watch(ticket));
     }
 
     /// The membership changed: some writes may have lost their chance.
     pub(super) fn recheck_watches(&mut self) {
         let tickets: Vec<_> = self.watches.open.keys().copied().collect();
-        tickets.into_iter().for_each(|ticket| self.check_watch(ticket));
+        tickets
+            .into_iter()
+            .for_each(|ticket| self.check_watch(ticket));
     }
 
     /// The node is gone.
