@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::id::{NodeId, NodeName, ProcessId};
 use crate::wire::{MemberRecord, MemberState, Message, codec, frame};
 
-use super::swim_codec::SwimCodec;
+use super::swim_codec::{HEADER_BYTES_MAX, MEMBER_BYTES_MAX, SwimCodec};
 use super::timers::Kind;
 use super::{Engine, Event, Member, Setup, StreamId, View};
 
