@@ -213,7 +213,7 @@ fn at_equal_timestamps_the_earlier_end_wins_in_any_order() {
         let clock = ManualClock::new();
         let silences = store(&clock, 1);
         for one in order {
-            silences.store().merge(&[one.clone()], at(5));
+            silences.store().merge(std::slice::from_ref(one), at(5));
         }
         clock.set(at(20));
         let id = SilenceId::from_bytes([4; 16]);
@@ -337,11 +337,10 @@ proptest! {
                 Step::Change { node, which, ends_in } => {
                     let Some(id) = ids.get(which) else { continue };
                     let now = elapsed[node];
-                    if let Ok((next, _)) = nodes[node].set(change(*id, "a=b", now, now + ends_in)) {
-                        if next != *id {
+                    if let Ok((next, _)) = nodes[node].set(change(*id, "a=b", now, now + ends_in))
+                        && next != *id {
                             ids.push(next);
                         }
-                    }
                 }
                 Step::Expire { node, which } => {
                     let Some(id) = ids.get(which) else { continue };
