@@ -1,0 +1,242 @@
+//! What the clones of a [`Map`](super::Map) share, and the store as the engine sees it.
+//!
+//! A merge goes over its entries in runs of [`RUN`]: under the lock, tell the news from the known;
+//! outside it, copy, hash, decode and check the news; under it again, join. What is stored may
+//! have changed in between, so the second look decides.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use super::inner::{Inner, News, Value};
+use crate::crdt::digest::BodyHash;
+use crate::crdt::map::Verdict;
+use crate::store::{
+    Body, Change, Context, Digest, HashedItem, Limits, Merged, Schema, Store, Unreadable,
+};
+use crate::time::Timestamp;
+use crate::wire::{Entry, Key, SchemaId, StoreId};
+
+/// Entries handled in one hold of the lock.
+pub(super) const RUN: usize = 256;
+
+/// One store.
+pub(super) struct Shared<S: Schema> {
+    pub(super) id: StoreId,
+    pub(super) schema: S,
+    pub(super) limits: Limits,
+    pub(super) context: Context,
+    inner: Mutex<Inner<S>>,
+    hooks: RwLock<Arc<[Hook]>>,
+}
+
+type Hook = Arc<dyn Fn() + Send + Sync>;
+
+impl<S: Schema> Shared<S> {
+    pub(super) fn new(schema: S, limits: Limits, context: Context) -> Self {
+        Self {
+            id: StoreId::of(schema.name()),
+            schema,
+            limits,
+            context,
+            inner: Mutex::new(Inner::new(&limits)),
+            hooks: RwLock::new(Arc::new([])),
+        }
+    }
+
+    /// The lock. A panic of a schema's index under it does not spread: entries are whole before
+    /// the index is called.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner<S>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls the hooks.
+    pub(super) fn notify(&self) {
+        let hooks = Arc::clone(&self.hooks.read().unwrap_or_else(PoisonError::into_inner));
+        hooks.iter().for_each(|hook| hook());
+    }
+
+    /// Joins one run in; answers whether anything changed.
+    fn merge_run(&self, run: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) -> bool {
+        let start = out.len();
+        let mut news = Vec::new();
+        let inner = self.lock();
+        for (index, entry) in run.iter().enumerate() {
+            out.push(match inner.entries.judge(entry, wall) {
+                Verdict::Known => Merged::Known,
+                Verdict::Refused(why) => Merged::Refused(why),
+                Verdict::Fresh => {
+                    news.push(index);
+                    Merged::Known
+                }
+            });
+        }
+        drop(inner);
+        if news.is_empty() {
+            return false;
+        }
+        let news: Vec<_> = news
+            .into_iter()
+            .map(|index| self.read_news(index, &run[index]))
+            .collect();
+
+        let mut changed = false;
+        let mut displaced = Vec::new();
+        let mut inner = self.lock();
+        for new in news {
+            let (index, merged) = (new.index, inner.merge(&run[new.index], new, wall));
+            let (merged, old) = merged;
+            changed |= matches!(merged, Merged::Stored { .. });
+            displaced.extend(old);
+            out[start + index] = merged;
+        }
+        drop(inner);
+        changed
+    }
+
+    /// Reads an entry of a peer: its body is copied, or it would keep the whole packet in memory.
+    fn read_news(&self, index: usize, entry: &Entry) -> News<S::Record> {
+        let body = Body {
+            schema: entry.schema.shape(),
+            bytes: Bytes::copy_from_slice(&entry.body),
+        };
+        let value = if entry.schema.is_tombstone() {
+            Value::Removed
+        } else {
+            match self.decode(entry.key, &body) {
+                Ok(record) => Value::record(Arc::new(record)),
+                Err(why) => Value::Quarantined(why),
+            }
+        };
+        News {
+            index,
+            hash: BodyHash::of(&body.bytes),
+            body: body.bytes,
+            value,
+        }
+    }
+
+    fn decode(&self, key: Key, body: &Body) -> Result<S::Record, Unreadable> {
+        let schema = body.schema;
+        if schema.is_tombstone() || !self.schema.schemas().contains(&schema) {
+            return Err(Unreadable::UnknownSchema { schema });
+        }
+        let record = self.schema.decode(key, body)?;
+        if self.schema.key(&record) == key {
+            Ok(record)
+        } else {
+            Err(Unreadable::WrongKey)
+        }
+    }
+}
+
+impl<S: Schema> Store for Shared<S> {
+    fn id(&self) -> StoreId {
+        self.id
+    }
+
+    fn name(&self) -> &str {
+        self.schema.name()
+    }
+
+    fn schemas(&self) -> Vec<SchemaId> {
+        self.schema.schemas().to_vec()
+    }
+
+    fn head(&self) -> u64 {
+        self.lock().entries.head()
+    }
+
+    fn backlog(&self, after: u64) -> usize {
+        self.lock().entries.backlog(after)
+    }
+
+    fn changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change> {
+        let inner = self.lock();
+        let mut bytes = 0;
+        let mut out = Vec::new();
+        for slot in inner.entries.changes(after).take(entries_max.clamp(1, RUN)) {
+            out.push(Change {
+                seq: slot.seq(),
+                entry: slot.entry().clone(),
+            });
+            bytes += slot.entry().encoded_len();
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        out
+    }
+
+    fn held(&self, key: &Key) -> Option<Change> {
+        let inner = self.lock();
+        let (_, slot) = inner.entries.get(key)?;
+        Some(Change {
+            seq: slot.seq(),
+            entry: slot.entry().clone(),
+        })
+    }
+
+    fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged> {
+        let mut out = Vec::with_capacity(entries.len());
+        let mut changed = false;
+        for run in entries.chunks(RUN) {
+            changed |= self.merge_run(run, wall, &mut out);
+        }
+        if changed {
+            self.notify();
+        }
+        out
+    }
+
+    fn digest(&self, cut: Timestamp) -> Digest {
+        let root = self.lock().entries.digest(cut);
+        Digest {
+            count: root.count,
+            root: root.sum,
+        }
+    }
+
+    fn items(&self, position: usize, cut: Timestamp, out: &mut Vec<HashedItem>) -> Option<usize> {
+        let inner = self.lock();
+        let (run, next) = inner.entries.run(position, RUN);
+        out.extend(
+            run.filter(|(_, slot)| slot.entry().outlives(cut))
+                .map(|(_, slot)| HashedItem {
+                    item: slot.item(),
+                    key: slot.entry().key,
+                    hash: slot.hash(),
+                }),
+        );
+        next
+    }
+
+    /// As the trait says. The time to come back is in whole seconds; until then, reads tell by the
+    /// clock what has expired.
+    fn collect(&self, wall: Timestamp) -> Option<Timestamp> {
+        let mut freed = Vec::new();
+        let mut inner = self.lock();
+        let budget = RUN - inner.hide(wall);
+        while freed.len() < budget
+            && let Some(slot) = inner.free(wall)
+        {
+            freed.push(slot);
+        }
+        let next = inner.next_expiry(wall);
+        drop(inner);
+        next
+    }
+
+    fn on_change(&self, hook: Hook) {
+        let mut hooks = self.hooks.write().unwrap_or_else(PoisonError::into_inner);
+        *hooks = hooks.iter().cloned().chain([hook]).collect();
+    }
+
+    fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    fn entries_max(&self) -> usize {
+        self.limits.entries_max
+    }
+}
