@@ -87,10 +87,7 @@ pub fn preface(cluster_tag: u64) -> [u8; PREFACE_BYTES] {
 ///
 /// # Errors
 /// [`EnvelopeError`] as for a datagram. Close the stream.
-pub fn check_preface(
-    preface: [u8; PREFACE_BYTES],
-    cluster_tag: u64,
-) -> Result<(), EnvelopeError> {
+pub fn check_preface(preface: [u8; PREFACE_BYTES], cluster_tag: u64) -> Result<(), EnvelopeError> {
     open_datagram(&mut Bytes::copy_from_slice(&preface), cluster_tag)
 }
 
