@@ -99,7 +99,10 @@ impl<S: Schema> Changes<S> {
                     key,
                     record: self.map.get(&key),
                 };
-                return changes.iter().map(|change| changed(change.entry.key)).collect();
+                return changes
+                    .iter()
+                    .map(|change| changed(change.entry.key))
+                    .collect();
             }
             woken.await;
         }

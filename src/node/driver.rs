@@ -84,6 +84,17 @@ pub(super) struct Incoming {
     pub(super) stores_changed: mpsc::Receiver<()>,
 }
 
+/// What connects a driver to the world.
+pub(super) struct Wiring {
+    pub(super) clock: Clock,
+    pub(super) transport: Arc<dyn Transport>,
+    /// Of the cluster.
+    pub(super) tag: u64,
+    pub(super) tally: Arc<Tally>,
+    pub(super) incoming: Incoming,
+    pub(super) published: Published,
+}
+
 /// The task's state.
 pub(super) struct Driver<M> {
     machine: M,
@@ -129,16 +140,15 @@ enum Turn {
 
 impl<M: Machine> Driver<M> {
     /// A driver that has not run; must be made within a tokio runtime.
-    pub(super) fn new(
-        machine: M,
-        clock: Clock,
-        transport: Arc<dyn Transport>,
-        tag: u64,
-        config: &Config,
-        tally: Arc<Tally>,
-        incoming: Incoming,
-        published: Published,
-    ) -> Self {
+    pub(super) fn new(machine: M, config: &Config, wiring: Wiring) -> Self {
+        let Wiring {
+            clock,
+            transport,
+            tag,
+            tally,
+            incoming,
+            published,
+        } = wiring;
         let limits = StreamLimits {
             streams_max: config.streams_max,
             tcp_timeout: config.tcp_timeout,
@@ -155,9 +165,11 @@ impl<M: Machine> Driver<M> {
             Arc::clone(&tally),
             accepted_in,
         ));
+        #[cfg(feature = "metrics")]
+        let exporter = crate::metrics::Exporter::new(&published.views.borrow().this.name);
         Self {
             #[cfg(feature = "metrics")]
-            exporter: crate::metrics::Exporter::new(machine.view().this.name),
+            exporter,
             revision: machine.revision(),
             machine,
             clock,
@@ -521,3 +533,6 @@ const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
 const LEAVE_GRACE: Duration = Duration::from_secs(2);
 /// After the node has left, for the streams to write what is queued.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

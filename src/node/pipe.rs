@@ -211,7 +211,10 @@ async fn read_frames(
             return CloseReason::Ended;
         };
         if len > frame_bytes_max {
-            debug!(?stream, len, frame_bytes_max, "stream closed: a frame is too long");
+            debug!(
+                ?stream,
+                len, frame_bytes_max, "stream closed: a frame is too long"
+            );
             shared.tally.frames_oversized.one();
             return CloseReason::Local;
         }

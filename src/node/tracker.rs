@@ -138,7 +138,10 @@ mod tests {
         let (requests, mut receiver) = mpsc::channel(4);
         tracker.start(requests, Duration::from_secs(1));
         let watch = tokio::spawn(tracker.watch(write(), 2));
-        let Some(Request::Watch { ticket, copies: 2, .. }) = receiver.recv().await else {
+        let Some(Request::Watch {
+            ticket, copies: 2, ..
+        }) = receiver.recv().await
+        else {
             panic!("expected a watch");
         };
         watch.abort();
