@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
+use super::advertise::advertised;
 use super::clock::{Clock, SystemClock};
 use super::driver::{Driver, Incoming, Published, Wiring};
 use super::events::Events;
 use super::tracker::{NodeTracker, REQUESTS_MAX};
-use super::{Inner, Node, resolve};
+use super::{Inner, Node};
 use crate::config::Config;
 use crate::engine::{Engine, Setup};
 use crate::id::{ClusterId, NameError, NodeName};
@@ -277,7 +278,7 @@ impl Builder {
         self.check()?;
         let name = NodeName::new(&self.name).map_err(BuildError::Name)?;
         let cluster = ClusterId::new(&self.cluster).map_err(BuildError::Cluster)?;
-        let addr = self.advertised(transport.local_addr()).await?;
+        let addr = advertised(self.advertise_addr()?, transport.local_addr(), &self.seeds).await;
         let (nonce, random_seed) = (entropy()?, entropy()?);
         let clock = Clock::start(Arc::clone(&self.wall));
         let now = clock.now();
@@ -384,37 +385,6 @@ impl Builder {
         }
         Ok(Some(addr))
     }
-
-    /// The address to advertise for a node bound to `bound`.
-    async fn advertised(&self, bound: SocketAddr) -> Result<SocketAddr, BuildError> {
-        let port = bound.port();
-        match self.advertise_addr()? {
-            Some(addr) if addr.port() == 0 => return Ok(SocketAddr::new(addr.ip(), port)),
-            Some(addr) => return Ok(addr),
-            None if !bound.ip().is_unspecified() => return Ok(bound),
-            None => {}
-        }
-        for seed in self.seeds.iter().take(ROUTE_SEEDS_MAX) {
-            if let Some(ip) = resolve::lookup_one(seed).await.and_then(route_to) {
-                return Ok(SocketAddr::new(ip, port));
-            }
-        }
-        let ip = ANYWHERE.iter().copied().find_map(route_to);
-        let ip = ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Ok(SocketAddr::new(ip, port))
-    }
-}
-
-/// This machine's address on the route to `to`. Connecting a UDP socket sends nothing.
-fn route_to(to: SocketAddr) -> Option<IpAddr> {
-    let from: IpAddr = match to {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((from, 0)).ok()?;
-    socket.connect(to).ok()?;
-    let ip = socket.local_addr().ok()?.ip();
-    (!ip.is_unspecified()).then_some(ip)
 }
 
 fn is_host_and_port(seed: &str) -> bool {
@@ -432,17 +402,6 @@ fn entropy() -> Result<u64, BuildError> {
 const LISTEN_DEFAULT: &str = "0.0.0.0:9094";
 /// Events that wait for a slow receiver.
 const EVENTS_MAX: usize = 1024;
-/// Seeds tried to find the route that tells this machine's address.
-const ROUTE_SEEDS_MAX: usize = 3;
-/// Addresses of the documentation networks: reached by the default route, if there is one.
-const ANYWHERE: [SocketAddr; 2] = [
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 9),
-    SocketAddr::new(
-        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
-        9,
-    ),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -455,24 +414,6 @@ mod tests {
         for seed in ["", "am-0", ":9094", "am-0:", "am-0:0", "am-0:70000"] {
             assert!(!is_host_and_port(seed), "{seed}");
         }
-    }
-
-    #[tokio::test]
-    async fn the_advertised_address_is_one_that_peers_can_reach() {
-        let bound: SocketAddr = "0.0.0.0:7000".parse().unwrap();
-        let by_seed = Builder::new("a").seeds(["127.0.0.1:1"]);
-        let derived = by_seed.advertised(bound).await.unwrap();
-        assert_eq!(derived, "127.0.0.1:7000".parse().unwrap());
-        let alone = Builder::new("a").advertised(bound).await.unwrap();
-        assert!(!alone.ip().is_unspecified() && alone.port() == 7000);
-        let set = Builder::new("a").advertise("192.0.2.7:0");
-        let advertised = set.advertised(bound).await.unwrap();
-        assert_eq!(advertised, "192.0.2.7:7000".parse().unwrap());
-        let wrong = Builder::new("a").advertise("0.0.0.0:0");
-        assert!(matches!(
-            wrong.advertised(bound).await,
-            Err(BuildError::AdvertiseUnspecified { .. })
-        ));
     }
 
     #[tokio::test]
@@ -500,6 +441,10 @@ mod tests {
                 setting: "listen",
                 ..
             })
+        ));
+        assert!(matches!(
+            error(Builder::new("a").advertise("0.0.0.0:0")).await,
+            Some(BuildError::AdvertiseUnspecified { .. })
         ));
     }
 }

@@ -9,17 +9,22 @@
 //! sockets while the timers that give these peers up are due. Late timers are therefore held back
 //! until a turn finds nothing more to take, though not for ever.
 
+mod inbound;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 use tracing::debug;
+
+use inbound::Taken;
 
 use super::accept::{Accepted, accept};
 use super::clock::Clock;
@@ -28,11 +33,8 @@ use super::resolve::{Resolved, Resolver};
 use super::streams::{Queued, StreamEvent, StreamLimits, Streams, propagate_panic};
 use super::tracker::{Outcome, Request};
 use crate::config::Config;
-use crate::engine::{
-    CloseReason, Counters, Engine, Event, Input, Operation, Output, StreamId, View,
-};
+use crate::engine::{CloseReason, Counters, Engine, Event, Input, Output, StreamId, View};
 use crate::net::{Tally, Transport};
-use crate::store::ReplicationError;
 use crate::time::Now;
 
 /// What the driver needs of the engine; a seam for the driver's own tests.
@@ -236,127 +238,6 @@ impl<M: Machine> Driver<M> {
         self.sleep_until_due(cx)
     }
 
-    fn take_packets(&mut self, cx: &mut Context<'_>) -> Taken {
-        let now = self.clock.now();
-        if now.mono < self.receive_after {
-            return Taken::default();
-        }
-        take(DATAGRAMS_PER_TURN, || {
-            match ready!(self.transport.poll_recv(cx, &mut self.buf)) {
-                Ok((count, from)) => {
-                    let bytes = Bytes::copy_from_slice(&self.buf[..count]);
-                    let now = self.clock.now();
-                    self.machine.handle(now, Input::Datagram { from, bytes });
-                    Poll::Ready(true)
-                }
-                Err(error) => {
-                    self.tally.receive_errors.one();
-                    debug!(%error, "a datagram could not be received");
-                    self.receive_after = now.mono + RECEIVE_PAUSE;
-                    Poll::Ready(false)
-                }
-            }
-        })
-    }
-
-    fn take_stream_events(&mut self, cx: &mut Context<'_>) -> Taken {
-        take(STREAM_EVENTS_PER_TURN, || {
-            let Some(event) = ready!(self.stream_events.poll_recv(cx)) else {
-                return Poll::Ready(false);
-            };
-            if let Some((input, _permit)) = self.streams.admit(event) {
-                self.machine.handle(self.clock.now(), input);
-            }
-            Poll::Ready(true)
-        })
-    }
-
-    fn take_accepted(&mut self, cx: &mut Context<'_>) -> Taken {
-        take(ACCEPTED_MAX, || {
-            let Some(accepted) = ready!(self.accepted.poll_recv(cx)) else {
-                return Poll::Ready(false);
-            };
-            let peer = accepted.1;
-            if let Some(stream) = self.streams.accept(accepted) {
-                let input = Input::StreamOpened { stream, peer };
-                self.machine.handle(self.clock.now(), input);
-            }
-            Poll::Ready(true)
-        })
-    }
-
-    fn take_resolved(&mut self, cx: &mut Context<'_>) -> Taken {
-        take(RESOLVED_MAX, || {
-            let Some((seed, addrs)) = ready!(self.resolved.poll_recv(cx)) else {
-                return Poll::Ready(false);
-            };
-            let input = Input::Resolved { seed, addrs };
-            self.machine.handle(self.clock.now(), input);
-            Poll::Ready(true)
-        })
-    }
-
-    fn take_requests(&mut self, cx: &mut Context<'_>) -> Taken {
-        take(REQUESTS_PER_TURN, || {
-            let Some(request) = ready!(self.incoming.requests.poll_recv(cx)) else {
-                return Poll::Ready(false);
-            };
-            self.request(request);
-            Poll::Ready(true)
-        })
-    }
-
-    fn request(&mut self, request: Request) {
-        let now = self.clock.now();
-        let operation = match request {
-            Request::Leave => {
-                let deadline = now.mono + self.leave_timeout + LEAVE_GRACE;
-                self.leave_deadline.get_or_insert(deadline);
-                Operation::Leave
-            }
-            Request::PushPull => Operation::PushPull,
-            Request::Watch {
-                ticket,
-                write,
-                copies,
-                within,
-                reply,
-            } => {
-                if self.watches.len() >= self.watches_max {
-                    let max = self.watches_max;
-                    let _ = reply.send(Err(ReplicationError::TooManyWatches { max }));
-                    return;
-                }
-                self.watches.insert(ticket, reply);
-                Operation::Watch {
-                    ticket,
-                    write,
-                    copies,
-                    within,
-                }
-            }
-            Request::Unwatch { ticket } => {
-                if self.watches.remove(&ticket).is_none() {
-                    return;
-                }
-                Operation::Unwatch { ticket }
-            }
-        };
-        self.machine.handle(now, Input::Operation(operation));
-    }
-
-    fn take_stores_changed(&mut self, cx: &mut Context<'_>) {
-        // The channel holds one word at most, and another one can only come while this runs.
-        if let Poll::Ready(Some(())) = self.incoming.stores_changed.poll_recv(cx) {
-            self.machine.handle(self.clock.now(), Input::StoresChanged);
-            // Polled again, so that the next word wakes this task.
-            if let Poll::Ready(Some(())) = self.incoming.stores_changed.poll_recv(cx) {
-                self.machine.handle(self.clock.now(), Input::StoresChanged);
-                cx.waker().wake_by_ref();
-            }
-        }
-    }
-
     /// Runs due timers, or holds late ones back: then it answers that there is more to do.
     fn run_timers(&mut self, inbound: Taken) -> bool {
         let now = self.clock.now();
@@ -406,6 +287,8 @@ impl<M: Machine> Driver<M> {
             }
             Output::Event(event) => {
                 events::log(&event);
+                // Who hears of the event sees its effect in the view.
+                self.publish_view();
                 self.left |= event == Event::Left;
                 // An error means that nobody listens.
                 let _ = self.published.events.send(event);
@@ -444,14 +327,17 @@ impl<M: Machine> Driver<M> {
         self.answers.push(Input::Committed { batch, ok: true });
     }
 
-    fn publish(&mut self) {
+    fn publish_view(&mut self) {
         let revision = self.machine.revision();
         if revision != self.revision {
             self.revision = revision;
-            self.published
-                .views
-                .send_replace(Arc::new(self.machine.view()));
+            let view = Arc::new(self.machine.view());
+            self.published.views.send_replace(view);
         }
+    }
+
+    fn publish(&mut self) {
+        self.publish_view();
         let counters = self.machine.counters();
         *self
             .published
@@ -483,40 +369,6 @@ impl<M: Machine> Driver<M> {
     }
 }
 
-/// What a turn took from one source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Taken {
-    any: bool,
-    /// The bound was reached: there may be more.
-    saturated: bool,
-}
-
-impl std::ops::Add for Taken {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        Self {
-            any: self.any || other.any,
-            saturated: self.saturated || other.saturated,
-        }
-    }
-}
-
-/// Takes until nothing is there, the source gives up (`false`), or `max` were taken.
-fn take(max: usize, mut one: impl FnMut() -> Poll<bool>) -> Taken {
-    let mut taken = Taken::default();
-    for _ in 0..max {
-        match one() {
-            Poll::Ready(true) => taken.any = true,
-            Poll::Ready(false) | Poll::Pending => return taken,
-        }
-    }
-    taken.saturated = true;
-    taken
-}
-
-const DATAGRAMS_PER_TURN: usize = 64;
-const STREAM_EVENTS_PER_TURN: usize = 64;
-const REQUESTS_PER_TURN: usize = 64;
 /// Accepted streams that wait for the driver; more wait in their handshakes.
 const ACCEPTED_MAX: usize = 16;
 /// Resolved seeds that wait for the driver; more wait in their tasks.
@@ -527,12 +379,5 @@ const DATAGRAM_BYTES_MAX: usize = 65_536;
 const LATE: Duration = Duration::from_millis(20);
 /// Late timers are held back for so many turns at most, so that a flood cannot stop them.
 const HELD_TURNS_MAX: u32 = 32;
-/// After an error while receiving, so that a broken socket does not take all time.
-const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
-/// Beyond `leave_timeout`, before the driver stops by itself.
-const LEAVE_GRACE: Duration = Duration::from_secs(2);
 /// After the node has left, for the streams to write what is queued.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests;

@@ -5,6 +5,7 @@
 //! application: reads never wait for the network, and a write is on its way when its call returns.
 
 mod accept;
+mod advertise;
 mod builder;
 mod changes;
 mod clock;

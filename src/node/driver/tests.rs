@@ -9,12 +9,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use super::super::clock::SystemClock;
+use super::inbound::DATAGRAMS_PER_TURN;
 use super::*;
-use crate::engine::Readiness;
+use crate::engine::{Operation, Readiness};
 use crate::id::{NodeName, ProcessId};
 use crate::net::memory::Network;
 use crate::net::plain::Plain;
 use crate::wire::frame::{encode_frame_header, preface};
+use bytes::Bytes;
 
 const TAG: u64 = 7;
 
