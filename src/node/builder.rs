@@ -15,11 +15,13 @@ use super::driver::{Driver, Incoming, Published, Wiring};
 use super::events::Events;
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use super::{Inner, Node};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Setup};
 use crate::id::{ClusterId, NameError, NodeName};
 use crate::net::plain::Plain;
 use crate::net::{BindError, Tally, Transport};
+use crate::store::nflog::{Nflog, NflogLimits};
+use crate::store::silences::{SilenceLimits, Silences};
 use crate::store::{Context, Limits, Map, Schema, Store};
 use crate::time::WallClock;
 use crate::wire::StoreId;
@@ -54,6 +56,9 @@ pub enum BuildError {
     /// The cluster id is not valid.
     #[error("the cluster id is not valid")]
     Cluster(#[source] NameError),
+    /// The configuration is not valid.
+    #[error("the configuration is not valid")]
+    Config(#[source] ConfigError),
     /// Configured after a store was made: the store has taken its limits from another one.
     #[error("the configuration must be set before the first store is made")]
     ConfigAfterStores,
@@ -206,6 +211,21 @@ impl Builder {
         map
     }
 
+    /// Makes the store of silences.
+    pub fn silences(&mut self, limits: SilenceLimits) -> Silences {
+        let seed = self.seed();
+        let silences = Silences::new(limits, self.limits(), self.context(), seed);
+        self.add(silences.store());
+        silences
+    }
+
+    /// Makes the notification log.
+    pub fn nflog(&mut self, limits: NflogLimits) -> Nflog {
+        let nflog = Nflog::new(limits, self.limits(), self.context());
+        self.add(nflog.store());
+        nflog
+    }
+
     /// Events from the very first one; [`Node::events`] misses those before it is called.
     #[must_use]
     pub fn events(&self) -> Events {
@@ -248,6 +268,15 @@ impl Builder {
         }));
         self.changed.insert(store.id(), followers);
         self.stores.push(store);
+    }
+
+    /// A seed for what must not be guessed or met twice; without entropy the start fails.
+    fn seed(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        if SysRng.try_fill_bytes(&mut seed).is_err() {
+            self.fail(BuildError::Entropy);
+        }
+        seed
     }
 
     fn fail(&mut self, error: BuildError) {
@@ -350,6 +379,7 @@ impl Builder {
         }
         NodeName::new(&self.name).map_err(BuildError::Name)?;
         ClusterId::new(&self.cluster).map_err(BuildError::Cluster)?;
+        self.config.validate().map_err(BuildError::Config)?;
         let (count, max) = (self.seeds.len(), self.config.seeds_max);
         if count > max {
             return Err(BuildError::TooManySeeds { count, max });

@@ -23,7 +23,7 @@ use tracing::debug;
 use super::handshake::handshake;
 use super::streams::StreamEvent;
 use crate::engine::{CloseReason, StreamId};
-use crate::net::{BoxStream, DialError, Tally, Transport, dial_within};
+use crate::net::{BoxStream, DialError, Tally, Transport};
 use crate::wire::frame::{FRAME_BYTES_MAX, encode_frame_header};
 
 /// What all streams of a node share.
@@ -104,7 +104,23 @@ impl Pipe {
         }
     }
 
+    /// Connects and shakes hands, both within `tcp_timeout`.
     async fn dial(
+        &self,
+        transport: &dyn Transport,
+        to: SocketAddr,
+    ) -> Result<BoxStream, CloseReason> {
+        let tally = &self.shared.tally;
+        let within = self.shared.tcp_timeout;
+        let Ok(dialled) = timeout(within, self.connect(transport, to)).await else {
+            debug!(%to, ?within, "dial failed: no answer in time");
+            tally.dials_unreachable.one();
+            return Err(CloseReason::Unreachable);
+        };
+        dialled
+    }
+
+    async fn connect(
         &self,
         transport: &dyn Transport,
         to: SocketAddr,
@@ -115,26 +131,18 @@ impl Pipe {
             tally,
             ..
         } = &self.shared;
-        let mut io = match dial_within(transport, to, *tcp_timeout).await {
-            Ok(io) => io,
-            Err(error) => {
-                debug!(%error, "dial failed");
-                return Err(match error {
-                    DialError::Refused { .. } => {
-                        tally.dials_refused.one();
-                        CloseReason::Refused
-                    }
-                    DialError::Unreachable { .. } | DialError::TimedOut { .. } => {
-                        tally.dials_unreachable.one();
-                        CloseReason::Unreachable
-                    }
-                    DialError::Local { .. } => {
-                        tally.dials_failed.one();
-                        CloseReason::Local
-                    }
-                });
-            }
-        };
+        let mut io = transport.dial(to).await.map_err(|error| {
+            debug!(%error, "dial failed");
+            let (count, reason) = match error {
+                DialError::Refused { .. } => (&tally.dials_refused, CloseReason::Refused),
+                DialError::Unreachable { .. } | DialError::TimedOut { .. } => {
+                    (&tally.dials_unreachable, CloseReason::Unreachable)
+                }
+                DialError::Local { .. } => (&tally.dials_failed, CloseReason::Local),
+            };
+            count.one();
+            reason
+        })?;
         match handshake(&mut io, *tag, *tcp_timeout, tally).await {
             Ok(()) => Ok(io),
             Err(reason) => {
