@@ -267,6 +267,7 @@ impl Engine {
         let items: Vec<SentItem> = places.collect();
         for &(place, seq) in &items {
             let out = peer.outstanding.entry(place).or_default();
+            out.relayed &= out.seq == seq;
             (out.seq, out.packet) = (seq, Some(number));
             peer.retry.remove(&place);
             peer.bulky.remove(&place);
@@ -368,7 +369,7 @@ impl Engine {
             .collect();
         self.counters.packets_lost += overtaken.len() as u64;
         overtaken.into_iter().for_each(|number| peer.lose(number));
-        peer.silent_since = peer.inflight.values().map(|packet| packet.sent_at).min();
+        peer.silent_since = (!peer.inflight.is_empty()).then_some(now);
         self.acknowledged(process, held, denied);
     }
 
@@ -534,15 +535,15 @@ impl Engine {
 
     /// Has others forward what an uncovered peer lacks already.
     fn ask_relays(&mut self, process: &ProcessId) {
-        let Some(peer) = self.peers.get(process) else {
+        let Some(peer) = self.peers.get_mut(process) else {
             return;
         };
-        let owed: Vec<Place> = peer
-            .outstanding
-            .keys()
-            .take(RELAY_KEYS_MAX)
-            .copied()
-            .collect();
+        let fresh = peer.outstanding.iter_mut().filter(|(_, out)| !out.relayed);
+        let mut owed: Vec<Place> = Vec::new();
+        for (&place, out) in fresh.take(RELAY_KEYS_MAX) {
+            out.relayed = true;
+            owed.push(place);
+        }
         tracing::debug!(node = %self.setup.name, peer = %process, keys = owed.len(), "uncovered");
         for relay in self.relays_of(&process.name) {
             if let Some(relay) = self.peers.get_mut(&relay) {
@@ -572,7 +573,14 @@ impl Engine {
             }
             for &place in places {
                 if peer.stores.contains(&place.0) && peer.relayed_for.len() < RELAYED_FOR_MAX {
-                    peer.owe(place);
+                    // What is under way to it already is not sent again.
+                    let head = self.stores.get(&place.0).and_then(|s| s.held(&place.1));
+                    let under_way = peer.outstanding.get(&place).is_some_and(|out| {
+                        out.packet.is_some() && head.is_some_and(|head| head.seq == out.seq)
+                    });
+                    if !under_way {
+                        peer.owe(place);
+                    }
                     peer.relayed_for
                         .entry(place)
                         .or_default()

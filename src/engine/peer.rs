@@ -35,6 +35,8 @@ pub(super) struct Outstanding {
     pub(super) seq: u64,
     /// The packet it went in; `None` while it waits to be sent again.
     pub(super) packet: Option<u64>,
+    /// Others have been asked to forward this change.
+    pub(super) relayed: bool,
 }
 
 /// Acknowledgements owed to the peer.
