@@ -1,0 +1,181 @@
+//! How fast writes travel between real nodes: three of them on loopback sockets, default timers,
+//! push/pull off, so that what is measured is the eager path alone.
+//!
+//! `cargo bench --bench propagation` prints: one silence set on the first node until both others
+//! can read it, and the same for an expire; then bursts of 1,000 silences, with short and with 1 kB
+//! comments, from the last write until everything is everywhere.
+
+use std::time::{Duration, Instant};
+
+use rumormill::config::Config;
+use rumormill::node::{Changes, Node};
+use rumormill::store::matcher::{Matcher, Op};
+use rumormill::store::silences::{NewSilence, SilenceId, SilenceLimits, SilenceSchema, Silences};
+use rumormill::time::{Timestamp, WallClock as _};
+
+struct Member {
+    node: Node,
+    silences: Silences,
+    changes: Changes<SilenceSchema>,
+}
+
+async fn member(name: &str, seeds: &[String]) -> Member {
+    let mut builder = Node::builder(name)
+        .listen("127.0.0.1:0")
+        .seeds(seeds)
+        .config(Config::lan().push_pull_interval(None));
+    let silences = builder.silences(SilenceLimits::default());
+    let node = builder.start().await.expect("a free loopback port");
+    let changes = node.changes(silences.map());
+    Member {
+        node,
+        silences,
+        changes,
+    }
+}
+
+async fn cluster(size: usize) -> Vec<Member> {
+    let first = member("node-0", &[]).await;
+    let seeds = [first.node.local_addr().to_string()];
+    let mut members = vec![first];
+    for index in 1..size {
+        members.push(member(&format!("node-{index}"), &seeds).await);
+    }
+    for member in &members {
+        member.node.ready().await.expect("the node runs");
+        let whole = |view: &rumormill::engine::View| view.cluster_size() == size;
+        member
+            .node
+            .views()
+            .wait_for(whole)
+            .await
+            .expect("the node runs");
+    }
+    members
+}
+
+fn silence(number: usize, comment: &str) -> NewSilence {
+    let now = rumormill::node::SystemClock::default().wall();
+    let matcher = |name: &str, value: String| Matcher::new(name, Op::Equal, value).expect("valid");
+    NewSilence {
+        id: None,
+        matcher_sets: vec![vec![
+            matcher("alertname", "HighLatency".to_owned()),
+            matcher("instance", format!("host-{number}:9100")),
+        ]],
+        starts_at: None,
+        ends_at: Timestamp::plus(now, Duration::from_secs(3600)),
+        created_by: "bench".to_owned(),
+        comment: comment.to_owned(),
+        annotations: Default::default(),
+    }
+}
+
+/// Waits until every member satisfies `seen`, looking again at every change of its store.
+async fn everywhere(members: &mut [Member], mut seen: impl FnMut(&Silences) -> bool) {
+    for member in members {
+        while !seen(&member.silences) {
+            member.changes.next().await;
+        }
+    }
+}
+
+fn quantiles(what: &str, samples: &mut [Duration]) {
+    samples.sort_unstable();
+    let at = |q: usize| samples[(samples.len() - 1) * q / 100].as_secs_f64() * 1e3;
+    println!(
+        "{what:<44} {:>5} samples  p50 {:>7.2} ms  p90 {:>7.2} ms  p99 {:>7.2} ms  max {:>7.2} ms",
+        samples.len(),
+        at(50),
+        at(90),
+        at(99),
+        at(100)
+    );
+}
+
+async fn single_writes(members: &mut [Member], count: usize) {
+    let (mut sets, mut expires, mut copies) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..count {
+        let start = Instant::now();
+        let (id, written) = members[0]
+            .silences
+            .set(silence(number, "maintenance"))
+            .expect("a valid silence");
+        everywhere(&mut members[1..], |silences| silences.get(id).is_some()).await;
+        sets.push(start.elapsed());
+        written.replicated(2).await.expect("both others hold it");
+        copies.push(start.elapsed());
+        let start = Instant::now();
+        let expired = members[0].silences.expire(id).expect("it is known");
+        let ended = members[0].silences.get(id).expect("it is kept").ends_at;
+        everywhere(&mut members[1..], |s| {
+            s.get(id).is_some_and(|s| s.ends_at <= ended)
+        })
+        .await;
+        expires.push(start.elapsed());
+        drop(expired);
+        // An unhurried operator: each write meets an idle cluster.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    quantiles("set on one, readable on both others", &mut sets);
+    quantiles("set on one, replicated(2) acknowledged", &mut copies);
+    quantiles("expired on one, expired on both others", &mut expires);
+}
+
+async fn burst(members: &mut [Member], what: &str, count: usize, comment: &str) {
+    let before = members[0].node.counters();
+    let start = Instant::now();
+    let ids: Vec<SilenceId> = (0..count)
+        .map(|number| {
+            members[0]
+                .silences
+                .set(silence(number, comment))
+                .expect("room")
+                .0
+        })
+        .collect();
+    let written = start.elapsed();
+    for member in &mut members[1..] {
+        let mut missing: std::collections::BTreeSet<SilenceId> = ids.iter().copied().collect();
+        loop {
+            missing.retain(|&id| member.silences.get(id).is_none());
+            if missing.is_empty() {
+                break;
+            }
+            member.changes.next().await;
+        }
+    }
+    let whole = start.elapsed();
+    let after = members[0].node.counters();
+    println!(
+        "{what:<44} {count:>5} written in {:>6.1} ms, on all {:>6.1} ms after the last, none missing; \
+         {} entries sent, {} packets lost",
+        written.as_secs_f64() * 1e3,
+        whole.saturating_sub(written).as_secs_f64() * 1e3,
+        after.entries_sent - before.entries_sent,
+        after.packets_lost - before.packets_lost,
+    );
+}
+
+fn main() {
+    // `cargo test --benches` and `--test` run a short round.
+    let short = std::env::args().any(|arg| arg == "--test");
+    let count = if short { 5 } else { 300 };
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    runtime.block_on(async {
+        println!("three nodes, loopback sockets, default timers, push/pull off");
+        let mut members = cluster(3).await;
+        single_writes(&mut members, count).await;
+        burst(&mut members, "burst of silences", 1000, "maintenance").await;
+        burst(
+            &mut members,
+            "burst of silences, 1 kB comments",
+            1000,
+            &"x".repeat(1024),
+        )
+        .await;
+        for member in members {
+            member.node.leave().await.expect("the node runs");
+        }
+    });
+}
