@@ -1,0 +1,345 @@
+//! The story: what is done to the nodes, and what must hold.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio::{try_join, task::JoinHandle};
+
+use crate::cluster::{Failure, NodeProcess};
+use crate::protocol::{Alert, Outcome, PEER_TIMEOUT, Reply, Request, State};
+use crate::transcript::{Transcript, span};
+use crate::webhook::Webhook;
+
+const BURST: usize = 1000;
+
+type Node = Arc<NodeProcess>;
+type Told = Result<(), Failure>;
+
+/// Tells the whole story once.
+pub(crate) async fn tell() -> ExitCode {
+    let transcript = Transcript::begin("rumormill: three processes, one state");
+    let told = acts(&transcript).await;
+    transcript.end(&told);
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Forms the cluster and keeps it until it is interrupted, telling what its members see.
+pub(crate) async fn serve() -> ExitCode {
+    let transcript = Transcript::begin("rumormill: three processes, one state");
+    let nodes = match form(&transcript).await {
+        Ok(nodes) => nodes,
+        Err(failure) => {
+            transcript.end(&Err(failure));
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("\n  Running until Ctrl-C. Kill one with `kill -9 PID` and see what the others see:\n");
+    for node in nodes {
+        tokio::spawn(async move {
+            while let Ok(Reply::MemberEvent { text }) = node.ask(Request::NextMemberEvent).await {
+                println!("  {}: {text}", node.name);
+            }
+            println!("  {} is gone", node.name);
+        });
+    }
+    match tokio::signal::ctrl_c().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+async fn acts(transcript: &Transcript) -> Told {
+    let webhook = Webhook::start().await?;
+    let nodes = form(transcript).await?;
+    write(transcript, &nodes).await?;
+    notify(transcript, &nodes, &webhook).await?;
+
+    let [first, second, third] = nodes;
+    kill(transcript, &first, [&second, &third], &webhook).await?;
+    let first = come_back(transcript, [&second, &third], &webhook).await?;
+    leave(transcript, &third, [&first, &second]).await?;
+
+    let all = webhook.received_in_all();
+    transcript
+        .step("two alerts, two notifications", async {
+            expect("notifications in all", 2, all)
+        })
+        .await
+}
+
+async fn form(transcript: &Transcript) -> Result<[Node; 3], Failure> {
+    let (nodes, readiness) = transcript
+        .step("three processes form a cluster", async {
+            let first = start("node-1", &[]).await?;
+            let seeds = [first.addr];
+            let (second, third) = try_join!(start("node-2", &seeds), start("node-3", &seeds))?;
+            let readiness = try_join!(joined(&first), joined(&second), joined(&third))?;
+            Ok(([first, second, third], <[String; 3]>::from(readiness)))
+        })
+        .await?;
+    for (node, readiness) in nodes.iter().zip(readiness) {
+        let NodeProcess { name, addr, pid, .. } = &**node;
+        transcript.detail(format!("{name}   {addr:<15}   pid {pid:<7}   {readiness}"));
+    }
+    Ok(nodes)
+}
+
+async fn write(transcript: &Transcript, [first, second, third]: &[Node; 3]) -> Told {
+    let began = Instant::now();
+    let writer = Arc::clone(second);
+    let copies = tokio::spawn(async move { silence(&writer, noisy(), 2).await });
+    transcript
+        .step_since(began, "a silence written on node-2 is on node-1 and node-3", async {
+            try_join!(
+                first.ask(Request::AwaitSilences { count: 1 }),
+                third.ask(Request::AwaitSilences { count: 1 }),
+            )
+        })
+        .await?;
+    transcript
+        .step_since(began, "node-2 knows that two other processes hold it", async {
+            expect("copies", 2, finished(copies).await?)
+        })
+        .await?;
+    let all = BURST + 1;
+    transcript
+        .step("1,000 silences written at once on node-3 are on all", async {
+            try_join!(
+                first.ask(Request::AwaitSilences { count: all }),
+                second.ask(Request::AwaitSilences { count: all }),
+                third.ask(Request::SilenceMany { count: BURST }),
+            )
+        })
+        .await?;
+    Ok(())
+}
+
+async fn notify(transcript: &Transcript, nodes: &[Node; 3], webhook: &Webhook) -> Told {
+    let [first, second, third] = nodes;
+    let disk = Alert::new("DiskFull", "db-1");
+    transcript
+        .step("an alert handed to all three is notified once", async {
+            let outcomes = try_join!(
+                hand(first, &disk, webhook),
+                hand(second, &disk, webhook),
+                hand(third, &disk, webhook),
+            )?;
+            let expected = (
+                Outcome::Notified { turn: 0 },
+                Outcome::AlreadyNotified { turn: 1 },
+                Outcome::AlreadyNotified { turn: 2 },
+            );
+            expect("what the nodes did", expected, outcomes)?;
+            expect("notifications", 1, webhook.received(&disk.name))
+        })
+        .await?;
+    transcript.detail(format!(
+        "node-1 sent it; node-2 and node-3 waited their turns of {} and found it in the log",
+        span(PEER_TIMEOUT)
+    ));
+    transcript
+        .step("an alert that is silenced is not notified", async {
+            let outcomes = try_join!(
+                hand(first, &noisy(), webhook),
+                hand(second, &noisy(), webhook),
+                hand(third, &noisy(), webhook),
+            )?;
+            let silenced = Outcome::Silenced;
+            expect("what the nodes did", (silenced, silenced, silenced), outcomes)?;
+            expect("notifications", 0, webhook.received(&noisy().name))
+        })
+        .await
+}
+
+async fn kill(
+    transcript: &Transcript,
+    dead: &Node,
+    [second, third]: [&Node; 2],
+    webhook: &Webhook,
+) -> Told {
+    transcript
+        .step("node-1 is killed with SIGKILL", dead.kill())
+        .await?;
+    let killed = Instant::now();
+    let noticed = [second, third].map(|node| notice(node, &dead.name, killed));
+    transcript
+        .step("writes go on: a silence on node-2 is on node-3", async {
+            try_join!(
+                third.ask(Request::AwaitSilences { count: BURST + 2 }),
+                silence(second, Alert::new("Reboot", "node-1"), 1),
+            )
+        })
+        .await?;
+    transcript
+        .step("an alert is notified once, though the first in turn is dead", async {
+            let outcomes = try_join!(
+                hand(second, &down(), webhook),
+                hand(third, &down(), webhook),
+            )?;
+            let (by_second, by_third) = outcomes;
+            let sent = [by_second, by_third]
+                .iter()
+                .filter(|outcome| matches!(outcome, Outcome::Notified { .. }))
+                .count();
+            expect("nodes that sent it", 1, sent)?;
+            expect("notifications", 1, webhook.received(&down().name))
+        })
+        .await?;
+    let times = transcript
+        .step_since(killed, "node-2 and node-3 know that node-1 failed", async {
+            let [by_second, by_third] = noticed;
+            Ok([finished(by_second).await?, finished(by_third).await?])
+        })
+        .await?;
+    for (node, Noticed { suspected, failed }) in [second, third].iter().zip(times) {
+        let (name, suspected, failed) = (&node.name, span(suspected), span(failed));
+        transcript.detail(format!("{name} suspected it after {suspected} and gave it up after {failed}"));
+    }
+    Ok(())
+}
+
+async fn come_back(
+    transcript: &Transcript,
+    [second, third]: [&Node; 2],
+    webhook: &Webhook,
+) -> Result<Node, Failure> {
+    let (first, readiness) = transcript
+        .step("node-1 comes back at another address and catches up", async {
+            let first = start("node-1", &[second.addr, third.addr]).await?;
+            let (readiness, _, _, _) = try_join!(
+                joined(&first),
+                first.ask(Request::AwaitSilences { count: BURST + 2 }),
+                joined(second),
+                joined(third),
+            )?;
+            Ok((first, readiness))
+        })
+        .await?;
+    let NodeProcess { name, addr, pid, .. } = &*first;
+    transcript.detail(format!("{name}   {addr:<15}   pid {pid:<7}   {readiness}"));
+    transcript
+        .step("an alert notified while it was away is not repeated", async {
+            let outcomes = try_join!(
+                hand(&first, &down(), webhook),
+                hand(second, &down(), webhook),
+                hand(third, &down(), webhook),
+            )?;
+            let expected = (
+                Outcome::AlreadyNotified { turn: 0 },
+                Outcome::AlreadyNotified { turn: 1 },
+                Outcome::AlreadyNotified { turn: 2 },
+            );
+            expect("what the nodes did", expected, outcomes)
+        })
+        .await?;
+    Ok(first)
+}
+
+async fn leave(transcript: &Transcript, leaver: &Node, others: [&Node; 2]) -> Told {
+    transcript
+        .step("node-3 leaves, and the others know that it left, not failed", async {
+            let gone = |node: &Node| {
+                let name = leaver.name.clone();
+                let states = vec![State::Failed, State::Left];
+                let node = Arc::clone(node);
+                async move { node.ask(Request::AwaitMember { name, states }).await }
+            };
+            let (_, by_first, by_second) = try_join!(
+                leaver.ask(Request::Leave),
+                gone(others[0]),
+                gone(others[1])
+            )?;
+            for reply in [by_first, by_second] {
+                let Reply::Member { state } = reply else {
+                    return Err(unexpected("the state of node-3", "a state", &reply));
+                };
+                expect("the state of node-3", State::Left, state)?;
+            }
+            leaver.ended().await
+        })
+        .await
+}
+
+/// When a node suspected another and when it gave it up, since the kill.
+struct Noticed {
+    suspected: Duration,
+    failed: Duration,
+}
+
+fn notice(node: &Node, dead: &str, killed: Instant) -> JoinHandle<Result<Noticed, Failure>> {
+    let (node, name) = (Arc::clone(node), dead.to_owned());
+    tokio::spawn(async move {
+        let states = vec![State::Failed, State::Suspect];
+        node.ask(Request::AwaitMember { name: name.clone(), states }).await?;
+        let suspected = killed.elapsed();
+        let states = vec![State::Failed];
+        node.ask(Request::AwaitMember { name, states }).await?;
+        let failed = killed.elapsed();
+        Ok(Noticed { suspected, failed })
+    })
+}
+
+async fn finished<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {
+    task.await.map_err(std::io::Error::from)?
+}
+
+async fn start(name: &str, seeds: &[std::net::SocketAddr]) -> Result<Node, Failure> {
+    NodeProcess::start(name, seeds).await.map(Arc::new)
+}
+
+/// Waits until a node counts three members; answers how it became ready.
+async fn joined(node: &NodeProcess) -> Result<String, Failure> {
+    match node.ask(Request::AwaitCluster { size: 3 }).await? {
+        Reply::Cluster { readiness } => Ok(readiness),
+        reply => Err(unexpected("a cluster of three", "readiness", &reply)),
+    }
+}
+
+/// Silences an alert; answers how many other processes are known to hold the silence.
+async fn silence(node: &NodeProcess, alert: Alert, copies: usize) -> Result<usize, Failure> {
+    match node.ask(Request::Silence { alert, copies }).await? {
+        Reply::Silenced { copies } => Ok(copies),
+        reply => Err(unexpected("a silence", "copies", &reply)),
+    }
+}
+
+/// Hands an alert to a node; answers what the node did about it.
+async fn hand(node: &NodeProcess, alert: &Alert, webhook: &Webhook) -> Result<Outcome, Failure> {
+    let request = Request::Alert {
+        alert: alert.clone(),
+        webhook: webhook.addr(),
+    };
+    match node.ask(request).await? {
+        Reply::Alert(outcome) => Ok(outcome),
+        reply => Err(unexpected("an alert", "an outcome", &reply)),
+    }
+}
+
+fn noisy() -> Alert {
+    Alert::new("HighLatency", "web-1")
+}
+
+fn down() -> Alert {
+    Alert::new("NodeDown", "node-1")
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, expected: T, found: T) -> Told {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(unexpected(what, &format!("{expected:?}"), &found))
+    }
+}
+
+fn unexpected(what: &str, expected: &str, found: &impl std::fmt::Debug) -> Failure {
+    Failure::Unexpected {
+        what: what.to_owned(),
+        expected: expected.to_owned(),
+        found: format!("{found:?}"),
+    }
+}
