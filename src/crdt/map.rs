@@ -1,1 +1,483 @@
-//! The replicated map.
+//! The replicated map: entries by key, and beside them, in step with every write, the change
+//! index, the expiry order and the root sum.
+//!
+//! Invariants:
+//! - One entry per key, replaced only by its [`join`](super::join) with another. An expiry is
+//!   looked at after the join, or where there is nothing to join with.
+//! - Every accepted change takes the next sequence; a key is in the change index once, under its
+//!   newest change. A join in which only `expires_at` grows is a change.
+//! - The expiry order holds every entry that is not lasting, by `(expires_at, slot)`.
+//! - The root is the sum over all entries held. [`EntryMap::digest`] takes out those at or below
+//!   a cut, so that two nodes at different stages of collection have equal digests.
+//! - Entries live in numbered slots and stay where they are while they are held. Whatever is
+//!   enumerated is enumerated by slot, sequence or expiry, never in the order of the hash table:
+//!   that differs from process to process.
+//!
+//! An entry with `expires_at` 0 that is not lasting has expired at the epoch: it may be collected
+//! at the first opportunity.
+//!
+//! The map has no lock and knows no records: each entry carries a value `V` for whoever does.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hasher};
+use std::ops::RangeBounds;
+use std::time::Duration;
+
+use super::changes::ChangeIndex;
+use super::compare_versions;
+use super::digest::{self, BodyHash, Fingerprint, Root};
+use crate::time::Timestamp;
+use crate::wire::{Entry, Item, Key, Refusal};
+
+/// What a map refuses, and when it lets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// A new key beyond this many entries is refused as [`Refusal::Full`].
+    pub entries_max: usize,
+    /// A longer body is refused as [`Refusal::TooLarge`], in bytes.
+    pub entry_bytes_max: usize,
+    /// An entry stamped further ahead is refused as [`Refusal::ClockAhead`].
+    pub max_clock_drift: Duration,
+    /// How long after its expiry an entry is still held.
+    pub grace: Duration,
+}
+
+/// What merging an entry would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It would change what is held.
+    Fresh,
+    /// There is nothing new in it, or it would be collected at once.
+    Known,
+    /// It may not be taken.
+    Refused(Refusal),
+}
+
+/// An entry as held.
+#[derive(Clone, Debug)]
+pub struct Slot<V> {
+    /// Read-only: the structures beside depend on it.
+    entry: Entry,
+    seq: u64,
+    kh: u64,
+    body: BodyHash,
+    print: Fingerprint,
+    /// What the map's user keeps with the entry.
+    pub value: V,
+}
+
+impl<V> Slot<V> {
+    /// The entry.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// The sequence of its last change.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Its hash, as summed in the root.
+    #[must_use]
+    pub fn hash(&self) -> u128 {
+        self.print.hash
+    }
+
+    /// The item that stands for it.
+    #[must_use]
+    pub fn item(&self) -> Item {
+        Item {
+            kh: self.kh,
+            ts: self.entry.ts,
+            tag: self.print.tag,
+        }
+    }
+}
+
+/// A change that was made.
+#[derive(Debug)]
+pub struct Applied<V> {
+    /// Its sequence.
+    pub seq: u64,
+    /// Where the entry is.
+    pub at: u32,
+    /// What became of the values.
+    pub effect: Effect<V>,
+}
+
+/// What a change did to the value of its key.
+#[derive(Debug)]
+pub enum Effect<V> {
+    /// The version held stays, with its value; only its expiry grew. The value that came is
+    /// returned.
+    Extended(V),
+    /// The key is new.
+    Inserted,
+    /// The version that came took the place of the one held, whose value is returned.
+    Replaced(V),
+}
+
+/// Entries by key. See the module for what is kept in step.
+pub struct EntryMap<V> {
+    bounds: Bounds,
+    slots: Vec<Option<Slot<V>>>,
+    free: Vec<u32>,
+    by_key: HashMap<Key, u32, KeyHashing>,
+    changes: ChangeIndex,
+    expiries: BTreeSet<(Timestamp, u32)>,
+    head: u64,
+    root: Root,
+    /// The part of the root at or below a cut that was asked for: moved, not summed anew.
+    past: (Timestamp, Root),
+}
+
+impl<V> EntryMap<V> {
+    /// An empty map.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::with_hasher(KeyHashing::random()),
+            changes: ChangeIndex::default(),
+            expiries: BTreeSet::new(),
+            head: 0,
+            root: Root::default(),
+            past: (Timestamp::ZERO, Root::default()),
+        }
+    }
+
+    /// How many entries are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// The latest change sequence, 0 before the first.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// What is held of a key, with its slot number.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<(u32, &Slot<V>)> {
+        let &at = self.by_key.get(key)?;
+        Some((at, self.slot(at)?))
+    }
+
+    /// The entry in a slot, if one is there.
+    #[must_use]
+    pub fn slot(&self, at: u32) -> Option<&Slot<V>> {
+        self.slots.get(at as usize)?.as_ref()
+    }
+
+    /// The entry in a slot, its value open to change.
+    pub fn slot_mut(&mut self, at: u32) -> Option<&mut Slot<V>> {
+        self.slots.get_mut(at as usize)?.as_mut()
+    }
+
+    /// What [`apply`](Self::apply) would do with an entry that came from a peer at `wall`. Reads
+    /// headers; bodies only where the headers tie.
+    #[must_use]
+    pub fn judge(&self, entry: &Entry, wall: Timestamp) -> Verdict {
+        let held = self.get(&entry.key).map(|(_, slot)| &slot.entry);
+        let known = match held {
+            Some(held) => !changes(held, entry),
+            None => self.collectable(entry, wall),
+        };
+        if known {
+            Verdict::Known
+        } else if entry.body.len() > self.bounds.entry_bytes_max {
+            Verdict::Refused(Refusal::TooLarge)
+        } else if entry.ts > wall.plus(self.bounds.max_clock_drift) {
+            Verdict::Refused(Refusal::ClockAhead)
+        } else if held.is_none() && self.len() >= self.bounds.entries_max {
+            Verdict::Refused(Refusal::Full)
+        } else {
+            Verdict::Fresh
+        }
+    }
+
+    /// Joins an entry in, whatever [`judge`](Self::judge) says of it. `body` must be the hash of
+    /// its body. `None` if it changes nothing.
+    ///
+    /// # Panics
+    /// If 2^32 - 1 entries are held.
+    pub fn apply(&mut self, entry: Entry, body: BodyHash, value: V) -> Option<Applied<V>> {
+        let Some(&at) = self.by_key.get(&entry.key) else {
+            return Some(self.insert(entry, body, value));
+        };
+        let slot = self.slots[at as usize].as_mut().expect(KEY_HAS_SLOT);
+        if !changes(&slot.entry, &entry) {
+            return None;
+        }
+        let was = Place::of(slot, at);
+        let old_seq = slot.seq;
+        self.head += 1;
+        slot.seq = self.head;
+        let expires_at = slot.entry.expires_at.max(entry.expires_at);
+        let effect = if compare_versions(&entry, &slot.entry).is_gt() {
+            slot.entry = entry;
+            slot.body = body;
+            Effect::Replaced(std::mem::replace(&mut slot.value, value))
+        } else {
+            Effect::Extended(value)
+        };
+        slot.entry.expires_at = expires_at;
+        slot.print = Fingerprint::with_body(&slot.entry, slot.body);
+        let is = Place::of(slot, at);
+        self.changes.remove(old_seq);
+        self.changes.push(self.head, at);
+        self.move_place(was, is);
+        Some(Applied {
+            seq: self.head,
+            at,
+            effect,
+        })
+    }
+
+    /// How many keys have changed after `after`: exact.
+    #[must_use]
+    pub fn backlog(&self, after: u64) -> usize {
+        self.changes.count_after(after)
+    }
+
+    /// The entries that changed after `after`, oldest change first, each key once.
+    pub fn changes(&self, after: u64) -> impl Iterator<Item = &Slot<V>> + '_ {
+        self.changes
+            .after(after)
+            .filter_map(|(_, at)| self.slot(at))
+    }
+
+    /// The root of the entries that outlive `cut`. Costs what lies between this cut and the last
+    /// one asked for: cuts mostly move forward, by little.
+    pub fn digest(&mut self, cut: Timestamp) -> Root {
+        let (from, part) = &mut self.past;
+        let hash = |&(_, at): &(Timestamp, u32)| {
+            let slot = self.slots[at as usize].as_ref().expect(EXPIRY_HAS_SLOT);
+            slot.print.hash
+        };
+        if cut > *from {
+            let crossed = self.expiries.range(above(*from)..above(cut));
+            crossed.map(hash).for_each(|hash| part.add(hash));
+        } else {
+            let crossed = self.expiries.range(above(cut)..above(*from));
+            crossed.map(hash).for_each(|hash| part.sub(hash));
+        }
+        *from = cut;
+        self.root.without(*part)
+    }
+
+    /// The occupied slots among the `run` from `position` on, with their numbers, and where to
+    /// go on; `None` at the end.
+    pub fn run(
+        &self,
+        position: usize,
+        run: usize,
+    ) -> (impl Iterator<Item = (u32, &Slot<V>)> + '_, Option<usize>) {
+        let from = position.min(self.slots.len());
+        let to = from.saturating_add(run).min(self.slots.len());
+        let occupied = (from..to).filter_map(|at| {
+            let slot = self.slots[at].as_ref()?;
+            Some((slot_number(at), slot))
+        });
+        (occupied, (to < self.slots.len()).then_some(to))
+    }
+
+    /// The expiry order within `range`, as `(expires_at, slot)`.
+    pub fn expiring(
+        &self,
+        range: impl RangeBounds<(Timestamp, u32)>,
+    ) -> impl DoubleEndedIterator<Item = (Timestamp, u32)> + '_ {
+        self.expiries.range(range).copied()
+    }
+
+    /// Frees the entry that expired first, if its grace is over.
+    pub fn collect(&mut self, wall: Timestamp) -> Option<(u32, Slot<V>)> {
+        if self.next_collection()? > wall {
+            return None;
+        }
+        let (_, at) = self.expiries.pop_first()?;
+        let slot = self.slots[at as usize].take().expect(EXPIRY_HAS_SLOT);
+        let place = Place::of(&slot, at);
+        self.by_key.remove(&slot.entry.key);
+        self.changes.remove(slot.seq);
+        self.take_out(place);
+        self.free.push(at);
+        Some((at, slot))
+    }
+
+    /// When the next entry may be collected; `None` if none ever may.
+    #[must_use]
+    pub fn next_collection(&self) -> Option<Timestamp> {
+        let &(expires_at, _) = self.expiries.first()?;
+        Some(expires_at.plus(self.bounds.grace))
+    }
+
+    fn collectable(&self, entry: &Entry, wall: Timestamp) -> bool {
+        !entry.schema.is_lasting() && entry.expires_at.plus(self.bounds.grace) <= wall
+    }
+
+    fn insert(&mut self, entry: Entry, body: BodyHash, value: V) -> Applied<V> {
+        self.head += 1;
+        let key = entry.key;
+        let slot = Slot {
+            seq: self.head,
+            kh: digest::kh(&key),
+            body,
+            print: Fingerprint::with_body(&entry, body),
+            value,
+            entry,
+        };
+        let at = self
+            .free
+            .pop()
+            .unwrap_or_else(|| slot_number(self.slots.len()));
+        let place = Place::of(&slot, at);
+        match self.slots.get_mut(at as usize) {
+            Some(free) => *free = Some(slot),
+            None => self.slots.push(Some(slot)),
+        }
+        self.by_key.insert(key, at);
+        self.changes.push(self.head, at);
+        self.put_in(place);
+        if let Some(expiry) = place.expiry {
+            self.expiries.insert(expiry);
+        }
+        Applied {
+            seq: self.head,
+            at,
+            effect: Effect::Inserted,
+        }
+    }
+
+    fn move_place(&mut self, was: Place, is: Place) {
+        self.take_out(was);
+        self.put_in(is);
+        if was.expiry != is.expiry {
+            was.expiry.map(|expiry| self.expiries.remove(&expiry));
+            is.expiry.map(|expiry| self.expiries.insert(expiry));
+        }
+    }
+
+    fn put_in(&mut self, place: Place) {
+        self.root.add(place.hash);
+        if place.is_past(self.past.0) {
+            self.past.1.add(place.hash);
+        }
+    }
+
+    fn take_out(&mut self, place: Place) {
+        self.root.sub(place.hash);
+        if place.is_past(self.past.0) {
+            self.past.1.sub(place.hash);
+        }
+    }
+}
+
+/// Where an entry stands in the digest and in the expiry order.
+#[derive(Clone, Copy)]
+struct Place {
+    hash: u128,
+    expiry: Option<(Timestamp, u32)>,
+}
+
+impl Place {
+    fn of<V>(slot: &Slot<V>, at: u32) -> Self {
+        let entry = &slot.entry;
+        Self {
+            hash: slot.print.hash,
+            expiry: (!entry.schema.is_lasting()).then_some((entry.expires_at, at)),
+        }
+    }
+
+    fn is_past(&self, cut: Timestamp) -> bool {
+        self.expiry.is_some_and(|(expires_at, _)| expires_at <= cut)
+    }
+}
+
+/// Whether the join of `held` and `entry` differs from `held`.
+fn changes(held: &Entry, entry: &Entry) -> bool {
+    entry.expires_at > held.expires_at || compare_versions(entry, held).is_gt()
+}
+
+/// The first place in the expiry order above a cut: no slot has the number `u32::MAX`.
+fn above(cut: Timestamp) -> (Timestamp, u32) {
+    (cut, u32::MAX)
+}
+
+/// The number of the slot at an index.
+fn slot_number(index: usize) -> u32 {
+    u32::try_from(index)
+        .ok()
+        .filter(|&at| at < u32::MAX)
+        .expect("a map holds fewer than 2^32 - 1 entries")
+}
+
+/// Hashes keys by one folded multiplication under two random words: keys come from peers, who
+/// must not be able to choose them for collisions.
+#[derive(Clone)]
+struct KeyHashing(u64, u64);
+
+impl KeyHashing {
+    fn random() -> Self {
+        let random = RandomState::new();
+        Self(random.hash_one(0_u8), random.hash_one(1_u8))
+    }
+}
+
+impl BuildHasher for KeyHashing {
+    type Hasher = KeyHasher;
+
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher(self.0, self.1)
+    }
+}
+
+struct KeyHasher(u64, u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(16) {
+            let mut block = [0; 16];
+            block[..chunk.len()].copy_from_slice(chunk);
+            let block = u128::from_le_bytes(block);
+            self.0 = fold(self.0 ^ low(block), self.1 ^ low(block >> 64));
+        }
+    }
+
+    /// The length of a key: always 16.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        fold(self.0, self.1 | 1)
+    }
+}
+
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    low(product) ^ low(product >> 64)
+}
+
+/// Truncation is the purpose.
+#[allow(clippy::cast_possible_truncation)]
+const fn low(wide: u128) -> u64 {
+    wide as u64
+}
+
+const KEY_HAS_SLOT: &str = "every key in the table has its slot";
+const EXPIRY_HAS_SLOT: &str = "every place in the expiry order has its slot";
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,28 @@
 //! `Map`: typed records of one schema, replicated.
+//!
+//! What callers see is here; what is under the lock, and the store as the engine sees it, is in
+//! `shared`. A record is encoded, hashed and wrapped before the lock is taken; a write then costs
+//! a join and the index.
 
+mod shared;
+
+use std::fmt;
 use std::sync::Arc;
 
-use super::{Context, Limits, Schema, Store, Tracker, Unreadable, Watch, WriteId};
+use super::{Body, Context, Limits, Schema, Store, Tracker, Unreadable, Watch, WriteId};
+use crate::crdt::digest::BodyHash;
 use crate::time::Timestamp;
 use crate::wire::{Key, SchemaId};
+use shared::{Draft, RUN, Shared, Value};
 
 /// When an entry may be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// At this instant, or later if an earlier version of the key had a later expiry.
+    /// At this instant, or later if an earlier version of the key had a later expiry. An instant
+    /// that has passed is taken as it is: the record is hidden from the start.
+    ///
+    /// Over a record that was written with `Never` this also bounds how long a peer that missed
+    /// the write can be away before the old record comes back with it.
     At(Timestamp),
     /// Not before it is removed.
     Never,
@@ -38,6 +51,14 @@ impl Written {
     /// Resolves once this process holds it durably; at once where the store lives in memory.
     pub fn durable(&self) -> Watch {
         self.tracker.watch(self.id, 0)
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Written")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,31 +97,46 @@ pub struct Quarantined {
 }
 
 /// Records of one schema, the same on every node. Cheap to clone; all clones are one store.
+///
+/// Reads and writes are local and never wait for the network. All calls may be made from any
+/// thread; a write is ordered after every write that the store held when the call was made.
 pub struct Map<S: Schema> {
-    schema: Arc<S>,
+    shared: Arc<Shared<S>>,
 }
 
 impl<S: Schema> Clone for Map<S> {
     fn clone(&self) -> Self {
         Self {
-            schema: Arc::clone(&self.schema),
+            shared: Arc::clone(&self.shared),
         }
+    }
+}
+
+impl<S: Schema> fmt::Debug for Map<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map")
+            .field("name", &self.shared.schema.name())
+            .field("len", &self.shared.lock().entries.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl<S: Schema> Map<S> {
     /// An empty store.
     #[must_use]
-    pub fn new(_schema: S, _limits: Limits, _context: Context) -> Self {
-        todo!()
+    pub fn new(schema: S, limits: Limits, context: Context) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(schema, limits, context)),
+        }
     }
 
-    /// Writes a record: `ts = max(now, previous + 1 ns)`, tie 0.
+    /// Writes a record: `ts = max(now, previous + 1 ns)`, tie 0. It replaces whatever the key has,
+    /// a removed, hidden or quarantined entry included.
     ///
     /// # Errors
     /// [`WriteError::StoreFull`] and [`WriteError::TooLarge`].
-    pub fn put(&self, _record: S::Record, _expiry: Expiry) -> Result<Written, WriteError> {
-        todo!()
+    pub fn put(&self, record: S::Record, expiry: Expiry) -> Result<Written, WriteError> {
+        self.write_record(record, expiry, 0, None)
     }
 
     /// Writes a record with a tie, if the key has not changed since `seen` (the sequence that
@@ -110,68 +146,189 @@ impl<S: Schema> Map<S> {
     /// As [`put`](Self::put), and [`WriteError::Conflict`].
     pub fn put_if(
         &self,
-        _record: S::Record,
-        _expiry: Expiry,
-        _tie: u64,
-        _seen: u64,
+        record: S::Record,
+        expiry: Expiry,
+        tie: u64,
+        seen: u64,
     ) -> Result<Written, WriteError> {
-        todo!()
+        self.write_record(record, expiry, tie, Some(seen))
     }
 
-    /// Removes a record: leaves a tombstone for at least `tombstone_ttl`. `None` if there is
-    /// nothing to remove.
+    /// Removes a record: leaves a tombstone for at least `tombstone_ttl`, longer if what it
+    /// removes would have lived longer. A quarantined entry can be removed too. `None` if there
+    /// is nothing to remove: the key is not held, has been removed or has expired.
     ///
     /// # Errors
     /// None today but those of a write.
-    pub fn remove(&self, _key: &Key) -> Result<Option<Written>, WriteError> {
-        todo!()
+    pub fn remove(&self, key: &Key) -> Result<Option<Written>, WriteError> {
+        let shared = &self.shared;
+        let now = shared.context.clock.wall();
+        let tombstone = Draft {
+            key: *key,
+            tie: 0,
+            expires_at: now.plus(shared.limits.tombstone_ttl),
+            body: Body {
+                schema: SchemaId::TOMBSTONE,
+                bytes: bytes::Bytes::new(),
+            },
+            hash: BodyHash::of(&[]),
+            value: Value::Removed,
+        };
+        let mut inner = shared.lock();
+        let live = inner.entries.get(key).is_some_and(|(_, slot)| {
+            !slot.entry().schema.is_tombstone() && slot.entry().outlives(now)
+        });
+        if !live {
+            return Ok(None);
+        }
+        let written = inner.write(tombstone, now, None);
+        drop(inner);
+        self.finish(*key, written).map(Some)
     }
 
     /// The record of a key: neither removed, nor expired, nor quarantined.
     #[must_use]
-    pub fn get(&self, _key: &Key) -> Option<Arc<S::Record>> {
-        todo!()
+    pub fn get(&self, key: &Key) -> Option<Arc<S::Record>> {
+        self.read(key).0
     }
 
     /// The record of a key as [`get`](Self::get), and the sequence of its last change, 0 if the
     /// key is not held at all.
     #[must_use]
-    pub fn read(&self, _key: &Key) -> (Option<Arc<S::Record>>, u64) {
-        todo!()
+    pub fn read(&self, key: &Key) -> (Option<Arc<S::Record>>, u64) {
+        let now = self.shared.context.clock.wall();
+        let inner = self.shared.lock();
+        match inner.entries.get(key) {
+            Some((_, slot)) => (shared::live_record(slot, now).cloned(), slot.seq()),
+            None => (None, 0),
+        }
     }
 
-    /// All records that `get` would return, in no particular order.
+    /// All records that `get` would return, in no particular order. The lock is released now and
+    /// then: a write made meanwhile may or may not show.
     #[must_use]
     pub fn records(&self) -> Vec<(Key, Arc<S::Record>)> {
-        todo!()
+        let now = self.shared.context.clock.wall();
+        let mut out = Vec::new();
+        let mut position = Some(0);
+        while let Some(from) = position {
+            let inner = self.shared.lock();
+            let (run, next) = inner.entries.run(from, RUN);
+            out.extend(run.filter_map(|(_, slot)| {
+                let record = shared::live_record(slot, now)?;
+                Some((slot.entry().key, Arc::clone(record)))
+            }));
+            position = next;
+        }
+        out
     }
 
-    /// What is kept but cannot be used here, at most `max`.
+    /// What is kept but cannot be used here, at most `max`, expired entries included.
     #[must_use]
-    pub fn quarantined(&self, _max: usize) -> Vec<Quarantined> {
-        todo!()
+    pub fn quarantined(&self, max: usize) -> Vec<Quarantined> {
+        let inner = self.shared.lock();
+        inner.quarantined().take(max).collect()
     }
 
-    /// Looks at the index under the store's lock. Keep it short.
-    pub fn with_index<T>(&self, _look: impl FnOnce(&S::Index) -> T) -> T {
-        todo!()
+    /// How many entries are kept but cannot be used here.
+    #[must_use]
+    pub fn quarantined_len(&self) -> usize {
+        self.shared.lock().quarantine.len()
+    }
+
+    /// Looks at the index under the store's lock. Keep it short, and do not call the store from
+    /// it: that would wait for itself.
+    ///
+    /// The index holds the records that have not expired, as of the last
+    /// [`collect`](Store::collect): check `expires_at` where it matters to the instant.
+    pub fn with_index<T>(&self, look: impl FnOnce(&S::Index) -> T) -> T {
+        look(&self.shared.lock().index)
     }
 
     /// What it was made with.
     #[must_use]
     pub fn context(&self) -> &Context {
-        todo!()
+        &self.shared.context
     }
 
     /// Its schema.
     #[must_use]
     pub fn schema(&self) -> &S {
-        &self.schema
+        &self.shared.schema
+    }
+
+    /// Its limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
     }
 
     /// The store as the engine sees it.
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {
-        todo!()
+        Arc::clone(&self.shared) as Arc<dyn Store>
+    }
+
+    fn write_record(
+        &self,
+        record: S::Record,
+        expiry: Expiry,
+        tie: u64,
+        seen: Option<u64>,
+    ) -> Result<Written, WriteError> {
+        let shared = &self.shared;
+        let key = shared.schema.key(&record);
+        let mut body = shared.schema.encode(&record);
+        let (bytes, max) = (body.bytes.len(), shared.limits.entry_bytes_max);
+        if bytes > max {
+            return Err(WriteError::TooLarge { bytes, max });
+        }
+        assert!(
+            !body.schema.shape().is_tombstone(),
+            "a schema encodes records under numbers of its own"
+        );
+        let expires_at = match expiry {
+            Expiry::At(at) => {
+                body.schema = body.schema.shape();
+                at
+            }
+            Expiry::Never => {
+                body.schema = body.schema.lasting();
+                Timestamp::ZERO
+            }
+        };
+        let draft = Draft {
+            key,
+            tie,
+            expires_at,
+            hash: BodyHash::of(&body.bytes),
+            body,
+            value: Value::record(Arc::new(record)),
+        };
+        let now = shared.context.clock.wall();
+        let written = shared.lock().write(draft, now, seen);
+        self.finish(key, written)
+    }
+
+    /// What follows a write outside the lock: drops what it displaced, tells who waits for changes.
+    fn finish(
+        &self,
+        key: Key,
+        written: Result<(u64, Option<Arc<S::Record>>), WriteError>,
+    ) -> Result<Written, WriteError> {
+        let (seq, displaced) = written?;
+        drop(displaced);
+        self.shared.notify();
+        Ok(Written {
+            id: WriteId {
+                store: self.shared.id,
+                key,
+                seq,
+            },
+            tracker: Arc::clone(&self.shared.context.tracker),
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

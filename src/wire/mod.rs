@@ -10,7 +10,10 @@ pub mod codec;
 pub mod entry;
 pub mod frame;
 
+use std::hash::Hasher as _;
+
 use bytes::Bytes;
+use siphasher::sip::SipHasher24;
 
 pub use entry::{Entry, HEADER_BYTES, Key, SchemaId};
 
@@ -23,6 +26,18 @@ pub const WIRE_VERSION: u8 = 1;
 /// A store's number on the wire: derived from its name, equal on every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId(pub u32);
+
+impl StoreId {
+    /// The number of the store of that name: a SipHash-2-4 under a fixed key, cut to 32 bits.
+    /// Handshakes carry the name too, so a clash of numbers shows.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // The low half is what is wanted.
+    pub fn of(name: &str) -> Self {
+        let mut hasher = SipHasher24::new_with_keys(0x7275_6d6f_726d_696c, 0x7374_6f72_652d_6964);
+        hasher.write(name.as_bytes());
+        Self(hasher.finish() as u32)
+    }
+}
 
 /// Everything a peer may say. The number in brackets is the tag.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,285 @@
+//! The map against a model that recomputes everything from a plain ordered map of entries.
+
+use super::*;
+use crate::crdt::join;
+use crate::wire::SchemaId;
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn bounds() -> Bounds {
+    Bounds {
+        entries_max: 1_000,
+        entry_bytes_max: 64,
+        max_clock_drift: Duration::from_secs(300),
+        grace: Duration::from_secs(2),
+    }
+}
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+fn entry(key: u8, ts: u64, expires_at: u64, schema: SchemaId, body: &'static [u8]) -> Entry {
+    Entry {
+        key: Key([key; 16]),
+        ts: at(ts),
+        tie: 0,
+        expires_at: at(expires_at),
+        schema,
+        body: Bytes::from_static(body),
+    }
+}
+
+fn plain(key: u8, ts: u64, expires_at: u64) -> Entry {
+    entry(key, ts, expires_at, SchemaId::new(1), b"x")
+}
+
+fn apply(map: &mut EntryMap<()>, entry: &Entry) -> Option<Applied<()>> {
+    map.apply(entry.clone(), BodyHash::of(&entry.body), ())
+}
+
+fn root_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Root {
+    let mut root = Root::default();
+    entries.for_each(|entry| root.add(digest::entry_hash(entry)));
+    root
+}
+
+#[test]
+fn only_growing_expiry_is_a_change_and_keeps_the_value() {
+    let mut map = EntryMap::new(bounds());
+    let old = plain(1, 10, 100);
+    let hash = BodyHash::of(&old.body);
+    map.apply(old.clone(), hash, "first").unwrap();
+    assert!(map.apply(old.clone(), hash, "again").is_none());
+
+    let longer = plain(1, 10, 200);
+    assert_eq!(map.judge(&longer, at(10)), Verdict::Fresh);
+    let applied = map.apply(longer, hash, "second").unwrap();
+    assert!(matches!(applied.effect, Effect::Extended("second")));
+    assert_eq!(applied.seq, 2);
+    let (_, slot) = map.get(&old.key).unwrap();
+    assert_eq!((slot.value, slot.seq()), ("first", 2));
+    assert_eq!(slot.entry().expires_at, at(200));
+    assert_eq!(map.backlog(1), 1);
+}
+
+#[test]
+fn an_older_version_with_a_later_expiry_only_extends() {
+    let mut map = EntryMap::new(bounds());
+    apply(&mut map, &plain(1, 10, 100)).unwrap();
+    let older = entry(1, 9, 300, SchemaId::new(1), b"older");
+    apply(&mut map, &older).unwrap();
+    let (_, slot) = map.get(&older.key).unwrap();
+    assert_eq!(slot.entry(), &plain(1, 10, 300));
+    assert_eq!(slot.hash(), digest::entry_hash(slot.entry()));
+    assert_eq!(slot.item(), digest::item(slot.entry()));
+}
+
+#[test]
+fn what_would_be_collected_at_once_is_known_and_not_stored() {
+    let map = EntryMap::<()>::new(bounds());
+    assert_eq!(map.judge(&plain(1, 10, 98), at(100)), Verdict::Known);
+    assert_eq!(map.judge(&plain(1, 10, 99), at(100)), Verdict::Fresh);
+    assert_eq!(map.judge(&plain(1, 10, 0), at(100)), Verdict::Known);
+    let lasting = entry(1, 10, 0, SchemaId::new(1).lasting(), b"");
+    assert_eq!(map.judge(&lasting, at(100)), Verdict::Fresh);
+}
+
+#[test]
+fn an_expired_entry_is_joined_before_its_expiry_is_looked_at() {
+    let mut map = EntryMap::new(bounds());
+    apply(&mut map, &plain(1, 10, 200)).unwrap();
+    let tombstone = entry(1, 20, 30, SchemaId::TOMBSTONE, b"");
+    assert_eq!(map.judge(&tombstone, at(100)), Verdict::Fresh);
+    apply(&mut map, &tombstone).unwrap();
+    let (_, slot) = map.get(&tombstone.key).unwrap();
+    assert!(slot.entry().schema.is_tombstone());
+    assert_eq!(slot.entry().expires_at, at(200));
+}
+
+#[test]
+fn refusals_name_their_reason_and_what_is_held_is_known_all_the_same() {
+    let mut map = EntryMap::new(bounds());
+    let ahead = plain(1, 401, 9_000);
+    let refused = Verdict::Refused(Refusal::ClockAhead);
+    assert_eq!(map.judge(&ahead, at(100)), refused);
+    assert_eq!(map.judge(&ahead, at(101)), Verdict::Fresh);
+    apply(&mut map, &ahead).unwrap();
+    assert_eq!(map.judge(&ahead, at(100)), Verdict::Known);
+    assert_eq!(map.judge(&plain(1, 402, 9_000), at(100)), refused);
+
+    let large = entry(2, 100, 9_000, SchemaId::new(1), &[0; 65]);
+    assert_eq!(
+        map.judge(&large, at(100)),
+        Verdict::Refused(Refusal::TooLarge)
+    );
+}
+
+#[test]
+fn a_full_map_refuses_new_keys_and_takes_updates() {
+    let mut map = EntryMap::new(Bounds {
+        entries_max: 2,
+        ..bounds()
+    });
+    apply(&mut map, &plain(1, 10, 100)).unwrap();
+    apply(&mut map, &plain(2, 10, 100)).unwrap();
+    let full = Verdict::Refused(Refusal::Full);
+    assert_eq!(map.judge(&plain(3, 10, 100), at(10)), full);
+    assert_eq!(map.judge(&plain(2, 11, 100), at(10)), Verdict::Fresh);
+}
+
+#[test]
+fn collection_waits_for_the_grace_and_frees_the_slot_for_another_key() {
+    let mut map = EntryMap::new(bounds());
+    apply(&mut map, &plain(1, 10, 100)).unwrap();
+    apply(&mut map, &entry(2, 10, 0, SchemaId::new(1).lasting(), b"")).unwrap();
+    assert_eq!(map.next_collection(), Some(at(102)));
+    assert!(map.collect(at(101)).is_none());
+    let (slot, freed) = map.collect(at(102)).unwrap();
+    assert_eq!(freed.entry().key, Key([1; 16]));
+    assert!(map.collect(Timestamp::MAX).is_none());
+    assert_eq!(map.next_collection(), None);
+    assert_eq!(map.changes(0).count(), 1);
+    assert_eq!(apply(&mut map, &plain(3, 110, 200)).unwrap().at, slot);
+}
+
+#[test]
+fn runs_cover_every_slot_once() {
+    let mut map = EntryMap::new(bounds());
+    for key in 0..=255 {
+        apply(&mut map, &plain(key, 10, 100)).unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut position = Some(0);
+    while let Some(from) = position {
+        let (run, next) = map.run(from, 100);
+        seen.extend(run.map(|(_, slot)| slot.entry().key.0[0]));
+        position = next;
+    }
+    assert_eq!(seen, (0..=255).collect::<Vec<_>>());
+    let (mut past, next) = map.run(usize::MAX, 100);
+    assert!(past.next().is_none() && next.is_none());
+}
+
+#[test]
+fn key_hashes_differ_in_every_bit_of_the_key() {
+    let hashing = KeyHashing(0x1234_5678_9abc_def1, 0x0fed_cba9_8765_4321);
+    let base = hashing.hash_one(Key([0; 16]));
+    for bit in 0..128 {
+        let key = Key((1_u128 << bit).to_le_bytes());
+        assert_ne!(hashing.hash_one(key), base, "bit {bit}");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Apply(Entry),
+    Collect(u64),
+    Digest(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let schemas = [
+        SchemaId::TOMBSTONE,
+        SchemaId::new(1),
+        SchemaId::new(1).lasting(),
+    ];
+    let bodies: [&[u8]; 3] = [b"", b"a", b"b"];
+    let any = (
+        0..12_u8,
+        0..6_u64,
+        0..2_u64,
+        0..30_u64,
+        prop::sample::select(schemas.to_vec()),
+        prop::sample::select(bodies.to_vec()),
+    )
+        .prop_map(|(key, ts, tie, expires, schema, body)| Entry {
+            tie,
+            ..entry(key, ts, expires, schema, body)
+        });
+    let step = prop_oneof![
+        8 => any.prop_map(Step::Apply),
+        1 => (0..35_u64).prop_map(Step::Collect),
+        1 => (0..35_u64).prop_map(Step::Digest),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+fn check(map: &mut EntryMap<()>, model: &BTreeMap<Key, Entry>, newest: &BTreeMap<u64, Key>) {
+    assert_eq!(map.len(), model.len());
+    assert_eq!(map.root, root_of(model.values()));
+    let changes: Vec<_> = map
+        .changes(0)
+        .map(|slot| (slot.seq(), slot.entry().clone()))
+        .collect();
+    let expected: Vec<_> = newest
+        .iter()
+        .map(|(&seq, key)| (seq, model[key].clone()))
+        .collect();
+    assert_eq!(changes, expected);
+    for cut in [0, 7, 15, 35, 3] {
+        let above = model.values().filter(|entry| entry.outlives(at(cut)));
+        assert_eq!(map.digest(at(cut)), root_of(above.clone()), "cut {cut}");
+        let (run, _) = map.run(0, usize::MAX);
+        let mut items: Vec<_> = run
+            .filter(|(_, slot)| slot.entry().outlives(at(cut)))
+            .map(|(_, slot)| slot.item())
+            .collect();
+        let mut expected: Vec<_> = above.map(digest::item).collect();
+        items.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(items, expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Root, digest at any cut, items, change index and cursors equal what brute force finds,
+    /// after any writes, expiry growth, collections and questions.
+    #[test]
+    fn everything_kept_in_step_equals_everything_rebuilt(steps in steps()) {
+        let mut map = EntryMap::new(bounds());
+        let mut model = BTreeMap::<Key, Entry>::new();
+        let mut newest = BTreeMap::<u64, Key>::new();
+        let mut seq = 0;
+        for step in steps {
+            match step {
+                Step::Apply(entry) => {
+                    let joined = model
+                        .get(&entry.key)
+                        .map_or_else(|| entry.clone(), |held| join(held, &entry));
+                    let changed = model.get(&entry.key) != Some(&joined);
+                    prop_assert_eq!(apply(&mut map, &entry).is_some(), changed);
+                    if changed {
+                        seq += 1;
+                        newest.retain(|_, key| *key != entry.key);
+                        newest.insert(seq, entry.key);
+                        model.insert(entry.key, joined);
+                    }
+                }
+                Step::Collect(now) => {
+                    while map.collect(at(now)).is_some() {}
+                    model.retain(|_, entry| {
+                        entry.schema.is_lasting() || entry.expires_at.as_nanos() + 2 * SECOND > now * SECOND
+                    });
+                    newest.retain(|_, key| model.contains_key(key));
+                }
+                Step::Digest(cut) => {
+                    let above = model.values().filter(|entry| entry.outlives(at(cut)));
+                    prop_assert_eq!(map.digest(at(cut)), root_of(above));
+                }
+            }
+            prop_assert_eq!(map.head(), seq);
+        }
+        check(&mut map, &model, &newest);
+        for cursor in [0, 1, seq / 2, seq.saturating_sub(1), seq, seq + 9] {
+            let expected: Vec<_> = newest.range(cursor + 1..).map(|(&seq, _)| seq).collect();
+            prop_assert_eq!(map.backlog(cursor), expected.len());
+            prop_assert_eq!(map.changes(cursor).map(Slot::seq).collect::<Vec<_>>(), expected);
+        }
+    }
+}
