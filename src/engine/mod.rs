@@ -1,7 +1,10 @@
 //! The engine: inputs in, outputs out. No I/O, no clock, no randomness it was not given.
 
 pub mod event;
+mod identity;
 pub mod io;
+#[allow(dead_code)] // Until membership.rs is there to use it.
+pub(crate) mod swim_codec;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,9 +18,10 @@
 use std::fmt;
 use std::hash::Hasher as _;
 
-use bytes::Bytes;
+use bytes::{Buf as _, BufMut, Bytes};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
+use super::codec::{BODY_BYTES_MAX, DecodeError};
 use crate::time::Timestamp;
 
 /// Size of the encoded header.
@@ -146,6 +147,68 @@ impl Entry {
         HEADER_BYTES + self.body.len()
     }
 
+    /// Appends the header and the body to `out`.
+    ///
+    /// # Panics
+    /// If the body is over [`BODY_BYTES_MAX`]: stores refuse such a record at the call that writes
+    /// it, and a peer's cannot get past [`Entry::decode`]. Also if `out` is bounded and has less
+    /// than [`Entry::encoded_len`] of room.
+    pub fn encode(&self, out: &mut impl BufMut) {
+        let len = u32::try_from(self.body.len()).unwrap_or(u32::MAX);
+        assert!(
+            len <= BODY_BYTES_MAX as u32,
+            "a stored body is at most {BODY_BYTES_MAX} bytes"
+        );
+        out.put_slice(&self.key.0);
+        out.put_u64(self.ts.as_nanos());
+        out.put_u64(self.tie);
+        out.put_u64(self.expires_at.as_nanos());
+        out.put_u16(self.schema.raw());
+        out.put_u32(len);
+        out.put_slice(&self.body);
+    }
+
+    /// Takes one entry off the front of `bytes`.
+    ///
+    /// The body is a slice of the same allocation, nothing is copied. Whoever keeps an entry
+    /// longer than the packet copies the body first, or a body of 100 bytes keeps a whole receive
+    /// buffer alive.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`] if `bytes` ends inside the entry, [`DecodeError::TooLarge`] if the
+    /// body is over `body_bytes_max`. `bytes` is then to be thrown away.
+    pub fn decode(bytes: &mut Bytes, body_bytes_max: usize) -> Result<Self, DecodeError> {
+        if bytes.len() < HEADER_BYTES {
+            return Err(DecodeError::Truncated { what: "entry" });
+        }
+        let mut key = [0; 16];
+        bytes.copy_to_slice(&mut key);
+        let ts = Timestamp::from_nanos(bytes.get_u64());
+        let tie = bytes.get_u64();
+        let expires_at = Timestamp::from_nanos(bytes.get_u64());
+        let schema = SchemaId::from_raw(bytes.get_u16());
+        let len = bytes.get_u32();
+        let body_bytes = usize::try_from(len).unwrap_or(usize::MAX);
+        if body_bytes > body_bytes_max {
+            return Err(DecodeError::TooLarge {
+                what: "entry",
+                bytes: u64::from(len),
+                max: body_bytes_max,
+            });
+        }
+        if body_bytes > bytes.len() {
+            return Err(DecodeError::Truncated { what: "entry" });
+        }
+        Ok(Self {
+            key: Key(key),
+            ts,
+            tie,
+            expires_at,
+            schema,
+            body: bytes.split_to(body_bytes),
+        })
+    }
+
     /// Whether this entry is a member of the set reconciled at `cut`, and whether it is still
     /// owed at that instant: lasting, or expiring after it.
     #[must_use]
@@ -166,5 +229,59 @@ impl fmt::Debug for Entry {
             self.schema,
             self.body.len()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+
+    fn entry(body: &'static [u8]) -> Entry {
+        Entry {
+            key: Key(*b"0123456789abcdef"),
+            ts: Timestamp::from_nanos(1),
+            tie: 2,
+            expires_at: Timestamp::from_nanos(3),
+            schema: SchemaId::new(4).lasting(),
+            body: Bytes::from_static(body),
+        }
+    }
+
+    #[test]
+    fn an_entry_is_its_header_and_its_body() {
+        let entry = entry(b"body");
+        let mut out = BytesMut::new();
+        entry.encode(&mut out);
+        assert_eq!(out.len(), entry.encoded_len());
+        assert_eq!(out.len(), HEADER_BYTES + 4);
+        assert_eq!(&out[HEADER_BYTES..], b"body");
+
+        out.extend_from_slice(b"next");
+        let mut bytes = out.freeze();
+        assert_eq!(Entry::decode(&mut bytes, 4), Ok(entry));
+        assert_eq!(bytes, "next");
+    }
+
+    #[test]
+    fn a_body_over_the_limit_or_cut_short_is_refused() {
+        let mut out = BytesMut::new();
+        entry(b"body").encode(&mut out);
+        let whole = out.freeze();
+        assert_eq!(
+            Entry::decode(&mut whole.clone(), 3),
+            Err(DecodeError::TooLarge {
+                what: "entry",
+                bytes: 4,
+                max: 3
+            })
+        );
+        for len in 0..whole.len() {
+            assert_eq!(
+                Entry::decode(&mut whole.slice(..len), 4),
+                Err(DecodeError::Truncated { what: "entry" })
+            );
+        }
     }
 }

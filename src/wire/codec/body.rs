@@ -1,0 +1,383 @@
+//! Message bodies and records, field by field through bincode.
+//!
+//! bincode writes the numbers; [`Field`] says how our types are made of them. Lists do not go
+//! through bincode's `Vec`, which allocates by the length it reads.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::de::read::Reader;
+use bincode::de::{Decode as _, Decoder as _, DecoderImpl};
+use bincode::enc::write::{SizeWriter, Writer};
+use bincode::enc::{Encode as _, EncoderImpl};
+use bincode::error::{DecodeError as Unreadable, EncodeError};
+use bytes::{Bytes, BytesMut};
+
+use super::fixed::check_count;
+use super::{BODY_BYTES_MAX, CodecLimits, DecodeError, STORE_NAME_BYTES_MAX};
+use crate::id::{NAME_BYTES_MAX, NodeId, NodeName, ProcessId};
+use crate::time::Timestamp;
+use crate::wire::{
+    Ack, Done, HeldVersion, Hello, Key, Leave, MemberRecord, MemberState, Members, Message, Ping,
+    Purpose, Refusal, RefusedEntry, Reject, RejectReason, Relayed, SchemaId, StoreId, StoreOffer,
+    StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
+};
+
+/// Most bytes bincode's varints take.
+pub(super) const U16_MAX: usize = 3;
+pub(super) const U32_MAX: usize = 5;
+pub(super) const U64_MAX: usize = 9;
+/// Most bytes a process id takes; the length of its name takes one.
+pub(super) const PROCESS_MAX: usize = 1 + NAME_BYTES_MAX + U64_MAX;
+
+type Settings = Configuration<LittleEndian, Varint, Limit<BODY_BYTES_MAX>>;
+const SETTINGS: Settings = bincode::config::standard().with_limit::<BODY_BYTES_MAX>();
+
+type Enc<W> = EncoderImpl<W, Settings>;
+type Dec<'a> = DecoderImpl<Input<'a>, Settings, &'a CodecLimits>;
+
+pub(super) fn encode(message: &Message, out: &mut BytesMut) {
+    write(message, Output(out));
+}
+
+pub(super) fn encoded_len(message: &Message) -> usize {
+    write(message, SizeWriter::default()).bytes_written
+}
+
+fn write<W: Writer>(message: &Message, writer: W) -> W {
+    let mut to = EncoderImpl::new(writer, SETTINGS);
+    put_message(message, &mut to).expect("writing to memory does not fail");
+    to.into_writer()
+}
+
+fn put_message<W: Writer>(message: &Message, to: &mut Enc<W>) -> Result<(), EncodeError> {
+    match message {
+        Message::Hello(hello) => hello.put(to),
+        Message::Welcome(welcome) => welcome.put(to),
+        Message::Reject(reject) => reject.put(to),
+        Message::Ack(ack) => ack.put(to),
+        Message::Relayed(relayed) => relayed.put(to),
+        Message::Members(members) => members.put(to),
+        Message::Leave(leave) | Message::LeaveAck(leave) => leave.put(to),
+        Message::Summary(summary) => summary.put(to),
+        Message::Verdicts(verdicts) => verdicts.put(to),
+        Message::Wants(wants) => wants.put(to),
+        Message::Done(done) => done.put(to),
+        Message::Ping(ping) | Message::Pong(ping) => ping.put(to),
+        Message::Swim(_) | Message::Delta(_) | Message::Items(_) => {
+            unreachable!("the caller has written what has a layout of its own")
+        }
+    }
+}
+
+/// The message of `tag` in all of `body`, `None` for a tag this version does not know.
+pub(super) fn decode(
+    tag: u8,
+    body: &[u8],
+    limits: &CodecLimits,
+) -> Result<Option<Message>, DecodeError> {
+    let from = &mut DecoderImpl::new(Input(body), SETTINGS, limits);
+    let message = match tag {
+        2 => Message::Hello(Field::take(from)?),
+        3 => Message::Welcome(Field::take(from)?),
+        4 => Message::Reject(Field::take(from)?),
+        6 => Message::Ack(take_ack(from)?),
+        7 => Message::Relayed(Field::take(from)?),
+        8 => Message::Members(Field::take(from)?),
+        9 => Message::Leave(Field::take(from)?),
+        10 => Message::LeaveAck(Field::take(from)?),
+        11 => Message::Summary(Field::take(from)?),
+        12 => Message::Verdicts(Field::take(from)?),
+        14 => Message::Wants(Field::take(from)?),
+        15 => Message::Done(Field::take(from)?),
+        16 => Message::Ping(Field::take(from)?),
+        17 => Message::Pong(Field::take(from)?),
+        _ => return Ok(None),
+    };
+    match from.reader().0.len() {
+        0 => Ok(Some(message)),
+        bytes => Err(DecodeError::Trailing { bytes }),
+    }
+}
+
+/// Ranges pass only if they ascend and do not overlap: the engine may rely on it.
+fn take_ack(from: &mut Dec<'_>) -> Result<Ack, DecodeError> {
+    let ack = Ack::take(from)?;
+    let forward = ack.ranges.iter().all(|(first, last)| first <= last);
+    let mut gaps = ack.ranges.iter().zip(ack.ranges.iter().skip(1));
+    if forward && gaps.all(|((_, last), (first, _))| last < first) {
+        Ok(ack)
+    } else {
+        Err(DecodeError::Disorder { what: "ranges" })
+    }
+}
+
+pub(super) fn encode_record<T: bincode::Encode>(record: &T) -> Bytes {
+    bincode::encode_to_vec(record, SETTINGS)
+        .expect("a record is plain data")
+        .into()
+}
+
+pub(super) fn decode_record<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let mut from = DecoderImpl::new(Input(bytes), SETTINGS, ());
+    let record = T::decode(&mut from).map_err(unreadable)?;
+    match from.reader().0.len() {
+        0 => Ok(record),
+        bytes => Err(DecodeError::Trailing { bytes }),
+    }
+}
+
+/// What bincode says, in our words.
+fn unreadable(error: Unreadable) -> DecodeError {
+    match error {
+        Unreadable::LimitExceeded => DecodeError::Limit {
+            max: BODY_BYTES_MAX,
+        },
+        Unreadable::UnexpectedEnd { .. } => DecodeError::Truncated { what: "body" },
+        Unreadable::Utf8 { .. } => DecodeError::Text,
+        _ => DecodeError::Malformed,
+    }
+}
+
+struct Output<'a>(&'a mut BytesMut);
+
+impl Writer for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl Reader for Input<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), Unreadable> {
+        let Some((taken, rest)) = self.0.split_at_checked(bytes.len()) else {
+            return Err(Unreadable::UnexpectedEnd {
+                additional: bytes.len().saturating_sub(self.0.len()),
+            });
+        };
+        bytes.copy_from_slice(taken);
+        self.0 = rest;
+        Ok(())
+    }
+}
+
+/// A value inside a message body.
+trait Field: Sized {
+    fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError>;
+    fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError>;
+}
+
+/// What bincode has a shape for.
+macro_rules! bincode_fields {
+    ($($type:ty),*) => {$(
+        impl Field for $type {
+            fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError> {
+                self.encode(to)
+            }
+            fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError> {
+                Self::decode(from).map_err(unreadable)
+            }
+        }
+    )*};
+}
+
+bincode_fields!(bool, u8, u16, u32, u64, u128, [u8; 4], [u8; 16]);
+
+/// What is one number or array in other clothes: from it, and to it.
+macro_rules! wrapped_fields {
+    ($($type:ty: $inner:ty, $wrap:expr, $unwrap:expr;)*) => {$(
+        impl Field for $type {
+            fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError> {
+                let unwrap: fn(&Self) -> $inner = $unwrap;
+                unwrap(self).put(to)
+            }
+            fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError> {
+                <$inner>::take(from).map($wrap)
+            }
+        }
+    )*};
+}
+
+wrapped_fields! {
+    Key: [u8; 16], Key, |key| key.0;
+    SchemaId: u16, SchemaId::from_raw, |schema| schema.raw();
+    StoreId: u32, StoreId, |store| store.0;
+    Timestamp: u64, Timestamp::from_nanos, |at| at.as_nanos();
+}
+
+/// Enums of one byte.
+macro_rules! enum_fields {
+    ($($type:ident { $($number:literal $variant:ident),* })*) => {$(
+        impl Field for $type {
+            fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError> {
+                let number: u8 = match self { $(Self::$variant => $number),* };
+                number.put(to)
+            }
+            fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError> {
+                match u8::take(from)? {
+                    $($number => Ok(Self::$variant),)*
+                    found => Err(DecodeError::Variant { what: stringify!($type), found }),
+                }
+            }
+        }
+    )*};
+}
+
+enum_fields! {
+    MemberState { 0 Alive, 1 Suspect, 2 Failed, 3 Left }
+    Purpose { 0 Link, 1 PushPull }
+    Refusal { 0 ClockAhead, 1 Full, 2 TooLarge, 3 NoStore }
+    RejectReason { 0 Busy, 1 Itself, 2 NameTaken, 3 StaleBoot, 4 Leaving }
+    Verdict { 0 Equal, 1 Differs, 2 NoStore }
+}
+
+/// Structs: their fields in the order given, then their lists, each with its limit.
+macro_rules! struct_fields {
+    ($($type:ident { $($field:ident),*; $($list:ident: $max:ident),* })*) => {$(
+        impl Field for $type {
+            fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError> {
+                $(self.$field.put(to)?;)*
+                $(put_list(&self.$list, to)?;)*
+                Ok(())
+            }
+            fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError> {
+                Ok(Self {
+                    $($field: Field::take(from)?,)*
+                    $($list: {
+                        let max = from.context().$max;
+                        take_list(from, stringify!($list), max)?
+                    },)*
+                })
+            }
+        }
+    )*};
+}
+
+struct_fields! {
+    Ack { token; ranges: ranges_max, refused: refused_max }
+    Done { complete; }
+    HeldVersion { store, key, ts, tag; }
+    Hello { purpose, node, incarnation, nonce, token; stores: stores_max }
+    Leave { process; }
+    MemberRecord { id, incarnation, state; }
+    Members { ask; records: records_max }
+    NodeId { process, renewal, addr; }
+    Ping { nonce; }
+    ProcessId { name, boot; }
+    RefusedEntry { packet, index, reason; }
+    Reject { reason, boot_known; }
+    Relayed { token, holder; held: held_max }
+    StoreSummary { store, count, root; }
+    Summary { cut; stores: stores_max }
+    Verdicts { cut_accepted; stores: stores_max }
+    Wants { store, to; wants: items_max }
+    Welcome { node, incarnation, nonce, token, boot_known; stores: stores_max }
+}
+
+fn put_list<T: Field, W: Writer>(list: &[T], to: &mut Enc<W>) -> Result<(), EncodeError> {
+    (list.len() as u64).put(to)?;
+    list.iter().try_for_each(|element| element.put(to))
+}
+
+fn take_list<T: Field>(
+    from: &mut Dec<'_>,
+    what: &'static str,
+    max: usize,
+) -> Result<Vec<T>, DecodeError> {
+    let count = u64::take(from)?;
+    check_count(what, count, max)?;
+    // Grows with the elements that are really there, not with the count.
+    (0..count).map(|_| T::take(from)).collect::<Result<_, _>>()
+}
+
+impl<A: Field, B: Field> Field for (A, B) {
+    fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError> {
+        self.0.put(to)?;
+        self.1.put(to)
+    }
+    fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError> {
+        Ok((A::take(from)?, B::take(from)?))
+    }
+}
+
+impl Field for NodeName {
+    fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError> {
+        self.as_str().encode(to)
+    }
+    fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError> {
+        let mut buffer = [0; NAME_BYTES_MAX];
+        Self::new(take_text(from, "name", &mut buffer)?).map_err(DecodeError::Name)
+    }
+}
+
+impl Field for StoreOffer {
+    fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError> {
+        self.id.put(to)?;
+        self.name.as_str().encode(to)?;
+        put_list(&self.schemas, to)
+    }
+    fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError> {
+        let mut buffer = [0; STORE_NAME_BYTES_MAX];
+        let schemas_max = from.context().schemas_max;
+        Ok(Self {
+            id: Field::take(from)?,
+            name: take_text(from, "store name", &mut buffer)?.to_owned(),
+            schemas: take_list(from, "schemas", schemas_max)?,
+        })
+    }
+}
+
+/// A text that fits the buffer.
+fn take_text<'b>(
+    from: &mut Dec<'_>,
+    what: &'static str,
+    buffer: &'b mut [u8],
+) -> Result<&'b str, DecodeError> {
+    let (bytes, max) = (u64::take(from)?, buffer.len());
+    let text = usize::try_from(bytes)
+        .ok()
+        .and_then(|len| buffer.get_mut(..len))
+        .ok_or(DecodeError::TooLarge { what, bytes, max })?;
+    from.reader().read(text).map_err(unreadable)?;
+    std::str::from_utf8(text).map_err(|_| DecodeError::Text)
+}
+
+/// bincode's own shape of an IPv6 socket address forgets the flow information and the scope.
+impl Field for SocketAddr {
+    fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError> {
+        match self {
+            Self::V4(addr) => {
+                4_u8.put(to)?;
+                addr.ip().octets().put(to)?;
+                addr.port().put(to)
+            }
+            Self::V6(addr) => {
+                6_u8.put(to)?;
+                addr.ip().octets().put(to)?;
+                addr.port().put(to)?;
+                addr.flowinfo().put(to)?;
+                addr.scope_id().put(to)
+            }
+        }
+    }
+    fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError> {
+        match u8::take(from)? {
+            4 => {
+                let ip = Ipv4Addr::from(<[u8; 4]>::take(from)?);
+                Ok(SocketAddrV4::new(ip, Field::take(from)?).into())
+            }
+            6 => {
+                let ip = Ipv6Addr::from(<[u8; 16]>::take(from)?);
+                let port = Field::take(from)?;
+                let (flowinfo, scope_id) = Field::take(from)?;
+                Ok(SocketAddrV6::new(ip, port, flowinfo, scope_id).into())
+            }
+            found => Err(DecodeError::Variant {
+                what: "address family",
+                found,
+            }),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Deltas and item lists: fixed layouts, so that a sender can fill a datagram exactly.
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+
+use super::{CodecLimits, DecodeError, MESSAGE_HEADER_BYTES};
+use crate::id::{NAME_BYTES_MAX, NodeName};
+use crate::time::Timestamp;
+use crate::wire::{Delta, Entry, HEADER_BYTES, Item, Items, Section, StoreId};
+
+/// Most entries in one delta, all sections together: an acknowledgement names them by a `u16`.
+pub const DELTA_ENTRIES_MAX: usize = 65_536;
+/// What a section of a delta takes beside its entries: `store u32, count u16`. Exact.
+pub const SECTION_OVERHEAD: usize = 6;
+/// What an `Items` takes beside its items, message header included: `store u32, from u64, to u64,
+/// count u32`. Exact.
+pub const ITEMS_OVERHEAD: usize = MESSAGE_HEADER_BYTES + 24;
+/// What one item takes: `kh u64, ts u64, tag u32`.
+pub const ITEM_BYTES: usize = 20;
+
+/// `token u64, packet u64, names u16, sections u16`.
+const DELTA_FIXED: usize = 20;
+
+/// What a delta takes beside its sections, message header included: `token u64, packet u64`, a
+/// `u16` count of names, each a length byte and its bytes, and a `u16` count of sections. Exact: a
+/// delta takes this, and [`SECTION_OVERHEAD`] and the entries' `encoded_len` per section.
+#[must_use]
+pub fn delta_overhead(uncovered: &[NodeName]) -> usize {
+    let names: usize = uncovered.iter().map(|name| 1 + name.as_str().len()).sum();
+    MESSAGE_HEADER_BYTES + DELTA_FIXED + names
+}
+
+pub(super) fn delta_len(delta: &Delta) -> usize {
+    let sections: usize = delta
+        .sections
+        .iter()
+        .map(|section| {
+            let entries: usize = section.entries.iter().map(Entry::encoded_len).sum();
+            SECTION_OVERHEAD + entries
+        })
+        .sum();
+    delta_overhead(&delta.uncovered) + sections
+}
+
+pub(super) fn encode_delta(delta: &Delta, out: &mut BytesMut) {
+    out.put_u64(delta.token);
+    out.put_u64(delta.packet);
+    put_count(delta.uncovered.len(), out);
+    for name in &delta.uncovered {
+        let name = name.as_str();
+        out.put_u8(u8::try_from(name.len()).expect("a name is at most 64 bytes"));
+        out.put_slice(name.as_bytes());
+    }
+    put_count(delta.sections.len(), out);
+    for section in &delta.sections {
+        out.put_u32(section.store.0);
+        put_count(section.entries.len(), out);
+        for entry in &section.entries {
+            entry.encode(out);
+        }
+    }
+}
+
+fn put_count(count: usize, out: &mut BytesMut) {
+    out.put_u16(u16::try_from(count).expect("a delta's lists are cut to 65,535 elements"));
+}
+
+pub(super) fn decode_delta(mut body: Bytes, limits: &CodecLimits) -> Result<Delta, DecodeError> {
+    let truncated = |_| DecodeError::Truncated { what: "delta" };
+    let token = body.try_get_u64().map_err(truncated)?;
+    let packet = body.try_get_u64().map_err(truncated)?;
+    let names = body.try_get_u16().map_err(truncated)?;
+    check_count("uncovered names", u64::from(names), limits.names_max)?;
+    let mut uncovered = Vec::new();
+    for _ in 0..names {
+        uncovered.push(decode_name(&mut body)?);
+    }
+    let count = body.try_get_u16().map_err(truncated)?;
+    check_count("sections", u64::from(count), limits.sections_max)?;
+    let mut sections = Vec::new();
+    let mut total = 0;
+    for _ in 0..count {
+        let section = decode_section(&mut body, limits)?;
+        total += section.entries.len();
+        check_count("entries", total as u64, DELTA_ENTRIES_MAX)?;
+        sections.push(section);
+    }
+    check_end(&body)?;
+    Ok(Delta {
+        token,
+        packet,
+        uncovered,
+        sections,
+    })
+}
+
+fn decode_name(body: &mut Bytes) -> Result<NodeName, DecodeError> {
+    let truncated = DecodeError::Truncated { what: "name" };
+    let Ok(len) = body.try_get_u8() else {
+        return Err(truncated);
+    };
+    let len = usize::from(len);
+    if len > NAME_BYTES_MAX {
+        return Err(DecodeError::TooLarge {
+            what: "name",
+            bytes: len as u64,
+            max: NAME_BYTES_MAX,
+        });
+    }
+    if len > body.len() {
+        return Err(truncated);
+    }
+    let bytes = body.split_to(len);
+    let text = std::str::from_utf8(&bytes).map_err(|_| DecodeError::Text)?;
+    NodeName::new(text).map_err(DecodeError::Name)
+}
+
+fn decode_section(body: &mut Bytes, limits: &CodecLimits) -> Result<Section, DecodeError> {
+    let truncated = |_| DecodeError::Truncated { what: "section" };
+    let store = StoreId(body.try_get_u32().map_err(truncated)?);
+    let count = usize::from(body.try_get_u16().map_err(truncated)?);
+    if count > body.len() / HEADER_BYTES {
+        return Err(DecodeError::Truncated { what: "section" });
+    }
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
+        entries.push(Entry::decode(body, limits.entry_bytes_max)?);
+    }
+    Ok(Section { store, entries })
+}
+
+pub(super) fn encode_items(items: &Items, out: &mut BytesMut) {
+    out.put_u32(items.store.0);
+    out.put_u64(items.from);
+    out.put_u64(items.to);
+    let count = u32::try_from(items.items.len()).expect("a chunk of items is cut to fit a frame");
+    out.put_u32(count);
+    for item in &items.items {
+        out.put_u64(item.kh);
+        out.put_u64(item.ts.as_nanos());
+        out.put_u32(item.tag);
+    }
+}
+
+/// Only a list that is ascending and inside `from..=to` passes: the engine may rely on it.
+pub(super) fn decode_items(mut body: Bytes, limits: &CodecLimits) -> Result<Items, DecodeError> {
+    let truncated = |_| DecodeError::Truncated { what: "items" };
+    let store = StoreId(body.try_get_u32().map_err(truncated)?);
+    let from = body.try_get_u64().map_err(truncated)?;
+    let to = body.try_get_u64().map_err(truncated)?;
+    let count = body.try_get_u32().map_err(truncated)?;
+    check_count("items", u64::from(count), limits.items_max)?;
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    if count > body.len() / ITEM_BYTES {
+        return Err(DecodeError::Truncated { what: "items" });
+    }
+    let mut items = Vec::with_capacity(count);
+    for _ in 0..count {
+        items.push(Item {
+            kh: body.try_get_u64().map_err(truncated)?,
+            ts: Timestamp::from_nanos(body.try_get_u64().map_err(truncated)?),
+            tag: body.try_get_u32().map_err(truncated)?,
+        });
+    }
+    check_end(&body)?;
+    let inside = items.iter().all(|item| (from..=to).contains(&item.kh));
+    if from > to || !inside || !items.is_sorted() {
+        return Err(DecodeError::Disorder { what: "items" });
+    }
+    Ok(Items {
+        store,
+        from,
+        to,
+        items,
+    })
+}
+
+pub(super) fn check_count(what: &'static str, count: u64, max: usize) -> Result<(), DecodeError> {
+    if count > max as u64 {
+        return Err(DecodeError::TooMany { what, count, max });
+    }
+    Ok(())
+}
+
+fn check_end(rest: &[u8]) -> Result<(), DecodeError> {
+    match rest.len() {
+        0 => Ok(()),
+        bytes => Err(DecodeError::Trailing { bytes }),
+    }
+}
