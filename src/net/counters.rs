@@ -1,0 +1,78 @@
+//! What the driver and its stream tasks count, beside the engine's own counters.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares the snapshot and the shared cells behind it in step.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $field:ident,)*) => {
+        /// Everything counted outside the engine, between it and the network; each grows from 0.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct NetCounters {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        /// The cells behind [`NetCounters`], shared by the driver and its tasks.
+        #[derive(Debug, Default)]
+        pub(crate) struct Tally {
+            $(pub(crate) $field: Cell,)*
+        }
+
+        impl Tally {
+            /// All counts now; not one instant for all of them.
+            pub(crate) fn snapshot(&self) -> NetCounters {
+                NetCounters { $($field: self.$field.0.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams that were not sent because the socket would have blocked.
+    datagrams_dropped,
+    /// Datagrams that the system refused to send.
+    datagrams_failed,
+    /// Errors while receiving datagrams.
+    receive_errors,
+    /// Streams accepted from the transport, before any check.
+    streams_accepted,
+    /// Errors while accepting streams.
+    accept_errors,
+    /// Accepted streams dropped because too many handshakes were under way.
+    handshakes_refused,
+    /// Streams closed in the handshake: silent, cut short, or not this protocol at all.
+    handshakes_failed,
+    /// Streams closed in the handshake: another cluster.
+    streams_foreign_cluster,
+    /// Streams closed in the handshake: another wire version.
+    streams_foreign_version,
+    /// Streams refused, accepted or to be dialled, because `streams_max` were open.
+    streams_refused,
+    /// Streams closed because more was queued on them than the hard limit.
+    streams_overflowed,
+    /// Streams closed because a frame was longer than allowed.
+    frames_oversized,
+    /// Streams closed because a frame did not arrive at the least speed.
+    frames_stalled,
+    /// Dials that were refused: nothing listened.
+    dials_refused,
+    /// Dials that found the host unreachable or silent.
+    dials_unreachable,
+    /// Dials that this machine could not make.
+    dials_failed,
+    /// Seeds that did not resolve.
+    resolves_failed,
+    /// Turns in which timers were found late: this process did not run when it should have.
+    timers_late,
+}
+
+/// One count.
+#[derive(Debug, Default)]
+pub(crate) struct Cell(AtomicU64);
+
+impl Cell {
+    /// Adds one.
+    pub(crate) fn one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}

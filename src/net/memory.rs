@@ -1,0 +1,299 @@
+//! A network in memory: endpoints with packets and streams, and no socket.
+//!
+//! For tests, also with tokio's paused time, and for several nodes in one process. Endpoints can
+//! be killed, which looks like the death of their process, and directions between two endpoints
+//! can be cut, which looks like a cable pulled: packets are lost, streams stall, dials hang.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, watch};
+
+use super::{BindError, BoxStream, Dial, DialError, Transport};
+
+/// A network. Cheap to clone; all clones are one network.
+#[derive(Clone, Debug)]
+pub struct Network {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Raised when a cut is made or mended.
+    cuts_changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ports: BTreeMap<SocketAddr, Port>,
+    /// Directions in which nothing passes.
+    cuts: BTreeSet<(SocketAddr, SocketAddr)>,
+    generation: u64,
+    ephemeral: u16,
+}
+
+/// A live endpoint as the others see it. Dropping it is its death.
+#[derive(Debug)]
+struct Port {
+    generation: u64,
+    packets: mpsc::Sender<(SocketAddr, Bytes)>,
+    streams: mpsc::Sender<(DuplexStream, SocketAddr)>,
+    alive: watch::Sender<()>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Network {
+    /// A network without endpoints.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                cuts_changed: watch::Sender::new(0),
+            }),
+        }
+    }
+
+    /// Makes an endpoint; port 0 picks a free one, at `127.0.0.1` if the address is unspecified.
+    ///
+    /// # Errors
+    /// [`BindError`] if a live endpoint has the address.
+    pub fn bind(&self, addr: SocketAddr) -> Result<Arc<Endpoint>, BindError> {
+        let mut state = self.shared.lock();
+        let mut addr = addr;
+        if addr.ip().is_unspecified() {
+            addr.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        if addr.port() == 0 {
+            let free = (1024..=u16::MAX)
+                .map(|port| SocketAddr::new(addr.ip(), port))
+                .find(|addr| !state.ports.contains_key(addr));
+            addr = free.unwrap_or(addr);
+        }
+        if addr.port() == 0 || state.ports.contains_key(&addr) {
+            let source = io::ErrorKind::AddrInUse.into();
+            return Err(BindError { addr, source });
+        }
+        state.generation += 1;
+        let generation = state.generation;
+        let (packets, packets_in) = mpsc::channel(PACKETS_MAX);
+        let (streams, streams_in) = mpsc::channel(BACKLOG);
+        let port = Port {
+            generation,
+            packets,
+            streams,
+            alive: watch::Sender::new(()),
+        };
+        state.ports.insert(addr, port);
+        Ok(Arc::new(Endpoint {
+            network: self.clone(),
+            addr,
+            generation,
+            packets: Mutex::new(packets_in),
+            streams: Mutex::new(streams_in),
+        }))
+    }
+
+    /// Kills the endpoint at `addr` as if its process had died: its streams end on both sides, and
+    /// dials to it are refused. Its address is free again. Answers whether there was one.
+    pub fn kill(&self, addr: SocketAddr) -> bool {
+        self.shared.lock().ports.remove(&addr).is_some()
+    }
+
+    /// Cuts the direction `from` to `to`: packets are lost, bytes on streams wait, and dials
+    /// between the two hang.
+    pub fn cut(&self, from: SocketAddr, to: SocketAddr) {
+        self.shared.lock().cuts.insert((from, to));
+        self.shared.cuts_changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Cuts every direction between a member of `left` and a member of `right`.
+    pub fn partition(&self, left: &[SocketAddr], right: &[SocketAddr]) {
+        for &a in left {
+            for &b in right {
+                self.cut(a, b);
+                self.cut(b, a);
+            }
+        }
+    }
+
+    /// Mends every cut.
+    pub fn heal(&self) {
+        self.shared.lock().cuts.clear();
+        self.shared.cuts_changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Waits until bytes pass from `from` to `to`.
+    async fn passes(&self, from: SocketAddr, to: SocketAddr) {
+        let mut changes = self.shared.cuts_changed.subscribe();
+        while self.shared.lock().cuts.contains(&(from, to)) {
+            // The sender lives as long as this network.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Dials from `from`, which must be alive, to `to`.
+    async fn dial(self, from: SocketAddr, to: SocketAddr) -> Result<BoxStream, DialError> {
+        self.passes(from, to).await;
+        self.passes(to, from).await;
+        let (from_life, to_life, streams, ephemeral) = {
+            let mut state = self.shared.lock();
+            state.ephemeral = state.ephemeral.wrapping_add(1);
+            let ephemeral = SocketAddr::new(from.ip(), 49152 | state.ephemeral);
+            let Some(dialler) = state.ports.get(&from) else {
+                let source = io::ErrorKind::NotConnected.into();
+                return Err(DialError::Local { to, source });
+            };
+            let Some(listener) = state.ports.get(&to) else {
+                return Err(DialError::Refused { to });
+            };
+            (
+                dialler.alive.subscribe(),
+                listener.alive.subscribe(),
+                listener.streams.clone(),
+                ephemeral,
+            )
+        };
+        let (near, near_wire) = tokio::io::duplex(STREAM_BYTES);
+        let (far, far_wire) = tokio::io::duplex(STREAM_BYTES);
+        if streams.send((far, ephemeral)).await.is_err() {
+            return Err(DialError::Refused { to });
+        }
+        tokio::spawn(async move {
+            let (near_read, near_write) = tokio::io::split(near_wire);
+            let (far_read, far_write) = tokio::io::split(far_wire);
+            tokio::select! {
+                () = gone(from_life) => {}
+                () = gone(to_life) => {}
+                _ = async { tokio::try_join!(
+                    self.pump(from, near_read, to, far_write),
+                    self.pump(to, far_read, from, near_write),
+                ) } => {}
+            }
+        });
+        Ok(Box::new(near))
+    }
+
+    /// Carries one direction of a stream until it ends.
+    async fn pump(
+        &self,
+        from: SocketAddr,
+        mut read: ReadHalf<DuplexStream>,
+        to: SocketAddr,
+        mut write: WriteHalf<DuplexStream>,
+    ) -> io::Result<()> {
+        let mut buf = vec![0; STREAM_BYTES];
+        loop {
+            let count = read.read(&mut buf).await?;
+            self.passes(from, to).await;
+            if count == 0 {
+                return write.shutdown().await;
+            }
+            write.write_all(&buf[..count]).await?;
+        }
+    }
+}
+
+/// Waits until the endpoint is dead.
+async fn gone(mut life: watch::Receiver<()>) {
+    while life.changed().await.is_ok() {}
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no code that can panic runs under this lock")
+    }
+}
+
+/// One endpoint. Dropping it is the death of its process, as [`Network::kill`].
+#[derive(Debug)]
+pub struct Endpoint {
+    network: Network,
+    addr: SocketAddr,
+    generation: u64,
+    packets: Mutex<mpsc::Receiver<(SocketAddr, Bytes)>>,
+    streams: Mutex<mpsc::Receiver<(DuplexStream, SocketAddr)>>,
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        let mut state = self.network.shared.lock();
+        let ours = |port: &Port| port.generation == self.generation;
+        if state.ports.get(&self.addr).is_some_and(ours) {
+            state.ports.remove(&self.addr);
+        }
+    }
+}
+
+impl Transport for Endpoint {
+    fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    fn try_send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        let state = self.network.shared.lock();
+        let ours = |port: &Port| port.generation == self.generation;
+        if !state.ports.get(&self.addr).is_some_and(ours) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        if state.cuts.contains(&(self.addr, to)) {
+            return Ok(());
+        }
+        if let Some(port) = state.ports.get(&to) {
+            // A full queue loses the packet and its sender does not know, as with UDP.
+            let _ = port
+                .packets
+                .try_send((self.addr, Bytes::copy_from_slice(bytes)));
+        }
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        let mut packets = self.packets.lock().expect("nothing panics under this lock");
+        match packets.poll_recv(cx) {
+            Poll::Ready(Some((from, bytes))) => {
+                let count = bytes.len().min(buf.len());
+                buf[..count].copy_from_slice(&bytes[..count]);
+                Poll::Ready(Ok((count, from)))
+            }
+            // A dead endpoint hears nothing any more.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn dial(&self, to: SocketAddr) -> Dial {
+        Box::pin(self.network.clone().dial(self.addr, to))
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(BoxStream, SocketAddr)>> {
+        let mut streams = self.streams.lock().expect("nothing panics under this lock");
+        match streams.poll_recv(cx) {
+            Poll::Ready(Some((stream, peer))) => Poll::Ready(Ok((Box::new(stream), peer))),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Packets that wait at an endpoint; more are lost.
+const PACKETS_MAX: usize = 4096;
+/// Streams that wait to be accepted; more dials wait.
+const BACKLOG: usize = 128;
+/// Bytes that wait in each direction of a stream, on each side of the wire.
+const STREAM_BYTES: usize = 64 << 10;

@@ -1,0 +1,149 @@
+//! The transport seam: best-effort packets and reliable streams at one address.
+//!
+//! [`Transport`] is all that the node's driver knows of a network. [`plain::Plain`] is UDP and TCP
+//! on one port, [`memory::Network`] is a network without sockets. Nothing here reads a byte of the
+//! protocol, so a transport that seals or encrypts can wrap another one.
+
+mod counters;
+pub mod memory;
+pub mod plain;
+mod tcp;
+mod udp;
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use counters::NetCounters;
+pub(crate) use counters::Tally;
+
+/// A reliable, ordered stream of bytes in both directions.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// Any stream.
+pub type BoxStream = Box<dyn Stream>;
+
+/// A dial under way. Dropping it gives up.
+pub type Dial = Pin<Box<dyn Future<Output = Result<BoxStream, DialError>> + Send>>;
+
+/// Packets and streams at one address, bound once.
+///
+/// One task polls packets and one task polls accepts; each of the two keeps only its last waker.
+/// Dropping the last handle closes the address; streams are their owners'.
+pub trait Transport: Send + Sync + 'static {
+    /// The address it is bound to; packets and streams arrive at the same port.
+    fn local_addr(&self) -> SocketAddr;
+
+    /// Sends one packet if that does not block. Delivery is not promised.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if it would block: the packet is dropped. Others as the
+    /// system says; none of them ends the transport.
+    fn try_send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()>;
+
+    /// Receives one packet into `buf`; a longer one is cut off. IPv4 sources are always given as
+    /// IPv4 addresses.
+    ///
+    /// # Errors
+    /// As the system says; the next call may succeed.
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>>;
+
+    /// Connects to `to`. It may take as long as the system lets it: see [`dial_within`].
+    fn dial(&self, to: SocketAddr) -> Dial;
+
+    /// Accepts one stream, with the other side's socket address.
+    ///
+    /// # Errors
+    /// As the system says, for instance when descriptors ran out; the next call may succeed.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(BoxStream, SocketAddr)>>;
+}
+
+/// Why a dial did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Nothing listens there: the host itself said so.
+    #[error("nothing listens at {to}")]
+    Refused {
+        /// The address.
+        to: SocketAddr,
+    },
+    /// The network said that the host is not reachable, or the connection broke while it was made.
+    #[error("{to} is not reachable")]
+    Unreachable {
+        /// The address.
+        to: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error("{to} did not answer within {within:?}")]
+    TimedOut {
+        /// The address.
+        to: SocketAddr,
+        /// The time given.
+        within: Duration,
+    },
+    /// This side could not: no descriptors, no ports, not permitted.
+    #[error("this machine cannot dial {to}")]
+    Local {
+        /// The address.
+        to: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl DialError {
+    /// Sorts what the system said about dialling `to`.
+    #[must_use]
+    pub fn from_io(to: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused { to },
+            io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof => Self::Unreachable { to, source },
+            _ => Self::Local { to, source },
+        }
+    }
+}
+
+/// Dials with a time limit. Cancel safe: dropping it gives up.
+///
+/// # Errors
+/// As the dial, and [`DialError::TimedOut`].
+pub async fn dial_within(
+    transport: &dyn Transport,
+    to: SocketAddr,
+    within: Duration,
+) -> Result<BoxStream, DialError> {
+    match tokio::time::timeout(within, transport.dial(to)).await {
+        Ok(dialled) => dialled,
+        Err(_) => Err(DialError::TimedOut { to, within }),
+    }
+}
+
+/// Why an address could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}")]
+pub struct BindError {
+    /// The address asked for.
+    pub addr: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}

@@ -1,0 +1,77 @@
+//! The only place that reads clocks.
+//!
+//! Monotonic time is tokio's, so that a test that pauses tokio's time pauses the engine with it.
+//! Wall time is the system's unless the builder was given another clock.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::time::{Now, Timestamp, WallClock};
+
+/// The system's wall clock. It may jump, and pays no heed to tokio's paused time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl WallClock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where wall time enters the crate"
+    )]
+    fn wall(&self) -> Timestamp {
+        let since_epoch = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            // A clock before 1970 is as good as one at 1970: peers see it behind and win.
+            .unwrap_or_default();
+        Timestamp::ZERO.plus(since_epoch)
+    }
+}
+
+/// Both clocks of one node.
+#[derive(Clone)]
+pub(super) struct Clock {
+    start: Instant,
+    wall: Arc<dyn WallClock>,
+}
+
+impl Clock {
+    /// Monotonic time starts now.
+    pub(super) fn start(wall: Arc<dyn WallClock>) -> Self {
+        Self {
+            start: Instant::now(),
+            wall,
+        }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now {
+            mono: self.start.elapsed(),
+            wall: self.wall.wall(),
+        }
+    }
+
+    /// When monotonic time will be `mono`; a time that tokio cannot express is a day away, and
+    /// asked for again then.
+    pub(super) fn instant(&self, mono: Duration) -> Instant {
+        self.start
+            .checked_add(mono)
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn monotonic_time_follows_paused_time() {
+        let clock = Clock::start(Arc::new(SystemClock));
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert_eq!(clock.now().mono, Duration::from_secs(7));
+        assert_eq!(
+            clock.instant(Duration::from_secs(9)),
+            Instant::now() + Duration::from_secs(2)
+        );
+    }
+}

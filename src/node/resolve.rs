@@ -1,0 +1,102 @@
+//! Seed texts to addresses, each in its own task.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use crate::net::Tally;
+
+/// What became of a seed: no addresses if it did not resolve.
+pub(super) type Resolved = (String, Vec<SocketAddr>);
+
+/// Resolves seeds, a few at a time.
+pub(super) struct Resolver {
+    lookups: Arc<Semaphore>,
+    tally: Arc<Tally>,
+    resolved: mpsc::Sender<Resolved>,
+}
+
+impl Resolver {
+    pub(super) fn new(tally: Arc<Tally>, resolved: mpsc::Sender<Resolved>) -> Self {
+        Self {
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            tally,
+            resolved,
+        }
+    }
+
+    /// Starts to resolve `seed` in `tasks`, or answers at once if it is an address already.
+    pub(super) fn start(&self, tasks: &mut JoinSet<()>, seed: String) -> Option<Resolved> {
+        if let Ok(addr) = seed.parse() {
+            return Some((seed, vec![addr]));
+        }
+        let lookups = Arc::clone(&self.lookups);
+        let tally = Arc::clone(&self.tally);
+        let resolved = self.resolved.clone();
+        tasks.spawn(async move {
+            let addrs = lookup(&seed, lookups).await;
+            if addrs.is_empty() {
+                tally.resolves_failed.one();
+                debug!(seed, "a seed did not resolve");
+            }
+            // An error means that the driver has gone, and this task with it.
+            let _ = resolved.send((seed, addrs)).await;
+        });
+        None
+    }
+}
+
+/// The addresses of `host:port`, none if it does not resolve within a few seconds.
+async fn lookup(seed: &str, lookups: Arc<Semaphore>) -> Vec<SocketAddr> {
+    let text = seed.to_owned();
+    // The system's resolver cannot be interrupted: the permit stays with it, however long it
+    // takes, and only the wait for it ends.
+    let lookup = async {
+        let permit = lookups.acquire_owned().await.ok()?;
+        let task = tokio::spawn(async move {
+            let addrs = tokio::net::lookup_host(&text).await.map(Vec::from_iter);
+            drop(permit);
+            addrs
+        });
+        task.await.ok()?.ok()
+    };
+    match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
+        Ok(addrs) => addrs.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// The first address of `host:port`, if it resolves within a few seconds.
+pub(super) async fn lookup_one(seed: &str) -> Option<SocketAddr> {
+    let addrs = lookup(seed, Arc::new(Semaphore::new(1))).await;
+    addrs.first().copied()
+}
+
+/// Lookups under way; others wait, and time out while they do.
+const LOOKUPS_MAX: usize = 8;
+/// After this a seed counts as not resolved for now.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_resolves_at_once_and_a_name_in_its_task() {
+        let tally = Arc::new(Tally::default());
+        let (sender, mut receiver) = mpsc::channel(1);
+        let resolver = Resolver::new(Arc::clone(&tally), sender);
+        let mut tasks = JoinSet::new();
+        let now = resolver.start(&mut tasks, "127.0.0.1:9094".to_owned());
+        let addr: SocketAddr = "127.0.0.1:9094".parse().unwrap();
+        assert_eq!(now, Some((addr.to_string(), vec![addr])));
+        assert_eq!(resolver.start(&mut tasks, "no port".to_owned()), None);
+        let (seed, addrs) = receiver.recv().await.unwrap();
+        assert_eq!((seed.as_str(), addrs), ("no port", Vec::new()));
+        assert_eq!(tally.snapshot().resolves_failed, 1);
+    }
+}
