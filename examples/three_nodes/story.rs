@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio::{try_join, task::JoinHandle};
+use tokio::{task::JoinHandle, try_join};
 
 use crate::cluster::{Failure, NodeProcess};
 use crate::protocol::{Alert, Outcome, PEER_TIMEOUT, Reply, Request, State};
@@ -38,7 +38,9 @@ pub(crate) async fn serve() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!("\n  Running until Ctrl-C. Kill one with `kill -9 PID` and see what the others see:\n");
+    println!(
+        "\n  Running until Ctrl-C. Kill one with `kill -9 PID` and see what the others see:\n"
+    );
     for node in nodes {
         tokio::spawn(async move {
             while let Ok(Reply::MemberEvent { text }) = node.ask(Request::NextMemberEvent).await {
@@ -83,7 +85,9 @@ async fn form(transcript: &Transcript) -> Result<[Node; 3], Failure> {
         })
         .await?;
     for (node, readiness) in nodes.iter().zip(readiness) {
-        let NodeProcess { name, addr, pid, .. } = &**node;
+        let NodeProcess {
+            name, addr, pid, ..
+        } = &**node;
         transcript.detail(format!("{name}   {addr:<15}   pid {pid:<7}   {readiness}"));
     }
     Ok(nodes)
@@ -94,40 +98,48 @@ async fn write(transcript: &Transcript, [first, second, third]: &[Node; 3]) -> T
     let writer = Arc::clone(second);
     let copies = tokio::spawn(async move { silence(&writer, noisy(), 2).await });
     transcript
-        .step_since(began, "a silence written on node-2 is on node-1 and node-3", async {
-            try_join!(
-                first.ask(Request::AwaitSilences { count: 1 }),
-                third.ask(Request::AwaitSilences { count: 1 }),
-            )
-        })
+        .step_since(
+            began,
+            "a silence written on node-2 is on node-1 and node-3",
+            async {
+                try_join!(
+                    first.ask(Request::AwaitSilences { count: 1 }),
+                    third.ask(Request::AwaitSilences { count: 1 }),
+                )
+            },
+        )
         .await?;
     transcript
-        .step_since(began, "node-2 knows that two other processes hold it", async {
-            expect("copies", 2, finished(copies).await?)
-        })
+        .step_since(
+            began,
+            "node-2 knows that two other processes hold it",
+            async { expect("copies", 2, finished(copies).await?) },
+        )
         .await?;
     let all = BURST + 1;
     transcript
-        .step("1,000 silences written at once on node-3 are on all", async {
-            try_join!(
-                first.ask(Request::AwaitSilences { count: all }),
-                second.ask(Request::AwaitSilences { count: all }),
-                third.ask(Request::SilenceMany { count: BURST }),
-            )
-        })
+        .step(
+            "1,000 silences written at once on node-3 are on all",
+            async {
+                try_join!(
+                    first.ask(Request::AwaitSilences { count: all }),
+                    second.ask(Request::AwaitSilences { count: all }),
+                    third.ask(Request::SilenceMany { count: BURST }),
+                )
+            },
+        )
         .await?;
     Ok(())
 }
 
 async fn notify(transcript: &Transcript, nodes: &[Node; 3], webhook: &Webhook) -> Told {
     let [first, second, third] = nodes;
-    let disk = Alert::new("DiskFull", "db-1");
     transcript
         .step("an alert handed to all three is notified once", async {
             let outcomes = try_join!(
-                hand(first, &disk, webhook),
-                hand(second, &disk, webhook),
-                hand(third, &disk, webhook),
+                hand(first, disk(), webhook),
+                hand(second, disk(), webhook),
+                hand(third, disk(), webhook),
             )?;
             let expected = (
                 Outcome::Notified { turn: 0 },
@@ -135,7 +147,7 @@ async fn notify(transcript: &Transcript, nodes: &[Node; 3], webhook: &Webhook) -
                 Outcome::AlreadyNotified { turn: 2 },
             );
             expect("what the nodes did", expected, outcomes)?;
-            expect("notifications", 1, webhook.received(&disk.name))
+            expect("notifications", 1, webhook.received(&disk().name))
         })
         .await?;
     transcript.detail(format!(
@@ -145,12 +157,16 @@ async fn notify(transcript: &Transcript, nodes: &[Node; 3], webhook: &Webhook) -
     transcript
         .step("an alert that is silenced is not notified", async {
             let outcomes = try_join!(
-                hand(first, &noisy(), webhook),
-                hand(second, &noisy(), webhook),
-                hand(third, &noisy(), webhook),
+                hand(first, noisy(), webhook),
+                hand(second, noisy(), webhook),
+                hand(third, noisy(), webhook),
             )?;
             let silenced = Outcome::Silenced;
-            expect("what the nodes did", (silenced, silenced, silenced), outcomes)?;
+            expect(
+                "what the nodes did",
+                (silenced, silenced, silenced),
+                outcomes,
+            )?;
             expect("notifications", 0, webhook.received(&noisy().name))
         })
         .await
@@ -176,19 +192,20 @@ async fn kill(
         })
         .await?;
     transcript
-        .step("an alert is notified once, though the first in turn is dead", async {
-            let outcomes = try_join!(
-                hand(second, &down(), webhook),
-                hand(third, &down(), webhook),
-            )?;
-            let (by_second, by_third) = outcomes;
-            let sent = [by_second, by_third]
-                .iter()
-                .filter(|outcome| matches!(outcome, Outcome::Notified { .. }))
-                .count();
-            expect("nodes that sent it", 1, sent)?;
-            expect("notifications", 1, webhook.received(&down().name))
-        })
+        .step(
+            "an alert is notified once, though the first in turn is dead",
+            async {
+                let outcomes =
+                    try_join!(hand(second, down(), webhook), hand(third, down(), webhook),)?;
+                let (by_second, by_third) = outcomes;
+                let sent = [by_second, by_third]
+                    .iter()
+                    .filter(|outcome| matches!(outcome, Outcome::Notified { .. }))
+                    .count();
+                expect("nodes that sent it", 1, sent)?;
+                expect("notifications", 1, webhook.received(&down().name))
+            },
+        )
         .await?;
     let times = transcript
         .step_since(killed, "node-2 and node-3 know that node-1 failed", async {
@@ -198,7 +215,9 @@ async fn kill(
         .await?;
     for (node, Noticed { suspected, failed }) in [second, third].iter().zip(times) {
         let (name, suspected, failed) = (&node.name, span(suspected), span(failed));
-        transcript.detail(format!("{name} suspected it after {suspected} and gave it up after {failed}"));
+        transcript.detail(format!(
+            "{name} suspected it after {suspected} and gave it up after {failed}"
+        ));
     }
     Ok(())
 }
@@ -209,59 +228,67 @@ async fn come_back(
     webhook: &Webhook,
 ) -> Result<Node, Failure> {
     let (first, readiness) = transcript
-        .step("node-1 comes back at another address and catches up", async {
-            let first = start("node-1", &[second.addr, third.addr]).await?;
-            let (readiness, _, _, _) = try_join!(
-                joined(&first),
-                first.ask(Request::AwaitSilences { count: BURST + 2 }),
-                joined(second),
-                joined(third),
-            )?;
-            Ok((first, readiness))
-        })
+        .step(
+            "node-1 comes back at another address and catches up",
+            async {
+                let first = start("node-1", &[second.addr, third.addr]).await?;
+                let (readiness, _, _, _) = try_join!(
+                    joined(&first),
+                    first.ask(Request::AwaitSilences { count: BURST + 2 }),
+                    joined(second),
+                    joined(third),
+                )?;
+                Ok((first, readiness))
+            },
+        )
         .await?;
-    let NodeProcess { name, addr, pid, .. } = &*first;
+    let NodeProcess {
+        name, addr, pid, ..
+    } = &*first;
     transcript.detail(format!("{name}   {addr:<15}   pid {pid:<7}   {readiness}"));
     transcript
-        .step("an alert notified while it was away is not repeated", async {
-            let outcomes = try_join!(
-                hand(&first, &down(), webhook),
-                hand(second, &down(), webhook),
-                hand(third, &down(), webhook),
-            )?;
-            let expected = (
-                Outcome::AlreadyNotified { turn: 0 },
-                Outcome::AlreadyNotified { turn: 1 },
-                Outcome::AlreadyNotified { turn: 2 },
-            );
-            expect("what the nodes did", expected, outcomes)
-        })
+        .step(
+            "an alert notified while it was away is not repeated",
+            async {
+                let outcomes = try_join!(
+                    hand(&first, down(), webhook),
+                    hand(second, down(), webhook),
+                    hand(third, down(), webhook),
+                )?;
+                let expected = (
+                    Outcome::AlreadyNotified { turn: 0 },
+                    Outcome::AlreadyNotified { turn: 1 },
+                    Outcome::AlreadyNotified { turn: 2 },
+                );
+                expect("what the nodes did", expected, outcomes)
+            },
+        )
         .await?;
     Ok(first)
 }
 
 async fn leave(transcript: &Transcript, leaver: &Node, others: [&Node; 2]) -> Told {
     transcript
-        .step("node-3 leaves, and the others know that it left, not failed", async {
-            let gone = |node: &Node| {
-                let name = leaver.name.clone();
-                let states = vec![State::Failed, State::Left];
-                let node = Arc::clone(node);
-                async move { node.ask(Request::AwaitMember { name, states }).await }
-            };
-            let (_, by_first, by_second) = try_join!(
-                leaver.ask(Request::Leave),
-                gone(others[0]),
-                gone(others[1])
-            )?;
-            for reply in [by_first, by_second] {
-                let Reply::Member { state } = reply else {
-                    return Err(unexpected("the state of node-3", "a state", &reply));
+        .step(
+            "node-3 leaves, and the others know that it left, not failed",
+            async {
+                let gone = |node: &Node| {
+                    let name = leaver.name.clone();
+                    let states = vec![State::Failed, State::Left];
+                    let node = Arc::clone(node);
+                    async move { node.ask(Request::AwaitMember { name, states }).await }
                 };
-                expect("the state of node-3", State::Left, state)?;
-            }
-            leaver.ended().await
-        })
+                let (_, by_first, by_second) =
+                    try_join!(leaver.ask(Request::Leave), gone(others[0]), gone(others[1]))?;
+                for reply in [by_first, by_second] {
+                    let Reply::Member { state } = reply else {
+                        return Err(unexpected("the state of node-3", "a state", &reply));
+                    };
+                    expect("the state of node-3", State::Left, state)?;
+                }
+                leaver.ended().await
+            },
+        )
         .await
 }
 
@@ -275,7 +302,11 @@ fn notice(node: &Node, dead: &str, killed: Instant) -> JoinHandle<Result<Noticed
     let (node, name) = (Arc::clone(node), dead.to_owned());
     tokio::spawn(async move {
         let states = vec![State::Failed, State::Suspect];
-        node.ask(Request::AwaitMember { name: name.clone(), states }).await?;
+        node.ask(Request::AwaitMember {
+            name: name.clone(),
+            states,
+        })
+        .await?;
         let suspected = killed.elapsed();
         let states = vec![State::Failed];
         node.ask(Request::AwaitMember { name, states }).await?;
@@ -309,15 +340,19 @@ async fn silence(node: &NodeProcess, alert: Alert, copies: usize) -> Result<usiz
 }
 
 /// Hands an alert to a node; answers what the node did about it.
-async fn hand(node: &NodeProcess, alert: &Alert, webhook: &Webhook) -> Result<Outcome, Failure> {
+async fn hand(node: &NodeProcess, alert: Alert, webhook: &Webhook) -> Result<Outcome, Failure> {
     let request = Request::Alert {
-        alert: alert.clone(),
+        alert,
         webhook: webhook.addr(),
     };
     match node.ask(request).await? {
         Reply::Alert(outcome) => Ok(outcome),
         reply => Err(unexpected("an alert", "an outcome", &reply)),
     }
+}
+
+fn disk() -> Alert {
+    Alert::new("DiskFull", "db-1")
 }
 
 fn noisy() -> Alert {
