@@ -1,9 +1,10 @@
 //! `Map`: typed records of one schema, replicated.
 //!
-//! What callers see is here; what is under the lock, and the store as the engine sees it, is in
-//! `shared`. A record is encoded, hashed and wrapped before the lock is taken; a write then costs
+//! What callers see is here; what is under the lock is in `inner`, the store as the engine sees it
+//! in `shared`. A record is encoded, hashed and wrapped before the lock is taken; a write then costs
 //! a join and the index.
 
+mod inner;
 mod shared;
 
 use std::fmt;
@@ -13,7 +14,8 @@ use super::{Body, Context, Limits, Schema, Store, Tracker, Unreadable, Watch, Wr
 use crate::crdt::digest::BodyHash;
 use crate::time::Timestamp;
 use crate::wire::{Key, SchemaId};
-use shared::{Draft, RUN, Shared, Value};
+use inner::{Draft, Value, Wrote, live_record};
+use shared::{RUN, Shared};
 
 /// When an entry may be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +201,7 @@ impl<S: Schema> Map<S> {
         let now = self.shared.context.clock.wall();
         let inner = self.shared.lock();
         match inner.entries.get(key) {
-            Some((_, slot)) => (shared::live_record(slot, now).cloned(), slot.seq()),
+            Some((_, slot)) => (live_record(slot, now).cloned(), slot.seq()),
             None => (None, 0),
         }
     }
@@ -215,7 +217,7 @@ impl<S: Schema> Map<S> {
             let inner = self.shared.lock();
             let (run, next) = inner.entries.run(from, RUN);
             out.extend(run.filter_map(|(_, slot)| {
-                let record = shared::live_record(slot, now)?;
+                let record = live_record(slot, now)?;
                 Some((slot.entry().key, Arc::clone(record)))
             }));
             position = next;
@@ -311,11 +313,7 @@ impl<S: Schema> Map<S> {
     }
 
     /// What follows a write outside the lock: drops what it displaced, tells who waits for changes.
-    fn finish(
-        &self,
-        key: Key,
-        written: Result<(u64, Option<Arc<S::Record>>), WriteError>,
-    ) -> Result<Written, WriteError> {
+    fn finish(&self, key: Key, written: Wrote<S::Record>) -> Result<Written, WriteError> {
         let (seq, displaced) = written?;
         drop(displaced);
         self.shared.notify();

@@ -1,0 +1,272 @@
+//! Discovery: a loop, never one shot. Seeds are resolved again and again and dialled while nobody
+//! we know lives at their address; failed members are dialled until `reconnect_timeout`; so islands
+//! find each other. Whoever left is not dialled.
+//!
+//! Readiness means that state has arrived: an exchange with a live peer completed, or this node is
+//! established to be alone (no seeds, or every one refusing for [`ALONE_AFTER`]). Silent seeds are
+//! waited for until `settle_timeout`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+use crate::id::NodeName;
+use crate::wire::MemberState;
+
+use super::io::Setup;
+use super::streams::Target;
+use super::timers::Kind;
+use super::{CloseReason, Engine, Event, Output, Readiness, StreamId};
+
+#[derive(Debug)]
+pub(super) struct Discovery {
+    seeds: BTreeMap<String, Vec<SocketAddr>>,
+    addrs: BTreeMap<SocketAddr, SeedAddr>,
+    /// How many of the exchanges of the membership after a join are done.
+    repeats: usize,
+}
+
+/// One address that some seed resolves to.
+#[derive(Debug, Default)]
+struct SeedAddr {
+    dial: Option<StreamId>,
+    backoff: Duration,
+    next: Duration,
+    /// Since when every dial has been refused.
+    refused_since: Option<Duration>,
+    /// It is this node.
+    itself: bool,
+}
+
+impl Discovery {
+    pub(super) fn new(setup: &Setup) -> Self {
+        Self {
+            seeds: setup
+                .seeds
+                .iter()
+                .map(|seed| (seed.clone(), Vec::new()))
+                .collect(),
+            addrs: BTreeMap::new(),
+            repeats: 0,
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn start_discovery(&mut self) {
+        if self.discovery.seeds.is_empty() {
+            self.set_readiness(Readiness::Alone);
+        } else {
+            self.resolve_seeds();
+            self.timers
+                .set(Kind::Settle, self.now.mono + self.config.settle_timeout);
+        }
+        if let Some(interval) = self.config.reconnect_interval {
+            self.timers.set(Kind::Reconnect, self.now.mono + interval);
+        }
+    }
+
+    /// This process has become another one: it joins again.
+    pub(super) fn rejoin(&mut self) {
+        let now = self.now.mono;
+        for seed in self.discovery.addrs.values_mut() {
+            (seed.dial, seed.next, seed.backoff) = (None, now, Duration::ZERO);
+        }
+        self.timers.set_by(Kind::Seeds, now);
+        let names: Vec<NodeName> = self
+            .swim
+            .live()
+            .map(|known| known.id.process.name.clone())
+            .collect();
+        for name in names.into_iter().filter(|_| self.direct) {
+            self.timers.set(Kind::Redial(name), now);
+        }
+    }
+
+    pub(super) fn resolve_seeds(&mut self) {
+        for seed in self.discovery.seeds.keys() {
+            self.outputs
+                .push_back(Output::Resolve { seed: seed.clone() });
+        }
+        self.timers.set(
+            Kind::Resolve,
+            self.now.mono + self.config.peers_resolve_interval,
+        );
+    }
+
+    pub(super) fn seed_resolved(&mut self, seed: &str, mut addrs: Vec<SocketAddr>) {
+        let Some(known) = self.discovery.seeds.get_mut(seed) else {
+            return;
+        };
+        if addrs.is_empty() {
+            // A failed look-up proves nothing about the addresses found before.
+            return;
+        }
+        addrs.truncate(ADDRS_PER_SEED_MAX);
+        *known = addrs;
+        let wanted: std::collections::BTreeSet<SocketAddr> =
+            self.discovery.seeds.values().flatten().copied().collect();
+        self.discovery.addrs.retain(|addr, _| wanted.contains(addr));
+        let own = self.setup.addr;
+        for addr in wanted {
+            let seed = self.discovery.addrs.entry(addr).or_default();
+            seed.itself |= addr == own;
+        }
+        self.timers.set_by(Kind::Seeds, self.now.mono);
+    }
+
+    /// Dials the seeds that are due and at whose address nobody we know lives.
+    pub(super) fn dial_seeds(&mut self) {
+        let now = self.now.mono;
+        let mut next: Option<Duration> = None;
+        let addrs: Vec<SocketAddr> = self.discovery.addrs.keys().copied().collect();
+        for addr in addrs {
+            let settled = self.swim.members().any(|known| {
+                known.id.addr == addr && (known.is_live() || known.state == MemberState::Left)
+            });
+            let Some(seed) = self.discovery.addrs.get_mut(&addr) else {
+                continue;
+            };
+            if seed.itself || seed.dial.is_some() {
+                continue;
+            }
+            if settled {
+                seed.backoff = Duration::ZERO;
+                seed.next = now + self.config.peers_resolve_interval;
+            } else if seed.next <= now {
+                let dial = self.dial(Target::Seed(addr), addr);
+                if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
+                    seed.dial = dial;
+                    // Until the dial ends; if there was none, soon again.
+                    seed.next = now + SEED_BACKOFF_MIN * 5;
+                }
+            }
+            let due = self
+                .discovery
+                .addrs
+                .get(&addr)
+                .map_or(now, |seed| seed.next);
+            next = Some(next.map_or(due, |next| next.min(due)));
+        }
+        if let Some(next) = next {
+            self.timers
+                .set_by(Kind::Seeds, next.max(now + SEED_BACKOFF_MIN));
+        }
+        self.look_whether_alone();
+    }
+
+    pub(super) fn seed_answered(&mut self, addr: SocketAddr, _name: &NodeName) {
+        if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
+            (seed.dial, seed.backoff, seed.refused_since) = (None, Duration::ZERO, None);
+            seed.next = self.now.mono + self.config.peers_resolve_interval;
+        }
+    }
+
+    pub(super) fn seed_is_itself(&mut self, addr: SocketAddr) {
+        if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
+            seed.itself = true;
+        }
+        self.look_whether_alone();
+    }
+
+    pub(super) fn seed_failed(&mut self, addr: SocketAddr, reason: CloseReason) {
+        let now = self.now.mono;
+        let max = self.config.reconnect_interval.unwrap_or(SEED_BACKOFF_MAX);
+        let jitter = self.rng.random_range(0.8..1.2);
+        if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
+            seed.dial = None;
+            seed.backoff = (seed.backoff * 2).clamp(SEED_BACKOFF_MIN, max);
+            seed.next = now + seed.backoff.mul_f64(jitter);
+            if reason == CloseReason::Refused {
+                seed.refused_since.get_or_insert(now);
+            } else {
+                seed.refused_since = None;
+            }
+            self.timers.set_by(Kind::Seeds, seed.next);
+        }
+        self.look_whether_alone();
+    }
+
+    /// Alone: every address of every seed is this node or has refused for a while.
+    fn look_whether_alone(&mut self) {
+        if self.readiness != Readiness::Joining || self.swim.live().next().is_some() {
+            return;
+        }
+        let now = self.now.mono;
+        let resolved = self.discovery.seeds.values().all(|addrs| !addrs.is_empty());
+        let refusing = |seed: &SeedAddr| {
+            seed.itself
+                || seed
+                    .refused_since
+                    .is_some_and(|since| since + ALONE_AFTER <= now)
+        };
+        if resolved && self.discovery.addrs.values().all(refusing) {
+            self.set_readiness(Readiness::Alone);
+        }
+    }
+
+    pub(super) fn settle_timed_out(&mut self) {
+        if self.readiness == Readiness::Joining {
+            self.set_readiness(Readiness::SettleTimedOut);
+        }
+    }
+
+    /// Readiness only ever becomes better founded: joining, then alone or timed out, then synced.
+    pub(super) fn set_readiness(&mut self, readiness: Readiness) {
+        let synced = matches!(self.readiness, Readiness::Synced { .. });
+        if synced || self.readiness == readiness {
+            return;
+        }
+        self.readiness = readiness.clone();
+        self.revision += 1;
+        self.emit(Event::Readiness(readiness));
+    }
+
+    /// A link opened: the membership is exchanged again a few times, for who joined meanwhile.
+    pub(super) fn joined(&mut self) {
+        self.discovery.repeats = 0;
+        self.timers
+            .set_by(Kind::Members, self.now.mono + MEMBERS_REPEATS[0]);
+    }
+
+    pub(super) fn repeat_members(&mut self) {
+        let links: Vec<StreamId> = self.peers.values().filter_map(|peer| peer.link).collect();
+        if !links.is_empty() {
+            let chosen = self.rng.random_range(0..links.len());
+            self.send_members(links[chosen], true);
+        }
+        self.discovery.repeats += 1;
+        if let Some(&wait) = MEMBERS_REPEATS.get(self.discovery.repeats) {
+            self.timers.set(Kind::Members, self.now.mono + wait);
+        }
+    }
+
+    /// Dials the failed members, and forgets those that have been gone for long.
+    pub(super) fn reconnect_failed(&mut self) {
+        self.forget_gone_members();
+        if let Some(interval) = self.config.reconnect_interval {
+            self.timers.set(Kind::Reconnect, self.now.mono + interval);
+        }
+        let failed: Vec<NodeName> = self
+            .swim
+            .members()
+            .filter(|known| known.state == MemberState::Failed)
+            .map(|known| known.id.process.name.clone())
+            .collect();
+        failed.iter().for_each(|name| self.dial_member(name));
+    }
+}
+
+const ADDRS_PER_SEED_MAX: usize = 64;
+const SEED_BACKOFF_MIN: Duration = Duration::from_millis(20);
+const SEED_BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// How long every seed must have refused before a node counts as alone.
+const ALONE_AFTER: Duration = Duration::from_secs(2);
+const MEMBERS_REPEATS: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];

@@ -1,0 +1,314 @@
+//! What a store's lock protects: the entries, the index of their records and the quarantine, and
+//! every step that keeps the three together.
+
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Included};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::shared::RUN;
+use super::{Quarantined, WriteError};
+use crate::crdt::digest::BodyHash;
+use crate::crdt::map::{Applied, Bounds, Effect, EntryMap, Slot, Verdict};
+use crate::store::{Body, Index, Limits, Merged, Schema, Unreadable};
+use crate::time::Timestamp;
+use crate::wire::{Entry, Key};
+
+/// What this node makes of an entry.
+pub(super) enum Value<R> {
+    /// It cannot be used here.
+    Quarantined(Unreadable),
+    /// It was decoded.
+    Record {
+        record: Arc<R>,
+        /// Whether the index knows it.
+        indexed: bool,
+    },
+    /// It is a tombstone.
+    Removed,
+}
+
+impl<R> Value<R> {
+    /// A record that the index does not know yet.
+    pub(super) fn record(record: Arc<R>) -> Self {
+        Self::Record {
+            record,
+            indexed: false,
+        }
+    }
+
+    fn into_record(self) -> Option<Arc<R>> {
+        match self {
+            Self::Record { record, .. } => Some(record),
+            Self::Quarantined(_) | Self::Removed => None,
+        }
+    }
+}
+
+/// The record in a slot, if it is to be seen at `now`.
+pub(super) fn live_record<R>(slot: &Slot<Value<R>>, now: Timestamp) -> Option<&Arc<R>> {
+    match &slot.value {
+        Value::Record { record, .. } if slot.entry().outlives(now) => Some(record),
+        _ => None,
+    }
+}
+
+/// A local write before it has a timestamp.
+pub(super) struct Draft<R> {
+    pub(super) key: Key,
+    pub(super) tie: u64,
+    pub(super) expires_at: Timestamp,
+    pub(super) body: Body,
+    pub(super) hash: BodyHash,
+    pub(super) value: Value<R>,
+}
+
+/// What came of a local write: its sequence, and the record that it displaced, to be dropped
+/// outside the lock.
+pub(super) type Wrote<R> = Result<(u64, Option<Arc<R>>), WriteError>;
+
+/// News of a merge, checked and decoded.
+pub(super) struct News<R> {
+    /// Its place in the run.
+    pub(super) index: usize,
+    pub(super) body: Bytes,
+    pub(super) hash: BodyHash,
+    pub(super) value: Value<R>,
+}
+
+/// What the lock protects.
+pub(super) struct Inner<S: Schema> {
+    pub(super) entries: EntryMap<Value<S::Record>>,
+    pub(super) index: S::Index,
+    /// Slots of the quarantined entries.
+    pub(super) quarantine: BTreeSet<u32>,
+    /// How far along the expiry order records have been taken out of the index.
+    hidden: (Timestamp, u32),
+    /// Local writes of new keys stop here; the entries' own bound is twice as much.
+    entries_max: usize,
+}
+
+impl<S: Schema> Inner<S> {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let bounds = Bounds {
+            entries_max: limits.entries_max.saturating_mul(2),
+            entry_bytes_max: limits.entry_bytes_max,
+            max_clock_drift: limits.max_clock_drift,
+            grace: limits.grace(),
+        };
+        Self {
+            entries: EntryMap::new(bounds),
+            index: S::Index::default(),
+            quarantine: BTreeSet::new(),
+            hidden: (Timestamp::ZERO, 0),
+            entries_max: limits.entries_max,
+        }
+    }
+
+    /// Makes a local write: later than what the key has.
+    pub(super) fn write(
+        &mut self,
+        draft: Draft<S::Record>,
+        now: Timestamp,
+        seen: Option<u64>,
+    ) -> Wrote<S::Record> {
+        let held = self.entries.get(&draft.key).map(|(_, slot)| slot);
+        let seq = held.map_or(0, Slot::seq);
+        if seen.is_some_and(|seen| seen != seq) {
+            return Err(WriteError::Conflict);
+        }
+        if held.is_none() && self.entries.len() >= self.entries_max {
+            return Err(WriteError::StoreFull {
+                max: self.entries_max,
+            });
+        }
+        let ts = held.map_or(now, |held| now.max(after(held.entry().ts)));
+        let entry = Entry {
+            key: draft.key,
+            ts,
+            tie: draft.tie,
+            expires_at: draft.expires_at,
+            schema: draft.body.schema,
+            body: draft.body.bytes,
+        };
+        let applied = self.entries.apply(entry, draft.hash, draft.value);
+        // Nothing is later than the end of time, and nothing stamped near it passes a sane drift
+        // bound: a write that cannot win there has lost to that entry.
+        let applied = applied.ok_or(WriteError::Conflict)?;
+        let seq = applied.seq;
+        Ok((seq, self.follow(applied, now)))
+    }
+
+    pub(super) fn merge(
+        &mut self,
+        entry: &Entry,
+        news: News<S::Record>,
+        wall: Timestamp,
+    ) -> (Merged, Option<Arc<S::Record>>) {
+        match self.entries.judge(entry, wall) {
+            Verdict::Known => return (Merged::Known, None),
+            Verdict::Refused(why) => return (Merged::Refused(why), None),
+            Verdict::Fresh => {}
+        }
+        let entry = Entry {
+            key: entry.key,
+            ts: entry.ts,
+            tie: entry.tie,
+            expires_at: entry.expires_at,
+            schema: entry.schema,
+            body: news.body,
+        };
+        let Some(applied) = self.entries.apply(entry, news.hash, news.value) else {
+            return (Merged::Known, None);
+        };
+        let (seq, at) = (applied.seq, applied.at);
+        let displaced = self.follow(applied, wall);
+        let quarantined = self.quarantine.contains(&at);
+        (Merged::Stored { seq, quarantined }, displaced)
+    }
+
+    /// Brings quarantine and index in step with a change. Answers the record that it displaced.
+    fn follow(
+        &mut self,
+        applied: Applied<Value<S::Record>>,
+        now: Timestamp,
+    ) -> Option<Arc<S::Record>> {
+        let Applied { at, effect, .. } = applied;
+        let (old, replaced) = match effect {
+            Effect::Extended(unused) => (Some(unused), false),
+            Effect::Inserted => (None, true),
+            Effect::Replaced(old) => (Some(old), true),
+        };
+        let slot = self.entries.slot_mut(at).expect(CHANGED_IS_HELD);
+        let key = slot.entry().key;
+        if replaced {
+            if matches!(slot.value, Value::Quarantined(_)) {
+                self.quarantine.insert(at);
+            } else if matches!(old, Some(Value::Quarantined(_))) {
+                self.quarantine.remove(&at);
+            }
+        }
+        let was = match &old {
+            Some(Value::Record {
+                record,
+                indexed: true,
+            }) => Some(record),
+            _ => None,
+        };
+        let live = slot.entry().outlives(now);
+        match &mut slot.value {
+            Value::Record { record, indexed } if live && !*indexed => {
+                *indexed = true;
+                self.index.insert(key, was, record);
+            }
+            _ => {
+                if let Some(was) = was {
+                    self.index.remove(key, was);
+                }
+            }
+        }
+        old.and_then(Value::into_record)
+    }
+
+    /// What is quarantined, by slot.
+    pub(super) fn quarantined(&self) -> impl Iterator<Item = Quarantined> + '_ {
+        self.quarantine.iter().filter_map(|&at| {
+            let slot = self.entries.slot(at)?;
+            let Value::Quarantined(why) = &slot.value else {
+                return None;
+            };
+            Some(Quarantined {
+                key: slot.entry().key,
+                schema: slot.entry().schema,
+                why: why.clone(),
+            })
+        })
+    }
+
+    /// Takes records out of the index that have expired by `wall`, at most [`RUN`]. Where the
+    /// clock was set back, puts them in again. Answers how many entries it went over.
+    pub(super) fn hide(&mut self, wall: Timestamp) -> usize {
+        let to = (wall, u32::MAX);
+        let forward = self.hidden <= to;
+        let batch: Vec<_> = if forward {
+            let crossed = (Excluded(self.hidden), Included(to));
+            self.entries.expiring(crossed).take(RUN).collect()
+        } else {
+            let crossed = (Excluded(to), Included(self.hidden));
+            self.entries.expiring(crossed).rev().take(RUN).collect()
+        };
+        self.hidden = match batch.last() {
+            Some(&last) if batch.len() == RUN && forward => last,
+            Some(&last) if batch.len() == RUN => just_before(last),
+            _ => to,
+        };
+        for &(_, at) in &batch {
+            let slot = self.entries.slot_mut(at).expect(EXPIRING_IS_HELD);
+            let key = slot.entry().key;
+            if let Value::Record { record, indexed } = &mut slot.value
+                && *indexed == forward
+            {
+                *indexed = !forward;
+                if forward {
+                    self.index.remove(key, record);
+                } else {
+                    self.index.insert(key, None, record);
+                }
+            }
+        }
+        batch.len()
+    }
+
+    /// Frees the first entry past its grace; answers it, to be dropped outside the lock.
+    pub(super) fn free(&mut self, wall: Timestamp) -> Option<Slot<Value<S::Record>>> {
+        let (at, slot) = self.entries.collect(wall)?;
+        self.quarantine.remove(&at);
+        if let Value::Record {
+            record,
+            indexed: true,
+        } = &slot.value
+        {
+            self.index.remove(slot.entry().key, record);
+        }
+        Some(slot)
+    }
+
+    /// When there is something to hide or to free next.
+    pub(super) fn next_expiry(&self, wall: Timestamp) -> Option<Timestamp> {
+        let free = self.entries.next_collection()?;
+        let unseen = (Excluded(self.hidden), Included((Timestamp::MAX, u32::MAX)));
+        let hide = self.entries.expiring(unseen).next();
+        let due = hide.map_or(free, |(expires_at, _)| free.min(expires_at));
+        if self.hidden > (wall, u32::MAX) {
+            return Some(wall);
+        }
+        Some(if due <= wall { due } else { whole_second(due) })
+    }
+}
+
+/// The next instant.
+fn after(ts: Timestamp) -> Timestamp {
+    Timestamp::from_nanos(ts.as_nanos().saturating_add(1))
+}
+
+/// The last place in the expiry order before another one.
+fn just_before((expires_at, at): (Timestamp, u32)) -> (Timestamp, u32) {
+    match at.checked_sub(1) {
+        Some(at) => (expires_at, at),
+        None => (
+            Timestamp::from_nanos(expires_at.as_nanos().saturating_sub(1)),
+            u32::MAX,
+        ),
+    }
+}
+
+/// The first whole second not before an instant: collections come together.
+fn whole_second(at: Timestamp) -> Timestamp {
+    let second = 1_000_000_000;
+    let nanos = at.as_nanos();
+    Timestamp::from_nanos(nanos.checked_next_multiple_of(second).unwrap_or(nanos))
+}
+
+const CHANGED_IS_HELD: &str = "a key that has just changed is held";
+const EXPIRING_IS_HELD: &str = "the expiry order holds only what is held";
