@@ -1,0 +1,419 @@
+//! Label matchers: `name="value"`, `!=`, `=~`, `!~`, as Alertmanager has them.
+//!
+//! A label that an alert does not have counts as the empty string. Regular expressions are written
+//! in Go's RE2 syntax ([`re2`]), anchored at both ends as `^(?:...)$`, run in linear time and are
+//! limited in size: [`REGEX_BYTES_MAX`]. Text becomes matchers in [`parse`], in any of
+//! Alertmanager's three modes, and [`Matcher`]'s `Display` is the text that parses back.
+//!
+//! A *set* of matchers matches when all of them do; *sets* match when one of them does.
+
+pub mod parse;
+mod quote;
+mod re2;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use regex::{Regex, RegexBuilder};
+
+pub use parse::{Caution, Expected, ParseError, Syntax};
+pub use re2::PatternFault;
+
+/// Largest compiled regular expression, in bytes. A longer one is an error to its author, and
+/// quarantines an entry that comes from a peer.
+pub const REGEX_BYTES_MAX: usize = 1 << 20;
+
+/// The labels of an alert.
+pub type Labels = BTreeMap<String, String>;
+
+/// How a matcher compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Op {
+    /// `=`: the label is the value.
+    Equal,
+    /// `!=`: the label is not the value.
+    NotEqual,
+    /// `=~`: the whole label matches the pattern.
+    Regex,
+    /// `!~`: the whole label does not match the pattern.
+    NotRegex,
+}
+
+impl Op {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::NotRegex => "!~",
+            Self::Regex => "=~",
+        }
+    }
+
+    /// Whether the value is a pattern.
+    #[must_use]
+    pub const fn is_regex(self) -> bool {
+        matches!(self, Self::NotRegex | Self::Regex)
+    }
+
+    /// Whether it looks for the value rather than for its absence.
+    #[must_use]
+    pub const fn is_positive(self) -> bool {
+        matches!(self, Self::Equal | Self::Regex)
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a name, an operator and a value are not a matcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MatcherError {
+    /// The label name is empty.
+    #[error("a label name must not be empty")]
+    EmptyName,
+    /// The value is not a regular expression.
+    #[error("invalid regular expression at byte {at}: {fault}")]
+    Pattern {
+        /// Byte offset in the value.
+        at: usize,
+        /// What is wrong there.
+        fault: PatternFault,
+    },
+    /// The regular expression is too large when compiled.
+    #[error("the compiled regular expression is over {max} bytes")]
+    PatternTooLarge {
+        /// The limit, [`REGEX_BYTES_MAX`].
+        max: usize,
+    },
+}
+
+/// One condition on one label. Two matchers are equal if name, operator and value are.
+pub struct Matcher {
+    name: String,
+    op: Op,
+    value: String,
+    /// The compiled pattern; `None` for an operator without one, and after [`Matcher::release`].
+    compiled: RwLock<Option<Arc<Regex>>>,
+}
+
+impl Matcher {
+    /// Checks and makes a matcher; a pattern is compiled.
+    ///
+    /// # Errors
+    /// [`MatcherError`].
+    pub fn new(
+        name: impl Into<String>,
+        op: Op,
+        value: impl Into<String>,
+    ) -> Result<Self, MatcherError> {
+        let (name, value) = (name.into(), value.into());
+        if name.is_empty() {
+            return Err(MatcherError::EmptyName);
+        }
+        let compiled = if op.is_regex() {
+            Some(compile(&value)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            name,
+            op,
+            value,
+            compiled: RwLock::new(compiled),
+        })
+    }
+
+    /// The label it looks at.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it compares.
+    #[must_use]
+    pub fn op(&self) -> Op {
+        self.op
+    }
+
+    /// The value or pattern it compares with.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// Whether a label of this value satisfies it.
+    #[must_use]
+    pub fn matches(&self, label: &str) -> bool {
+        match self.op {
+            Op::Equal => label == self.value,
+            Op::NotEqual => label != self.value,
+            Op::NotRegex => !self.pattern_matches(label),
+            Op::Regex => self.pattern_matches(label),
+        }
+    }
+
+    /// Whether these labels satisfy it; a label that is missing is the empty string.
+    #[must_use]
+    pub fn matches_labels(&self, labels: &Labels) -> bool {
+        self.matches(labels.get(&self.name).map_or("", String::as_str))
+    }
+
+    /// Whether it asks for nothing: a positive matcher that the empty string satisfies. Negative
+    /// ones never count as such (reference 2.3).
+    #[must_use]
+    pub fn matches_empty(&self) -> bool {
+        self.op.is_positive() && self.matches("")
+    }
+
+    /// Forgets the compiled pattern; the next use compiles it again.
+    pub(in crate::store) fn release(&self) {
+        if self.is_compiled() {
+            *self
+                .compiled
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// Whether a compiled pattern is held.
+    pub(in crate::store) fn is_compiled(&self) -> bool {
+        self.compiled
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
+    fn pattern_matches(&self, label: &str) -> bool {
+        let held = self.compiled.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(regex) = held.as_ref() {
+            return regex.is_match(label);
+        }
+        drop(held);
+        let regex = compile(&self.value).expect("a pattern that compiled once compiles again");
+        let matched = regex.is_match(label);
+        *self
+            .compiled
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(regex);
+        matched
+    }
+}
+
+/// Whether every matcher of a set is satisfied.
+#[must_use]
+pub fn set_matches(set: &[Matcher], labels: &Labels) -> bool {
+    set.iter().all(|matcher| matcher.matches_labels(labels))
+}
+
+/// Whether any of the sets is satisfied.
+#[must_use]
+pub fn sets_match(sets: &[Vec<Matcher>], labels: &Labels) -> bool {
+    sets.iter().any(|set| set_matches(set, labels))
+}
+
+fn compile(pattern: &str) -> Result<Arc<Regex>, MatcherError> {
+    let translated =
+        re2::translate(pattern).map_err(|(at, fault)| MatcherError::Pattern { at, fault })?;
+    RegexBuilder::new(&format!("^(?:{translated})$"))
+        .size_limit(REGEX_BYTES_MAX)
+        .dfa_size_limit(REGEX_BYTES_MAX)
+        .build()
+        .map(Arc::new)
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(max) => MatcherError::PatternTooLarge { max },
+            _ => MatcherError::Pattern {
+                at: 0,
+                fault: PatternFault::Syntax,
+            },
+        })
+}
+
+impl Clone for Matcher {
+    /// The copy shares the compiled pattern.
+    fn clone(&self) -> Self {
+        let compiled = self.compiled.read().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            name: self.name.clone(),
+            op: self.op,
+            value: self.value.clone(),
+            compiled: RwLock::new(compiled.clone()),
+        }
+    }
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        self.op == other.op && self.name == other.name && self.value == other.value
+    }
+}
+
+impl Eq for Matcher {}
+
+impl Hash for Matcher {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.name, self.op, &self.value).hash(state);
+    }
+}
+
+impl fmt::Display for Matcher {
+    /// As Alertmanager writes it. Parses back to an equal matcher with [`Syntax::Utf8`] and
+    /// [`Syntax::Fallback`], and with [`Syntax::Classic`] where the name is a classic one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.contains(parse::is_reserved) {
+            quote::write_go_quoted(f, &self.name)?;
+            f.write_str(self.op.as_str())?;
+            quote::write_go_quoted(f, &self.value)
+        } else {
+            write!(f, "{}{}", self.name, self.op)?;
+            quote::write_open_metrics_quoted(f, &self.value)
+        }
+    }
+}
+
+impl fmt::Debug for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect()
+    }
+
+    fn matcher(name: &str, op: Op, value: &str) -> Matcher {
+        Matcher::new(name, op, value).unwrap()
+    }
+
+    #[test]
+    fn a_missing_label_is_the_empty_string() {
+        let none = labels(&[]);
+        assert!(matcher("a", Op::Equal, "").matches_labels(&none));
+        assert!(matcher("a", Op::NotEqual, "x").matches_labels(&none));
+        assert!(matcher("a", Op::Regex, "x*").matches_labels(&none));
+        assert!(matcher("a", Op::NotRegex, "x+").matches_labels(&none));
+        assert!(!matcher("a", Op::Regex, ".+").matches_labels(&none));
+    }
+
+    #[test]
+    fn a_pattern_matches_the_whole_label() {
+        let either = matcher("a", Op::Regex, "foo|bar");
+        assert!(either.matches("foo") && either.matches("bar"));
+        assert!(!either.matches("foobar") && !either.matches("xfoo") && !either.matches("bar\n"));
+    }
+
+    #[test]
+    fn a_pattern_cannot_break_out_of_its_anchors() {
+        let error = Matcher::new("a", Op::Regex, "x)|(?:y").unwrap_err();
+        assert!(matches!(
+            error,
+            MatcherError::Pattern {
+                at: 1,
+                fault: PatternFault::GroupUnopened
+            }
+        ));
+    }
+
+    #[test]
+    fn a_pattern_too_large_is_refused() {
+        let error = Matcher::new("a", Op::Regex, r"(\pL{300}){300}").unwrap_err();
+        assert_eq!(
+            error,
+            MatcherError::PatternTooLarge {
+                max: REGEX_BYTES_MAX
+            }
+        );
+    }
+
+    /// Generated silences list hosts by the hundred; they must fit.
+    #[test]
+    fn an_alternation_of_five_hundred_hosts_is_not_too_large() {
+        let hosts: Vec<String> = (0..500)
+            .map(|n| format!(r"node-{n}\.rack-{}\.example\.com:9100", n % 40))
+            .collect();
+        let any = matcher("instance", Op::Regex, &hosts.join("|"));
+        assert!(any.matches("node-499.rack-19.example.com:9100"));
+        assert!(!any.matches("node-500.rack-20.example.com:9100"));
+    }
+
+    #[test]
+    fn only_positive_matchers_can_match_empty() {
+        assert!(matcher("a", Op::Equal, "").matches_empty());
+        assert!(matcher("a", Op::Regex, ".*").matches_empty());
+        assert!(!matcher("a", Op::NotEqual, "x").matches_empty());
+        assert!(!matcher("a", Op::NotRegex, "x").matches_empty());
+        assert!(!matcher("a", Op::Regex, ".+").matches_empty());
+    }
+
+    #[test]
+    fn a_released_pattern_compiles_again_when_it_is_used() {
+        let any = matcher("a", Op::Regex, "x+");
+        any.release();
+        assert!(!any.is_compiled());
+        assert!(any.matches("xx"));
+        assert!(any.is_compiled());
+    }
+
+    #[test]
+    fn sets_are_an_or_of_ands() {
+        let sets = vec![
+            vec![matcher("a", Op::Equal, "1"), matcher("b", Op::Equal, "2")],
+            vec![matcher("c", Op::Equal, "3")],
+        ];
+        assert!(sets_match(&sets, &labels(&[("a", "1"), ("b", "2")])));
+        assert!(sets_match(&sets, &labels(&[("c", "3")])));
+        assert!(!sets_match(&sets, &labels(&[("a", "1")])));
+        assert!(!sets_match(&[], &labels(&[])));
+    }
+
+    fn any_op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            Just(Op::Equal),
+            Just(Op::NotEqual),
+            Just(Op::NotRegex),
+            Just(Op::Regex)
+        ]
+    }
+
+    proptest! {
+        /// Display parses back in the modes that read any name. Patterns are escaped so that any
+        /// text is one.
+        #[test]
+        fn display_parses_back(name in "(?s).{1,12}", op in any_op(), value in "(?s).{0,12}") {
+            let value = if op.is_regex() { regex::escape(&value) } else { value };
+            let original = match Matcher::new(&name, op, value) {
+                Ok(original) => original,
+                Err(_) => return Ok(()),
+            };
+            let text = original.to_string();
+            for syntax in [Syntax::Utf8, Syntax::Fallback] {
+                prop_assert_eq!(&syntax.matcher(&text).unwrap(), &original);
+                let list = syntax.matchers(&format!("{{{text},{text}}}")).unwrap();
+                prop_assert_eq!(list, vec![original.clone(), original.clone()]);
+            }
+            prop_assert_eq!(text, format!("{original:?}"));
+        }
+
+        /// And in classic mode where the name is a classic one.
+        #[test]
+        fn display_parses_back_in_classic_mode(name in "[a-zA-Z_:][a-zA-Z0-9_:]{0,8}", value in "(?s).{0,12}") {
+            let original = Matcher::new(&name, Op::NotEqual, value).unwrap();
+            prop_assert_eq!(Syntax::Classic.matcher(&original.to_string()).unwrap(), original);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Log entries in bytes.
+//!
+//! Schema 1 is, in this order and as [`encode_body`] writes it: group_name, integration, idx,
+//! group_key, timestamp (nanoseconds), firing, resolved, receiver_data (name -> 0 text, 1 whole
+//! number, 2 number with a fraction).
+
+use std::collections::BTreeMap;
+
+use bincode::{Decode, Encode};
+
+use super::{NflogEntry, ReceiverKey, ReceiverValue, state_key};
+use crate::store::{Body, Schema, Unreadable};
+use crate::time::Timestamp;
+use crate::wire::codec::{decode_body, encode_body};
+use crate::wire::{Key, SchemaId};
+
+const SCHEMA: SchemaId = SchemaId::new(1);
+
+/// The schema of the notification log, `nflog`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NflogSchema;
+
+#[derive(Encode, Decode)]
+struct EntryBody {
+    group_name: String,
+    integration: String,
+    idx: u32,
+    group_key: String,
+    timestamp: u64,
+    firing: Vec<u64>,
+    resolved: Vec<u64>,
+    receiver_data: BTreeMap<String, ValueBody>,
+}
+
+#[derive(Encode, Decode)]
+enum ValueBody {
+    Str(String),
+    Int(i64),
+    Double(f64),
+}
+
+impl Schema for NflogSchema {
+    type Record = NflogEntry;
+    type Index = ();
+
+    fn name(&self) -> &'static str {
+        "nflog"
+    }
+
+    fn schemas(&self) -> &[SchemaId] {
+        &[SCHEMA]
+    }
+
+    fn key(&self, record: &NflogEntry) -> Key {
+        state_key(&record.receiver, &record.group_key)
+    }
+
+    fn encode(&self, record: &NflogEntry) -> Body {
+        let data = record.receiver_data.iter().map(|(name, value)| {
+            let value = match value {
+                ReceiverValue::Double(value) => ValueBody::Double(*value),
+                ReceiverValue::Int(value) => ValueBody::Int(*value),
+                ReceiverValue::Str(value) => ValueBody::Str(value.clone()),
+            };
+            (name.clone(), value)
+        });
+        Body {
+            schema: SCHEMA,
+            bytes: encode_body(&EntryBody {
+                group_name: record.receiver.group_name.clone(),
+                integration: record.receiver.integration.clone(),
+                idx: record.receiver.idx,
+                group_key: record.group_key.clone(),
+                timestamp: record.timestamp.as_nanos(),
+                firing: record.firing.clone(),
+                resolved: record.resolved.clone(),
+                receiver_data: data.collect(),
+            }),
+        }
+    }
+
+    fn decode(&self, key: Key, body: &Body) -> Result<NflogEntry, Unreadable> {
+        let schema = body.schema.shape();
+        if schema != SCHEMA {
+            return Err(Unreadable::UnknownSchema { schema });
+        }
+        let read: EntryBody =
+            decode_body(&body.bytes).map_err(|_| Unreadable::Malformed { schema })?;
+        let data = read.receiver_data.into_iter().map(|(name, value)| {
+            let value = match value {
+                ValueBody::Double(value) => ReceiverValue::Double(value),
+                ValueBody::Int(value) => ReceiverValue::Int(value),
+                ValueBody::Str(value) => ReceiverValue::Str(value),
+            };
+            (name, value)
+        });
+        let entry = NflogEntry {
+            receiver: ReceiverKey {
+                group_name: read.group_name,
+                integration: read.integration,
+                idx: read.idx,
+            },
+            group_key: read.group_key,
+            timestamp: Timestamp::from_nanos(read.timestamp),
+            firing: read.firing,
+            resolved: read.resolved,
+            receiver_data: data.collect(),
+        };
+        if state_key(&entry.receiver, &entry.group_key) != key {
+            return Err(Unreadable::WrongKey);
+        }
+        for hashes in [&entry.firing, &entry.resolved] {
+            if !hashes.is_sorted_by(|a, b| a < b) {
+                return Err(Unreadable::Invalid {
+                    rule: "alert hashes ascend, each once",
+                });
+            }
+        }
+        Ok(entry)
+    }
+}

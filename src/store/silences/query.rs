@@ -1,0 +1,84 @@
+//! Reading silences: what is asked, in what order it is answered.
+
+use std::cmp::{Ordering, Reverse};
+use std::sync::Arc;
+
+use super::record::{Silence, SilenceId, SilenceState};
+use crate::store::matcher::{Labels, Matcher};
+use crate::time::Timestamp;
+
+/// What to list. All conditions that are given must hold; the default lists everything.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// Only these silences.
+    pub ids: Option<Vec<SilenceId>>,
+    /// Only these states; any if empty.
+    pub states: Vec<SilenceState>,
+    /// Only silences whose matchers match these labels.
+    pub matching: Option<Labels>,
+    /// Only silences of which one matcher set contains every one of these matchers, as it is
+    /// written: Alertmanager's `filter`.
+    pub filter: Vec<Matcher>,
+}
+
+/// A silence and the state it was in when it was listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its state by this node's clock.
+    pub state: SilenceState,
+    /// The silence.
+    pub silence: Arc<Silence>,
+}
+
+/// How many silences are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateCounts {
+    /// They mute.
+    pub active: usize,
+    /// They have ended and are still shown.
+    pub expired: usize,
+    /// They have not started.
+    pub pending: usize,
+}
+
+impl Query {
+    /// Whether a state is asked for.
+    pub(super) fn wants(&self, state: SilenceState) -> bool {
+        self.states.is_empty() || self.states.contains(&state)
+    }
+
+    /// The silence, if all conditions but `ids` hold of it.
+    pub(super) fn admit(&self, silence: Arc<Silence>, now: Timestamp) -> Option<Listed> {
+        let state = silence.state(now);
+        let admitted = self.wants(state)
+            && silence
+                .matcher_sets
+                .iter()
+                .any(|set| self.filter.iter().all(|asked| set.contains(asked)))
+            && self
+                .matching
+                .as_ref()
+                .is_none_or(|labels| silence.matches(labels));
+        if state == SilenceState::Expired {
+            silence.release();
+        }
+        admitted.then_some(Listed { state, silence })
+    }
+}
+
+/// Active ones first, the soonest to end first; then pending ones, the soonest to start first;
+/// then expired ones, the last to have ended first (reference 2.6). By id where that is equal.
+pub(super) fn sort(listed: &mut [Listed]) {
+    listed.sort_unstable_by(|a, b| {
+        let (x, y) = (&a.silence, &b.silence);
+        let within = match a.state {
+            SilenceState::Active => x.ends_at.cmp(&y.ends_at),
+            SilenceState::Expired => Reverse(x.ends_at).cmp(&Reverse(y.ends_at)),
+            SilenceState::Pending => x.starts_at.cmp(&y.starts_at),
+        };
+        a.state
+            .cmp(&b.state)
+            .then(within)
+            .then_with(|| -> Ordering { x.id.cmp(&y.id) })
+    });
+}
