@@ -662,10 +662,8 @@ fn foca_config(config: &Config, size: usize) -> foca::Config {
         .probe_interval
         .mul_f64(f64::from(config.suspicion_mult) * log10.max(1.0));
     let message_overhead = frame::ENVELOPE_BYTES + codec::MESSAGE_HEADER_BYTES;
-    let packet = config
-        .packet_bytes_max
-        .saturating_sub(message_overhead)
-        .max(256);
+    let packet = config.packet_bytes_max.saturating_sub(message_overhead);
+    let packet = packet.max(HEADER_BYTES_MAX + MEMBER_BYTES_MAX);
     let periodic = |frequency, num_members| {
         NonZeroUsize::new(num_members).map(|num_members| PeriodicParams {
             frequency,

@@ -357,11 +357,13 @@ impl Engine {
                 }
             }
         }
-        // A datagram overtaken by three later ones is lost (RFC 9002, section 6.1.1).
+        // A datagram overtaken by three later ones, and out for longer than a round trip, is lost
+        // (RFC 9002, section 6.1).
+        let round_trip = peer.rtt.unwrap_or(RTT_UNKNOWN) * 9 / 8;
         let overtaken: Vec<u64> = peer
             .inflight
             .range(..largest.saturating_sub(REORDER_PACKETS))
-            .filter(|(_, packet)| !packet.on_stream)
+            .filter(|(_, packet)| !packet.on_stream && packet.sent_at + round_trip <= now)
             .map(|(&number, _)| number)
             .collect();
         self.counters.packets_lost += overtaken.len() as u64;

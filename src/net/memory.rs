@@ -115,7 +115,9 @@ impl Network {
     /// between the two hang.
     pub fn cut(&self, from: SocketAddr, to: SocketAddr) {
         self.shared.lock().cuts.insert((from, to));
-        self.shared.cuts_changed.send_modify(|changes| *changes += 1);
+        self.shared
+            .cuts_changed
+            .send_modify(|changes| *changes += 1);
     }
 
     /// Cuts every direction between a member of `left` and a member of `right`.
@@ -131,7 +133,9 @@ impl Network {
     /// Mends every cut.
     pub fn heal(&self) {
         self.shared.lock().cuts.clear();
-        self.shared.cuts_changed.send_modify(|changes| *changes += 1);
+        self.shared
+            .cuts_changed
+            .send_modify(|changes| *changes += 1);
     }
 
     /// Waits until bytes pass from `from` to `to`.

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::net::{BoxStream, Tally};
 use crate::wire::WIRE_VERSION;
+use crate::wire::frame::preface;
 
 /// Why a stream is closed before it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +43,7 @@ pub(super) async fn handshake(
 
 async fn exchange(io: &mut BoxStream, tag: u64) -> Result<(), HandshakeError> {
     let failed = |_| HandshakeError::Failed;
-    let mut ours = [0; 9];
-    ours[0] = WIRE_VERSION;
-    ours[1..].copy_from_slice(&tag.to_be_bytes());
-    io.write_all(&ours).await.map_err(failed)?;
+    io.write_all(&preface(tag)).await.map_err(failed)?;
     io.flush().await.map_err(failed)?;
     // The version alone first: another protocol's first words may be shorter than a preface.
     if io.read_u8().await.map_err(failed)? != WIRE_VERSION {

@@ -18,18 +18,15 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::debug;
 
 use super::accept::Accepted;
-use super::handshake::handshake;
-use super::pipe::{self, Pipe};
-use crate::engine::{CloseReason, StreamId};
-use crate::net::{BoxStream, DialError, Tally, Transport, dial_within};
+use super::pipe::{Pipe, Shared};
+use crate::engine::{CloseReason, Input, StreamId};
+use crate::net::{Tally, Transport};
 
 /// Bounds of a node's streams.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamLimits {
     /// Streams of both kinds, closing ones included.
     pub(super) streams_max: usize,
-    /// The longest frame taken from a peer.
-    pub(super) frame_bytes_max: usize,
     /// A dial, a handshake, and a close may take this long each.
     pub(super) tcp_timeout: Duration,
 }
@@ -38,10 +35,7 @@ pub(super) struct StreamLimits {
 #[derive(Debug)]
 pub(super) enum StreamEvent {
     /// The dial and the handshake succeeded.
-    Opened {
-        stream: StreamId,
-        peer: SocketAddr,
-    },
+    Opened { stream: StreamId, peer: SocketAddr },
     /// A frame; its bytes count until the permit is dropped.
     Frame {
         stream: StreamId,
@@ -55,32 +49,22 @@ pub(super) enum StreamEvent {
     },
 }
 
-/// What all streams of a node share.
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) limits: StreamLimits,
-    pub(super) tag: u64,
-    pub(super) tally: Arc<Tally>,
-    /// Bytes of frames that are being read or wait for the driver.
-    pub(super) frame_bytes: Arc<Semaphore>,
-    pub(super) events: mpsc::Sender<StreamEvent>,
-}
-
 /// What became of a frame to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queued {
-    /// It will be written.
-    Taken,
     /// The stream has ended already.
     Gone,
     /// More was queued than is sane, because the peer does not read: the stream has been closed.
     Overflowed,
+    /// It will be written.
+    Taken,
 }
 
 /// All streams of a node.
 pub(super) struct Streams {
     transport: Arc<dyn Transport>,
     shared: Shared,
+    limits: StreamLimits,
     open: BTreeMap<StreamId, Open>,
     tasks: JoinSet<()>,
     permits: Arc<Semaphore>,
@@ -98,7 +82,7 @@ struct Open {
 }
 
 impl Streams {
-    /// No streams yet. Tasks report through the channel whose receiver is answered.
+    /// No streams yet. Their tasks report through the receiver.
     pub(super) fn new(
         transport: Arc<dyn Transport>,
         limits: StreamLimits,
@@ -106,16 +90,10 @@ impl Streams {
         tally: Arc<Tally>,
     ) -> (Self, mpsc::Receiver<StreamEvent>) {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        let frame_bytes = FRAME_BYTES_TOTAL.max(4 * limits.frame_bytes_max);
         let streams = Self {
             transport,
-            shared: Shared {
-                limits,
-                tag,
-                tally,
-                frame_bytes: Arc::new(Semaphore::new(frame_bytes)),
-                events,
-            },
+            shared: Shared::new(limits.tcp_timeout, tag, tally, events),
+            limits,
             open: BTreeMap::new(),
             tasks: JoinSet::new(),
             permits: Arc::new(Semaphore::new(limits.streams_max)),
@@ -124,7 +102,7 @@ impl Streams {
         (streams, receiver)
     }
 
-    /// Starts a dial.
+    /// Starts a dial; its end is reported as an event.
     ///
     /// # Errors
     /// The reason to report if there are too many streams.
@@ -137,16 +115,147 @@ impl Streams {
             self.shared.tally.streams_refused.one();
             return Err(CloseReason::Local);
         };
-        let dial = dial_and_shake_hands(Arc::clone(&self.transport), to, self.shared.clone());
-        let events = self.shared.events.clone();
-        self.spawn(stream, true, async move |pipe| {
+        let transport = Arc::clone(&self.transport);
+        self.start(stream, true, |pipe| async move {
             let _permit = permit;
-            let report = match dial.await {
-                Ok(_) => StreamEvent::Opened { stream, peer: to },
-                Err(reason) => StreamEvent::Closed { stream, reason },
-            };
-            todo!("{report:?} {events:?} {pipe:?}")
+            pipe.dial_and_run(transport, to).await;
         });
         Ok(())
     }
+
+    /// Takes a stream from outside and answers its number, or closes it: there are too many. A
+    /// quarter of the streams is kept for this node's own dials.
+    pub(super) fn accept(&mut self, (io, peer): Accepted) -> Option<StreamId> {
+        let reserved = self.limits.streams_max / 4;
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) if self.permits.available_permits() >= reserved => permit,
+            _ => {
+                self.shared.tally.streams_refused.one();
+                debug!(%peer, "stream refused: too many are open");
+                return None;
+            }
+        };
+        let stream = StreamId(self.next_accepted);
+        self.next_accepted += 2;
+        self.start(stream, false, |pipe| async move {
+            let _permit = permit;
+            pipe.run(io).await;
+        });
+        Some(stream)
+    }
+
+    fn start<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        stream: StreamId,
+        dialling: bool,
+        run: impl FnOnce(Pipe) -> F,
+    ) {
+        let (outgoing, frames) = mpsc::unbounded_channel();
+        let (closing, close) = oneshot::channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let pipe = Pipe {
+            stream,
+            shared: self.shared.clone(),
+            frames,
+            queued: Arc::clone(&queued),
+            close,
+        };
+        let task = self.tasks.spawn(run(pipe));
+        let open = Open {
+            outgoing,
+            queued,
+            task,
+            dialling,
+            _closing: closing,
+        };
+        self.open.insert(stream, open);
+    }
+
+    /// Queues a frame.
+    pub(super) fn send(&mut self, stream: StreamId, frame: Bytes) -> Queued {
+        let Some(open) = self.open.get(&stream) else {
+            return Queued::Gone;
+        };
+        let queued = open.queued.fetch_add(frame.len(), Ordering::Relaxed);
+        if queued + frame.len() > QUEUED_BYTES_MAX {
+            self.shared.tally.streams_overflowed.one();
+            open.task.abort();
+            self.open.remove(&stream);
+            return Queued::Overflowed;
+        }
+        // An error means that the task has ended; its event is on the way.
+        let _ = open.outgoing.send(frame);
+        Queued::Taken
+    }
+
+    /// Closes a stream once its queue is written; the time for that is bounded. A dial under way
+    /// is given up.
+    pub(super) fn close(&mut self, stream: StreamId) {
+        if let Some(open) = self.open.remove(&stream)
+            && open.dialling
+        {
+            open.task.abort();
+        }
+    }
+
+    /// What an event means to the engine: nothing, if the engine has closed the stream meanwhile.
+    /// The permit of a frame is to be held until the engine has taken it.
+    pub(super) fn admit(
+        &mut self,
+        event: StreamEvent,
+    ) -> Option<(Input, Option<OwnedSemaphorePermit>)> {
+        match event {
+            StreamEvent::Opened { stream, peer } => {
+                self.open.get_mut(&stream)?.dialling = false;
+                Some((Input::StreamOpened { stream, peer }, None))
+            }
+            StreamEvent::Frame {
+                stream,
+                bytes,
+                permit,
+            } => {
+                self.open.get(&stream)?;
+                let frame = bytes;
+                Some((Input::StreamFrame { stream, frame }, Some(permit)))
+            }
+            StreamEvent::Closed { stream, reason } => {
+                self.open.remove(&stream)?;
+                Some((Input::StreamClosed { stream, reason }, None))
+            }
+        }
+    }
+
+    /// Forgets tasks that have ended. A task that panicked has broken an invariant of ours: the
+    /// panic goes on here, in the driver.
+    pub(super) fn reap(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(ended)) = self.tasks.poll_join_next(cx) {
+            propagate_panic(ended);
+        }
+    }
+
+    /// Closes all streams once their queues are written, and waits for that until `within` has
+    /// passed; then ends them as they are.
+    pub(super) async fn finish(&mut self, within: Duration) {
+        for stream in self.open.keys().copied().collect::<Vec<_>>() {
+            self.close(stream);
+        }
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(within, ended).await;
+        self.tasks.shutdown().await;
+    }
 }
+
+/// Continues a task's panic; its abortion is no concern.
+pub(super) fn propagate_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+/// Events that wait for the driver; more wait in the streams' tasks and sockets.
+const EVENTS_MAX: usize = 256;
+/// What may be queued on one stream. The engine's windows keep far below it; a peer that stopped
+/// reading does not.
+const QUEUED_BYTES_MAX: usize = 32 << 20;

@@ -1,0 +1,151 @@
+//! Every metric of a node: names, units, help, and their export through the `metrics` facade.
+//!
+//! Counters come from the engine ([`Counters`]) and from the network side ([`NetCounters`]),
+//! gauges from the view. All carry the label `node`, so that several nodes of one process are told
+//! apart. They are handed over once a second, so a recorder may be installed at any time.
+
+use std::time::Duration;
+
+use metrics::{Label, Unit};
+
+use crate::engine::{Counters, View};
+use crate::id::NodeName;
+use crate::net::NetCounters;
+use crate::wire::MemberState;
+
+/// One counter.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Metric<T> {
+    /// Its full name.
+    pub name: &'static str,
+    /// What it counts.
+    pub unit: Unit,
+    /// One sentence for people.
+    pub help: &'static str,
+    /// Where its value is.
+    pub read: fn(&T) -> u64,
+}
+
+/// Builds a table from lines of `field, unit, help`.
+macro_rules! table {
+    ($of:ty, $prefix:literal: $($field:ident, $unit:ident, $help:literal;)*) => {
+        &[$(Metric {
+            name: concat!($prefix, stringify!($field), "_total"),
+            unit: Unit::$unit,
+            help: $help,
+            read: |counters: &$of| counters.$field,
+        },)*]
+    };
+}
+
+/// The engine's counters.
+pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
+    datagrams_received, Count, "Datagrams received.";
+    datagram_bytes_received, Bytes, "Bytes in datagrams received.";
+    datagrams_sent, Count, "Datagrams sent.";
+    datagram_bytes_sent, Bytes, "Bytes in datagrams sent.";
+    frames_received, Count, "Stream frames received.";
+    frame_bytes_received, Bytes, "Bytes in stream frames received.";
+    frames_sent, Count, "Stream frames sent.";
+    frame_bytes_sent, Bytes, "Bytes in stream frames sent.";
+    malformed, Count, "Datagrams or frames that did not decode.";
+    foreign_cluster, Count, "Datagrams of another cluster.";
+    foreign_version, Count, "Datagrams of another wire version.";
+    unknown_messages, Count, "Messages with an unknown tag.";
+    unknown_token, Count, "Data datagrams without a valid session token.";
+    unknown_source, Count, "Failure detector packets from an address that is not a member's.";
+    unexpected, Count, "Messages that make no sense where they came.";
+    entries_sent, Count, "Entries sent in deltas.";
+    entries_received, Count, "Entries received in deltas.";
+    entries_merged, Count, "Entries received that were news.";
+    entries_refused, Count, "Entries refused by this node.";
+    packets_lost, Count, "Delta packets whose loss was assumed.";
+    push_pulls, Count, "Push/pulls completed.";
+    push_pulls_failed, Count, "Push/pulls that failed.";
+    digest_mismatches, Count, "Push/pulls that ended with roots that should be equal and are not.";
+    streams_refused, Count, "Streams refused by the engine for a limit.";
+};
+
+/// The counters between the engine and the network.
+pub const NET: &[Metric<NetCounters>] = table! { NetCounters, "rumormill_net_":
+    datagrams_dropped, Count, "Datagrams not sent because the socket would have blocked.";
+    datagrams_failed, Count, "Datagrams that the system refused to send.";
+    receive_errors, Count, "Errors while receiving datagrams.";
+    streams_accepted, Count, "Streams accepted, before any check.";
+    accept_errors, Count, "Errors while accepting streams.";
+    handshakes_refused, Count, "Accepted streams dropped: too many handshakes were under way.";
+    handshakes_failed, Count, "Streams closed in the handshake: silent or cut short.";
+    streams_foreign_cluster, Count, "Streams closed in the handshake: another cluster.";
+    streams_foreign_version, Count, "Streams closed in the handshake: another wire version.";
+    streams_refused, Count, "Streams refused: too many were open.";
+    streams_overflowed, Count, "Streams closed: their peer did not read.";
+    frames_oversized, Count, "Streams closed: a frame was too long.";
+    frames_stalled, Count, "Streams closed: a frame was too slow.";
+    dials_refused, Count, "Dials that were refused.";
+    dials_unreachable, Count, "Dials that found the host unreachable or silent.";
+    dials_failed, Count, "Dials that this machine could not make.";
+    resolves_failed, Count, "Seeds that did not resolve.";
+    timers_late, Count, "Stalls of this process, seen by late timers.";
+};
+
+/// Members by state, this node not included: a gauge with the label `state`.
+pub const MEMBERS: &str = "rumormill_members";
+/// 1 once the node is ready: a gauge.
+pub const READY: &str = "rumormill_ready";
+
+/// Hands a node's counters to the recorder.
+#[derive(Debug)]
+pub(crate) struct Exporter {
+    node: Label,
+    /// When to export next, in monotonic time.
+    due: Duration,
+}
+
+impl Exporter {
+    pub(crate) fn new(name: &NodeName) -> Self {
+        Self {
+            node: Label::new("node", name.as_str().to_owned()),
+            due: Duration::ZERO,
+        }
+    }
+
+    /// Exports everything, at most once a second.
+    pub(crate) fn export(
+        &mut self,
+        mono: Duration,
+        engine: &Counters,
+        net: &NetCounters,
+        view: &View,
+    ) {
+        if mono < self.due {
+            return;
+        }
+        self.due = mono + PERIOD;
+        self.counters(ENGINE, engine);
+        self.counters(NET, net);
+        for (state, label) in STATES {
+            let members = view.members.iter().filter(|m| m.state == state).count();
+            let labels = vec![self.node.clone(), Label::from_static_parts("state", label)];
+            metrics::gauge!(MEMBERS, labels).set(members as f64);
+        }
+        let ready = f64::from(u8::from(view.readiness.is_ready()));
+        metrics::gauge!(READY, vec![self.node.clone()]).set(ready);
+    }
+
+    fn counters<T>(&self, table: &[Metric<T>], from: &T) {
+        for metric in table {
+            metrics::describe_counter!(metric.name, metric.unit, metric.help);
+            let counter = metrics::counter!(metric.name, vec![self.node.clone()]);
+            counter.absolute((metric.read)(from));
+        }
+    }
+}
+
+const PERIOD: Duration = Duration::from_secs(1);
+const STATES: [(MemberState, &str); 4] = [
+    (MemberState::Alive, "alive"),
+    (MemberState::Failed, "failed"),
+    (MemberState::Left, "left"),
+    (MemberState::Suspect, "suspect"),
+];

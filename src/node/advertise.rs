@@ -1,0 +1,68 @@
+//! The address that a node tells its peers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use super::resolve;
+
+/// The address to advertise for a node bound to `bound`: the one that was set, else the bound one,
+/// else this machine's address on the route to a seed, on the default route, or the loopback.
+pub(super) async fn advertised(
+    set: Option<SocketAddr>,
+    bound: SocketAddr,
+    seeds: &[String],
+) -> SocketAddr {
+    let port = bound.port();
+    match set {
+        Some(addr) if addr.port() == 0 => return SocketAddr::new(addr.ip(), port),
+        Some(addr) => return addr,
+        None if !bound.ip().is_unspecified() => return bound,
+        None => {}
+    }
+    for seed in seeds.iter().take(ROUTE_SEEDS_MAX) {
+        if let Some(ip) = resolve::lookup_one(seed).await.and_then(route_to) {
+            return SocketAddr::new(ip, port);
+        }
+    }
+    let ip = ANYWHERE.iter().copied().find_map(route_to);
+    SocketAddr::new(ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
+}
+
+/// This machine's address on the route to `to`. Connecting a UDP socket sends nothing.
+fn route_to(to: SocketAddr) -> Option<IpAddr> {
+    let from: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((from, 0)).ok()?;
+    socket.connect(to).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified()).then_some(ip)
+}
+
+/// Seeds tried to find the route that tells this machine's address.
+const ROUTE_SEEDS_MAX: usize = 3;
+/// Addresses of the documentation networks: reached by the default route, if there is one.
+const ANYWHERE: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 9),
+    SocketAddr::new(
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+        9,
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_advertised_address_is_one_that_peers_can_reach() {
+        let bound: SocketAddr = "0.0.0.0:7000".parse().unwrap();
+        let by_seed = advertised(None, bound, &["127.0.0.1:1".to_owned()]).await;
+        assert_eq!(by_seed, "127.0.0.1:7000".parse().unwrap());
+        let alone = advertised(None, bound, &[]).await;
+        assert!(!alone.ip().is_unspecified() && alone.port() == 7000);
+        let set = "192.0.2.7:0".parse().unwrap();
+        let with_port = advertised(Some(set), bound, &[]).await;
+        assert_eq!(with_port, "192.0.2.7:7000".parse().unwrap());
+    }
+}

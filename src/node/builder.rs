@@ -1,0 +1,480 @@
+//! How a node is put together: settings and stores first, then one start.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+
+use super::advertise::advertised;
+use super::clock::{Clock, SystemClock};
+use super::driver::{Driver, Incoming, Published, Wiring};
+use super::events::Events;
+use super::tracker::{NodeTracker, REQUESTS_MAX};
+use super::{Inner, Node};
+use crate::config::{Config, ConfigError};
+use crate::engine::{Engine, Setup};
+use crate::id::{ClusterId, NameError, NodeName};
+use crate::net::plain::Plain;
+use crate::net::{BindError, Tally, Transport};
+use crate::store::nflog::{Nflog, NflogLimits};
+use crate::store::silences::{SilenceLimits, Silences};
+use crate::store::{Context, Limits, Map, Schema, Store};
+use crate::time::WallClock;
+use crate::wire::StoreId;
+
+/// Why a node did not start. Nothing of it is left behind; stores that were made for it stay
+/// readable and are never replicated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A text is not an address of the form `ip:port`.
+    #[error("the {setting} address {text:?} is not of the form ip:port")]
+    Address {
+        /// Which setting.
+        setting: &'static str,
+        /// Its text.
+        text: String,
+    },
+    /// The advertised address is one that no peer can reach.
+    #[error("{addr} cannot be advertised: it is unspecified")]
+    AdvertiseUnspecified {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// The address could not be bound.
+    #[error("cannot listen on {addr}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The cluster id is not valid.
+    #[error("the cluster id is not valid")]
+    Cluster(#[source] NameError),
+    /// The configuration is not valid.
+    #[error("the configuration is not valid")]
+    Config(#[source] ConfigError),
+    /// Configured after a store was made: the store has taken its limits from another one.
+    #[error("the configuration must be set before the first store is made")]
+    ConfigAfterStores,
+    /// Two stores have one name.
+    #[error("two stores are named {name:?}")]
+    DuplicateStore {
+        /// The name.
+        name: String,
+    },
+    /// The operating system gave no random numbers.
+    #[error("the operating system gave no random numbers")]
+    Entropy,
+    /// The node's name is not valid.
+    #[error("the node name is not valid")]
+    Name(#[source] NameError),
+    /// A seed is not of the form `host:port`.
+    #[error("the seed {text:?} is not of the form host:port")]
+    Seed {
+        /// The seed.
+        text: String,
+    },
+    /// The names of two stores come to the same number: rename one.
+    #[error("the stores {name:?} and {other:?} come to the same number")]
+    StoreIdClash {
+        /// One name.
+        name: String,
+        /// The other one.
+        other: String,
+    },
+    /// More seeds than `seeds_max`.
+    #[error("{count} seeds, at most {max} are allowed")]
+    TooManySeeds {
+        /// How many.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl From<BindError> for BuildError {
+    fn from(error: BindError) -> Self {
+        Self::Bind {
+            addr: error.addr,
+            source: error.source,
+        }
+    }
+}
+
+/// Puts a node together: [`Node::builder`].
+///
+/// What is not valid is reported by [`start`](Self::start), so settings can be chained. Stores are
+/// made before the node runs, because they are part of its introduction to peers; they can be
+/// written at once, and what is written before the start is replicated after it.
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    name: String,
+    listen: String,
+    advertise: Option<String>,
+    cluster: String,
+    seeds: Vec<String>,
+    config: Config,
+    wall: Arc<dyn WallClock>,
+    stores: Vec<Arc<dyn Store>>,
+    tracker: Arc<NodeTracker>,
+    stores_changed: (mpsc::Sender<()>, mpsc::Receiver<()>),
+    changed: BTreeMap<StoreId, Arc<Notify>>,
+    events: broadcast::Sender<crate::engine::Event>,
+    first_error: Option<BuildError>,
+}
+
+impl Builder {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            listen: LISTEN_DEFAULT.to_owned(),
+            advertise: None,
+            cluster: String::new(),
+            seeds: Vec::new(),
+            config: Config::lan(),
+            wall: Arc::new(SystemClock),
+            stores: Vec::new(),
+            tracker: Arc::new(NodeTracker::new()),
+            stores_changed: mpsc::channel(1),
+            changed: BTreeMap::new(),
+            events: broadcast::Sender::new(EVENTS_MAX),
+            first_error: None,
+        }
+    }
+
+    /// Where to listen, UDP and TCP on one port: `ip:port`, or `:port` for all of this machine's
+    /// IPv4 addresses. Port 0 picks a free one. Default `0.0.0.0:9094`.
+    pub fn listen(mut self, addr: impl ToString) -> Self {
+        self.listen = addr.to_string();
+        self
+    }
+
+    /// The address that peers reach this node at, `ip:port`; port 0 stands for the port it listens
+    /// on. Default: the address it listens on.
+    ///
+    /// Where that is unspecified (`0.0.0.0`, `[::]`): this machine's address on the route to the
+    /// first seed that resolves, else on the default route, else the loopback address. Set it where
+    /// addresses are translated, or where the machine has several networks.
+    pub fn advertise(mut self, addr: impl ToString) -> Self {
+        self.advertise = Some(addr.to_string());
+        self
+    }
+
+    /// The cluster: nothing passes between nodes of different ones. Default: the empty id.
+    pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
+        self.cluster = cluster.into();
+        self
+    }
+
+    /// Adds seeds: addresses, `host:port` or `ip:port`, where members may be found. Names are
+    /// resolved again and again, to all of their addresses. This node itself may be among them. At
+    /// most `seeds_max`. Without any, the node is a cluster of its own until others join it.
+    pub fn seeds<T: Into<String>>(mut self, seeds: impl IntoIterator<Item = T>) -> Self {
+        self.seeds.extend(seeds.into_iter().map(Into::into));
+        self
+    }
+
+    /// All timers and limits. Default [`Config::lan`]. To be set before the first store is made.
+    pub fn config(mut self, config: Config) -> Self {
+        if !self.stores.is_empty() {
+            self.fail(BuildError::ConfigAfterStores);
+        }
+        self.config = config;
+        self
+    }
+
+    /// Another wall clock than the system's, for tests. To be set before the first store is made.
+    pub fn wall_clock(mut self, clock: Arc<dyn WallClock>) -> Self {
+        if !self.stores.is_empty() {
+            self.fail(BuildError::ConfigAfterStores);
+        }
+        self.wall = clock;
+        self
+    }
+
+    /// Makes a store of records of the caller's own shape, with the configuration's limits. Two
+    /// stores of one name are an error at the start.
+    pub fn store<S: Schema>(&mut self, schema: S) -> Map<S> {
+        self.store_with(schema, self.limits())
+    }
+
+    /// As [`store`](Self::store), with limits of its own; the same ones on every node.
+    pub fn store_with<S: Schema>(&mut self, schema: S, limits: Limits) -> Map<S> {
+        let map = Map::new(schema, limits, self.context());
+        self.add(map.store());
+        map
+    }
+
+    /// Makes the store of silences.
+    pub fn silences(&mut self, limits: SilenceLimits) -> Silences {
+        let seed = self.seed();
+        let silences = Silences::new(limits, self.limits(), self.context(), seed);
+        self.add(silences.store());
+        silences
+    }
+
+    /// Makes the notification log.
+    pub fn nflog(&mut self, limits: NflogLimits) -> Nflog {
+        let nflog = Nflog::new(limits, self.limits(), self.context());
+        self.add(nflog.store());
+        nflog
+    }
+
+    /// Events from the very first one; [`Node::events`] misses those before it is called.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events(self.events.subscribe())
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            entries_max: self.config.entries_max,
+            entry_bytes_max: self.config.entry_bytes_max,
+            max_clock_drift: self.config.max_clock_drift,
+            tombstone_ttl: self.config.tombstone_ttl,
+        }
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            clock: Arc::clone(&self.wall),
+            tracker: Arc::clone(&self.tracker) as _,
+        }
+    }
+
+    fn add(&mut self, store: Arc<dyn Store>) {
+        let clash = self.stores.iter().find(|other| other.id() == store.id());
+        if let Some(other) = clash {
+            let (name, other) = (store.name().to_owned(), other.name().to_owned());
+            self.fail(if name == other {
+                BuildError::DuplicateStore { name }
+            } else {
+                BuildError::StoreIdClash { name, other }
+            });
+            return;
+        }
+        let followers = Arc::new(Notify::new());
+        let (driver, hook_followers) = (self.stores_changed.0.clone(), Arc::clone(&followers));
+        store.on_change(Arc::new(move || {
+            // A full channel means that the driver has the word already.
+            let _ = driver.try_send(());
+            hook_followers.notify_waiters();
+        }));
+        self.changed.insert(store.id(), followers);
+        self.stores.push(store);
+    }
+
+    /// A seed for what must not be guessed or met twice; without entropy the start fails.
+    fn seed(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        if SysRng.try_fill_bytes(&mut seed).is_err() {
+            self.fail(BuildError::Entropy);
+        }
+        seed
+    }
+
+    fn fail(&mut self, error: BuildError) {
+        self.first_error.get_or_insert(error);
+    }
+
+    /// Binds UDP and TCP and starts the node. Must be called within a tokio runtime with I/O and
+    /// time enabled; the node runs on it.
+    ///
+    /// Returns once the node listens, before it has found anyone: see [`Node::ready`]. Cancel
+    /// safe: nothing has started until it returns.
+    ///
+    /// # Errors
+    /// [`BuildError`]; nothing was started.
+    pub async fn start(mut self) -> Result<Node, BuildError> {
+        self.check()?;
+        let listen = self.listen_addr()?;
+        let transport = Plain::bind(listen).await?;
+        self.start_on(Arc::new(transport)).await
+    }
+
+    /// Starts the node on a transport that is bound already; [`listen`](Self::listen) is ignored.
+    /// Otherwise as [`start`](Self::start).
+    ///
+    /// # Errors
+    /// [`BuildError`]; nothing was started, and the transport is dropped.
+    pub async fn start_on(mut self, transport: Arc<dyn Transport>) -> Result<Node, BuildError> {
+        self.check()?;
+        let name = NodeName::new(&self.name).map_err(BuildError::Name)?;
+        let cluster = ClusterId::new(&self.cluster).map_err(BuildError::Cluster)?;
+        let addr = advertised(self.advertise_addr()?, transport.local_addr(), &self.seeds).await;
+        let (nonce, random_seed) = (entropy()?, entropy()?);
+        let clock = Clock::start(Arc::clone(&self.wall));
+        let now = clock.now();
+        let tag = cluster.tag();
+        let setup = Setup {
+            name: name.clone(),
+            boot: now.wall.as_nanos().max(1),
+            addr,
+            cluster,
+            seeds: self.seeds.clone(),
+            nonce,
+            random_seed,
+            durable: false,
+        };
+        let engine = Engine::new(setup, self.config.clone(), self.stores.clone(), now);
+        Ok(self.spawn(engine, clock, transport, name, tag))
+    }
+
+    fn spawn(
+        self,
+        engine: Engine,
+        clock: Clock,
+        transport: Arc<dyn Transport>,
+        name: NodeName,
+        tag: u64,
+    ) -> Node {
+        let local_addr = transport.local_addr();
+        let view = watch::Sender::new(Arc::new(engine.view()));
+        let views = view.subscribe();
+        let counters = Arc::new(Mutex::new(*engine.counters()));
+        let tally = Arc::new(Tally::default());
+        let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
+        self.tracker
+            .start(requests.clone(), self.config.replicated_timeout);
+        let events = self.events.subscribe();
+        let wiring = Wiring {
+            clock,
+            transport,
+            tag,
+            tally: Arc::clone(&tally),
+            incoming: Incoming {
+                requests: requests_in,
+                stores_changed: self.stores_changed.1,
+            },
+            published: Published {
+                views: view,
+                events: self.events,
+                counters: Arc::clone(&counters),
+            },
+        };
+        let driver = tokio::spawn(Driver::new(engine, &self.config, wiring).run());
+        Node::new(Inner {
+            name,
+            local_addr,
+            requests,
+            views,
+            events,
+            counters,
+            tally,
+            changed: self.changed,
+            driver: driver.abort_handle(),
+        })
+    }
+
+    /// What can be checked before anything is bound.
+    fn check(&mut self) -> Result<(), BuildError> {
+        if let Some(error) = self.first_error.take() {
+            return Err(error);
+        }
+        NodeName::new(&self.name).map_err(BuildError::Name)?;
+        ClusterId::new(&self.cluster).map_err(BuildError::Cluster)?;
+        self.config.validate().map_err(BuildError::Config)?;
+        let (count, max) = (self.seeds.len(), self.config.seeds_max);
+        if count > max {
+            return Err(BuildError::TooManySeeds { count, max });
+        }
+        let wrong = self.seeds.iter().find(|seed| !is_host_and_port(seed));
+        if let Some(text) = wrong.cloned() {
+            return Err(BuildError::Seed { text });
+        }
+        self.advertise_addr().map(drop)
+    }
+
+    fn listen_addr(&self) -> Result<SocketAddr, BuildError> {
+        let port = self.listen.strip_prefix(':').map(str::parse);
+        if let Some(Ok(port)) = port {
+            return Ok((Ipv4Addr::UNSPECIFIED, port).into());
+        }
+        self.listen.parse().map_err(|_| BuildError::Address {
+            setting: "listen",
+            text: self.listen.clone(),
+        })
+    }
+
+    fn advertise_addr(&self) -> Result<Option<SocketAddr>, BuildError> {
+        let Some(text) = &self.advertise else {
+            return Ok(None);
+        };
+        let addr: SocketAddr = text.parse().map_err(|_| BuildError::Address {
+            setting: "advertise",
+            text: text.clone(),
+        })?;
+        if addr.ip().is_unspecified() {
+            return Err(BuildError::AdvertiseUnspecified { addr });
+        }
+        Ok(Some(addr))
+    }
+}
+
+fn is_host_and_port(seed: &str) -> bool {
+    let Some((host, port)) = seed.rsplit_once(':') else {
+        return false;
+    };
+    !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+fn entropy() -> Result<u64, BuildError> {
+    SysRng.try_next_u64().map_err(|_| BuildError::Entropy)
+}
+
+/// Alertmanager's gossip port on all addresses.
+const LISTEN_DEFAULT: &str = "0.0.0.0:9094";
+/// Events that wait for a slow receiver.
+const EVENTS_MAX: usize = 1024;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_name_a_host_and_a_port() {
+        for seed in ["10.0.0.1:9094", "[::1]:9094", "am-0.am:9094"] {
+            assert!(is_host_and_port(seed), "{seed}");
+        }
+        for seed in ["", "am-0", ":9094", "am-0:", "am-0:0", "am-0:70000"] {
+            assert!(!is_host_and_port(seed), "{seed}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_valid_is_named_before_anything_is_bound() {
+        let error = |builder: Builder| async { builder.start().await.err() };
+        assert!(matches!(
+            error(Builder::new("")).await,
+            Some(BuildError::Name(NameError::Empty))
+        ));
+        assert!(matches!(
+            error(Builder::new("a").cluster("\n")).await,
+            Some(BuildError::Cluster(NameError::Control { .. }))
+        ));
+        assert!(matches!(
+            error(Builder::new("a").seeds(["nowhere"])).await,
+            Some(BuildError::Seed { text }) if text == "nowhere"
+        ));
+        assert!(matches!(
+            error(Builder::new("a").seeds(vec!["a:1"; 1000])).await,
+            Some(BuildError::TooManySeeds { count: 1000, .. })
+        ));
+        assert!(matches!(
+            error(Builder::new("a").listen("here")).await,
+            Some(BuildError::Address {
+                setting: "listen",
+                ..
+            })
+        ));
+        assert!(matches!(
+            error(Builder::new("a").advertise("0.0.0.0:0")).await,
+            Some(BuildError::AdvertiseUnspecified { .. })
+        ));
+    }
+}

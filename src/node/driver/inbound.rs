@@ -1,0 +1,174 @@
+//! What a turn takes in, each kind up to a bound.
+
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tracing::debug;
+
+use super::super::tracker::Request;
+use super::{ACCEPTED_MAX, Driver, Machine, RESOLVED_MAX};
+use crate::engine::{Input, Operation};
+use crate::store::ReplicationError;
+
+/// What a turn took from one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) any: bool,
+    /// The bound was reached: there may be more.
+    pub(super) saturated: bool,
+}
+
+impl std::ops::Add for Taken {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            any: self.any || other.any,
+            saturated: self.saturated || other.saturated,
+        }
+    }
+}
+
+impl<M: Machine> Driver<M> {
+    pub(super) fn take_packets(&mut self, cx: &mut Context<'_>) -> Taken {
+        let now = self.clock.now();
+        if now.mono < self.receive_after {
+            return Taken::default();
+        }
+        take(DATAGRAMS_PER_TURN, || {
+            match ready!(self.transport.poll_recv(cx, &mut self.buf)) {
+                Ok((count, from)) => {
+                    let bytes = Bytes::copy_from_slice(&self.buf[..count]);
+                    let now = self.clock.now();
+                    self.machine.handle(now, Input::Datagram { from, bytes });
+                    Poll::Ready(true)
+                }
+                Err(error) => {
+                    self.tally.receive_errors.one();
+                    debug!(%error, "a datagram could not be received");
+                    self.receive_after = now.mono + RECEIVE_PAUSE;
+                    Poll::Ready(false)
+                }
+            }
+        })
+    }
+
+    pub(super) fn take_stream_events(&mut self, cx: &mut Context<'_>) -> Taken {
+        take(STREAM_EVENTS_PER_TURN, || {
+            let Some(event) = ready!(self.stream_events.poll_recv(cx)) else {
+                return Poll::Ready(false);
+            };
+            if let Some((input, _permit)) = self.streams.admit(event) {
+                self.machine.handle(self.clock.now(), input);
+            }
+            Poll::Ready(true)
+        })
+    }
+
+    pub(super) fn take_accepted(&mut self, cx: &mut Context<'_>) -> Taken {
+        take(ACCEPTED_MAX, || {
+            let Some(accepted) = ready!(self.accepted.poll_recv(cx)) else {
+                return Poll::Ready(false);
+            };
+            let peer = accepted.1;
+            if let Some(stream) = self.streams.accept(accepted) {
+                let input = Input::StreamOpened { stream, peer };
+                self.machine.handle(self.clock.now(), input);
+            }
+            Poll::Ready(true)
+        })
+    }
+
+    pub(super) fn take_resolved(&mut self, cx: &mut Context<'_>) -> Taken {
+        take(RESOLVED_MAX, || {
+            let Some((seed, addrs)) = ready!(self.resolved.poll_recv(cx)) else {
+                return Poll::Ready(false);
+            };
+            let input = Input::Resolved { seed, addrs };
+            self.machine.handle(self.clock.now(), input);
+            Poll::Ready(true)
+        })
+    }
+
+    pub(super) fn take_requests(&mut self, cx: &mut Context<'_>) -> Taken {
+        take(REQUESTS_PER_TURN, || {
+            let Some(request) = ready!(self.incoming.requests.poll_recv(cx)) else {
+                return Poll::Ready(false);
+            };
+            self.request(request);
+            Poll::Ready(true)
+        })
+    }
+
+    fn request(&mut self, request: Request) {
+        let now = self.clock.now();
+        let operation = match request {
+            Request::Leave => {
+                let deadline = now.mono + self.leave_timeout + LEAVE_GRACE;
+                self.leave_deadline.get_or_insert(deadline);
+                Operation::Leave
+            }
+            Request::PushPull => Operation::PushPull,
+            Request::Watch {
+                ticket,
+                write,
+                copies,
+                within,
+                reply,
+            } => {
+                if self.watches.len() >= self.watches_max {
+                    let max = self.watches_max;
+                    let _ = reply.send(Err(ReplicationError::TooManyWatches { max }));
+                    return;
+                }
+                self.watches.insert(ticket, reply);
+                Operation::Watch {
+                    ticket,
+                    write,
+                    copies,
+                    within,
+                }
+            }
+            Request::Unwatch { ticket } => {
+                if self.watches.remove(&ticket).is_none() {
+                    return;
+                }
+                Operation::Unwatch { ticket }
+            }
+        };
+        self.machine.handle(now, Input::Operation(operation));
+    }
+
+    pub(super) fn take_stores_changed(&mut self, cx: &mut Context<'_>) {
+        // The channel holds one word at most, and another one can only come while this runs.
+        if let Poll::Ready(Some(())) = self.incoming.stores_changed.poll_recv(cx) {
+            self.machine.handle(self.clock.now(), Input::StoresChanged);
+            // Polled again, so that the next word wakes this task.
+            if let Poll::Ready(Some(())) = self.incoming.stores_changed.poll_recv(cx) {
+                self.machine.handle(self.clock.now(), Input::StoresChanged);
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+}
+
+/// Takes until nothing is there, the source gives up (`false`), or `max` were taken.
+fn take(max: usize, mut one: impl FnMut() -> Poll<bool>) -> Taken {
+    let mut taken = Taken::default();
+    for _ in 0..max {
+        match one() {
+            Poll::Ready(true) => taken.any = true,
+            Poll::Ready(false) | Poll::Pending => return taken,
+        }
+    }
+    taken.saturated = true;
+    taken
+}
+
+pub(super) const DATAGRAMS_PER_TURN: usize = 64;
+const STREAM_EVENTS_PER_TURN: usize = 64;
+const REQUESTS_PER_TURN: usize = 64;
+/// After an error while receiving, so that a broken socket does not take all time.
+const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
+/// Beyond `leave_timeout`, before the driver stops by itself.
+const LEAVE_GRACE: Duration = Duration::from_secs(2);

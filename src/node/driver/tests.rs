@@ -1,0 +1,436 @@
+//! The driver with an engine that only records what it is given, and puts out what it is told.
+//! Most run in memory and on paused time, where a time limit passes at once when nothing else can
+//! happen.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+use super::super::clock::SystemClock;
+use super::inbound::DATAGRAMS_PER_TURN;
+use super::*;
+use crate::engine::{Operation, Readiness};
+use crate::id::{NodeName, ProcessId};
+use crate::net::memory::Network;
+use crate::net::plain::Plain;
+use crate::wire::frame::{encode_frame_header, preface};
+use bytes::Bytes;
+
+const TAG: u64 = 7;
+
+/// What the engine was given.
+#[derive(Debug)]
+enum Seen {
+    Input(Input),
+    Timeout,
+}
+
+/// Records, and puts out what the test pushes.
+struct Recorder {
+    seen: mpsc::UnboundedSender<Seen>,
+    outputs: Arc<Mutex<VecDeque<Output>>>,
+    timeout: Option<Duration>,
+}
+
+impl Machine for Recorder {
+    fn handle(&mut self, _now: Now, input: Input) {
+        assert!(
+            !matches!(input, Input::Operation(Operation::PushPull)),
+            "the engine has a bug"
+        );
+        let _ = self.seen.send(Seen::Input(input));
+    }
+    fn handle_timeout(&mut self, _now: Now) {
+        self.timeout = None;
+        let _ = self.seen.send(Seen::Timeout);
+    }
+    fn poll_timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.lock().unwrap().pop_front()
+    }
+    fn view(&self) -> View {
+        let name = NodeName::new("recorder").unwrap();
+        View {
+            this: ProcessId { name, boot: 1 },
+            addr: "127.0.0.1:1".parse().unwrap(),
+            members: Vec::new(),
+            readiness: Readiness::Alone,
+            revision: 0,
+        }
+    }
+    fn revision(&self) -> u64 {
+        0
+    }
+    fn counters(&self) -> Counters {
+        Counters::default()
+    }
+}
+
+struct Rig {
+    addr: SocketAddr,
+    seen: mpsc::UnboundedReceiver<Seen>,
+    outputs: Arc<Mutex<VecDeque<Output>>>,
+    poke: mpsc::Sender<()>,
+    requests: mpsc::Sender<Request>,
+    views: watch::Receiver<Arc<View>>,
+    tally: Arc<Tally>,
+    driver: JoinHandle<()>,
+}
+
+impl Rig {
+    fn start(transport: Arc<dyn Transport>, tag: u64) -> Self {
+        let (rig, driver) = Self::make(transport, tag, None);
+        rig.run(driver)
+    }
+
+    fn run(mut self, driver: Driver<Recorder>) -> Self {
+        self.driver = tokio::spawn(driver.run());
+        self
+    }
+
+    fn make(
+        transport: Arc<dyn Transport>,
+        tag: u64,
+        timeout: Option<Duration>,
+    ) -> (Self, Driver<Recorder>) {
+        let addr = transport.local_addr();
+        let (seen_in, seen) = mpsc::unbounded_channel();
+        let outputs = Arc::new(Mutex::new(VecDeque::new()));
+        let machine = Recorder {
+            seen: seen_in,
+            outputs: Arc::clone(&outputs),
+            timeout,
+        };
+        let (poke, stores_changed) = mpsc::channel(1);
+        let (requests, requests_in) = mpsc::channel(8);
+        let (views_in, views) = watch::channel(Arc::new(machine.view()));
+        let tally = Arc::new(Tally::default());
+        let wiring = Wiring {
+            clock: Clock::start(Arc::new(SystemClock)),
+            transport,
+            tag,
+            tally: Arc::clone(&tally),
+            incoming: Incoming {
+                requests: requests_in,
+                stores_changed,
+            },
+            published: Published {
+                views: views_in,
+                events: broadcast::Sender::new(16),
+                counters: Arc::default(),
+            },
+        };
+        let mut config = Config::lan();
+        config.streams_max = 8;
+        let driver = Driver::new(machine, &config, wiring);
+        let rig = Self {
+            addr,
+            seen,
+            outputs,
+            poke,
+            requests,
+            views,
+            tally,
+            driver: tokio::spawn(async {}),
+        };
+        (rig, driver)
+    }
+
+    /// Has the engine put this out.
+    fn put_out(&self, outputs: impl IntoIterator<Item = Output>) {
+        self.outputs.lock().unwrap().extend(outputs);
+        let _ = self.poke.try_send(());
+    }
+
+    /// The next input that is not the poke.
+    async fn input(&mut self) -> Input {
+        loop {
+            match self.seen.recv().await.expect("the driver runs") {
+                Seen::Input(Input::StoresChanged) => {}
+                Seen::Input(input) => return input,
+                Seen::Timeout => panic!("no timer was expected"),
+            }
+        }
+    }
+
+    async fn opened(&mut self) -> StreamId {
+        match self.input().await {
+            Input::StreamOpened { stream, .. } => stream,
+            other => panic!("expected an open stream, got {other:?}"),
+        }
+    }
+
+    async fn closed(&mut self) -> (StreamId, CloseReason) {
+        match self.input().await {
+            Input::StreamClosed { stream, reason } => (stream, reason),
+            other => panic!("expected a closed stream, got {other:?}"),
+        }
+    }
+}
+
+fn frame(stream: StreamId, bytes: impl Into<Bytes>) -> Output {
+    let frame = bytes.into();
+    Output::StreamSend { stream, frame }
+}
+
+fn open(to: SocketAddr) -> Output {
+    let stream = StreamId(2);
+    Output::OpenStream { stream, to }
+}
+
+fn in_memory() -> (Network, Arc<dyn Transport>, Arc<dyn Transport>) {
+    let network = Network::new();
+    let a = network.bind("10.0.0.1:1".parse().unwrap()).unwrap();
+    let b = network.bind("10.0.0.2:1".parse().unwrap()).unwrap();
+    (network, a, b)
+}
+
+async fn on_sockets() -> (Arc<dyn Transport>, Arc<dyn Transport>) {
+    let bind = || Plain::bind("127.0.0.1:0".parse().unwrap());
+    (
+        Arc::new(bind().await.unwrap()),
+        Arc::new(bind().await.unwrap()),
+    )
+}
+
+/// A stall in which `count` packets arrived and a timer fell due: the order in which they come.
+async fn after_a_stall(count: usize) -> Vec<Seen> {
+    let (_network, a, b) = in_memory();
+    let (rig, driver) = Rig::make(a, TAG, Some(Duration::from_secs(1)));
+    for _ in 0..count {
+        b.try_send(rig.addr, b"packet").unwrap();
+    }
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let mut rig = rig.run(driver);
+    let mut seen = Vec::new();
+    while seen.len() <= count {
+        seen.push(rig.seen.recv().await.unwrap());
+    }
+    assert_eq!(rig.tally.snapshot().timers_late, 1);
+    seen
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_timers_run_after_what_has_arrived() {
+    let seen = after_a_stall(1000).await;
+    assert!(matches!(seen.last(), Some(Seen::Timeout)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_does_not_stop_timers() {
+    let seen = after_a_stall(4000).await;
+    let at = seen.iter().position(|seen| matches!(seen, Seen::Timeout));
+    let held = HELD_TURNS_MAX as usize * DATAGRAMS_PER_TURN;
+    assert!(
+        at.is_some_and(|at| (held..held + 200).contains(&at)),
+        "{at:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_runs_when_it_is_due() {
+    let (_network, a, _b) = in_memory();
+    let (rig, driver) = Rig::make(a, TAG, Some(Duration::from_secs(1)));
+    let began = Instant::now();
+    let mut rig = rig.run(driver);
+    assert!(matches!(rig.seen.recv().await, Some(Seen::Timeout)));
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_millis(1010));
+    assert_eq!(rig.tally.snapshot().timers_late, 0);
+}
+
+async fn frames_arrive_in_order_and_before_the_end(a: Arc<dyn Transport>, b: Arc<dyn Transport>) {
+    let (mut a, mut b) = (Rig::start(a, TAG), Rig::start(b, TAG));
+    a.put_out([open(b.addr)]);
+    let (near, far) = (a.opened().await, b.opened().await);
+    assert_eq!((near, far), (StreamId(2), StreamId(1)));
+    // The first frame of a stream is bounded; a later one may be as large as any.
+    let sizes = [1, 0, 3_000_000, 5, 100_000];
+    a.put_out(sizes.map(|size| frame(near, vec![7; size])));
+    a.put_out([Output::CloseStream { stream: near }]);
+    for size in sizes {
+        match b.input().await {
+            Input::StreamFrame { stream, frame } => {
+                assert_eq!((stream, frame.len()), (far, size));
+            }
+            other => panic!("expected a frame, got {other:?}"),
+        }
+    }
+    assert_eq!(b.closed().await, (far, CloseReason::Ended));
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_arrive_in_memory() {
+    let (_network, a, b) = in_memory();
+    frames_arrive_in_order_and_before_the_end(a, b).await;
+}
+
+#[tokio::test]
+async fn frames_arrive_over_sockets() {
+    let (a, b) = on_sockets().await;
+    frames_arrive_in_order_and_before_the_end(a, b).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_dial_blocks_nobody_and_ends() {
+    let (network, a, b) = in_memory();
+    let silent = network.bind("10.0.0.3:1".parse().unwrap()).unwrap();
+    let silent_addr = silent.local_addr();
+    let (mut a, mut b) = (Rig::start(a, TAG), Rig::start(b, TAG));
+    network.cut(a.addr, silent_addr);
+    a.put_out([open(silent_addr)]);
+    let (to, bytes) = (b.addr, Bytes::from_static(b"packet"));
+    a.put_out([Output::Datagram { to, bytes }]);
+    assert!(matches!(b.input().await, Input::Datagram { .. }));
+    assert_eq!(a.closed().await, (StreamId(2), CloseReason::Unreachable));
+    assert_eq!(a.tally.snapshot().dials_unreachable, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_dial_says_so() {
+    let (_network, a, b) = in_memory();
+    let nobody = b.local_addr();
+    drop(b);
+    let mut a = Rig::start(a, TAG);
+    a.put_out([open(nobody)]);
+    assert_eq!(a.closed().await, (StreamId(2), CloseReason::Refused));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_cluster_is_counted_on_both_sides_and_never_opened() {
+    let (_network, a, b) = in_memory();
+    let (mut a, mut b) = (Rig::start(a, TAG), Rig::start(b, TAG + 1));
+    a.put_out([open(b.addr)]);
+    assert_eq!(a.closed().await, (StreamId(2), CloseReason::Unreachable));
+    assert_eq!(a.tally.snapshot().streams_foreign_cluster, 1);
+    while b.tally.snapshot().streams_foreign_cluster == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(b.seen.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_and_silence_are_closed_before_the_engine_hears_of_them() {
+    let (_network, a, b) = in_memory();
+    let mut b_rig = Rig::start(b, TAG);
+    let mut garbage = a.dial(b_rig.addr).await.unwrap();
+    garbage.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let mut silence = a.dial(b_rig.addr).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = garbage.read_to_end(&mut rest).await;
+    let _ = silence.read_to_end(&mut rest).await;
+    let counted = b_rig.tally.snapshot();
+    assert_eq!(counted.streams_foreign_version, 1);
+    assert_eq!(counted.handshakes_failed, 1);
+    assert!(b_rig.seen.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_that_are_too_long_or_too_slow_end_their_stream() {
+    let (_network, a, b) = in_memory();
+    let mut rig = Rig::start(b, TAG);
+    for (header, count) in [(u32::MAX as usize, 1), (1 << 20, 2), (100, 3)] {
+        let mut stream = a.dial(rig.addr).await.unwrap();
+        stream.write_all(&preface(TAG)).await.unwrap();
+        let opened = rig.opened().await;
+        let header = encode_frame_header(header);
+        stream.write_all(&header).await.unwrap();
+        stream.write_all(b"the rest never comes").await.unwrap();
+        assert_eq!(rig.closed().await, (opened, CloseReason::Local));
+        let counted = rig.tally.snapshot();
+        assert_eq!(counted.frames_oversized + counted.frames_stalled, count);
+    }
+    assert_eq!(rig.tally.snapshot().frames_stalled, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_does_not_read_is_bounded() {
+    let (_network, a, b) = in_memory();
+    let mut rig = Rig::start(a, TAG);
+    rig.put_out([open(b.local_addr())]);
+    let (mut deaf, _) = poll_fn(|cx| b.poll_accept(cx)).await.unwrap();
+    deaf.write_all(&preface(TAG)).await.unwrap();
+    let stream = rig.opened().await;
+    let megabyte = Bytes::from(vec![0; 1 << 20]);
+    rig.put_out((0..40).map(|_| frame(stream, megabyte.clone())));
+    assert_eq!(rig.closed().await, (stream, CloseReason::Local));
+    assert_eq!(rig.tally.snapshot().streams_overflowed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_are_bounded_and_some_are_kept_for_dials() {
+    let (_network, a, b) = in_memory();
+    let mut rig = Rig::start(b, TAG);
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        let mut stream = a.dial(rig.addr).await.unwrap();
+        stream.write_all(&preface(TAG)).await.unwrap();
+        rig.opened().await;
+        held.push(stream);
+    }
+    let mut refused = a.dial(rig.addr).await.unwrap();
+    refused.write_all(&preface(TAG)).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = refused.read_to_end(&mut rest).await;
+    assert_eq!(rig.tally.snapshot().streams_refused, 1);
+
+    let to = a.local_addr();
+    rig.put_out((1..=3).map(|n| {
+        let stream = StreamId(2 * n);
+        Output::OpenStream { stream, to }
+    }));
+    assert_eq!(rig.closed().await, (StreamId(6), CloseReason::Local));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_engine_ends_all_that_waits_for_it() {
+    let (_network, a, _b) = in_memory();
+    let mut rig = Rig::start(a, TAG);
+    let (reply, outcome) = oneshot::channel();
+    let write = crate::store::WriteId {
+        store: crate::wire::StoreId(1),
+        key: crate::wire::Key([0; 16]),
+        seq: 1,
+    };
+    let watch = Request::Watch {
+        ticket: 1,
+        write,
+        copies: 1,
+        within: Duration::from_secs(1),
+        reply,
+    };
+    rig.requests.send(watch).await.unwrap();
+    rig.requests.send(Request::PushPull).await.unwrap();
+    assert!(outcome.await.is_err());
+    assert!(rig.views.changed().await.is_err());
+    assert!(rig.requests.send(Request::Leave).await.is_err());
+    assert!(rig.driver.await.unwrap_err().is_panic());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leave_that_the_engine_does_not_finish_ends_in_time() {
+    let (_network, a, _b) = in_memory();
+    let mut rig = Rig::start(a, TAG);
+    rig.requests.send(Request::Leave).await.unwrap();
+    assert!(rig.views.changed().await.is_err());
+    rig.driver.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_and_an_address_are_answered_at_once() {
+    let (_network, a, _b) = in_memory();
+    let mut rig = Rig::start(a, TAG);
+    let (batch, entries) = (3, Vec::new());
+    let seed = "127.0.0.1:5".to_owned();
+    rig.put_out([Output::Commit { batch, entries }, Output::Resolve { seed }]);
+    let committed = rig.input().await;
+    assert!(matches!(committed, Input::Committed { batch: 3, ok: true }));
+    match rig.input().await {
+        Input::Resolved { addrs, .. } => assert_eq!(addrs, ["127.0.0.1:5".parse().unwrap()]),
+        other => panic!("expected addresses, got {other:?}"),
+    }
+}

@@ -1,0 +1,103 @@
+//! What a stranger can do to a node: be counted.
+
+use std::net::SocketAddr;
+
+use rumormill::net::Transport;
+use rumormill::store::Expiry;
+use rumormill::wire::MemberState;
+use rumormill::wire::frame::{encode_frame_header, preface};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{World, in_time, note};
+
+/// The tag of the cluster that test nodes are in by default.
+fn tag() -> u64 {
+    rumormill::id::ClusterId::default().tag()
+}
+
+/// Says `bytes` on a new stream and waits until the node closes it.
+async fn say(stranger: &dyn Transport, to: SocketAddr, bytes: &[u8]) {
+    let mut stream = stranger.dial(to).await.unwrap();
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+}
+
+async fn garbage_packets_are_counted_and_nothing_is_lost(world: World) {
+    let a = world.start("a", &[]).await;
+    let b = world.start("b", &[a.addr()]).await;
+    b.node.ready().await.unwrap();
+    a.sees("b", MemberState::Alive).await;
+    let stranger = world.bind().await;
+    let mut ours = preface(tag()).to_vec();
+    ours.extend_from_slice(&[0xff; 100]);
+    for number in 0..100 {
+        for garbage in [&b""[..], b"x", &[0; 1400], &preface(1), &ours] {
+            let _ = stranger.try_send(a.addr(), garbage);
+        }
+        let written = b.notes.put(note(number, "fine"), Expiry::Never).unwrap();
+        written.replicated(1).await.unwrap();
+    }
+    let counted = a.node.counters();
+    assert!(counted.foreign_cluster > 0, "{counted:?}");
+    assert!(
+        counted.foreign_version + counted.malformed > 0,
+        "{counted:?}"
+    );
+    assert_eq!(a.notes.records().len(), 100);
+    assert_eq!(a.node.view().members.len(), 1);
+}
+
+async fn garbage_streams_are_closed_and_counted(world: World) {
+    let a = world.start("a", &[]).await;
+    let stranger = world.bind().await;
+    say(&*stranger, a.addr(), b"GET / HTTP/1.1\r\n\r\n").await;
+    say(&*stranger, a.addr(), &preface(1)).await;
+    let oversized = [&preface(tag())[..], &encode_frame_header(1 << 24)].concat();
+    say(&*stranger, a.addr(), &oversized).await;
+    let counted = a.node.net_counters();
+    assert_eq!(counted.streams_foreign_version, 1);
+    assert_eq!(counted.streams_foreign_cluster, 1);
+    assert_eq!(counted.frames_oversized, 1);
+
+    // A whole frame of nonsense reaches the engine, which closes the stream as well.
+    let nonsense = [&preface(tag())[..], &encode_frame_header(4), b"oops"].concat();
+    say(&*stranger, a.addr(), &nonsense).await;
+
+    let b = world.start("b", &[a.addr()]).await;
+    b.node.ready().await.unwrap();
+    let counted = a.node.counters();
+    assert!(counted.malformed + counted.unexpected + counted.unknown_messages > 0);
+}
+
+async fn clusters_never_mix(world: World) {
+    let a = world.start("a", &[]).await;
+    let other = |builder: rumormill::node::Builder| builder.cluster("other");
+    let b = world.start_with("b", &[a.addr()], other).await;
+    let _ = b.notes.put(note(1, "theirs"), Expiry::Never).unwrap();
+    b.node.ready().await.unwrap();
+    let (ours, theirs) = (a.node.net_counters(), b.node.net_counters());
+    assert!(ours.streams_foreign_cluster > 0, "{ours:?}");
+    assert!(theirs.streams_foreign_cluster > 0, "{theirs:?}");
+    assert!(a.notes.records().is_empty());
+    assert!(a.node.view().members.is_empty() && b.node.view().members.is_empty());
+}
+
+macro_rules! in_every_world {
+    ($($claim:ident,)*) => {
+        mod over_plain {
+            $(#[tokio::test]
+            async fn $claim() { super::in_time(super::$claim(super::World::Plain)).await; })*
+        }
+        mod over_memory {
+            $(#[tokio::test(start_paused = true)]
+            async fn $claim() { super::in_time(super::$claim(super::World::memory())).await; })*
+        }
+    };
+}
+
+in_every_world! {
+    clusters_never_mix,
+    garbage_packets_are_counted_and_nothing_is_lost,
+    garbage_streams_are_closed_and_counted,
+}
