@@ -10,6 +10,8 @@ pub mod metrics;
 pub mod net;
 #[cfg(feature = "net")]
 pub mod node;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod store;
 pub mod time;
 pub mod wire;

@@ -1,0 +1,450 @@
+//! What must always hold, checked from outside with the eyes of everybody at once.
+//!
+//! After every turn: no older version replaces a newer one, no expiry shrinks, no entry appears
+//! that nobody of the cluster wrote, boots only grow, no foreign member is seen, no member is
+//! dialled that is known to have left, and every reported copy exists. Convergence is in
+//! [`convergence`](super::convergence).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
+
+use super::violation::{Breach, Violation};
+use crate::crdt::compare_versions;
+use crate::engine::View;
+use crate::id::NodeName;
+use crate::store::{Held, Limits, Store, WriteId};
+use crate::time::Timestamp;
+use crate::wire::{Entry, Key, MemberState, StoreId};
+
+/// One process, as the checker counts them: a node and which of its lives.
+pub(super) type Life = (usize, u64);
+
+/// How changes got into a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Read back from the node's own disk.
+    Disk,
+    /// Merged by the engine.
+    Peers,
+    /// Written by the application.
+    Writer,
+}
+
+/// A write that was acknowledged to its writer.
+#[derive(Clone, Debug)]
+pub(super) struct Acknowledged {
+    pub(super) life: Life,
+    pub(super) store: StoreId,
+    pub(super) entry: Entry,
+    /// It was on the writer's disk, or reported as held by another process.
+    pub(super) durable: bool,
+}
+
+#[derive(Debug)]
+struct Watching {
+    life: Life,
+    write: WriteId,
+    entry: Entry,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    heads: BTreeMap<StoreId, u64>,
+    entries: BTreeMap<(StoreId, Key), Entry>,
+}
+
+/// Remembers what every process has held.
+#[derive(Debug)]
+pub(super) struct Checker {
+    seed: u64,
+    lives: BTreeMap<Life, Seen>,
+    /// Hashes of every version written, by cluster tag.
+    written: BTreeSet<(u64, u64)>,
+    boots: BTreeMap<(Life, NodeName), u64>,
+    left: BTreeMap<Life, BTreeSet<SocketAddr>>,
+    watching: BTreeMap<u64, Watching>,
+    pub(super) acknowledged: Vec<Acknowledged>,
+    pub(super) violation: Option<Violation>,
+    /// Corrupted datagrams may carry what nobody wrote.
+    pub(super) forgeries_expected: bool,
+    grace: Duration,
+}
+
+impl Checker {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            lives: BTreeMap::new(),
+            written: BTreeSet::new(),
+            boots: BTreeMap::new(),
+            left: BTreeMap::new(),
+            watching: BTreeMap::new(),
+            acknowledged: Vec::new(),
+            violation: None,
+            forgeries_expected: false,
+            grace: Limits::default().grace(),
+        }
+    }
+
+    /// Keeps the first violation.
+    pub(super) fn report(&mut self, at: Duration, breach: Breach) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation {
+                seed: self.seed,
+                at,
+                breach,
+            });
+        }
+    }
+
+    /// Looks at everything that changed in a process's stores since the last look.
+    pub(super) fn observe(
+        &mut self,
+        at: Duration,
+        life: Life,
+        cluster: u64,
+        stores: &[Arc<dyn Store>],
+        origin: Origin,
+        wall: Timestamp,
+    ) {
+        for store in stores {
+            let id = store.id();
+            loop {
+                let seen = self.lives.entry(life).or_default();
+                let head = seen.heads.entry(id).or_default();
+                let changes = store.changes(*head, 256, usize::MAX);
+                let Some(last) = changes.last() else { break };
+                *head = last.seq;
+                for change in changes {
+                    self.changed(at, life, cluster, id, change.entry, origin, wall);
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call, all of it context")]
+    fn changed(
+        &mut self,
+        at: Duration,
+        life: Life,
+        cluster: u64,
+        store: StoreId,
+        entry: Entry,
+        origin: Origin,
+        wall: Timestamp,
+    ) {
+        let (node, key) = (life.0, entry.key);
+        let version = (cluster, version_hash(store, &entry));
+        match origin {
+            Origin::Disk => {}
+            Origin::Peers => {
+                if !self.forgeries_expected && !self.written.contains(&version) {
+                    self.report(at, Breach::Fabricated { node, store, key });
+                }
+            }
+            Origin::Writer => {
+                self.written.insert(version);
+            }
+        }
+        let grace = self.grace;
+        let seen = self.lives.entry(life).or_default();
+        if let Some(old) = seen.entries.get(&(store, key)) {
+            let collected = !old.schema.is_lasting() && old.expires_at.plus(grace) <= wall;
+            let older = compare_versions(&entry, old).is_lt();
+            let shrank = entry.expires_at < old.expires_at;
+            if older && !collected {
+                self.report(at, Breach::OlderReplacedNewer { node, store, key });
+            } else if shrank && !collected {
+                self.report(at, Breach::ExpiryShrank { node, store, key });
+            }
+        }
+        let seen = self.lives.entry(life).or_default();
+        seen.entries.insert((store, key), entry);
+    }
+
+    /// Looks at a new view of a process.
+    pub(super) fn view_changed(
+        &mut self,
+        at: Duration,
+        life: Life,
+        view: &View,
+        is_of_cluster: impl Fn(&NodeName) -> bool,
+    ) {
+        let observer = life.0;
+        let processes =
+            std::iter::once(&view.this).chain(view.members.iter().map(|member| &member.process));
+        for process in processes {
+            let member = process.name.clone();
+            if !self.forgeries_expected && !is_of_cluster(&member) {
+                self.report(at, Breach::ClusterCrossed { observer, member });
+                continue;
+            }
+            let to = process.boot;
+            let known = self.boots.entry((life, member.clone())).or_insert(to);
+            let from = std::mem::replace(known, to);
+            if to < from {
+                let breach = Breach::BootShrank {
+                    observer,
+                    member,
+                    from,
+                    to,
+                };
+                self.report(at, breach);
+            }
+        }
+        let addrs = |left: bool| {
+            let is_left = move |state| (state == MemberState::Left) == left;
+            let members = view.members.iter();
+            members.filter_map(move |m| is_left(m.state).then_some(m.addr))
+        };
+        let here: BTreeSet<SocketAddr> = addrs(false).collect();
+        let left = addrs(true).filter(|addr| !here.contains(addr)).collect();
+        self.left.insert(life, left);
+    }
+
+    /// A process dials.
+    pub(super) fn dialled(&mut self, at: Duration, life: Life, addr: SocketAddr) {
+        let known = self.left.get(&life);
+        if known.is_some_and(|left| left.contains(&addr)) {
+            let node = life.0;
+            self.report(at, Breach::DialledLeft { node, addr });
+        }
+    }
+
+    /// A write was acknowledged to its writer.
+    pub(super) fn acknowledge(&mut self, life: Life, store: StoreId, entry: Entry) {
+        self.acknowledged.push(Acknowledged {
+            life,
+            store,
+            entry,
+            durable: false,
+        });
+    }
+
+    /// A process follows one of its writes.
+    pub(super) fn watch(&mut self, ticket: u64, life: Life, write: WriteId, entry: Entry) {
+        let watching = Watching { life, write, entry };
+        self.watching.insert(ticket, watching);
+    }
+
+    /// A followed write is said to be held. `on_disk` answers, for a durable node, whether a
+    /// version is on its disk; `None` for a node that lives in memory.
+    pub(super) fn watched(
+        &mut self,
+        at: Duration,
+        ticket: u64,
+        held: Held,
+        on_disk: impl Fn(usize, StoreId, &Entry) -> Option<bool>,
+    ) {
+        let Some(watching) = self.watching.remove(&ticket) else {
+            return;
+        };
+        let (store, entry) = (watching.write.store, &watching.entry);
+        let node = watching.life.0;
+        let own_disk = on_disk(node, store, entry);
+        let found = self.holders(watching.life, store, entry, &on_disk);
+        if held.copies > found {
+            let breach = Breach::WatchLied {
+                ticket,
+                claimed: held.copies,
+                found,
+            };
+            return self.report(at, breach);
+        }
+        if held.copies == 0 && own_disk == Some(false) {
+            return self.report(at, Breach::NotDurable { node, ticket });
+        }
+        let mine = |ack: &&mut Acknowledged| {
+            ack.life == watching.life && ack.store == store && ack.entry == watching.entry
+        };
+        if own_disk == Some(true)
+            && let Some(ack) = self.acknowledged.iter_mut().find(mine)
+        {
+            ack.durable = true;
+        }
+    }
+
+    /// Whether a process has held this version of the key, or a later one.
+    pub(super) fn has_held(&self, life: Life, store: StoreId, entry: &Entry) -> bool {
+        let seen = self.lives.get(&life);
+        let held = seen.and_then(|seen| seen.entries.get(&(store, entry.key)));
+        held.is_some_and(|held| compare_versions(held, entry).is_ge())
+    }
+
+    /// Other processes, dead or alive, that have held this version or a later one: in memory, or
+    /// on disk where they are durable.
+    fn holders(
+        &self,
+        writer: Life,
+        store: StoreId,
+        entry: &Entry,
+        on_disk: &impl Fn(usize, StoreId, &Entry) -> Option<bool>,
+    ) -> usize {
+        let others = self.lives.keys().filter(|life| **life != writer);
+        let holding = others.filter(|life| {
+            self.has_held(**life, store, entry) && on_disk(life.0, store, entry).unwrap_or(true)
+        });
+        holding.count()
+    }
+}
+
+/// A version as one number.
+fn version_hash(store: StoreId, entry: &Entry) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(0x7665_7273, 0x696f_6e73);
+    hasher.write_u32(store.0);
+    hasher.write(&entry.key.0);
+    hasher.write_u64(entry.ts.as_nanos());
+    hasher.write_u64(entry.tie);
+    hasher.write_u16(entry.schema.raw());
+    hasher.write(&entry.body);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::engine::{Member, Readiness};
+    use crate::id::ProcessId;
+    use crate::wire::SchemaId;
+
+    const STORE: StoreId = StoreId(3);
+    const CLUSTER: u64 = 1;
+    const AT: Duration = Duration::from_secs(1);
+
+    fn entry(ts: u64, expires_at: u64) -> Entry {
+        Entry {
+            key: Key([1; 16]),
+            ts: Timestamp::from_nanos(ts),
+            tie: 0,
+            expires_at: Timestamp::from_nanos(expires_at),
+            schema: SchemaId::new(1),
+            body: Bytes::from_static(b"x"),
+        }
+    }
+
+    fn change(checker: &mut Checker, life: Life, entry: Entry, origin: Origin) {
+        let wall = Timestamp::from_nanos(1000);
+        checker.changed(AT, life, CLUSTER, STORE, entry, origin, wall);
+    }
+
+    fn breach(checker: &Checker) -> Option<&Breach> {
+        checker.violation.as_ref().map(|v| &v.breach)
+    }
+
+    fn view(boot: u64, state: MemberState) -> View {
+        let name = |name: &str| NodeName::new(name).expect("a name");
+        View {
+            this: ProcessId {
+                name: name("n0"),
+                boot: 1,
+            },
+            addr: SocketAddr::from(([10, 0, 0, 1], 1)),
+            members: vec![Member {
+                process: ProcessId {
+                    name: name("n1"),
+                    boot,
+                },
+                addr: SocketAddr::from(([10, 0, 0, 2], 1)),
+                state,
+            }],
+            readiness: Readiness::Alone,
+            revision: 1,
+        }
+    }
+
+    #[test]
+    fn an_older_version_over_a_newer_one_is_a_violation_within_one_life() {
+        let mut checker = Checker::new(9);
+        change(&mut checker, (0, 0), entry(5, 50), Origin::Writer);
+        change(&mut checker, (0, 0), entry(6, 50), Origin::Writer);
+        change(&mut checker, (0, 1), entry(5, 50), Origin::Peers);
+        assert_eq!(breach(&checker), None);
+        change(&mut checker, (0, 0), entry(5, 50), Origin::Peers);
+        let found = checker.violation.expect("a violation");
+        assert!(matches!(
+            found.breach,
+            Breach::OlderReplacedNewer { node: 0, .. }
+        ));
+        assert_eq!((found.seed, found.at), (9, AT));
+    }
+
+    #[test]
+    fn an_expiry_that_shrinks_is_a_violation() {
+        let mut checker = Checker::new(0);
+        change(&mut checker, (0, 0), entry(5, 50), Origin::Writer);
+        change(&mut checker, (0, 0), entry(6, 49), Origin::Writer);
+        assert!(matches!(
+            breach(&checker),
+            Some(Breach::ExpiryShrank { .. })
+        ));
+    }
+
+    #[test]
+    fn an_entry_that_nobody_wrote_is_a_violation() {
+        let mut checker = Checker::new(0);
+        change(&mut checker, (0, 0), entry(5, 50), Origin::Writer);
+        change(&mut checker, (1, 0), entry(5, 60), Origin::Peers);
+        assert_eq!(breach(&checker), None, "the expiry is no part of a version");
+        change(&mut checker, (1, 0), entry(6, 60), Origin::Peers);
+        assert!(matches!(breach(&checker), Some(Breach::Fabricated { .. })));
+    }
+
+    #[test]
+    fn a_copy_counts_once_per_process_and_on_disk_where_there_is_one() {
+        let watch = |claimed: usize, durable: bool| {
+            let mut checker = Checker::new(0);
+            change(&mut checker, (0, 0), entry(5, 50), Origin::Writer);
+            change(&mut checker, (1, 0), entry(5, 50), Origin::Peers);
+            let write = WriteId {
+                store: STORE,
+                key: Key([1; 16]),
+                seq: 1,
+            };
+            checker.watch(1, (0, 0), write, entry(5, 50));
+            let on_disk = |_: usize, _: StoreId, _: &Entry| durable.then_some(false);
+            checker.watched(AT, 1, Held { copies: claimed }, on_disk);
+            checker.violation
+        };
+        assert_eq!(watch(1, false), None);
+        assert!(watch(2, false).is_some());
+        assert!(watch(1, true).is_some());
+    }
+
+    #[test]
+    fn boots_only_grow_and_foreigners_are_noticed() {
+        let mut checker = Checker::new(0);
+        checker.view_changed(AT, (0, 0), &view(5, MemberState::Alive), |_| true);
+        checker.view_changed(AT, (0, 0), &view(6, MemberState::Alive), |_| true);
+        assert_eq!(breach(&checker), None);
+        checker.view_changed(AT, (0, 0), &view(5, MemberState::Alive), |_| true);
+        assert!(matches!(breach(&checker), Some(Breach::BootShrank { .. })));
+
+        let mut checker = Checker::new(0);
+        checker.view_changed(AT, (0, 0), &view(5, MemberState::Alive), |name| {
+            name.as_str() == "n0"
+        });
+        assert!(matches!(
+            breach(&checker),
+            Some(Breach::ClusterCrossed { .. })
+        ));
+    }
+
+    #[test]
+    fn dialling_a_member_known_to_have_left_is_a_violation() {
+        let addr = SocketAddr::from(([10, 0, 0, 2], 1));
+        let mut checker = Checker::new(0);
+        checker.view_changed(AT, (0, 0), &view(5, MemberState::Failed), |_| true);
+        checker.dialled(AT, (0, 0), addr);
+        assert_eq!(breach(&checker), None);
+        checker.view_changed(AT, (0, 0), &view(5, MemberState::Left), |_| true);
+        checker.dialled(AT, (0, 0), addr);
+        assert!(matches!(breach(&checker), Some(Breach::DialledLeft { .. })));
+    }
+}

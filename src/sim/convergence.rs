@@ -1,0 +1,243 @@
+//! Convergence: once the faults are over, everybody holds the same and sees the same.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::simulator::Simulator;
+use super::violation::{Breach, Violation};
+use crate::crdt::compare_versions;
+use crate::store::Store;
+use crate::time::{Timestamp, WallClock as _};
+use crate::wire::{Entry, Key, MemberState};
+
+/// How often convergence is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Simulator {
+    /// Runs until everybody agrees, then checks entry by entry; answers how long it took. The
+    /// caller has ended the faults, and every two live nodes of a cluster can reach each other.
+    ///
+    /// Live nodes of one cluster hold the same `(key, version, expires_at)` above a common cut; no
+    /// acknowledged write is missing that any process still has to have; each sees every other one
+    /// alive, those that left as left, those that crashed as failed, and is ready.
+    ///
+    /// # Errors
+    /// The first violation: of a promise broken on the way, or of convergence itself when `limit`
+    /// has passed. It is kept as the simulation's [`violation`](Self::violation).
+    pub fn converge(&mut self, limit: Duration) -> Result<Duration, Violation> {
+        let start = self.time;
+        loop {
+            if let Some(violation) = self.violation() {
+                return Err(violation.clone());
+            }
+            let unsettled = self.unsettled();
+            if unsettled.is_none() && self.time > start {
+                break;
+            }
+            if let Some(because) = unsettled
+                && self.time >= start + limit
+            {
+                let because = Box::new(because);
+                return Err(self.broken(Breach::NotConverged { limit, because }));
+            }
+            self.run_for(LOOK);
+        }
+        match self.first_difference() {
+            Some(breach) => Err(self.broken(breach)),
+            None => Ok(self.time - start),
+        }
+    }
+
+    fn broken(&mut self, breach: Breach) -> Violation {
+        let at = self.time;
+        self.checker.report(at, breach);
+        self.violation().cloned().expect("one was reported")
+    }
+
+    /// The first sign, cheap to see, that not everybody agrees yet.
+    fn unsettled(&self) -> Option<Breach> {
+        let live = self.live();
+        let cut = self.cut();
+        for group in self.groups(&live) {
+            for pair in group.windows(2) {
+                for (a, b) in self.stores(pair[0]).iter().zip(self.stores(pair[1])) {
+                    if a.digest(cut) != b.digest(cut) {
+                        let differs = self.difference(pair[0], pair[1], &**a, &**b, cut);
+                        return differs.or_else(|| digest_wrong(pair[0], &**a, cut));
+                    }
+                }
+            }
+        }
+        live.iter().find_map(|node| self.wrong_view(*node))
+    }
+
+    /// The first difference in what is held, entry by entry.
+    fn first_difference(&self) -> Option<Breach> {
+        let live = self.live();
+        let cut = self.cut();
+        for group in self.groups(&live) {
+            for node in &group {
+                let mut stores = self.stores(*node).iter();
+                let wrong = stores.find_map(|store| digest_wrong(*node, &**store, cut));
+                if wrong.is_some() {
+                    return wrong;
+                }
+            }
+            for pair in group.windows(2) {
+                let mut stores = self.stores(pair[0]).iter().zip(self.stores(pair[1]));
+                let differs =
+                    stores.find_map(|(a, b)| self.difference(pair[0], pair[1], &**a, &**b, cut));
+                if differs.is_some() {
+                    return differs;
+                }
+            }
+            let lost = self.lost(&group);
+            if lost.is_some() {
+                return lost;
+            }
+        }
+        None
+    }
+
+    /// The nodes that run and are not about to leave.
+    fn live(&self) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|node| self.is_up(*node) && !self.nodes[*node].leaving)
+            .collect()
+    }
+
+    /// The same nodes by cluster.
+    fn groups(&self, live: &[usize]) -> Vec<Vec<usize>> {
+        let mut groups: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for node in live {
+            let cluster = self.nodes[*node].cluster;
+            groups.entry(cluster).or_default().push(*node);
+        }
+        groups.into_values().collect()
+    }
+
+    /// An instant that nobody's clock has passed.
+    fn cut(&self) -> Timestamp {
+        let walls = self.nodes.iter().map(|node| node.clock.wall());
+        walls.max().unwrap_or_default()
+    }
+
+    fn difference(
+        &self,
+        a: usize,
+        b: usize,
+        of_a: &dyn Store,
+        of_b: &dyn Store,
+        cut: Timestamp,
+    ) -> Option<Breach> {
+        let (held_a, held_b) = (held(of_a, cut), held(of_b, cut));
+        let mut keys = held_a.keys().chain(held_b.keys());
+        let key = *keys.find(|key| held_a.get(key) != held_b.get(key))?;
+        Some(Breach::Differs {
+            a,
+            b,
+            store: of_a.id(),
+            key,
+        })
+    }
+
+    /// An acknowledged write that some running process has held, or its writer's disk, and that a
+    /// live node does not hold, nor a later version.
+    fn lost(&self, group: &[usize]) -> Option<Breach> {
+        let cluster = self.nodes[*group.first()?].cluster;
+        for write in &self.checker.acknowledged {
+            let (writer, life) = write.life;
+            if self.nodes[writer].cluster != cluster {
+                continue;
+            }
+            let runs = group.contains(&writer) && self.nodes[writer].life == life;
+            let on_disk = write.durable && group.contains(&writer);
+            let elsewhere = || {
+                let mut processes = group.iter().map(|node| (*node, self.nodes[*node].life));
+                processes.any(|life| self.checker.has_held(life, write.store, &write.entry))
+            };
+            if !(runs || on_disk || elsewhere()) {
+                continue;
+            }
+            for node in group {
+                let mut stores = self.stores(*node).iter();
+                let store = stores.find(|store| store.id() == write.store);
+                let held = store.and_then(|store| store.held(&write.entry.key));
+                let kept = held.is_some_and(|h| compare_versions(&h.entry, &write.entry).is_ge());
+                if !kept {
+                    return Some(Breach::WriteLost {
+                        node: *node,
+                        writer,
+                        store: write.store,
+                        key: write.entry.key,
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// The first member that a node sees otherwise than it is.
+    fn wrong_view(&self, observer: usize) -> Option<Breach> {
+        let view = self.view(observer);
+        for peer in self.peers_of(observer) {
+            let node = &self.nodes[peer];
+            let member = node.name.clone();
+            let mut members = view.members.iter();
+            let found = members.find(|m| m.process.name == member);
+            let seen = found.map(|m| m.state);
+            let expected = match (self.is_up(peer), node.left || node.leaving) {
+                (_, true) => MemberState::Left,
+                (true, false) => MemberState::Alive,
+                (false, false) => MemberState::Failed,
+            };
+            let forgotten = seen.is_none() && expected != MemberState::Alive;
+            // A process that died while it was leaving may be either.
+            let half_left = !self.is_up(peer) && node.leaving && !node.left;
+            let either = half_left && seen == Some(MemberState::Failed);
+            if seen != Some(expected) && !forgotten && !either {
+                return Some(Breach::ViewWrong {
+                    observer,
+                    member,
+                    seen,
+                    expected,
+                });
+            }
+            if expected == MemberState::Alive {
+                let this = &self.view(peer).this;
+                if found.is_some_and(|m| m.process != *this || m.addr != node.addr) {
+                    return Some(Breach::ViewStale { observer, member });
+                }
+            }
+        }
+        let ready = view.readiness.is_ready();
+        (!ready).then_some(Breach::NotReady { node: observer })
+    }
+}
+
+/// Everything a store holds above a cut.
+fn held(store: &dyn Store, cut: Timestamp) -> BTreeMap<Key, Entry> {
+    let keys = keys_above(store, cut).into_iter();
+    let held = keys.filter_map(|key| store.held(&key).map(|change| (key, change.entry)));
+    held.collect()
+}
+
+fn keys_above(store: &dyn Store, cut: Timestamp) -> Vec<Key> {
+    let mut items = Vec::new();
+    let mut position = 0;
+    while let Some(next) = store.items(position, cut, &mut items) {
+        position = next;
+    }
+    items.iter().map(|item| item.key).collect()
+}
+
+fn digest_wrong(node: usize, store: &dyn Store, cut: Timestamp) -> Option<Breach> {
+    let digest = store.digest(cut).count;
+    let items = keys_above(store, cut).len() as u64;
+    (digest != items).then(|| Breach::DigestWrong {
+        node,
+        store: store.id(),
+        digest,
+        items,
+    })
+}

@@ -1,0 +1,434 @@
+//! Turns: what is due goes into an engine, and everything that comes out is carried out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::RngExt as _;
+
+use super::checker::Origin;
+use super::network::Effects;
+use super::process::{Inbox, Process};
+use super::registers::{NoTracker, Registers};
+use super::simulator::{Happening, Occurrence, Simulator, seed_name};
+use super::trace::tag_name;
+use crate::engine::{Engine, Event, Input, Output, Setup};
+use crate::store::{Context, Map};
+use crate::time::WallClock as _;
+use crate::wire::{Entry, StoreId};
+
+/// Wake-ups of one node at one instant before the engine is held to be stuck.
+const SPINS_MAX: u32 = 10_000;
+/// Outputs of one turn before the engine is held to be stuck.
+const OUTPUTS_MAX: u32 = 1_000_000;
+/// Entries given to a store at once.
+const CHUNK: usize = 256;
+/// Where the first message's tag is in a datagram, after version and cluster tag.
+const DATAGRAM_TAG_AT: usize = 9;
+
+impl Simulator {
+    /// Does the next thing.
+    pub(super) fn step(&mut self) {
+        let Some((at, happening)) = self.agenda.pop() else {
+            return;
+        };
+        self.set_time(at.max(self.time));
+        match happening {
+            Happening::Committed { node, life, batch } => self.committed(node, life, batch),
+            Happening::Net(event) => {
+                let mut fx = Effects::default();
+                self.network.handle(self.time, event, &mut fx);
+                self.apply(fx);
+            }
+            Happening::Operation {
+                node,
+                life,
+                operation,
+            } => {
+                if self.nodes[node].life == life {
+                    self.deliver(node, Input::Operation(operation));
+                }
+            }
+            Happening::Resolved { node, life, seed } => self.resolved(node, life, seed),
+            Happening::Resume { node } => self.resume(node),
+            Happening::StoresChanged { node, life } => {
+                if self.nodes[node].life == life
+                    && let Some(process) = self.nodes[node].process.as_mut()
+                {
+                    process.notified = false;
+                    self.deliver(node, Input::StoresChanged);
+                }
+            }
+            Happening::Wake { node, life } => self.wake(node, life, at),
+        }
+    }
+
+    /// Starts a node's process: new stores, filled from the disk, and a new engine.
+    pub(super) fn start_process(&mut self, index: usize) {
+        if self.nodes[index].spec.seeds.is_none() {
+            self.nodes[index].seeds = self.peers_of(index).map(seed_name).collect();
+        }
+        let node = &mut self.nodes[index];
+        node.life += 1;
+        node.left = false;
+        node.leaving = false;
+        node.paused_until = None;
+        self.network.start(index, node.addr);
+        let context = Context {
+            clock: Arc::new(node.clock.clone()),
+            tracker: Arc::new(NoTracker),
+        };
+        let registers = Map::new(Registers, node.limits(), context.clone());
+        let mut stores = vec![registers.store()];
+        if let Some(factory) = self.factory.as_mut() {
+            stores.extend(factory(index, &context));
+        }
+        let wall = node.clock.wall();
+        let changed = Arc::new(AtomicBool::new(false));
+        for store in &stores {
+            for chunk in node.disk.entries(store.id()).chunks(CHUNK) {
+                store.merge(chunk, wall);
+            }
+            let raise = Arc::clone(&changed);
+            store.on_change(Arc::new(move || raise.store(true, Ordering::Relaxed)));
+        }
+        let life = (index, node.life);
+        let origin = Origin::Disk;
+        self.checker
+            .observe(self.time, life, node.cluster, &stores, origin, wall);
+        let setup = Setup {
+            name: node.name.clone(),
+            boot: wall.as_nanos(),
+            addr: node.addr,
+            cluster: node.spec.cluster.clone(),
+            seeds: node.seeds.clone(),
+            nonce: self.rng.random(),
+            random_seed: self.rng.random(),
+            durable: node.spec.durable,
+        };
+        let line = format!("start {} at {} boot {}", node.name, node.addr, setup.boot);
+        let config = node.spec.config.clone();
+        let engine = Engine::new(setup, config, stores.clone(), node.now(self.time));
+        let process = Process {
+            view: engine.view(),
+            revision: engine.revision(),
+            engine,
+            stores,
+            registers,
+            started: self.time,
+            wake: None,
+            spins: (Duration::ZERO, 0),
+            changed,
+            notified: false,
+            inbox: Inbox::default(),
+        };
+        self.note(index, format_args!("{line}"), &[]);
+        self.settle(index, process);
+    }
+
+    /// The other nodes of a node's cluster.
+    pub(super) fn peers_of(&self, index: usize) -> impl Iterator<Item = usize> {
+        let cluster = self.nodes[index].cluster;
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter_map(move |(other, node)| {
+            (other != index && node.cluster == cluster).then_some(other)
+        })
+    }
+
+    /// Schedules and delivers what the network did.
+    pub(super) fn apply(&mut self, fx: Effects) {
+        for (at, event) in fx.later {
+            self.agenda.push(at, Happening::Net(event));
+        }
+        for (node, input) in fx.inputs {
+            self.deliver(node, input);
+        }
+    }
+
+    /// Gives an input to a node's engine, now or when it resumes; to nobody if it is down.
+    pub(super) fn deliver(&mut self, index: usize, input: Input) {
+        if let Input::Datagram { bytes, .. } = &input
+            && bytes.get(DATAGRAM_TAG_AT) == Some(&1)
+        {
+            self.nodes[index].swim_received += 1;
+        }
+        let paused = self.nodes[index].paused_until.is_some();
+        if let Some(process) = self.nodes[index].process.as_mut() {
+            if paused {
+                process.inbox.push(input);
+            } else {
+                self.turn(index, Some(input));
+            }
+        }
+    }
+
+    /// A stall ends: what had arrived comes first, then the timers.
+    fn resume(&mut self, index: usize) {
+        if self.nodes[index]
+            .paused_until
+            .is_none_or(|until| until > self.time)
+        {
+            return;
+        }
+        self.nodes[index].paused_until = None;
+        self.note(index, format_args!("resume"), &[]);
+        let inbox = self.nodes[index].process.as_mut().map(|p| p.inbox.take());
+        for input in inbox.unwrap_or_default() {
+            self.turn(index, Some(input));
+        }
+        self.turn(index, None);
+    }
+
+    fn wake(&mut self, index: usize, life: u64, at: Duration) {
+        let seed = self.config.seed;
+        let node = &mut self.nodes[index];
+        let paused = node.paused_until.is_some();
+        let Some(process) = node.process.as_mut().filter(|_| node.life == life) else {
+            return;
+        };
+        if process.wake != Some(at) {
+            return;
+        }
+        process.wake = None;
+        if paused {
+            return;
+        }
+        if process.spins.0 == at {
+            process.spins.1 += 1;
+            let spins = process.spins.1;
+            assert!(
+                spins < SPINS_MAX,
+                "seed {seed}: node {index} makes no progress at {at:?}: its deadline stays due"
+            );
+        } else {
+            process.spins = (at, 0);
+        }
+        self.turn(index, None);
+    }
+
+    fn committed(&mut self, index: usize, life: u64, batch: u64) {
+        let node = &mut self.nodes[index];
+        if node.life != life {
+            return;
+        }
+        let done = node.disk.finish(batch, &self.config.disk, &mut self.rng);
+        if let Some(ok) = done {
+            self.deliver(index, Input::Committed { batch, ok });
+        }
+    }
+
+    fn resolved(&mut self, index: usize, life: u64, seed: String) {
+        if self.nodes[index].life != life {
+            return;
+        }
+        let addrs = match (self.resolver.get(&seed), seed.parse::<SocketAddr>()) {
+            (Some(addrs), _) => addrs.clone(),
+            (None, Ok(addr)) => vec![addr],
+            (None, Err(_)) => Vec::new(),
+        };
+        self.deliver(index, Input::Resolved { seed, addrs });
+    }
+
+    /// One call of an engine, and all that follows from it. Without an input, its timeout.
+    fn turn(&mut self, index: usize, input: Option<Input>) {
+        self.notice_writes_of(index);
+        let now = self.nodes[index].now(self.time);
+        let Some(mut process) = self.nodes[index].process.take() else {
+            return;
+        };
+        match input {
+            Some(input) => {
+                self.note_input(index, &input);
+                process.engine.handle(now, input);
+            }
+            None => {
+                self.note(index, format_args!("timeout"), &[]);
+                process.engine.handle_timeout(now);
+            }
+        }
+        self.settle(index, process);
+    }
+
+    /// Drains an engine, looks at what it did, puts it back and schedules its next wake-up.
+    fn settle(&mut self, index: usize, mut process: Process) {
+        let life = (index, self.nodes[index].life);
+        let mut left = false;
+        let mut outputs = 0;
+        while let Some(output) = process.engine.poll_output() {
+            left |= matches!(output, Output::Event(Event::Left));
+            outputs += 1;
+            let seed = self.config.seed;
+            assert!(
+                outputs < OUTPUTS_MAX,
+                "seed {seed}: node {index} has no end"
+            );
+            // The checker looks at the stores before anything leaves that may speak of them.
+            if outputs == 1 {
+                self.observe_merges(life, &process);
+            }
+            self.act(index, output);
+        }
+        self.observe_merges(life, &process);
+        process.take_changed();
+        let revision = process.engine.revision();
+        if revision != process.revision {
+            process.revision = revision;
+            process.view = process.engine.view();
+            let cluster = self.nodes[index].cluster;
+            let nodes = &self.nodes;
+            let of_cluster = |name: &_| {
+                nodes
+                    .iter()
+                    .any(|n| n.cluster == cluster && n.name == *name)
+            };
+            self.checker
+                .view_changed(self.time, life, &process.view, of_cluster);
+        }
+        let started = process.started;
+        let next = process.engine.poll_timeout();
+        let next = next.map(|mono| (started + mono).max(self.time));
+        if next != process.wake {
+            process.wake = next;
+            if let Some(at) = next {
+                let (node, life) = life;
+                self.agenda.push(at, Happening::Wake { node, life });
+            }
+        }
+        self.nodes[index].process = Some(process);
+        if left {
+            self.stop_process(index, false);
+            self.nodes[index].left = true;
+        }
+    }
+
+    fn observe_merges(&mut self, life: (usize, u64), process: &Process) {
+        let node = &self.nodes[life.0];
+        let (cluster, wall) = (node.cluster, node.clock.wall());
+        let stores = &process.stores;
+        self.checker
+            .observe(self.time, life, cluster, stores, Origin::Peers, wall);
+    }
+
+    /// Carries out one output.
+    fn act(&mut self, index: usize, output: Output) {
+        self.note_output(index, &output);
+        let (time, life) = (self.time, self.nodes[index].life);
+        let mut fx = Effects::default();
+        let network = &mut self.network;
+        let (links, streams) = (&mut network.links, &mut network.streams);
+        match output {
+            Output::CloseStream { stream } => streams.close(links, time, index, stream, &mut fx),
+            Output::Commit { batch, entries } => self.commit(index, batch, entries),
+            Output::Datagram { to, bytes } => network.datagram(time, index, to, &bytes, &mut fx),
+            Output::Event(event) => self.events.push(Occurrence {
+                at: time,
+                node: index,
+                event,
+            }),
+            Output::OpenStream { stream, to } => {
+                self.checker.dialled(time, (index, life), to);
+                streams.open(links, time, index, stream, to, &mut fx);
+            }
+            Output::Resolve { seed } => {
+                let delay = self.config.resolve_delay_max;
+                let delay = delay.mul_f64(self.rng.random::<f64>());
+                let resolved = Happening::Resolved {
+                    node: index,
+                    life,
+                    seed,
+                };
+                self.agenda.push(time + delay, resolved);
+            }
+            Output::StreamSend { stream, frame } => {
+                streams.send(links, time, index, stream, frame, &mut fx);
+            }
+            Output::Watched { ticket, outcome } => {
+                if let Ok(held) = outcome {
+                    let nodes = &self.nodes;
+                    self.checker
+                        .watched(time, ticket, held, |node, store, entry| {
+                            let node = &nodes[node];
+                            node.spec.durable.then(|| node.disk.holds(store, entry))
+                        });
+                }
+                self.outcomes.insert(ticket, outcome);
+            }
+        }
+        self.apply(fx);
+    }
+
+    fn commit(&mut self, index: usize, batch: u64, entries: Vec<(StoreId, Entry)>) {
+        let node = &mut self.nodes[index];
+        let disk = &self.config.disk;
+        let delay = node.disk.begin(batch, entries, disk, &mut self.rng);
+        let committed = Happening::Committed {
+            node: index,
+            life: node.life,
+            batch,
+        };
+        self.agenda.push(self.time + delay, committed);
+    }
+
+    /// Ends a node's process, with or without its machine.
+    pub(super) fn stop_process(&mut self, index: usize, power_off: bool) {
+        let mut fx = Effects::default();
+        self.network.stop(self.time, index, power_off, &mut fx);
+        let node = &mut self.nodes[index];
+        node.process = None;
+        node.paused_until = None;
+        node.disk.interrupt(&self.config.disk, &mut self.rng);
+        self.apply(fx);
+    }
+
+    /// Adds a line to the trace.
+    pub(super) fn note(&mut self, index: usize, what: std::fmt::Arguments<'_>, bytes: &[u8]) {
+        let name = self.nodes[index].name.as_str();
+        self.trace.record(self.time, &name, what, bytes);
+    }
+
+    fn note_input(&mut self, index: usize, input: &Input) {
+        let none = Bytes::new();
+        let bytes = match input {
+            Input::Datagram { bytes, .. } => bytes,
+            Input::StreamFrame { frame, .. } => frame,
+            _ => &none,
+        };
+        let len = bytes.len();
+        match input {
+            Input::Datagram { from, .. } => {
+                let tag = tag_name(bytes.get(DATAGRAM_TAG_AT));
+                self.note(index, format_args!("<- {from} {tag} {len} B"), bytes);
+            }
+            Input::StreamFrame { stream, .. } => {
+                let (stream, tag) = (stream.0, tag_name(bytes.first()));
+                self.note(index, format_args!("<= #{stream} {tag} {len} B"), bytes);
+            }
+            other => self.note(index, format_args!("< {other:?}"), &[]),
+        }
+    }
+
+    fn note_output(&mut self, index: usize, output: &Output) {
+        match output {
+            Output::Commit { batch, entries } => {
+                let count = entries.len();
+                self.note(
+                    index,
+                    format_args!("> commit {batch}: {count} entries"),
+                    &[],
+                );
+            }
+            Output::Datagram { to, bytes } => {
+                let (tag, len) = (tag_name(bytes.get(DATAGRAM_TAG_AT)), bytes.len());
+                self.note(index, format_args!("-> {to} {tag} {len} B"), bytes);
+            }
+            Output::StreamSend { stream, frame } => {
+                let (tag, len) = (tag_name(frame.first()), frame.len());
+                let stream = stream.0;
+                self.note(index, format_args!("=> #{stream} {tag} {len} B"), frame);
+            }
+            other => self.note(index, format_args!("> {other:?}"), &[]),
+        }
+    }
+}
