@@ -313,9 +313,4 @@ mod tests {
         assert!(many.validate().is_err());
         assert_eq!(many.streams_max(304).validate(), Ok(()));
     }
-
-    #[test]
-    fn the_largest_entry_is_the_largest_body_of_the_wire() {
-        assert_eq!(ENTRY_BYTES_MAX, crate::wire::codec::BODY_BYTES_MAX);
-    }
 }

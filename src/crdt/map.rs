@@ -448,18 +448,21 @@ impl BuildHasher for KeyHashing {
 struct KeyHasher(u64, u64);
 
 impl Hasher for KeyHasher {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(16) {
-            let mut block = [0; 16];
-            block[..chunk.len()].copy_from_slice(chunk);
+        let (blocks, rest) = bytes.as_chunks::<16>();
+        debug_assert!(rest.is_empty(), "only keys are hashed");
+        for &block in blocks {
             let block = u128::from_le_bytes(block);
             self.0 = fold(self.0 ^ low(block), self.1 ^ low(block >> 64));
         }
     }
 
     /// The length of a key: always 16.
+    #[inline]
     fn write_usize(&mut self, _: usize) {}
 
+    #[inline]
     fn finish(&self) -> u64 {
         fold(self.0, self.1 | 1)
     }

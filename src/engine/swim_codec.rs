@@ -452,6 +452,40 @@ mod tests {
         assert_eq!(hex(&out), format!("{a}010202"));
     }
 
+    /// foca's own use of the codec: a packet is filled with members until one does not fit.
+    #[test]
+    fn foca_fills_a_packet_and_reads_it() {
+        let id = |n: u16| NodeId {
+            process: ProcessId {
+                name: NodeName::new(&format!("node-{n}")).unwrap(),
+                boot: 1,
+            },
+            renewal: 0,
+            addr: ([10, 0, 0, 1], n).into(),
+        };
+        let node = |n| {
+            let rng = rand_pcg::Pcg64Mcg::new(n);
+            foca::Foca::new(id(n as u16), foca::Config::simple(), rng, SwimCodec)
+        };
+        let (mut seed, mut joiner) = (node(1), node(2));
+        let mut runtime = foca::AccumulatingRuntime::new();
+        let others = (3..103).map(|n| Member::alive(id(n)));
+        seed.apply_many(others, false, &mut runtime).unwrap();
+        while runtime.to_send().is_some() {}
+
+        joiner.announce(id(1), &mut runtime).unwrap();
+        let (_, announce) = runtime.to_send().unwrap();
+        seed.handle_data(&announce, &mut runtime).unwrap();
+        while let Some((to, packet)) = runtime.to_send() {
+            if to == id(2) {
+                assert!(packet.len() <= 1400 && packet.len() > 1400 - MEMBER_BYTES_MAX);
+                let mut unused = foca::AccumulatingRuntime::new();
+                joiner.handle_data(&packet, &mut unused).unwrap();
+            }
+        }
+        assert!(joiner.num_members() > 30);
+    }
+
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }

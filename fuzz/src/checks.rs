@@ -1,0 +1,78 @@
+//! What must hold for any bytes. Run by the fuzz targets, and by `tests/fuzz_corpus.rs` over the
+//! committed seeds.
+
+use bytes::{Bytes, BytesMut};
+use rumormill::wire::Message;
+use rumormill::wire::codec::{self, CodecLimits, Decoded};
+use rumormill::wire::frame::{FrameError, FrameReader, open_datagram};
+
+/// The cluster that the seeds belong to.
+pub const CLUSTER_TAG: u64 = 7;
+/// Small, so that the limit is met.
+pub const FRAME_BYTES_MAX: usize = 4096;
+
+/// Any datagram is refused or taken apart, and what was taken comes back as it was.
+pub fn datagram(data: &[u8]) {
+    let mut bytes = Bytes::copy_from_slice(data);
+    if open_datagram(&mut bytes, CLUSTER_TAG).is_ok() {
+        messages(bytes);
+    }
+}
+
+/// Any stream gives the same frames however it is cut, and every frame is refused or taken apart.
+/// The first byte of `data` says how to cut.
+pub fn frame(data: &[u8]) {
+    let Some((cut, stream)) = data.split_first() else {
+        return;
+    };
+    let whole = frames([stream]);
+    let step = usize::from(*cut) % 32 + 1;
+    assert_eq!(frames(stream.chunks(step)), whole, "cut every {step} bytes");
+    let ragged = frames(stream.chunk_by(|a, b| a ^ b ^ cut != 0));
+    assert_eq!(ragged, whole, "cut where neighbours differ by {cut}");
+    for frame in whole.0 {
+        messages(frame);
+    }
+}
+
+fn frames<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Bytes>, Result<bool, FrameError>) {
+    let mut reader = FrameReader::new(FRAME_BYTES_MAX);
+    let mut frames = Vec::new();
+    for piece in pieces {
+        reader.feed(piece);
+        loop {
+            match reader.next_frame() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Err(error)),
+            }
+        }
+    }
+    (frames, Ok(reader.is_between_frames()))
+}
+
+fn messages(mut bytes: Bytes) {
+    while !bytes.is_empty() {
+        let before = bytes.len();
+        match codec::decode(&mut bytes, &CodecLimits::default()) {
+            Ok(Decoded::Message(message)) => comes_back(message),
+            Ok(Decoded::Unknown { .. }) => {}
+            Err(_) => return,
+        }
+        assert!(bytes.len() < before, "a message takes bytes");
+    }
+}
+
+/// What was decoded encodes to bytes that decode to the same; not to the same bytes, since a
+/// number may be written longer than it needs to be.
+fn comes_back(message: Message) {
+    let mut out = BytesMut::new();
+    codec::encode(&message, &mut out);
+    assert_eq!(codec::encoded_len(&message), out.len());
+    let mut bytes = out.freeze();
+    let again = codec::decode(&mut bytes, &CodecLimits::default());
+    assert_eq!(again, Ok(Decoded::Message(message)));
+    assert!(bytes.is_empty());
+}

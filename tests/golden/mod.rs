@@ -1,0 +1,248 @@
+//! One message of every kind, as it is and as it looks in bytes.
+//!
+//! **A line that has to change is a new tag or a new schema number, not a new line**: nodes of both
+//! versions run side by side during an upgrade.
+
+use bytes::Bytes;
+use rumormill::id::{NodeId, NodeName, ProcessId};
+use rumormill::time::Timestamp;
+use rumormill::wire::{
+    Ack, Delta, Done, Entry, HeldVersion, Hello, Item, Items, Key, Leave, MemberRecord,
+    MemberState, Members, Message, Ping, Purpose, Refusal, RefusedEntry, Reject, RejectReason,
+    Relayed, SchemaId, Section, StoreId, StoreOffer, StoreSummary, Summary, Verdict, Verdicts,
+    Wants, Welcome,
+};
+
+/// A name for files and failures, a message, and its bytes in hex.
+pub type Golden = (&'static str, Message, &'static str);
+
+pub fn process() -> ProcessId {
+    ProcessId {
+        name: NodeName::new("am-0").unwrap(),
+        boot: 1_700_000_000_000_000_000,
+    }
+}
+
+pub fn entry() -> Entry {
+    Entry {
+        key: Key(*b"0123456789abcdef"),
+        ts: Timestamp::from_nanos(1_700_000_000_000_000_001),
+        tie: 0x0102_0304_0506_0708,
+        expires_at: Timestamp::from_secs(1_700_000_060),
+        schema: SchemaId::new(3).lasting(),
+        body: Bytes::from_static(b"body"),
+    }
+}
+
+pub fn all() -> Vec<Golden> {
+    let mut all = handshake();
+    all.extend(data());
+    all.extend(membership());
+    all.extend(anti_entropy());
+    all
+}
+
+fn handshake() -> Vec<Golden> {
+    let node = NodeId {
+        process: process(),
+        renewal: 300,
+        addr: "10.0.0.1:9094".parse().unwrap(),
+    };
+    let stores = vec![StoreOffer {
+        id: StoreId(0xdead_beef),
+        name: "silences".to_owned(),
+        schemas: vec![SchemaId::new(1), SchemaId::new(2)],
+    }];
+    vec![
+        (
+            "swim",
+            Message::Swim(Bytes::from_static(b"opaque")),
+            "01000000066f7061717565",
+        ),
+        (
+            "hello",
+            Message::Hello(Hello {
+                purpose: Purpose::PushPull,
+                node: node.clone(),
+                incarnation: 2,
+                nonce: 0x0102_0304_0506_0708,
+                token: 250,
+                stores: stores.clone(),
+            }),
+            "02000000370104616d2d30fd00002a36fe9c9717fb2c01040a000001fb862302fd080706\
+             0504030201fa01fcefbeadde0873696c656e636573020102",
+        ),
+        (
+            "welcome",
+            Message::Welcome(Welcome {
+                node: NodeId {
+                    addr: "[fe80::1%5]:9094".parse().unwrap(),
+                    ..node
+                },
+                incarnation: 251,
+                nonce: 0xffff_ffff,
+                token: u64::MAX,
+                boot_known: 0,
+                stores,
+            }),
+            "030000004b04616d2d30fd00002a36fe9c9717fb2c0106fe800000000000000000000000\
+             000001fb86230005fbfb00fcfffffffffdffffffffffffffff0001fcefbeadde0873696c\
+             656e636573020102",
+        ),
+        (
+            "reject",
+            Message::Reject(Reject {
+                reason: RejectReason::StaleBoot,
+                boot_known: 7,
+            }),
+            "04000000020307",
+        ),
+    ]
+}
+
+fn data() -> Vec<Golden> {
+    vec![
+        (
+            "delta",
+            Message::Delta(Delta {
+                token: 1,
+                packet: 2,
+                uncovered: vec![NodeName::new("am-1").unwrap()],
+                sections: vec![Section {
+                    store: StoreId(3),
+                    entries: vec![entry()],
+                }],
+            }),
+            "050000005100000000000000010000000000000002000104616d2d310001000000030001\
+             3031323334353637383961626364656617979cfe362a0001010203040506070817979d0c\
+             2e715800800300000004626f6479",
+        ),
+        (
+            "ack",
+            Message::Ack(Ack {
+                token: 1,
+                ranges: vec![(1, 4), (6, 1000)],
+                refused: vec![RefusedEntry {
+                    packet: 6,
+                    index: 2,
+                    reason: Refusal::TooLarge,
+                }],
+            }),
+            "060000000c0102010406fbe80301060202",
+        ),
+        (
+            "relayed",
+            Message::Relayed(Relayed {
+                token: 1,
+                holder: process(),
+                held: vec![HeldVersion {
+                    store: StoreId(3),
+                    key: Key([0xaa; 16]),
+                    ts: Timestamp::from_nanos(5),
+                    tag: 0x0102_0304,
+                }],
+            }),
+            "07000000270104616d2d30fd00002a36fe9c97170103aaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+             aaaa05fc04030201",
+        ),
+    ]
+}
+
+fn membership() -> Vec<Golden> {
+    vec![
+        (
+            "members",
+            Message::Members(Members {
+                ask: true,
+                records: vec![MemberRecord {
+                    id: NodeId {
+                        process: process(),
+                        renewal: 0,
+                        addr: "127.0.0.1:1".parse().unwrap(),
+                    },
+                    incarnation: 1,
+                    state: MemberState::Suspect,
+                }],
+            }),
+            "0800000019010104616d2d30fd00002a36fe9c971700047f000001010101",
+        ),
+        (
+            "leave",
+            Message::Leave(Leave { process: process() }),
+            "090000000e04616d2d30fd00002a36fe9c9717",
+        ),
+        (
+            "leave_ack",
+            Message::LeaveAck(Leave { process: process() }),
+            "0a0000000e04616d2d30fd00002a36fe9c9717",
+        ),
+        (
+            "ping",
+            Message::Ping(Ping { nonce: 300 }),
+            "1000000003fb2c01",
+        ),
+        (
+            "pong",
+            Message::Pong(Ping { nonce: 300 }),
+            "1100000003fb2c01",
+        ),
+    ]
+}
+
+fn anti_entropy() -> Vec<Golden> {
+    vec![
+        (
+            "summary",
+            Message::Summary(Summary {
+                cut: Timestamp::from_secs(1_700_000_000),
+                stores: vec![StoreSummary {
+                    store: StoreId(3),
+                    count: 5,
+                    root: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
+                }],
+            }),
+            "0b0000001dfd00002a36fe9c9717010305fe100f0e0d0c0b0a090807060504030201",
+        ),
+        (
+            "verdicts",
+            Message::Verdicts(Verdicts {
+                cut_accepted: true,
+                stores: vec![
+                    (StoreId(3), Verdict::Equal),
+                    (StoreId(4), Verdict::Differs),
+                    (StoreId(5), Verdict::NoStore),
+                ],
+            }),
+            "0c000000080103030004010502",
+        ),
+        (
+            "items",
+            Message::Items(Items {
+                store: StoreId(3),
+                from: 0,
+                to: u64::MAX,
+                items: vec![Item {
+                    kh: 0x0102_0304_0506_0708,
+                    ts: Timestamp::from_nanos(9),
+                    tag: 10,
+                }],
+            }),
+            "0d0000002c000000030000000000000000ffffffffffffffff0000000101020304050607\
+             0800000000000000090000000a",
+        ),
+        (
+            "wants",
+            Message::Wants(Wants {
+                store: StoreId(3),
+                to: u64::MAX,
+                wants: vec![0x0102_0304_0506_0708, 1],
+            }),
+            "0e0000001503fdffffffffffffffff02fd080706050403020101",
+        ),
+        (
+            "done",
+            Message::Done(Done { complete: true }),
+            "0f0000000101",
+        ),
+    ]
+}

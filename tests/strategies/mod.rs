@@ -1,0 +1,235 @@
+//! Any message at all, as long as it is one that a node may send.
+
+use std::net::{SocketAddr, SocketAddrV6};
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use rumormill::id::{NodeId, NodeName, ProcessId};
+use rumormill::time::Timestamp;
+use rumormill::wire::{
+    Ack, Delta, Done, Entry, HeldVersion, Hello, Item, Items, Key, Leave, MemberRecord,
+    MemberState, Members, Message, Ping, Purpose, Refusal, RefusedEntry, Reject, RejectReason,
+    Relayed, SchemaId, Section, StoreId, StoreOffer, StoreSummary, Summary, Verdict, Verdicts,
+    Wants, Welcome,
+};
+
+fn names() -> impl Strategy<Value = NodeName> {
+    "[a-zé0-9-]{1,32}".prop_map(|name| NodeName::new(&name).unwrap())
+}
+
+fn processes() -> impl Strategy<Value = ProcessId> {
+    (names(), any::<u64>()).prop_map(|(name, boot)| ProcessId { name, boot })
+}
+
+fn addrs() -> impl Strategy<Value = SocketAddr> {
+    prop_oneof![
+        any::<([u8; 4], u16)>().prop_map(SocketAddr::from),
+        any::<([u8; 16], u16, u32, u32)>().prop_map(|(ip, port, flow, scope)| {
+            SocketAddrV6::new(ip.into(), port, flow, scope).into()
+        }),
+    ]
+}
+
+fn nodes() -> impl Strategy<Value = NodeId> {
+    (processes(), any::<u32>(), addrs()).prop_map(|(process, renewal, addr)| NodeId {
+        process,
+        renewal,
+        addr,
+    })
+}
+
+fn stores() -> impl Strategy<Value = StoreId> {
+    any::<u32>().prop_map(StoreId)
+}
+
+fn times() -> impl Strategy<Value = Timestamp> {
+    any::<u64>().prop_map(Timestamp::from_nanos)
+}
+
+fn offers() -> impl Strategy<Value = Vec<StoreOffer>> {
+    let schemas = vec(any::<u16>().prop_map(SchemaId::from_raw), 0..4);
+    let offer = (stores(), "[a-zü]{0,20}", schemas).prop_map(|(id, name, schemas)| StoreOffer {
+        id,
+        name,
+        schemas,
+    });
+    vec(offer, 0..4)
+}
+
+fn entries() -> impl Strategy<Value = Entry> {
+    let body = vec(any::<u8>(), 0..40).prop_map(Bytes::from);
+    (
+        any::<[u8; 16]>(),
+        times(),
+        any::<u64>(),
+        times(),
+        any::<u16>(),
+        body,
+    )
+        .prop_map(|(key, ts, tie, expires_at, schema, body)| Entry {
+            key: Key(key),
+            ts,
+            tie,
+            expires_at,
+            schema: SchemaId::from_raw(schema),
+            body,
+        })
+}
+
+pub fn deltas() -> impl Strategy<Value = Delta> {
+    let section =
+        (stores(), vec(entries(), 0..4)).prop_map(|(store, entries)| Section { store, entries });
+    (any::<(u64, u64)>(), vec(names(), 0..4), vec(section, 0..4)).prop_map(
+        |((token, packet), uncovered, sections)| Delta {
+            token,
+            packet,
+            uncovered,
+            sections,
+        },
+    )
+}
+
+pub fn acks() -> impl Strategy<Value = Ack> {
+    let reason = prop_oneof![
+        Just(Refusal::ClockAhead),
+        Just(Refusal::Full),
+        Just(Refusal::TooLarge),
+        Just(Refusal::NoStore),
+    ];
+    let refused =
+        (any::<(u64, u16)>(), reason).prop_map(|((packet, index), reason)| RefusedEntry {
+            packet,
+            index,
+            reason,
+        });
+    let ranges = prop::collection::btree_set(any::<u64>(), 0..8).prop_map(|bounds| {
+        let bounds: Vec<_> = bounds.into_iter().collect();
+        bounds
+            .chunks_exact(2)
+            .map(|pair| (pair[0], pair[1]))
+            .collect()
+    });
+    (any::<u64>(), ranges, vec(refused, 0..4)).prop_map(|(token, ranges, refused)| Ack {
+        token,
+        ranges,
+        refused,
+    })
+}
+
+pub fn relays() -> impl Strategy<Value = Relayed> {
+    let held =
+        (stores(), any::<[u8; 16]>(), times(), any::<u32>()).prop_map(|(store, key, ts, tag)| {
+            HeldVersion {
+                store,
+                key: Key(key),
+                ts,
+                tag,
+            }
+        });
+    (any::<u64>(), processes(), vec(held, 0..4)).prop_map(|(token, holder, held)| Relayed {
+        token,
+        holder,
+        held,
+    })
+}
+
+pub fn lists() -> impl Strategy<Value = Items> {
+    let item = (any::<u64>(), times(), any::<u32>()).prop_map(|(kh, ts, tag)| Item { kh, ts, tag });
+    (stores(), prop::collection::btree_set(item, 0..6)).prop_map(|(store, items)| Items {
+        store,
+        from: items.first().map_or(0, |item| item.kh),
+        to: items.last().map_or(u64::MAX, |item| item.kh),
+        items: items.into_iter().collect(),
+    })
+}
+
+fn handshakes() -> impl Strategy<Value = Message> {
+    let purpose = prop_oneof![Just(Purpose::Link), Just(Purpose::PushPull)];
+    let hello = (purpose, nodes(), any::<(u16, u64, u64)>(), offers()).prop_map(
+        |(purpose, node, (incarnation, nonce, token), stores)| {
+            Message::Hello(Hello {
+                purpose,
+                node,
+                incarnation,
+                nonce,
+                token,
+                stores,
+            })
+        },
+    );
+    let welcome = (nodes(), any::<(u16, u64, u64, u64)>(), offers()).prop_map(
+        |(node, (incarnation, nonce, token, boot_known), stores)| {
+            Message::Welcome(Welcome {
+                node,
+                incarnation,
+                nonce,
+                token,
+                boot_known,
+                stores,
+            })
+        },
+    );
+    let reason = prop_oneof![
+        Just(RejectReason::Busy),
+        Just(RejectReason::Itself),
+        Just(RejectReason::NameTaken),
+        Just(RejectReason::StaleBoot),
+        Just(RejectReason::Leaving),
+    ];
+    let reject = (reason, any::<u64>())
+        .prop_map(|(reason, boot_known)| Message::Reject(Reject { reason, boot_known }));
+    prop_oneof![hello, welcome, reject]
+}
+
+fn exchanges() -> impl Strategy<Value = Message> {
+    let summary = (stores(), any::<(u64, u128)>())
+        .prop_map(|(store, (count, root))| StoreSummary { store, count, root });
+    let verdict = prop_oneof![
+        Just(Verdict::Differs),
+        Just(Verdict::Equal),
+        Just(Verdict::NoStore)
+    ];
+    prop_oneof![
+        (times(), vec(summary, 0..4))
+            .prop_map(|(cut, stores)| Message::Summary(Summary { cut, stores })),
+        (any::<bool>(), vec((stores(), verdict), 0..4)).prop_map(|(cut_accepted, stores)| {
+            Message::Verdicts(Verdicts {
+                cut_accepted,
+                stores,
+            })
+        }),
+        lists().prop_map(Message::Items),
+        (stores(), any::<u64>(), vec(any::<u64>(), 0..6))
+            .prop_map(|(store, to, wants)| Message::Wants(Wants { store, to, wants })),
+        any::<bool>().prop_map(|complete| Message::Done(Done { complete })),
+    ]
+}
+
+pub fn messages() -> impl Strategy<Value = Message> {
+    let state = prop_oneof![
+        Just(MemberState::Alive),
+        Just(MemberState::Failed),
+        Just(MemberState::Left),
+        Just(MemberState::Suspect),
+    ];
+    let record = (nodes(), any::<u16>(), state).prop_map(|(id, incarnation, state)| MemberRecord {
+        id,
+        incarnation,
+        state,
+    });
+    prop_oneof![
+        vec(any::<u8>(), 0..40).prop_map(|packet| Message::Swim(packet.into())),
+        handshakes(),
+        deltas().prop_map(Message::Delta),
+        acks().prop_map(Message::Ack),
+        relays().prop_map(Message::Relayed),
+        (any::<bool>(), vec(record, 0..4))
+            .prop_map(|(ask, records)| Message::Members(Members { ask, records })),
+        processes().prop_map(|process| Message::Leave(Leave { process })),
+        processes().prop_map(|process| Message::LeaveAck(Leave { process })),
+        exchanges(),
+        any::<u64>().prop_map(|nonce| Message::Ping(Ping { nonce })),
+        any::<u64>().prop_map(|nonce| Message::Pong(Ping { nonce })),
+    ]
+}
