@@ -85,7 +85,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(on_west.get(&key).as_deref(), Some(&rollout(10)));
 
     // Any node may write any record; the later write wins everywhere.
-    on_west.put(rollout(50), Expiry::Never)?.replicated(1).await?;
+    on_west
+        .put(rollout(50), Expiry::Never)?
+        .replicated(1)
+        .await?;
     println!("on east: {:?}", on_east.get(&key));
     assert_eq!(on_east.get(&key).as_deref(), Some(&rollout(50)));
 

@@ -7,16 +7,21 @@ use std::time::Duration;
 
 use rumormill::config::Config;
 use rumormill::engine::{Event, Member, Readiness};
-use rumormill::node::{Events, EventsError, Node};
+use rumormill::node::{Events, EventsError, Node, SystemClock};
+use rumormill::store::Written;
+use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::nflog::{Nflog, NflogLimits};
-use rumormill::store::silences::{SilenceLimits, Silences};
+use rumormill::store::silences::{NewSilence, SilenceLimits, Silences};
+use rumormill::time::WallClock as _;
 use rumormill::wire::MemberState;
 use serde::Serialize;
-use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify, mpsc};
 
 use crate::alerting;
 use crate::protocol::{Alert, Numbered, Reply, Request, Started, State};
+
+/// How long a silence of the story lasts.
+const SILENCED_FOR: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn run(name: &str, seeds: &[&str]) -> ExitCode {
     tracing_subscriber::fmt()
@@ -26,7 +31,7 @@ pub(crate) async fn run(name: &str, seeds: &[&str]) -> ExitCode {
     let mut builder = Node::builder(name)
         .listen("127.0.0.1:0")
         .cluster("three-nodes")
-        .seeds(seeds)
+        .seeds(seeds.iter().copied())
         .config(Config::lan());
     let silences = builder.silences(SilenceLimits::default());
     let nflog = builder.nflog(NflogLimits::default());
@@ -48,25 +53,53 @@ pub(crate) async fn run(name: &str, seeds: &[&str]) -> ExitCode {
         events,
     });
 
-    let mut lines = BufReader::new(stdin()).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
+    let mut lines = stdin_lines();
+    let left = Arc::new(Notify::new());
+    loop {
+        let line = tokio::select! {
+            line = lines.recv() => line,
+            () = left.notified() => return ExitCode::SUCCESS,
+        };
+        let Some(line) = line else {
+            return ExitCode::SUCCESS;
+        };
         let Ok(Numbered { number, what }) = serde_json::from_str(&line) else {
             eprintln!("{name}: not a request: {line}");
             return ExitCode::FAILURE;
         };
-        let worker = Arc::clone(&worker);
+        let (worker, left) = (Arc::clone(&worker), Arc::clone(&left));
         tokio::spawn(async move {
+            let leaves = matches!(what, Request::Leave);
             let reply = worker.answer(what).await;
             let what = reply.unwrap_or_else(|reason| Reply::Failed { reason });
             say(&Numbered { number, what });
+            if leaves {
+                left.notify_one();
+            }
         });
     }
-    ExitCode::SUCCESS
+}
+
+/// The lines of the standard input. They are read in a thread of its own: a runtime would wait for
+/// a read that is under way before it ends.
+fn stdin_lines() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.blocking_send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
 }
 
 /// One whole line, at once.
 fn say(what: &impl Serialize) {
-    println!("{}", serde_json::to_string(what).expect("plain data is valid JSON"));
+    println!(
+        "{}",
+        serde_json::to_string(what).expect("plain data is valid JSON")
+    );
 }
 
 struct Worker {
@@ -83,14 +116,15 @@ impl Worker {
     async fn answer(&self, request: Request) -> Answer {
         match request {
             Request::Alert { alert, webhook } => {
-                let alerting = alerting::handle(&self.node, &self.silences, &self.nflog, &alert, webhook);
+                let alerting =
+                    alerting::handle(&self.node, &self.silences, &self.nflog, &alert, webhook);
                 alerting.await.map(Reply::Alert).map_err(in_words)
             }
             Request::AwaitCluster { size } => self.await_cluster(size).await,
             Request::AwaitMember { name, states } => self.await_member(&name, &states).await,
             Request::AwaitSilences { count } => self.await_silences(count).await,
             Request::Leave => {
-                self.node.leave().await;
+                self.node.leave().await.map_err(in_words)?;
                 Ok(Reply::Done)
             }
             Request::NextMemberEvent => self.next_member_event().await,
@@ -101,7 +135,8 @@ impl Worker {
 
     async fn await_cluster(&self, size: usize) -> Answer {
         let mut views = self.node.views();
-        let complete = views.wait_for(|view| view.readiness.is_ready() && view.cluster_size() == size);
+        let complete =
+            views.wait_for(|view| view.readiness.is_ready() && view.cluster_size() == size);
         let view = complete.await.map_err(in_words)?;
         let readiness = match &view.readiness {
             Readiness::Alone => "ready at once: the first one".to_owned(),
@@ -127,7 +162,70 @@ impl Worker {
             found.is_some()
         });
         reached.await.map_err(in_words)?;
-        found.map(|state| Reply::Member { state }).ok_or_else(|| "no such member".to_owned())
+        found
+            .map(|state| Reply::Member { state })
+            .ok_or_else(|| "no such member".to_owned())
+    }
+
+    async fn await_silences(&self, count: usize) -> Answer {
+        let mut changes = self.node.changes(self.silences.map());
+        while self.silences.count_by_state().active != count {
+            changes.next().await;
+        }
+        Ok(Reply::Done)
+    }
+
+    async fn next_member_event(&self) -> Answer {
+        let mut events = self.events.lock().await;
+        loop {
+            let (member, what) = match events.recv().await {
+                Ok(Event::MemberFailed(member)) => (member, "has failed"),
+                Ok(Event::MemberLeft(member)) => (member, "has left"),
+                Ok(Event::MemberRefuted(member)) => (member, "is alive after all"),
+                Ok(Event::MemberSuspected(member)) => (member, "may have failed"),
+                Ok(Event::MemberUp(member)) => (member, "is there"),
+                Ok(_) | Err(EventsError::Lagged { .. }) => continue,
+                Err(error) => return Err(in_words(error)),
+            };
+            let text = format!("{} {what}", member.process.name);
+            return Ok(Reply::MemberEvent { text });
+        }
+    }
+
+    async fn silence(&self, alert: &Alert, copies: usize) -> Answer {
+        let written = self.write(alert)?;
+        let held = written.replicated(copies).await.map_err(in_words)?;
+        let copies = held.copies;
+        Ok(Reply::Silenced { copies })
+    }
+
+    fn silence_many(&self, count: usize) -> Answer {
+        for number in 0..count {
+            let instance = format!("host-{number}");
+            // Whether they arrive is what the story looks at; nobody follows one of them.
+            let _ = self.write(&Alert::new("Maintenance", &instance))?;
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Writes a silence of exactly this alert.
+    fn write(&self, alert: &Alert) -> Result<Written, String> {
+        let matchers = alerting::labels(alert)
+            .into_iter()
+            .map(|(name, value)| Matcher::new(name, Op::Equal, value))
+            .collect::<Result<_, _>>()
+            .map_err(in_words)?;
+        let silence = NewSilence {
+            id: None,
+            matcher_sets: vec![matchers],
+            starts_at: None,
+            ends_at: SystemClock.wall().plus(SILENCED_FOR),
+            created_by: self.node.name().to_string(),
+            comment: "part of the story".to_owned(),
+            annotations: [].into(),
+        };
+        let (_, written) = self.silences.set(silence).map_err(in_words)?;
+        Ok(written)
     }
 }
 
