@@ -66,109 +66,117 @@ async fn acts(transcript: &Transcript) -> Told {
     let first = come_back(transcript, [&second, &third], &webhook).await?;
     leave(transcript, &third, [&first, &second]).await?;
 
-    let all = webhook.received_in_all();
-    transcript
-        .step("two alerts, two notifications", async {
-            expect("notifications in all", 2, all)
-        })
-        .await
+    let counted = expect("notifications in all", 2, webhook.received_in_all());
+    transcript.check("two alerts, two notifications", &counted);
+    counted
 }
 
 async fn form(transcript: &Transcript) -> Result<[Node; 3], Failure> {
+    let work = async {
+        let first = start("node-1", &[]).await?;
+        let seeds = [first.addr];
+        let (second, third) = try_join!(start("node-2", &seeds), start("node-3", &seeds))?;
+        let readiness = try_join!(joined(&first), joined(&second), joined(&third))?;
+        Ok(([first, second, third], <[String; 3]>::from(readiness)))
+    };
     let (nodes, readiness) = transcript
-        .step("three processes form a cluster", async {
-            let first = start("node-1", &[]).await?;
-            let seeds = [first.addr];
-            let (second, third) = try_join!(start("node-2", &seeds), start("node-3", &seeds))?;
-            let readiness = try_join!(joined(&first), joined(&second), joined(&third))?;
-            Ok(([first, second, third], <[String; 3]>::from(readiness)))
-        })
+        .step("three processes form a cluster", work)
         .await?;
     for (node, readiness) in nodes.iter().zip(readiness) {
-        let NodeProcess {
-            name, addr, pid, ..
-        } = &**node;
-        transcript.detail(format!("{name}   {addr:<15}   pid {pid:<7}   {readiness}"));
+        introduce(transcript, node, &readiness);
     }
     Ok(nodes)
 }
 
 async fn write(transcript: &Transcript, [first, second, third]: &[Node; 3]) -> Told {
-    let began = Instant::now();
-    let writer = Arc::clone(second);
-    let copies = tokio::spawn(async move { silence(&writer, noisy(), 2).await });
+    let (began, writer) = (Instant::now(), Arc::clone(second));
+    let followed = tokio::spawn(async move { since(began, silence(&writer, noisy(), 2)).await });
+    let arrived = async {
+        try_join!(
+            first.ask(Request::AwaitSilences { count: 1 }),
+            third.ask(Request::AwaitSilences { count: 1 }),
+        )
+    };
     transcript
-        .step_since(
-            began,
+        .measured(
             "a silence written on node-2 is on node-1 and node-3",
-            async {
-                try_join!(
-                    first.ask(Request::AwaitSilences { count: 1 }),
-                    third.ask(Request::AwaitSilences { count: 1 }),
-                )
-            },
+            since(began, arrived),
         )
         .await?;
+    let work = async {
+        let (time, copies) = finished(followed).await?;
+        Ok((time, expect("copies", 2, copies)?))
+    };
     transcript
-        .step_since(
-            began,
-            "node-2 knows that two other processes hold it",
-            async { expect("copies", 2, finished(copies).await?) },
-        )
+        .measured("node-2 knows that two other processes hold it", work)
         .await?;
+
     let all = BURST + 1;
-    transcript
-        .step(
-            "1,000 silences written at once on node-3 are on all",
-            async {
-                try_join!(
-                    first.ask(Request::AwaitSilences { count: all }),
-                    second.ask(Request::AwaitSilences { count: all }),
-                    third.ask(Request::SilenceMany { count: BURST }),
-                )
-            },
+    let work = async {
+        try_join!(
+            first.ask(Request::AwaitSilences { count: all }),
+            second.ask(Request::AwaitSilences { count: all }),
+            third.ask(Request::SilenceMany { count: BURST }),
         )
+    };
+    transcript
+        .step("1,000 silences written at once on node-3 are on all", work)
         .await?;
     Ok(())
 }
 
-async fn notify(transcript: &Transcript, nodes: &[Node; 3], webhook: &Webhook) -> Told {
-    let [first, second, third] = nodes;
-    transcript
-        .step("an alert handed to all three is notified once", async {
-            let outcomes = try_join!(
-                hand(first, disk(), webhook),
-                hand(second, disk(), webhook),
-                hand(third, disk(), webhook),
-            )?;
-            let expected = (
-                Outcome::Notified { turn: 0 },
-                Outcome::AlreadyNotified { turn: 1 },
-                Outcome::AlreadyNotified { turn: 2 },
-            );
-            expect("what the nodes did", expected, outcomes)?;
-            expect("notifications", 1, webhook.received(&disk().name))
-        })
+async fn notify(
+    transcript: &Transcript,
+    [first, second, third]: &[Node; 3],
+    webhook: &Webhook,
+) -> Told {
+    let began = Instant::now();
+    let work = async {
+        let ((sent, by_first), by_second, by_third) = try_join!(
+            since(began, hand(first, disk(), webhook)),
+            hand(second, disk(), webhook),
+            hand(third, disk(), webhook),
+        )?;
+        let expected = [
+            Outcome::Notified { turn: 0 },
+            Outcome::AlreadyNotified { turn: 1 },
+            Outcome::AlreadyNotified { turn: 2 },
+        ];
+        expect(
+            "what the nodes did",
+            expected,
+            [by_first, by_second, by_third],
+        )?;
+        expect("notifications", 1, webhook.received(&disk().name))?;
+        Ok(sent)
+    };
+    let sent = transcript
+        .step("an alert handed to all three is notified once", work)
         .await?;
     transcript.detail(format!(
-        "node-1 sent it; node-2 and node-3 waited their turns of {} and found it in the log",
+        "node-1, first in turn, sent it after {}",
+        span(sent)
+    ));
+    transcript.detail(format!(
+        "node-2 and node-3 waited their turns, {} each, and found it in the log",
         span(PEER_TIMEOUT)
     ));
+    let work = async {
+        let (by_first, by_second, by_third) = try_join!(
+            hand(first, noisy(), webhook),
+            hand(second, noisy(), webhook),
+            hand(third, noisy(), webhook),
+        )?;
+        let expected = [Outcome::Silenced; 3];
+        expect(
+            "what the nodes did",
+            expected,
+            [by_first, by_second, by_third],
+        )?;
+        expect("notifications", 0, webhook.received(&noisy().name))
+    };
     transcript
-        .step("an alert that is silenced is not notified", async {
-            let outcomes = try_join!(
-                hand(first, noisy(), webhook),
-                hand(second, noisy(), webhook),
-                hand(third, noisy(), webhook),
-            )?;
-            let silenced = Outcome::Silenced;
-            expect(
-                "what the nodes did",
-                (silenced, silenced, silenced),
-                outcomes,
-            )?;
-            expect("notifications", 0, webhook.received(&noisy().name))
-        })
+        .step("an alert that is silenced is not notified", work)
         .await
 }
 
@@ -183,40 +191,47 @@ async fn kill(
         .await?;
     let killed = Instant::now();
     let noticed = [second, third].map(|node| notice(node, &dead.name, killed));
+
+    let work = async {
+        try_join!(
+            third.ask(Request::AwaitSilences { count: BURST + 2 }),
+            silence(second, Alert::new("Reboot", "node-1"), 1),
+        )
+    };
     transcript
-        .step("writes go on: a silence on node-2 is on node-3", async {
-            try_join!(
-                third.ask(Request::AwaitSilences { count: BURST + 2 }),
-                silence(second, Alert::new("Reboot", "node-1"), 1),
-            )
-        })
+        .step("writes go on: a silence on node-2 is on node-3", work)
         .await?;
+    let work = async {
+        let (by_second, by_third) =
+            try_join!(hand(second, down(), webhook), hand(third, down(), webhook),)?;
+        let sent = [by_second, by_third]
+            .iter()
+            .filter(|outcome| matches!(outcome, Outcome::Notified { .. }))
+            .count();
+        expect("nodes that sent it", 1, sent)?;
+        expect("notifications", 1, webhook.received(&down().name))
+    };
     transcript
         .step(
             "an alert is notified once, though the first in turn is dead",
-            async {
-                let outcomes =
-                    try_join!(hand(second, down(), webhook), hand(third, down(), webhook),)?;
-                let (by_second, by_third) = outcomes;
-                let sent = [by_second, by_third]
-                    .iter()
-                    .filter(|outcome| matches!(outcome, Outcome::Notified { .. }))
-                    .count();
-                expect("nodes that sent it", 1, sent)?;
-                expect("notifications", 1, webhook.received(&down().name))
-            },
+            work,
         )
         .await?;
-    let times = transcript
-        .step_since(killed, "node-2 and node-3 know that node-1 failed", async {
-            let [by_second, by_third] = noticed;
-            Ok([finished(by_second).await?, finished(by_third).await?])
-        })
+    let work = async {
+        let [by_second, by_third] = noticed;
+        let noticed = [finished(by_second).await?, finished(by_third).await?];
+        let last = noticed.iter().map(|noticed| noticed.failed).max();
+        Ok((last.unwrap_or_default(), noticed))
+    };
+    let noticed = transcript
+        .measured("meanwhile node-2 and node-3 have given node-1 up", work)
         .await?;
-    for (node, Noticed { suspected, failed }) in [second, third].iter().zip(times) {
-        let (name, suspected, failed) = (&node.name, span(suspected), span(failed));
+    for (node, Noticed { suspected, failed }) in [second, third].iter().zip(noticed) {
         transcript.detail(format!(
-            "{name} suspected it after {suspected} and gave it up after {failed}"
+            "{} suspected it {} after the kill, and called it failed after {}",
+            node.name,
+            span(suspected),
+            span(failed)
         ));
     }
     Ok(())
@@ -227,69 +242,71 @@ async fn come_back(
     [second, third]: [&Node; 2],
     webhook: &Webhook,
 ) -> Result<Node, Failure> {
+    let work = async {
+        let first = start("node-1", &[second.addr, third.addr]).await?;
+        let (readiness, _, _, _) = try_join!(
+            joined(&first),
+            first.ask(Request::AwaitSilences { count: BURST + 2 }),
+            joined(second),
+            joined(third),
+        )?;
+        Ok((first, readiness))
+    };
     let (first, readiness) = transcript
-        .step(
-            "node-1 comes back at another address and catches up",
-            async {
-                let first = start("node-1", &[second.addr, third.addr]).await?;
-                let (readiness, _, _, _) = try_join!(
-                    joined(&first),
-                    first.ask(Request::AwaitSilences { count: BURST + 2 }),
-                    joined(second),
-                    joined(third),
-                )?;
-                Ok((first, readiness))
-            },
-        )
+        .step("node-1 comes back at another address and catches up", work)
         .await?;
-    let NodeProcess {
-        name, addr, pid, ..
-    } = &*first;
-    transcript.detail(format!("{name}   {addr:<15}   pid {pid:<7}   {readiness}"));
-    transcript
-        .step(
-            "an alert notified while it was away is not repeated",
-            async {
-                let outcomes = try_join!(
-                    hand(&first, down(), webhook),
-                    hand(second, down(), webhook),
-                    hand(third, down(), webhook),
-                )?;
-                let expected = (
-                    Outcome::AlreadyNotified { turn: 0 },
-                    Outcome::AlreadyNotified { turn: 1 },
-                    Outcome::AlreadyNotified { turn: 2 },
-                );
-                expect("what the nodes did", expected, outcomes)
-            },
+    introduce(transcript, &first, &readiness);
+    let work = async {
+        let (by_first, by_second, by_third) = try_join!(
+            hand(&first, down(), webhook),
+            hand(second, down(), webhook),
+            hand(third, down(), webhook),
+        )?;
+        let expected = [0, 1, 2].map(|turn| Outcome::AlreadyNotified { turn });
+        expect(
+            "what the nodes did",
+            expected,
+            [by_first, by_second, by_third],
         )
+    };
+    transcript
+        .step("an alert notified while it was away is not repeated", work)
         .await?;
     Ok(first)
 }
 
-async fn leave(transcript: &Transcript, leaver: &Node, others: [&Node; 2]) -> Told {
+async fn leave(transcript: &Transcript, leaver: &Node, [first, second]: [&Node; 2]) -> Told {
+    let gone = |node: &Node| {
+        let name = leaver.name.clone();
+        let states = vec![State::Failed, State::Left];
+        let node = Arc::clone(node);
+        async move { node.ask(Request::AwaitMember { name, states }).await }
+    };
+    let work = async {
+        let leaving = leaver.ask(Request::Leave);
+        let (_, by_first, by_second) = try_join!(leaving, gone(first), gone(second))?;
+        for reply in [by_first, by_second] {
+            let Reply::Member { state } = reply else {
+                return Err(unexpected("node-3", "a state", &reply));
+            };
+            expect("the state of node-3", State::Left, state)?;
+        }
+        leaver.ended().await
+    };
     transcript
         .step(
-            "node-3 leaves, and the others know that it left, not failed",
-            async {
-                let gone = |node: &Node| {
-                    let name = leaver.name.clone();
-                    let states = vec![State::Failed, State::Left];
-                    let node = Arc::clone(node);
-                    async move { node.ask(Request::AwaitMember { name, states }).await }
-                };
-                let (_, by_first, by_second) =
-                    try_join!(leaver.ask(Request::Leave), gone(others[0]), gone(others[1]))?;
-                for reply in [by_first, by_second] {
-                    let Reply::Member { state } = reply else {
-                        return Err(unexpected("the state of node-3", "a state", &reply));
-                    };
-                    expect("the state of node-3", State::Left, state)?;
-                }
-                leaver.ended().await
-            },
+            "node-3 leaves; the others know that it left, not failed",
+            work,
         )
         .await
+}
+
+fn introduce(transcript: &Transcript, node: &NodeProcess, readiness: &str) {
+    let NodeProcess {
+        name, addr, pid, ..
+    } = node;
+    let addr = addr.to_string();
+    transcript.detail(format!("{name}   {addr:<15}   pid {pid:<7}   {readiness}"));
 }
 
 /// When a node suspected another and when it gave it up, since the kill.
@@ -300,19 +317,25 @@ struct Noticed {
 
 fn notice(node: &Node, dead: &str, killed: Instant) -> JoinHandle<Result<Noticed, Failure>> {
     let (node, name) = (Arc::clone(node), dead.to_owned());
+    let member = move |states| Request::AwaitMember {
+        name: name.clone(),
+        states,
+    };
     tokio::spawn(async move {
-        let states = vec![State::Failed, State::Suspect];
-        node.ask(Request::AwaitMember {
-            name: name.clone(),
-            states,
-        })
-        .await?;
-        let suspected = killed.elapsed();
-        let states = vec![State::Failed];
-        node.ask(Request::AwaitMember { name, states }).await?;
-        let failed = killed.elapsed();
+        let either = vec![State::Failed, State::Suspect];
+        let (suspected, _) = since(killed, node.ask(member(either))).await?;
+        let (failed, _) = since(killed, node.ask(member(vec![State::Failed]))).await?;
         Ok(Noticed { suspected, failed })
     })
+}
+
+/// Does something; answers how long after `began` it was done.
+async fn since<T>(
+    began: Instant,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<(Duration, T), Failure> {
+    let done = work.await?;
+    Ok((began.elapsed(), done))
 }
 
 async fn finished<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {

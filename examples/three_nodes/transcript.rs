@@ -36,15 +36,16 @@ impl Transcript {
         sentence: &str,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        self.step_since(Instant::now(), sentence, work).await
+        let began = Instant::now();
+        let timed = async { work.await.map(|done| (began.elapsed(), done)) };
+        self.measured(sentence, timed).await
     }
 
-    /// As [`step`](Self::step), for work that began earlier.
-    pub(crate) async fn step_since<T>(
+    /// As [`step`](Self::step), for work that knows best how long it took.
+    pub(crate) async fn measured<T>(
         &self,
-        began: Instant,
         sentence: &str,
-        work: impl Future<Output = Result<T, Failure>>,
+        work: impl Future<Output = Result<(Duration, T), Failure>>,
     ) -> Result<T, Failure> {
         if self.terminal {
             print!("  {} {sentence}", self.paint(DIM, "·"));
@@ -55,17 +56,23 @@ impl Transcript {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::TimedOut { limit: STEP_LIMIT }),
         };
-        let mark = match outcome {
-            Ok(_) => self.paint(GREEN, "✓"),
-            Err(_) => self.paint(RED, "✗"),
+        let (mark, time) = match &outcome {
+            Ok((time, _)) => (self.paint(GREEN, "✓"), span(*time)),
+            Err(_) => (self.paint(RED, "✗"), String::new()),
         };
         let start = if self.terminal { "\r" } else { "" };
-        let time = format!("{:>TIME_WIDTH$}", span(began.elapsed()));
-        println!(
-            "{start}  {mark} {sentence:<SENTENCE_WIDTH$}{}",
-            self.paint(BOLD, &time)
-        );
-        outcome
+        let time = self.paint(BOLD, &format!("{time:>TIME_WIDTH$}"));
+        println!("{start}  {mark} {sentence:<SENTENCE_WIDTH$}{time}");
+        outcome.map(|(_, done)| done)
+    }
+
+    /// A step that takes no time: what must hold of what was done.
+    pub(crate) fn check(&self, sentence: &str, held: &Result<(), Failure>) {
+        let mark = match held {
+            Ok(()) => self.paint(GREEN, "✓"),
+            Err(_) => self.paint(RED, "✗"),
+        };
+        println!("  {mark} {sentence}");
     }
 
     /// Something worth knowing about the last step.
