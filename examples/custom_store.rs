@@ -8,7 +8,7 @@ use std::error::Error;
 
 use rumormill::config::Config;
 use rumormill::node::Node;
-use rumormill::store::{Body, Expiry, Limits, Map, Schema, Unreadable};
+use rumormill::store::{Body, Expiry, Map, Schema, Unreadable};
 use rumormill::wire::{Key, SchemaId};
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ impl Schema for Rollouts {
 async fn main() -> Result<(), Box<dyn Error>> {
     let (east, on_east) = start("east", &[]).await?;
     let (west, on_west) = start("west", &[east.local_addr().to_string()]).await?;
-    west.ready().await;
+    west.ready().await?;
 
     let rollout = |percent| Rollout {
         service: "checkout".to_owned(),
@@ -98,8 +98,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("on west: {:?}", on_west.get(&key));
     assert_eq!(on_west.get(&key), None);
 
-    west.leave().await;
-    east.leave().await;
+    west.leave().await?;
+    east.leave().await?;
     Ok(())
 }
 
@@ -109,6 +109,6 @@ async fn start(name: &str, seeds: &[String]) -> Result<(Node, Map<Rollouts>), Bo
         .cluster("rollouts")
         .seeds(seeds)
         .config(Config::local());
-    let rollouts = builder.map(Rollouts, Limits::default());
+    let rollouts = builder.store(Rollouts);
     Ok((builder.start().await?, rollouts))
 }

@@ -216,13 +216,8 @@ impl Worker {
             .collect::<Result<_, _>>()
             .map_err(in_words)?;
         let silence = NewSilence {
-            id: None,
-            matcher_sets: vec![matchers],
-            starts_at: None,
-            ends_at: SystemClock.wall().plus(SILENCED_FOR),
             created_by: self.node.name().to_string(),
-            comment: "part of the story".to_owned(),
-            annotations: [].into(),
+            ..NewSilence::new(matchers, SystemClock.wall().plus(SILENCED_FOR))
         };
         let (_, written) = self.silences.set(silence).map_err(in_words)?;
         Ok(written)
