@@ -149,3 +149,19 @@ const STATES: [(MemberState, &str); 4] = [
     (MemberState::Left, "left"),
     (MemberState::Suspect, "suspect"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_counter_has_a_metric_of_its_own() {
+        // Counters are structs of u64 and nothing else.
+        assert_eq!(ENGINE.len(), size_of::<Counters>() / size_of::<u64>());
+        assert_eq!(NET.len(), size_of::<NetCounters>() / size_of::<u64>());
+        let engine = ENGINE.iter().map(|metric| metric.name);
+        let names: BTreeSet<_> = engine.chain(NET.iter().map(|metric| metric.name)).collect();
+        assert_eq!(names.len(), ENGINE.len() + NET.len());
+    }
+}

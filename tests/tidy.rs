@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers: each uses only those before it.
 const LAYERS: [&str; 11] = [
-    "id", "time", "config", "wire", "crdt", "store", "engine", "metrics", "net", "persist", "node",
+    "id", "time", "config", "wire", "crdt", "store", "engine", "net", "metrics", "persist", "node",
 ];
 /// What the simulator may use: everything down to the engine.
 const SIM_MAY_USE: usize = 7;

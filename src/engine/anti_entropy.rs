@@ -57,6 +57,9 @@ pub(super) struct Exchange {
     sending: VecDeque<Place>,
     inflight: BTreeMap<u64, Vec<SentItem>>,
     next_packet: u64,
+    /// What this side's digests and lists spoke of: it must be on disk, where this node is durable,
+    /// before this side is done, because the other side then counts it as held.
+    pledged: BTreeMap<StoreId, u64>,
     /// Deltas merged and not committed yet.
     uncommitted: VecDeque<(u64, Received)>,
     done: bool,
@@ -72,8 +75,9 @@ struct List {
     items: Vec<HashedItem>,
     /// How far the initiator has sent it.
     next: usize,
-    /// The store's head when the responder took the snapshot, and whether any chunk differed.
+    /// The store's head before the snapshot.
     head: u64,
+    /// Whether any chunk differed, to the responder.
     differs: bool,
 }
 
@@ -90,12 +94,21 @@ impl Exchange {
             sending: VecDeque::new(),
             inflight: BTreeMap::new(),
             next_packet: 1,
+            pledged: BTreeMap::new(),
             uncommitted: VecDeque::new(),
             done: false,
             other_done: false,
             received: 0,
             sent: 0,
         }
+    }
+
+    fn take_list(&mut self, list: Option<List>) {
+        if let Some(list) = &list {
+            let pledged = self.pledged.entry(list.store).or_default();
+            *pledged = list.head.max(*pledged);
+        }
+        self.list = list;
     }
 
     fn is_drained(&self) -> bool {
@@ -195,6 +208,7 @@ impl Engine {
         }
         let cut = round_down(self.now.wall, CUT_STEP);
         exchange.cut = cut;
+        exchange.pledged = exchange.heads.clone();
         let shared = self
             .peers
             .get(&exchange.peer)
@@ -255,6 +269,11 @@ impl Engine {
         let skew = cut.since(self.now.wall).max(self.now.wall.since(cut));
         let cut_accepted = skew <= self.config.max_clock_drift + CUT_STEP * 2;
         exchange.cut = cut;
+        exchange.pledged = self
+            .stores
+            .iter()
+            .map(|(&id, store)| (id, store.head()))
+            .collect();
         let verdict = |theirs: &StoreSummary| match self.stores.get(&theirs.store) {
             None => Verdict::NoStore,
             Some(store) => {
@@ -331,7 +350,7 @@ impl Engine {
             let list = self.snapshot(store, exchange.cut);
             if let Some(exchange) = self.exchanges.get_mut(&stream) {
                 exchange.todo.pop_front();
-                exchange.list = list;
+                exchange.take_list(list);
             }
         }
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
@@ -384,7 +403,7 @@ impl Engine {
         if fresh {
             let list = self.snapshot(theirs.store, exchange.cut);
             if let Some(exchange) = self.exchanges.get_mut(&stream) {
-                exchange.list = list;
+                exchange.take_list(list);
             }
         }
         let sorted = theirs.items.is_sorted();
@@ -503,6 +522,7 @@ impl Engine {
                 };
                 self.exchange_ack(stream, packet, &received);
             }
+            self.conclude_exchange(stream);
         }
     }
 
@@ -595,7 +615,15 @@ impl Engine {
         } else {
             exchange.other_done
         };
-        if !exchange.done && listed && told && exchange.is_drained() {
+        let pledged = || {
+            exchange
+                .pledged
+                .iter()
+                .map(|(&id, &seq)| (id, seq))
+                .collect::<Vec<_>>()
+        };
+        let kept = !self.setup.durable || self.commits.covers(&pledged());
+        if !exchange.done && listed && told && kept && exchange.is_drained() {
             exchange.done = true;
             self.send_frame(stream, &Message::Done(Done { complete: true }));
         }
@@ -604,7 +632,7 @@ impl Engine {
         };
         if exchange.done && exchange.other_done {
             self.exchange_ended(stream, true);
-            // The initiator closes; the responder hears of it.
+            // Both close; what was sent before is written first.
             self.close_stream(stream);
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Commits {
     next: u64,
     /// The last batch failed; none is started before the timer.
     waiting: bool,
+    /// How long to wait after the next failure.
+    backoff: Duration,
 }
 
 impl Commits {
@@ -82,12 +84,15 @@ impl Engine {
         };
         if ok {
             self.commits.done.extend(reached);
+            self.commits.backoff = Duration::ZERO;
             self.acknowledge_committed();
             self.acknowledge_committed_exchanges();
             self.watches_committed();
         } else {
             self.commits.waiting = true;
-            self.timers.set(Kind::Commit, self.now.mono + RETRY);
+            let wait = (self.commits.backoff * 2).clamp(RETRY_MIN, RETRY_MAX);
+            self.commits.backoff = wait;
+            self.timers.set(Kind::Commit, self.now.mono + wait);
             self.emit(Event::CommitFailed);
         }
     }
@@ -101,4 +106,5 @@ impl Engine {
 const CHUNK: usize = 256;
 const BATCH_ENTRIES_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 4 << 20;
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MIN: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_secs(1);

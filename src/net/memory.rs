@@ -35,6 +35,9 @@ struct State {
     /// Directions in which nothing passes.
     cuts: BTreeSet<(SocketAddr, SocketAddr)>,
     generation: u64,
+    /// Ports picked so far, going round.
+    picked: u16,
+    /// Ports of dialling sides so far, going round.
     ephemeral: u16,
 }
 
@@ -76,10 +79,12 @@ impl Network {
             addr.set_ip(Ipv4Addr::LOCALHOST.into());
         }
         if addr.port() == 0 {
-            let free = (1024..=u16::MAX)
-                .map(|port| SocketAddr::new(addr.ip(), port))
-                .find(|addr| !state.ports.contains_key(addr));
-            addr = free.unwrap_or(addr);
+            // Going round, as systems do: a port that has just been given back is the last choice.
+            let free = (0..PORTS)
+                .map(|step| FIRST_PORT + state.picked.wrapping_add(step) % PORTS)
+                .find(|port| !state.ports.contains_key(&SocketAddr::new(addr.ip(), *port)));
+            addr.set_port(free.unwrap_or(0));
+            state.picked = addr.port().saturating_sub(FIRST_PORT) + 1;
         }
         if addr.port() == 0 || state.ports.contains_key(&addr) {
             let source = io::ErrorKind::AddrInUse.into();
@@ -295,6 +300,10 @@ impl Transport for Endpoint {
     }
 }
 
+/// The first of the ports that are picked for port 0.
+const FIRST_PORT: u16 = 1024;
+/// How many of them there are.
+const PORTS: u16 = 32_768;
 /// Packets that wait at an endpoint; more are lost.
 const PACKETS_MAX: usize = 4096;
 /// Streams that wait to be accepted; more dials wait.

@@ -39,6 +39,38 @@ use tracker::Request;
 
 /// A handle to a running node. Cheap to clone; all clones are one node.
 ///
+/// ```
+/// use rumormill::config::Config;
+/// use rumormill::node::Node;
+/// use rumormill::store::silences::SilenceLimits;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut builder = Node::builder("anna")
+///     .listen("127.0.0.1:0")
+///     .cluster("example")
+///     .config(Config::local());
+/// let silences = builder.silences(SilenceLimits::default());
+/// let anna = builder.start().await?;
+/// assert!(anna.ready().await?.is_ready());
+///
+/// let mut builder = Node::builder("ben")
+///     .listen("127.0.0.1:0")
+///     .cluster("example")
+///     .seeds([anna.local_addr().to_string()])
+///     .config(Config::local());
+/// let on_ben = builder.silences(SilenceLimits::default());
+/// let ben = builder.start().await?;
+/// ben.ready().await?;
+/// assert_eq!(ben.view().cluster_size(), 2);
+/// # drop((silences, on_ben));
+///
+/// ben.leave().await?;
+/// anna.leave().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// When the last handle is dropped without [`leave`](Self::leave), the node stops at once: sockets
 /// are closed, and its peers see a failure, as if the process had died. Stores stay readable and
 /// writable after that, and are not replicated any more.

@@ -1,7 +1,7 @@
 //! What the application asks of the driver, and how writes are followed.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -38,7 +38,7 @@ pub(super) struct NodeTracker {
     /// Set when the node starts.
     requests: OnceLock<mpsc::Sender<Request>>,
     within: OnceLock<Duration>,
-    tickets: Arc<AtomicU64>,
+    tickets: AtomicU64,
 }
 
 impl NodeTracker {
@@ -47,7 +47,7 @@ impl NodeTracker {
         Self {
             requests: OnceLock::new(),
             within: OnceLock::new(),
-            tickets: Arc::new(AtomicU64::new(1)),
+            tickets: AtomicU64::new(1),
         }
     }
 

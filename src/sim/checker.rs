@@ -176,12 +176,14 @@ impl Checker {
         is_of_cluster: impl Fn(&NodeName) -> bool,
     ) {
         let observer = life.0;
-        let processes =
-            std::iter::once(&view.this).chain(view.members.iter().map(|member| &member.process));
-        for process in processes {
+        let members = view.members.iter().map(|member| &member.process);
+        for process in std::iter::once(&view.this).chain(members) {
             let member = process.name.clone();
-            if !self.forgeries_expected && !is_of_cluster(&member) {
-                self.report(at, Breach::ClusterCrossed { observer, member });
+            let itself = member == view.this.name && *process != view.this;
+            if itself || !is_of_cluster(&member) {
+                if !self.forgeries_expected {
+                    self.report(at, Breach::ClusterCrossed { observer, member });
+                }
                 continue;
             }
             let to = process.boot;

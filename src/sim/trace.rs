@@ -14,6 +14,7 @@ pub(super) struct Trace {
     records: u64,
     lines_max: usize,
     lines: VecDeque<String>,
+    frozen: bool,
     scratch: String,
 }
 
@@ -25,6 +26,7 @@ impl Trace {
             records: 0,
             lines_max,
             lines: VecDeque::new(),
+            frozen: false,
             scratch: String::new(),
         }
     }
@@ -51,7 +53,7 @@ impl Trace {
         self.hasher.write_u64(bytes.len() as u64);
         self.hasher.write(bytes);
         self.records += 1;
-        if self.lines_max == 0 {
+        if self.lines_max == 0 || self.frozen {
             return;
         }
         let mut line = if self.lines.len() < self.lines_max {
@@ -62,6 +64,11 @@ impl Trace {
         line.clear();
         line.push_str(&self.scratch);
         self.lines.push_back(line);
+    }
+
+    /// Keeps the lines as they are: what follows is not what one wants to read.
+    pub(super) fn freeze(&mut self) {
+        self.frozen = true;
     }
 
     pub(super) fn hash(&self) -> u64 {
@@ -141,6 +148,9 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert!(lines[0].ends_with("line 3") && lines[1].ends_with("line 4"));
         assert_eq!(trace.records(), 5);
+        trace.freeze();
+        trace.record(Duration::from_secs(9), &"n0", format_args!("late"), b"");
+        assert!(trace.lines().all(|line| !line.ends_with("late")));
     }
 
     #[test]

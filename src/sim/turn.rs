@@ -386,6 +386,9 @@ impl Simulator {
     pub(super) fn note(&mut self, index: usize, what: std::fmt::Arguments<'_>, bytes: &[u8]) {
         let name = self.nodes[index].name.as_str();
         self.trace.record(self.time, &name, what, bytes);
+        if self.checker.violation.is_some() {
+            self.trace.freeze();
+        }
     }
 
     fn note_input(&mut self, index: usize, input: &Input) {

@@ -42,8 +42,8 @@ pub enum Breach {
         /// After.
         to: u64,
     },
-    /// A member of another cluster, or of none, is in a view.
-    #[error("node {observer} has the foreign member {member}")]
+    /// A member that is not one is in a view: of another cluster, of none, or the observer itself.
+    #[error("node {observer} has the member {member}, which is foreign or itself")]
     ClusterCrossed {
         /// Who has it.
         observer: usize,

@@ -1,8 +1,11 @@
 //! What a stranger can do to a node: be counted.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use rumormill::config::Config;
 use rumormill::net::Transport;
+use rumormill::node::Builder;
 use rumormill::store::Expiry;
 use rumormill::wire::MemberState;
 use rumormill::wire::frame::{encode_frame_header, preface};
@@ -72,7 +75,8 @@ async fn garbage_streams_are_closed_and_counted(world: World) {
 
 async fn clusters_never_mix(world: World) {
     let a = world.start("a", &[]).await;
-    let other = |builder: rumormill::node::Builder| builder.cluster("other");
+    let config = Config::local().settle_timeout(Duration::from_millis(500));
+    let other = |builder: Builder| builder.cluster("other").config(config);
     let b = world.start_with("b", &[a.addr()], other).await;
     let _ = b.notes.put(note(1, "theirs"), Expiry::Never).unwrap();
     b.node.ready().await.unwrap();

@@ -2,6 +2,10 @@
 //! 0 of the loopback; without sockets, time is paused and limits pass at once. Nothing sleeps to
 //! wait for something.
 #![cfg(feature = "net")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the report; the allowance in clippy.toml does not reach helpers"
+)]
 
 mod hostile;
 mod nodes;

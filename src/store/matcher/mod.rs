@@ -1,7 +1,7 @@
 //! Label matchers: `name="value"`, `!=`, `=~`, `!~`, as Alertmanager has them.
 //!
 //! A label that an alert does not have counts as the empty string. Regular expressions are written
-//! in Go's RE2 syntax ([`re2`]), anchored at both ends as `^(?:...)$`, run in linear time and are
+//! in Go's RE2 syntax (as `re2` tells), anchored at both ends as `^(?:...)$`, run in linear time and are
 //! limited in size: [`REGEX_BYTES_MAX`]. Text becomes matchers in [`parse`], in any of
 //! Alertmanager's three modes, and [`Matcher`]'s `Display` is the text that parses back.
 //!
@@ -396,10 +396,7 @@ mod tests {
         #[test]
         fn display_parses_back(name in "(?s).{1,12}", op in any_op(), value in "(?s).{0,12}") {
             let value = if op.is_regex() { regex::escape(&value) } else { value };
-            let original = match Matcher::new(&name, op, value) {
-                Ok(original) => original,
-                Err(_) => return Ok(()),
-            };
+            let original = Matcher::new(&name, op, value).unwrap();
             let text = original.to_string();
             for syntax in [Syntax::Utf8, Syntax::Fallback] {
                 prop_assert_eq!(&syntax.matcher(&text).unwrap(), &original);

@@ -117,140 +117,63 @@ mod tests {
         })
     }
 
-    /// Reference 3.5, row by row, and the cases of `TestDedupStageNeedsUpdate`.
+    /// Reference 3.5, row by row, and the cases of `TestDedupStageNeedsUpdate`: the rule (the row's
+    /// number), the entry's firing and resolved alerts and its age in seconds, or `none`; what is
+    /// firing and resolved now; whether the receiver wants resolved alerts; the decision.
+    const RULES: &str = "
+        1  none             |  1      -      yes  |  FirstNotification
+        2  none             |  -      1      yes  |  No
+        2  none             |  -      -      yes  |  No
+        3  -      1    60   |  1      -      yes  |  FirstNotification
+        3  -      -    9999 |  1      -      yes  |  FirstNotification
+        4  1,2,3  -    60   |  2,3,4  -      yes  |  NewAlertsInGroup
+        4  1      -    9999 |  2      1      yes  |  NewAlertsInGroup
+        5  1,2    3    60   |  -      1,2,3  yes  |  AllAlertsResolved
+        5  1      -    60   |  -      1      no   |  AllAlertsResolved
+        5  1      -    60   |  -      -      no   |  AllAlertsResolved
+        6  -      1    60   |  -      1,2    yes  |  No
+        6  -      1    9999 |  -      1,2    yes  |  No
+        7  1,2    3    60   |  1      2,3    yes  |  NewResolvedAlerts
+        7  1,2    3    9999 |  1      2,3    yes  |  NewResolvedAlerts
+        8  1,2    3    3601 |  1      2,3    no   |  RepeatIntervalElapsed
+        8  1,2,3  -    3601 |  1,2,3  -      yes  |  RepeatIntervalElapsed
+        9  1      -    3600 |  1      -      yes  |  No
+        9  1,2    3    60   |  1      2,3    no   |  No
+        9  1,2,3  -    60   |  1,2,3  -      yes  |  No
+        9  1,2,3  -    60   |  1,2    -      yes  |  No
+        9  1,2    2,3  60   |  1      2      yes  |  No";
+
+    fn hashes(text: &str) -> Vec<u64> {
+        let parts = text.split(',').filter(|part| *part != "-");
+        parts.map(|part| part.parse().unwrap()).collect()
+    }
+
     #[test]
     fn the_rules_are_tried_from_the_top() {
-        let soon = Duration::from_secs(60);
-        let late = REPEAT + Duration::from_nanos(1);
-        // Rule, entry, firing now, resolved now, send_resolved, decision.
-        type Row = (
-            &'static str,
-            Option<NflogEntry>,
-            &'static [u64],
-            &'static [u64],
-            bool,
-            Decision,
-        );
-        let rows: [Row; 18] = [
-            (
-                "1",
-                None,
-                &[1],
-                &[],
-                true,
-                Notify(Reason::FirstNotification),
-            ),
-            ("2", None, &[], &[1], true, No),
-            ("2", None, &[], &[], true, No),
-            (
-                "3",
-                entry(&[], &[1], soon),
-                &[1],
-                &[],
-                true,
-                Notify(Reason::FirstNotification),
-            ),
-            (
-                "4",
-                entry(&[1, 2, 3], &[], soon),
-                &[2, 3, 4],
-                &[],
-                true,
-                Notify(Reason::NewAlertsInGroup),
-            ),
-            (
-                "4 before 7",
-                entry(&[1], &[], soon),
-                &[2],
-                &[1],
-                true,
-                Notify(Reason::NewAlertsInGroup),
-            ),
-            (
-                "5",
-                entry(&[1, 2], &[3], soon),
-                &[],
-                &[1, 2, 3],
-                true,
-                Notify(Reason::AllAlertsResolved),
-            ),
-            (
-                "5, whatever send_resolved",
-                entry(&[1], &[], soon),
-                &[],
-                &[1],
-                false,
-                Notify(Reason::AllAlertsResolved),
-            ),
-            (
-                "5, without resolved ones",
-                entry(&[1], &[], soon),
-                &[],
-                &[],
-                false,
-                Notify(Reason::AllAlertsResolved),
-            ),
-            ("6", entry(&[], &[1], soon), &[], &[1, 2], true, No),
-            (
-                "6, however late",
-                entry(&[], &[1], late),
-                &[],
-                &[1, 2],
-                true,
-                No,
-            ),
-            (
-                "7",
-                entry(&[1, 2], &[3], soon),
-                &[1],
-                &[2, 3],
-                true,
-                Notify(Reason::NewResolvedAlerts),
-            ),
-            (
-                "7 needs send_resolved",
-                entry(&[1, 2], &[3], soon),
-                &[1],
-                &[2, 3],
-                false,
-                No,
-            ),
-            (
-                "8",
-                entry(&[1, 2, 3], &[], late),
-                &[1, 2, 3],
-                &[],
-                true,
-                Notify(Reason::RepeatIntervalElapsed),
-            ),
-            ("8 is strict", entry(&[1], &[], REPEAT), &[1], &[], true, No),
-            ("9", entry(&[1, 2, 3], &[], soon), &[1, 2, 3], &[], true, No),
-            (
-                "9, one less firing",
-                entry(&[1, 2, 3], &[], soon),
-                &[1, 2],
-                &[],
-                true,
-                No,
-            ),
-            (
-                "9, resolved known",
-                entry(&[1, 2], &[2, 3], soon),
-                &[1],
-                &[2],
-                true,
-                No,
-            ),
-        ];
-        for (rule, entry, firing, resolved, send_resolved, decision) in rows {
+        for row in RULES.lines().skip(1) {
+            let columns: Vec<Vec<&str>> = row
+                .split('|')
+                .map(|column| column.split_whitespace().collect())
+                .collect();
+            let entry = match columns[0][1..] {
+                [firing, resolved, age] => entry(
+                    &hashes(firing),
+                    &hashes(resolved),
+                    Duration::from_secs(age.parse().unwrap()),
+                ),
+                _ => None,
+            };
             let group = Group {
-                firing,
-                resolved,
-                send_resolved,
+                firing: &hashes(columns[1][0]),
+                resolved: &hashes(columns[1][1]),
+                send_resolved: columns[1][2] == "yes",
                 repeat_interval: REPEAT,
             };
-            let decided = needs_notification(entry.as_ref(), &group, NOW);
-            assert_eq!(decided, decision, "rule {rule}");
+            let decided = match needs_notification(entry.as_ref(), &group, NOW) {
+                No => "No".to_owned(),
+                Notify(reason) => format!("{reason:?}"),
+            };
+            assert_eq!(decided, columns[2][0], "{row}");
         }
     }
 

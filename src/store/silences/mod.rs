@@ -356,19 +356,19 @@ impl Silences {
         let now = self.now();
         let starts_at = start_of(new, now)?;
         let previous = new.id.map(|id| self.shown(id, now)).transpose()?;
-        if let Some((silence, seen)) = &previous {
-            if can_update(silence, new, starts_at, now) {
-                let updated_at = updated_after(silence, now);
-                let next = record(new, silence.id, starts_at, updated_at);
-                self.check_size(&next)?;
-                return Ok((silence.id, self.write(next, *seen)?));
-            }
+        if let Some((silence, seen)) = &previous
+            && can_update(silence, new, starts_at, now)
+        {
+            let updated_at = updated_after(silence, now);
+            let next = record(new, silence.id, starts_at, updated_at);
+            self.check_size(&next)?;
+            return Ok((silence.id, self.write(next, *seen)?));
         }
         let held = self.map.store().len();
-        if let Some(max) = self.limits.max_silences.map(NonZeroUsize::get) {
-            if held >= max {
-                return Err(SilenceError::TooManySilences { held, max });
-            }
+        if let Some(max) = self.limits.max_silences.map(NonZeroUsize::get)
+            && held >= max
+        {
+            return Err(SilenceError::TooManySilences { held, max });
         }
         let mut bytes = [0; 16];
         ids.fill_bytes(&mut bytes);
@@ -474,5 +474,7 @@ fn record(new: &NewSilence, id: SilenceId, starts_at: Timestamp, updated_at: Tim
     }
 }
 
+#[cfg(test)]
+pub(in crate::store) mod support;
 #[cfg(test)]
 mod tests;

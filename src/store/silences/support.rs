@@ -1,0 +1,72 @@
+//! What the tests of silences and of the notification log share: clocks set by hand, and stores
+//! that talk as a push/pull would have it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::store::{Context, Merged, ReplicationError, Store, Tracker, Watch, WriteId};
+use crate::time::{Timestamp, WallClock};
+use crate::wire::Entry;
+
+/// Seconds since the epoch at which tests begin.
+pub(in crate::store) const BEGIN: u64 = 1_700_000_000;
+
+/// A clock that a test sets.
+#[derive(Clone)]
+pub(in crate::store) struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    pub(in crate::store) fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(at(0).as_nanos())))
+    }
+
+    pub(in crate::store) fn set(&self, now: Timestamp) {
+        self.0.store(now.as_nanos(), Ordering::SeqCst);
+    }
+
+    pub(in crate::store) fn context(&self) -> Context {
+        Context {
+            clock: Arc::new(self.clone()),
+            tracker: Arc::new(Nobody),
+        }
+    }
+}
+
+impl WallClock for ManualClock {
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+}
+
+struct Nobody;
+
+impl Tracker for Nobody {
+    fn watch(&self, _: WriteId, _: usize) -> Watch {
+        Box::pin(async { Err(ReplicationError::NotRunning) })
+    }
+}
+
+/// `seconds` after tests begin.
+pub(in crate::store) fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_secs(BEGIN + seconds)
+}
+
+/// Everything a store holds.
+pub(in crate::store) fn entries(store: &dyn Store) -> Vec<Entry> {
+    let changes = store.changes(0, 256, usize::MAX);
+    assert_eq!(changes.len(), store.len(), "tests stay below one batch");
+    changes.into_iter().map(|change| change.entry).collect()
+}
+
+/// Merges everything that `from` holds into `to`.
+pub(in crate::store) fn pass(from: &dyn Store, to: &dyn Store, wall: Timestamp) -> Vec<Merged> {
+    to.merge(&entries(from), wall)
+}
+
+/// Merges each into the other.
+pub(in crate::store) fn exchange(a: &dyn Store, b: &dyn Store, wall: Timestamp) {
+    pass(a, b, wall);
+    pass(b, a, wall);
+    let cut = Timestamp::ZERO;
+    assert_eq!(a.digest(cut), b.digest(cut), "an exchange makes equal");
+}
