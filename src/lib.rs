@@ -15,3 +15,8 @@ pub mod sim;
 pub mod store;
 pub mod time;
 pub mod wire;
+
+/// The README's examples, as tests.
+#[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -83,6 +83,22 @@ pub struct NewSilence {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl NewSilence {
+    /// A silence of what all of `matchers` match, from now until `ends_at`.
+    #[must_use]
+    pub fn new(matchers: Vec<Matcher>, ends_at: Timestamp) -> Self {
+        Self {
+            id: None,
+            matcher_sets: vec![matchers],
+            starts_at: None,
+            ends_at,
+            created_by: String::new(),
+            comment: String::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
+}
+
 /// Why a silence was not written. Unless said otherwise nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
