@@ -37,8 +37,10 @@
 
 mod agenda;
 mod checker;
+mod client;
 mod convergence;
 mod disk;
+mod draw;
 mod faults;
 #[cfg(test)]
 mod harness;

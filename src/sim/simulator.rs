@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
@@ -15,14 +14,12 @@ use super::checker::{Checker, Origin};
 use super::disk::{Disk, DiskConfig};
 use super::network::{NetEvent, Network, NetworkConfig, NetworkCounters};
 use super::process::{Node, NodeSpec, Process};
-use super::registers::{Register, Registers, SimClock};
+use super::registers::SimClock;
 use super::trace::Trace;
 use super::violation::Violation;
 use crate::engine::{Counters, Event, Operation, View};
 use crate::id::NodeName;
-use crate::store::{
-    Context, Expiry, Held, Map, ReplicationError, Store, WriteError, WriteId, Written,
-};
+use crate::store::{Context, Held, ReplicationError, Store};
 use crate::time::{Timestamp, WallClock as _};
 
 /// Builds further stores of a node, each time its process starts. It is given the node's index and
@@ -119,7 +116,7 @@ pub struct Simulator {
     pub(super) factory: Option<StoreFactory>,
     pub(super) events: Vec<Occurrence>,
     pub(super) outcomes: BTreeMap<u64, Result<Held, ReplicationError>>,
-    tickets: u64,
+    pub(super) tickets: u64,
 }
 
 impl Simulator {
@@ -148,7 +145,7 @@ impl Simulator {
         }
     }
 
-    /// Gives every process started from now on further stores, beside its [`Registers`].
+    /// Gives every process started from now on further stores, beside its [`Registers`](super::Registers).
     pub fn set_store_factory(&mut self, factory: StoreFactory) {
         self.factory = Some(factory);
     }
@@ -276,122 +273,6 @@ impl Simulator {
     #[must_use]
     pub fn is_up(&self, node: usize) -> bool {
         self.nodes[node].process.is_some()
-    }
-
-    /// Writes a register; it is visible at once, and on its way when time next passes.
-    ///
-    /// # Errors
-    /// What the store says; nothing has changed.
-    ///
-    /// # Panics
-    /// If the node is down.
-    pub fn write(
-        &mut self,
-        node: usize,
-        key: u64,
-        value: impl Into<Bytes>,
-    ) -> Result<WriteId, WriteError> {
-        let value = value.into();
-        self.note(node, format_args!("write {key}"), &value.clone());
-        let record = Register { key, value };
-        let written = self.process(node).registers.put(record, Expiry::Never)?;
-        Ok(self.acknowledged(node, &written))
-    }
-
-    /// Removes a register; `None` if there was nothing to remove.
-    ///
-    /// # Errors
-    /// What the store says; nothing has changed.
-    ///
-    /// # Panics
-    /// If the node is down.
-    pub fn remove(&mut self, node: usize, key: u64) -> Result<Option<WriteId>, WriteError> {
-        self.note(node, format_args!("remove {key}"), &[]);
-        let entry_key = Registers::entry_key(key);
-        let written = self.process(node).registers.remove(&entry_key)?;
-        Ok(written.map(|written| self.acknowledged(node, &written)))
-    }
-
-    fn acknowledged(&mut self, node: usize, written: &Written) -> WriteId {
-        let write = written.id();
-        self.notice_writes_of(node);
-        let store = self.process(node).registers.store();
-        let change = store.held(&write.key).expect("what was written is held");
-        let life = (node, self.nodes[node].life);
-        self.checker.acknowledge(life, write.store, change.entry);
-        write
-    }
-
-    /// The value of a register on a node; `None` if there is none or the node is down.
-    #[must_use]
-    pub fn read(&self, node: usize, key: u64) -> Option<Bytes> {
-        let process = self.nodes[node].process.as_ref()?;
-        let register = process.registers.get(&Registers::entry_key(key))?;
-        Some(register.value.clone())
-    }
-
-    /// A node's registers, whatever they hold.
-    ///
-    /// # Panics
-    /// If the node is down.
-    #[must_use]
-    pub fn registers(&self, node: usize) -> &Map<Registers> {
-        &self.process(node).registers
-    }
-
-    /// A node's stores: its registers, then those of the factory. Empty if it is down.
-    #[must_use]
-    pub fn stores(&self, node: usize) -> &[Arc<dyn Store>] {
-        let process = self.nodes[node].process.as_ref();
-        process.map_or(&[], |process| &process.stores)
-    }
-
-    /// Whether every node whose process runs has this value of a register.
-    #[must_use]
-    pub fn all_read(&self, key: u64, value: &[u8]) -> bool {
-        (0..self.nodes.len())
-            .filter(|node| self.is_up(*node))
-            .all(|node| self.read(node, key).as_deref() == Some(value))
-    }
-
-    /// Follows a write; its end is given by [`outcome`](Self::outcome).
-    ///
-    /// # Panics
-    /// If the node is down, or its store does not hold the key.
-    pub fn watch(&mut self, node: usize, write: WriteId, copies: usize, within: Duration) -> u64 {
-        self.tickets += 1;
-        let ticket = self.tickets;
-        let stores = self.process(node).stores.iter();
-        let mut of_store = stores.filter(|store| store.id() == write.store);
-        let change = of_store.next().and_then(|store| store.held(&write.key));
-        let entry = change.expect("a followed write is held").entry;
-        let life = (node, self.nodes[node].life);
-        self.checker.watch(ticket, life, write, entry);
-        let operation = Operation::Watch {
-            ticket,
-            write,
-            copies,
-            within,
-        };
-        self.operate(node, operation);
-        ticket
-    }
-
-    /// How a followed write ended; `None` while it has not.
-    #[must_use]
-    pub fn outcome(&self, ticket: u64) -> Option<&Result<Held, ReplicationError>> {
-        self.outcomes.get(&ticket)
-    }
-
-    /// Asks a node's engine for something, when time next passes.
-    pub fn operate(&mut self, node: usize, operation: Operation) {
-        let life = self.nodes[node].life;
-        let operation = Happening::Operation {
-            node,
-            life,
-            operation,
-        };
-        self.agenda.push(self.time, operation);
     }
 
     /// What a node sees of the others; as last published if it is paused.
