@@ -271,7 +271,6 @@ impl Engine {
             (out.seq, out.packet) = (seq, Some(number));
             peer.retry.remove(&place);
             peer.bulky.remove(&place);
-            peer.refused.remove(&place);
         }
         self.counters.entries_sent += items.len() as u64;
         let sections = load
@@ -398,12 +397,28 @@ impl Engine {
         let mut relays: BTreeMap<ProcessId, Vec<Place>> = BTreeMap::new();
         for (place, seq) in held {
             self.watch_held(process, place, seq);
-            if let Some(peer) = self.peers.get_mut(process)
+            let Some(peer) = self.peers.get_mut(process) else {
+                continue;
+            };
+            if peer
+                .refused
+                .get(&place)
+                .is_some_and(|&(refused, _)| refused <= seq)
+            {
+                peer.refused.remove(&place);
+            }
+            // What it acknowledged may be older than what is held here by now; the newer one is
+            // forwarded, and acknowledged, in its turn.
+            let current = self
+                .stores
+                .get(&place.0)
+                .and_then(|store| store.held(&place.1));
+            if current.is_some_and(|current| current.seq == seq)
                 && let Some(writers) = peer.relayed_for.remove(&place)
             {
-                writers
-                    .into_iter()
-                    .for_each(|w| relays.entry(w).or_default().push(place));
+                for writer in writers {
+                    relays.entry(writer).or_default().push(place);
+                }
             }
         }
         for (writer, places) in relays {
