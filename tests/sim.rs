@@ -394,9 +394,7 @@ fn a_write_from_a_fast_clock_is_refused_at_once_and_not_silently() {
         assert!(told, "node {node} reports it");
     }
     assert!(sim.read(1, 1).is_none());
-    // The clock is put right, the write's time comes, and anti-entropy brings it. (While the clocks
-    // are further apart than `max_clock_drift` there is no push/pull between the two.)
-    sim.set_skew(0, Skew::None);
+    // The write's time comes, and anti-entropy brings it, though the clock stays wrong.
     sim.run_for(secs(300));
     let took = sim.run_until(3 * MINUTE, |sim| sim.read(1, 1).is_some());
     assert!(took.is_some());
