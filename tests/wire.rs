@@ -82,7 +82,7 @@ fn messages_stay_what_they_are() {
         .iter()
         .map(|(_, message, _)| encoded(message)[0])
         .collect();
-    for tag in 1..=17 {
+    for tag in 1..=15 {
         assert!(tags.contains(&tag), "no golden vector for tag {tag}");
     }
 }
