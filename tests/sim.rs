@@ -110,6 +110,25 @@ fn hundred_seeds() {
     }
 }
 
+/// Seeds that found bugs, and what they found. A change of the engine changes what a seed does, so
+/// each rule has a test of its own as well, where one can be told in a few lines.
+#[test]
+fn seeds_that_found_bugs() {
+    let seeds = [
+        (96, "a copy counted by push/pull before the peer had it on disk"),
+        (107, "the same, on the way of an equal root"),
+        (276, "a relay vouched for a newer version than was acknowledged"),
+        (436, "the same, with durable nodes"),
+        (459, "the same, after a burst"),
+        (1103, "relays that repeated what was under way, twentyfold"),
+    ];
+    for (seed, found) in seeds {
+        if let Err(failure) = run(seed) {
+            panic!("again: {found}\n{failure}");
+        }
+    }
+}
+
 #[test]
 fn replay() {
     let seed = seed_from("RUMORMILL_SEED").unwrap_or(0);
