@@ -13,7 +13,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use super::advertise::advertised;
 use super::clock::{Clock, SystemClock};
 use super::driver::{Driver, Incoming, Published, Wiring};
-use super::events::Events;
+use super::events::{EventLog, Events};
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use super::{Inner, Node};
 use crate::config::{Config, ConfigError};
@@ -396,11 +396,13 @@ impl Builder {
         self.tracker
             .start(requests.clone(), self.config.replicated_timeout);
         let events = self.events.subscribe();
+        let names = self.stores.iter().map(|s| (s.id(), s.name().to_owned()));
         let wiring = Wiring {
             clock,
             transport,
             tag,
             tally: Arc::clone(&tally),
+            event_log: EventLog::new(names.collect()),
             incoming: Incoming {
                 requests: requests_in,
                 stores_changed: self.stores_changed.1,
