@@ -78,7 +78,7 @@ async fn clusters_never_mix(world: World) {
     let config = Config::local().settle_timeout(Duration::from_millis(500));
     let other = |builder: Builder| builder.cluster("other").config(config);
     let b = world.start_with("b", &[a.addr()], other).await;
-    let _ = b.notes.put(note(1, "theirs"), Expiry::Never).unwrap();
+    b.notes.put(note(1, "theirs"), Expiry::Never).unwrap();
     b.node.ready().await.unwrap();
     let (ours, theirs) = (a.node.net_counters(), b.node.net_counters());
     assert!(ours.streams_foreign_cluster > 0, "{ours:?}");

@@ -65,7 +65,7 @@ async fn a_write_on_one_node_is_read_on_the_others(world: World) {
 async fn what_was_written_before_a_node_joined_arrives_when_it_is_ready(world: World) {
     let a = world.start("a", &[]).await;
     for number in 0..1000 {
-        let _ = a.notes.put(note(number, "early"), Expiry::Never).unwrap();
+        a.notes.put(note(number, "early"), Expiry::Never).unwrap();
     }
     let b = world.start("b", &[a.addr()]).await;
     assert!(b.node.ready().await.is_ok_and(|ready| ready.is_ready()));
@@ -77,7 +77,7 @@ async fn a_large_burst_and_large_values_arrive(world: World) {
     let b = world.start("b", &[a.addr()]).await;
     b.node.ready().await.unwrap();
     for number in 0..5000 {
-        let _ = a.notes.put(note(number, "burst"), Expiry::Never).unwrap();
+        a.notes.put(note(number, "burst"), Expiry::Never).unwrap();
     }
     let large = note(7, "x".repeat(1_000_000));
     let written = a.notes.put(large.clone(), Expiry::Never).unwrap();

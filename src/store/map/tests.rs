@@ -297,8 +297,8 @@ fn equal_timestamps_converge() {
 fn the_greater_tie_wins_at_equal_timestamps() {
     let clock = Clock::at(100);
     let (a, b) = (notes(&clock), notes(&clock));
-    let _ = a.put_if(note(1, "a"), until(200), 9, 0).unwrap();
-    let _ = b.put_if(note(1, "b"), until(200), 8, 0).unwrap();
+    a.put_if(note(1, "a"), until(200), 9, 0).unwrap();
+    b.put_if(note(1, "b"), until(200), 8, 0).unwrap();
     exchange(&a, &b);
     assert_eq!(text(&a, 1).as_deref(), Some("a"));
     assert_eq!(held(&a), held(&b));
@@ -541,7 +541,7 @@ fn a_full_store_stops_writers_at_once_and_peers_at_twice_as_much() {
 #[test]
 fn put_if_conflicts_with_any_change_it_has_not_seen() {
     let map = notes(&Clock::at(100));
-    let _ = map.put_if(note(1, "a"), until(200), 0, 0).unwrap();
+    map.put_if(note(1, "a"), until(200), 0, 0).unwrap();
     let conflict = map.put_if(note(1, "b"), until(200), 0, 0).unwrap_err();
     assert_eq!(conflict, WriteError::Conflict);
     let (_, seen) = map.read(&key(1));

@@ -66,7 +66,7 @@ fn there_is_one_entry_for_a_receiver_and_group() {
     let log = log(&clock);
     for firing in [[1], [2]] {
         clock.set(at(firing[0]));
-        let _ = log.log(made(&firing, &[])).unwrap();
+        log.log(made(&firing, &[])).unwrap();
     }
     assert_eq!(last(&log).unwrap().firing, [2]);
     assert_eq!(log.store().len(), 1);
@@ -89,7 +89,7 @@ fn an_entry_is_kept_for_twice_the_repeat_interval_at_most_for_the_retention() {
             ..made(&[1], &[])
         };
         let key = state_key(&made.receiver, &made.group_key);
-        let _ = log.log(made).unwrap();
+        log.log(made).unwrap();
         let held = log.store().held(&key).unwrap().entry;
         assert_eq!(held.expires_at, at(hours * 3600), "{repeat_interval:?}");
         clock.set(at(hours * 3600));
@@ -116,9 +116,9 @@ fn a_node_with_a_slow_clock_logs_over_a_faster_one() {
     let (clock, fast) = (ManualClock::new(), ManualClock::new());
     let (here, there) = (log(&clock), log(&fast));
     fast.set(at(200));
-    let _ = there.log(made(&[1], &[])).unwrap();
+    there.log(made(&[1], &[])).unwrap();
     pass(&*there.store(), &*here.store(), at(0));
-    let _ = here.log(made(&[1, 2], &[])).unwrap();
+    here.log(made(&[1, 2], &[])).unwrap();
     exchange(&*here.store(), &*there.store(), at(0));
     assert_eq!(last(&there).unwrap().firing, [1, 2]);
     assert_eq!(last(&there), last(&here));
@@ -128,8 +128,8 @@ fn a_node_with_a_slow_clock_logs_over_a_faster_one() {
 fn two_that_log_at_one_instant_end_up_the_same() {
     let clock = ManualClock::new();
     let (a, b) = (log(&clock), log(&clock));
-    let _ = a.log(made(&[1], &[])).unwrap();
-    let _ = b.log(made(&[2], &[])).unwrap();
+    a.log(made(&[1], &[])).unwrap();
+    b.log(made(&[2], &[])).unwrap();
     exchange(&*a.store(), &*b.store(), at(0));
     assert_eq!(last(&a), last(&b));
 }
@@ -256,7 +256,7 @@ fn what_cannot_be_read_is_quarantined_and_the_rest_is_not() {
             ..
         }]
     ));
-    let _ = log.log(made(&[1], &[])).unwrap();
+    log.log(made(&[1], &[])).unwrap();
     assert!(last(&log).is_some());
     assert_eq!(log.quarantined(10).len(), 1);
     assert_eq!(log.query(&email(0), "g"), None);
