@@ -84,10 +84,13 @@ impl Engine {
         denied: Vec<(Place, u64, Refusal)>,
     ) {
         for (place, seq, reason) in denied {
-            if let Some(peer) = self.peers.get_mut(process)
-                && peer.refused.len() < REFUSED_MAX
-            {
-                peer.refused.insert(place, (seq, reason));
+            if let Some(peer) = self.peers.get_mut(process) {
+                peer.relayed_for.remove(&place);
+                if peer.refused.len() < REFUSED_MAX || peer.refused.contains_key(&place) {
+                    peer.refused.insert(place, (seq, reason));
+                } else {
+                    peer.refusals_untold = true;
+                }
             }
             self.emit(Event::EntryRefused {
                 peer: process.name.clone(),
@@ -207,7 +210,7 @@ const REORDER_PACKETS: u64 = 3;
 const REFUSED_MAX: usize = 4096;
 const PROBES_BEFORE_LINK: u32 = 2;
 const PROBES_MAX: u32 = 6;
-const SILENCE_MIN: Duration = Duration::from_millis(50);
+pub(super) const SILENCE_MIN: Duration = Duration::from_millis(50);
 const RTT_UNKNOWN: Duration = Duration::from_millis(50);
 const PTO_GRANULARITY: Duration = Duration::from_millis(5);
 const PTO_MIN: Duration = Duration::from_millis(25);

@@ -61,7 +61,7 @@ impl Engine {
     }
 
     pub(super) fn dial_exchange(&mut self, name: &NodeName) -> bool {
-        let under_way = self.exchanges.len() + self.exchange_dials();
+        let under_way = self.exchanges.len() + self.exchange_dials().len();
         let Some(known) = self.swim.get(name) else {
             return false;
         };
@@ -76,11 +76,15 @@ impl Engine {
     pub(super) fn start_exchanges(&mut self) {
         let now = self.now.mono;
         let busy: Vec<ProcessId> = self.exchanges.values().map(|e| e.peer.clone()).collect();
+        let dialled = self.exchange_dials();
         let mut due: Vec<(Duration, ProcessId)> = self
             .peers
             .iter()
             .filter(|(process, peer)| {
-                !peer.synced && self.swim.is_live(process) && !busy.contains(process)
+                !peer.synced
+                    && self.swim.is_live(process)
+                    && !busy.contains(process)
+                    && !dialled.contains(&process.name)
             })
             .map(|(process, peer)| (peer.next_exchange, process.clone()))
             .collect();
@@ -117,15 +121,16 @@ impl Engine {
 
     pub(super) fn begin_exchange(&mut self, stream: StreamId) {
         self.expect_progress(stream);
+        let pledged = self.pledge();
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
             return;
         };
+        exchange.pledged = pledged;
         if !exchange.initiator {
             return;
         }
         let cut = round_down(self.now.wall, CUT_STEP);
         exchange.cut = cut;
-        exchange.pledged = exchange.heads.clone();
         let shared = self
             .peers
             .get(&exchange.peer)
@@ -144,6 +149,21 @@ impl Engine {
             })
             .collect();
         self.send_frame(stream, &Message::Summary(Summary { cut, stores }));
+    }
+
+    /// A member went away: what it was still sending may have reached some and not others. They
+    /// compare; it costs nothing but digests if they are equal.
+    pub(super) fn compare_after_loss(&mut self, gone: &ProcessId) {
+        let now = self.now.mono;
+        for (process, peer) in &mut self.peers {
+            if process != gone && peer.synced {
+                peer.synced = false;
+                peer.exchange_backoff = Duration::ZERO;
+                let wait = self.rng.random_range(0.0..1.0);
+                peer.next_exchange = now + COMPARE_WITHIN.mul_f64(wait);
+                self.timers.set_by(Kind::Unsynced, peer.next_exchange);
+            }
+        }
     }
 
     pub(super) fn expect_progress(&mut self, stream: StreamId) {
@@ -179,9 +199,6 @@ impl Engine {
     }
 
     pub(super) fn summary_received(&mut self, stream: StreamId, summary: &Summary) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
         let cut = summary.cut;
         // This side must still hold everything that outlives the cut: nothing is collected before
         // its expiry plus grace. A cut ahead of this clock is harmless, within reason.
@@ -189,14 +206,20 @@ impl Engine {
         let behind = self.now.wall.since(cut);
         let ahead = cut.since(self.now.wall);
         let cut_accepted = behind <= grace && ahead <= CUT_AHEAD_MAX;
+        let pledged = self.pledge();
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
+        if std::mem::replace(&mut exchange.answered, true) {
+            self.counters.unexpected += 1;
+            return self.abandon_stream(stream);
+        }
         exchange.cut = cut;
-        exchange.pledged = self
-            .stores
-            .iter()
-            .map(|(&id, store)| (id, store.head()))
-            .collect();
+        exchange.pledged = pledged;
         let verdict = |theirs: &StoreSummary| match self.stores.get(&theirs.store) {
             None => Verdict::NoStore,
+            // The exchange ends here: no digest is owed.
+            Some(_) if !cut_accepted => Verdict::Equal,
             Some(store) => {
                 let ours = store.digest(cut);
                 let equal = ours.count == theirs.count && ours.root == theirs.root;
@@ -207,18 +230,18 @@ impl Engine {
                 }
             }
         };
-        let stores = summary
+        let stores: Vec<_> = summary
             .stores
             .iter()
             .map(|s| (s.store, verdict(s)))
             .collect();
-        self.send_frame(
-            stream,
-            &Message::Verdicts(Verdicts {
-                cut_accepted,
-                stores,
-            }),
-        );
+        let differs = stores.iter().filter(|(_, v)| *v == Verdict::Differs);
+        exchange.differing = differs.map(|&(id, _)| id).collect();
+        let verdicts = Verdicts {
+            cut_accepted,
+            stores,
+        };
+        self.send_frame(stream, &Message::Verdicts(verdicts));
     }
 
     pub(super) fn verdicts_received(&mut self, stream: StreamId, verdicts: &Verdicts) {
@@ -248,8 +271,12 @@ impl Engine {
         if complete {
             self.counters.push_pulls += 1;
             if let Some(peer) = self.peers.get_mut(&exchange.peer) {
-                peer.synced = true;
+                // What was left to exchanges after this one began is left to the next.
+                peer.synced = peer.is_covered_by(&exchange.heads);
                 peer.exchange_backoff = Duration::ZERO;
+                if !peer.synced {
+                    peer.next_exchange = self.now.mono;
+                }
                 for (id, head) in exchange.heads {
                     let base = peer.base.entry(id).or_default();
                     *base = head.max(*base);
@@ -284,6 +311,7 @@ fn round_down(at: Timestamp, step: Duration) -> Timestamp {
 const CUT_STEP: Duration = Duration::from_secs(30);
 /// How far a cut may lie ahead of the responder's clock.
 const CUT_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
+const COMPARE_WITHIN: Duration = Duration::from_millis(500);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const BUSY_WAIT: Duration = Duration::from_millis(50);

@@ -1,6 +1,6 @@
 //! One exchange: its lists, what either side lacks, and the entries on their way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::ProcessId;
 use crate::store::HashedItem;
@@ -30,11 +30,15 @@ pub(super) struct Exchange {
     pub(super) sending: VecDeque<Place>,
     pub(super) inflight: BTreeMap<u64, Vec<SentItem>>,
     pub(super) next_packet: u64,
-    /// What this side's digests and lists spoke of: it must be on disk, where this node is durable,
-    /// before this side is done, because the other side then counts it as held.
-    pub(super) pledged: BTreeMap<StoreId, u64>,
+    /// When this side's digests and lists were made. All that was held then must be on disk, where
+    /// this node is durable, before this side is done: the other side then counts it as held.
+    pub(super) pledged: u64,
+    /// Stores that differ and have not been listed to the end, at the responder.
+    pub(super) differing: BTreeSet<StoreId>,
+    /// Where the next chunk must begin, at the responder.
+    pub(super) expected: u64,
     /// Deltas merged and not committed yet.
-    pub(super) uncommitted: VecDeque<(u64, Received)>,
+    pub(super) uncommitted: Vec<(u64, Received)>,
     pub(super) done: bool,
     pub(super) other_done: bool,
     pub(super) received: u64,
@@ -48,6 +52,8 @@ pub(super) struct List {
     items: Vec<HashedItem>,
     /// How far the initiator has sent it.
     next: usize,
+    /// The end of the chunk that is not answered yet, at the initiator.
+    sent_to: Option<u64>,
     /// The store's head before the snapshot.
     head: u64,
     /// Whether any chunk differed, to the responder.
@@ -67,21 +73,15 @@ impl Exchange {
             sending: VecDeque::new(),
             inflight: BTreeMap::new(),
             next_packet: 1,
-            pledged: BTreeMap::new(),
-            uncommitted: VecDeque::new(),
+            pledged: 0,
+            differing: BTreeSet::new(),
+            expected: 0,
+            uncommitted: Vec::new(),
             done: false,
             other_done: false,
             received: 0,
             sent: 0,
         }
-    }
-
-    fn take_list(&mut self, list: Option<List>) {
-        if let Some(list) = &list {
-            let pledged = self.pledged.entry(list.store).or_default();
-            *pledged = list.head.max(*pledged);
-        }
-        self.list = list;
     }
 
     fn is_drained(&self) -> bool {
@@ -104,6 +104,7 @@ impl Engine {
             store: id,
             items,
             next: 0,
+            sent_to: None,
             head,
             differs: false,
         })
@@ -120,9 +121,11 @@ impl Engine {
                 return;
             };
             let list = self.snapshot(store, exchange.cut);
+            let pledged = self.pledge();
             if let Some(exchange) = self.exchanges.get_mut(&stream) {
                 exchange.todo.pop_front();
-                exchange.take_list(list);
+                exchange.list = list;
+                exchange.pledged = pledged;
             }
         }
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
@@ -151,6 +154,7 @@ impl Engine {
             .map(|hashed| hashed.item)
             .collect();
         list.next = end;
+        list.sent_to = Some(to);
         let store = list.store;
         self.send_frame(
             stream,
@@ -168,28 +172,31 @@ impl Engine {
         let Some(exchange) = self.exchanges.get(&stream) else {
             return;
         };
-        let fresh = exchange
-            .list
-            .as_ref()
-            .is_none_or(|list| list.store != theirs.store);
-        if fresh {
+        let current = exchange.list.as_ref().map(|list| list.store);
+        let begins = current.is_none() && exchange.differing.contains(&theirs.store);
+        let follows = theirs.from == exchange.expected && theirs.from <= theirs.to;
+        let inside = |item: &Item| theirs.from <= item.kh && item.kh <= theirs.to;
+        let sound = follows
+            && (begins || current == Some(theirs.store))
+            && theirs.items.is_sorted()
+            && theirs.items.iter().all(inside);
+        if !sound {
+            self.counters.unexpected += 1;
+            return self.abandon_stream(stream);
+        }
+        if begins {
             let list = self.snapshot(theirs.store, exchange.cut);
+            let pledged = self.pledge();
             if let Some(exchange) = self.exchanges.get_mut(&stream) {
-                exchange.take_list(list);
+                exchange.list = list;
+                exchange.pledged = pledged;
             }
         }
-        let sorted = theirs.items.is_sorted();
-        let inside = theirs
-            .items
-            .iter()
-            .all(|i| theirs.from <= i.kh && i.kh <= theirs.to);
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
             return;
         };
-        let known = exchange.list.as_mut().filter(|_| sorted && inside);
-        let Some(list) = known else {
-            self.counters.unexpected += 1;
-            return self.abandon_stream(stream);
+        let Some(list) = exchange.list.as_mut() else {
+            return;
         };
         let ours = list.range(theirs.from, theirs.to);
         let (push, wants) = compare(ours, &theirs.items);
@@ -207,8 +214,10 @@ impl Engine {
         exchange
             .sending
             .extend(push.into_iter().map(|key| (store, key)));
+        exchange.expected = theirs.to.wrapping_add(1);
         if ends {
             exchange.list = None;
+            exchange.differing.remove(&store);
         }
         self.send_frame(
             stream,
@@ -225,14 +234,13 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
             return;
         };
-        let Some(list) = exchange
-            .list
-            .as_mut()
-            .filter(|list| list.store == wants.store)
-        else {
+        let ascending = wants.wants.is_sorted_by(|a, b| a < b);
+        let asked = |list: &&mut List| list.store == wants.store && list.sent_to == Some(wants.to);
+        let Some(list) = exchange.list.as_mut().filter(asked).filter(|_| ascending) else {
             self.counters.unexpected += 1;
             return self.abandon_stream(stream);
         };
+        list.sent_to = None;
         let store = list.store;
         for &kh in &wants.wants {
             let keys = list.range(kh, kh).iter().map(|hashed| (store, hashed.key));
@@ -259,7 +267,8 @@ impl Engine {
         if received.needs.is_empty() {
             self.exchange_ack(stream, delta.packet, &received);
         } else if let Some(exchange) = self.exchanges.get_mut(&stream) {
-            exchange.uncommitted.push_back((delta.packet, received));
+            // At most what the other side's window lets it have under way.
+            exchange.uncommitted.push((delta.packet, received));
         }
     }
 
@@ -284,14 +293,20 @@ impl Engine {
     pub(super) fn acknowledge_committed_exchanges(&mut self) {
         let streams: Vec<_> = self.exchanges.keys().copied().collect();
         for stream in streams {
-            while let Some(exchange) = self.exchanges.get_mut(&stream) {
-                let next = exchange.uncommitted.front();
-                if !next.is_some_and(|(_, received)| self.commits.covers(&received.needs)) {
-                    break;
+            let Some(exchange) = self.exchanges.get_mut(&stream) else {
+                continue;
+            };
+            let mut ready = Vec::new();
+            let (commits, stores) = (&self.commits, &self.stores);
+            exchange.uncommitted.retain_mut(|(packet, received)| {
+                received.needs.retain(|need| !commits.covers(stores, need));
+                if received.needs.is_empty() {
+                    ready.push((*packet, std::mem::take(received)));
+                    return false;
                 }
-                let Some((packet, received)) = exchange.uncommitted.pop_front() else {
-                    break;
-                };
+                true
+            });
+            for (packet, received) in ready {
                 self.exchange_ack(stream, packet, &received);
             }
             self.conclude_exchange(stream);
@@ -387,14 +402,7 @@ impl Engine {
         } else {
             exchange.other_done
         };
-        let pledged = || {
-            exchange
-                .pledged
-                .iter()
-                .map(|(&id, &seq)| (id, seq))
-                .collect::<Vec<_>>()
-        };
-        let kept = !self.setup.durable || self.commits.covers(&pledged());
+        let kept = !self.setup.durable || self.commits.keeps(exchange.pledged);
         if !exchange.done && listed && told && kept && exchange.is_drained() {
             exchange.done = true;
             self.send_frame(stream, &Message::Done(Done { complete: true }));

@@ -15,7 +15,7 @@ use crate::wire::{
     Hello, MemberState, Message, Purpose, Reject, RejectReason, StoreId, StoreOffer, Welcome,
 };
 
-use super::peer::Peer;
+use super::peer::{AckState, Peer};
 use super::streams::{Phase, Target};
 use super::timers::Kind;
 use super::{Engine, Event, StreamId};
@@ -116,7 +116,9 @@ impl Engine {
         }
         if let Some(known) = self.swim.get(name) {
             let other_instance = known.nonce.is_some_and(|(_, nonce)| nonce != hello.nonce);
-            let heard = known.heard + self.config.probe_interval * 3 > self.now.mono;
+            let session = self.peers.get(&known.id.process);
+            let heard = known.heard + self.config.probe_interval * 3 > self.now.mono
+                || session.is_some_and(|peer| peer.link.is_some());
             let elsewhere = known.id.addr != hello.node.addr;
             if other_instance && known.state == MemberState::Alive && heard && elsewhere {
                 return reject(RejectReason::NameTaken);
@@ -152,6 +154,16 @@ impl Engine {
             return self.abandon_stream(stream);
         }
         let process = welcome.node.process.clone();
+        let known = self.swim.boot_known(&process.name);
+        let room = known > 0 || self.swim.members().count() < self.config.members_max;
+        let sound = process.name != self.setup.name
+            && self.is_plausible(process.boot)
+            && process.boot >= known
+            && room;
+        if !sound {
+            self.counters.unexpected += 1;
+            return self.abandon_stream(stream);
+        }
         self.vouch(&welcome.node, welcome.incarnation, welcome.nonce);
         if let Some(Target::Seed(addr)) = &target {
             self.seed_answered(*addr, &process.name);
@@ -218,6 +230,7 @@ impl Engine {
         };
         known.phase = Phase::Open(process.clone());
         known.purpose = purpose;
+        known.since = self.now.mono;
         let dialled = known.target.is_some();
         let expected = match &known.target {
             Some(Target::Member(name)) => Some(name.clone()),
@@ -257,7 +270,11 @@ impl Engine {
             .entry(process.clone())
             .or_insert_with(|| Peer::new(addr, our_token, shared.clone(), heads));
         peer.addr = addr;
-        peer.their_token = their_token;
+        if peer.their_token != their_token {
+            // A session that the other side began anew: what was owed to the old one is void.
+            peer.their_token = their_token;
+            peer.ack = AckState::default();
+        }
         peer.stores = shared;
         if new {
             // The side that dialled exchanges first; the other one only if that does not happen.
@@ -277,7 +294,12 @@ impl Engine {
         {
             self.tokens.remove(&oldest);
         }
-        self.timers.cancel(&Kind::Forget(process.clone()));
+        if self.swim.is_live(process) {
+            self.timers.cancel(&Kind::Forget(process.clone()));
+        } else {
+            let due = self.now.mono + self.config.gossip_to_dead_time;
+            self.timers.set_by(Kind::Forget(process.clone()), due);
+        }
         self.timers
             .set_by(Kind::Unsynced, self.peers[process].next_exchange);
     }

@@ -108,9 +108,15 @@ impl Engine {
             return;
         };
         if let Some(other) = peer.link.replace(stream) {
-            let other_dialled = self.streams.get(&other).is_some_and(|s| s.target.is_some());
-            // Both keep the link that the smaller name dialled; of two alike, the newer.
-            let keep_other = other_dialled != dialled && other_dialled == ours_is_smaller;
+            let now = self.now.mono;
+            let young = now.saturating_sub(self.config.tcp_timeout);
+            let rival = self.streams.get(&other);
+            let other_dialled = rival.is_some_and(|s| s.target.is_some());
+            // Both keep the link that the smaller name dialled; of two alike, the newer. An old
+            // link beside a new one is most likely dead at the other end.
+            let keep_other = other_dialled != dialled
+                && other_dialled == ours_is_smaller
+                && rival.is_some_and(|s| s.since >= young);
             let loser = if keep_other { stream } else { other };
             if keep_other {
                 peer.link = Some(other);
@@ -174,6 +180,11 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(&member.process) {
             peer.addr = member.addr;
             self.timers.cancel(&Kind::Forget(member.process.clone()));
+        }
+        if let Some(peer) = self.peers.get(&member.process)
+            && !peer.synced
+        {
+            self.timers.set_by(Kind::Unsynced, self.now.mono);
         }
         if self.direct && !self.timers.is_set(&Kind::Redial(name.clone())) {
             // At the end of the turn: the handshake that brought the news may be the link itself.

@@ -197,11 +197,13 @@ impl Engine {
             }
             (Some(Alive | Suspect), Failed) => {
                 self.peer_failed(&process);
+                self.compare_after_loss(&process);
                 self.leave_forget(&process);
                 self.emit(Event::MemberFailed(member));
             }
             (Some(Alive | Suspect | Failed), Left) => {
                 self.drop_peer(&process);
+                self.compare_after_loss(&process);
                 self.leave_forget(&process);
                 self.emit(Event::MemberLeft(member));
             }
@@ -274,7 +276,9 @@ impl Engine {
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
-            self.swim.table.remove(&name);
+            if let Some(known) = self.swim.table.remove(&name) {
+                self.drop_peer(&known.id.process);
+            }
             self.swim.left.remove(&name);
             self.revision += 1;
         }

@@ -229,7 +229,10 @@ impl Engine {
     fn own_timer(&mut self, kind: Kind) {
         match kind {
             Kind::Ack(process) => self.send_ack(&process),
-            Kind::Collect => self.collect_expired(),
+            Kind::Collect => {
+                self.forget_gone_members();
+                self.collect_expired();
+            }
             Kind::Commit => self.commits.retry(),
             Kind::Condemned(name) => self.judge_condemned(&name),
             Kind::Forget(process) => self.forget_peer(&process),

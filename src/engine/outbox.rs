@@ -49,6 +49,7 @@ impl Engine {
 
     /// Sends every peer what it lacks and the windows allow.
     pub(super) fn flush_peers(&mut self) {
+        self.prune_remote();
         if !self.direct {
             return;
         }
@@ -56,7 +57,6 @@ impl Engine {
         for process in processes {
             self.flush_peer(&process);
         }
-        self.prune_remote();
     }
 
     fn flush_peer(&mut self, process: &ProcessId) {
@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// Whether anything waits to be sent to the peer.
-    fn owes(&self, peer: &Peer) -> bool {
+    pub(super) fn owes(&self, peer: &Peer) -> bool {
         let behind = |&id: &StoreId| {
             let cursor = peer.cursor.get(&id).copied().unwrap_or(0);
             let cursor = self
@@ -196,7 +196,10 @@ impl Engine {
                 .and_then(|store| store.held(&place.1));
             match held {
                 // Collected meanwhile: nobody needs it any more.
-                None => peer.settle(&place),
+                None => {
+                    peer.settle(&place);
+                    peer.relayed_for.remove(&place);
+                }
                 Some(change) => {
                     if !load.take(peer, place, change, bytes_max, path) {
                         return load;

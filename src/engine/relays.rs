@@ -10,7 +10,9 @@ use crate::wire::codec::{self};
 use crate::wire::{HeldVersion, Message, Relayed};
 
 use super::Engine;
+use super::acks::SILENCE_MIN;
 use super::peer::Place;
+use super::swim::Known;
 
 impl Engine {
     pub(super) fn send_relayed(
@@ -91,16 +93,22 @@ impl Engine {
             .collect()
     }
 
-    /// The uncovered members that this peer forwards to.
+    /// The uncovered members that this peer forwards to: those that do not acknowledge, and those
+    /// that we have no session with, though they are there.
     pub(super) fn uncovered_through(&self, process: &ProcessId) -> Vec<NodeName> {
-        if self.peers.values().all(|peer| !peer.uncovered) {
-            return Vec::new();
-        }
-        self.peers
-            .iter()
-            .filter(|(other, peer)| peer.uncovered && *other != process && self.swim.is_live(other))
-            .filter(|(other, _)| self.relays_of(&other.name).contains(process))
-            .map(|(other, _)| other.name.clone())
+        let now = self.now.mono;
+        let uncovered = |known: &&Known| {
+            let other = &known.id.process;
+            let alone = known.since + SILENCE_MIN <= now;
+            other != process && self.peers.get(other).map_or(alone, |peer| peer.uncovered)
+        };
+        self.swim
+            .live()
+            .filter(uncovered)
+            .map(|known| &known.id.process.name)
+            .filter(|name| self.relays_of(name).contains(process))
+            .take(UNCOVERED_MAX)
+            .cloned()
             .collect()
     }
 
@@ -162,6 +170,8 @@ impl Engine {
     }
 }
 
+/// Uncovered members named in one packet.
+const UNCOVERED_MAX: usize = 8;
 const RELAYS: usize = 2;
 const RELAY_KEYS_MAX: usize = 4096;
 const RELAYED_FOR_MAX: usize = 16_384;

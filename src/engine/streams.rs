@@ -2,6 +2,7 @@
 //! a link, or one exchange.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -55,6 +56,8 @@ pub(super) struct Stream {
     pub(super) addr: SocketAddr,
     /// The session token that our Hello named.
     pub(super) token: u64,
+    /// When its handshake was done, or its dial began.
+    pub(super) since: Duration,
 }
 
 impl Engine {
@@ -74,6 +77,7 @@ impl Engine {
             purpose,
             addr,
             token,
+            since: self.now.mono,
         };
         self.streams.insert(stream, dialled);
         // The driver answers within tcp_timeout; twice that means it never will.
@@ -107,6 +111,7 @@ impl Engine {
             purpose: Purpose::Link,
             addr,
             token: 0,
+            since: self.now.mono,
         };
         self.streams.insert(stream, accepted);
         self.timers.set(Kind::Stream(stream), deadline);
@@ -191,18 +196,28 @@ impl Engine {
         }
     }
 
-    /// Whether a stream is a dial or a link, for the limits of exchanges.
-    pub(super) fn exchange_dials(&self) -> usize {
-        let dialled = |stream: &&Stream| {
-            matches!(stream.target, Some(Target::Exchange(_)))
-                && !matches!(stream.phase, Phase::Open(_))
-        };
-        self.streams.values().filter(dialled).count()
+    /// Whom exchanges are being dialled with.
+    pub(super) fn exchange_dials(&self) -> Vec<NodeName> {
+        let dialled = self
+            .streams
+            .values()
+            .filter_map(|stream| match &stream.target {
+                Some(Target::Exchange(name)) if !matches!(stream.phase, Phase::Open(_)) => {
+                    Some(name)
+                }
+                _ => None,
+            });
+        dialled.cloned().collect()
     }
 
     /// Opens the record of an exchange on a stream whose handshake is done.
     pub(super) fn exchange_opened(&mut self, stream: StreamId, process: &ProcessId, dialled: bool) {
-        let exchange = Exchange::new(process.clone(), dialled, self.heads());
+        // What only one side has is not exchanged, and not covered.
+        let mut heads = self.heads();
+        if let Some(peer) = self.peers.get(process) {
+            heads.retain(|id, _| peer.stores.contains(id));
+        }
+        let exchange = Exchange::new(process.clone(), dialled, heads);
         self.exchanges.insert(stream, exchange);
         self.begin_exchange(stream);
     }
