@@ -158,15 +158,15 @@ impl Engine {
         };
         peer.ack.packets = 0;
         peer.ack.last_sent = Some(now);
-        let link = peer.link.filter(|_| peer.ack.on_stream);
+        let datagram = bytes_max.saturating_sub(codec::ACK_OVERHEAD + frame::ENVELOPE_BYTES);
+        let bulky = |refused: &Vec<RefusedEntry>| ack_bytes(refused.len()) > datagram;
+        let wide = peer.ack.refused.values().any(bulky);
+        let link = peer.link.filter(|_| peer.ack.on_stream || wide);
         let (addr, token) = (peer.addr, peer.their_token);
         let ranges = std::mem::take(&mut peer.ack.ranges);
         let refused = std::mem::take(&mut peer.ack.refused);
-        let room = match link {
-            // Far more than the windows let a peer send.
-            Some(_) => usize::MAX,
-            None => bytes_max.saturating_sub(codec::ACK_OVERHEAD + frame::ENVELOPE_BYTES),
-        };
+        // Far more than the windows let a peer send.
+        let room = if link.is_some() { usize::MAX } else { datagram };
         for ack in split_ack(token, ranges, refused, room) {
             let message = Message::Ack(ack);
             match link {
@@ -211,6 +211,11 @@ impl Received {
     }
 }
 
+/// What one packet with so many refusals takes in an acknowledgement.
+fn ack_bytes(refusals: usize) -> usize {
+    codec::ACK_RANGE_BYTES + refusals * codec::ACK_REFUSED_BYTES
+}
+
 /// Cuts an acknowledgement to messages of at most `room` bytes of ranges and refusals. A packet
 /// travels with all of its refusals or not at all: one that does not fit is sent again, and
 /// acknowledged where there is room.
@@ -228,7 +233,7 @@ fn split_ack(
     let mut acks = vec![empty()];
     let mut left = room;
     let mut push = |range: (u64, u64), refused: &[RefusedEntry]| {
-        let needed = codec::ACK_RANGE_BYTES + refused.len() * codec::ACK_REFUSED_BYTES;
+        let needed = ack_bytes(refused.len());
         if needed > room {
             return;
         }
