@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use bytes::BytesMut;
 use rumormill::wire::codec;
-use rumormill::wire::frame::{begin_datagram, encode_frame_header};
+use rumormill::wire::frame::{datagram, encode_frame_header};
 
 type Check = fn(&[u8]);
 
@@ -28,15 +28,13 @@ fn folder(target: &str) -> PathBuf {
 /// One seed per message, and one with all of them.
 fn datagrams() -> BTreeMap<&'static str, Vec<u8>> {
     let mut all = BytesMut::new();
-    begin_datagram(checks::CLUSTER_TAG, &mut all);
     let mut seeds = BTreeMap::new();
     for (name, message, _) in golden::all() {
-        let mut one = BytesMut::new();
-        begin_datagram(checks::CLUSTER_TAG, &mut one);
-        codec::encode(&message, &mut one);
+        let one = datagram(checks::CLUSTER_TAG, |out| codec::encode(&message, out));
         codec::encode(&message, &mut all);
         seeds.insert(name, one.to_vec());
     }
+    let all = datagram(checks::CLUSTER_TAG, |out| out.extend_from_slice(&all));
     seeds.insert("all", all.to_vec());
     seeds
 }

@@ -110,6 +110,25 @@ fn hundred_seeds() {
     }
 }
 
+/// Seeds that found bugs, and what they found. A change of the engine changes what a seed does, so
+/// each rule has a test of its own as well, where one can be told in a few lines.
+#[test]
+fn seeds_that_found_bugs() {
+    let seeds = [
+        (96, "a copy counted by push/pull before the peer had it on disk"),
+        (107, "the same, on the way of an equal root"),
+        (276, "a relay vouched for a newer version than was acknowledged"),
+        (436, "the same, with durable nodes"),
+        (459, "the same, after a burst"),
+        (1103, "relays that repeated what was under way, twentyfold"),
+    ];
+    for (seed, found) in seeds {
+        if let Err(failure) = run(seed) {
+            panic!("again: {found}\n{failure}");
+        }
+    }
+}
+
 #[test]
 fn replay() {
     let seed = seed_from("RUMORMILL_SEED").unwrap_or(0);
@@ -398,9 +417,7 @@ fn a_write_from_a_fast_clock_is_refused_at_once_and_not_silently() {
         assert!(told, "node {node} reports it");
     }
     assert!(sim.read(1, 1).is_none());
-    // The clock is put right, the write's time comes, and anti-entropy brings it. (While the clocks
-    // are further apart than `max_clock_drift` there is no push/pull between the two.)
-    sim.set_skew(0, Skew::None);
+    // The write's time comes, and anti-entropy brings it, though the clock stays wrong.
     sim.run_for(secs(300));
     let took = sim.run_until(3 * MINUTE, |sim| sim.read(1, 1).is_some());
     assert!(took.is_some());

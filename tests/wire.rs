@@ -82,7 +82,7 @@ fn messages_stay_what_they_are() {
         .iter()
         .map(|(_, message, _)| encoded(message)[0])
         .collect();
-    for tag in 1..=17 {
+    for tag in 1..=15 {
         assert!(tags.contains(&tag), "no golden vector for tag {tag}");
     }
 }
@@ -176,8 +176,6 @@ fn every_list_over_its_limit_is_refused() {
                 | Message::Leave(_)
                 | Message::LeaveAck(_)
                 | Message::Done(_)
-                | Message::Ping(_)
-                | Message::Pong(_)
         );
         let too_many = matches!(refused, Err(DecodeError::TooMany { .. }));
         assert_eq!(too_many, has_list, "{name}: {refused:?}");

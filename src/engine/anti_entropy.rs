@@ -266,8 +266,12 @@ impl Engine {
             return;
         };
         let cut = summary.cut;
-        let skew = cut.since(self.now.wall).max(self.now.wall.since(cut));
-        let cut_accepted = skew <= self.config.max_clock_drift + CUT_STEP * 2;
+        // This side must still hold everything that outlives the cut: nothing is collected before
+        // its expiry plus grace. A cut ahead of this clock is harmless, within reason.
+        let grace = self.config.max_clock_drift + CUT_STEP * 2;
+        let behind = self.now.wall.since(cut);
+        let ahead = cut.since(self.now.wall);
+        let cut_accepted = behind <= grace && ahead <= CUT_AHEAD_MAX;
         exchange.cut = cut;
         exchange.pledged = self
             .stores
@@ -739,6 +743,8 @@ const FRAMES_IN_FLIGHT: usize = 8;
 const FRAME_BYTES_TARGET: usize = 64 << 10;
 const FRAME_ENTRIES_MAX: usize = 4096;
 const CUT_STEP: Duration = Duration::from_secs(30);
+/// How far a cut may lie ahead of the responder's clock.
+const CUT_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const BUSY_WAIT: Duration = Duration::from_millis(50);

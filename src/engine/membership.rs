@@ -482,6 +482,10 @@ impl Engine {
         let mut changed = Vec::new();
         for member in self.swim.foca.iter_membership_state() {
             let process = &member.id().process;
+            if process.name == self.setup.name {
+                // An earlier process of this node, as others remember it.
+                continue;
+            }
             let state = match member.state() {
                 _ if self.swim.has_left(process) => MemberState::Left,
                 State::Alive => MemberState::Alive,

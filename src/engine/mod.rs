@@ -346,15 +346,10 @@ impl Engine {
     }
 
     fn send_datagram(&mut self, to: SocketAddr, message: &Message) {
-        let mut bytes = BytesMut::with_capacity(256);
-        frame::begin_datagram(self.cluster_tag, &mut bytes);
-        codec::encode(message, &mut bytes);
+        let bytes = frame::datagram(self.cluster_tag, |out| codec::encode(message, out));
         self.counters.datagrams_sent += 1;
         self.counters.datagram_bytes_sent += bytes.len() as u64;
-        self.outputs.push_back(Output::Datagram {
-            to,
-            bytes: bytes.freeze(),
-        });
+        self.outputs.push_back(Output::Datagram { to, bytes });
     }
 
     /// Sends a frame; answers its length.

@@ -248,10 +248,6 @@ impl Engine {
             Message::Leave(leave) => self.leave_on_link(stream, peer, &leave),
             Message::LeaveAck(leave) => self.leave_acked_by(peer, &leave),
             Message::Members(members) => self.members_received(stream, members),
-            Message::Ping(ping) => {
-                self.send_frame(stream, &Message::Pong(ping));
-            }
-            Message::Pong(_) => {}
             Message::Relayed(relayed) => self.relayed_received(&relayed),
             Message::Swim(packet) => self.swim_packet_on_link(stream, peer, &packet),
             _ => self.counters.unexpected += 1,

@@ -70,8 +70,6 @@ pub(super) struct Checker {
     watching: BTreeMap<u64, Watching>,
     pub(super) acknowledged: Vec<Acknowledged>,
     pub(super) violation: Option<Violation>,
-    /// Corrupted datagrams may carry what nobody wrote.
-    pub(super) forgeries_expected: bool,
     grace: Duration,
 }
 
@@ -86,7 +84,6 @@ impl Checker {
             watching: BTreeMap::new(),
             acknowledged: Vec::new(),
             violation: None,
-            forgeries_expected: false,
             grace: Limits::default().grace(),
         }
     }
@@ -143,7 +140,7 @@ impl Checker {
         match origin {
             Origin::Disk => {}
             Origin::Peers => {
-                if !self.forgeries_expected && !self.written.contains(&version) {
+                if !self.written.contains(&version) {
                     self.report(at, Breach::Fabricated { node, store, key });
                 }
             }
@@ -181,9 +178,7 @@ impl Checker {
             let member = process.name.clone();
             let itself = member == view.this.name && *process != view.this;
             if itself || !is_of_cluster(&member) {
-                if !self.forgeries_expected {
-                    self.report(at, Breach::ClusterCrossed { observer, member });
-                }
+                self.report(at, Breach::ClusterCrossed { observer, member });
                 continue;
             }
             let to = process.boot;

@@ -161,7 +161,6 @@ impl Simulator {
         );
         self.note_all(format_args!("*** corruption {corruption}"));
         self.network.links.config.corruption = corruption;
-        self.checker.forgeries_expected |= corruption > 0.0;
     }
 
     /// Sets the probability that a commit fails, from now on.

@@ -125,8 +125,7 @@ impl Simulator {
     pub fn new(config: SimConfig) -> Self {
         let mut rng = Pcg64::seed_from_u64(config.seed);
         let network = Network::new(config.network.clone(), rng.random());
-        let mut checker = Checker::new(config.seed);
-        checker.forgeries_expected = config.network.corruption > 0.0;
+        let checker = Checker::new(config.seed);
         Self {
             time: Duration::ZERO,
             time_cell: Arc::new(AtomicU64::new(0)),

@@ -26,7 +26,7 @@ const OUTPUTS_MAX: u32 = 1_000_000;
 /// Entries given to a store at once.
 const CHUNK: usize = 256;
 /// Where the first message's tag is in a datagram, after version and cluster tag.
-const DATAGRAM_TAG_AT: usize = 9;
+const DATAGRAM_TAG_AT: usize = crate::wire::frame::ENVELOPE_BYTES;
 
 impl Simulator {
     /// Does the next thing.

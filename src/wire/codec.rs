@@ -270,7 +270,5 @@ fn tag(message: &Message) -> u8 {
         Message::Items(_) => 13,
         Message::Wants(_) => 14,
         Message::Done(_) => 15,
-        Message::Ping(_) => 16,
-        Message::Pong(_) => 17,
     }
 }

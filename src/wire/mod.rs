@@ -73,10 +73,6 @@ pub enum Message {
     Wants(Wants),
     /// (15) This side has nothing more to say in the push/pull.
     Done(Done),
-    /// (16) "Are you there?" on a link, and (17) its answer; `nonce` is returned.
-    Ping(Ping),
-    /// (17) The answer to a ping.
-    Pong(Ping),
 }
 
 /// Why a stream was opened.
@@ -361,11 +357,4 @@ pub struct Wants {
 pub struct Done {
     /// False if this side gave up.
     pub complete: bool,
-}
-
-/// A liveness check on a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ping {
-    /// Returned as it came.
-    pub nonce: u64,
 }

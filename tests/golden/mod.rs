@@ -8,9 +8,9 @@ use rumormill::id::{NodeId, NodeName, ProcessId};
 use rumormill::time::Timestamp;
 use rumormill::wire::{
     Ack, Delta, Done, Entry, HeldVersion, Hello, Item, Items, Key, Leave, MemberRecord,
-    MemberState, Members, Message, Ping, Purpose, Refusal, RefusedEntry, Reject, RejectReason,
-    Relayed, SchemaId, Section, StoreId, StoreOffer, StoreSummary, Summary, Verdict, Verdicts,
-    Wants, Welcome,
+    MemberState, Members, Message, Purpose, Refusal, RefusedEntry, Reject, RejectReason, Relayed,
+    SchemaId, Section, StoreId, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
+    Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -175,16 +175,6 @@ fn membership() -> Vec<Golden> {
             "leave_ack",
             Message::LeaveAck(Leave { process: process() }),
             "0a0000000e04616d2d30fd00002a36fe9c9717",
-        ),
-        (
-            "ping",
-            Message::Ping(Ping { nonce: 300 }),
-            "1000000003fb2c01",
-        ),
-        (
-            "pong",
-            Message::Pong(Ping { nonce: 300 }),
-            "1100000003fb2c01",
         ),
     ]
 }

@@ -9,9 +9,9 @@ use rumormill::id::{NodeId, NodeName, ProcessId};
 use rumormill::time::Timestamp;
 use rumormill::wire::{
     Ack, Delta, Done, Entry, HeldVersion, Hello, Item, Items, Key, Leave, MemberRecord,
-    MemberState, Members, Message, Ping, Purpose, Refusal, RefusedEntry, Reject, RejectReason,
-    Relayed, SchemaId, Section, StoreId, StoreOffer, StoreSummary, Summary, Verdict, Verdicts,
-    Wants, Welcome,
+    MemberState, Members, Message, Purpose, Refusal, RefusedEntry, Reject, RejectReason, Relayed,
+    SchemaId, Section, StoreId, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
+    Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -229,7 +229,5 @@ pub fn messages() -> impl Strategy<Value = Message> {
         processes().prop_map(|process| Message::Leave(Leave { process })),
         processes().prop_map(|process| Message::LeaveAck(Leave { process })),
         exchanges(),
-        any::<u64>().prop_map(|nonce| Message::Ping(Ping { nonce })),
-        any::<u64>().prop_map(|nonce| Message::Pong(Ping { nonce })),
     ]
 }

@@ -18,7 +18,7 @@ use super::{BODY_BYTES_MAX, CodecLimits, DecodeError, STORE_NAME_BYTES_MAX};
 use crate::id::{NAME_BYTES_MAX, NodeId, NodeName, ProcessId};
 use crate::time::Timestamp;
 use crate::wire::{
-    Ack, Done, HeldVersion, Hello, Key, Leave, MemberRecord, MemberState, Members, Message, Ping,
+    Ack, Done, HeldVersion, Hello, Key, Leave, MemberRecord, MemberState, Members, Message,
     Purpose, Refusal, RefusedEntry, Reject, RejectReason, Relayed, SchemaId, StoreId, StoreOffer,
     StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
 };
@@ -63,7 +63,6 @@ fn put_message<W: Writer>(message: &Message, to: &mut Enc<W>) -> Result<(), Enco
         Message::Verdicts(verdicts) => verdicts.put(to),
         Message::Wants(wants) => wants.put(to),
         Message::Done(done) => done.put(to),
-        Message::Ping(ping) | Message::Pong(ping) => ping.put(to),
         Message::Swim(_) | Message::Delta(_) | Message::Items(_) => {
             unreachable!("the caller has written what has a layout of its own")
         }
@@ -90,8 +89,6 @@ pub(super) fn decode(
         12 => Message::Verdicts(Field::take(from)?),
         14 => Message::Wants(Field::take(from)?),
         15 => Message::Done(Field::take(from)?),
-        16 => Message::Ping(Field::take(from)?),
-        17 => Message::Pong(Field::take(from)?),
         _ => return Ok(None),
     };
     match from.reader().0.len() {
@@ -264,7 +261,6 @@ struct_fields! {
     MemberRecord { id, incarnation, state; }
     Members { ask; records: records_max }
     NodeId { process, renewal, addr; }
-    Ping { nonce; }
     ProcessId { name, boot; }
     RefusedEntry { packet, index, reason; }
     Reject { reason, boot_known; }
