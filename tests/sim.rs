@@ -115,9 +115,15 @@ fn hundred_seeds() {
 #[test]
 fn seeds_that_found_bugs() {
     let seeds = [
-        (96, "a copy counted by push/pull before the peer had it on disk"),
+        (
+            96,
+            "a copy counted by push/pull before the peer had it on disk",
+        ),
         (107, "the same, on the way of an equal root"),
-        (276, "a relay vouched for a newer version than was acknowledged"),
+        (
+            276,
+            "a relay vouched for a newer version than was acknowledged",
+        ),
         (436, "the same, with durable nodes"),
         (459, "the same, after a burst"),
         (1103, "relays that repeated what was under way, twentyfold"),
