@@ -374,6 +374,40 @@ fn a_large_value_arrives() {
     sim.assert_sound();
 }
 
+/// Until there is an epidemic mode: no eager deltas above `direct_peers_max`, push/pull alone.
+#[test]
+fn above_direct_peers_max_push_pull_carries_writes_and_an_event_says_so() {
+    let config = brisk().direct_peers_max(3);
+    let spec = NodeSpec {
+        config: config.push_pull_interval(secs(1)),
+        ..NodeSpec::default()
+    };
+    let mut sim = cluster_of(21, 6, &spec);
+    let told = |sim: &Simulator, wanted: fn(&Event) -> bool| {
+        let nodes = 0..6;
+        nodes
+            .filter(|&n| sim.events().iter().any(|o| o.node == n && wanted(&o.event)))
+            .count()
+    };
+    let exceeded = told(&sim, |e| {
+        matches!(e, Event::DirectModeExceeded { members: 4.. })
+    });
+    assert_eq!(exceeded, 6);
+    sim.write(0, 1, "by push/pull").unwrap();
+    let took = sim.run_until(MINUTE, |sim| sim.all_read(1, b"by push/pull"));
+    assert!(took.is_some_and(|took| took > millis(50)), "{took:?}");
+
+    // With three members gone it travels directly again.
+    (3..6).for_each(|node| sim.leave(node));
+    sim.run_for(secs(20));
+    let restored = |e: &Event| matches!(e, Event::DirectModeRestored { .. });
+    assert!(told(&sim, restored) >= 3);
+    sim.write(0, 2, "directly").unwrap();
+    let took = sim.run_until(MINUTE, |sim| (0..3).all(|n| sim.read(n, 2).is_some()));
+    assert!(took.is_some_and(|took| took < millis(50)), "{took:?}");
+    sim.assert_sound();
+}
+
 #[test]
 fn a_followed_write_resolves() {
     let mut sim = cluster(13, 3);
