@@ -71,7 +71,8 @@
 //! # What always holds
 //! 1. When faults stop, all connected nodes hold the same entries.
 //! 2. An acknowledged write is lost only if every process that held it lost its memory.
-//! 3. No older version ever replaces a newer one.
+//! 3. No older version ever replaces a newer one, nor a removed one until its tombstone is
+//!    collected.
 //! 4. The join is commutative, associative and idempotent, before and after collection.
 //! 5. A healthy node is not declared failed for long; boots only grow.
 //! 6. Nothing crosses cluster ids.
@@ -103,8 +104,11 @@ pub mod time;
 pub mod wire;
 
 pub use config::Config;
+pub use engine::{Event, Member, Readiness, View};
 #[cfg(feature = "net")]
-pub use node::Node;
+pub use node::{BuildError, Builder, Node};
+pub use store::{Expiry, Map, Schema, Written};
+pub use wire::MemberState;
 
 /// The README's example, compiled and checked.
 #[cfg(doctest)]

@@ -70,10 +70,9 @@ async fn lookup(seed: &str, lookups: Arc<Semaphore>) -> Vec<SocketAddr> {
     }
 }
 
-/// The first address of `host:port`, if it resolves within a few seconds.
-pub(super) async fn lookup_one(seed: &str) -> Option<SocketAddr> {
-    let addrs = lookup(seed, Arc::new(Semaphore::new(1))).await;
-    addrs.first().copied()
+/// The addresses of `host:port`, whatever else is being looked up.
+pub(super) async fn lookup_all(seed: &str) -> Vec<SocketAddr> {
+    lookup(seed, Arc::new(Semaphore::new(1))).await
 }
 
 /// Lookups under way; others wait, and time out while they do.

@@ -1,6 +1,7 @@
 //! The promises of a typed store, each as a claim. Two stores that talk do so by `exchange`:
 //! everything one holds is merged into the other, as a push/pull would have it.
 
+mod contained;
 mod converge;
 
 use std::collections::BTreeMap;
@@ -170,11 +171,11 @@ fn held(map: &Map<Notes>) -> BTreeMap<Key, Entry> {
 }
 
 fn put(map: &Map<Notes>, note: Note, expiry: Expiry) {
-    let _ = map.put(note, expiry).unwrap();
+    map.put(note, expiry).unwrap();
 }
 
 fn remove(map: &Map<Notes>, id: u8) {
-    let _ = map.remove(&key(id)).unwrap().unwrap();
+    map.remove(&key(id)).unwrap().unwrap();
 }
 
 fn merge(map: &Map<Notes>, entry: &Entry) -> Merged {
