@@ -47,6 +47,9 @@ pub enum Merged {
     Stored {
         /// The change.
         seq: u64,
+        /// The key now holds exactly the entry that came. False where the join took something from
+        /// what was held before: that entry is nobody else's yet.
+        as_sent: bool,
         /// It cannot be evaluated here: kept and relayed, listed, never used.
         quarantined: bool,
     },

@@ -275,6 +275,7 @@ fn growing_expiry_shows_a_hidden_record_again() {
         merge(&map, &longer),
         Merged::Stored {
             seq: 2,
+            as_sent: true,
             quarantined: false
         }
     );
@@ -430,6 +431,7 @@ fn poison_is_quarantined_and_relayed_byte_for_byte() {
     };
     let quarantined = |seq| Merged::Stored {
         seq,
+        as_sent: true,
         quarantined: true,
     };
     assert_eq!(merge(&map, &poison), quarantined(2));
