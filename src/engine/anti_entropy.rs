@@ -14,7 +14,7 @@
 //!
 //! Both compare the entries that outlive one instant, the *cut*, so nodes that collect at different
 //! moments do not differ. Where timestamps are equal and content differs, both sides send and the
-//! join decides. Deltas are acknowledged as everywhere, and at most [`FRAMES_IN_FLIGHT`] are not:
+//! join decides. Deltas are acknowledged as everywhere, and at most eight frames are not:
 //! no exchange needs memory for more than its item lists. What changes during an exchange is simply
 //! part of it, or of the next one. See Demers et al. 1987 for the name and the idea.
 //!

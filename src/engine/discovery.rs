@@ -233,8 +233,9 @@ impl Engine {
         self.emit(Event::Readiness(readiness));
     }
 
-    /// A link opened: the membership is exchanged again a few times, for who joined meanwhile.
-    pub(super) fn joined(&mut self) {
+    /// A link opened, or a member failed: the membership is exchanged again a few times, for who
+    /// joined meanwhile, and for whether somebody knows better.
+    pub(super) fn exchange_members_again(&mut self) {
         self.discovery.repeats = 0;
         self.timers
             .set_by(Kind::Members, self.now.mono + MEMBERS_REPEATS[0]);

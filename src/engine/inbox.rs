@@ -106,11 +106,12 @@ impl Engine {
             }
             Merged::Known => {
                 received.held.push(place);
-                let held = self.stores.get(&store).and_then(|store| store.held(&key));
-                let unkept = held.filter(|held| !self.is_durable(place, held.seq));
-                received
-                    .needs
-                    .extend(unkept.map(|change| (place, change.seq)));
+                if self.setup.durable {
+                    let held = self.stores.get(&store).and_then(|store| store.held(&key));
+                    let unkept = held.filter(|held| !self.is_durable(place, held.seq));
+                    let needs = unkept.map(|change| (place, change.seq));
+                    received.needs.extend(needs);
+                }
             }
             Merged::Stored {
                 seq,

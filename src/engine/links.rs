@@ -131,7 +131,7 @@ impl Engine {
         if dialled {
             self.send_members(stream, true);
         }
-        self.joined();
+        self.exchange_members_again();
     }
 
     pub(super) fn link_ended(&mut self, stream: StreamId, process: &ProcessId) {

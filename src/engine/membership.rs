@@ -198,6 +198,8 @@ impl Engine {
             (Some(Alive | Suspect), Failed) => {
                 self.peer_failed(&process);
                 self.compare_after_loss(&process);
+                // Others may know that it left.
+                self.exchange_members_again();
                 self.leave_forget(&process);
                 self.emit(Event::MemberFailed(member));
             }

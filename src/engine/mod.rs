@@ -7,20 +7,21 @@
 //!
 //! | file | part of the protocol |
 //! |---|---|
-//! | `membership` | SWIM (Das, Gupta, Motivala 2002) by foca, behind our names; left kept apart from failed |
-//! | `streams` | handshakes, the one idle link of each pair, what its end proves |
+//! | `swim`, `membership` | SWIM (Das, Gupta, Motivala 2002) by foca, behind our names; left kept apart from failed |
+//! | `streams`, `handshake`, `links` | every stream; the one idle link of each pair, and what its end proves |
 //! | `discovery` | seeds, join, reconnect, readiness |
-//! | `leave` | leaving, announced and acknowledged |
-//! | `peer`, `outbox` | per-peer cursors, eager deltas, loss, relays |
+//! | `leave` | leaving: drained, announced and acknowledged |
+//! | `peer`, `outbox`, `acks` | per-peer cursors, eager deltas, acknowledgements and loss |
+//! | `relays` | the way past a broken link |
 //! | `inbox` | merging deltas, acknowledging them |
-//! | `anti_entropy` | push/pull exchanges |
+//! | `anti_entropy`, `exchange` | push/pull: when, and what is said |
 //! | `watches` | following writes to other processes |
 //! | `commits` | durability as outputs and inputs |
 //! | `timers` | one ordered set of timers |
 //!
 //! Invariants kept here: nothing of another cluster passes the envelope; data needs a session
-//! token; every queue, map and loop has a limit in [`Config`]; a byte from the network can raise a
-//! counter and nothing worse.
+//! token; every queue, map and loop has a limit, in [`Config`] or a named constant; a byte from the
+//! network can raise a counter and nothing worse.
 
 mod acks;
 mod anti_entropy;

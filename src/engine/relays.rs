@@ -6,8 +6,7 @@
 
 use crate::crdt::digest;
 use crate::id::{NodeName, ProcessId};
-use crate::wire::codec::{self};
-use crate::wire::{HeldVersion, Message, Relayed};
+use crate::wire::{HeldVersion, Message, Relayed, codec, frame};
 
 use super::Engine;
 use super::acks::SILENCE_MIN;
@@ -41,7 +40,7 @@ impl Engine {
         let room = self
             .config
             .packet_bytes_max
-            .saturating_sub(codec::RELAYED_OVERHEAD);
+            .saturating_sub(codec::RELAYED_OVERHEAD + frame::ENVELOPE_BYTES);
         let per_packet = (room / codec::RELAYED_HELD_BYTES).max(1);
         for held in held.chunks(per_packet) {
             let message = Relayed {
