@@ -1,6 +1,7 @@
 //! The address that a node tells its peers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use super::resolve;
 
@@ -10,6 +11,7 @@ pub(super) async fn advertised(
     set: Option<SocketAddr>,
     bound: SocketAddr,
     seeds: &[String],
+    lookup_timeout: Duration,
 ) -> SocketAddr {
     let port = bound.port();
     match set {
@@ -19,7 +21,10 @@ pub(super) async fn advertised(
         None => {}
     }
     for seed in seeds.iter().take(ROUTE_SEEDS_MAX) {
-        if let Some(ip) = resolve::lookup_one(seed).await.and_then(route_to) {
+        if let Some(ip) = resolve::lookup_one(seed, lookup_timeout)
+            .await
+            .and_then(route_to)
+        {
             return SocketAddr::new(ip, port);
         }
     }
@@ -54,15 +59,17 @@ const ANYWHERE: [SocketAddr; 2] = [
 mod tests {
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(5);
+
     #[tokio::test]
     async fn the_advertised_address_is_one_that_peers_can_reach() {
         let bound: SocketAddr = "0.0.0.0:7000".parse().unwrap();
-        let by_seed = advertised(None, bound, &["127.0.0.1:1".to_owned()]).await;
+        let by_seed = advertised(None, bound, &["127.0.0.1:1".to_owned()], LIMIT).await;
         assert_eq!(by_seed, "127.0.0.1:7000".parse().unwrap());
-        let alone = advertised(None, bound, &[]).await;
+        let alone = advertised(None, bound, &[], LIMIT).await;
         assert!(!alone.ip().is_unspecified() && alone.port() == 7000);
         let set = "192.0.2.7:0".parse().unwrap();
-        let with_port = advertised(Some(set), bound, &[]).await;
+        let with_port = advertised(Some(set), bound, &[], LIMIT).await;
         assert_eq!(with_port, "192.0.2.7:7000".parse().unwrap());
     }
 }

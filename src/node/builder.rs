@@ -307,7 +307,13 @@ impl Builder {
         self.check()?;
         let name = NodeName::new(&self.name).map_err(BuildError::Name)?;
         let cluster = ClusterId::new(&self.cluster).map_err(BuildError::Cluster)?;
-        let addr = advertised(self.advertise_addr()?, transport.local_addr(), &self.seeds).await;
+        let addr = advertised(
+            self.advertise_addr()?,
+            transport.local_addr(),
+            &self.seeds,
+            self.config.peers_resolve_timeout,
+        )
+        .await;
         let (nonce, random_seed) = (entropy()?, entropy()?);
         let clock = Clock::start(Arc::clone(&self.wall));
         let now = clock.now();
