@@ -160,7 +160,19 @@ mod tests {
             assert_eq!(read(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in [
-            "", "+", "5", "5 s", "s", "-5s", "1.2.3s", ".s", "5x", "1m 30s", "99999999y", "1h30", "5S",
+            "",
+            "+",
+            "5",
+            "5 s",
+            "s",
+            "-5s",
+            "1.2.3s",
+            ".s",
+            "5x",
+            "1m 30s",
+            "99999999y",
+            "1h30",
+            "5S",
         ] {
             assert!(read(text).is_err(), "{text}");
         }
@@ -169,7 +181,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let error = |text: &str| text.parse::<Span>().unwrap_err().to_string();
-        assert_eq!(error("5"), "the number 5 has no unit; write for instance 5s");
+        assert_eq!(
+            error("5"),
+            "the number 5 has no unit; write for instance 5s"
+        );
         assert!(error("5 s").contains("\" s\" is no unit"));
         assert!(error("abc").contains("a number is expected"));
     }

@@ -111,7 +111,11 @@ impl File {
         };
         look("global", self.global.as_ref(), GLOBAL);
         let list = |value: &'_ Option<Value>| -> Vec<Value> {
-            value.as_ref().and_then(Value::as_array).cloned().unwrap_or_default()
+            value
+                .as_ref()
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default()
         };
         for (index, rule) in list(&self.inhibit_rules).iter().enumerate() {
             look(&format!("inhibit_rules[{index}]"), Some(rule), INHIBIT);
@@ -121,16 +125,21 @@ impl File {
                 if key != "name" && !key.ends_with("_configs") {
                     look(
                         &format!("receivers[{index}]"),
-                        Some(&Value::from(BTreeMap::from([(key.clone(), Value::Null)])
-                            .into_iter()
-                            .collect::<serde_json::Map<_, _>>())),
+                        Some(&Value::from(
+                            BTreeMap::from([(key.clone(), Value::Null)])
+                                .into_iter()
+                                .collect::<serde_json::Map<_, _>>(),
+                        )),
                         &[],
                     );
                 }
             }
         }
-        let mut routes: Vec<(String, &Value)> =
-            self.route.iter().map(|route| ("route".to_owned(), route)).collect();
+        let mut routes: Vec<(String, &Value)> = self
+            .route
+            .iter()
+            .map(|route| ("route".to_owned(), route))
+            .collect();
         while let Some((path, route)) = routes.pop() {
             look(&path, Some(route), ROUTE);
             let children = route.get("routes").and_then(Value::as_array);
@@ -144,7 +153,10 @@ impl File {
     /// The names of the receivers, in the order of the file.
     pub(crate) fn receiver_names(&self) -> Vec<String> {
         let receivers = self.receivers.as_ref().and_then(Value::as_array);
-        let names = receivers.into_iter().flatten().filter_map(|it| it.get("name"));
+        let names = receivers
+            .into_iter()
+            .flatten()
+            .filter_map(|it| it.get("name"));
         names.filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
@@ -257,7 +269,10 @@ cluster:
     fn the_cluster_section_loads_as_it_stands() {
         let section = parse(CLUSTER).unwrap().cluster.unwrap();
         assert_eq!(section.peer, ["10.0.0.2:9094", "am-3:9094"]);
-        assert_eq!(section.reconnect_timeout, Some(Span("6h".parse::<Span>().unwrap().0)));
+        assert_eq!(
+            section.reconnect_timeout,
+            Some(Span("6h".parse::<Span>().unwrap().0))
+        );
         assert_eq!(section.gossip_nodes, Some(3));
         assert!(section.tls_config.unwrap().asks_for_tls());
         assert!(!TlsSection::default().asks_for_tls());
@@ -275,15 +290,29 @@ cluster:
     fn errors_have_a_place() {
         for (text, line, column, words) in [
             ("route: {}\nrouting: {}\n", 2, 1, "routing"),
-            ("cluster:\n  gossip-nodes: 3\n  gossip-nodez: 3\n", 3, 3, "gossip-nodez"),
+            (
+                "cluster:\n  gossip-nodes: 3\n  gossip-nodez: 3\n",
+                3,
+                3,
+                "gossip-nodez",
+            ),
             ("cluster:\n  tls-config:\n    cert: x\n", 3, 5, "cert"),
-            ("cluster:\n  gossip-interval: fast\n", 2, 20, "is no duration"),
+            (
+                "cluster:\n  gossip-interval: fast\n",
+                2,
+                20,
+                "is no duration",
+            ),
             ("cluster:\n  gossip-interval: 5\n", 2, 20, "has no unit"),
             ("cluster:\n  gossip-nodes: many\n", 2, 17, "many"),
             ("cluster:\n  peer: [a\n", 3, 1, ""),
         ] {
             let error = parse(text).unwrap_err();
-            assert_eq!((error.line, error.column), (line, column), "{text}: {error}");
+            assert_eq!(
+                (error.line, error.column),
+                (line, column),
+                "{text}: {error}"
+            );
             assert!(error.message.contains(words), "{text}: {error}");
         }
     }

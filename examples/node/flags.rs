@@ -16,7 +16,11 @@ use crate::duration::Span;
 #[command(name = "node", version, args_override_self = false)]
 pub(crate) struct Flags {
     /// Configuration file: global, route, receivers, inhibit_rules, templates, cluster.
-    #[arg(long = "config.file", default_value = "alertmanager.yml", value_name = "FILE")]
+    #[arg(
+        long = "config.file",
+        default_value = "alertmanager.yml",
+        value_name = "FILE"
+    )]
     pub(crate) config_file: PathBuf,
 
     /// Base path for data storage; made if it is missing.
@@ -24,28 +28,52 @@ pub(crate) struct Flags {
     pub(crate) storage_path: PathBuf,
 
     /// How long to keep data for: silences after their end, notifications.
-    #[arg(long = "data.retention", default_value = "120h", value_name = "DURATION")]
+    #[arg(
+        long = "data.retention",
+        default_value = "120h",
+        value_name = "DURATION"
+    )]
     pub(crate) data_retention: Span,
 
     /// Interval between garbage collection and snapshotting to disk of the silences and the
     /// notification log.
-    #[arg(long = "data.maintenance-interval", default_value = "15m", value_name = "DURATION")]
+    #[arg(
+        long = "data.maintenance-interval",
+        default_value = "15m",
+        value_name = "DURATION"
+    )]
     pub(crate) data_maintenance_interval: Span,
 
     /// Maximum number of silences, including expired ones. 0 is no limit.
-    #[arg(long = "silences.max-silences", default_value_t = 0, value_name = "COUNT")]
+    #[arg(
+        long = "silences.max-silences",
+        default_value_t = 0,
+        value_name = "COUNT"
+    )]
     pub(crate) max_silences: usize,
 
     /// Maximum size of a silence, in bytes. 0 is no limit.
-    #[arg(long = "silences.max-silence-size-bytes", default_value_t = 0, value_name = "BYTES")]
+    #[arg(
+        long = "silences.max-silence-size-bytes",
+        default_value_t = 0,
+        value_name = "BYTES"
+    )]
     pub(crate) max_silence_size_bytes: usize,
 
     /// Interval between garbage collections of resolved alerts.
-    #[arg(long = "alerts.gc-interval", default_value = "30m", value_name = "DURATION")]
+    #[arg(
+        long = "alerts.gc-interval",
+        default_value = "30m",
+        value_name = "DURATION"
+    )]
     pub(crate) alerts_gc_interval: Span,
 
     /// Addresses on which to expose the API and metrics. Repeatable.
-    #[arg(long = "web.listen-address", default_value = ":9093", value_name = "ADDRESS")]
+    #[arg(
+        long = "web.listen-address",
+        default_value = ":9093",
+        value_name = "ADDRESS"
+    )]
     pub(crate) web_listen_address: Vec<String>,
 
     #[command(flatten)]
@@ -178,7 +206,11 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let error = |flag: &str| Flags::try_parse_from(["node", flag]).unwrap_err().to_string();
+        let error = |flag: &str| {
+            Flags::try_parse_from(["node", flag])
+                .unwrap_err()
+                .to_string()
+        };
         assert!(error("--data.retention=5").contains("has no unit"));
         assert!(error("--log.level=loud").contains("possible values"));
         assert!(error("--cluster.pear=a:1").contains("--cluster.pear"));
