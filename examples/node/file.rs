@@ -304,7 +304,7 @@ cluster:
                 "is no duration",
             ),
             ("cluster:\n  gossip-interval: 5\n", 2, 20, "has no unit"),
-            ("cluster:\n  gossip-nodes: many\n", 2, 17, "many"),
+            ("cluster:\n  gossip-nodes: many\n", 2, 17, "invalid"),
             ("cluster:\n  peer: [a\n", 3, 1, ""),
         ] {
             let error = parse(text).unwrap_err();

@@ -25,7 +25,6 @@ pub(crate) struct Settings {
     pub(crate) nflog: NflogLimits,
     /// `None`: clustering is disabled.
     pub(crate) cluster: Option<Cluster>,
-    pub(crate) peer_timeout: Duration,
     /// The file, as it is written.
     pub(crate) file: String,
     pub(crate) receivers: Vec<String>,
@@ -89,6 +88,10 @@ impl Settings {
             .into_iter()
             .map(|key| format!("{}: unknown key {key}", name()))
             .collect();
+        if flags.cluster.peer_timeout.is_some() {
+            let what = "--cluster.peer-timeout is ignored: this node sends no notifications";
+            warnings.push(what.to_owned());
+        }
         let receivers = file.receiver_names();
         let route = file
             .route
@@ -125,7 +128,6 @@ impl Settings {
                 retention: flags.data_retention.0,
             },
             cluster,
-            peer_timeout: or(flags.cluster.peer_timeout, Duration::from_secs(15)),
             resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
             file: text,
             receivers,

@@ -118,7 +118,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let posted: Vec<Postable> = read("alerts", &headers, body)?;
+    let posted: Vec<Postable> = read("alerts", b'[', &headers, body)?;
     let now = SystemClock.wall();
     if let Some(index) = posted.iter().position(|alert| alert.labels.is_none()) {
         return Err(Refusal::required(&format!("{index}.labels")));

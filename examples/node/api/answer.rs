@@ -56,9 +56,11 @@ pub(super) fn json_of(value: &impl Serialize) -> Response {
     (JSON, body).into_response()
 }
 
-/// The JSON in a body that is called `what`.
+/// The JSON in a body that is called `what`: a value that begins with `opening`, which is asked for
+/// because a list of values would pass for an object otherwise.
 pub(super) fn read<T: DeserializeOwned>(
     what: &str,
+    opening: u8,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<T, Refusal> {
@@ -83,6 +85,13 @@ pub(super) fn read<T: DeserializeOwned>(
     }
     if body.is_empty() {
         return Err(Refusal::required(what));
+    }
+    let first = body.trim_ascii_start().first();
+    if first.is_some_and(|first| *first != opening) {
+        let opening = char::from(opening);
+        let message =
+            format!("parsing {what} body failed, because it does not begin with {opening}");
+        return Err(Refusal::coded(StatusCode::BAD_REQUEST, 400, message));
     }
     serde_json::from_slice(&body).map_err(|error| {
         let message = format!("parsing {what} body failed, because {error}");

@@ -112,7 +112,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let posted: Postable = read("silence", &headers, body)?;
+    let posted: Postable = read("silence", b'{', &headers, body)?;
     let new = posted.checked(SystemClock.wall())?;
     let (id, _) = app.silences.set(new).map_err(refusal)?;
     Ok(json_of(&json!({"silenceID": id.to_string()})))
