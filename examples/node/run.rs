@@ -90,25 +90,16 @@ pub(crate) async fn run(settings: Settings) -> Result<(), RunError> {
     drop(stopped);
     if settings.cluster.is_some() {
         tasks.spawn(follow(events, Arc::clone(&app)));
-        let node = tokio::select! {
-            started = builder.start() => {
-                started.map_err(|error| RunError::Cluster { error })?
-            }
-            what = signals.next() => {
-                info!(signal = what, "stopped before the cluster was joined");
-                return Ok(());
-            }
-        };
-        info!(name = %node.name(), listens = %node.local_addr(), advertises = %node.view().addr, "cluster");
-        let _ = app.cluster.set(node);
     }
     tasks.spawn(keeper.clone().maintain(settings.maintenance_interval));
     tasks.spawn(collect_alerts(
         Arc::clone(&app),
         settings.alerts_gc_interval,
     ));
-
-    let what = signals.next().await;
+    let what = tokio::select! {
+        failed = join(builder, &app) => return Err(failed),
+        what = signals.next() => what,
+    };
     info!(signal = what, "leaving");
     // First no more writes, then what was written reaches the others, then the disk.
     drop(stop);
@@ -128,6 +119,21 @@ pub(crate) async fn run(settings: Settings) -> Result<(), RunError> {
     }
     info!("left");
     Ok(())
+}
+
+/// Starts the node of the cluster, if there is to be one. Returns only if that fails.
+async fn join(builder: Builder, app: &App) -> RunError {
+    if app.name.is_some() {
+        match builder.start().await {
+            Ok(node) => {
+                let advertised = node.view().addr;
+                info!(name = %node.name(), listens = %node.local_addr(), %advertised, "cluster");
+                let _ = app.cluster.set(node);
+            }
+            Err(error) => return RunError::Cluster { error },
+        }
+    }
+    std::future::pending().await
 }
 
 fn builder(name: Option<&str>, cluster: Option<&Cluster>) -> Builder {

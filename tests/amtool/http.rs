@@ -131,7 +131,7 @@ fn mistakes_are_answered_and_nothing_is_written() {
         ),
         (
             "GET",
-            "/api/v2/alerts?filter=%7B",
+            "/api/v2/alerts?filter=abc",
             None,
             "",
             400,

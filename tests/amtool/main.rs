@@ -4,6 +4,8 @@
 //! Without `amtool` (package prometheus-alertmanager) its tests are skipped, except where the
 //! environment says `CI=true`: there they fail.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod commands;
 mod http;
 mod life;
