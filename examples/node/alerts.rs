@@ -109,6 +109,11 @@ impl Alerts {
             .collect()
     }
 
+    /// All of them, those included that have been resolved and are not forgotten yet.
+    pub(crate) fn all(&self) -> Vec<Alert> {
+        self.lock().values().cloned().collect()
+    }
+
     /// Forgets the resolved ones.
     pub(crate) fn collect(&self, now: Timestamp) {
         self.lock().retain(|_, alert| !alert.is_resolved(now));

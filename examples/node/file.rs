@@ -24,10 +24,10 @@ pub(crate) struct File {
     #[expect(dead_code, reason = "accepted: this node renders no notifications")]
     pub(crate) templates: Option<Vec<String>>,
     #[serde(default)]
-    #[expect(dead_code, reason = "accepted: this node notifies nobody")]
+    #[expect(dead_code, reason = "accepted: this node mutes by silences alone")]
     pub(crate) time_intervals: Option<Value>,
     #[serde(default)]
-    #[expect(dead_code, reason = "accepted: this node notifies nobody")]
+    #[expect(dead_code, reason = "accepted: this node mutes by silences alone")]
     pub(crate) mute_time_intervals: Option<Value>,
     #[serde(default)]
     pub(crate) cluster: Option<ClusterSection>,
@@ -68,6 +68,16 @@ impl TlsSection {
     pub(crate) fn asks_for_tls(&self) -> bool {
         *self != Self::default()
     }
+}
+
+/// One of a receiver's `webhook_configs`, the one integration this program has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Webhook {
+    pub(crate) receiver: String,
+    /// Its place among those of the receiver.
+    pub(crate) idx: u32,
+    pub(crate) url: String,
+    pub(crate) send_resolved: bool,
 }
 
 /// Where a file is wrong, and how.
@@ -158,6 +168,33 @@ impl File {
             .flatten()
             .filter_map(|it| it.get("name"));
         names.filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// The webhooks of the receivers: whose, where to, and whether they hear of resolved alerts.
+    pub(crate) fn webhooks(&self) -> Vec<Webhook> {
+        let receivers = self.receivers.as_ref().and_then(Value::as_array);
+        let mut found = Vec::new();
+        for receiver in receivers.into_iter().flatten() {
+            let name = receiver
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let configs = receiver.get("webhook_configs").and_then(Value::as_array);
+            for (idx, config) in (0..).zip(configs.into_iter().flatten()) {
+                let url = config
+                    .get("url")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                let resolved = config.get("send_resolved").and_then(Value::as_bool);
+                found.push(Webhook {
+                    receiver: name.to_owned(),
+                    idx,
+                    url: url.to_owned(),
+                    send_resolved: resolved.unwrap_or(true),
+                });
+            }
+        }
+        found
     }
 
     /// `global.resolve_timeout`: after this an alert without an end is resolved.

@@ -8,7 +8,8 @@
 //!
 //! It starts in [`run`]: what [`flags`] and [`file`] say becomes [`settings`]; the stores are
 //! restored from [`snapshots`]; then HTTP ([`api`], [`metrics`]) and the cluster are there until a
-//! signal comes. It shows the alerts it is told of and what silences them; it notifies nobody.
+//! signal comes. It shows the alerts it is told of and what silences them, and notifies webhooks of
+//! them, one node after the other ([`notify`]). It has no other integration, and inhibits nothing.
 
 mod alerts;
 mod api;
@@ -20,6 +21,7 @@ mod logging;
 mod maintenance;
 mod metrics;
 mod moment;
+mod notify;
 mod routing;
 mod run;
 mod settings;

@@ -1,9 +1,13 @@
 //! The routing tree: which receivers an alert goes to, and how it is grouped.
 
+use std::time::Duration;
+
 use rumormill::store::matcher::{
     Labels, Matcher, MatcherError, Op, ParseError, Syntax, set_matches,
 };
 use serde_json::Value;
+
+use crate::duration::Span;
 
 /// A node of the tree, its receiver and grouping inherited where the file has none.
 #[derive(Clone, Debug)]
@@ -11,6 +15,14 @@ pub(crate) struct Route {
     pub(crate) receiver: String,
     /// `None`: by all labels (`group_by: ['...']`).
     pub(crate) group_by: Option<Vec<String>>,
+    /// How long a new group waits for company.
+    pub(crate) group_wait: Duration,
+    /// How long until a group is looked at again.
+    pub(crate) group_interval: Duration,
+    /// How long until an unchanged group is notified again.
+    pub(crate) repeat_interval: Duration,
+    /// What names the route in the notification log: the matchers on the way to it.
+    key: String,
     matchers: Vec<Matcher>,
     goes_on: bool,
     routes: Vec<Self>,
@@ -66,10 +78,27 @@ impl Route {
                 (!labels.iter().any(|label| label == "...")).then_some(labels)
             }
         };
+        let matchers = matchers(value)?;
+        let texts: Vec<_> = matchers.iter().map(ToString::to_string).collect();
+        let own = format!("{{{}}}", texts.join(","));
         let mut route = Self {
             receiver,
             group_by,
-            matchers: matchers(value)?,
+            group_wait: span(value, "group_wait", parent.map(|it| it.group_wait), 30)?,
+            group_interval: span(
+                value,
+                "group_interval",
+                parent.map(|it| it.group_interval),
+                300,
+            )?,
+            repeat_interval: span(
+                value,
+                "repeat_interval",
+                parent.map(|it| it.repeat_interval),
+                4 * 3600,
+            )?,
+            key: parent.map_or_else(|| own.clone(), |it| format!("{}/{own}", it.key)),
+            matchers,
             goes_on: value
                 .get("continue")
                 .and_then(Value::as_bool)
@@ -107,6 +136,14 @@ impl Route {
             found.push(self);
         }
         true
+    }
+
+    /// What names a group in the notification log.
+    pub(crate) fn group_key(&self, labels: &Labels) -> String {
+        let pairs = labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value:?}"));
+        format!("{}:{{{}}}", self.key, pairs.collect::<Vec<_>>().join(", "))
     }
 
     /// The labels of the group that an alert is in.
@@ -148,6 +185,22 @@ fn matchers(value: &Value) -> Result<Vec<Matcher>, RouteError> {
         }
     }
     Ok(all)
+}
+
+/// A duration of a route, or its parent's, or a default in seconds.
+fn span(
+    value: &Value,
+    field: &'static str,
+    parent: Option<Duration>,
+    default: u64,
+) -> Result<Duration, RouteError> {
+    match value.get(field).and_then(Value::as_str) {
+        None => Ok(parent.unwrap_or(Duration::from_secs(default))),
+        Some(text) => text
+            .parse()
+            .map(|Span(span)| span)
+            .map_err(|_| RouteError::Shape(field)),
+    }
 }
 
 fn texts(value: &Value, what: &'static str) -> Result<Vec<String>, RouteError> {

@@ -25,6 +25,7 @@ use crate::alerts::Alerts;
 use crate::app::App;
 use crate::maintenance::{Keeper, collect_alerts};
 use crate::metrics::{MemberChange, Stats};
+use crate::notify;
 use crate::settings::{Cluster, Settings};
 
 /// Why the program could not start, or not end well.
@@ -91,6 +92,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), RunError> {
     if settings.cluster.is_some() {
         tasks.spawn(follow(events, Arc::clone(&app)));
     }
+    tasks.spawn(notify::run(
+        Arc::clone(&app),
+        settings.webhooks,
+        settings.peer_timeout,
+    ));
     tasks.spawn(keeper.clone().maintain(settings.maintenance_interval));
     tasks.spawn(collect_alerts(
         Arc::clone(&app),

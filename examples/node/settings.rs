@@ -10,7 +10,7 @@ use rumormill::store::nflog::NflogLimits;
 use rumormill::store::silences::SilenceLimits;
 
 use crate::duration::Span;
-use crate::file::{self, ClusterSection, File, FileError};
+use crate::file::{self, ClusterSection, File, FileError, Webhook};
 use crate::flags::{ClusterFlags, Flags, listen_addr};
 use crate::routing::{Route, RouteError};
 
@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) nflog: NflogLimits,
     /// `None`: clustering is disabled.
     pub(crate) cluster: Option<Cluster>,
+    pub(crate) peer_timeout: Duration,
+    pub(crate) webhooks: Vec<Webhook>,
     /// The file, as it is written.
     pub(crate) file: String,
     pub(crate) receivers: Vec<String>,
@@ -88,10 +90,6 @@ impl Settings {
             .into_iter()
             .map(|key| format!("{}: unknown key {key}", name()))
             .collect();
-        if flags.cluster.peer_timeout.is_some() {
-            let what = "--cluster.peer-timeout is ignored: this node sends no notifications";
-            warnings.push(what.to_owned());
-        }
         let receivers = file.receiver_names();
         let route = file
             .route
@@ -128,6 +126,8 @@ impl Settings {
                 retention: flags.data_retention.0,
             },
             cluster,
+            peer_timeout: or(flags.cluster.peer_timeout, Duration::from_secs(15)),
+            webhooks: file.webhooks(),
             resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
             file: text,
             receivers,

@@ -9,4 +9,5 @@
 mod commands;
 mod http;
 mod life;
+mod notify;
 mod support;

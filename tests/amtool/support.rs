@@ -136,10 +136,16 @@ impl Process {
 
 /// Three nodes that know each other.
 pub(crate) fn three(dir: &Dir) -> [Process; 3] {
-    let first = Process::start(dir, "am-1", &[]);
+    three_with(dir, &[])
+}
+
+/// The same, with flags.
+pub(crate) fn three_with(dir: &Dir, flags: &[&str]) -> [Process; 3] {
+    let first = Process::start(dir, "am-1", flags);
     let peer = format!("--cluster.peer={}", first.cluster);
-    let second = Process::start(dir, "am-2", &[&peer]);
-    let third = Process::start(dir, "am-3", &[&peer]);
+    let joined = [&[peer.as_str()], flags].concat();
+    let second = Process::start(dir, "am-2", &joined);
+    let third = Process::start(dir, "am-3", &joined);
     let nodes = [first, second, third];
     for node in &nodes {
         until("three members, ready", || {

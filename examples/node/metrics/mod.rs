@@ -27,6 +27,9 @@ struct Counts {
     /// By handler and method.
     requests: BTreeMap<(String, &'static str), Requests>,
     silence_queries: Queries,
+    nflog_queries: Queries,
+    notified: u64,
+    notify_failed: u64,
     alerts_firing: u64,
     alerts_resolved: u64,
     alerts_invalid: u64,
@@ -51,6 +54,16 @@ struct Queries {
     errors: u64,
 }
 
+impl Queries {
+    fn new() -> Self {
+        Self {
+            seconds: Histogram::new(QUERY_SECONDS),
+            total: 0,
+            errors: 0,
+        }
+    }
+}
+
 /// Something that happened to a member.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum MemberChange {
@@ -71,11 +84,10 @@ impl Stats {
     pub(crate) fn new() -> Self {
         let counts = Counts {
             requests: BTreeMap::new(),
-            silence_queries: Queries {
-                seconds: Histogram::new(QUERY_SECONDS),
-                total: 0,
-                errors: 0,
-            },
+            silence_queries: Queries::new(),
+            nflog_queries: Queries::new(),
+            notified: 0,
+            notify_failed: 0,
             alerts_firing: 0,
             alerts_resolved: 0,
             alerts_invalid: 0,
@@ -109,6 +121,19 @@ impl Stats {
         let mut counts = self.lock();
         counts.silence_queries.total += 1;
         counts.silence_queries.seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn nflog_query(&self, took: Duration) {
+        let mut counts = self.lock();
+        counts.nflog_queries.total += 1;
+        counts.nflog_queries.seconds.observe(took.as_secs_f64());
+    }
+
+    /// A notification was attempted.
+    pub(crate) fn notified(&self, well: bool) {
+        let mut counts = self.lock();
+        counts.notified += 1;
+        counts.notify_failed += u64::from(!well);
     }
 
     pub(crate) fn silence_query_failed(&self) {

@@ -6,7 +6,7 @@ use rumormill::node::SystemClock;
 use rumormill::time::WallClock as _;
 
 use super::text::{Histogram, Page};
-use super::{Counts, QUERY_SECONDS, Stats, cluster};
+use super::{Counts, Stats, cluster};
 use crate::app::App;
 use crate::snapshots::Saved;
 
@@ -55,13 +55,34 @@ pub(crate) fn render(app: &App) -> String {
         "Silences that are kept and passed on but cannot be evaluated here.",
         app.silences.map().quarantined_len(),
     );
-    let none = Histogram::new(QUERY_SECONDS);
-    store(&mut page, "nflog", &counts.nflog_saved, (0, 0, &none));
+    let queries = &counts.nflog_queries;
+    store(
+        &mut page,
+        "nflog",
+        &counts.nflog_saved,
+        (queries.total, queries.errors, &queries.seconds),
+    );
     page.gauge(
         "alertmanager_nflog_state_size",
         "Entries held.",
         app.nflog.store().len(),
     );
+    for (name, help, value) in [
+        (
+            "notifications",
+            "The total number of attempted notifications.",
+            counts.notified,
+        ),
+        (
+            "notifications_failed",
+            "The total number of failed notifications.",
+            counts.notify_failed,
+        ),
+    ] {
+        let name = format!("alertmanager_{name}_total");
+        page.metric(&name, "counter", help);
+        page.sample(&name, &[("integration", "webhook")], value);
+    }
     cluster::render(&mut page, app, &counts);
     http(&mut page, &app.stats, &counts);
     about(&mut page, app);
