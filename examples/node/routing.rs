@@ -195,7 +195,7 @@ fn span(
     default: u64,
 ) -> Result<Duration, RouteError> {
     match value.get(field).and_then(Value::as_str) {
-        None => Ok(parent.unwrap_or(Duration::from_secs(default))),
+        None => Ok(parent.unwrap_or_else(|| Duration::from_secs(default))),
         Some(text) => text
             .parse()
             .map(|Span(span)| span)

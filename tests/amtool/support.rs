@@ -87,6 +87,29 @@ impl Process {
         process
     }
 
+    /// Starts the real Alertmanager, if it is there.
+    pub(crate) fn start_real(dir: &Dir) -> Option<Self> {
+        let (web, cluster) = (free_port(), free_port());
+        let child = Command::new("prometheus-alertmanager")
+            .arg(format!("--config.file={}", dir.0.join("am.yml").display()))
+            .arg(format!("--storage.path={}", dir.0.join("real").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{web}"))
+            .arg(format!("--cluster.listen-address=127.0.0.1:{cluster}"))
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let process = Self {
+            child,
+            url: format!("http://127.0.0.1:{web}"),
+            cluster: format!("127.0.0.1:{cluster}"),
+        };
+        until("the real one is ready", || {
+            request("GET", &format!("{}/-/ready", process.url), None, b"")
+                .is_some_and(|it| it.0 == 200)
+        });
+        Some(process)
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
