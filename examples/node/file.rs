@@ -342,7 +342,7 @@ cluster:
             ),
             ("cluster:\n  gossip-interval: 5\n", 2, 20, "has no unit"),
             ("cluster:\n  gossip-nodes: many\n", 2, 17, "invalid"),
-            ("cluster:\n  peer: [a\n", 3, 1, ""),
+            ("cluster:\n  peer: [a\n", 2, 9, ""),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!(

@@ -13,7 +13,7 @@
 //! | 8 | how many entries there were |
 //! | 8 | xxHash64 with seed 0 of every byte before |
 //!
-//! [`read`] takes nothing until it has seen the end and the checksum: a damaged or cut snapshot
+//! [`read()`] takes nothing until it has seen the end and the checksum: a damaged or cut snapshot
 //! changes nothing. Restoring is a merge, so it may happen at any time, to a store that holds
 //! something already, and the later version of every key wins.
 
@@ -94,7 +94,7 @@ pub enum RestoreError {
 }
 
 impl<S: Schema> Map<S> {
-    /// Writes all that the store holds to `out`; see [`write`].
+    /// Writes all that the store holds to `out`; see [`write()`].
     ///
     /// # Errors
     /// Those of `out`.
@@ -102,7 +102,7 @@ impl<S: Schema> Map<S> {
         write(&*self.store(), out)
     }
 
-    /// Joins a snapshot in, by this store's clock; see [`read`].
+    /// Joins a snapshot in, by this store's clock; see [`read()`].
     ///
     /// # Errors
     /// [`RestoreError`]; nothing has changed.
