@@ -48,7 +48,9 @@ fn broadcast(criterion: &mut Criterion) {
         }
         for writes in [1, 1000] {
             let mut group = criterion.benchmark_group("broadcast");
-            group.throughput(Throughput::Elements(writes));
+            group
+                .throughput(Throughput::Elements(writes))
+                .sample_size(30);
             let to = format!("{writes} to {peers} peers");
             group.bench_function(BenchmarkId::new("first turn", &to), |bencher| {
                 bencher.iter_custom(|rounds| {

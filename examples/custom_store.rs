@@ -6,10 +6,9 @@
 
 use std::error::Error;
 
-use rumormill::config::Config;
-use rumormill::node::Node;
 use rumormill::store::{Body, Expiry, Map, Schema, Unreadable};
 use rumormill::wire::{Key, SchemaId};
+use rumormill::{Config, Node};
 use serde::{Deserialize, Serialize};
 
 /// What is replicated.

@@ -7,12 +7,12 @@
 use std::error::Error;
 use std::time::Duration;
 
-use rumormill::config::Config;
-use rumormill::node::{Node, SystemClock};
+use rumormill::node::SystemClock;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{NewSilence, SilenceLimits, Silences};
 use rumormill::time::WallClock as _;
 use rumormill::wire::MemberState;
+use rumormill::{Config, Node};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -21,15 +21,15 @@ pub const CLUSTER_BYTES_MAX: usize = 255;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeName(Arc<str>);
 
-/// A string that cannot be a node name or a cluster id.
+/// Why a string cannot be a node name, a cluster id or a store name. Who asked knows which.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
     /// The name is empty.
-    #[error("a node name must not be empty")]
+    #[error("it must not be empty")]
     Empty,
     /// The name is longer than the bound.
-    #[error("a name of {bytes} bytes is over the limit of {max}")]
+    #[error("{bytes} bytes are over the limit of {max}")]
     TooLong {
         /// Its length.
         bytes: usize,
@@ -37,7 +37,7 @@ pub enum NameError {
         max: usize,
     },
     /// The name holds a control character.
-    #[error("a name must not hold control characters (found {found:?})")]
+    #[error("control characters are not allowed (found {found:?})")]
     Control {
         /// The first one.
         found: char,
@@ -50,10 +50,7 @@ impl NodeName {
     /// # Errors
     /// [`NameError`] if it is empty, too long, or holds a control character.
     pub fn new(name: &str) -> Result<Self, NameError> {
-        if name.is_empty() {
-            return Err(NameError::Empty);
-        }
-        check_text(name, NAME_BYTES_MAX)?;
+        check_name(name, NAME_BYTES_MAX)?;
         Ok(Self(name.into()))
     }
 
@@ -62,6 +59,14 @@ impl NodeName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Checks a name, which is a text that is not empty.
+pub(crate) fn check_name(name: &str, max: usize) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    check_text(name, max)
 }
 
 fn check_text(text: &str, max: usize) -> Result<(), NameError> {

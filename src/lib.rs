@@ -1,4 +1,91 @@
-//! State replicated by gossip.
+//! Replicated state by gossip, for programs that must keep working when some of their nodes do not.
+//!
+//! Give a node a name, an address and a few seed addresses, and it gives you a membership list that
+//! heals itself, and typed stores that are the same on every node a few milliseconds after a write.
+//! There is no leader and no quorum: every node takes reads and writes for as long as it lives.
+//!
+//! # The thesis
+//! Gossip libraries queue *messages*, send each a fixed number of times to random peers, and hope.
+//! This crate replicates *state*: what a peer lacks is derived from what it has acknowledged. A
+//! burst cannot overflow a queue, because there is none; a lost packet is sent again with current
+//! values; and a write can tell when `k` other processes hold it.
+//!
+//! # Start here
+//! [`node::Node`] is one node of a cluster. [`store::silences::Silences`] and
+//! [`store::nflog::Nflog`] are what Prometheus Alertmanager replicates; [`store::Map`] replicates
+//! records of your own [`store::Schema`].
+//!
+//! ```
+//! # #[cfg(feature = "net")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use rumormill::node::Node;
+//! use rumormill::store::nflog::{NflogLimits, Notified, ReceiverKey};
+//! use std::time::Duration;
+//!
+//! let mut builder = Node::builder("a").listen("127.0.0.1:0");
+//! let on_a = builder.nflog(NflogLimits::default());
+//! let a = builder.start().await?;
+//!
+//! let mut builder = Node::builder("b").listen("127.0.0.1:0").seeds([a.local_addr().to_string()]);
+//! let on_b = builder.nflog(NflogLimits::default());
+//! let b = builder.start().await?;
+//! b.ready().await?; // its state has arrived
+//!
+//! let pager = ReceiverKey { group_name: "ops".into(), integration: "webhook".into(), idx: 0 };
+//! let written = on_a.log(Notified {
+//!     receiver: pager.clone(),
+//!     group_key: "{}:{alertname=\"DiskFull\"}".into(),
+//!     firing: vec![17],
+//!     resolved: vec![],
+//!     receiver_data: Default::default(),
+//!     repeat_interval: Duration::from_secs(4 * 3600),
+//! })?;
+//! written.replicated(1).await?; // b holds it
+//! assert!(on_b.query(&pager, "{}:{alertname=\"DiskFull\"}").is_some());
+//! b.leave().await?;
+//! a.leave().await?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "net"))]
+//! # fn main() {}
+//! ```
+//!
+//! # The map
+//! Each layer uses only the layers above it in this list; `tests/tidy.rs` enforces that.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`id`] | names, processes, SWIM identities, clusters |
+//! | [`time`] | wall-clock instants and the two clocks as data; nothing reads a clock |
+//! | [`config`] | every timer and limit, presets, validation |
+//! | [`wire`] | messages, entries, envelopes and frames, and their bytes |
+//! | [`crdt`] | the join, the replicated map with its change index, digests |
+//! | [`store`] | typed records over the map: [`store::Map`], silences, notification log, matchers |
+//! | [`engine`] | the protocol of one node: inputs in, outputs out; no I/O, no clock |
+//! | `net` | transports: UDP and TCP, and an in-memory network (feature `net`) |
+//! | `metrics` | every counter as a metric (feature `metrics`) |
+//! | `node` | the driver and the async API (feature `net`) |
+//! | `sim` | seeded clusters of engines on virtual time (feature `sim`); uses all down to `engine` |
+//!
+//! # What always holds
+//! 1. When faults stop, all connected nodes hold the same entries.
+//! 2. An acknowledged write is lost only if every process that held it lost its memory.
+//! 3. No older version ever replaces a newer one, nor a removed one until its tombstone is
+//!    collected.
+//! 4. The join is commutative, associative and idempotent, before and after collection.
+//! 5. A healthy node is not declared failed for long; boots only grow.
+//! 6. Nothing crosses cluster ids.
+//! 7. Every queue, map, frame and loop has a limit, and reaching it is visible.
+//! 8. An entry that cannot be evaluated is contained: kept, relayed, never used.
+//! 9. The same seed gives the same trace.
+//! 10. Alive, suspect, failed and left are never confused.
+//!
+//! The simulator checks them under loss, duplication, reordering, partitions, crashes and skew.
+//!
+//! # Security
+//! Without TLS or keys, which do not exist yet, anybody who can reach a node's port can join the
+//! cluster. Bytes from strangers are counted and dropped; nothing more is promised.
 
 pub mod config;
 pub mod crdt;
@@ -16,7 +103,15 @@ pub mod store;
 pub mod time;
 pub mod wire;
 
-/// The README's examples, as tests.
-#[cfg(all(doctest, feature = "net"))]
+pub use config::Config;
+pub use engine::{Event, Member, Readiness, View};
+#[cfg(feature = "net")]
+pub use node::{BuildError, Builder, Node};
+pub use store::{Expiry, Map, Schema, Written};
+pub use wire::MemberState;
+
+/// The README's example, compiled and checked.
+#[cfg(doctest)]
+#[cfg(feature = "net")]
 #[doc = include_str!("../README.md")]
 struct Readme;

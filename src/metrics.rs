@@ -2,7 +2,9 @@
 //!
 //! Counters come from the engine ([`Counters`]) and from the network side ([`NetCounters`]),
 //! gauges from the view. All carry the label `node`, so that several nodes of one process are told
-//! apart. They are handed over once a second, so a recorder may be installed at any time.
+//! apart. They are handed over once a second, so a recorder may be installed at any time; the
+//! descriptions are handed over once, when a node starts. When it stops, values are handed over a
+//! last time, and `rumormill_ready` becomes 0, also where the node is dropped.
 
 use std::time::Duration;
 
@@ -49,7 +51,7 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     frame_bytes_received, Bytes, "Bytes in stream frames received.";
     frames_sent, Count, "Stream frames sent.";
     frame_bytes_sent, Bytes, "Bytes in stream frames sent.";
-    malformed, Count, "Datagrams or frames that did not decode.";
+    malformed, Count, "Datagrams or frames that did not decode, damaged ones included.";
     foreign_cluster, Count, "Datagrams of another cluster.";
     foreign_version, Count, "Datagrams of another wire version.";
     unknown_messages, Count, "Messages with an unknown tag.";
@@ -104,6 +106,10 @@ pub(crate) struct Exporter {
 
 impl Exporter {
     pub(crate) fn new(name: &NodeName) -> Self {
+        describe(ENGINE);
+        describe(NET);
+        metrics::describe_gauge!(MEMBERS, Unit::Count, "Members beside this node, by state.");
+        metrics::describe_gauge!(READY, Unit::Count, "1 once the node is ready, else 0.");
         Self {
             node: Label::new("node", name.as_str().to_owned()),
             due: Duration::ZERO,
@@ -122,6 +128,15 @@ impl Exporter {
             return;
         }
         self.due = mono + PERIOD;
+        self.all(engine, net, view);
+    }
+
+    /// Exports everything as the node stops; what follows at the drop is that it is not ready.
+    pub(crate) fn last(&self, engine: &Counters, net: &NetCounters, view: &View) {
+        self.all(engine, net, view);
+    }
+
+    fn all(&self, engine: &Counters, net: &NetCounters, view: &View) {
         self.counters(ENGINE, engine);
         self.counters(NET, net);
         for (state, label) in STATES {
@@ -129,16 +144,32 @@ impl Exporter {
             let labels = vec![self.node.clone(), Label::from_static_parts("state", label)];
             metrics::gauge!(MEMBERS, labels).set(members as f64);
         }
-        let ready = f64::from(u8::from(view.readiness.is_ready()));
+        self.ready(view.readiness.is_ready());
+    }
+
+    fn ready(&self, is_ready: bool) {
+        let ready = f64::from(u8::from(is_ready));
         metrics::gauge!(READY, vec![self.node.clone()]).set(ready);
     }
 
     fn counters<T>(&self, table: &[Metric<T>], from: &T) {
         for metric in table {
-            metrics::describe_counter!(metric.name, metric.unit, metric.help);
             let counter = metrics::counter!(metric.name, vec![self.node.clone()]);
             counter.absolute((metric.read)(from));
         }
+    }
+}
+
+/// Also where the driver is aborted because the last handle was dropped.
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.ready(false);
+    }
+}
+
+fn describe<T>(table: &[Metric<T>]) {
+    for metric in table {
+        metrics::describe_counter!(metric.name, metric.unit, metric.help);
     }
 }
 
@@ -153,7 +184,12 @@ const STATES: [(MemberState, &str); 4] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+    use crate::engine::Readiness;
+    use crate::id::ProcessId;
+    use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString};
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, Mutex};
 
     #[test]
     fn every_counter_has_a_metric_of_its_own() {
@@ -163,5 +199,76 @@ mod tests {
         let engine = ENGINE.iter().map(|metric| metric.name);
         let names: BTreeSet<_> = engine.chain(NET.iter().map(|metric| metric.name)).collect();
         assert_eq!(names.len(), ENGINE.len() + NET.len());
+    }
+
+    /// Keeps what gauges were set to, and what was described.
+    #[derive(Default)]
+    struct Recorder {
+        gauges: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+        described: Mutex<Vec<String>>,
+    }
+
+    impl Recorder {
+        fn describe(&self, name: &KeyName) {
+            self.described.lock().unwrap().push(name.as_str().into());
+        }
+
+        fn gauge(&self, name: &str) -> f64 {
+            f64::from_bits(self.gauges.lock().unwrap()[name].load(Ordering::Relaxed))
+        }
+    }
+
+    impl metrics::Recorder for Recorder {
+        fn describe_counter(&self, name: KeyName, _: Option<Unit>, _: SharedString) {
+            self.describe(&name);
+        }
+        fn describe_gauge(&self, name: KeyName, _: Option<Unit>, _: SharedString) {
+            self.describe(&name);
+        }
+        fn describe_histogram(&self, name: KeyName, _: Option<Unit>, _: SharedString) {
+            self.describe(&name);
+        }
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::noop()
+        }
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            let mut gauges = self.gauges.lock().unwrap();
+            Gauge::from_arc(Arc::clone(gauges.entry(key.name().into()).or_default()))
+        }
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn a_metric_is_described_once_and_a_node_that_is_gone_is_not_ready() {
+        let recorder = Recorder::default();
+        let name = NodeName::new("a").unwrap();
+        let view = View {
+            this: ProcessId {
+                name: name.clone(),
+                boot: 1,
+            },
+            addr: "127.0.0.1:1".parse().unwrap(),
+            members: Vec::new(),
+            readiness: Readiness::Alone,
+            revision: 0,
+        };
+        metrics::with_local_recorder(&recorder, || {
+            let mut exporter = Exporter::new(&name);
+            let (engine, net) = (Counters::default(), NetCounters::default());
+            for seconds in 0..3 {
+                exporter.export(Duration::from_secs(seconds), &engine, &net, &view);
+            }
+            assert_eq!(recorder.gauge(READY), 1.0);
+            exporter.last(&engine, &net, &view);
+            drop(exporter);
+        });
+        assert_eq!(recorder.gauge(READY), 0.0);
+        let described = recorder.described.lock().unwrap();
+        let names: BTreeSet<_> = described.iter().map(String::as_str).collect();
+        assert!(names.contains(MEMBERS) && names.contains(READY));
+        assert_eq!(described.len(), names.len());
+        assert_eq!(described.len(), ENGINE.len() + NET.len() + 2);
     }
 }

@@ -1,4 +1,5 @@
-//! The rules of the source tree that no compiler checks: see `HOUSE_STYLE.md`.
+//! The rules of the source tree that no compiler checks: layers (the map in `src/lib.rs`), which
+//! libraries are used where, the length of files, nothing left undone.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -9,8 +9,8 @@ use super::{Config, DAY, KIB, MIB};
 const SPAN_MIN: Duration = Duration::from_millis(1);
 /// Past this an acknowledgement is late for the writer, who after 50 ms asks others to forward.
 const ACK_DELAY_MAX: Duration = Duration::from_millis(25);
-/// `wire::codec::BODY_BYTES_MAX`.
-const ENTRY_BYTES_MAX: usize = 16 * MIB;
+/// Largest `entry_bytes_max`; the codec asserts that it is its own `BODY_BYTES_MAX`.
+pub(crate) const ENTRY_BYTES_MAX: usize = 16 * MIB;
 
 /// A value in a [`ConfigError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,7 +132,7 @@ impl Config {
         within! { self:
             gossip_interval SPAN_MIN, DAY;
             gossip_to_dead_time Duration::ZERO, DAY;
-            probe_interval SPAN_MIN, DAY;
+            probe_interval 2 * SPAN_MIN, DAY;
             probe_timeout SPAN_MIN, DAY;
             tcp_timeout SPAN_MIN, DAY;
             settle_timeout Duration::ZERO, DAY;
@@ -164,7 +164,7 @@ impl Config {
             entry_bytes_max 1, ENTRY_BYTES_MAX;
             packet_bytes_max 576, 65_000;
             window_bytes 576, 16 * MIB;
-            stream_window_bytes 4 * KIB, 1024 * MIB;
+            stream_window_bytes 4 * KIB, 16 * MIB;
             backlog_keys_max 1, 1 << 30;
             streams_max 2, 65_536;
             exchanges_max 1, 1024;
@@ -297,6 +297,17 @@ mod tests {
         );
         assert!(Config::lan().packet_bytes_max(65_001).validate().is_err());
         assert!(Config::lan().suspicion_mult(0).validate().is_err());
+        let window = |bytes| Config::lan().stream_window_bytes(bytes).validate();
+        assert_eq!(window(16 * MIB), Ok(()));
+        assert!(window(16 * MIB + 1).is_err());
+        let fast = Config::lan().probe_interval(SPAN_MIN);
+        assert!(matches!(
+            fast.probe_timeout(SPAN_MIN).validate(),
+            Err(ConfigError::TooSmall {
+                field: "probe_interval",
+                ..
+            })
+        ));
     }
 
     #[test]

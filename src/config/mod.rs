@@ -18,6 +18,7 @@ mod setters;
 
 use std::time::Duration;
 
+pub(crate) use check::ENTRY_BYTES_MAX;
 pub use check::{ConfigError, ConfigValue, Relation};
 
 const KIB: usize = 1 << 10;

@@ -52,7 +52,7 @@ setters! {
     /// Too low: one packet back for each packet. Too high: `replicated(k)` takes that much longer,
     /// and members count as out of reach that are not.
     ack_delay_max: Duration;
-    /// How long `replicated(k)` waits unless the caller says otherwise.
+    /// How long `replicated(k)` and `durable()` wait before they end with `Timeout`.
     ///
     /// Default 10 s; 1 ms to 24 h.
     ///
@@ -84,7 +84,7 @@ setters! {
     window_bytes: usize;
     /// How much unacknowledged data may be under way to one peer over its stream, in bytes.
     ///
-    /// Default 1 MiB; 4 KiB to 1 GiB. One entry may exceed it when nothing else is under way. A
+    /// Default 1 MiB; 4 KiB to 16 MiB. One entry may exceed it when nothing else is under way. A
     /// node may have to hold this much for every peer that is slow.
     ///
     /// Too low: throughput is `stream_window_bytes / round trip`. Too high: memory.
@@ -110,7 +110,7 @@ setters! {
 setters! {
     /// How often a node probes one member.
     ///
-    /// Default 1 s (Alertmanager's `--cluster.probe-interval`); 1 ms to 24 h, and above
+    /// Default 1 s (Alertmanager's `--cluster.probe-interval`); 2 ms to 24 h, and above
     /// `probe_timeout`. It cannot be changed while a node runs. Every member is probed once in
     /// `probe_interval * members`, but since all members probe, a failure is first noticed
     /// within about `1.6 * probe_interval` at any size.
@@ -178,7 +178,8 @@ setters! {
     peers_resolve_timeout: Duration;
     /// How long leaving waits for the members to acknowledge it.
     ///
-    /// Default 5 s; 0 (announce once and go) to 24 h. Shutting down takes at most this long.
+    /// Default 5 s; 0 (announce once and go) to 24 h. `Node::leave` takes at most 3 s longer: up to
+    /// 2 s for the node to notice, and 1 s to write what is queued on its streams.
     ///
     /// Too low: members that missed the announcement see a failure instead. Too high: one member
     /// out of reach delays the shutdown.
@@ -193,7 +194,8 @@ setters! {
     /// How many streams may be open, accepted and dialled together.
     ///
     /// Default 256; 2 to 65,536, and at least `direct_peers_max + exchanges_max`. Further ones are
-    /// refused and counted.
+    /// refused and counted. A quarter is kept for this node's own dials: streams from outside are
+    /// refused once they would take of it.
     ///
     /// Too low: peers are turned away and retry. Too high: descriptors and buffers, for strangers
     /// too where the network is not trusted.

@@ -20,7 +20,7 @@ pub struct Counters {
     pub frames_sent: u64,
     /// Bytes in them.
     pub frame_bytes_sent: u64,
-    /// Datagrams or frames that did not decode.
+    /// Datagrams or frames that did not decode: damaged ones, whose check does not match, included.
     pub malformed: u64,
     /// Datagrams of another cluster.
     pub foreign_cluster: u64,

@@ -38,6 +38,8 @@ struct SeedAddr {
     refused_since: Option<Duration>,
     /// It is this node.
     itself: bool,
+    /// Who answered there last: the address it advertises may be another one.
+    name: Option<NodeName>,
 }
 
 impl Discovery {
@@ -123,8 +125,14 @@ impl Engine {
         let mut next: Option<Duration> = None;
         let addrs: Vec<SocketAddr> = self.discovery.addrs.keys().copied().collect();
         for addr in addrs {
+            let name = self
+                .discovery
+                .addrs
+                .get(&addr)
+                .and_then(|seed| seed.name.as_ref());
             let settled = self.swim.members().any(|known| {
-                known.id.addr == addr && (known.is_live() || known.state == MemberState::Left)
+                let there = known.id.addr == addr || name == Some(&known.id.process.name);
+                there && (known.is_live() || known.state == MemberState::Left)
             });
             let Some(seed) = self.discovery.addrs.get_mut(&addr) else {
                 continue;
@@ -157,9 +165,10 @@ impl Engine {
         self.look_whether_alone();
     }
 
-    pub(super) fn seed_answered(&mut self, addr: SocketAddr, _name: &NodeName) {
+    pub(super) fn seed_answered(&mut self, addr: SocketAddr, name: &NodeName) {
         if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
             (seed.dial, seed.backoff, seed.refused_since) = (None, Duration::ZERO, None);
+            seed.name = Some(name.clone());
             seed.next = self.now.mono + self.config.peers_resolve_interval;
         }
     }
@@ -245,7 +254,6 @@ impl Engine {
 
     /// Dials the failed members, and forgets those that have been gone for long.
     pub(super) fn reconnect_failed(&mut self) {
-        self.forget_gone_members();
         if let Some(interval) = self.config.reconnect_interval {
             self.timers.set(Kind::Reconnect, self.now.mono + interval);
         }

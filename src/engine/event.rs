@@ -49,6 +49,8 @@ impl Readiness {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// A commit failed; it is retried.
+    CommitFailed,
     /// More members than `direct_peers_max`: until there are fewer, writes travel by push/pull
     /// alone.
     DirectModeExceeded {
@@ -122,8 +124,6 @@ pub enum Event {
         /// The store.
         store: StoreId,
     },
-    /// A commit failed; it is retried.
-    CommitFailed,
 }
 
 /// The membership at one moment, as this node sees it.

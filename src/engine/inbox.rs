@@ -5,12 +5,14 @@
 //! [`ACK_PACKETS`] packets. Packets that come twice are merged twice, which changes nothing, and
 //! acknowledged twice.
 
+use std::collections::BTreeMap;
+
 use crate::id::ProcessId;
 use crate::store::Merged;
 use crate::wire::codec;
-use crate::wire::{Ack, Delta, Message, Refusal, RefusedEntry, Section, StoreId};
+use crate::wire::{Ack, Delta, Message, Refusal, RefusedEntry, Section, frame};
 
-use super::peer::Place;
+use super::peer::{Place, SentItem, Uncommitted};
 use super::timers::Kind;
 use super::{Engine, Event, StreamId};
 
@@ -22,7 +24,7 @@ pub(super) struct Received {
     /// Entries held now, whether they were news or not.
     pub(super) held: Vec<Place>,
     /// What must be on disk before the delta may be acknowledged; empty where memory suffices.
-    pub(super) needs: Vec<(StoreId, u64)>,
+    pub(super) needs: Vec<SentItem>,
 }
 
 impl Engine {
@@ -41,23 +43,17 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(process) else {
             return;
         };
-        let ack = &mut peer.ack;
-        ack.on_stream = link.is_some();
-        ack.refused.extend(
-            received
-                .refused
-                .into_iter()
-                .map(|(index, reason)| RefusedEntry {
-                    packet: number,
-                    index,
-                    reason,
-                }),
-        );
-        if received.needs.is_empty() {
-            ack.add(number);
+        peer.ack.on_stream = link.is_some();
+        let waiting = Uncommitted {
+            packet: number,
+            needs: received.needs,
+            refused: received.refused,
+        };
+        if waiting.needs.is_empty() {
+            peer.ack.add(waiting);
             self.schedule_ack(process);
-        } else if ack.uncommitted.len() < UNCOMMITTED_MAX {
-            ack.uncommitted.push_back((number, received.needs));
+        } else if peer.ack.uncommitted.len() < UNCOMMITTED_MAX {
+            peer.ack.uncommitted.push(waiting);
         }
     }
 
@@ -110,19 +106,25 @@ impl Engine {
             }
             Merged::Known => {
                 received.held.push(place);
-                if self.setup.durable {
-                    let held = self.stores.get(&store).and_then(|store| store.held(&key));
-                    received
-                        .needs
-                        .extend(held.map(|change| (store, change.seq)));
-                }
+                let held = self.stores.get(&store).and_then(|store| store.held(&key));
+                let unkept = held.filter(|held| !self.is_durable(place, held.seq));
+                received
+                    .needs
+                    .extend(unkept.map(|change| (place, change.seq)));
             }
-            Merged::Stored { seq, quarantined } => {
+            Merged::Stored {
+                seq,
+                as_sent,
+                quarantined,
+            } => {
                 self.counters.entries_merged += 1;
                 received.held.push(place);
-                self.remote.entry(store).or_default().insert(seq);
+                // A join that nobody else has is this node's to send, like a write of its own.
+                if as_sent {
+                    self.remote.entry(store).or_default().insert(seq);
+                }
                 if self.setup.durable {
-                    received.needs.push((store, seq));
+                    received.needs.push((place, seq));
                 }
                 if quarantined {
                     self.emit(Event::EntryQuarantined { store, key });
@@ -156,11 +158,16 @@ impl Engine {
         };
         peer.ack.packets = 0;
         peer.ack.last_sent = Some(now);
-        let link = peer.link.filter(|_| peer.ack.on_stream);
+        let datagram = bytes_max.saturating_sub(codec::ACK_OVERHEAD + frame::ENVELOPE_BYTES);
+        let bulky = |refused: &Vec<RefusedEntry>| ack_bytes(refused.len()) > datagram;
+        let wide = peer.ack.refused.values().any(bulky);
+        let link = peer.link.filter(|_| peer.ack.on_stream || wide);
         let (addr, token) = (peer.addr, peer.their_token);
         let ranges = std::mem::take(&mut peer.ack.ranges);
         let refused = std::mem::take(&mut peer.ack.refused);
-        for ack in split_ack(token, ranges, refused, bytes_max) {
+        // Far more than the windows let a peer send.
+        let room = if link.is_some() { usize::MAX } else { datagram };
+        for ack in split_ack(token, ranges, refused, room) {
             let message = Message::Ack(ack);
             match link {
                 Some(link) => drop(self.send_frame(link, &message)),
@@ -176,17 +183,19 @@ impl Engine {
             let Some(peer) = self.peers.get_mut(&process) else {
                 continue;
             };
-            let mut ready = false;
-            while let Some((_, needs)) = peer.ack.uncommitted.front() {
-                if !self.commits.covers(needs) {
-                    break;
+            let mut ready = Vec::new();
+            let commits = &self.commits;
+            let stores = &self.stores;
+            peer.ack.uncommitted.retain_mut(|waiting| {
+                waiting.needs.retain(|need| !commits.covers(stores, need));
+                if waiting.needs.is_empty() {
+                    ready.push(std::mem::take(waiting));
                 }
-                if let Some((number, _)) = peer.ack.uncommitted.pop_front() {
-                    peer.ack.add(number);
-                    ready = true;
-                }
-            }
-            if ready {
+                !waiting.needs.is_empty()
+            });
+            let any = !ready.is_empty();
+            ready.into_iter().for_each(|waiting| peer.ack.add(waiting));
+            if any {
                 self.schedule_ack(&process);
             }
         }
@@ -202,48 +211,63 @@ impl Received {
     }
 }
 
-/// Cuts an acknowledgement to datagrams. Refusals travel with, or before, the range of their packet.
+/// What one packet with so many refusals takes in an acknowledgement.
+fn ack_bytes(refusals: usize) -> usize {
+    codec::ACK_RANGE_BYTES + refusals * codec::ACK_REFUSED_BYTES
+}
+
+/// Cuts an acknowledgement to messages of at most `room` bytes of ranges and refusals. A packet
+/// travels with all of its refusals or not at all: one that does not fit is sent again, and
+/// acknowledged where there is room.
 fn split_ack(
     token: u64,
     ranges: Vec<(u64, u64)>,
-    refused: Vec<RefusedEntry>,
-    bytes_max: usize,
+    refused: BTreeMap<u64, Vec<RefusedEntry>>,
+    room: usize,
 ) -> Vec<Ack> {
-    let room = bytes_max.saturating_sub(codec::ACK_OVERHEAD + crate::wire::frame::ENVELOPE_BYTES);
-    let mut acks = vec![Ack {
+    let empty = || Ack {
         token,
         ranges: Vec::new(),
         refused: Vec::new(),
-    }];
+    };
+    let mut acks = vec![empty()];
     let mut left = room;
-    for (start, end) in ranges {
-        let theirs: Vec<_> = refused
-            .iter()
-            .filter(|r| start <= r.packet && r.packet <= end)
-            .copied()
-            .collect();
-        let needed = codec::ACK_RANGE_BYTES + theirs.len() * codec::ACK_REFUSED_BYTES;
-        if needed > left && left < room {
-            acks.push(Ack {
-                token,
-                ranges: Vec::new(),
-                refused: Vec::new(),
-            });
+    let mut push = |range: (u64, u64), refused: &[RefusedEntry]| {
+        let needed = ack_bytes(refused.len());
+        if needed > room {
+            return;
+        }
+        let full = acks
+            .last()
+            .is_some_and(|ack| ack.ranges.len() >= ACK_RANGES_MAX);
+        if needed > left || full {
+            acks.push(empty());
             left = room;
         }
+        left -= needed;
         if let Some(ack) = acks.last_mut() {
-            ack.ranges.push((start, end));
-            // More refusals than a datagram holds: the rest reads as held, until the next
-            // exchange tells the truth. Only a packet of over a hundred refused entries gets here.
-            let fit = left.saturating_sub(codec::ACK_RANGE_BYTES) / codec::ACK_REFUSED_BYTES;
-            ack.refused.extend(theirs.into_iter().take(fit));
+            ack.ranges.push(range);
+            ack.refused.extend_from_slice(refused);
         }
-        left = left.saturating_sub(needed);
+    };
+    for (mut start, end) in ranges {
+        for (&packet, entries) in refused.range(start..=end) {
+            if start < packet {
+                push((start, packet - 1), &[]);
+            }
+            push((packet, packet), entries);
+            start = packet.saturating_add(1);
+        }
+        if start <= end {
+            push((start, end), &[]);
+        }
     }
     acks.retain(|ack| !ack.ranges.is_empty());
     acks
 }
 
+/// What the decoder takes in one acknowledgement.
+const ACK_RANGES_MAX: usize = 4096;
 const MERGE_CHUNK: usize = 256;
 /// Packets after which an acknowledgement is not delayed any longer.
 const ACK_PACKETS: usize = 8;
@@ -255,32 +279,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_travel_with_the_range_of_their_packet() {
-        let refused = |packet| RefusedEntry {
-            packet,
-            index: 0,
-            reason: Refusal::Full,
+    fn a_packet_is_acknowledged_with_all_of_its_refusals_or_not_at_all() {
+        let refused = |packet, count| -> Vec<_> {
+            let entry = |index| RefusedEntry {
+                packet,
+                index,
+                reason: Refusal::Full,
+            };
+            (0..count).map(entry).collect()
         };
-        let ranges: Vec<_> = (0..200).map(|n| (n * 3, n * 3 + 1)).collect();
-        let all: Vec<_> = (0..200).map(|n| refused(n * 3)).collect();
-        let acks = split_ack(7, ranges.clone(), all.clone(), 1400);
-        assert!(acks.len() > 1);
-        let mut seen = Vec::new();
-        for ack in &acks {
-            assert!(codec::encoded_len(&Message::Ack(ack.clone())) + 9 <= 1400);
-            for r in &ack.refused {
-                assert!(
-                    ack.ranges
-                        .iter()
-                        .any(|&(s, e)| s <= r.packet && r.packet <= e)
-                );
+        let mut all = BTreeMap::from([(5, refused(5, 20)), (7, refused(7, 1000))]);
+        all.extend((100..200).map(|packet| (packet, refused(packet, 3))));
+        let acks = split_ack(7, vec![(1, 9), (50, 300)], all.clone(), 1300);
+        let mut told = BTreeMap::new();
+        let mut packets = Vec::new();
+        for ack in acks {
+            let bytes = codec::encoded_len(&Message::Ack(ack.clone()));
+            assert!(bytes <= 1300 + codec::ACK_OVERHEAD);
+            packets.extend(ack.ranges.iter().flat_map(|&(start, end)| start..=end));
+            for entry in ack.refused {
+                *told.entry(entry.packet).or_insert(0) += 1;
             }
-            seen.extend(ack.ranges.iter().copied());
         }
-        assert_eq!(seen, ranges);
+        let expected: Vec<u64> = (1..=9)
+            .chain(50..=300)
+            .filter(|&packet| packet != 7)
+            .collect();
+        assert_eq!(packets, expected);
+        all.remove(&7);
+        let counts: BTreeMap<_, _> = all.iter().map(|(&p, entries)| (p, entries.len())).collect();
+        assert_eq!(told, counts);
+        // On a link there is room for all of them.
+        let whole = BTreeMap::from([(7, refused(7, 1000))]);
+        let acks = split_ack(7, vec![(7, 7)], whole, usize::MAX);
         assert_eq!(
             acks.iter().map(|ack| ack.refused.len()).sum::<usize>(),
-            all.len()
+            1000
         );
     }
 }

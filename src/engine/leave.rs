@@ -1,7 +1,8 @@
 //! Leaving: said to every member, acknowledged by each, and never mistaken for a failure.
 //!
-//! The leaver stays up and answers until every live member has acknowledged or `leave_timeout` is
-//! over; only then does the failure detector spread the departure. So by the time anybody hears
+//! First everything that this node has written and somebody lacks is sent, for at most half of
+//! `leave_timeout`. Then the leaver stays up and answers until every live member has acknowledged
+//! the leave or the other half is over; only then does the failure detector spread the departure. So by the time anybody hears
 //! "down" by gossip, it has heard "left" from the leaver itself, or from the next membership
 //! exchange.
 
@@ -27,31 +28,59 @@ pub(super) enum Leaving {
         /// When to stop waiting.
         until: Duration,
     },
+    /// Sending what is still owed, before the leave is announced.
+    Draining {
+        /// When to announce it anyway.
+        until: Duration,
+    },
     /// Gone.
     Left,
 }
 
 impl Engine {
     pub(super) fn begin_leave(&mut self) {
-        if self.leaving != Leaving::No {
-            return;
+        if self.leaving == Leaving::No {
+            let until = self.now.mono + self.config.leave_timeout / 2;
+            self.leaving = Leaving::Draining { until };
+            self.flush_peers();
+            self.leave_due();
         }
+    }
+
+    /// Whether some live member has not acknowledged all that this node has written.
+    fn is_owing(&self) -> bool {
+        let live = self
+            .peers
+            .iter()
+            .filter(|(process, _)| self.swim.is_live(process));
+        self.direct
+            && live
+                .into_iter()
+                .any(|(_, peer)| !peer.inflight.is_empty() || self.owes(peer))
+    }
+
+    fn announce_leave(&mut self) {
         let waiting = self
             .swim
             .live()
             .map(|known| known.id.process.clone())
             .collect();
-        let until = self.now.mono + self.config.leave_timeout;
+        let until = self.now.mono + self.config.leave_timeout / 2;
         self.leaving = Leaving::Announced { waiting, until };
-        self.leave_due();
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        self.leaving != Leaving::No
+        matches!(self.leaving, Leaving::Announced { .. } | Leaving::Left)
     }
 
     /// Announces the leave to whoever has not acknowledged it, or concludes it.
     pub(super) fn leave_due(&mut self) {
+        if let Leaving::Draining { until } = self.leaving {
+            if self.is_owing() && self.now.mono < until {
+                return self.timers.set(Kind::Leave, self.now.mono + DRAIN_LOOK);
+            }
+            self.announce_leave();
+        }
         let Leaving::Announced { waiting, until } = &self.leaving else {
             return;
         };
@@ -134,4 +163,6 @@ impl Engine {
     }
 }
 
+/// How often a draining node looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
 const LEAVE_REPEAT: Duration = Duration::from_millis(100);

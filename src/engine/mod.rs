@@ -22,19 +22,25 @@
 //! token; every queue, map and loop has a limit in [`Config`]; a byte from the network can raise a
 //! counter and nothing worse.
 
+mod acks;
 mod anti_entropy;
 mod commits;
 mod counters;
 mod discovery;
 pub mod event;
+mod exchange;
+mod handshake;
 mod identity;
 mod inbox;
 pub mod io;
 mod leave;
+mod links;
 mod membership;
 mod outbox;
 mod peer;
+mod relays;
 mod streams;
+mod swim;
 mod swim_codec;
 mod timers;
 mod watches;
@@ -59,13 +65,13 @@ use crate::time::Now;
 use crate::wire::codec::{self, CodecLimits, Decoded};
 use crate::wire::{Message, StoreId, frame};
 
-use anti_entropy::Exchange;
 use commits::Commits;
 use discovery::Discovery;
+use exchange::Exchange;
 use leave::Leaving;
-use membership::Swim;
 use peer::{Peer, SeqSet};
 use streams::Stream;
+use swim::Swim;
 use timers::{Due, Kind, Timers};
 use watches::Watches;
 
@@ -223,7 +229,10 @@ impl Engine {
     fn own_timer(&mut self, kind: Kind) {
         match kind {
             Kind::Ack(process) => self.send_ack(&process),
-            Kind::Collect => self.collect_expired(),
+            Kind::Collect => {
+                self.forget_gone_members();
+                self.collect_expired();
+            }
             Kind::Commit => self.commits.retry(),
             Kind::Condemned(name) => self.judge_condemned(&name),
             Kind::Forget(process) => self.forget_peer(&process),

@@ -44,14 +44,23 @@ pub(super) struct Outstanding {
 pub(super) struct AckState {
     /// Packets to acknowledge, as disjoint ascending ranges.
     pub(super) ranges: Vec<(u64, u64)>,
-    pub(super) refused: Vec<RefusedEntry>,
+    /// The entries of these packets that were not taken.
+    pub(super) refused: BTreeMap<u64, Vec<RefusedEntry>>,
     /// Packets since the last acknowledgement.
     pub(super) packets: usize,
     pub(super) last_sent: Option<Duration>,
     /// The last of them came on the link.
     pub(super) on_stream: bool,
-    /// Merged but not committed yet: the packet and what must be on disk first.
-    pub(super) uncommitted: VecDeque<(u64, Vec<(StoreId, u64)>)>,
+    /// Merged but not committed yet.
+    pub(super) uncommitted: Vec<Uncommitted>,
+}
+
+/// A packet that is acknowledged once what it brought is on disk.
+#[derive(Debug, Default)]
+pub(super) struct Uncommitted {
+    pub(super) packet: u64,
+    pub(super) needs: Vec<SentItem>,
+    pub(super) refused: Vec<(u16, Refusal)>,
 }
 
 #[derive(Debug)]
@@ -97,6 +106,8 @@ pub(super) struct Peer {
     pub(super) relayed_for: BTreeMap<Place, BTreeSet<ProcessId>>,
     /// Entries the peer refused: the change, and why.
     pub(super) refused: BTreeMap<Place, (u64, Refusal)>,
+    /// More refusals than are kept: what was delivered is not known to be held.
+    pub(super) refusals_untold: bool,
     pub(super) ack: AckState,
     /// The next exchange, if it is not synced.
     pub(super) next_exchange: Duration,
@@ -135,6 +146,7 @@ impl Peer {
             uncovered: false,
             relayed_for: BTreeMap::new(),
             refused: BTreeMap::new(),
+            refusals_untold: false,
             ack: AckState::default(),
             next_exchange: Duration::ZERO,
             exchange_backoff: Duration::ZERO,
@@ -208,10 +220,21 @@ impl Peer {
         self.streaming = false;
         self.silent_since = None;
         self.synced = false;
+        self.relayed_for.clear();
     }
 
-    /// Whether the peer is known to hold change `seq` of a key, or a later one.
-    pub(super) fn holds(&self, place: &Place, seq: u64) -> bool {
+    /// Whether an exchange that began at these heads covers all that was left to exchanges.
+    pub(super) fn is_covered_by(&self, heads: &BTreeMap<StoreId, u64>) -> bool {
+        let reached = |id| heads.get(id).copied().unwrap_or(0);
+        self.stores
+            .iter()
+            .all(|id| reached(id) >= self.start.get(id).copied().unwrap_or(0))
+    }
+
+    /// Whether the peer is known to hold change `seq` of a key, or a later one. `overtaken` says
+    /// that the key's current version came from elsewhere: then the cursor may have passed the
+    /// change without sending it.
+    pub(super) fn holds(&self, place: &Place, seq: u64, overtaken: bool) -> bool {
         let at = |map: &BTreeMap<StoreId, u64>| map.get(&place.0).copied().unwrap_or(0);
         if self
             .refused
@@ -221,7 +244,9 @@ impl Peer {
             return false;
         }
         let exchanged = seq <= at(&self.base);
-        let delivered = seq > at(&self.start)
+        let delivered = !overtaken
+            && !self.refusals_untold
+            && seq > at(&self.start)
             && seq <= at(&self.cursor)
             && !self.outstanding.contains_key(place);
         exchanged || delivered
@@ -246,7 +271,23 @@ impl Peer {
 
 impl AckState {
     /// Adds a packet that may be acknowledged.
-    pub(super) fn add(&mut self, packet: u64) {
+    pub(super) fn add(&mut self, waiting: Uncommitted) {
+        let packet = waiting.packet;
+        if !waiting.refused.is_empty() {
+            let entries = waiting
+                .refused
+                .into_iter()
+                .map(|(index, reason)| RefusedEntry {
+                    packet,
+                    index,
+                    reason,
+                });
+            self.refused.insert(packet, entries.collect());
+        }
+        self.add_number(packet);
+    }
+
+    fn add_number(&mut self, packet: u64) {
         let at = self.ranges.partition_point(|&(_, end)| end < packet);
         match self.ranges.get_mut(at) {
             Some((start, _)) if *start <= packet => return,
@@ -322,7 +363,7 @@ mod tests {
     fn acknowledged_packets_merge_into_ranges_in_any_order() {
         let mut ack = AckState::default();
         for packet in [5, 3, 4, 9, 1, 10, 4, 2] {
-            ack.add(packet);
+            ack.add_number(packet);
         }
         assert_eq!(ack.ranges, [(1, 5), (9, 10)]);
     }

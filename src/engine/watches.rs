@@ -41,12 +41,16 @@ impl Engine {
             return self.answer_watch(ticket, Err(ReplicationError::TooManyWatches { max }));
         }
         let place = (write.store, write.key);
-        let holders = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.holds(&place, write.seq))
-            .map(|(process, _)| process.clone())
-            .collect();
+        let overtaken = self.is_overtaken(&place);
+        let mut holders = BTreeSet::new();
+        for (process, peer) in &mut self.peers {
+            if peer.holds(&place, write.seq, overtaken) {
+                holders.insert(process.clone());
+            } else if overtaken && peer.stores.contains(&place.0) {
+                // Nobody told us that it holds the version that came from elsewhere: ask.
+                peer.owe(place);
+            }
+        }
         let refused = self
             .peers
             .iter()
@@ -71,6 +75,13 @@ impl Engine {
             .insert(ticket);
         self.timers.set(Kind::Watch(ticket), self.now.mono + within);
         self.check_watch(ticket);
+    }
+
+    /// Whether a key's current version came from another process.
+    fn is_overtaken(&self, place: &Place) -> bool {
+        let current = self.stores.get(&place.0).and_then(|s| s.held(&place.1));
+        let remote = self.remote.get(&place.0);
+        current.is_some_and(|current| remote.is_some_and(|remote| remote.contains(current.seq)))
     }
 
     pub(super) fn unwatch(&mut self, ticket: u64) {
@@ -99,7 +110,7 @@ impl Engine {
         };
         let copies = watch.holders.len();
         if watch.copies == 0 {
-            if self.is_durable(watch.write.store, watch.write.seq) {
+            if self.is_durable(watch.place(), watch.write.seq) {
                 self.answer_watch(ticket, Ok(Held { copies }));
             }
             return;
@@ -200,7 +211,10 @@ impl Engine {
             .watches
             .open
             .iter()
-            .filter(|(_, watch)| peer.holds(&watch.place(), watch.write.seq))
+            .filter(|(_, watch)| {
+                let overtaken = self.is_overtaken(&watch.place());
+                peer.holds(&watch.place(), watch.write.seq, overtaken)
+            })
             .map(|(_, watch)| (watch.place(), watch.write.seq))
             .collect();
         for (place, seq) in held {

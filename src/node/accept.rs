@@ -10,13 +10,15 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::handshake::handshake;
+use super::streams::propagate_panic;
 use crate::net::{BoxStream, Tally, Transport};
 
 /// A stream that has passed its handshake, and the other side's socket address.
 pub(super) type Accepted = (BoxStream, SocketAddr);
 
 /// Accepts until it is aborted. What has passed the handshake goes to `accepted`; while the driver
-/// does not take it, it counts as a handshake, and those are bounded.
+/// does not take it, it counts as a handshake, and those are bounded. A panic of a handshake goes on
+/// here.
 pub(super) async fn accept(
     transport: Arc<dyn Transport>,
     tag: u64,
@@ -26,8 +28,14 @@ pub(super) async fn accept(
 ) {
     let mut handshakes = JoinSet::new();
     loop {
-        while handshakes.try_join_next().is_some() {}
-        match poll_fn(|cx| transport.poll_accept(cx)).await {
+        let accepted_now = tokio::select! {
+            Some(ended) = handshakes.join_next() => {
+                propagate_panic(ended);
+                continue;
+            }
+            accepted_now = poll_fn(|cx| transport.poll_accept(cx)) => accepted_now,
+        };
+        match accepted_now {
             Ok((io, peer)) => {
                 tally.streams_accepted.one();
                 if handshakes.len() >= HANDSHAKES_MAX {

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::resolve;
 
 /// The address to advertise for a node bound to `bound`: the one that was set, else the bound one,
@@ -20,22 +22,38 @@ pub(super) async fn advertised(
         None if !bound.ip().is_unspecified() => return bound,
         None => {}
     }
-    for seed in seeds.iter().take(ROUTE_SEEDS_MAX) {
-        if let Some(ip) = resolve::lookup_one(seed, lookup_timeout)
-            .await
-            .and_then(route_to)
-        {
-            return SocketAddr::new(ip, port);
+    let seeds = seeds.iter().take(ROUTE_SEEDS_MAX).cloned();
+    let lookups: Vec<_> = seeds
+        .map(|seed| tokio::spawn(async move { resolve::lookup_all(&seed, lookup_timeout).await }))
+        .collect();
+    let mut routed = None;
+    for lookup in lookups {
+        // A lookup that panicked has found nothing.
+        let addrs = lookup.await.unwrap_or_default();
+        routed = addrs.into_iter().find_map(|to| route_from(bound, to));
+        if routed.is_some() {
+            break;
         }
     }
-    let ip = ANYWHERE.iter().copied().find_map(route_to);
-    SocketAddr::new(ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
+    let found = routed.or_else(|| ANYWHERE.into_iter().find_map(|to| route_from(bound, to)));
+    let ip = found.unwrap_or_else(|| {
+        warn!(
+            listen = %bound,
+            "no address of this machine was found: advertising the loopback, which other machines \
+             cannot reach; set the address to advertise"
+        );
+        Ipv4Addr::LOCALHOST.into()
+    });
+    SocketAddr::new(ip, port)
 }
 
-/// This machine's address on the route to `to`. Connecting a UDP socket sends nothing.
-fn route_to(to: SocketAddr) -> Option<IpAddr> {
+/// This machine's address on the route from the unspecified address `bound` to `to`, if a socket
+/// there has one. Connecting a UDP socket sends nothing.
+fn route_from(bound: SocketAddr, to: SocketAddr) -> Option<IpAddr> {
     let from: IpAddr = match to {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        // What is sent to an IPv6 address never arrives at an IPv4 socket.
+        SocketAddr::V6(_) if bound.is_ipv4() => return None,
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((from, 0)).ok()?;
@@ -71,5 +89,19 @@ mod tests {
         let set = "192.0.2.7:0".parse().unwrap();
         let with_port = advertised(Some(set), bound, &[], LIMIT).await;
         assert_eq!(with_port, "192.0.2.7:7000".parse().unwrap());
+    }
+
+    /// An IPv4 socket receives nothing at an IPv6 address; one on `[::]` receives both.
+    #[tokio::test]
+    async fn the_advertised_address_is_of_a_family_that_the_socket_receives() {
+        let v4: SocketAddr = "0.0.0.0:7000".parse().unwrap();
+        let six = ["[::1]:1".to_owned()];
+        assert!(advertised(None, v4, &six, LIMIT).await.is_ipv4());
+        let both = ["[::1]:1".to_owned(), "127.0.0.1:1".to_owned()];
+        let by_second = advertised(None, v4, &both, LIMIT).await;
+        assert_eq!(by_second, "127.0.0.1:7000".parse().unwrap());
+        let dual: SocketAddr = "[::]:7000".parse().unwrap();
+        let by_v4_seed = advertised(None, dual, &both[1..], LIMIT).await;
+        assert_eq!(by_v4_seed, "127.0.0.1:7000".parse().unwrap());
     }
 }

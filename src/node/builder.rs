@@ -1,6 +1,7 @@
 //! How a node is put together: settings and stores first, then one start.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -12,12 +13,12 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use super::advertise::advertised;
 use super::clock::{Clock, SystemClock};
 use super::driver::{Driver, Incoming, Published, Wiring};
-use super::events::Events;
+use super::events::{EventLog, Events};
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use super::{Inner, Node};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Setup};
-use crate::id::{ClusterId, NameError, NodeName};
+use crate::id::{ClusterId, NameError, NodeName, check_name};
 use crate::net::plain::Plain;
 use crate::net::{BindError, Tally, Transport};
 use crate::store::nflog::{Nflog, NflogLimits};
@@ -25,6 +26,7 @@ use crate::store::silences::{SilenceLimits, Silences};
 use crate::store::{Context, Limits, Map, Schema, Store};
 use crate::time::WallClock;
 use crate::wire::StoreId;
+use crate::wire::codec::STORE_NAME_BYTES_MAX;
 
 /// Why a node did not start. Nothing of it is left behind; stores that were made for it stay
 /// readable and are never replicated.
@@ -54,14 +56,16 @@ pub enum BuildError {
         source: io::Error,
     },
     /// The cluster id is not valid.
-    #[error("the cluster id is not valid")]
-    Cluster(#[source] NameError),
-    /// The configuration is not valid.
-    #[error("the configuration is not valid")]
-    Config(#[source] ConfigError),
-    /// Configured after a store was made: the store has taken its limits from another one.
-    #[error("the configuration must be set before the first store is made")]
-    ConfigAfterStores,
+    #[error("the cluster id {cluster:?} is not valid")]
+    Cluster {
+        /// The id.
+        cluster: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// The configuration is not valid: the message names the field, its value and its bound.
+    #[error(transparent)]
+    Config(ConfigError),
     /// Two stores have one name.
     #[error("two stores are named {name:?}")]
     DuplicateStore {
@@ -71,14 +75,33 @@ pub enum BuildError {
     /// The operating system gave no random numbers.
     #[error("the operating system gave no random numbers")]
     Entropy,
+    /// The limits of a store are not valid.
+    #[error("the limits of the store {store:?} are not valid")]
+    Limits {
+        /// The store.
+        store: String,
+        /// Which limit, its value and its bound.
+        source: ConfigError,
+    },
     /// The node's name is not valid.
-    #[error("the node name is not valid")]
-    Name(#[source] NameError),
+    #[error("the node name {name:?} is not valid")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
     /// A seed is not of the form `host:port`.
     #[error("the seed {text:?} is not of the form host:port")]
     Seed {
         /// The seed.
         text: String,
+    },
+    /// Set after a store was made: the store has taken what it needs from an earlier value.
+    #[error("{setting} must be set before the first store is made")]
+    SettingAfterStores {
+        /// Which setting.
+        setting: &'static str,
     },
     /// The names of two stores come to the same number: rename one.
     #[error("the stores {name:?} and {other:?} come to the same number")]
@@ -88,8 +111,16 @@ pub enum BuildError {
         /// The other one.
         other: String,
     },
+    /// The name of a store is not valid: see [`Schema::name`].
+    #[error("the store name {name:?} is not valid")]
+    StoreName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
     /// More seeds than `seeds_max`.
-    #[error("{count} seeds, at most {max} are allowed")]
+    #[error("{count} seeds are over the limit of {max}, which is seeds_max")]
     TooManySeeds {
         /// How many.
         count: usize,
@@ -129,6 +160,21 @@ pub struct Builder {
     first_error: Option<BuildError>,
 }
 
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stores: Vec<_> = self.stores.iter().map(|store| store.name()).collect();
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("listen", &self.listen)
+            .field("advertise", &self.advertise)
+            .field("cluster", &self.cluster)
+            .field("seeds", &self.seeds)
+            .field("stores", &stores)
+            .field("first_error", &self.first_error)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Builder {
     pub(super) fn new(name: &str) -> Self {
         Self {
@@ -159,8 +205,10 @@ impl Builder {
     /// on. Default: the address it listens on.
     ///
     /// Where that is unspecified (`0.0.0.0`, `[::]`): this machine's address on the route to the
-    /// first seed that resolves, else on the default route, else the loopback address. Set it where
-    /// addresses are translated, or where the machine has several networks.
+    /// first seed that resolves to an address that the socket can reach, else on the default route,
+    /// else the loopback address, with a warning. The first three seeds are tried; they are looked
+    /// up together, and the start waits for that up to 5 s. Set it where addresses are translated, or
+    /// where the machine has several networks.
     pub fn advertise(mut self, addr: impl ToString) -> Self {
         self.advertise = Some(addr.to_string());
         self
@@ -173,8 +221,8 @@ impl Builder {
     }
 
     /// Adds seeds: addresses, `host:port` or `ip:port`, where members may be found. Names are
-    /// resolved again and again, to all of their addresses. This node itself may be among them. At
-    /// most `seeds_max`. Without any, the node is a cluster of its own until others join it.
+    /// resolved again and again, to all of their addresses. This node itself may be among them. No
+    /// spaces; at most `seeds_max`. Without any, the node is a cluster of its own until others join it.
     pub fn seeds<T: Into<String>>(mut self, seeds: impl IntoIterator<Item = T>) -> Self {
         self.seeds.extend(seeds.into_iter().map(Into::into));
         self
@@ -183,7 +231,7 @@ impl Builder {
     /// All timers and limits. Default [`Config::lan`]. To be set before the first store is made.
     pub fn config(mut self, config: Config) -> Self {
         if !self.stores.is_empty() {
-            self.fail(BuildError::ConfigAfterStores);
+            self.fail(BuildError::SettingAfterStores { setting: "config" });
         }
         self.config = config;
         self
@@ -192,7 +240,9 @@ impl Builder {
     /// Another wall clock than the system's, for tests. To be set before the first store is made.
     pub fn wall_clock(mut self, clock: Arc<dyn WallClock>) -> Self {
         if !self.stores.is_empty() {
-            self.fail(BuildError::ConfigAfterStores);
+            self.fail(BuildError::SettingAfterStores {
+                setting: "wall_clock",
+            });
         }
         self.wall = clock;
         self
@@ -204,8 +254,13 @@ impl Builder {
         self.store_with(schema, self.limits())
     }
 
-    /// As [`store`](Self::store), with limits of its own; the same ones on every node.
+    /// As [`store`](Self::store), with limits of its own; the same ones on every node. They are
+    /// checked at the start.
     pub fn store_with<S: Schema>(&mut self, schema: S, limits: Limits) -> Map<S> {
+        if let Err(source) = limits.validate() {
+            let store = schema.name().to_owned();
+            self.fail(BuildError::Limits { store, source });
+        }
         let map = Map::new(schema, limits, self.context());
         self.add(map.store());
         map
@@ -233,12 +288,7 @@ impl Builder {
     }
 
     fn limits(&self) -> Limits {
-        Limits {
-            entries_max: self.config.entries_max,
-            entry_bytes_max: self.config.entry_bytes_max,
-            max_clock_drift: self.config.max_clock_drift,
-            tombstone_ttl: self.config.tombstone_ttl,
-        }
+        Limits::from(&self.config)
     }
 
     fn context(&self) -> Context {
@@ -249,6 +299,10 @@ impl Builder {
     }
 
     fn add(&mut self, store: Arc<dyn Store>) {
+        if let Err(source) = check_name(store.name(), STORE_NAME_BYTES_MAX) {
+            let name = store.name().to_owned();
+            self.fail(BuildError::StoreName { name, source });
+        }
         let clash = self.stores.iter().find(|other| other.id() == store.id());
         if let Some(other) = clash {
             let (name, other) = (store.name().to_owned(), other.name().to_owned());
@@ -305,8 +359,7 @@ impl Builder {
     /// [`BuildError`]; nothing was started, and the transport is dropped.
     pub async fn start_on(mut self, transport: Arc<dyn Transport>) -> Result<Node, BuildError> {
         self.check()?;
-        let name = NodeName::new(&self.name).map_err(BuildError::Name)?;
-        let cluster = ClusterId::new(&self.cluster).map_err(BuildError::Cluster)?;
+        let (name, cluster) = (self.node_name()?, self.cluster_id()?);
         let addr = advertised(
             self.advertise_addr()?,
             transport.local_addr(),
@@ -349,11 +402,13 @@ impl Builder {
         self.tracker
             .start(requests.clone(), self.config.replicated_timeout);
         let events = self.events.subscribe();
+        let names = self.stores.iter().map(|s| (s.id(), s.name().to_owned()));
         let wiring = Wiring {
             clock,
             transport,
             tag,
             tally: Arc::clone(&tally),
+            event_log: EventLog::new(names.collect()),
             incoming: Incoming {
                 requests: requests_in,
                 stores_changed: self.stores_changed.1,
@@ -383,8 +438,8 @@ impl Builder {
         if let Some(error) = self.first_error.take() {
             return Err(error);
         }
-        NodeName::new(&self.name).map_err(BuildError::Name)?;
-        ClusterId::new(&self.cluster).map_err(BuildError::Cluster)?;
+        self.node_name()?;
+        self.cluster_id()?;
         self.config.validate().map_err(BuildError::Config)?;
         let (count, max) = (self.seeds.len(), self.config.seeds_max);
         if count > max {
@@ -395,6 +450,20 @@ impl Builder {
             return Err(BuildError::Seed { text });
         }
         self.advertise_addr().map(drop)
+    }
+
+    fn node_name(&self) -> Result<NodeName, BuildError> {
+        NodeName::new(&self.name).map_err(|source| BuildError::Name {
+            name: self.name.clone(),
+            source,
+        })
+    }
+
+    fn cluster_id(&self) -> Result<ClusterId, BuildError> {
+        ClusterId::new(&self.cluster).map_err(|source| BuildError::Cluster {
+            cluster: self.cluster.clone(),
+            source,
+        })
     }
 
     fn listen_addr(&self) -> Result<SocketAddr, BuildError> {
@@ -427,7 +496,9 @@ fn is_host_and_port(seed: &str) -> bool {
     let Some((host, port)) = seed.rsplit_once(':') else {
         return false;
     };
-    !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    !host.is_empty() && !host.contains(is_blank) && is_port
 }
 
 fn entropy() -> Result<u64, BuildError> {
@@ -438,9 +509,12 @@ fn entropy() -> Result<u64, BuildError> {
 const LISTEN_DEFAULT: &str = "0.0.0.0:9094";
 /// Events that wait for a slow receiver.
 const EVENTS_MAX: usize = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Body, Unreadable};
+    use crate::wire::{Key, SchemaId};
 
     #[test]
     fn seeds_name_a_host_and_a_port() {
@@ -450,6 +524,9 @@ mod tests {
         for seed in ["", "am-0", ":9094", "am-0:", "am-0:0", "am-0:70000"] {
             assert!(!is_host_and_port(seed), "{seed}");
         }
+        for seed in [" am-0:9094", "am-0:9094 ", "am-0:1 am-1:2", "am-0\n:1"] {
+            assert!(!is_host_and_port(seed), "{seed}");
+        }
     }
 
     #[tokio::test]
@@ -457,11 +534,17 @@ mod tests {
         let error = |builder: Builder| async { builder.start().await.err() };
         assert!(matches!(
             error(Builder::new("")).await,
-            Some(BuildError::Name(NameError::Empty))
+            Some(BuildError::Name {
+                source: NameError::Empty,
+                ..
+            })
         ));
         assert!(matches!(
             error(Builder::new("a").cluster("\n")).await,
-            Some(BuildError::Cluster(NameError::Control { .. }))
+            Some(BuildError::Cluster {
+                source: NameError::Control { .. },
+                ..
+            })
         ));
         assert!(matches!(
             error(Builder::new("a").seeds(["nowhere"])).await,
@@ -482,5 +565,90 @@ mod tests {
             error(Builder::new("a").advertise("0.0.0.0:0")).await,
             Some(BuildError::AdvertiseUnspecified { .. })
         ));
+    }
+
+    /// A store of records that nobody writes, under any name.
+    struct Named(String);
+
+    impl Schema for Named {
+        type Record = ();
+        type Index = ();
+        fn name(&self) -> &str {
+            &self.0
+        }
+        fn schemas(&self) -> &[SchemaId] {
+            &[]
+        }
+        fn key(&self, (): &()) -> Key {
+            Key([0; 16])
+        }
+        fn encode(&self, (): &()) -> Body {
+            Body {
+                schema: SchemaId::new(1),
+                bytes: Vec::new().into(),
+            }
+        }
+        fn decode(&self, _: Key, _: &Body) -> Result<(), Unreadable> {
+            Ok(())
+        }
+    }
+
+    /// A longer name than a handshake carries would be a node that never finds a peer.
+    #[tokio::test]
+    async fn a_store_name_that_no_handshake_carries_is_refused() {
+        for (len, max) in [(0, 64), (65, 64)] {
+            let mut builder = Builder::new("a").listen("127.0.0.1:0");
+            let _ = builder.store(Named("x".repeat(len)));
+            let error = builder.start().await.unwrap_err();
+            let BuildError::StoreName { name, source } = error else {
+                panic!("expected the store's name, got {error}");
+            };
+            let too_long = NameError::TooLong { bytes: len, max };
+            assert_eq!(source, if len == 0 { NameError::Empty } else { too_long });
+            assert_eq!(name.len(), len);
+        }
+        let mut builder = Builder::new("a").listen("127.0.0.1:0");
+        let _ = builder.store(Named("x".repeat(64)));
+        builder.start().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn limits_out_of_bounds_are_refused_with_their_store() {
+        let mut builder = Builder::new("a").listen("127.0.0.1:0");
+        let limits = Limits {
+            entry_bytes_max: 17 << 20,
+            ..Limits::default()
+        };
+        let _ = builder.store_with(Named("large".to_owned()), limits);
+        let error = builder.start().await.unwrap_err();
+        assert!(matches!(
+            error,
+            BuildError::Limits {
+                store,
+                source: ConfigError::TooLarge {
+                    field: "entry_bytes_max",
+                    ..
+                }
+            } if store == "large"
+        ));
+    }
+
+    #[tokio::test]
+    async fn what_stores_were_made_from_cannot_be_set_after_them() {
+        let with_store = || {
+            let mut builder = Builder::new("a").listen("127.0.0.1:0");
+            let _ = builder.store(Named("early".to_owned()));
+            builder
+        };
+        for (builder, expected) in [
+            (with_store().config(Config::local()), "config"),
+            (with_store().wall_clock(Arc::new(SystemClock)), "wall_clock"),
+        ] {
+            let error = builder.start().await.unwrap_err();
+            let BuildError::SettingAfterStores { setting } = error else {
+                panic!("expected the setting, got {error}");
+            };
+            assert_eq!(setting, expected);
+        }
     }
 }

@@ -86,7 +86,9 @@ impl<S: Schema> Changes<S> {
     /// Waits for changes and returns at least one and at most 256, oldest first. Cancel safe: a
     /// change is only passed once it has been returned.
     ///
-    /// It works without a running node too, and then sees local writes alone.
+    /// It never ends, because a store outlives its node: without a running node it sees local
+    /// writes alone. A loop that should end with the node selects between this and
+    /// [`Node::stopped`](super::Node::stopped).
     pub async fn next(&mut self) -> Vec<Changed<S::Record>> {
         loop {
             // Registered before the look, so that a change after it is not missed.
@@ -117,6 +119,15 @@ impl<S: Schema> Clone for Changes<S> {
             cursor: self.cursor,
             woken: Arc::clone(&self.woken),
         }
+    }
+}
+
+impl<S: Schema> fmt::Debug for Changes<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes")
+            .field("map", &self.map)
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
     }
 }
 

@@ -28,7 +28,7 @@ use inbound::Taken;
 
 use super::accept::{Accepted, accept};
 use super::clock::Clock;
-use super::events;
+use super::events::EventLog;
 use super::resolve::{Resolved, Resolver};
 use super::streams::{Queued, StreamEvent, StreamLimits, Streams, propagate_panic};
 use super::tracker::{Outcome, Request};
@@ -93,6 +93,7 @@ pub(super) struct Wiring {
     /// Of the cluster.
     pub(super) tag: u64,
     pub(super) tally: Arc<Tally>,
+    pub(super) event_log: EventLog,
     pub(super) incoming: Incoming,
     pub(super) published: Published,
 }
@@ -115,6 +116,7 @@ pub(super) struct Driver<M> {
     /// The acceptor and the resolver's lookups.
     tasks: JoinSet<()>,
     published: Published,
+    event_log: EventLog,
     revision: u64,
     sleep: std::pin::Pin<Box<Sleep>>,
     buf: Box<[u8]>,
@@ -148,6 +150,7 @@ impl<M: Machine> Driver<M> {
             transport,
             tag,
             tally,
+            event_log,
             incoming,
             published,
         } = wiring;
@@ -192,6 +195,7 @@ impl<M: Machine> Driver<M> {
             watches: HashMap::new(),
             tasks,
             published,
+            event_log,
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             buf: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
             answers: Vec::new(),
@@ -212,6 +216,12 @@ impl<M: Machine> Driver<M> {
             }
         })
         .await;
+        #[cfg(feature = "metrics")]
+        self.exporter.last(
+            &self.machine.counters(),
+            &self.tally.snapshot(),
+            &self.published.views.borrow(),
+        );
         self.streams.finish(FINISH_TIMEOUT).await;
         self.tasks.shutdown().await;
     }
@@ -290,7 +300,7 @@ impl<M: Machine> Driver<M> {
                 }
             }
             Output::Event(event) => {
-                events::log(&event);
+                self.event_log.log(&event);
                 // Who hears of the event sees its effect in the view.
                 self.publish_view();
                 self.left |= event == Event::Left;

@@ -1,11 +1,14 @@
 //! Events and views as the application receives them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, watch};
 use tracing::{debug, info, warn};
 
 use crate::engine::{Event, View};
+use crate::id::NodeName;
+use crate::wire::{Refusal, StoreId};
 
 /// The node has stopped: it left, its last handle was dropped, or its driver panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,25 +81,139 @@ impl Views {
     }
 }
 
-/// Logs an event at a level that fits it.
-pub(super) fn log(event: &Event) {
-    match event {
-        Event::PushPullCompleted { .. } | Event::MemberUpdated(_) | Event::MemberRefuted(_) => {
-            debug!(?event, "event");
+/// Logs events at levels that fit them, with the names of stores.
+pub(super) struct EventLog {
+    stores: BTreeMap<StoreId, String>,
+    /// Why entries of a store were last not taken, by the other side; `None` stands for what is
+    /// quarantined here, whose sender is not known. Bounded by members and stores.
+    warned: BTreeMap<(Option<NodeName>, StoreId), Trouble>,
+}
+
+/// What may happen to many entries at once, and is warned of once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Quarantined,
+    Refused { reason: Refusal, by_us: bool },
+}
+
+impl EventLog {
+    /// For a node with these stores.
+    pub(super) fn new(stores: BTreeMap<StoreId, String>) -> Self {
+        Self {
+            stores,
+            warned: BTreeMap::new(),
         }
-        Event::CommitFailed
-        | Event::DirectModeExceeded { .. }
-        | Event::EntryQuarantined { .. }
-        | Event::EntryRefused { .. }
-        | Event::MemberFailed(_)
-        | Event::MemberSuspected(_)
-        | Event::NameConflict { .. }
-        | Event::PushPullFailed { .. }
-        | Event::StoreMissing { .. } => warn!(?event, "event"),
-        Event::DirectModeRestored { .. }
-        | Event::Left
-        | Event::MemberLeft(_)
-        | Event::MemberUp(_)
-        | Event::Readiness(_) => info!(?event, "event"),
+    }
+
+    /// Logs one event.
+    pub(super) fn log(&mut self, event: &Event) {
+        match event {
+            Event::PushPullCompleted { .. } | Event::MemberUpdated(_) | Event::MemberRefuted(_) => {
+                debug!(?event, "event");
+            }
+            Event::EntryQuarantined { store, .. } => {
+                self.trouble(event, None, *store, Trouble::Quarantined);
+            }
+            Event::EntryRefused {
+                peer,
+                store,
+                reason,
+                by_us,
+                ..
+            } => {
+                let (reason, by_us) = (*reason, *by_us);
+                let trouble = Trouble::Refused { reason, by_us };
+                self.trouble(event, Some(peer), *store, trouble);
+            }
+            Event::StoreMissing { store, .. } => {
+                warn!(store = self.name(*store), ?event, "event");
+            }
+            Event::MemberFailed(member) => {
+                self.forget(&member.process.name);
+                warn!(?event, "event");
+            }
+            Event::CommitFailed
+            | Event::DirectModeExceeded { .. }
+            | Event::MemberSuspected(_)
+            | Event::NameConflict { .. }
+            | Event::PushPullFailed { .. } => warn!(?event, "event"),
+            Event::MemberLeft(member) => {
+                self.forget(&member.process.name);
+                info!(?event, "event");
+            }
+            Event::DirectModeRestored { .. }
+            | Event::Left
+            | Event::MemberUp(_)
+            | Event::Readiness(_) => info!(?event, "event"),
+        }
+    }
+
+    /// Logs every entry at debug, and warns when the trouble is another one than before.
+    fn trouble(
+        &mut self,
+        event: &Event,
+        peer: Option<&NodeName>,
+        store: StoreId,
+        trouble: Trouble,
+    ) -> bool {
+        let is_new = self.warned.insert((peer.cloned(), store), trouble) != Some(trouble);
+        let name = self.name(store);
+        debug!(store = name, ?event, "event");
+        match (is_new, trouble) {
+            (false, _) => {}
+            (true, Trouble::Quarantined) => warn!(
+                store = name,
+                "entries cannot be used here: they are kept and passed on; each is logged at debug"
+            ),
+            (true, Trouble::Refused { reason, by_us }) => warn!(
+                store = name,
+                ?peer,
+                ?reason,
+                by_us,
+                "entries are refused; each is logged at debug"
+            ),
+        }
+        is_new
+    }
+
+    fn forget(&mut self, name: &NodeName) {
+        self.warned
+            .retain(|(peer, _), _| peer.as_ref() != Some(name));
+    }
+
+    fn name(&self, store: StoreId) -> &str {
+        self.stores.get(&store).map_or("", String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Key;
+
+    #[test]
+    fn the_same_trouble_with_a_peer_and_a_store_is_warned_of_once() {
+        let (store, other) = (StoreId(1), StoreId(2));
+        let mut log = EventLog::new([(store, "notes".to_owned())].into());
+        assert_eq!((log.name(store), log.name(other)), ("notes", ""));
+        let key = Key([0; 16]);
+        let quarantined = Event::EntryQuarantined { store, key };
+        let peer = NodeName::new("p").unwrap();
+        let mut trouble = |peer: Option<&NodeName>, store, trouble| {
+            log.trouble(&quarantined, peer, store, trouble)
+        };
+        let refused = |reason| Trouble::Refused {
+            reason,
+            by_us: false,
+        };
+        let ahead = refused(Refusal::ClockAhead);
+        assert!(trouble(None, store, Trouble::Quarantined));
+        assert!(!trouble(None, store, Trouble::Quarantined));
+        assert!(trouble(Some(&peer), store, ahead));
+        assert!(!trouble(Some(&peer), store, ahead));
+        assert!(trouble(Some(&peer), other, ahead));
+        assert!(trouble(Some(&peer), store, refused(Refusal::Full)));
+        log.forget(&peer);
+        assert_eq!(log.warned.len(), 1);
     }
 }

@@ -71,8 +71,9 @@ use tracker::Request;
 /// # }
 /// ```
 ///
-/// When the last handle is dropped without [`leave`](Self::leave), the node stops at once: sockets
-/// are closed, and its peers see a failure, as if the process had died. Stores stay readable and
+/// When the last handle is dropped without [`leave`](Self::leave), the node stops soon, when the
+/// runtime next runs its task: sockets are closed then, not before the drop returns, and its peers
+/// see a failure, as if the process had died. Stores stay readable and
 /// writable after that, and are not replicated any more.
 #[derive(Clone)]
 pub struct Node {
@@ -165,7 +166,37 @@ impl Node {
         Ok(view.readiness.clone())
     }
 
-    /// The changes of a store from now on.
+    /// The changes of a store from now on, local and merged ones.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use rumormill::node::{Node, SystemClock};
+    /// use rumormill::store::matcher::{Matcher, Op};
+    /// use rumormill::store::silences::{NewSilence, SilenceLimits};
+    /// use rumormill::time::WallClock;
+    ///
+    /// let mut builder = Node::builder("a").listen("127.0.0.1:0");
+    /// let silences = builder.silences(SilenceLimits::default());
+    /// let node = builder.start().await?;
+    /// let mut changes = node.changes(silences.map());
+    ///
+    /// let matchers = vec![Matcher::new("alertname", Op::Equal, "DiskFull")?];
+    /// let tonight = SystemClock.wall().plus(Duration::from_secs(8 * 3600));
+    /// let (id, _) = silences.set(NewSilence::new(matchers, tonight))?;
+    ///
+    /// // Changes never end, the node does: a loop selects between the two.
+    /// let changed = tokio::select! {
+    ///     changed = changes.next() => changed,
+    ///     () = node.stopped() => return Ok(()),
+    /// };
+    /// let silence = changed[0].record.as_ref().expect("it was not removed");
+    /// assert_eq!((changed[0].key, silence.id), (id.key(), id));
+    /// # node.leave().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn changes<S: Schema>(&self, map: &Map<S>) -> Changes<S> {
         match self.inner.changed.get(&map.store().id()) {
@@ -202,8 +233,9 @@ impl Node {
 
     /// Leaves the cluster and stops: peers are told, and see the node as left, not as failed.
     ///
-    /// Returns when peers have acknowledged it, or after `leave_timeout`, and sockets are closed.
-    /// Dropping the future does not stop the leave. May be called again, and from several handles.
+    /// Returns when peers have acknowledged it, or after `leave_timeout`, and sockets are closed; in
+    /// all, that is at most `leave_timeout` and 3 s: up to 2 s for a node that does not notice in
+    /// time, and 1 s to write what is queued on its streams. Dropping the future does not stop the leave. May be called again, and from several handles.
     ///
     /// # Errors
     /// [`Stopped`] if the node had stopped already, by a leave or otherwise.

@@ -23,7 +23,7 @@ use tracing::debug;
 use super::handshake::handshake;
 use super::streams::StreamEvent;
 use crate::engine::{CloseReason, StreamId};
-use crate::net::{BoxStream, DialError, Tally, Transport};
+use crate::net::{BoxStream, DialError, Tally, Transport, dial_within};
 use crate::wire::frame::{FRAME_BYTES_MAX, encode_frame_header};
 
 /// What all streams of a node share.
@@ -113,7 +113,7 @@ impl Pipe {
         let tally = &self.shared.tally;
         let within = self.shared.tcp_timeout;
         let Ok(dialled) = timeout(within, self.connect(transport, to)).await else {
-            debug!(%to, ?within, "dial failed: no answer in time");
+            debug!(%to, ?within, "dial failed: its handshake was not over in time");
             tally.dials_unreachable.one();
             return Err(CloseReason::Unreachable);
         };
@@ -131,7 +131,8 @@ impl Pipe {
             tally,
             ..
         } = &self.shared;
-        let mut io = transport.dial(to).await.map_err(|error| {
+        let dialled = dial_within(transport, to, *tcp_timeout).await;
+        let mut io = dialled.map_err(|error| {
             debug!(%error, "dial failed");
             let (count, reason) = match error {
                 DialError::Refused { .. } => (&tally.dials_refused, CloseReason::Refused),

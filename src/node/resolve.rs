@@ -77,10 +77,9 @@ async fn lookup(seed: &str, lookups: Arc<Semaphore>, timeout: Duration) -> Vec<S
     }
 }
 
-/// The first address of `host:port`, if it resolves in time.
-pub(super) async fn lookup_one(seed: &str, timeout: Duration) -> Option<SocketAddr> {
-    let addrs = lookup(seed, Arc::new(Semaphore::new(1)), timeout).await;
-    addrs.first().copied()
+/// The addresses of `host:port`, whatever else is being looked up.
+pub(super) async fn lookup_all(seed: &str, timeout: Duration) -> Vec<SocketAddr> {
+    lookup(seed, Arc::new(Semaphore::new(1)), timeout).await
 }
 
 /// Lookups under way; others wait, and time out while they do.

@@ -25,9 +25,10 @@ use crate::net::{Tally, Transport};
 /// Bounds of a node's streams.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamLimits {
-    /// Streams of both kinds, closing ones included.
+    /// Streams of both kinds, dialling and closing ones included. A quarter is kept for dials.
     pub(super) streams_max: usize,
-    /// A dial, a handshake, and a close may take this long each.
+    /// How long each of these may take: a dial with its handshake, writing out what is queued on a
+    /// stream that this side closed, and, beyond its bytes at the least speed, a frame.
     pub(super) tcp_timeout: Duration,
 }
 

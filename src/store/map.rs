@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::{Body, Context, Limits, Schema, Store, Tracker, Unreadable, Watch, WriteId};
 use crate::crdt::digest::BodyHash;
 use crate::time::Timestamp;
+use crate::wire::codec::BODY_BYTES_MAX;
 use crate::wire::{Key, SchemaId};
 use inner::{Draft, Value, Wrote, live_record};
 use shared::{RUN, Shared};
@@ -30,9 +31,9 @@ pub enum Expiry {
     Never,
 }
 
-/// A write that is visible here already.
+/// A write that is visible here already, and on its way. Dropping it loses nothing but the means to
+/// follow the write.
 #[derive(Clone)]
-#[must_use = "a write is followed through this handle"]
 pub struct Written {
     id: WriteId,
     tracker: Arc<dyn Tracker>,
@@ -45,12 +46,33 @@ impl Written {
         self.id
     }
 
-    /// Resolves once `copies` other processes hold this version or a later one of the key.
+    /// Resolves once `copies` other processes hold this version or a later one of the key, with how
+    /// many do. `copies` 0 is [`durable`](Self::durable).
+    ///
+    /// To hold an entry is to keep it and pass it on. A process of another version may hold one that
+    /// it cannot use: it is quarantined there, and counts.
+    ///
+    /// It waits up to `Config::replicated_timeout`, counted from when the node takes the request.
+    /// Cancel safe: dropping the future stops following; the write goes on. The future does nothing
+    /// until it is polled.
+    ///
+    /// # Errors
+    /// [`ReplicationError`](super::ReplicationError); the write itself stands, is visible here, and still spreads.
+    /// - `NotRunning`: the node has not started yet, or has stopped.
+    /// - `Refused`: a member refused it, and the number cannot be reached without that member.
+    /// - `TooFewMembers`: there are not so many other members that are not down.
+    /// - `Timeout`: time ran out, with the copies by then.
+    /// - `TooManyWatches`: `watches_max` writes are being followed already.
     pub fn replicated(&self, copies: usize) -> Watch {
         self.tracker.watch(self.id, copies)
     }
 
-    /// Resolves once this process holds it durably; at once where the store lives in memory.
+    /// Resolves once this process holds it durably: as soon as the node has looked, where the store
+    /// lives in memory. Waits, and is cancelled, as [`replicated`](Self::replicated).
+    ///
+    /// # Errors
+    /// [`ReplicationError`](super::ReplicationError): `NotRunning` before the node has started and after it has stopped,
+    /// `NotDurable` if the commit failed, `Timeout`, and `TooManyWatches`.
     pub fn durable(&self) -> Watch {
         self.tracker.watch(self.id, 0)
     }
@@ -71,6 +93,13 @@ pub enum WriteError {
     /// The key has changed since it was read.
     #[error("the key has changed since it was read")]
     Conflict,
+    /// The record cannot be read back from its own bytes: every node would quarantine it.
+    #[error("the record cannot be read back")]
+    Invalid {
+        /// What a node that reads it would say.
+        #[source]
+        why: Unreadable,
+    },
     /// The store holds as many entries as it may.
     #[error("the store is full: {max} entries")]
     StoreFull {
@@ -136,7 +165,7 @@ impl<S: Schema> Map<S> {
     /// a removed, hidden or quarantined entry included.
     ///
     /// # Errors
-    /// [`WriteError::StoreFull`] and [`WriteError::TooLarge`].
+    /// [`WriteError::Invalid`], [`WriteError::StoreFull`] and [`WriteError::TooLarge`].
     pub fn put(&self, record: S::Record, expiry: Expiry) -> Result<Written, WriteError> {
         self.write_record(record, expiry, 0, None)
     }
@@ -282,6 +311,8 @@ impl<S: Schema> Map<S> {
         let key = shared.schema.key(&record);
         let mut body = shared.schema.encode(&record);
         let (bytes, max) = (body.bytes.len(), shared.limits.entry_bytes_max);
+        // Whatever the limits say: a larger one has no encoding on the wire.
+        let max = max.min(BODY_BYTES_MAX);
         if bytes > max {
             return Err(WriteError::TooLarge { bytes, max });
         }
@@ -289,11 +320,13 @@ impl<S: Schema> Map<S> {
             !body.schema.shape().is_tombstone(),
             "a schema encodes records under numbers of its own"
         );
+        body.schema = body.schema.shape();
+        // What no other node could use must not get out.
+        if let Err(why) = shared.decode(key, &body) {
+            return Err(WriteError::Invalid { why });
+        }
         let expires_at = match expiry {
-            Expiry::At(at) => {
-                body.schema = body.schema.shape();
-                at
-            }
+            Expiry::At(at) => at,
             Expiry::Never => {
                 body.schema = body.schema.lasting();
                 Timestamp::ZERO

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::config::{Config, ConfigError};
 use crate::id::NodeName;
 use crate::time::{Timestamp, WallClock};
 pub use map::{Expiry, Map, Quarantined, WriteError, Written};
@@ -47,6 +48,9 @@ pub enum Merged {
     Stored {
         /// The change.
         seq: u64,
+        /// The key now holds exactly the entry that came. False where the join took something from
+        /// what was held before: that entry is nobody else's yet.
+        as_sent: bool,
         /// It cannot be evaluated here: kept and relayed, listed, never used.
         quarantined: bool,
     },
@@ -136,7 +140,7 @@ pub enum Unreadable {
     /// The record's own key is not the entry's.
     #[error("the record belongs to another key")]
     WrongKey,
-    /// A rule of the schema is broken.
+    /// A rule of the schema is broken, or the schema panicked.
     #[error("the record breaks a rule: {rule}")]
     Invalid {
         /// Which.
@@ -151,6 +155,9 @@ pub enum Unreadable {
 }
 
 /// A store's own view of its records, kept in step under the store's lock. `()` is none.
+///
+/// It must not panic: a panic during a merge stops the node, one during a local write goes to the
+/// caller; the entries stay whole, the index may have missed a change.
 pub trait Index<R>: Default + Send + 'static {
     /// `record` is now the value of `key`; `old` was before.
     fn insert(&mut self, key: Key, old: Option<&Arc<R>>, record: &Arc<R>);
@@ -164,21 +171,84 @@ impl<R> Index<R> for () {
 }
 
 /// What a store's author writes: the shape of records and how they become bytes.
+///
+/// No method may panic. A panic of [`decode`](Self::decode) or [`key`](Self::key) while an entry
+/// of a peer is read is contained: the entry is quarantined as [`Unreadable::Invalid`]. (Where the
+/// program is built with `panic = "abort"`, nothing can contain it.) A panic of
+/// [`encode`](Self::encode) or `key` during a local write goes to the caller of the write; the
+/// store is unchanged.
+///
+/// ```
+/// # use rumormill::store::{Body, Schema, Unreadable};
+/// # use rumormill::wire::{Key, SchemaId};
+/// /// How many of a service should run.
+/// struct Replicas {
+///     service: String,
+///     count: u32,
+/// }
+///
+/// struct Scaling;
+///
+/// impl Schema for Scaling {
+///     type Record = Replicas;
+///     type Index = ();
+///
+///     fn name(&self) -> &str {
+///         "scaling"
+///     }
+///     fn schemas(&self) -> &[SchemaId] {
+///         const { &[SchemaId::new(1)] }
+///     }
+///     fn key(&self, record: &Replicas) -> Key {
+///         Key::of(record.service.as_bytes())
+///     }
+///     fn encode(&self, record: &Replicas) -> Body {
+///         let mut bytes = record.count.to_be_bytes().to_vec();
+///         bytes.extend(record.service.as_bytes());
+///         Body { schema: SchemaId::new(1), bytes: bytes.into() }
+///     }
+///     fn decode(&self, _: Key, body: &Body) -> Result<Replicas, Unreadable> {
+///         let malformed = Unreadable::Malformed { schema: body.schema };
+///         let (count, service) = body.bytes.split_first_chunk().ok_or(malformed.clone())?;
+///         let service = String::from_utf8(service.to_vec()).map_err(|_| malformed)?;
+///         Ok(Replicas { service, count: u32::from_be_bytes(*count) })
+///     }
+/// }
+/// # #[cfg(feature = "net")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use rumormill::{Expiry, Node};
+///
+/// let mut builder = Node::builder("a").listen("127.0.0.1:0");
+/// let scaling = builder.store(Scaling);
+/// let node = builder.start().await?;
+/// scaling.put(Replicas { service: "web".into(), count: 3 }, Expiry::Never)?;
+/// let found = scaling.get(&Key::of(b"web")).expect("it was written");
+/// assert_eq!((found.count, found.service.as_str()), (3, "web"));
+/// # node.leave().await?;
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "net"))]
+/// # fn main() {}
+/// ```
 pub trait Schema: Send + Sync + 'static {
     /// What callers put and get; shared as `Arc`.
     type Record: Send + Sync + 'static;
     /// A view kept in step with the records.
     type Index: Index<Self::Record>;
 
-    /// The store's name, equal on every node, at most 64 bytes.
+    /// The store's name, equal on every node: 1 to 64 bytes without control characters, checked
+    /// when the node starts.
     fn name(&self) -> &str;
-    /// The shapes that [`decode`](Self::decode) reads.
+    /// The shapes that [`decode`](Self::decode) reads, at most 256; those of other numbers are
+    /// quarantined unseen. A constant: `const { &[SchemaId::new(1)] }`.
     fn schemas(&self) -> &[SchemaId];
     /// The entry key of a record.
     fn key(&self, record: &Self::Record) -> Key;
     /// Bytes of a record. Must be a function of the record alone.
     fn encode(&self, record: &Self::Record) -> Body;
-    /// The record in a body.
+    /// The record in a body. It is called for what peers sent, and for every local write, which
+    /// fails if the record that was encoded cannot be read back.
     ///
     /// # Errors
     /// [`Unreadable`] quarantines the entry.
@@ -194,27 +264,37 @@ pub struct Context {
     pub tracker: Arc<dyn Tracker>,
 }
 
-/// The limits of one store; every one of them is the same on all nodes of a sane cluster.
+/// The limits of one store; every one of them is the same on all nodes of a sane cluster. Bounds
+/// are those of the fields of [`Config`] with the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Local writes beyond this many entries get `StoreFull`; merges may reach twice as many.
-    /// Default 1,000,000.
+    /// Default 1,000,000; 1 to 2^30.
     pub entries_max: usize,
-    /// Largest body, in bytes. Default 1 MiB.
+    /// Largest body, in bytes. Default 1 MiB; 1 to 16 MiB.
     pub entry_bytes_max: usize,
-    /// An entry stamped further ahead of this node's clock is refused. Default 5 min.
+    /// An entry stamped further ahead of this node's clock is refused. Default 5 min;
+    /// 1 ms to 24 h.
     pub max_clock_drift: Duration,
-    /// How long the tombstone of an entry without expiry is kept. Default 5 days.
+    /// How long the tombstone of an entry without expiry is kept. Default 5 days; 1 ms to 366
+    /// days.
     pub tombstone_ttl: Duration,
 }
 
 impl Default for Limits {
+    /// Those of [`Config::lan`].
     fn default() -> Self {
+        Self::from(&Config::lan())
+    }
+}
+
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
         Self {
-            entries_max: 1_000_000,
-            entry_bytes_max: 1 << 20,
-            max_clock_drift: Duration::from_secs(300),
-            tombstone_ttl: Duration::from_secs(5 * 24 * 3600),
+            entries_max: config.entries_max,
+            entry_bytes_max: config.entry_bytes_max,
+            max_clock_drift: config.max_clock_drift,
+            tombstone_ttl: config.tombstone_ttl,
         }
     }
 }
@@ -223,7 +303,21 @@ impl Limits {
     /// How long after `expires_at` an entry is physically kept: `max_clock_drift` + 60 s.
     #[must_use]
     pub fn grace(&self) -> Duration {
-        self.max_clock_drift + Duration::from_secs(60)
+        self.max_clock_drift.saturating_add(Duration::from_secs(60))
+    }
+
+    /// Checks every field against its bounds. Building a node does this too.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first field that is wrong, its value and its bound.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        // The bounds are the configuration's, and written there once.
+        let config = Config::lan()
+            .entries_max(self.entries_max)
+            .entry_bytes_max(self.entry_bytes_max)
+            .max_clock_drift(self.max_clock_drift)
+            .tombstone_ttl(self.tombstone_ttl);
+        config.validate()
     }
 }
 
@@ -248,7 +342,8 @@ pub trait Tracker: Send + Sync {
 /// The future of a followed write. Dropping it stops following, nothing else.
 pub type Watch = Pin<Box<dyn Future<Output = Result<Held, ReplicationError>> + Send>>;
 
-/// How many other processes held a write when the wait ended well.
+/// How many other processes held a write when the wait ended well. To hold it is to keep it and
+/// pass it on; whether a process can use it too is its own affair, see [`Unreadable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Other processes, by distinct name and boot.
@@ -293,4 +388,42 @@ pub enum ReplicationError {
         /// Copies by then.
         held: usize,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_have_the_bounds_of_the_configuration() {
+        assert_eq!(Limits::default().validate(), Ok(()));
+        let field = |limits: Limits| match limits.validate() {
+            Err(ConfigError::TooLarge { field, .. } | ConfigError::TooSmall { field, .. }) => field,
+            other => panic!("expected a bound, got {other:?}"),
+        };
+        let with = |change: fn(&mut Limits)| {
+            let mut limits = Limits::default();
+            change(&mut limits);
+            field(limits)
+        };
+        assert_eq!(with(|l| l.entries_max = 0), "entries_max");
+        assert_eq!(
+            with(|l| l.entry_bytes_max = (16 << 20) + 1),
+            "entry_bytes_max"
+        );
+        assert_eq!(
+            with(|l| l.max_clock_drift = Duration::MAX),
+            "max_clock_drift"
+        );
+        assert_eq!(with(|l| l.tombstone_ttl = Duration::ZERO), "tombstone_ttl");
+    }
+
+    #[test]
+    fn the_grace_of_any_drift_is_a_duration() {
+        let limits = Limits {
+            max_clock_drift: Duration::MAX,
+            ..Limits::default()
+        };
+        assert_eq!(limits.grace(), Duration::MAX);
+    }
 }

@@ -31,7 +31,8 @@ pub use fixed::{DELTA_ENTRIES_MAX, ITEM_BYTES, ITEMS_OVERHEAD, SECTION_OVERHEAD,
 pub const MESSAGE_HEADER_BYTES: usize = 5;
 /// Largest body of an entry anywhere: 16 MiB. `Config::entry_bytes_max` may be less, never more.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
-/// Longest store name, in bytes.
+const _: () = assert!(BODY_BYTES_MAX == crate::config::ENTRY_BYTES_MAX);
+/// Longest store name, in bytes. A handshake with a longer or an empty one is refused.
 pub const STORE_NAME_BYTES_MAX: usize = 64;
 
 /// An upper bound on an `Ack` without ranges and refusals, header included.

@@ -1,7 +1,8 @@
 //! What peers may say, and how it looks in bytes.
 //!
-//! A datagram is `version u8, cluster tag u64`, then messages; a stream is `version u8, cluster
-//! tag u64` once, then length-prefixed frames of one message each ([`frame`]). A message is `tag
+//! A datagram is `version u8, cluster tag u64, check u32`, then messages; the check is a hash of
+//! the messages. A stream is `version u8, cluster tag u64` once in each direction, then
+//! length-prefixed frames of one message each ([`frame`]). A message is `tag
 //! u8, length u32, body`; it never changes shape, a new shape is a new tag, and an unknown tag is
 //! counted and skipped. Message bodies are bincode behind limits ([`codec`]), entries have their
 //! own fixed header ([`entry`]).
@@ -24,6 +25,10 @@ use crate::time::Timestamp;
 pub const WIRE_VERSION: u8 = 1;
 
 /// A store's number on the wire: derived from its name, equal on every node.
+///
+/// A number does not tell its name. To say which store an event is about, compare it with the
+/// numbers of the stores you made: `event_store == StoreId::of("silences")`, or
+/// `event_store == map.store().id()`. The node's own log lines name the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId(pub u32);
 

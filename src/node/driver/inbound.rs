@@ -46,6 +46,11 @@ impl<M: Machine> Driver<M> {
                 Err(error) => {
                     self.tally.receive_errors.one();
                     debug!(%error, "a datagram could not be received");
+                    // Windows says so when an earlier datagram met a closed port: the socket is
+                    // well, and what is behind it must not wait.
+                    if error.kind() == std::io::ErrorKind::ConnectionReset {
+                        return Poll::Ready(true);
+                    }
                     self.receive_after = now.mono + RECEIVE_PAUSE;
                     Poll::Ready(false)
                 }

@@ -114,6 +114,7 @@ impl Rig {
             transport,
             tag,
             tally: Arc::clone(&tally),
+            event_log: EventLog::new(Default::default()),
             incoming: Incoming {
                 requests: requests_in,
                 stores_changed,
@@ -327,6 +328,49 @@ async fn garbage_and_silence_are_closed_before_the_engine_hears_of_them() {
     assert_eq!(counted.streams_foreign_version, 1);
     assert_eq!(counted.handshakes_failed, 1);
     assert!(b_rig.seen.try_recv().is_err());
+}
+
+/// Tells of a reset before every packet, as Windows does after a datagram that met a closed port.
+struct Resets(Arc<dyn Transport>, std::sync::atomic::AtomicBool);
+
+impl Transport for Resets {
+    fn local_addr(&self) -> SocketAddr {
+        self.0.local_addr()
+    }
+    fn try_send(&self, to: SocketAddr, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.try_send(to, bytes)
+    }
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<std::io::Result<(usize, SocketAddr)>> {
+        if self.1.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            return Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()));
+        }
+        self.0.poll_recv(cx, buf)
+    }
+    fn dial(&self, to: SocketAddr) -> crate::net::Dial {
+        self.0.dial(to)
+    }
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<Accepted>> {
+        self.0.poll_accept(cx)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_datagram_does_not_hold_up_the_next() {
+    let (_network, a, b) = in_memory();
+    let to = b.local_addr();
+    let mut rig = Rig::start(Arc::new(Resets(b, true.into())), TAG);
+    let started = Instant::now();
+    a.try_send(to, b"next").unwrap();
+    let Input::Datagram { bytes, .. } = rig.input().await else {
+        panic!("expected the datagram");
+    };
+    assert_eq!(bytes.as_ref(), b"next");
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    assert_eq!(rig.tally.snapshot().receive_errors, 1);
 }
 
 #[tokio::test(start_paused = true)]

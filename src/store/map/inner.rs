@@ -151,13 +151,10 @@ impl<S: Schema> Inner<S> {
             Verdict::Refused(why) => return (Merged::Refused(why), None),
             Verdict::Fresh => {}
         }
+        let sent = entry;
         let entry = Entry {
-            key: entry.key,
-            ts: entry.ts,
-            tie: entry.tie,
-            expires_at: entry.expires_at,
-            schema: entry.schema,
             body: news.body,
+            ..entry.clone()
         };
         let Some(applied) = self.entries.apply(entry, news.hash, news.value) else {
             return (Merged::Known, None);
@@ -165,7 +162,16 @@ impl<S: Schema> Inner<S> {
         let (seq, at) = (applied.seq, applied.at);
         let displaced = self.follow(applied, wall);
         let quarantined = self.quarantine.contains(&at);
-        (Merged::Stored { seq, quarantined }, displaced)
+        let as_sent = self
+            .entries
+            .get(&sent.key)
+            .is_some_and(|(_, held)| held.entry() == sent);
+        let stored = Merged::Stored {
+            seq,
+            as_sent,
+            quarantined,
+        };
+        (stored, displaced)
     }
 
     /// Brings quarantine and index in step with a change. Answers the record that it displaced.

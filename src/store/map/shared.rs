@@ -4,6 +4,7 @@
 //! outside it, copy, hash, decode and check the news; under it again, join. What is stored may
 //! have changed in between, so the second look decides.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -116,13 +117,21 @@ impl<S: Schema> Shared<S> {
         }
     }
 
-    fn decode(&self, key: Key, body: &Body) -> Result<S::Record, Unreadable> {
+    /// What every node makes of a body of that shape under that key.
+    pub(super) fn decode(&self, key: Key, body: &Body) -> Result<S::Record, Unreadable> {
         let schema = body.schema;
         if schema.is_tombstone() || !self.schema.schemas().contains(&schema) {
             return Err(Unreadable::UnknownSchema { schema });
         }
-        let record = self.schema.decode(key, body)?;
-        if self.schema.key(&record) == key {
+        // A peer's bytes must not stop this node, whatever the schema makes of them. Nothing of
+        // ours is half changed by a panic in there: this is outside the lock.
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            let record = self.schema.decode(key, body)?;
+            let own = self.schema.key(&record);
+            Ok((record, own))
+        }));
+        let (record, own) = decoded.unwrap_or(Err(Unreadable::Invalid { rule: PANICKED }))?;
+        if own == key {
             Ok(record)
         } else {
             Err(Unreadable::WrongKey)
@@ -240,3 +249,6 @@ impl<S: Schema> Store for Shared<S> {
         self.limits.entries_max
     }
 }
+
+/// The rule that a schema breaks which panics while it reads a body.
+const PANICKED: &str = "the schema panicked";

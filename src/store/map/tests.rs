@@ -1,6 +1,7 @@
 //! The promises of a typed store, each as a claim. Two stores that talk do so by `exchange`:
 //! everything one holds is merged into the other, as a push/pull would have it.
 
+mod contained;
 mod converge;
 
 use std::collections::BTreeMap;
@@ -170,11 +171,11 @@ fn held(map: &Map<Notes>) -> BTreeMap<Key, Entry> {
 }
 
 fn put(map: &Map<Notes>, note: Note, expiry: Expiry) {
-    let _ = map.put(note, expiry).unwrap();
+    map.put(note, expiry).unwrap();
 }
 
 fn remove(map: &Map<Notes>, id: u8) {
-    let _ = map.remove(&key(id)).unwrap().unwrap();
+    map.remove(&key(id)).unwrap().unwrap();
 }
 
 fn merge(map: &Map<Notes>, entry: &Entry) -> Merged {
@@ -274,6 +275,7 @@ fn growing_expiry_shows_a_hidden_record_again() {
         merge(&map, &longer),
         Merged::Stored {
             seq: 2,
+            as_sent: true,
             quarantined: false
         }
     );
@@ -429,6 +431,7 @@ fn poison_is_quarantined_and_relayed_byte_for_byte() {
     };
     let quarantined = |seq| Merged::Stored {
         seq,
+        as_sent: true,
         quarantined: true,
     };
     assert_eq!(merge(&map, &poison), quarantined(2));

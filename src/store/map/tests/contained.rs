@@ -1,0 +1,156 @@
+//! Schemas and limits that are not what they should be.
+
+use super::*;
+
+/// Numbers under key 0. Some cannot be read back: 13 panics, 66 is refused, 99 claims another key.
+struct Brittle;
+
+impl Schema for Brittle {
+    type Record = u8;
+    type Index = ();
+
+    fn name(&self) -> &str {
+        "brittle"
+    }
+    fn schemas(&self) -> &[SchemaId] {
+        SCHEMAS
+    }
+    fn key(&self, record: &u8) -> Key {
+        key(u8::from(*record == 99))
+    }
+    fn encode(&self, record: &u8) -> Body {
+        Body {
+            schema: NOTE,
+            bytes: vec![if *record == 98 { 99 } else { *record }].into(),
+        }
+    }
+    fn decode(&self, _: Key, body: &Body) -> Result<u8, Unreadable> {
+        match body.bytes[0] {
+            13 => panic!("on purpose"),
+            66 => Err(Unreadable::Invalid { rule: "not 66" }),
+            fine => Ok(fine),
+        }
+    }
+}
+
+const PANICKED: Unreadable = Unreadable::Invalid {
+    rule: "the schema panicked",
+};
+
+fn brittle() -> Map<Brittle> {
+    let context = notes(&Clock::at(100)).context().clone();
+    Map::new(Brittle, Limits::default(), context)
+}
+
+fn refused(map: &Map<Brittle>, record: u8) -> Unreadable {
+    let before = map.store().head();
+    let why = [
+        map.put(record, until(200)).unwrap_err(),
+        map.put_if(record, Expiry::Never, 0, before).unwrap_err(),
+    ];
+    assert_eq!(map.store().head(), before);
+    let [
+        WriteError::Invalid { why },
+        WriteError::Invalid { why: again },
+    ] = why
+    else {
+        panic!("expected both to be invalid, got {why:?}");
+    };
+    assert_eq!(why, again);
+    why
+}
+
+#[test]
+fn a_schema_that_panics_quarantines_what_it_panicked_at() {
+    let map = brittle();
+    let entry = |id, number| Entry {
+        body: vec![number].into(),
+        ..raw(id, 100, 200, "")
+    };
+    let merged = map.store().merge(&[entry(3, 13), entry(0, 7)], at(100));
+    assert!(matches!(
+        merged[..],
+        [
+            Merged::Stored {
+                quarantined: true,
+                ..
+            },
+            Merged::Stored {
+                quarantined: false,
+                ..
+            },
+        ]
+    ));
+    assert_eq!(map.quarantined(9)[0].why, PANICKED);
+    assert_eq!(map.get(&key(0)).as_deref(), Some(&7));
+    // It is known now, and not tried again.
+    assert_eq!(map.store().merge(&[entry(3, 13)], at(100)), [Merged::Known]);
+}
+
+#[test]
+fn what_cannot_be_read_back_is_not_written() {
+    let map = brittle();
+    assert_eq!(refused(&map, 66), Unreadable::Invalid { rule: "not 66" });
+    assert_eq!(refused(&map, 13), PANICKED);
+    assert_eq!(refused(&map, 98), Unreadable::WrongKey);
+    map.put(1, Expiry::Never).unwrap();
+    assert_eq!(refused(&map, 66), Unreadable::Invalid { rule: "not 66" });
+    assert_eq!(map.get(&key(0)).as_deref(), Some(&1));
+}
+
+#[test]
+fn a_shape_that_the_schema_does_not_list_is_not_written() {
+    struct Other;
+    impl Schema for Other {
+        type Record = ();
+        type Index = ();
+        fn name(&self) -> &str {
+            "other"
+        }
+        fn schemas(&self) -> &[SchemaId] {
+            SCHEMAS
+        }
+        fn key(&self, (): &()) -> Key {
+            key(1)
+        }
+        fn encode(&self, (): &()) -> Body {
+            Body {
+                schema: SchemaId::new(2),
+                bytes: Bytes::new(),
+            }
+        }
+        fn decode(&self, _: Key, _: &Body) -> Result<(), Unreadable> {
+            Ok(())
+        }
+    }
+    let context = notes(&Clock::at(100)).context().clone();
+    let map = Map::new(Other, Limits::default(), context);
+    let schema = SchemaId::new(2);
+    assert_eq!(
+        map.put((), Expiry::Never).unwrap_err(),
+        WriteError::Invalid {
+            why: Unreadable::UnknownSchema { schema }
+        }
+    );
+}
+
+/// Limits are checked where a node is built; a store alone takes any.
+#[test]
+fn what_the_wire_cannot_carry_is_too_large_whatever_the_limits_say() {
+    let limits = Limits {
+        entry_bytes_max: usize::MAX,
+        max_clock_drift: Duration::MAX,
+        ..Limits::default()
+    };
+    let map = notes_with(&Clock::at(100), limits);
+    let error = map.put(note(1, &"x".repeat(BODY_BYTES_MAX)), until(200));
+    assert_eq!(
+        error.unwrap_err(),
+        WriteError::TooLarge {
+            bytes: BODY_BYTES_MAX + 1,
+            max: BODY_BYTES_MAX
+        }
+    );
+    put(&map, note(1, &"x".repeat(BODY_BYTES_MAX - 1)), until(200));
+    assert_eq!(held(&map)[&key(1)].body.len(), BODY_BYTES_MAX);
+}

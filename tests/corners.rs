@@ -1,0 +1,310 @@
+//! Corner cases of replication, each a conversation that once went wrong. On virtual time, with
+//! push/pull off where it would hide what is shown.
+#![cfg(feature = "sim")]
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rumormill::config::Config;
+use rumormill::engine::Operation;
+use rumormill::sim::{NodeSpec, Register, SimConfig, Simulator, Skew};
+use rumormill::store::{Body, Context, Expiry, Limits, Map, ReplicationError, Schema, Unreadable};
+use rumormill::wire::{Key, MemberState, Refusal, SchemaId};
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The eager path alone.
+fn quiet() -> Config {
+    Config::lan().push_pull_interval(None)
+}
+
+fn cluster(seed: u64, nodes: usize, config: Config) -> Simulator {
+    let spec = NodeSpec {
+        config,
+        ..NodeSpec::default()
+    };
+    cluster_of(seed, nodes, &spec)
+}
+
+fn cluster_of(seed: u64, nodes: usize, spec: &NodeSpec) -> Simulator {
+    let mut sim = Simulator::new(SimConfig::new(seed));
+    sim.add_nodes_with(nodes, spec);
+    if let Err(violation) = sim.converge(secs(30)) {
+        panic!("{violation}");
+    }
+    sim.run_for(secs(12));
+    sim
+}
+
+/// A frame on a link holds more refused entries than a datagram can tell of.
+#[test]
+fn every_refusal_of_a_large_packet_is_told() {
+    let mut sim = cluster(1, 2, quiet());
+    sim.set_skew(0, Skew::Ahead(secs(600)));
+    let tickets: Vec<u64> = (0..3000)
+        .map(|key| {
+            let write = sim.write(0, key, "from the future").expect("room");
+            sim.watch(0, write, 1, secs(5))
+        })
+        .collect();
+    sim.run_for(secs(6));
+    for ticket in tickets {
+        let outcome = sim.outcome(ticket);
+        let refused = matches!(
+            outcome,
+            Some(Err(ReplicationError::Refused {
+                reason: Refusal::ClockAhead,
+                ..
+            }))
+        );
+        assert!(refused, "{outcome:?}");
+    }
+    sim.assert_sound();
+}
+
+/// A join of two writes is a value that neither writer has sent.
+#[test]
+fn a_join_that_nobody_else_has_is_sent_on() {
+    let mut sim = cluster(2, 3, quiet());
+    sim.pause(0, ms(100));
+    let write = |sim: &Simulator, node: usize, value: &'static str, expires_in| {
+        let record = Register {
+            key: 1,
+            value: value.into(),
+        };
+        let expiry = Expiry::At(sim.wall(node).plus(expires_in));
+        sim.registers(node).put(record, expiry).expect("room").id()
+    };
+    write(&sim, 1, "older, expiring later", secs(9000));
+    sim.run_for(ms(30));
+    let newer = write(&sim, 0, "newer", secs(900));
+    let ticket = sim.watch(0, newer, 2, secs(60));
+    let took = sim.run_until(secs(2), |sim| sim.all_read(1, b"newer"));
+    assert!(took.is_some(), "the newer write stayed where it was");
+    sim.run_for(secs(1));
+    assert!(matches!(sim.outcome(ticket), Some(Ok(_))));
+    sim.assert_sound();
+}
+
+/// A write that a later one overtakes before it was sent is not counted as sent.
+#[test]
+fn a_write_overtaken_before_it_was_sent_is_not_taken_for_held() {
+    let mut sim = cluster(2, 3, quiet());
+    sim.set_skew(1, Skew::Ahead(secs(1)));
+    sim.pause(0, ms(40));
+    sim.cut_one_way(1, 2);
+    sim.write(1, 1, "later").expect("room");
+    sim.run_for(ms(20));
+    let record = Register {
+        key: 1,
+        value: "mine".into(),
+    };
+    let write = sim.registers(0).put(record, Expiry::Never).expect("room");
+    let ticket = sim.watch(0, write.id(), 2, secs(60));
+    let took = sim.run_until(secs(60), |sim| sim.outcome(ticket).is_some());
+    assert!(took.is_some());
+    assert!(
+        matches!(sim.outcome(ticket), Some(Ok(_))),
+        "{:?}",
+        sim.outcome(ticket)
+    );
+    assert!(sim.all_read(1, b"later"));
+    sim.assert_sound();
+}
+
+/// What is on disk already is acknowledged when it comes again.
+#[test]
+fn a_durable_peer_acknowledges_what_it_had_before() {
+    let spec = NodeSpec {
+        durable: true,
+        config: quiet(),
+        ..NodeSpec::default()
+    };
+    let mut sim = cluster_of(3, 2, &spec);
+    sim.cut_one_way(1, 0);
+    let write = sim.write(0, 1, "x").expect("room");
+    let ticket = sim.watch(0, write, 1, secs(60));
+    sim.run_for(ms(600));
+    sim.heal_all();
+    let took = sim.run_until(secs(10), |sim| sim.outcome(ticket).is_some());
+    assert!(took.is_some() && matches!(sim.outcome(ticket), Some(Ok(_))));
+}
+
+/// A key that changes again keeps its place in the queue for the disk.
+#[test]
+fn durable_means_on_disk_though_the_key_changed_meanwhile() {
+    let spec = NodeSpec {
+        durable: true,
+        config: quiet(),
+        seeds: Some(Vec::new()),
+        ..NodeSpec::default()
+    };
+    let mut sim = cluster_of(5, 1, &spec);
+    let write = sim.write(0, 1, "first").expect("room");
+    let ticket = sim.watch(0, write, 0, secs(10));
+    (10..3010).for_each(|key| {
+        sim.write(0, key, "x").expect("room");
+    });
+    sim.write(0, 1, "second").expect("room");
+    let took = sim.run_until(secs(5), |sim| sim.outcome(ticket).is_some());
+    assert!(took.is_some() && matches!(sim.outcome(ticket), Some(Ok(_))));
+    sim.crash(0);
+    sim.run_for(secs(1));
+    sim.restart(0);
+    sim.run_for(secs(1));
+    assert!(sim.read(0, 1).is_some(), "it was said to be durable");
+    sim.assert_sound();
+}
+
+struct Labels;
+
+impl Schema for Labels {
+    type Record = String;
+    type Index = ();
+
+    fn name(&self) -> &'static str {
+        "labels"
+    }
+
+    fn schemas(&self) -> &[SchemaId] {
+        const { &[SchemaId::new(7)] }
+    }
+
+    fn key(&self, record: &String) -> Key {
+        Key::of(record.as_bytes())
+    }
+
+    fn encode(&self, record: &String) -> Body {
+        Body {
+            schema: SchemaId::new(7),
+            bytes: record.clone().into(),
+        }
+    }
+
+    fn decode(&self, _: Key, body: &Body) -> Result<String, Unreadable> {
+        let schema = body.schema;
+        String::from_utf8(body.bytes.to_vec()).map_err(|_| Unreadable::Malformed { schema })
+    }
+}
+
+/// A store that only one side has is not replicated by an exchange of the others.
+#[test]
+fn a_store_that_the_peer_lacks_is_never_counted_as_held() {
+    let mut sim = Simulator::new(SimConfig::new(4));
+    let maps = Rc::new(RefCell::new(Vec::new()));
+    let made = Rc::clone(&maps);
+    sim.set_store_factory(Box::new(move |node, context: &Context| {
+        if node != 0 {
+            return Vec::new();
+        }
+        let map = Map::new(Labels, Limits::default(), context.clone());
+        made.borrow_mut().push(map.clone());
+        vec![map.store()]
+    }));
+    let spec = NodeSpec {
+        config: quiet(),
+        ..NodeSpec::default()
+    };
+    sim.add_nodes_with(2, &spec);
+    sim.run_for(secs(20));
+    let put = maps.borrow()[0].put("mine alone".to_owned(), Expiry::Never);
+    let write = put.expect("room").id();
+    let ticket = sim.watch(0, write, 1, secs(20));
+    sim.operate(0, Operation::PushPull);
+    sim.run_for(secs(30));
+    assert!(
+        matches!(sim.outcome(ticket), Some(Err(_))),
+        "{:?}",
+        sim.outcome(ticket)
+    );
+}
+
+/// A member without a session is forwarded to, like one that does not acknowledge.
+#[test]
+fn a_restart_behind_a_broken_link_is_written_to_by_way_of_others() {
+    let mut sim = cluster(6, 3, Config::lan());
+    sim.crash(2);
+    sim.run_for(secs(5));
+    sim.partition(0, 2);
+    sim.restart(2);
+    sim.run_for(secs(40));
+    assert!(
+        sim.view(0)
+            .members
+            .iter()
+            .all(|m| m.state == MemberState::Alive)
+    );
+    for key in 1..6 {
+        sim.write(0, key, "x").expect("room");
+        let took = sim.run_until(secs(10), |sim| sim.read(2, key).is_some());
+        assert!(took.is_some_and(|took| took <= ms(100)), "{took:?}");
+        sim.run_for(secs(7));
+    }
+    sim.assert_sound();
+}
+
+/// An exchange covers what was left to exchanges before it began, not after.
+#[test]
+fn a_backlog_left_to_push_pull_during_an_exchange_is_exchanged_after_it() {
+    for seed in 0..10 {
+        let mut sim = cluster(seed, 2, quiet().backlog_keys_max(100));
+        sim.set_latency(ms(100), ms(120));
+        sim.operate(0, Operation::PushPull);
+        sim.run_for(ms(250 + seed * 30));
+        (100..400).for_each(|key| {
+            sim.write(0, key, "x").expect("room");
+        });
+        let all = |sim: &Simulator| (100..400).all(|key| sim.read(1, key).is_some());
+        assert!(sim.run_until(secs(30), all).is_some(), "seed {seed}");
+    }
+}
+
+/// Leaving sends first what was written and not acknowledged.
+#[test]
+fn a_leave_does_not_take_writes_along() {
+    for seed in 0..10 {
+        let mut sim = cluster(seed, 3, quiet());
+        sim.set_loss(0.1);
+        for key in 0..20 {
+            sim.write(0, key, "last words").expect("room");
+            sim.run_for(ms(1));
+        }
+        sim.leave(0);
+        sim.run_for(secs(30));
+        let held = |node: usize| (0..20).filter(|&key| sim.read(node, key).is_some()).count();
+        assert_eq!((held(1), held(2)), (20, 20), "seed {seed}");
+    }
+    let mut sim = cluster(1, 3, quiet());
+    (0..20_000).for_each(|key| {
+        sim.write(0, key, vec![1; 200]).expect("room");
+    });
+    sim.leave(0);
+    sim.run_for(secs(30));
+    let held = |node: usize| {
+        (0..20_000)
+            .filter(|&key| sim.read(node, key).is_some())
+            .count()
+    };
+    assert_eq!((held(1), held(2)), (20_000, 20_000));
+}
+
+/// A writer that dies half way leaves the others to compare.
+#[test]
+fn a_writer_that_dies_half_way_leaves_nobody_behind() {
+    let mut sim = cluster(1, 3, quiet());
+    sim.cut_one_way(0, 2);
+    sim.write(0, 1, "x").expect("room");
+    sim.run_for(ms(20));
+    sim.crash(0);
+    sim.heal_all();
+    let both = |sim: &Simulator| sim.read(1, 1).is_some() && sim.read(2, 1).is_some();
+    assert!(sim.run_until(secs(30), both).is_some());
+    sim.assert_sound();
+}
