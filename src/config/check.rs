@@ -137,6 +137,7 @@ impl Config {
             tcp_timeout SPAN_MIN, DAY;
             settle_timeout Duration::ZERO, DAY;
             peers_resolve_interval SPAN_MIN, DAY;
+            peers_resolve_timeout SPAN_MIN, DAY;
             leave_timeout Duration::ZERO, DAY;
             replicated_timeout SPAN_MIN, DAY;
             ack_delay_max Duration::ZERO, ACK_DELAY_MAX;

@@ -106,6 +106,7 @@ form! {
     reconnect_timeout: Switch,
     settle_timeout: Span,
     peers_resolve_interval: Span,
+    peers_resolve_timeout: Span,
     leave_timeout: Span,
     replicated_timeout: Span,
     ack_delay_max: Span,

@@ -169,6 +169,13 @@ setters! {
     /// Too low: load on name servers. Too high: nodes that come up under a known name, and islands
     /// after a partition, are found that much later.
     peers_resolve_interval: Duration;
+    /// How long one look-up of a seed's name may take, the wait for its turn included.
+    ///
+    /// Default 5 s; 1 ms to 24 h. A look-up that ends late is as good as none until the next round.
+    ///
+    /// Too low: seeds behind slow name servers are never found. Too high: a name server that
+    /// swallows questions keeps the other names waiting for that long.
+    peers_resolve_timeout: Duration;
     /// How long leaving waits for the members to acknowledge it.
     ///
     /// Default 5 s; 0 (announce once and go) to 24 h. `Node::leave` takes at most 3 s longer: up to

@@ -1,6 +1,7 @@
 //! The address that a node tells its peers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -12,6 +13,7 @@ pub(super) async fn advertised(
     set: Option<SocketAddr>,
     bound: SocketAddr,
     seeds: &[String],
+    lookup_timeout: Duration,
 ) -> SocketAddr {
     let port = bound.port();
     match set {
@@ -22,7 +24,7 @@ pub(super) async fn advertised(
     }
     let seeds = seeds.iter().take(ROUTE_SEEDS_MAX).cloned();
     let lookups: Vec<_> = seeds
-        .map(|seed| tokio::spawn(async move { resolve::lookup_all(&seed).await }))
+        .map(|seed| tokio::spawn(async move { resolve::lookup_all(&seed, lookup_timeout).await }))
         .collect();
     let mut routed = None;
     for lookup in lookups {
@@ -75,15 +77,17 @@ const ANYWHERE: [SocketAddr; 2] = [
 mod tests {
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(5);
+
     #[tokio::test]
     async fn the_advertised_address_is_one_that_peers_can_reach() {
         let bound: SocketAddr = "0.0.0.0:7000".parse().unwrap();
-        let by_seed = advertised(None, bound, &["127.0.0.1:1".to_owned()]).await;
+        let by_seed = advertised(None, bound, &["127.0.0.1:1".to_owned()], LIMIT).await;
         assert_eq!(by_seed, "127.0.0.1:7000".parse().unwrap());
-        let alone = advertised(None, bound, &[]).await;
+        let alone = advertised(None, bound, &[], LIMIT).await;
         assert!(!alone.ip().is_unspecified() && alone.port() == 7000);
         let set = "192.0.2.7:0".parse().unwrap();
-        let with_port = advertised(Some(set), bound, &[]).await;
+        let with_port = advertised(Some(set), bound, &[], LIMIT).await;
         assert_eq!(with_port, "192.0.2.7:7000".parse().unwrap());
     }
 
@@ -92,12 +96,12 @@ mod tests {
     async fn the_advertised_address_is_of_a_family_that_the_socket_receives() {
         let v4: SocketAddr = "0.0.0.0:7000".parse().unwrap();
         let six = ["[::1]:1".to_owned()];
-        assert!(advertised(None, v4, &six).await.is_ipv4());
+        assert!(advertised(None, v4, &six, LIMIT).await.is_ipv4());
         let both = ["[::1]:1".to_owned(), "127.0.0.1:1".to_owned()];
-        let by_second = advertised(None, v4, &both).await;
+        let by_second = advertised(None, v4, &both, LIMIT).await;
         assert_eq!(by_second, "127.0.0.1:7000".parse().unwrap());
         let dual: SocketAddr = "[::]:7000".parse().unwrap();
-        let by_v4_seed = advertised(None, dual, &both[1..]).await;
+        let by_v4_seed = advertised(None, dual, &both[1..], LIMIT).await;
         assert_eq!(by_v4_seed, "127.0.0.1:7000".parse().unwrap());
     }
 }

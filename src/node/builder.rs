@@ -360,7 +360,13 @@ impl Builder {
     pub async fn start_on(mut self, transport: Arc<dyn Transport>) -> Result<Node, BuildError> {
         self.check()?;
         let (name, cluster) = (self.node_name()?, self.cluster_id()?);
-        let addr = advertised(self.advertise_addr()?, transport.local_addr(), &self.seeds).await;
+        let addr = advertised(
+            self.advertise_addr()?,
+            transport.local_addr(),
+            &self.seeds,
+            self.config.peers_resolve_timeout,
+        )
+        .await;
         let (nonce, random_seed) = (entropy()?, entropy()?);
         let clock = Clock::start(Arc::clone(&self.wall));
         let now = clock.now();

@@ -184,7 +184,11 @@ impl<M: Machine> Driver<M> {
             streams,
             stream_events,
             accepted,
-            resolver: Resolver::new(Arc::clone(&tally), resolved_in),
+            resolver: Resolver::new(
+                Arc::clone(&tally),
+                resolved_in,
+                config.peers_resolve_timeout,
+            ),
             resolved,
             tally,
             incoming,

@@ -18,14 +18,21 @@ pub(super) struct Resolver {
     lookups: Arc<Semaphore>,
     tally: Arc<Tally>,
     resolved: mpsc::Sender<Resolved>,
+    /// `peers_resolve_timeout`.
+    timeout: Duration,
 }
 
 impl Resolver {
-    pub(super) fn new(tally: Arc<Tally>, resolved: mpsc::Sender<Resolved>) -> Self {
+    pub(super) fn new(
+        tally: Arc<Tally>,
+        resolved: mpsc::Sender<Resolved>,
+        timeout: Duration,
+    ) -> Self {
         Self {
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             tally,
             resolved,
+            timeout,
         }
     }
 
@@ -36,9 +43,9 @@ impl Resolver {
         }
         let lookups = Arc::clone(&self.lookups);
         let tally = Arc::clone(&self.tally);
-        let resolved = self.resolved.clone();
+        let (resolved, timeout) = (self.resolved.clone(), self.timeout);
         tasks.spawn(async move {
-            let addrs = lookup(&seed, lookups).await;
+            let addrs = lookup(&seed, lookups, timeout).await;
             if addrs.is_empty() {
                 tally.resolves_failed.one();
                 debug!(seed, "a seed did not resolve");
@@ -50,8 +57,8 @@ impl Resolver {
     }
 }
 
-/// The addresses of `host:port`, none if it does not resolve within a few seconds.
-async fn lookup(seed: &str, lookups: Arc<Semaphore>) -> Vec<SocketAddr> {
+/// The addresses of `host:port`, none if it does not resolve in time.
+async fn lookup(seed: &str, lookups: Arc<Semaphore>, timeout: Duration) -> Vec<SocketAddr> {
     let text = seed.to_owned();
     // The system's resolver cannot be interrupted: the permit stays with it, however long it
     // takes, and only the wait for it ends.
@@ -64,21 +71,19 @@ async fn lookup(seed: &str, lookups: Arc<Semaphore>) -> Vec<SocketAddr> {
         });
         task.await.ok()?.ok()
     };
-    match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
+    match tokio::time::timeout(timeout, lookup).await {
         Ok(addrs) => addrs.unwrap_or_default(),
         Err(_) => Vec::new(),
     }
 }
 
 /// The addresses of `host:port`, whatever else is being looked up.
-pub(super) async fn lookup_all(seed: &str) -> Vec<SocketAddr> {
-    lookup(seed, Arc::new(Semaphore::new(1))).await
+pub(super) async fn lookup_all(seed: &str, timeout: Duration) -> Vec<SocketAddr> {
+    lookup(seed, Arc::new(Semaphore::new(1)), timeout).await
 }
 
 /// Lookups under way; others wait, and time out while they do.
 const LOOKUPS_MAX: usize = 8;
-/// After this a seed counts as not resolved for now.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -88,7 +93,7 @@ mod tests {
     async fn an_address_resolves_at_once_and_a_name_in_its_task() {
         let tally = Arc::new(Tally::default());
         let (sender, mut receiver) = mpsc::channel(1);
-        let resolver = Resolver::new(Arc::clone(&tally), sender);
+        let resolver = Resolver::new(Arc::clone(&tally), sender, Duration::from_secs(5));
         let mut tasks = JoinSet::new();
         let now = resolver.start(&mut tasks, "127.0.0.1:9094".to_owned());
         let addr: SocketAddr = "127.0.0.1:9094".parse().unwrap();

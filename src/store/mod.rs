@@ -12,6 +12,7 @@ pub mod map;
 pub mod matcher;
 pub mod nflog;
 pub mod silences;
+pub mod snapshot;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,0 +1,193 @@
+//! The alerts this node was told of. They are its own: Prometheus sends them to every node.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rumormill::store::matcher::{Labels, Syntax, parse::is_label_name};
+use rumormill::time::Timestamp;
+
+/// An alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Alert {
+    pub(crate) labels: Labels,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) starts_at: Timestamp,
+    pub(crate) ends_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) generator_url: String,
+    /// Whether its end is a guess: it was sent without one.
+    pub(crate) timeout: bool,
+}
+
+/// Why an alert is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AlertError {
+    #[error("invalid annotations: invalid name {0:?}")]
+    Annotation(String),
+    #[error("start time must be before end time")]
+    EndBeforeStart,
+    #[error("invalid label set: invalid name {0:?}")]
+    Label(String),
+    #[error("at least one label pair required")]
+    NoLabels,
+}
+
+impl Alert {
+    /// FNV-1a over `name 0xff value 0xff` of all labels, as Prometheus fingerprints them.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let bytes = self.labels.iter().flat_map(|(name, value)| {
+            name.bytes()
+                .chain([0xff])
+                .chain(value.bytes())
+                .chain([0xff])
+        });
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        })
+    }
+
+    pub(crate) fn is_resolved(&self, now: Timestamp) -> bool {
+        self.ends_at <= now
+    }
+
+    pub(crate) fn check(&self) -> Result<(), AlertError> {
+        if self.ends_at < self.starts_at {
+            return Err(AlertError::EndBeforeStart);
+        }
+        if self.labels.is_empty() {
+            return Err(AlertError::NoLabels);
+        }
+        let wrong = |names: &BTreeMap<String, String>| {
+            let mut names = names.keys();
+            names
+                .find(|name| !is_label_name(name, Syntax::Fallback))
+                .cloned()
+        };
+        if let Some(name) = wrong(&self.labels) {
+            return Err(AlertError::Label(name));
+        }
+        wrong(&self.annotations).map_or(Ok(()), |name| Err(AlertError::Annotation(name)))
+    }
+
+    /// The younger one, with the earlier start, and the end that was really said.
+    fn merged(self, younger: Self, now: Timestamp) -> Self {
+        let mut merged = younger;
+        merged.starts_at = merged.starts_at.min(self.starts_at);
+        let both_resolved = merged.is_resolved(now) && self.is_resolved(now);
+        let said = !merged.is_resolved(now) && !self.timeout;
+        if (both_resolved || said) && self.ends_at > merged.ends_at {
+            merged.ends_at = self.ends_at;
+        }
+        merged
+    }
+}
+
+/// All of them, by fingerprint.
+#[derive(Debug, Default)]
+pub(crate) struct Alerts {
+    by_fingerprint: Mutex<BTreeMap<u64, Alert>>,
+}
+
+impl Alerts {
+    /// Takes an alert; one of the same labels that overlaps it is merged with it.
+    pub(crate) fn put(&self, alert: Alert, now: Timestamp) {
+        let fingerprint = alert.fingerprint();
+        let mut alerts = self.lock();
+        let alert = match alerts.remove(&fingerprint) {
+            Some(old) if overlap(&old, &alert) => old.merged(alert, now),
+            _ => alert,
+        };
+        alerts.insert(fingerprint, alert);
+    }
+
+    /// The ones that fire, by fingerprint.
+    pub(crate) fn firing(&self, now: Timestamp) -> Vec<(u64, Alert)> {
+        let alerts = self.lock();
+        let firing = alerts.iter().filter(|(_, alert)| !alert.is_resolved(now));
+        firing
+            .map(|(print, alert)| (*print, alert.clone()))
+            .collect()
+    }
+
+    /// All of them, those included that have been resolved and are not forgotten yet.
+    pub(crate) fn all(&self) -> Vec<Alert> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Forgets the resolved ones.
+    pub(crate) fn collect(&self, now: Timestamp) {
+        self.lock().retain(|_, alert| !alert.is_resolved(now));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Alert>> {
+        self.by_fingerprint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn overlap(old: &Alert, new: &Alert) -> bool {
+    let within = |at: Timestamp| old.starts_at < at && at < old.ends_at;
+    within(new.ends_at) || within(new.starts_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(starts_at: u64, ends_at: u64, timeout: bool) -> Alert {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Alert {
+            labels: [("a", "x"), ("alertname", "x")].map(owned).into(),
+            annotations: BTreeMap::new(),
+            starts_at: Timestamp::from_secs(starts_at),
+            ends_at: Timestamp::from_secs(ends_at),
+            updated_at: Timestamp::from_secs(starts_at),
+            generator_url: String::new(),
+            timeout,
+        }
+    }
+
+    /// As the real one answered for these labels.
+    #[test]
+    fn fingerprints_are_those_of_prometheus() {
+        assert_eq!(alert(1, 2, false).fingerprint(), 0x0a68_48cc_c023_6493);
+    }
+
+    /// Old and new as (start, end, timeout), now, and what comes of them.
+    #[test]
+    fn alerts_that_overlap_are_merged() {
+        for (old, new, now, expected) in [
+            // An alert is sent again and again, its end a guess each time.
+            ((10, 310, true), (20, 320, true), 20, (10, 320)),
+            // It is resolved.
+            ((10, 310, true), (10, 50, false), 60, (10, 50)),
+            // An end that was said holds against a guess that is earlier.
+            ((10, 500, false), (20, 320, true), 20, (10, 500)),
+            // It fires again after its end: another story.
+            ((10, 50, false), (100, 400, true), 100, (100, 400)),
+        ] {
+            let alerts = Alerts::default();
+            let at = Timestamp::from_secs(now);
+            alerts.put(alert(old.0, old.1, old.2), at);
+            alerts.put(alert(new.0, new.1, new.2), at);
+            let held = alerts.firing(Timestamp::ZERO);
+            let (from, to) = (held[0].1.starts_at, held[0].1.ends_at);
+            let expected = (
+                Timestamp::from_secs(expected.0),
+                Timestamp::from_secs(expected.1),
+            );
+            assert_eq!((from, to), expected, "{old:?} {new:?}");
+        }
+    }
+
+    #[test]
+    fn resolved_alerts_are_forgotten() {
+        let alerts = Alerts::default();
+        let now = Timestamp::from_secs(20);
+        alerts.put(alert(10, 20, false), now);
+        assert!(alerts.firing(now).is_empty());
+        alerts.collect(now);
+        assert!(alerts.firing(Timestamp::ZERO).is_empty());
+    }
+}

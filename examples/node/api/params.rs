@@ -1,0 +1,125 @@
+//! The part of an address after the question mark.
+
+use axum::http::StatusCode;
+use rumormill::store::matcher::{Matcher, Syntax};
+
+use super::answer::Refusal;
+
+/// Names and values, in order, names more than once where they are.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Params(Vec<(String, String)>);
+
+impl Params {
+    pub(super) fn read(query: Option<&str>) -> Self {
+        let pairs = query
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty());
+        let split = |pair: &str| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name), decoded(value))
+        };
+        Self(pairs.map(split).collect())
+    }
+
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.0.iter().filter(move |(its, _)| its == name);
+        named.map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a name, if it is not empty.
+    pub(super) fn one<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.all(name).next().filter(|value| !value.is_empty())
+    }
+
+    /// A switch; `true` if it is not given.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+        let Some(value) = self.one(name) else {
+            return Ok(true);
+        };
+        match value.to_lowercase().as_str() {
+            "true" | "1" | "yes" | "ok" | "y" | "on" | "t" => Ok(true),
+            "false" | "0" | "no" | "n" | "off" | "f" => Ok(false),
+            _ => Err(Refusal::coded(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                601,
+                format!("{name} in query must be of type boolean: {value:?}"),
+            )),
+        }
+    }
+
+    /// The matchers of all `filter`s.
+    pub(super) fn filter(&self) -> Result<Vec<Matcher>, Refusal> {
+        let mut matchers = Vec::new();
+        for text in self.all("filter").filter(|text| !text.is_empty()) {
+            let parsed = Syntax::Fallback.matchers(text);
+            matchers.extend(
+                parsed.map_err(|error| {
+                    Refusal::bad(format!("bad matcher format: {text}: {error}"))
+                })?,
+            );
+        }
+        Ok(matchers)
+    }
+
+    /// A pattern that a whole name must match.
+    pub(super) fn pattern(&self, name: &str) -> Result<Option<Matcher>, Refusal> {
+        let Some(pattern) = self.one(name) else {
+            return Ok(None);
+        };
+        let matcher = Matcher::new(name, rumormill::store::matcher::Op::Regex, pattern);
+        matcher
+            .map(Some)
+            .map_err(|error| Refusal::bad(format!("failed to parse {name} param: {error}")))
+    }
+}
+
+/// `%41` and `+` as forms have them. What is no escape stays as it is.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        bytes.push(match (*first, after) {
+            (b'+', _) => b' ',
+            (b'%', [high, low, beyond @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    rest = beyond;
+                    high << 4 | low
+                }
+                _ => b'%',
+            },
+            (byte, _) => byte,
+        });
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    let value = char::from(digit).to_digit(16)?;
+    u8::try_from(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded() {
+        let params = Params::read(Some("filter=a%3D%22b%22&filter=c+d&x&=y&%zz=%4"));
+        assert_eq!(params.all("filter").collect::<Vec<_>>(), ["a=\"b\"", "c d"]);
+        assert_eq!(params.one("x"), None);
+        assert_eq!(params.one("%zz"), Some("%4"));
+        assert_eq!(Params::read(None), Params::default());
+        assert_eq!(decoded("%C3%A9%FF"), "\u{e9}\u{fffd}");
+    }
+
+    #[test]
+    fn switches_are_on_unless_they_are_off() {
+        let params = Params::read(Some("a=false&b=TRUE&c=maybe&d="));
+        assert!(!params.flag("a").unwrap());
+        assert!(params.flag("b").unwrap() && params.flag("d").unwrap());
+        assert!(params.flag("none").unwrap());
+        assert!(params.flag("c").is_err());
+    }
+}

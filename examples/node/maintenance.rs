@@ -1,0 +1,118 @@
+//! What happens now and then, and at the end: snapshots and collections.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumormill::node::SystemClock;
+use rumormill::store::{Map, Schema, Store};
+use rumormill::time::WallClock as _;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tracing::{debug, error, info, warn};
+
+use crate::app::App;
+use crate::metrics::StoreKind;
+use crate::snapshots::{self, Loaded};
+
+/// The files' names, Alertmanager's.
+const SILENCES: &str = "silences";
+const NFLOG: &str = "nflog";
+
+/// Keeps both stores on the disk.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    pub(crate) app: Arc<App>,
+    pub(crate) dir: PathBuf,
+}
+
+impl Keeper {
+    /// Makes the directory, and joins in what it holds.
+    ///
+    /// # Errors
+    /// The directory cannot be made, or a snapshot not be read or moved.
+    pub(crate) fn load(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.dir)?;
+        self.load_store(SILENCES, self.app.silences.map())?;
+        self.load_store(NFLOG, self.app.nflog.map())
+    }
+
+    fn load_store<S: Schema>(&self, name: &str, map: &Map<S>) -> io::Result<()> {
+        match snapshots::load(&self.dir, name, map)? {
+            Loaded::Nothing => debug!(store = name, "no snapshot"),
+            Loaded::Restored(restored) if restored.refused > 0 => {
+                warn!(
+                    store = name,
+                    ?restored,
+                    "snapshot restored in part: entries were refused"
+                );
+            }
+            Loaded::Restored(restored) => info!(store = name, ?restored, "snapshot restored"),
+            Loaded::SetAside { to, error } => error!(
+                store = name,
+                %error,
+                set_aside = %to.display(),
+                "a damaged snapshot was set aside; peers will refill the store"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Writes both snapshots; answers whether both were written. What fails is logged.
+    pub(crate) async fn save(&self) -> bool {
+        let keeper = self.clone();
+        let both = move || {
+            let silences =
+                keeper.save_store(StoreKind::Silences, SILENCES, keeper.app.silences.map());
+            let nflog = keeper.save_store(StoreKind::Nflog, NFLOG, keeper.app.nflog.map());
+            silences && nflog
+        };
+        tokio::task::spawn_blocking(both).await.unwrap_or(false)
+    }
+
+    fn save_store<S: Schema>(&self, kind: StoreKind, name: &str, map: &Map<S>) -> bool {
+        let started = Instant::now();
+        let saved = snapshots::save(&self.dir, name, map);
+        let took = started.elapsed();
+        let bytes = saved.as_ref().ok().map(|taken| taken.bytes);
+        self.app.stats.saved(kind, bytes, took);
+        match saved {
+            Ok(taken) => debug!(store = name, ?taken, ?took, "snapshot written"),
+            Err(error) => error!(store = name, %error, "the snapshot could not be written"),
+        }
+        bytes.is_some()
+    }
+
+    /// Maintains the stores every `interval`, for ever.
+    pub(crate) async fn maintain(self, interval: Duration) {
+        let mut ticks = interval_at(Instant::now() + interval, interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if self.app.name.is_none() {
+                // No engine does it.
+                collect(&*self.app.silences.store());
+                collect(&*self.app.nflog.store());
+            }
+            // Drops what ended silences still hold compiled.
+            let _ = self.app.silences.count_by_state();
+            self.save().await;
+        }
+    }
+}
+
+/// Frees what is past its time.
+fn collect(store: &dyn Store) {
+    let now = SystemClock.wall();
+    while store.collect(now).is_some_and(|again| again <= now) {}
+}
+
+/// Forgets resolved alerts every `interval`, for ever.
+pub(crate) async fn collect_alerts(app: Arc<App>, interval: Duration) {
+    let mut ticks = interval_at(Instant::now() + interval, interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        app.alerts.collect(SystemClock.wall());
+    }
+}

@@ -1,0 +1,193 @@
+//! `/metrics`, with Alertmanager's names. Gauges are computed when they are asked for.
+
+mod cluster;
+mod page;
+pub(crate) mod text;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::snapshots::Saved;
+use text::Histogram;
+
+pub(crate) use page::render;
+
+/// What this program counts itself.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    counts: Mutex<Counts>,
+    /// Requests under way.
+    pub(crate) in_flight: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Counts {
+    /// By handler and method.
+    requests: BTreeMap<(String, &'static str), Requests>,
+    silence_queries: Queries,
+    nflog_queries: Queries,
+    notified: u64,
+    notify_failed: u64,
+    alerts_firing: u64,
+    alerts_resolved: u64,
+    alerts_invalid: u64,
+    joined: u64,
+    left: u64,
+    updated: u64,
+    reconnected: u64,
+    silences_saved: Saved,
+    nflog_saved: Saved,
+}
+
+#[derive(Debug)]
+struct Requests {
+    seconds: Histogram,
+    bytes: Histogram,
+}
+
+#[derive(Debug)]
+struct Queries {
+    seconds: Histogram,
+    total: u64,
+    errors: u64,
+}
+
+impl Queries {
+    fn new() -> Self {
+        Self {
+            seconds: Histogram::new(QUERY_SECONDS),
+            total: 0,
+            errors: 0,
+        }
+    }
+}
+
+/// Something that happened to a member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MemberChange {
+    Joined,
+    Left,
+    Reconnected,
+    Updated,
+}
+
+/// Which of the two stores.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StoreKind {
+    Nflog,
+    Silences,
+}
+
+impl Stats {
+    pub(crate) fn new() -> Self {
+        let counts = Counts {
+            requests: BTreeMap::new(),
+            silence_queries: Queries::new(),
+            nflog_queries: Queries::new(),
+            notified: 0,
+            notify_failed: 0,
+            alerts_firing: 0,
+            alerts_resolved: 0,
+            alerts_invalid: 0,
+            joined: 0,
+            left: 0,
+            updated: 0,
+            reconnected: 0,
+            silences_saved: Saved::default(),
+            nflog_saved: Saved::default(),
+        };
+        Self {
+            counts: Mutex::new(counts),
+            in_flight: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn request(&self, handler: &str, method: &'static str, took: Duration, bytes: u64) {
+        let mut counts = self.lock();
+        let requests = counts
+            .requests
+            .entry((handler.to_owned(), method))
+            .or_insert_with(|| Requests {
+                seconds: Histogram::new(REQUEST_SECONDS),
+                bytes: Histogram::new(RESPONSE_BYTES),
+            });
+        requests.seconds.observe(took.as_secs_f64());
+        requests.bytes.observe(bytes as f64);
+    }
+
+    pub(crate) fn silence_query(&self, took: Duration) {
+        let mut counts = self.lock();
+        counts.silence_queries.total += 1;
+        counts.silence_queries.seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn nflog_query(&self, took: Duration) {
+        let mut counts = self.lock();
+        counts.nflog_queries.total += 1;
+        counts.nflog_queries.seconds.observe(took.as_secs_f64());
+    }
+
+    /// A notification was attempted.
+    pub(crate) fn notified(&self, well: bool) {
+        let mut counts = self.lock();
+        counts.notified += 1;
+        counts.notify_failed += u64::from(!well);
+    }
+
+    pub(crate) fn silence_query_failed(&self) {
+        let mut counts = self.lock();
+        counts.silence_queries.total += 1;
+        counts.silence_queries.errors += 1;
+    }
+
+    pub(crate) fn alerts(&self, firing: u64, resolved: u64, invalid: u64) {
+        let mut counts = self.lock();
+        counts.alerts_firing += firing;
+        counts.alerts_resolved += resolved;
+        counts.alerts_invalid += invalid;
+    }
+
+    pub(crate) fn member(&self, change: MemberChange) {
+        let mut counts = self.lock();
+        match change {
+            MemberChange::Joined => counts.joined += 1,
+            MemberChange::Left => counts.left += 1,
+            MemberChange::Reconnected => {
+                counts.joined += 1;
+                counts.reconnected += 1;
+            }
+            MemberChange::Updated => counts.updated += 1,
+        }
+    }
+
+    /// A snapshot of so many bytes was written, or could not be.
+    pub(crate) fn saved(&self, store: StoreKind, bytes: Option<u64>, took: Duration) {
+        let mut counts = self.lock();
+        let saved = match store {
+            StoreKind::Nflog => &mut counts.nflog_saved,
+            StoreKind::Silences => &mut counts.silences_saved,
+        };
+        saved.count += 1;
+        saved.took += took;
+        match bytes {
+            Some(bytes) => saved.bytes = bytes,
+            None => saved.errors += 1,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn requests_under_way(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+const REQUEST_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.0, 5.0, 20.0, 60.0];
+const RESPONSE_BYTES: &[f64] = &[1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
+const QUERY_SECONDS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];

@@ -1,0 +1,225 @@
+//! The page as a whole.
+
+use std::time::Duration;
+
+use rumormill::node::SystemClock;
+use rumormill::time::WallClock as _;
+
+use super::text::{Histogram, Page};
+use super::{Counts, Stats, cluster};
+use crate::app::App;
+use crate::snapshots::Saved;
+
+/// Everything, now.
+pub(crate) fn render(app: &App) -> String {
+    let mut page = Page::default();
+    // Before the lock: these look at every alert and every silence.
+    let silences = app.silences.count_by_state();
+    let (active, suppressed) = alerts(app);
+    let counts = app.stats.lock();
+    page.metric("alertmanager_alerts", "gauge", "How many alerts by state.");
+    for (state, value) in [
+        ("active", active),
+        ("suppressed", suppressed),
+        ("unprocessed", 0),
+    ] {
+        page.sample("alertmanager_alerts", &[("state", state)], value);
+    }
+    received(&mut page, &counts);
+    page.metric(
+        "alertmanager_silences",
+        "gauge",
+        "How many silences by state.",
+    );
+    for (state, value) in [
+        ("active", silences.active),
+        ("expired", silences.expired),
+        ("pending", silences.pending),
+    ] {
+        page.sample("alertmanager_silences", &[("state", state)], value);
+    }
+    let queries = &counts.silence_queries;
+    store(
+        &mut page,
+        "silences",
+        &counts.silences_saved,
+        (queries.total, queries.errors, &queries.seconds),
+    );
+    page.gauge(
+        "alertmanager_silences_state_size",
+        "Entries held, quarantined ones and those that retention hides included.",
+        app.silences.store().len(),
+    );
+    page.gauge(
+        "alertmanager_silences_quarantined",
+        "Silences that are kept and passed on but cannot be evaluated here.",
+        app.silences.map().quarantined_len(),
+    );
+    let queries = &counts.nflog_queries;
+    store(
+        &mut page,
+        "nflog",
+        &counts.nflog_saved,
+        (queries.total, queries.errors, &queries.seconds),
+    );
+    page.gauge(
+        "alertmanager_nflog_state_size",
+        "Entries held.",
+        app.nflog.store().len(),
+    );
+    for (name, help, value) in [
+        (
+            "notifications",
+            "The total number of attempted notifications.",
+            counts.notified,
+        ),
+        (
+            "notifications_failed",
+            "The total number of failed notifications.",
+            counts.notify_failed,
+        ),
+    ] {
+        let name = format!("alertmanager_{name}_total");
+        page.metric(&name, "counter", help);
+        page.sample(&name, &[("integration", "webhook")], value);
+    }
+    cluster::render(&mut page, app, &counts);
+    http(&mut page, &app.stats, &counts);
+    about(&mut page, app);
+    page.finish()
+}
+
+fn alerts(app: &App) -> (usize, usize) {
+    let firing = app.alerts.firing(SystemClock.wall());
+    let silenced = |labels| !app.silences.mutes(labels).is_empty();
+    let suppressed = firing
+        .iter()
+        .filter(|(_, alert)| silenced(&alert.labels))
+        .count();
+    (firing.len() - suppressed, suppressed)
+}
+
+fn received(page: &mut Page, counts: &Counts) {
+    let name = "alertmanager_alerts_received_total";
+    page.metric(name, "counter", "The total number of received alerts.");
+    for (status, value) in [
+        ("firing", counts.alerts_firing),
+        ("resolved", counts.alerts_resolved),
+    ] {
+        page.sample(name, &[("status", status), ("version", "v2")], value);
+    }
+    let name = "alertmanager_alerts_invalid_total";
+    page.metric(
+        name,
+        "counter",
+        "The total number of received alerts that were invalid.",
+    );
+    page.sample(name, &[("version", "v2")], counts.alerts_invalid);
+}
+
+fn store(page: &mut Page, name: &str, saved: &Saved, queries: (u64, u64, &Histogram)) {
+    let full = |suffix: &str| format!("alertmanager_{name}_{suffix}");
+    let (total, errors, seconds) = queries;
+    page.counter(
+        &full("queries_total"),
+        "How many queries were received.",
+        total,
+    );
+    let help = "How many received queries did not succeed.";
+    page.counter(&full("query_errors_total"), help, errors);
+    page.metric(
+        &full("query_duration_seconds"),
+        "histogram",
+        "Duration of query evaluation.",
+    );
+    page.histogram(&full("query_duration_seconds"), &[], seconds);
+    let help = "Duration of the snapshots.";
+    page.summary(
+        &full("snapshot_duration_seconds"),
+        help,
+        saved.took,
+        saved.count,
+    );
+    let help = "Size of the last snapshot in bytes.";
+    page.gauge(&full("snapshot_size_bytes"), help, saved.bytes);
+    page.counter(
+        &full("maintenance_total"),
+        "How many maintenances were executed.",
+        saved.count,
+    );
+    let help = "How many maintenances were executed that failed.";
+    page.counter(&full("maintenance_errors_total"), help, saved.errors);
+}
+
+fn http(page: &mut Page, stats: &Stats, counts: &Counts) {
+    let name = "alertmanager_http_requests_in_flight";
+    page.metric(
+        name,
+        "gauge",
+        "Current number of HTTP requests being processed.",
+    );
+    page.sample(name, &[("method", "get")], stats.requests_under_way());
+    let name = "alertmanager_http_concurrency_limit_exceeded_total";
+    page.metric(
+        name,
+        "counter",
+        "HTTP requests refused for a limit: there is none.",
+    );
+    page.sample(name, &[("method", "get")], 0);
+    let seconds = "alertmanager_http_request_duration_seconds";
+    page.metric(
+        seconds,
+        "histogram",
+        "Histogram of latencies for HTTP requests.",
+    );
+    for ((handler, method), requests) in &counts.requests {
+        let labels = [("handler", handler.as_str()), ("method", *method)];
+        page.histogram(seconds, &labels, &requests.seconds);
+    }
+    let bytes = "alertmanager_http_response_size_bytes";
+    page.metric(
+        bytes,
+        "histogram",
+        "Histogram of response size for HTTP requests.",
+    );
+    for ((handler, method), requests) in &counts.requests {
+        let labels = [("handler", handler.as_str()), ("method", *method)];
+        page.histogram(bytes, &labels, &requests.bytes);
+    }
+}
+
+fn about(page: &mut Page, app: &App) {
+    page.gauge(
+        "alertmanager_receivers",
+        "Number of configured receivers.",
+        app.receivers.len(),
+    );
+    let started = Duration::from_nanos(app.started.as_nanos()).as_secs_f64();
+    page.gauge(
+        "alertmanager_config_hash",
+        "Hash of the currently loaded configuration.",
+        app.config_hash,
+    );
+    page.gauge(
+        "alertmanager_config_last_reload_successful",
+        "Whether the last configuration reload attempt was successful.",
+        1,
+    );
+    page.gauge(
+        "alertmanager_config_last_reload_success_timestamp_seconds",
+        "Timestamp of the last successful configuration reload.",
+        started,
+    );
+    page.gauge(
+        "process_start_time_seconds",
+        "Start time of the process since unix epoch in seconds.",
+        started,
+    );
+    let name = "alertmanager_build_info";
+    page.metric(
+        name,
+        "gauge",
+        "A metric with a constant '1' value labeled by version.",
+    );
+    page.sample(name, &[("version", env!("CARGO_PKG_VERSION"))], 1);
+}

@@ -1,0 +1,251 @@
+//! The life of the program: start, serve, leave.
+
+use std::collections::BTreeSet;
+use std::future::IntoFuture as _;
+use std::hash::Hasher as _;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use rumormill::engine::Event;
+use rumormill::node::{BuildError, Builder, Events, EventsError, Node, SystemClock};
+use rumormill::time::WallClock as _;
+use siphasher::sip::SipHasher13;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::alerts::Alerts;
+use crate::app::App;
+use crate::maintenance::{Keeper, collect_alerts};
+use crate::metrics::{MemberChange, Stats};
+use crate::notify;
+use crate::settings::{Cluster, Settings};
+
+/// Why the program could not start, or not end well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error("the cluster cannot be joined: {error}{}", cause(error))]
+    Cluster { error: BuildError },
+    #[error("signals cannot be received: {0}")]
+    Signals(io::Error),
+    #[error("a snapshot could not be written at the end")]
+    Snapshot,
+    #[error("{path} cannot be used for storage: {error}")]
+    Storage { path: String, error: io::Error },
+    #[error("cannot listen on {addr} for HTTP: {error}")]
+    Web { addr: SocketAddr, error: io::Error },
+}
+
+fn cause(error: &BuildError) -> String {
+    std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"))
+}
+
+/// Runs until a signal ends it.
+pub(crate) async fn run(settings: Settings) -> Result<(), RunError> {
+    let mut signals = Signals::new().map_err(RunError::Signals)?;
+    settings
+        .warnings
+        .iter()
+        .for_each(|warning| warn!("{warning}"));
+    let name = settings.cluster.as_ref().map(node_name);
+    let mut builder = builder(name.as_deref(), settings.cluster.as_ref());
+    let events = builder.events();
+    let silences = builder.silences(settings.silences);
+    let nflog = builder.nflog(settings.nflog);
+    let mut hasher = SipHasher13::new();
+    hasher.write(settings.file.as_bytes());
+    let app = Arc::new(App {
+        name,
+        cluster: OnceLock::new(),
+        silences,
+        nflog,
+        alerts: Alerts::default(),
+        stats: Stats::new(),
+        started: SystemClock.wall(),
+        file: settings.file,
+        // As many bits as a floating point number holds exactly.
+        config_hash: hasher.finish() >> 16,
+        receivers: settings.receivers,
+        route: settings.route,
+        resolve_timeout: settings.resolve_timeout,
+    });
+    let keeper = Keeper {
+        app: Arc::clone(&app),
+        dir: settings.storage,
+    };
+    keeper.load().map_err(|error| RunError::Storage {
+        path: keeper.dir.display().to_string(),
+        error,
+    })?;
+
+    let mut tasks = JoinSet::new();
+    let (stop, stopped) = watch::channel(());
+    let mut servers = serve(&app, &settings.web, &stopped).await?;
+    drop(stopped);
+    if settings.cluster.is_some() {
+        tasks.spawn(follow(events, Arc::clone(&app)));
+    }
+    tasks.spawn(notify::run(
+        Arc::clone(&app),
+        settings.webhooks,
+        settings.peer_timeout,
+    ));
+    tasks.spawn(keeper.clone().maintain(settings.maintenance_interval));
+    tasks.spawn(collect_alerts(
+        Arc::clone(&app),
+        settings.alerts_gc_interval,
+    ));
+    let what = tokio::select! {
+        failed = join(builder, &app) => return Err(failed),
+        what = signals.next() => what,
+    };
+    info!(signal = what, "leaving");
+    // First no more writes, then what was written reaches the others, then the disk.
+    drop(stop);
+    let ended = async { while servers.join_next().await.is_some() {} };
+    if timeout(HTTP_END_MAX, ended).await.is_err() {
+        warn!("some HTTP connections were still open");
+        servers.shutdown().await;
+    }
+    if let Some(node) = app.node()
+        && timeout(LEAVE_MAX, node.leave()).await.is_err()
+    {
+        warn!("left without an answer from all peers");
+    }
+    tasks.shutdown().await;
+    if !keeper.save().await {
+        return Err(RunError::Snapshot);
+    }
+    info!("left");
+    Ok(())
+}
+
+/// Starts the node of the cluster, if there is to be one. Returns only if that fails.
+async fn join(builder: Builder, app: &App) -> RunError {
+    if app.name.is_some() {
+        match builder.start().await {
+            Ok(node) => {
+                let advertised = node.view().addr;
+                info!(name = %node.name(), listens = %node.local_addr(), %advertised, "cluster");
+                let _ = app.cluster.set(node);
+            }
+            Err(error) => return RunError::Cluster { error },
+        }
+    }
+    std::future::pending().await
+}
+
+fn builder(name: Option<&str>, cluster: Option<&Cluster>) -> Builder {
+    // Where clustering is disabled the builder makes the stores and is never started.
+    let builder = Node::builder(name.unwrap_or("alone"));
+    let Some(cluster) = cluster else {
+        return builder;
+    };
+    let mut builder = builder
+        .listen(&cluster.listen)
+        .cluster(&cluster.id)
+        .seeds(cluster.seeds.iter().map(String::as_str))
+        .config(cluster.config.clone());
+    if let Some(advertise) = &cluster.advertise {
+        builder = builder.advertise(advertise);
+    }
+    builder
+}
+
+/// Serves HTTP on every address until `stopped` has no sender any more.
+async fn serve(
+    app: &Arc<App>,
+    addrs: &[SocketAddr],
+    stopped: &watch::Receiver<()>,
+) -> Result<JoinSet<io::Result<()>>, RunError> {
+    let mut servers = JoinSet::new();
+    for addr in addrs {
+        let listener = TcpListener::bind(addr)
+            .await
+            .map_err(|error| RunError::Web { addr: *addr, error })?;
+        info!(address = %listener.local_addr().unwrap_or(*addr), "listening for HTTP");
+        let mut stopped = stopped.clone();
+        let served = axum::serve(listener, crate::api::router(Arc::clone(app)))
+            .with_graceful_shutdown(async move { while stopped.changed().await.is_ok() {} });
+        servers.spawn(served.into_future());
+    }
+    Ok(servers)
+}
+
+/// Counts what happens to members.
+async fn follow(mut events: Events, app: Arc<App>) {
+    let mut failed = BTreeSet::new();
+    loop {
+        let change = match events.recv().await {
+            Ok(Event::MemberUp(member)) if failed.remove(&member.process.name) => {
+                MemberChange::Reconnected
+            }
+            Ok(Event::MemberUp(_)) => MemberChange::Joined,
+            Ok(Event::MemberFailed(member)) => {
+                failed.insert(member.process.name);
+                MemberChange::Left
+            }
+            Ok(Event::MemberLeft(member)) => {
+                failed.remove(&member.process.name);
+                MemberChange::Left
+            }
+            Ok(Event::MemberUpdated(_)) => MemberChange::Updated,
+            Ok(Event::NameConflict { addr }) => {
+                error!(%addr, "another live process uses this node's name; set --cluster.peer-name");
+                continue;
+            }
+            Ok(_) | Err(EventsError::Lagged { .. }) => continue,
+            Err(_) => return,
+        };
+        app.stats.member(change);
+    }
+}
+
+/// The name that was given, or a random one that sorts by the time of the start: a ULID.
+fn node_name(cluster: &Cluster) -> String {
+    if let Some(name) = &cluster.name {
+        return name.clone();
+    }
+    let random = || SysRng.try_next_u64().unwrap_or_default();
+    let millis = u128::from(SystemClock.wall().as_nanos() / 1_000_000);
+    let random = u128::from(random()) << 64 | u128::from(random());
+    let bits = millis << 80 | random >> 48;
+    let digit = |place: u32| char::from(CROCKFORD[(bits >> (5 * place) & 31) as usize]);
+    (0..26).rev().map(digit).collect()
+}
+
+/// The signals that end the program. Once they are received here they do nothing else, so a
+/// second one changes nothing.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// How long requests under way may take to end.
+const HTTP_END_MAX: Duration = Duration::from_secs(1);
+/// How long leaving may take; with the rest it stays below ten seconds.
+const LEAVE_MAX: Duration = Duration::from_secs(6);

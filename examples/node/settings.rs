@@ -1,0 +1,396 @@
+//! What flags, file and defaults come to.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rumormill::config::{Config, ConfigError};
+use rumormill::store::nflog::NflogLimits;
+use rumormill::store::silences::SilenceLimits;
+
+use crate::duration::Span;
+use crate::file::{self, ClusterSection, File, FileError, Webhook};
+use crate::flags::{ClusterFlags, Flags, listen_addr};
+use crate::routing::{Route, RouteError};
+
+/// Everything a node is told.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) web: Vec<SocketAddr>,
+    pub(crate) storage: PathBuf,
+    pub(crate) maintenance_interval: Duration,
+    pub(crate) alerts_gc_interval: Duration,
+    pub(crate) silences: SilenceLimits,
+    pub(crate) nflog: NflogLimits,
+    /// `None`: clustering is disabled.
+    pub(crate) cluster: Option<Cluster>,
+    pub(crate) peer_timeout: Duration,
+    pub(crate) webhooks: Vec<Webhook>,
+    /// The file, as it is written.
+    pub(crate) file: String,
+    pub(crate) receivers: Vec<String>,
+    pub(crate) route: Option<Route>,
+    pub(crate) resolve_timeout: Duration,
+    /// What to tell the operator once there is a log.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What the cluster is told.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// `None`: a random one.
+    pub(crate) name: Option<String>,
+    pub(crate) listen: String,
+    pub(crate) advertise: Option<String>,
+    pub(crate) id: String,
+    pub(crate) seeds: Vec<String>,
+    pub(crate) config: Config,
+}
+
+/// Why a node cannot start as it was told to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    #[error("--web.listen-address={0:?} is not of the form ip:port or :port")]
+    WebAddress(String),
+    #[error("the cluster's timers do not fit: {0}")]
+    Config(#[from] ConfigError),
+    #[error("{file}: {error}")]
+    File { file: String, error: FileError },
+    #[error("{file} cannot be read: {error}")]
+    Read { file: String, error: std::io::Error },
+    #[error("{file}: {error}")]
+    Route { file: String, error: RouteError },
+    #[error("{0} must not be zero")]
+    Zero(&'static str),
+    #[error(
+        "{0} asks for TLS, which this version does not have; remove it to run in plaintext, on a \
+         network that you trust"
+    )]
+    Tls(&'static str),
+}
+
+impl Settings {
+    /// Reads the file that the flags name, and puts all together.
+    pub(crate) fn load(flags: &Flags) -> Result<Self, SettingsError> {
+        let file = flags.config_file.display().to_string();
+        let text = std::fs::read_to_string(&flags.config_file)
+            .map_err(|error| SettingsError::Read { file, error })?;
+        Self::of(flags, text)
+    }
+
+    fn of(flags: &Flags, text: String) -> Result<Self, SettingsError> {
+        let name = || flags.config_file.display().to_string();
+        let file = file::parse(&text).map_err(|error| SettingsError::File {
+            file: name(),
+            error,
+        })?;
+        let mut warnings: Vec<String> = file
+            .unknown_keys()
+            .into_iter()
+            .map(|key| format!("{}: unknown key {key}", name()))
+            .collect();
+        let receivers = file.receiver_names();
+        let route = file
+            .route
+            .as_ref()
+            .map(|route| Route::read(route, &receivers));
+        let route = route.transpose().map_err(|error| SettingsError::Route {
+            file: name(),
+            error,
+        })?;
+        for (flag, span) in [
+            ("--data.retention", flags.data_retention),
+            (
+                "--data.maintenance-interval",
+                flags.data_maintenance_interval,
+            ),
+            ("--alerts.gc-interval", flags.alerts_gc_interval),
+        ] {
+            if span.0.is_zero() {
+                return Err(SettingsError::Zero(flag));
+            }
+        }
+        let cluster = Cluster::of(&flags.cluster, &file, &mut warnings)?;
+        Ok(Self {
+            web: web_addresses(&flags.web_listen_address)?,
+            storage: flags.storage_path.clone(),
+            maintenance_interval: flags.data_maintenance_interval.0,
+            alerts_gc_interval: flags.alerts_gc_interval.0,
+            silences: SilenceLimits {
+                retention: flags.data_retention.0,
+                max_silences: NonZeroUsize::new(flags.max_silences),
+                max_silence_size_bytes: NonZeroUsize::new(flags.max_silence_size_bytes),
+            },
+            nflog: NflogLimits {
+                retention: flags.data_retention.0,
+            },
+            cluster,
+            peer_timeout: or(flags.cluster.peer_timeout, Duration::from_secs(15)),
+            webhooks: file.webhooks(),
+            resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
+            file: text,
+            receivers,
+            route,
+            warnings,
+        })
+    }
+}
+
+fn web_addresses(texts: &[String]) -> Result<Vec<SocketAddr>, SettingsError> {
+    let address =
+        |text: &String| listen_addr(text).ok_or_else(|| SettingsError::WebAddress(text.clone()));
+    texts.iter().map(address).collect()
+}
+
+fn or(span: Option<Span>, default: Duration) -> Duration {
+    span.map_or(default, |span| span.0)
+}
+
+impl Cluster {
+    /// Flags, then the file, then the defaults.
+    fn of(
+        flags: &ClusterFlags,
+        file: &File,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Self>, SettingsError> {
+        let section = file.cluster.clone().unwrap_or_default();
+        // Asked for is asked for, even where clustering is off.
+        if flags
+            .tls_config
+            .as_ref()
+            .is_some_and(|file| !file.is_empty())
+        {
+            return Err(SettingsError::Tls("--cluster.tls-config"));
+        }
+        if section
+            .tls_config
+            .as_ref()
+            .is_some_and(|tls| tls.asks_for_tls())
+        {
+            return Err(SettingsError::Tls("cluster.tls-config"));
+        }
+        let config = timers(flags, &section, warnings)?;
+        let listen = flags.listen_address.clone().or(section.listen_address);
+        let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
+        if listen.is_empty() {
+            return Ok(None);
+        }
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let seeds = if flags.peer.is_empty() {
+            section.peer
+        } else {
+            flags.peer.clone()
+        };
+        Ok(Some(Self {
+            name: given(flags.peer_name.clone()),
+            listen: listen.replacen("localhost:", "127.0.0.1:", 1),
+            advertise: given(
+                flags
+                    .advertise_address
+                    .clone()
+                    .or(section.advertise_address),
+            ),
+            id: flags
+                .label
+                .clone()
+                .or(section.cluster_id)
+                .unwrap_or_default(),
+            seeds: seeds.into_iter().filter(|seed| !seed.is_empty()).collect(),
+            config,
+        }))
+    }
+}
+
+fn timers(
+    flags: &ClusterFlags,
+    section: &ClusterSection,
+    warnings: &mut Vec<String>,
+) -> Result<Config, SettingsError> {
+    let pick = |flag: Option<Span>, section: Option<Span>, default| or(flag.or(section), default);
+    let off = |span: Duration| (!span.is_zero()).then_some(span);
+    let second = Duration::from_secs(1);
+    let probe_interval = pick(flags.probe_interval, section.probe_interval, second);
+    let probe_timeout = match flags.probe_timeout.or(section.probe_timeout) {
+        Some(span) => span.0,
+        None => {
+            let fits = (probe_interval / 2).min(second / 2);
+            if fits < second / 2 {
+                warnings.push(format!(
+                    "--cluster.probe-timeout is {}, half of --cluster.probe-interval",
+                    Span(fits)
+                ));
+            }
+            fits
+        }
+    };
+    let mut config = Config::lan()
+        .gossip_interval(pick(
+            flags.gossip_interval,
+            section.gossip_interval,
+            second / 5,
+        ))
+        .push_pull_interval(off(pick(
+            flags.pushpull_interval,
+            section.pushpull_interval,
+            60 * second,
+        )))
+        .tcp_timeout(pick(flags.tcp_timeout, section.tcp_timeout, 10 * second))
+        .probe_interval(probe_interval)
+        .probe_timeout(probe_timeout)
+        .reconnect_interval(off(pick(
+            flags.reconnect_interval,
+            section.reconnect_interval,
+            10 * second,
+        )))
+        .reconnect_timeout(off(pick(
+            flags.reconnect_timeout,
+            section.reconnect_timeout,
+            6 * 3600 * second,
+        )))
+        .settle_timeout(or(flags.settle_timeout, 60 * second))
+        .peers_resolve_timeout(or(flags.peers_resolve_timeout, 15 * second));
+    if let Some(nodes) = section.gossip_nodes {
+        config = config.gossip_nodes(nodes);
+    }
+    if let Some(span) = section.gossip_to_dead_time {
+        config = config.gossip_to_dead_time(span.0);
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+/// Alertmanager's gossip port on all addresses.
+const LISTEN_DEFAULT: &str = "0.0.0.0:9094";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn settings(flags: &[&str], file: &str) -> Result<Settings, SettingsError> {
+        let flags = ["node"].iter().chain(flags);
+        Settings::of(&Flags::try_parse_from(flags).unwrap(), file.to_owned())
+    }
+
+    fn cluster(flags: &[&str], file: &str) -> Cluster {
+        settings(flags, file).unwrap().cluster.unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_alertmanagers() {
+        let settings = settings(&[], "").unwrap();
+        assert_eq!(settings.web, ["[::]:9093".parse().unwrap()]);
+        assert_eq!(settings.silences, SilenceLimits::default());
+        assert_eq!(settings.resolve_timeout.as_secs(), 300);
+        let cluster = settings.cluster.unwrap();
+        assert_eq!(cluster.listen, "0.0.0.0:9094");
+        let resolve = Duration::from_secs(15);
+        assert_eq!(cluster.config, Config::lan().peers_resolve_timeout(resolve));
+    }
+
+    #[test]
+    fn flags_override_the_file() {
+        let file = "cluster:\n  listen-address: '127.0.0.1:1'\n  cluster-id: from-file\n  \
+                    gossip-interval: 100ms\n  peer: [a:1]\n  tcp-timeout: 3s\n";
+        let read = cluster(&[], file);
+        assert_eq!(
+            (read.id.as_str(), read.listen.as_str()),
+            ("from-file", "127.0.0.1:1")
+        );
+        assert_eq!(read.seeds, ["a:1"]);
+        let flags = [
+            "--cluster.label=from-flag",
+            "--cluster.gossip-interval=1s",
+            "--cluster.peer=b:2",
+        ];
+        let both = cluster(&flags, file);
+        assert_eq!(
+            (both.id.as_str(), both.seeds),
+            ("from-flag", vec!["b:2".to_owned()])
+        );
+        let expected = Config::lan()
+            .gossip_interval(Duration::from_secs(1))
+            .tcp_timeout(Duration::from_secs(3))
+            .peers_resolve_timeout(Duration::from_secs(15));
+        assert_eq!(both.config, expected);
+        let off = settings(&["--cluster.listen-address="], file).unwrap();
+        assert!(off.cluster.is_none());
+    }
+
+    /// Every interval and timeout of the cluster, from 100 ms to 24 h.
+    #[test]
+    fn intervals_from_100_ms_to_24_h_are_accepted() {
+        for flag in [
+            "gossip-interval",
+            "pushpull-interval",
+            "probe-interval",
+            "reconnect-interval",
+            "reconnect-timeout",
+            "tcp-timeout",
+            "settle-timeout",
+            "peers-resolve-timeout",
+            "peer-timeout",
+        ] {
+            for span in ["100ms", "1s", "1m30s", "24h"] {
+                let flag = format!("--cluster.{flag}={span}");
+                assert!(settings(&[&flag], "").is_ok(), "{flag}");
+            }
+        }
+        let short = ["--cluster.probe-interval=100ms"];
+        assert_eq!(settings(&short, "").unwrap().warnings.len(), 1);
+    }
+
+    #[test]
+    fn zero_switches_off_what_can_be() {
+        let flags = [
+            "--cluster.pushpull-interval=0",
+            "--cluster.reconnect-interval=0s",
+            "--cluster.reconnect-timeout=0s",
+        ];
+        let expected = Config::lan()
+            .push_pull_interval(None)
+            .reconnect_interval(None)
+            .reconnect_timeout(None)
+            .peers_resolve_timeout(Duration::from_secs(15));
+        assert_eq!(cluster(&flags, "").config, expected);
+    }
+
+    #[test]
+    fn tls_is_an_error_and_never_plaintext() {
+        let off = "cluster: {tls-config: {insecure-skip-verify: false}}";
+        assert!(settings(&[], off).is_ok());
+        for (flags, file) in [
+            (&["--cluster.tls-config=tls.yml"][..], ""),
+            (&[], "cluster: {tls-config: {cert-file: a.pem}}"),
+            (&[], "cluster: {tls-config: {ca-file: a.pem}}"),
+            (&[], "cluster: {tls-config: {insecure-skip-verify: true}}"),
+            (
+                &["--cluster.listen-address="],
+                "cluster: {tls-config: {key-file: a}}",
+            ),
+        ] {
+            let error = settings(flags, file).unwrap_err();
+            assert!(
+                matches!(error, SettingsError::Tls(_)),
+                "{flags:?} {file}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |flags: &[&str], file: &str| settings(flags, file).unwrap_err().to_string();
+        let line = error(&[], "a: 1\n");
+        assert!(
+            line.starts_with("alertmanager.yml: line 1, column 1:"),
+            "{line}"
+        );
+        assert!(error(&["--data.retention=0s"], "").contains("--data.retention"));
+        let timers = ["--cluster.probe-timeout=2s"];
+        assert!(error(&timers, "").contains("probe_timeout is 2s"));
+        assert!(error(&["--web.listen-address=here"], "").contains("\"here\""));
+        assert!(error(&[], "route: {receiver: a}\nreceivers: []\n").contains("\"a\""));
+    }
+}

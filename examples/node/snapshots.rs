@@ -1,0 +1,72 @@
+//! The stores in files under the storage path: whole files only, written beside the old one,
+//! flushed to the disk and renamed over it.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rumormill::node::SystemClock;
+use rumormill::store::snapshot::{RestoreError, Restored, Taken};
+use rumormill::store::{Map, Schema};
+use rumormill::time::WallClock as _;
+
+/// What was found at the start.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    /// A snapshot, joined in.
+    Restored(Restored),
+    /// None: a first start.
+    Nothing,
+    /// One that cannot be used; it was moved away.
+    SetAside { to: PathBuf, error: RestoreError },
+}
+
+/// Joins in the snapshot of a store, if there is one.
+///
+/// # Errors
+/// The file is there and cannot be read, or not be moved.
+pub(crate) fn load<S: Schema>(dir: &Path, name: &str, map: &Map<S>) -> io::Result<Loaded> {
+    let path = dir.join(name);
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::Nothing),
+        Err(error) => return Err(error),
+    };
+    match map.restore(&mut file) {
+        Ok(restored) => Ok(Loaded::Restored(restored)),
+        Err(RestoreError::Io(error)) => Err(error),
+        Err(error) => {
+            let seconds = SystemClock.wall().as_nanos() / 1_000_000_000;
+            let to = dir.join(format!("{name}.damaged-{seconds}"));
+            fs::rename(&path, &to)?;
+            Ok(Loaded::SetAside { to, error })
+        }
+    }
+}
+
+/// Writes the snapshot of a store. Until it is whole and on the disk, the old one stays.
+///
+/// # Errors
+/// Those of the file system; the old snapshot is still there.
+pub(crate) fn save<S: Schema>(dir: &Path, name: &str, map: &Map<S>) -> io::Result<Taken> {
+    let (path, beside) = (dir.join(name), dir.join(format!("{name}.tmp")));
+    let mut out = BufWriter::new(File::create(&beside)?);
+    let taken = map.snapshot(&mut out)?;
+    out.flush()?;
+    out.get_ref().sync_all()?;
+    drop(out);
+    fs::rename(&beside, &path)?;
+    // The rename itself must be on the disk too.
+    File::open(dir)?.sync_all()?;
+    Ok(taken)
+}
+
+/// How a store's snapshots went, for the metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Saved {
+    pub(crate) count: u64,
+    pub(crate) errors: u64,
+    pub(crate) took: Duration,
+    pub(crate) bytes: u64,
+}

@@ -1,0 +1,421 @@
+//! A store in a file: everything it holds, versioned and checked.
+//!
+//! Entries are written as they are on the wire, header and body, tombstones and quarantined ones
+//! included, so what is restored is byte for byte what was held. All integers big-endian:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 8 | [`MAGIC`] |
+//! | 2 | version, [`VERSION`] |
+//! | 2, then as many | the store's name |
+//! | 4, then as many | length of an entry, and the entry; again and again |
+//! | 4 | 0: no more entries |
+//! | 8 | how many entries there were |
+//! | 8 | xxHash64 with seed 0 of every byte before |
+//!
+//! [`read()`] takes nothing until it has seen the end and the checksum: a damaged or cut snapshot
+//! changes nothing. Restoring is a merge, so it may happen at any time, to a store that holds
+//! something already, and the later version of every key wins.
+
+use std::hash::Hasher as _;
+use std::io::{self, Read, Write};
+
+use bytes::{Buf as _, Bytes};
+use twox_hash::XxHash64;
+
+use super::{Map, Merged, Schema, Store};
+use crate::time::Timestamp;
+use crate::wire::Entry;
+use crate::wire::codec::BODY_BYTES_MAX;
+
+/// How a snapshot begins. The line end shows a file that was transferred as text.
+pub const MAGIC: [u8; 8] = *b"rumor\r\n\x1a";
+/// The format that is written, and the only one that is read.
+pub const VERSION: u16 = 1;
+
+/// What a snapshot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Entries.
+    pub entries: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What became of the entries of a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Entries that the store took.
+    pub stored: usize,
+    /// Of these, the ones that cannot be evaluated here: kept, relayed, never used.
+    pub quarantined: usize,
+    /// Entries that brought nothing new, or whose time is over.
+    pub known: usize,
+    /// Entries that the store refused: too large, too many, or stamped too far ahead of the clock.
+    pub refused: usize,
+}
+
+/// Why a snapshot was not restored. The store is unchanged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The checksum is not that of the bytes.
+    #[error("the checksum does not fit: the snapshot is damaged")]
+    Checksum,
+    /// The snapshot is whole, but entries do not decode or their number is wrong.
+    #[error("entry {index} of the snapshot cannot be read")]
+    Entry {
+        /// Which, from 0.
+        index: u64,
+    },
+    /// It could not be read.
+    #[error("the snapshot could not be read")]
+    Io(#[from] io::Error),
+    /// It does not begin as a snapshot does.
+    #[error("this is not a snapshot")]
+    NotASnapshot,
+    /// It is of another store.
+    #[error("this is a snapshot of the store {found:?}, not of {expected:?}")]
+    OtherStore {
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        expected: String,
+    },
+    /// It ends too early.
+    #[error("the snapshot is cut short")]
+    Truncated,
+    /// It is of a format that is not known here.
+    #[error("the snapshot has version {found}, this program reads {VERSION}")]
+    Version {
+        /// Its version.
+        found: u16,
+    },
+}
+
+impl<S: Schema> Map<S> {
+    /// Writes all that the store holds to `out`; see [`write()`].
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn snapshot(&self, out: &mut impl Write) -> io::Result<Taken> {
+        write(&*self.store(), out)
+    }
+
+    /// Joins a snapshot in, by this store's clock; see [`read()`].
+    ///
+    /// # Errors
+    /// [`RestoreError`]; nothing has changed.
+    pub fn restore(&self, from: &mut impl Read) -> Result<Restored, RestoreError> {
+        read(&*self.store(), self.context().clock.wall(), from)
+    }
+}
+
+/// Writes all that a store holds. Takes the store's lock for 256 entries at a time: what changes
+/// meanwhile is there once or twice, and at least in the version it had at the start.
+///
+/// `out` is written to in small pieces: give it a buffer.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(store: &dyn Store, out: &mut impl Write) -> io::Result<Taken> {
+    let mut out = Summed::new(out);
+    out.write_all(&MAGIC)?;
+    out.write_all(&VERSION.to_be_bytes())?;
+    let name = store.name().as_bytes();
+    let len = u16::try_from(name.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    out.write_all(&len.to_be_bytes())?;
+    out.write_all(name)?;
+    let (head, mut after, mut entries) = (store.head(), 0, 0_u64);
+    let mut encoded = Vec::new();
+    // What is written after this began is not waited for, or a busy store would never be done.
+    while after < head {
+        let changes = store.changes(after, ENTRIES_AT_A_TIME, BYTES_AT_A_TIME);
+        let Some(last) = changes.last() else {
+            break;
+        };
+        after = last.seq;
+        for change in &changes {
+            encoded.clear();
+            change.entry.encode(&mut encoded);
+            let len = u32::try_from(encoded.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+            out.write_all(&len.to_be_bytes())?;
+            out.write_all(&encoded)?;
+            entries += 1;
+        }
+    }
+    out.write_all(&0_u32.to_be_bytes())?;
+    out.write_all(&entries.to_be_bytes())?;
+    let sum = out.sum.finish();
+    out.write_all(&sum.to_be_bytes())?;
+    out.flush()?;
+    Ok(Taken {
+        entries,
+        bytes: out.bytes,
+    })
+}
+
+/// Joins a snapshot into a store at `wall`. Reads all of it, checks all of it, and only then
+/// merges.
+///
+/// # Errors
+/// [`RestoreError`]; nothing has changed.
+pub fn read(
+    store: &dyn Store,
+    wall: Timestamp,
+    from: &mut impl Read,
+) -> Result<Restored, RestoreError> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)?;
+    let entries = decode(Bytes::from(bytes), store.name())?;
+    let mut restored = Restored::default();
+    for merged in store.merge(&entries, wall) {
+        match merged {
+            Merged::Known => restored.known += 1,
+            Merged::Refused(_) => restored.refused += 1,
+            Merged::Stored { quarantined, .. } => {
+                restored.stored += 1;
+                restored.quarantined += usize::from(quarantined);
+            }
+        }
+    }
+    Ok(restored)
+}
+
+/// The entries of a snapshot of the store `expected`.
+fn decode(mut bytes: Bytes, expected: &str) -> Result<Vec<Entry>, RestoreError> {
+    const FIXED: usize = MAGIC.len() + 4;
+    let whole = bytes.clone();
+    if !whole.starts_with(&MAGIC[..MAGIC.len().min(whole.len())]) || whole.is_empty() {
+        return Err(RestoreError::NotASnapshot);
+    }
+    if whole.len() < FIXED {
+        return Err(RestoreError::Truncated);
+    }
+    bytes.advance(MAGIC.len());
+    let found = bytes.get_u16();
+    if found != VERSION {
+        return Err(RestoreError::Version { found });
+    }
+    let name = usize::from(bytes.get_u16());
+    if bytes.len() < name {
+        return Err(RestoreError::Truncated);
+    }
+    let name = bytes.split_to(name);
+    let mut raw = Vec::new();
+    loop {
+        let len = take(&mut bytes, 4)?.get_u32();
+        if len == 0 {
+            break;
+        }
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        raw.push(take(&mut bytes, len)?);
+    }
+    let count = take(&mut bytes, 8)?.get_u64();
+    let checked = whole.len() - bytes.len();
+    let sum = take(&mut bytes, 8)?.get_u64();
+    if XxHash64::oneshot(0, &whole[..checked]) != sum || !bytes.is_empty() {
+        return Err(RestoreError::Checksum);
+    }
+    if name != expected.as_bytes() {
+        return Err(RestoreError::OtherStore {
+            found: String::from_utf8_lossy(&name).into_owned(),
+            expected: expected.to_owned(),
+        });
+    }
+    if raw.len() as u64 != count {
+        return Err(RestoreError::Entry { index: count });
+    }
+    raw.into_iter()
+        .zip(0..)
+        .map(|(mut entry, index)| {
+            Entry::decode(&mut entry, BODY_BYTES_MAX)
+                .ok()
+                .filter(|_| entry.is_empty())
+                .ok_or(RestoreError::Entry { index })
+        })
+        .collect()
+}
+
+fn take(bytes: &mut Bytes, len: usize) -> Result<Bytes, RestoreError> {
+    if bytes.len() < len {
+        return Err(RestoreError::Truncated);
+    }
+    Ok(bytes.split_to(len))
+}
+
+/// Sums up what is written through it.
+struct Summed<'a, W> {
+    out: &'a mut W,
+    sum: XxHash64,
+    bytes: u64,
+}
+
+impl<'a, W: Write> Summed<'a, W> {
+    fn new(out: &'a mut W) -> Self {
+        Self {
+            out,
+            sum: XxHash64::with_seed(0),
+            bytes: 0,
+        }
+    }
+}
+
+impl<W: Write> Write for Summed<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.sum.write(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+const ENTRIES_AT_A_TIME: usize = 256;
+const BYTES_AT_A_TIME: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::Limits;
+    use crate::store::matcher::{Matcher, Op};
+    use crate::store::nflog::{Nflog, NflogLimits};
+    use crate::store::silences::support::{ManualClock, at, entries};
+    use crate::store::silences::{NewSilence, SilenceLimits, Silences};
+
+    fn silences(clock: &ManualClock, seed: u8) -> Silences {
+        Silences::new(
+            SilenceLimits::default(),
+            Limits::default(),
+            clock.context(),
+            [seed; 32],
+        )
+    }
+
+    fn filled(clock: &ManualClock, count: u64) -> Silences {
+        let store = silences(clock, 1);
+        for number in 0..count {
+            let matcher = Matcher::new("host", Op::Regex, format!("h{number}.*")).unwrap();
+            let (id, _) = store
+                .set(NewSilence::new(vec![matcher], at(3600 + number)))
+                .unwrap();
+            if number % 3 == 0 {
+                let _ = store.expire(id).unwrap();
+            }
+        }
+        store
+    }
+
+    fn taken(store: &Silences) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let taken = store.map().snapshot(&mut bytes).unwrap();
+        assert_eq!(taken.bytes, bytes.len() as u64);
+        assert_eq!(taken.entries, store.store().len() as u64);
+        bytes
+    }
+
+    #[test]
+    fn what_is_restored_is_byte_for_byte_what_was_held() {
+        let clock = ManualClock::new();
+        let (store, empty) = (filled(&clock, 40), silences(&clock, 2));
+        let bytes = taken(&store);
+        clock.set(at(60));
+        let restored = empty.map().restore(&mut &bytes[..]).unwrap();
+        assert_eq!((restored.stored, restored.refused), (40, 0));
+        assert_eq!(entries(&*empty.store()), entries(&*store.store()));
+        // Again, it brings nothing new.
+        let again = empty.map().restore(&mut &bytes[..]).unwrap();
+        assert_eq!((again.stored, again.known), (0, 40));
+    }
+
+    /// More than one hold of the lock.
+    #[test]
+    fn a_large_store_is_written_whole() {
+        let clock = ManualClock::new();
+        let (store, empty) = (filled(&clock, 700), silences(&clock, 2));
+        let restored = empty.map().restore(&mut &taken(&store)[..]).unwrap();
+        assert_eq!(restored.stored, 700);
+        let cut = Timestamp::ZERO;
+        assert_eq!(empty.store().digest(cut), store.store().digest(cut));
+    }
+
+    #[test]
+    fn an_empty_store_has_a_snapshot_too() {
+        let clock = ManualClock::new();
+        let (store, empty) = (silences(&clock, 1), silences(&clock, 2));
+        let restored = empty.map().restore(&mut &taken(&store)[..]).unwrap();
+        assert_eq!(restored, Restored::default());
+    }
+
+    #[test]
+    fn a_snapshot_does_not_undo_what_came_after_it() {
+        let clock = ManualClock::new();
+        let store = filled(&clock, 2);
+        let bytes = taken(&store);
+        let active = store.query(&Default::default())[0].silence.id;
+        clock.set(at(1));
+        let _ = store.expire(active).unwrap();
+        let restored = store.map().restore(&mut &bytes[..]).unwrap();
+        assert_eq!(restored.stored, 0);
+        assert_eq!(store.count_by_state().active, 0);
+    }
+
+    /// Any one byte changed, and any end, in a small snapshot.
+    #[test]
+    fn damage_is_noticed_wherever_it_is_and_changes_nothing() {
+        let clock = ManualClock::new();
+        let (store, empty) = (filled(&clock, 3), silences(&clock, 2));
+        let bytes = taken(&store);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            let changed = empty.map().restore(&mut &damaged[..]);
+            assert!(changed.is_err(), "byte {at} changed");
+            let cut = empty.map().restore(&mut &bytes[..at]);
+            assert!(cut.is_err(), "cut at {at}");
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert!(empty.map().restore(&mut &longer[..]).is_err());
+        assert!(empty.store().is_empty());
+    }
+
+    #[test]
+    fn other_stores_and_versions_are_named() {
+        let clock = ManualClock::new();
+        let bytes = taken(&filled(&clock, 1));
+        let log = Nflog::new(NflogLimits::default(), Limits::default(), clock.context());
+        assert!(matches!(
+            log.map().restore(&mut &bytes[..]),
+            Err(RestoreError::OtherStore { found, .. }) if found == "silences"
+        ));
+        let mut later = bytes.clone();
+        later[9] = 2;
+        assert!(matches!(
+            silences(&clock, 2).map().restore(&mut &later[..]),
+            Err(RestoreError::Version { found: 2 })
+        ));
+        assert!(matches!(
+            silences(&clock, 2)
+                .map()
+                .restore(&mut &b"{\"json\": 1}"[..]),
+            Err(RestoreError::NotASnapshot)
+        ));
+    }
+
+    #[test]
+    fn entries_whose_time_is_over_are_not_taken() {
+        let clock = ManualClock::new();
+        let bytes = taken(&filled(&clock, 4));
+        clock.set(at(0).plus(Duration::from_secs(10 * 24 * 3600)));
+        let empty = silences(&clock, 2);
+        let restored = empty.map().restore(&mut &bytes[..]).unwrap();
+        assert_eq!((restored.stored, restored.known), (0, 4));
+        assert!(empty.store().is_empty());
+    }
+}

@@ -1,0 +1,13 @@
+//! Debian's `amtool` against three nodes of `examples/node`, and what the node answers to bad
+//! requests, signals and damaged files.
+//!
+//! Without `amtool` (package prometheus-alertmanager) its tests are skipped, except where the
+//! environment says `CI=true`: there they fail.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod commands;
+mod http;
+mod life;
+mod notify;
+mod support;

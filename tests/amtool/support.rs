@@ -1,0 +1,306 @@
+//! Nodes as processes, `amtool`, and HTTP.
+
+use std::fs;
+use std::io::Read as _;
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+/// How long anything may take that should be there in a moment.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The configuration of every node of these tests.
+pub(crate) const CONFIG: &str = "
+global: {resolve_timeout: 5m}
+route: {receiver: everyone, group_by: [alertname]}
+receivers: [{name: everyone}]
+";
+
+/// A directory of its own, removed at the end.
+pub(crate) struct Dir(pub(crate) PathBuf);
+
+impl Dir {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("rumormill-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("am.yml"), CONFIG).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A node in a process of its own; killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) cluster: String,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    /// Starts a node with its data in `dir/name`, and waits until it answers.
+    pub(crate) fn start(dir: &Dir, name: &str, flags: &[&str]) -> Self {
+        let (web, cluster) = (free_port(), free_port());
+        Self::start_at(dir, name, web, cluster, flags)
+    }
+
+    pub(crate) fn start_at(dir: &Dir, name: &str, web: u16, cluster: u16, flags: &[&str]) -> Self {
+        let log = fs::File::create(dir.0.join(format!("{name}.log"))).unwrap();
+        let alone = flags.contains(&"--cluster.listen-address=");
+        let child = Command::new(node())
+            .arg(format!("--config.file={}", dir.0.join("am.yml").display()))
+            .arg(format!("--storage.path={}", dir.0.join(name).display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{web}"))
+            .arg(format!("--cluster.peer-name={name}"))
+            .args((!alone).then(|| format!("--cluster.listen-address=127.0.0.1:{cluster}")))
+            .args(flags)
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let process = Self {
+            child,
+            url: format!("http://127.0.0.1:{web}"),
+            cluster: format!("127.0.0.1:{cluster}"),
+        };
+        let log = dir.0.join(format!("{name}.log"));
+        until(&format!("{name} is healthy ({})", log.display()), || {
+            request("GET", &format!("{}/-/healthy", process.url), None, b"")
+                .is_some_and(|it| it.0 == 200)
+        });
+        process
+    }
+
+    /// Starts the real Alertmanager, if it is there.
+    pub(crate) fn start_real(dir: &Dir) -> Option<Self> {
+        let (web, cluster) = (free_port(), free_port());
+        let child = Command::new("prometheus-alertmanager")
+            .arg(format!("--config.file={}", dir.0.join("am.yml").display()))
+            .arg(format!("--storage.path={}", dir.0.join("real").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{web}"))
+            .arg(format!("--cluster.listen-address=127.0.0.1:{cluster}"))
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let process = Self {
+            child,
+            url: format!("http://127.0.0.1:{web}"),
+            cluster: format!("127.0.0.1:{cluster}"),
+        };
+        until("the real one is ready", || {
+            request("GET", &format!("{}/-/ready", process.url), None, b"")
+                .is_some_and(|it| it.0 == 200)
+        });
+        Some(process)
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the node ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.ask("GET", path, None, "");
+        (
+            status,
+            serde_json::from_str(&body).unwrap_or(Value::String(body)),
+        )
+    }
+
+    /// Posts JSON.
+    pub(crate) fn post(&self, path: &str, body: &str) -> (u16, String) {
+        self.ask("POST", path, Some("application/json"), body)
+    }
+
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        kind: Option<&str>,
+        body: &str,
+    ) -> (u16, String) {
+        let url = format!("{}{path}", self.url);
+        let (status, body) =
+            request(method, &url, kind, body.as_bytes()).expect("the node answers");
+        (status, body.trim_end().to_owned())
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        self.ask("GET", "/metrics", None, "").1
+    }
+}
+
+/// Three nodes that know each other.
+pub(crate) fn three(dir: &Dir) -> [Process; 3] {
+    three_with(dir, &[])
+}
+
+/// The same, with flags.
+pub(crate) fn three_with(dir: &Dir, flags: &[&str]) -> [Process; 3] {
+    let first = Process::start(dir, "am-1", flags);
+    let peer = format!("--cluster.peer={}", first.cluster);
+    let joined = [&[peer.as_str()], flags].concat();
+    let second = Process::start(dir, "am-2", &joined);
+    let third = Process::start(dir, "am-3", &joined);
+    let nodes = [first, second, third];
+    for node in &nodes {
+        until("three members, ready", || {
+            let (_, status) = node.get("/api/v2/status");
+            let peers = status["cluster"]["peers"].as_array().map(Vec::len);
+            peers == Some(3) && node.get("/-/ready").0 == 200
+        });
+    }
+    nodes
+}
+
+/// Waits until something holds.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let pause = Duration::from_millis(10);
+    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+        if holds() {
+            return;
+        }
+        sleep(pause);
+    }
+    panic!("not within {PATIENCE:?}: {what}");
+}
+
+/// One request on a connection of its own: the status and the body, if there is an answer.
+pub(crate) fn request(
+    method: &str,
+    url: &str,
+    kind: Option<&str>,
+    body: &[u8],
+) -> Option<(u16, String)> {
+    let request = ureq::http::Request::builder().method(method).uri(url);
+    let request = match kind {
+        Some(kind) => request.header("content-type", kind),
+        None => request,
+    };
+    let agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .new_agent();
+    let mut response = if body.is_empty() && kind.is_none() {
+        agent.run(request.body(()).unwrap()).ok()?
+    } else {
+        agent.run(request.body(body).unwrap()).ok()?
+    };
+    let mut text = String::new();
+    response
+        .body_mut()
+        .as_reader()
+        .read_to_string(&mut text)
+        .ok()?;
+    Some((response.status().as_u16(), text))
+}
+
+/// RFC 3339, `seconds` from now.
+#[expect(clippy::disallowed_methods, reason = "a test of real processes")]
+pub(crate) fn from_now(seconds: i64) -> String {
+    let now = jiff::Timestamp::try_from(SystemTime::now()).unwrap();
+    (now + jiff::SignedDuration::from_secs(seconds)).to_string()
+}
+
+/// A silence as it is posted.
+pub(crate) fn silence(matchers: &str, starts: i64, ends: i64) -> String {
+    let (starts, ends) = (from_now(starts), from_now(ends));
+    format!(
+        r#"{{"matchers":{matchers},"startsAt":"{starts}","endsAt":"{ends}","createdBy":"me","comment":"c"}}"#
+    )
+}
+
+/// Runs `amtool` against a node; standard output, and the error where it fails.
+pub(crate) fn amtool(url: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new("amtool")
+        .arg(format!("--alertmanager.url={url}"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&output.stderr))
+    }
+}
+
+/// Whether `amtool` is there. In CI it must be.
+pub(crate) fn has_amtool() -> bool {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    *THERE.get_or_init(|| {
+        let there = Command::new("amtool").arg("--version").output().is_ok();
+        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(
+            there || !ci,
+            "CI needs amtool: apt-get install prometheus-alertmanager"
+        );
+        if !there {
+            eprintln!("skipped: amtool is not installed (package prometheus-alertmanager)");
+        }
+        there
+    })
+}
+
+/// A port that was free a moment ago, for TCP and UDP.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// The executable of the example. Cargo builds it with this test only as a test of its own, so it
+/// is built here, with the same features, beside it.
+pub(crate) fn node() -> &'static Path {
+    static NODE: OnceLock<PathBuf> = OnceLock::new();
+    NODE.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().and_then(Path::parent).unwrap();
+        let all = cfg!(all(feature = "metrics", feature = "serde", feature = "sim"));
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--example", "node", "--manifest-path"])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+            .arg("--target-dir")
+            .arg(profile.parent().unwrap())
+            .args(all.then_some("--all-features"))
+            .args(profile.ends_with("release").then_some("--release"))
+            .status()
+            .unwrap();
+        assert!(status.success(), "cargo build --example node");
+        profile.join("examples").join("node")
+    })
+}
