@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::id::ProcessId;
-use crate::wire::{Leave, Message};
+use crate::wire::{Leave, MemberState, Message};
 
 use super::timers::Kind;
 use super::{Engine, Event, Output, StreamId};
@@ -67,6 +67,16 @@ impl Engine {
             .collect();
         let until = self.now.mono + self.config.leave_timeout / 2;
         self.leaving = Leaving::Announced { waiting, until };
+        // Whoever seems to have failed may only be slow. It is told, and not waited for.
+        let failed = self
+            .swim
+            .members()
+            .filter(|known| known.state == MemberState::Failed);
+        let failed: Vec<SocketAddr> = failed.map(|known| known.id.addr).collect();
+        let leave = Message::Leave(Leave { process: self.me() });
+        failed
+            .into_iter()
+            .for_each(|addr| self.send_datagram(addr, &leave));
     }
 
     pub(super) fn is_leaving(&self) -> bool {

@@ -194,7 +194,7 @@ impl Simulator {
             let forgotten = seen.is_none() && expected != MemberState::Alive;
             // A process that died while it was leaving may be either.
             let half_left = !self.is_up(peer) && node.leaving && !node.left;
-            let either = half_left && seen == Some(MemberState::Failed);
+            let either = (half_left || node.left_alone) && seen == Some(MemberState::Failed);
             if seen != Some(expected) && !forgotten && !either {
                 return Some(Breach::ViewWrong {
                     observer,

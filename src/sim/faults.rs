@@ -193,6 +193,7 @@ impl Simulator {
         assert!(self.is_up(node), "node {node} is down");
         self.note(node, format_args!("*** leave"), &[]);
         self.nodes[node].leaving = true;
+        self.nodes[node].left_alone = self.view(node).live().next().is_none();
         self.operate(node, Operation::Leave);
     }
 

@@ -60,6 +60,8 @@ pub(super) struct Node {
     pub(super) paused_until: Option<Duration>,
     /// It was asked to leave.
     pub(super) leaving: bool,
+    /// It left while it saw nobody alive: who could not hear it may take it for failed.
+    pub(super) left_alone: bool,
     /// It has left, and has not been restarted since.
     pub(super) left: bool,
     pub(super) swim_received: u64,

@@ -193,6 +193,7 @@ impl Simulator {
             process: None,
             paused_until: None,
             leaving: false,
+            left_alone: false,
             left: false,
             swim_received: 0,
         });
