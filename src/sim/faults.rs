@@ -193,7 +193,8 @@ impl Simulator {
         assert!(self.is_up(node), "node {node} is down");
         self.note(node, format_args!("*** leave"), &[]);
         self.nodes[node].leaving = true;
-        self.nodes[node].left_alone = self.view(node).live().next().is_none();
+        let alone = self.view(node).live().next().is_none();
+        self.nodes[node].left_alone = alone;
         self.operate(node, Operation::Leave);
     }
 
