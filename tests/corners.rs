@@ -2,15 +2,18 @@
 //! push/pull off where it would hide what is shown.
 #![cfg(feature = "sim")]
 
+mod labels;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use labels::Labels;
 use rumormill::config::Config;
 use rumormill::engine::Operation;
 use rumormill::sim::{NodeSpec, Register, SimConfig, Simulator, Skew};
-use rumormill::store::{Body, Context, Expiry, Limits, Map, ReplicationError, Schema, Unreadable};
-use rumormill::wire::{Key, MemberState, Refusal, SchemaId};
+use rumormill::store::{Context, Expiry, Limits, Map, ReplicationError};
+use rumormill::wire::{MemberState, Refusal};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -161,37 +164,6 @@ fn durable_means_on_disk_though_the_key_changed_meanwhile() {
     sim.run_for(secs(1));
     assert!(sim.read(0, 1).is_some(), "it was said to be durable");
     sim.assert_sound();
-}
-
-struct Labels;
-
-impl Schema for Labels {
-    type Record = String;
-    type Index = ();
-
-    fn name(&self) -> &'static str {
-        "labels"
-    }
-
-    fn schemas(&self) -> &[SchemaId] {
-        const { &[SchemaId::new(7)] }
-    }
-
-    fn key(&self, record: &String) -> Key {
-        Key::of(record.as_bytes())
-    }
-
-    fn encode(&self, record: &String) -> Body {
-        Body {
-            schema: SchemaId::new(7),
-            bytes: record.clone().into(),
-        }
-    }
-
-    fn decode(&self, _: Key, body: &Body) -> Result<String, Unreadable> {
-        let schema = body.schema;
-        String::from_utf8(body.bytes.to_vec()).map_err(|_| Unreadable::Malformed { schema })
-    }
 }
 
 /// A store that only one side has is not replicated by an exchange of the others.

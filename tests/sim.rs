@@ -5,17 +5,20 @@
 //! - `RUMORMILL_SEED=17 cargo test --release --features sim --test sim -- --exact replay --nocapture`
 #![cfg(feature = "sim")]
 
+mod labels;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use labels::Labels;
 use rumormill::engine::{Event, Operation, Readiness};
 use rumormill::id::ClusterId;
 use rumormill::sim::{NodeSpec, SimConfig, Simulator, Skew, brisk, run};
-use rumormill::store::{Body, Expiry, Limits, Map, ReplicationError, Schema, Unreadable};
-use rumormill::wire::{Key, MemberState, Refusal, SchemaId};
+use rumormill::store::{Expiry, Limits, Map, ReplicationError};
+use rumormill::wire::{MemberState, Refusal};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -578,39 +581,6 @@ fn corrupted_datagrams_are_counted_and_nothing_worse() {
         .sum();
     assert!(malformed > 0);
     sim.assert_sound();
-}
-
-/// A user's own schema, for a store beside the registers.
-struct Labels;
-
-impl Schema for Labels {
-    type Record = String;
-    type Index = ();
-
-    fn name(&self) -> &'static str {
-        "labels"
-    }
-
-    fn schemas(&self) -> &[SchemaId] {
-        const { &[SchemaId::new(7)] }
-    }
-
-    fn key(&self, record: &String) -> Key {
-        Key::of(record.as_bytes())
-    }
-
-    fn encode(&self, record: &String) -> Body {
-        Body {
-            schema: SchemaId::new(7),
-            bytes: record.clone().into(),
-        }
-    }
-
-    fn decode(&self, _: Key, body: &Body) -> Result<String, Unreadable> {
-        String::from_utf8(body.bytes.to_vec()).map_err(|_| Unreadable::Malformed {
-            schema: body.schema,
-        })
-    }
 }
 
 #[test]
