@@ -18,7 +18,7 @@ use rumormill::engine::{Event, Operation, Readiness};
 use rumormill::id::ClusterId;
 use rumormill::sim::{NodeSpec, SimConfig, Simulator, Skew, brisk, run};
 use rumormill::store::{Expiry, Limits, Map, ReplicationError};
-use rumormill::wire::{MemberState, Refusal};
+use rumormill::wire::{Key, MemberState, Refusal};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
