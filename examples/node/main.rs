@@ -32,18 +32,25 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tracing::error;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let flags = flags::Flags::parse();
     logging::init(flags.log_level, flags.log_format);
-    let settings = match settings::Settings::load(&flags) {
-        Ok(settings) => settings,
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
         Err(error) => {
             error!("{error}");
             return ExitCode::FAILURE;
         }
     };
-    match run::run(settings).await {
+    let ended = runtime.block_on(async {
+        match settings::Settings::load(&flags) {
+            Ok(settings) => run::run(settings).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    });
+    // A webhook that hangs does not hold up the end.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");

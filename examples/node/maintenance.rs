@@ -2,14 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rumormill::node::SystemClock;
 use rumormill::store::{Map, Schema, Store};
 use rumormill::time::WallClock as _;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use crate::app::App;
 use crate::metrics::StoreKind;
@@ -22,11 +22,21 @@ const NFLOG: &str = "nflog";
 /// Keeps both stores on the disk.
 #[derive(Clone)]
 pub(crate) struct Keeper {
-    pub(crate) app: Arc<App>,
+    app: Arc<App>,
     pub(crate) dir: PathBuf,
+    /// One writer at a time: a save that was given up at the end may still be writing.
+    writing: Arc<Mutex<()>>,
 }
 
 impl Keeper {
+    pub(crate) fn new(app: Arc<App>, dir: PathBuf) -> Self {
+        Self {
+            app,
+            dir,
+            writing: Arc::default(),
+        }
+    }
+
     /// Makes the directory, and joins in what it holds.
     ///
     /// # Errors
@@ -41,10 +51,12 @@ impl Keeper {
         match snapshots::load(&self.dir, name, map)? {
             Loaded::Nothing => debug!(store = name, "no snapshot"),
             Loaded::Restored(restored) if restored.refused > 0 => {
-                warn!(
+                let kept = snapshots::keep(&self.dir, name, "refused")?;
+                error!(
                     store = name,
                     ?restored,
-                    "snapshot restored in part: entries were refused"
+                    kept = %kept.display(),
+                    "entries of the snapshot were refused (is the clock right?); the file is kept"
                 );
             }
             Loaded::Restored(restored) => info!(store = name, ?restored, "snapshot restored"),
@@ -62,6 +74,10 @@ impl Keeper {
     pub(crate) async fn save(&self) -> bool {
         let keeper = self.clone();
         let both = move || {
+            let _alone = keeper
+                .writing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let silences =
                 keeper.save_store(StoreKind::Silences, SILENCES, keeper.app.silences.map());
             let nflog = keeper.save_store(StoreKind::Nflog, NFLOG, keeper.app.nflog.map());

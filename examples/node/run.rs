@@ -76,10 +76,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), RunError> {
         route: settings.route,
         resolve_timeout: settings.resolve_timeout,
     });
-    let keeper = Keeper {
-        app: Arc::clone(&app),
-        dir: settings.storage,
-    };
+    let keeper = Keeper::new(Arc::clone(&app), settings.storage);
     keeper.load().map_err(|error| RunError::Storage {
         path: keeper.dir.display().to_string(),
         error,
@@ -114,12 +111,13 @@ pub(crate) async fn run(settings: Settings) -> Result<(), RunError> {
         warn!("some HTTP connections were still open");
         servers.shutdown().await;
     }
+    // Nothing is notified and nothing maintained from here on.
+    tasks.shutdown().await;
     if let Some(node) = app.node()
         && timeout(LEAVE_MAX, node.leave()).await.is_err()
     {
         warn!("left without an answer from all peers");
     }
-    tasks.shutdown().await;
     if !keeper.save().await {
         return Err(RunError::Snapshot);
     }

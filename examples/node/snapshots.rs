@@ -37,12 +37,26 @@ pub(crate) fn load<S: Schema>(dir: &Path, name: &str, map: &Map<S>) -> io::Resul
         Ok(restored) => Ok(Loaded::Restored(restored)),
         Err(RestoreError::Io(error)) => Err(error),
         Err(error) => {
-            let seconds = SystemClock.wall().as_nanos() / 1_000_000_000;
-            let to = dir.join(format!("{name}.damaged-{seconds}"));
+            let to = aside(dir, name, "damaged");
             fs::rename(&path, &to)?;
             Ok(Loaded::SetAside { to, error })
         }
     }
+}
+
+/// Keeps a copy of a snapshot that the next save must not be the end of.
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn keep(dir: &Path, name: &str, why: &str) -> io::Result<PathBuf> {
+    let to = aside(dir, name, why);
+    fs::copy(dir.join(name), &to)?;
+    Ok(to)
+}
+
+fn aside(dir: &Path, name: &str, why: &str) -> PathBuf {
+    let seconds = SystemClock.wall().as_nanos() / 1_000_000_000;
+    dir.join(format!("{name}.{why}-{seconds}"))
 }
 
 /// Writes the snapshot of a store. Until it is whole and on the disk, the old one stays.

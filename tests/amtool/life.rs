@@ -111,7 +111,7 @@ fn a_node_that_joins_serves_and_is_not_ready() {
     // A listener that never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = format!("--cluster.peer={}", silent.local_addr().unwrap());
-    let node = Process::start(&dir, "am", &[&peer, "--cluster.settle-timeout=3s"]);
+    let node = Process::start(&dir, "am", &[&peer, "--cluster.settle-timeout=10s"]);
     let (status, why) = node.get("/-/ready");
     assert_eq!(status, 503, "{why}");
     assert!(

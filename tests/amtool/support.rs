@@ -57,11 +57,22 @@ impl Drop for Process {
 impl Process {
     /// Starts a node with its data in `dir/name`, and waits until it answers.
     pub(crate) fn start(dir: &Dir, name: &str, flags: &[&str]) -> Self {
-        let (web, cluster) = (free_port(), free_port());
-        Self::start_at(dir, name, web, cluster, flags)
+        // Somebody else may take a port between its choice and its use: then others are tried.
+        for _ in 0..5 {
+            let (web, cluster) = (free_port(), free_port());
+            if let Some(process) = Self::try_start_at(dir, name, web, cluster, flags) {
+                return process;
+            }
+        }
+        panic!("{name} does not start; see its log");
     }
 
     pub(crate) fn start_at(dir: &Dir, name: &str, web: u16, cluster: u16, flags: &[&str]) -> Self {
+        Self::try_start_at(dir, name, web, cluster, flags).expect("the node starts; see its log")
+    }
+
+    /// Starts a node; `None` if it ends instead of answering.
+    fn try_start_at(dir: &Dir, name: &str, web: u16, cluster: u16, flags: &[&str]) -> Option<Self> {
         let log = fs::File::create(dir.0.join(format!("{name}.log"))).unwrap();
         let alone = flags.contains(&"--cluster.listen-address=");
         let child = Command::new(node())
@@ -74,17 +85,20 @@ impl Process {
             .stderr(log)
             .spawn()
             .unwrap();
-        let process = Self {
+        let mut process = Self {
             child,
             url: format!("http://127.0.0.1:{web}"),
             cluster: format!("127.0.0.1:{cluster}"),
         };
         let log = dir.0.join(format!("{name}.log"));
+        let mut ended = false;
         until(&format!("{name} is healthy ({})", log.display()), || {
-            request("GET", &format!("{}/-/healthy", process.url), None, b"")
-                .is_some_and(|it| it.0 == 200)
+            let url = format!("{}/-/healthy", process.url);
+            let healthy = request("GET", &url, None, b"").is_some_and(|it| it.0 == 200);
+            ended = process.child.try_wait().unwrap().is_some();
+            healthy || ended
         });
-        process
+        (!ended).then_some(process)
     }
 
     /// Starts the real Alertmanager, if it is there.

@@ -1,7 +1,10 @@
 //! `/api/v2/status` and `/api/v2/receivers`.
 
+use std::sync::LazyLock;
+
 use axum::extract::State;
 use axum::response::Response;
+use regex::Regex;
 use serde_json::{Value, json};
 
 use super::Shared;
@@ -13,7 +16,7 @@ pub(super) async fn status(State(app): Shared) -> Response {
     let unknown = "unknown";
     json_of(&json!({
         "cluster": cluster(&app),
-        "config": {"original": app.file},
+        "config": {"original": masked(&app.file)},
         "uptime": Moment(app.started),
         "versionInfo": {
             "version": env!("CARGO_PKG_VERSION"),
@@ -54,4 +57,28 @@ fn cluster(app: &App) -> Value {
         "status": status,
         "peers": peers.iter().map(peer).collect::<Vec<_>>(),
     })
+}
+
+/// The configuration without its secrets, as Alertmanager shows it.
+fn masked(file: &str) -> String {
+    static SECRET: LazyLock<Regex> = LazyLock::new(|| {
+        let key = r"\b(\w*(?:password|secret|token|credentials|_key|api_url|url))";
+        let value = r#"("[^"]*"|'[^']*'|[^\s,}]+)"#;
+        Regex::new(&format!(r"(?i){key}(\s*:\s*){value}")).expect("a constant")
+    });
+    SECRET.replace_all(file, "$1$2<secret>").into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let file = "global:\n  smtp_auth_password: 'hunter 2'\n  smtp_from: me\nreceivers:\n- \
+                    {name: x, webhook_configs: [{url: http://h/?token=1, send_resolved: true}]}\n";
+        let shown = "global:\n  smtp_auth_password: <secret>\n  smtp_from: me\nreceivers:\n- \
+                     {name: x, webhook_configs: [{url: <secret>, send_resolved: true}]}\n";
+        assert_eq!(masked(file), shown);
+    }
 }
