@@ -130,6 +130,7 @@ fn seeds_that_found_bugs() {
         (436, "the same, with durable nodes"),
         (459, "the same, after a burst"),
         (1103, "relays that repeated what was under way, twentyfold"),
+        (10589, "a leave that only a paused member could have heard"),
     ];
     for (seed, found) in seeds {
         if let Err(failure) = run(seed) {
