@@ -128,14 +128,17 @@ impl Engine {
         None
     }
 
+    /// How far a peer has been served, past the foreign changes that follow.
+    fn cursor_of(&self, peer: &Peer, id: StoreId) -> u64 {
+        let cursor = peer.cursor.get(&id).copied().unwrap_or(0);
+        let remote = self.remote.get(&id);
+        remote.map_or(cursor, |remote| remote.skip(cursor))
+    }
+
     /// Whether anything waits to be sent to the peer.
     pub(super) fn owes(&self, peer: &Peer) -> bool {
         let behind = |&id: &StoreId| {
-            let cursor = peer.cursor.get(&id).copied().unwrap_or(0);
-            let cursor = self
-                .remote
-                .get(&id)
-                .map_or(cursor, |remote| remote.skip(cursor));
+            let cursor = self.cursor_of(peer, id);
             self.stores
                 .get(&id)
                 .is_some_and(|store| store.head() > cursor)
@@ -150,11 +153,7 @@ impl Engine {
             .stores
             .iter()
             .filter_map(|id| {
-                let cursor = peer.cursor.get(id).copied().unwrap_or(0);
-                let cursor = self
-                    .remote
-                    .get(id)
-                    .map_or(cursor, |remote| remote.skip(cursor));
+                let cursor = self.cursor_of(peer, *id);
                 Some(self.stores.get(id)?.backlog(cursor))
             })
             .sum();
@@ -220,11 +219,8 @@ impl Engine {
                 continue;
             };
             loop {
-                let mut cursor = peer.cursor.get(&id).copied().unwrap_or(0);
-                if let Some(remote) = self.remote.get(&id) {
-                    cursor = remote.skip(cursor);
-                    peer.cursor.insert(id, cursor);
-                }
+                let cursor = self.cursor_of(peer, id);
+                peer.cursor.insert(id, cursor);
                 let room = bytes_max.saturating_sub(load.bytes);
                 // Read before the changes: what is written in between is not passed over.
                 let head = store.head();
