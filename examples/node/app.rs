@@ -10,6 +10,7 @@ use rumormill::store::silences::Silences;
 use rumormill::time::Timestamp;
 
 use crate::alerts::Alerts;
+use crate::api::Room;
 use crate::metrics::Stats;
 use crate::routing::Route;
 
@@ -23,6 +24,8 @@ pub(crate) struct App {
     pub(crate) nflog: Nflog,
     pub(crate) alerts: Alerts,
     pub(crate) stats: Stats,
+    /// For the bodies of requests.
+    pub(crate) room: Room,
     pub(crate) started: Timestamp,
     /// The configuration file as it is written.
     pub(crate) file: String,

@@ -26,6 +26,7 @@ mod routing;
 mod run;
 mod settings;
 mod snapshots;
+mod web;
 
 use std::process::ExitCode;
 

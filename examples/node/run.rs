@@ -1,7 +1,6 @@
 //! The life of the program: start, serve, leave.
 
 use std::collections::BTreeSet;
-use std::future::IntoFuture as _;
 use std::hash::Hasher as _;
 use std::io;
 use std::net::SocketAddr;
@@ -22,11 +21,13 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::alerts::Alerts;
+use crate::api::Room;
 use crate::app::App;
 use crate::maintenance::{Keeper, collect_alerts};
 use crate::metrics::{MemberChange, Stats};
 use crate::notify;
 use crate::settings::{Cluster, Settings};
+use crate::web;
 
 /// Why the program could not start, or not end well.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), RunError> {
         nflog,
         alerts: Alerts::default(),
         stats: Stats::new(),
+        room: Room::default(),
         started: SystemClock.wall(),
         file: settings.file,
         // As many bits as a floating point number holds exactly.
@@ -162,17 +164,15 @@ async fn serve(
     app: &Arc<App>,
     addrs: &[SocketAddr],
     stopped: &watch::Receiver<()>,
-) -> Result<JoinSet<io::Result<()>>, RunError> {
+) -> Result<JoinSet<()>, RunError> {
     let mut servers = JoinSet::new();
     for addr in addrs {
         let listener = TcpListener::bind(addr)
             .await
             .map_err(|error| RunError::Web { addr: *addr, error })?;
         info!(address = %listener.local_addr().unwrap_or(*addr), "listening for HTTP");
-        let mut stopped = stopped.clone();
-        let served = axum::serve(listener, crate::api::router(Arc::clone(app)))
-            .with_graceful_shutdown(async move { while stopped.changed().await.is_ok() {} });
-        servers.spawn(served.into_future());
+        let router = crate::api::router(Arc::clone(app));
+        servers.spawn(web::serve(listener, router, stopped.clone()));
     }
     Ok(servers)
 }

@@ -10,4 +10,5 @@ mod commands;
 mod http;
 mod life;
 mod notify;
+mod raw;
 mod support;

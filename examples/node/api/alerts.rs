@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use rumormill::node::SystemClock;
 use rumormill::store::matcher::{Matcher, set_matches};
 use rumormill::time::{Timestamp, WallClock as _};
 use serde::{Deserialize, Serialize};
 
-use super::Shared;
-use super::answer::{Answer, Refusal, json_of, read};
+use super::answer::{Answer, Refusal, json_of};
 use super::params::Params;
+use super::payload::Payload;
+use super::{ALERTS_BYTES_MAX, Shared};
 use crate::alerts::Alert;
 use crate::app::App;
 use crate::moment::Moment;
@@ -113,12 +112,8 @@ pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answe
 }
 
 /// Takes the alerts that are valid; if some are not, says so, as Alertmanager does.
-pub(super) async fn post(
-    State(app): Shared,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let posted: Vec<Postable> = read("alerts", b'[', &headers, body)?;
+pub(super) async fn post(State(app): Shared, body: Payload<ALERTS_BYTES_MAX>) -> Answer {
+    let posted: Vec<Postable> = body.json("alerts", b'[')?;
     let now = SystemClock.wall();
     if let Some(index) = posted.iter().position(|alert| alert.labels.is_none()) {
         return Err(Refusal::required(&format!("{index}.labels")));

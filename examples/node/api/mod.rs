@@ -4,6 +4,7 @@ mod alerts;
 mod answer;
 mod groups;
 mod params;
+mod payload;
 mod silences;
 mod status;
 
@@ -12,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::HttpBody as _;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +23,8 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::metrics;
 use answer::Refusal;
+
+pub(crate) use payload::Room;
 
 /// What handlers are given.
 type Shared = State<Arc<App>>;
@@ -34,15 +37,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/api/v2/status", get(status::status))
         .route("/api/v2/receivers", get(status::receivers))
-        .route(
-            "/api/v2/silences",
-            silences.layer(DefaultBodyLimit::max(SILENCE_BYTES_MAX)),
-        )
+        .route("/api/v2/silences", silences)
         .route("/api/v2/silence/{id}", silence)
-        .route(
-            "/api/v2/alerts",
-            alerts.layer(DefaultBodyLimit::max(ALERTS_BYTES_MAX)),
-        )
+        .route("/api/v2/alerts", alerts)
         .route("/api/v2/alerts/groups", get(groups::list))
         .route("/-/healthy", get(|| async { "OK" }))
         .route("/-/ready", get(ready))

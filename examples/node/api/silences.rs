@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use rumormill::node::SystemClock;
 use rumormill::store::WriteError;
@@ -18,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::Shared;
-use super::answer::{Answer, Refusal, json_of, read};
+use super::answer::{Answer, Refusal, json_of};
 use super::params::Params;
+use super::payload::Payload;
+use super::{SILENCE_BYTES_MAX, Shared};
 use crate::moment::Moment;
 
 /// `gettableSilence`.
@@ -107,12 +106,8 @@ pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answe
     Ok(json_of(&gettable))
 }
 
-pub(super) async fn post(
-    State(app): Shared,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let posted: Postable = read("silence", b'{', &headers, body)?;
+pub(super) async fn post(State(app): Shared, body: Payload<SILENCE_BYTES_MAX>) -> Answer {
+    let posted: Postable = body.json("silence", b'{')?;
     let new = posted.checked(SystemClock.wall())?;
     let (id, _) = app.silences.set(new).map_err(refusal)?;
     Ok(json_of(&json!({"silenceID": id.to_string()})))
