@@ -14,9 +14,11 @@
 mod alerts;
 mod api;
 mod app;
+mod check;
 mod duration;
 mod file;
 mod flags;
+mod intervals;
 mod logging;
 mod maintenance;
 mod metrics;
@@ -24,8 +26,10 @@ mod moment;
 mod notify;
 mod routing;
 mod run;
+mod sections;
 mod settings;
 mod snapshots;
+mod tree;
 mod web;
 
 use std::process::ExitCode;

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::alerts::Alert;
 use crate::app::App;
-use crate::file::Webhook;
+use crate::file::{Address, Webhook};
 use crate::moment::Moment;
 use crate::routing::Route;
 
@@ -140,7 +140,7 @@ impl Flush {
                 .await
                 .is_err()
         {
-            warn!(receiver = %self.webhook.receiver, url = %self.webhook.url, "notification given up");
+            warn!(receiver = %self.webhook.receiver, idx = self.webhook.idx, "notification given up");
             return;
         }
         let logged = app.nflog.log(Notified {
@@ -166,8 +166,8 @@ impl Flush {
     async fn send_until_taken(&self, app: &App) {
         let mut pause = Duration::from_secs(1);
         loop {
-            let (url, body) = (self.webhook.url.clone(), self.message().to_string());
-            let sent = tokio::task::spawn_blocking(move || send(&url, &body)).await;
+            let (address, body) = (self.webhook.url.clone(), self.message().to_string());
+            let sent = tokio::task::spawn_blocking(move || send(&address, &body)).await;
             let error = match sent {
                 Ok(Ok(())) => {
                     app.stats.notified(true);
@@ -177,7 +177,7 @@ impl Flush {
                 Err(error) => error.to_string(),
             };
             app.stats.notified(false);
-            warn!(url = %self.webhook.url, %error, "notification failed");
+            warn!(receiver = %self.webhook.receiver, idx = self.webhook.idx, %error, "notification failed");
             sleep(pause).await;
             pause *= 2;
         }
@@ -228,10 +228,15 @@ fn common<'a>(mut all: impl Iterator<Item = &'a Labels>) -> Labels {
 }
 
 /// One POST. Blocks.
-fn send(url: &str, body: &str) -> Result<(), ureq::Error> {
+fn send(address: &Address, body: &str) -> Result<(), ureq::Error> {
+    let url = match address {
+        Address::File(path) => std::fs::read_to_string(path)?,
+        Address::Url(url) => url.clone(),
+    };
     let config = ureq::Agent::config_builder().timeout_global(Some(SEND_TIMEOUT));
     let agent = config.build().new_agent();
-    let request = agent.post(url).header("content-type", "application/json");
+    let request = agent.post(url.trim());
+    let request = request.header("content-type", "application/json");
     request.send(body).map(drop)
 }
 

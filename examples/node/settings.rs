@@ -12,7 +12,7 @@ use rumormill::store::silences::SilenceLimits;
 use crate::duration::Span;
 use crate::file::{self, ClusterSection, File, FileError, Webhook};
 use crate::flags::{ClusterFlags, Flags, listen_addr};
-use crate::routing::{Route, RouteError};
+use crate::routing::Route;
 
 /// Everything a node is told.
 #[derive(Debug)]
@@ -59,8 +59,6 @@ pub(crate) enum SettingsError {
     File { file: String, error: FileError },
     #[error("{file} cannot be read: {error}")]
     Read { file: String, error: std::io::Error },
-    #[error("{file}: {error}")]
-    Route { file: String, error: RouteError },
     #[error("{0} must not be zero")]
     Zero(&'static str),
     #[error(
@@ -85,20 +83,15 @@ impl Settings {
             file: name(),
             error,
         })?;
-        let mut warnings: Vec<String> = file
-            .unknown_keys()
-            .into_iter()
-            .map(|key| format!("{}: unknown key {key}", name()))
+        let unknown = file::unknown_keys(&text).into_iter();
+        let unknown = unknown.map(|key| format!("unknown key {key}"));
+        let mut warnings: Vec<String> = unknown
+            .chain(file.not_done())
+            .map(|warning| format!("{}: {warning}", name()))
             .collect();
         let receivers = file.receiver_names();
-        let route = file
-            .route
-            .as_ref()
-            .map(|route| Route::read(route, &receivers));
-        let route = route.transpose().map_err(|error| SettingsError::Route {
-            file: name(),
-            error,
-        })?;
+        let route = file.route.as_ref();
+        let route = route.map(|route| Route::of_section(&route.value));
         for (flag, span) in [
             ("--data.retention", flags.data_retention),
             (
@@ -211,19 +204,17 @@ fn timers(
     let off = |span: Duration| (!span.is_zero()).then_some(span);
     let second = Duration::from_secs(1);
     let probe_interval = pick(flags.probe_interval, section.probe_interval, second);
-    let probe_timeout = match flags.probe_timeout.or(section.probe_timeout) {
-        Some(span) => span.0,
-        None => {
-            let fits = (probe_interval / 2).min(second / 2);
-            if fits < second / 2 {
-                warnings.push(format!(
-                    "--cluster.probe-timeout is {}, half of --cluster.probe-interval",
-                    Span(fits)
-                ));
-            }
-            fits
-        }
-    };
+    let asked = flags.probe_timeout.or(section.probe_timeout);
+    let wanted = or(asked, second / 2);
+    // Alertmanager takes any; an answer that comes after the next probe has begun is no use.
+    let probe_timeout = wanted.min(probe_interval / 2).max(Duration::from_millis(1));
+    if probe_timeout < wanted {
+        warnings.push(format!(
+            "the probe timeout is {}, half of the probe interval, instead of {}",
+            Span(probe_timeout),
+            Span(wanted)
+        ));
+    }
     let mut config = Config::lan()
         .gossip_interval(pick(
             flags.gossip_interval,
@@ -342,6 +333,22 @@ mod tests {
         assert_eq!(settings(&short, "").unwrap().warnings.len(), 1);
     }
 
+    /// As Alertmanager takes it; what was given and does not fit is said.
+    #[test]
+    fn a_probe_timeout_that_does_not_fit_is_cut() {
+        for (flags, millis, warnings) in [
+            (&["--cluster.probe-timeout=1s"][..], 500, 1),
+            (&["--cluster.probe-timeout=5s"], 500, 1),
+            (&["--cluster.probe-timeout=300ms"], 300, 0),
+            (&["--cluster.probe-interval=400ms"], 200, 1),
+        ] {
+            let settings = settings(flags, "").unwrap();
+            assert_eq!(settings.warnings.len(), warnings, "{flags:?}");
+            let timeout = settings.cluster.unwrap().config.probe_timeout;
+            assert_eq!(timeout, Duration::from_millis(millis), "{flags:?}");
+        }
+    }
+
     #[test]
     fn zero_switches_off_what_can_be() {
         let flags = [
@@ -388,8 +395,7 @@ mod tests {
             "{line}"
         );
         assert!(error(&["--data.retention=0s"], "").contains("--data.retention"));
-        let timers = ["--cluster.probe-timeout=2s"];
-        assert!(error(&timers, "").contains("probe_timeout is 2s"));
+        assert!(error(&["--cluster.gossip-interval=25h"], "").contains("gossip_interval"));
         assert!(error(&["--web.listen-address=here"], "").contains("\"here\""));
         assert!(error(&[], "route: {receiver: a}\nreceivers: []\n").contains("\"a\""));
     }

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod commands;
+mod config;
 mod http;
 mod life;
 mod notify;
