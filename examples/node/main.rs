@@ -23,7 +23,9 @@ mod logging;
 mod maintenance;
 mod metrics;
 mod moment;
+mod muting;
 mod notify;
+mod reload;
 mod routing;
 mod run;
 mod sections;
@@ -49,7 +51,9 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(async {
         match settings::Settings::load(&flags) {
-            Ok(settings) => run::run(settings).await.map_err(|error| error.to_string()),
+            Ok(settings) => run::run(flags, settings)
+                .await
+                .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         }
     });

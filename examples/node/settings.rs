@@ -1,6 +1,5 @@
 //! What flags, file and defaults come to.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,13 +10,18 @@ use rumormill::store::silences::SilenceLimits;
 
 use crate::duration::Span;
 use crate::file::{self, ClusterSection, File, FileError, Webhook};
-use crate::flags::{ClusterFlags, Flags, listen_addr};
+use crate::flags::{ClusterFlags, Flags};
 use crate::routing::Route;
 
 /// Everything a node is told.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) web: Vec<SocketAddr>,
+    /// `host:port` or `:port`.
+    pub(crate) web: Vec<String>,
+    pub(crate) get_concurrency: usize,
+    /// `None`: requests may take as long as they do.
+    pub(crate) web_timeout: Option<Duration>,
+    pub(crate) max_alerts: usize,
     pub(crate) storage: PathBuf,
     pub(crate) maintenance_interval: Duration,
     pub(crate) alerts_gc_interval: Duration,
@@ -29,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) webhooks: Vec<Webhook>,
     /// The file, as it is written.
     pub(crate) file: String,
+    /// Its `cluster:` section.
+    pub(crate) section: Option<ClusterSection>,
     pub(crate) receivers: Vec<String>,
     pub(crate) route: Option<Route>,
     pub(crate) resolve_timeout: Duration,
@@ -51,7 +57,7 @@ pub(crate) struct Cluster {
 /// Why a node cannot start as it was told to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
-    #[error("--web.listen-address={0:?} is not of the form ip:port or :port")]
+    #[error("--web.listen-address={0:?} is not of the form host:port or :port")]
     WebAddress(String),
     #[error("the cluster's timers do not fit: {0}")]
     Config(#[from] ConfigError),
@@ -107,6 +113,12 @@ impl Settings {
         let cluster = Cluster::of(&flags.cluster, &file, &mut warnings)?;
         Ok(Self {
             web: web_addresses(&flags.web_listen_address)?,
+            get_concurrency: match flags.get_concurrency {
+                0 => std::thread::available_parallelism().map_or(8, |it| it.get().max(8)),
+                count => count.min(GETS_MAX),
+            },
+            web_timeout: Some(flags.web_timeout.0).filter(|span| !span.is_zero()),
+            max_alerts: flags.max_alerts,
             storage: flags.storage_path.clone(),
             maintenance_interval: flags.data_maintenance_interval.0,
             alerts_gc_interval: flags.alerts_gc_interval.0,
@@ -123,6 +135,7 @@ impl Settings {
             webhooks: file.webhooks(),
             resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
             file: text,
+            section: file.cluster,
             receivers,
             route,
             warnings,
@@ -130,9 +143,14 @@ impl Settings {
     }
 }
 
-fn web_addresses(texts: &[String]) -> Result<Vec<SocketAddr>, SettingsError> {
-    let address =
-        |text: &String| listen_addr(text).ok_or_else(|| SettingsError::WebAddress(text.clone()));
+fn web_addresses(texts: &[String]) -> Result<Vec<String>, SettingsError> {
+    let address = |text: &String| {
+        let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        match port {
+            Some(Ok(_)) => Ok(text.clone()),
+            _ => Err(SettingsError::WebAddress(text.clone())),
+        }
+    };
     texts.iter().map(address).collect()
 }
 
@@ -251,6 +269,8 @@ fn timers(
     Ok(config)
 }
 
+/// More than ever are served at a time.
+const GETS_MAX: usize = 1 << 16;
 /// Alertmanager's gossip port on all addresses.
 const LISTEN_DEFAULT: &str = "0.0.0.0:9094";
 
@@ -272,7 +292,8 @@ mod tests {
     #[test]
     fn the_defaults_are_alertmanagers() {
         let settings = settings(&[], "").unwrap();
-        assert_eq!(settings.web, ["[::]:9093".parse().unwrap()]);
+        assert_eq!(settings.web, [":9093"]);
+        assert!(settings.get_concurrency >= 8 && settings.web_timeout.is_none());
         assert_eq!(settings.silences, SilenceLimits::default());
         assert_eq!(settings.resolve_timeout.as_secs(), 300);
         let cluster = settings.cluster.unwrap();

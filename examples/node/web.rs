@@ -5,6 +5,7 @@
 //! would reset it, and the client would lose an answer that it has not read yet (RFC 9112, 9.6).
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,12 +15,56 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tracing::{debug, warn};
+
+/// Listens on `host:port`, or on `:port` of every address of this machine: IPv6 and IPv4, or IPv4
+/// alone where there is no other.
+///
+/// # Errors
+/// The name does not resolve, or none of its addresses can be listened on.
+pub(crate) async fn listen(address: &str) -> io::Result<TcpListener> {
+    if let Some(port) = address.strip_prefix(':') {
+        return match listen_at(format!("[::]:{port}").parse().map_err(io::Error::other)?) {
+            Err(error) if is_without_ipv6(&error) => listen_at(
+                format!("0.0.0.0:{port}")
+                    .parse()
+                    .map_err(io::Error::other)?,
+            ),
+            done => done,
+        };
+    }
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for addr in tokio::net::lookup_host(address).await? {
+        match listen_at(addr) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+fn listen_at(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    if addr.ip().is_unspecified() && addr.is_ipv6() {
+        // IPv4 as well, whatever the system's default is.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
 
 /// Serves connections until `stopped` has no sender any more; then waits for requests under way.
 pub(crate) async fn serve(listener: TcpListener, router: Router, stopped: watch::Receiver<()>) {
@@ -182,6 +227,10 @@ impl AsyncWrite for Io {
     }
 }
 
+/// Linux: the address family is not supported.
+const EAFNOSUPPORT: i32 = 97;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 512;
 /// After the system had no room for a connection.
