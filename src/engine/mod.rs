@@ -43,6 +43,7 @@ mod relays;
 mod streams;
 mod swim;
 mod swim_codec;
+mod swim_log;
 mod timers;
 mod watches;
 
