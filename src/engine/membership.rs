@@ -246,7 +246,7 @@ impl Engine {
                 self.peer_failed(&process);
                 self.compare_after_loss(&process);
                 // Others may know that it left.
-                self.exchange_members_again();
+                self.ask_about_failure();
                 self.leave_forget(&process);
                 self.emit(Event::MemberFailed(member));
             }
