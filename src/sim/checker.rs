@@ -16,7 +16,7 @@ use siphasher::sip::SipHasher13;
 use super::violation::{Breach, Violation};
 use crate::crdt::compare_versions;
 use crate::engine::View;
-use crate::id::NodeName;
+use crate::id::{NodeName, ProcessId};
 use crate::store::{Held, Limits, Store, WriteId};
 use crate::time::Timestamp;
 use crate::wire::{Entry, Key, MemberState, StoreId};
@@ -58,6 +58,61 @@ struct Seen {
     entries: BTreeMap<(StoreId, Key), Entry>,
 }
 
+/// The latest boot that one process has seen of each name. Views are sorted by name, too: looking
+/// through one costs its length.
+#[derive(Debug, Default)]
+struct Boots {
+    sorted: Vec<(NodeName, u64)>,
+    /// Names seen for the first time in this view.
+    new: Vec<(NodeName, u64)>,
+    at: usize,
+}
+
+impl Boots {
+    /// Looks at the next member of a view.
+    fn look(
+        &mut self,
+        observer: usize,
+        process: &ProcessId,
+        is_of_cluster: impl Fn(&NodeName) -> bool,
+        found: &mut Vec<Breach>,
+    ) {
+        let (name, to) = (&process.name, process.boot);
+        let before = |known: &(NodeName, u64)| known.0 != *name && known.0 < *name;
+        while self.sorted.get(self.at).is_some_and(before) {
+            self.at += 1;
+        }
+        let known = self.sorted.get_mut(self.at);
+        match known.filter(|(known, _)| known == name) {
+            Some((_, boot)) => {
+                let from = std::mem::replace(boot, to);
+                if to < from {
+                    found.push(Breach::BootShrank {
+                        observer,
+                        member: name.clone(),
+                        from,
+                        to,
+                    });
+                }
+            }
+            None if is_of_cluster(name) => self.new.push((name.clone(), to)),
+            None => found.push(Breach::ClusterCrossed {
+                observer,
+                member: name.clone(),
+            }),
+        }
+    }
+
+    /// Ends a view.
+    fn sort(&mut self) {
+        if !self.new.is_empty() {
+            self.sorted.append(&mut self.new);
+            self.sorted.sort_unstable();
+        }
+        self.at = 0;
+    }
+}
+
 /// Remembers what every process has held.
 #[derive(Debug)]
 pub(super) struct Checker {
@@ -65,7 +120,7 @@ pub(super) struct Checker {
     lives: BTreeMap<Life, Seen>,
     /// Hashes of every version written, by cluster tag.
     written: BTreeSet<(u64, u64)>,
-    boots: BTreeMap<(Life, NodeName), u64>,
+    boots: BTreeMap<Life, Boots>,
     left: BTreeMap<Life, BTreeSet<SocketAddr>>,
     watching: BTreeMap<u64, Watching>,
     pub(super) acknowledged: Vec<Acknowledged>,
@@ -114,6 +169,9 @@ impl Checker {
             loop {
                 let seen = self.lives.entry(life).or_default();
                 let head = seen.heads.entry(id).or_default();
+                if store.head() == *head {
+                    break;
+                }
                 let changes = store.changes(*head, 256, usize::MAX);
                 let Some(last) = changes.last() else { break };
                 *head = last.seq;
@@ -172,35 +230,36 @@ impl Checker {
         view: &View,
         is_of_cluster: impl Fn(&NodeName) -> bool,
     ) {
-        let observer = life.0;
-        let members = view.members.iter().map(|member| &member.process);
-        for process in std::iter::once(&view.this).chain(members) {
-            let member = process.name.clone();
-            let itself = member == view.this.name && *process != view.this;
-            if itself || !is_of_cluster(&member) {
-                self.report(at, Breach::ClusterCrossed { observer, member });
+        let mut known = self.boots.remove(&life).unwrap_or_default();
+        let mut found = Vec::new();
+        known.look(life.0, &view.this, &is_of_cluster, &mut found);
+        known.at = 0;
+        let mut any_left = false;
+        for member in &view.members {
+            if member.process.name == view.this.name && member.process != view.this {
+                let member = member.process.name.clone();
+                let observer = life.0;
+                found.push(Breach::ClusterCrossed { observer, member });
                 continue;
             }
-            let to = process.boot;
-            let known = self.boots.entry((life, member.clone())).or_insert(to);
-            let from = std::mem::replace(known, to);
-            if to < from {
-                let breach = Breach::BootShrank {
-                    observer,
-                    member,
-                    from,
-                    to,
-                };
-                self.report(at, breach);
-            }
+            known.look(life.0, &member.process, &is_of_cluster, &mut found);
+            any_left |= member.state == MemberState::Left;
         }
-        let addrs = |left: bool| {
-            let is_left = move |state| (state == MemberState::Left) == left;
-            let members = view.members.iter();
-            members.filter_map(move |m| is_left(m.state).then_some(m.addr))
-        };
-        let here: BTreeSet<SocketAddr> = addrs(false).collect();
-        let left = addrs(true).filter(|addr| !here.contains(addr)).collect();
+        known.sort();
+        self.boots.insert(life, known);
+        found
+            .into_iter()
+            .for_each(|breach| self.report(at, breach));
+        let mut left = BTreeSet::new();
+        if any_left {
+            let addrs = |left: bool| {
+                let is_left = move |state| (state == MemberState::Left) == left;
+                let members = view.members.iter();
+                members.filter_map(move |m| is_left(m.state).then_some(m.addr))
+            };
+            let here: BTreeSet<SocketAddr> = addrs(false).collect();
+            left = addrs(true).filter(|addr| !here.contains(addr)).collect();
+        }
         self.left.insert(life, left);
     }
 

@@ -15,6 +15,7 @@ use super::registers::{NoTracker, Registers};
 use super::simulator::{Happening, Occurrence, Simulator, seed_name};
 use super::trace::tag_name;
 use crate::engine::{Engine, Event, Input, Output, Setup};
+use crate::id::NodeName;
 use crate::store::{Context, Map};
 use crate::time::WallClock as _;
 use crate::wire::{Entry, StoreId};
@@ -278,10 +279,10 @@ impl Simulator {
             process.view = process.engine.view();
             let cluster = self.nodes[index].cluster;
             let nodes = &self.nodes;
-            let of_cluster = |name: &_| {
-                nodes
-                    .iter()
-                    .any(|n| n.cluster == cluster && n.name == *name)
+            let of_cluster = |name: &NodeName| {
+                let index = name.as_str().strip_prefix('n').map(str::parse::<usize>);
+                let node = index.and_then(|index| nodes.get(index.ok()?));
+                node.is_some_and(|n| n.cluster == cluster && n.name == *name)
             };
             self.checker
                 .view_changed(self.time, life, &process.view, of_cluster);
