@@ -106,6 +106,22 @@ fn mistakes_are_answered_and_nothing_is_written() {
             "must be of type uuid",
         ),
         (
+            "GET",
+            "/api/v2/silence/%FF",
+            None,
+            "",
+            422,
+            "must be of type uuid",
+        ),
+        (
+            "GET",
+            &format!("/api/v2/silences?{}", "filter=a%3Db&".repeat(257)),
+            None,
+            "",
+            400,
+            "more than 256 matchers",
+        ),
+        (
             "DELETE",
             "/api/v2/silence/abc",
             None,
