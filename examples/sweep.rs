@@ -33,7 +33,8 @@ struct Args {
     /// How many run at a time; all cores without it.
     #[arg(long)]
     jobs: Option<NonZeroUsize>,
-    /// Ends at the first failure.
+    /// Ends at the first failure. The seeds under way are finished: with the same seeds, the lowest
+    /// that fails is the same every time.
     #[arg(long)]
     fail_fast: bool,
 }
@@ -48,8 +49,9 @@ struct Tally {
     started: Instant,
     done: u64,
     failed: u64,
-    /// The first seeds that failed.
-    failures: Vec<u64>,
+    /// The seeds that failed, and of the lowest of them, why.
+    failures: BTreeSet<u64>,
+    first: Option<(u64, String)>,
     /// Every seed below it is done; and those above it that are.
     next: u64,
     ahead: BTreeSet<u64>,
@@ -113,7 +115,8 @@ impl Tally {
             started: now(),
             done: 0,
             failed: 0,
-            failures: Vec::new(),
+            failures: BTreeSet::new(),
+            first: None,
             next: from,
             ahead: BTreeSet::new(),
             writes: 0,
@@ -133,10 +136,14 @@ impl Tally {
         while self.ahead.remove(&self.next) {
             self.next += 1;
         }
-        let report = result.inspect_err(|_| {
+        let report = result.inspect_err(|failure| {
             self.failed += 1;
-            if self.failures.len() < FAILURES_LISTED {
-                self.failures.push(seed);
+            self.failures.insert(seed);
+            if self.failures.len() > FAILURES_LISTED {
+                self.failures.pop_last();
+            }
+            if self.first.as_ref().is_none_or(|(first, _)| seed < *first) {
+                self.first = Some((seed, reason(failure)));
             }
         })?;
         self.writes += report.writes as u64;
@@ -188,13 +195,10 @@ impl Tally {
             self.slowest.0.as_secs_f64(),
             self.slowest.1
         );
-        if *failed > 0 {
-            let more = if self.failures.len() < *failed as usize {
-                ", ..."
-            } else {
-                ""
-            };
-            println!("failed: {:?}{more}", self.failures);
+        if let Some((_, why)) = &self.first {
+            let listed = self.failures.len() as u64;
+            let more = if listed < *failed { ", and more" } else { "" };
+            println!("failed: {:?}{more}\nfirst failure: {why}", self.failures);
         }
     }
 }
@@ -236,6 +240,18 @@ impl Progress {
         }
         self.shown = None;
     }
+}
+
+/// Why a seed failed, on one line.
+fn reason(failure: &Failure) -> String {
+    let why = match &failure.violation {
+        Some(violation) => violation.to_string(),
+        None => {
+            let panic = failure.panic.as_deref().unwrap_or("without a message");
+            format!("seed {} at {:?}: panic: {panic}", failure.seed, failure.at)
+        }
+    };
+    why.replace('\n', " ")
 }
 
 /// What panics in a simulated engine is in the failure: it is not to be told twice.
