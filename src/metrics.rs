@@ -67,6 +67,18 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     push_pulls_failed, Count, "Push/pulls that failed.";
     digest_mismatches, Count, "Push/pulls that ended with roots that should be equal and are not.";
     streams_refused, Count, "Streams refused by the engine for a limit.";
+    seeds_joined, Count, "Seeds that were dialled and answered.";
+    seeds_failed, Count, "Dials of seeds that failed.";
+    reconnects_failed, Count, "Dials of failed members that failed.";
+    pings_answered, Count, "Probes that were answered directly, by datagram.";
+    ping_micros, Microseconds, "How long all those answers took.";
+    pings_within_5ms, Count, "Of those answers, how many came within 5 ms.";
+    pings_within_10ms, Count, "Within 10 ms.";
+    pings_within_25ms, Count, "Within 25 ms.";
+    pings_within_50ms, Count, "Within 50 ms.";
+    pings_within_100ms, Count, "Within 100 ms.";
+    pings_within_250ms, Count, "Within 250 ms.";
+    pings_within_500ms, Count, "Within 500 ms.";
 };
 
 /// The counters between the engine and the network.
