@@ -89,6 +89,17 @@ pub const NET: &[Metric<NetCounters>] = table! { NetCounters, "rumormill_net_":
     dials_failed, Count, "Dials that this machine could not make.";
     resolves_failed, Count, "Seeds that did not resolve.";
     timers_late, Count, "Stalls of this process, seen by late timers.";
+    tls_handshakes, Count, "TLS handshakes that succeeded.";
+    tls_handshakes_resumed, Count, "TLS handshakes resumed from an earlier session.";
+    tls_handshakes_failed, Count, "TLS handshakes that failed.";
+    tls_handshakes_limited, Count, "Connections closed before their TLS handshake: too many or too fast.";
+    tls_connections_refused, Count, "TLS connections closed: as many as allowed were open.";
+    tls_connections_revoked, Count, "TLS connections closed: their peer's certificate is not accepted any more.";
+    tls_packets_expired, Count, "Packets dropped: they waited for a TLS connection until they were old.";
+    tls_packets_overflowed, Count, "Packets dropped: the queue for their peer was full.";
+    tls_names_refused, Count, "Streams closed: the peer's certificate does not allow its name.";
+    tls_reloads, Count, "Times that certificates were loaded anew.";
+    tls_reloads_failed, Count, "Times that certificates could not be loaded anew.";
 };
 
 /// Members by state, this node not included: a gauge with the label `state`.
