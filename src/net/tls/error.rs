@@ -21,7 +21,7 @@ pub enum TlsError {
         /// Its file.
         file: PathBuf,
         /// What is wrong with it.
-        source: rustls::Error,
+        source: Box<rustls::Error>,
     },
     /// A file holds nothing of what it is for.
     #[error("{field}: {} holds no {what} in PEM", file.display())]
@@ -43,7 +43,7 @@ pub enum TlsError {
         /// The certificate's file.
         certificate: PathBuf,
         /// What is wrong with it.
-        source: rustls::Error,
+        source: Box<rustls::Error>,
     },
     /// The configurations were handed in ready: there are no files to load anew.
     #[error("the configurations were handed in ready: there are no files to load anew")]
@@ -62,7 +62,7 @@ pub enum TlsError {
     #[error("the provider of cryptography cannot do TLS 1.3")]
     Provider {
         /// What it lacks.
-        source: rustls::Error,
+        source: Box<rustls::Error>,
     },
     /// A file could not be read.
     #[error("{field}: cannot read {}", file.display())]
@@ -83,16 +83,6 @@ pub enum TlsError {
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,
-    /// A limit is out of bounds.
-    #[error("{field} must be from {min} to {max}")]
-    Limit {
-        /// The limit.
-        field: &'static str,
-        /// Its lower bound.
-        min: usize,
-        /// Its upper bound.
-        max: usize,
-    },
     /// The authorities make no verifier.
     #[error("{field}: {} makes no verifier", file.display())]
     Verifier {
@@ -101,7 +91,7 @@ pub enum TlsError {
         /// Its file.
         file: PathBuf,
         /// What is wrong with it.
-        source: rustls::server::VerifierBuilderError,
+        source: Box<rustls::server::VerifierBuilderError>,
     },
 }
 
@@ -116,11 +106,7 @@ impl TlsError {
             | Self::Pem { file, .. }
             | Self::Read { file, .. }
             | Self::Verifier { file, .. } => Some(file),
-            Self::Limit { .. }
-            | Self::NoFiles
-            | Self::Provider { .. }
-            | Self::ServerName { .. }
-            | Self::Stopped => None,
+            Self::NoFiles | Self::Provider { .. } | Self::ServerName { .. } | Self::Stopped => None,
         }
     }
 }

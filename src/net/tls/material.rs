@@ -72,7 +72,9 @@ impl Loaded {
         let shown_as_client = key_of(&config.provider, client_files, "client")?;
         let ends = [expiry(&shown), expiry(&shown_as_client)];
         let expires_at = ends.into_iter().flatten().min();
-        let tls13 = |source| TlsError::Provider { source };
+        let tls13 = |source| TlsError::Provider {
+            source: Box::new(source),
+        };
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&config.provider))
             .with_protocol_versions(&[&TLS13])
             .map_err(tls13)?
@@ -184,7 +186,7 @@ fn client_verifier(
     builder.build().map_err(|source| TlsError::Verifier {
         field,
         file: files.ca.clone(),
-        source,
+        source: Box::new(source),
     })
 }
 
@@ -205,7 +207,7 @@ fn server_verifier(
         .map_err(|source| TlsError::Verifier {
             field,
             file: files.ca.clone(),
-            source,
+            source: Box::new(source),
         })?;
     Ok(Arc::new(ByAddressOrName {
         webpki,
@@ -219,7 +221,7 @@ fn authorities(file: &Path, field: &'static str) -> Result<Arc<RootCertStore>, T
         roots.add(cert).map_err(|source| TlsError::Certificate {
             field,
             file: file.to_owned(),
-            source,
+            source: Box::new(source),
         })?;
     }
     Ok(Arc::new(roots))
@@ -249,7 +251,7 @@ fn key_of(
         field: key_field,
         file: files.key.clone(),
         certificate: files.cert.clone(),
-        source,
+        source: Box::new(source),
     })
 }
 

@@ -168,7 +168,7 @@ mod tests {
         assert!(first.try_recv().is_err() && pool.take(to(1)).is_none());
         // Of one peer's, the one used last is taken first.
         let (wanted, _stream) = oneshot::channel();
-        pool.take(to(2)).unwrap().send(wanted).unwrap();
+        assert!(pool.take(to(2)).unwrap().send(wanted).is_ok());
         assert!(third.try_recv().is_ok() && second.try_recv().is_err());
         // One whose keeper has gone is not there.
         drop(second);
