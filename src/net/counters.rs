@@ -20,7 +20,8 @@ macro_rules! counters {
 
         impl Tally {
             /// All counts now; not one instant for all of them.
-            pub(crate) fn snapshot(&self) -> NetCounters {
+            #[must_use]
+            pub fn snapshot(&self) -> NetCounters {
                 NetCounters { $($field: self.$field.0.load(Ordering::Relaxed),)* }
             }
         }

@@ -182,7 +182,7 @@ impl<M: Machine> Driver<M> {
             revision: machine.revision(),
             machine,
             clock,
-            has_certificate: transport.own_certificate().is_some(),
+            has_certificate: false,
             certificate_due: Duration::ZERO,
             certificate_told: Duration::ZERO,
             transport,
@@ -228,6 +228,7 @@ impl<M: Machine> Driver<M> {
             &self.machine.counters(),
             &self.tally.snapshot(),
             &self.published.views.borrow(),
+            self.transport.own_certificate(),
         );
         self.streams.finish(FINISH_TIMEOUT).await;
         self.tasks.shutdown().await;
@@ -351,7 +352,9 @@ impl<M: Machine> Driver<M> {
             return;
         }
         self.certificate_due = now.mono + CERTIFICATE_PERIOD;
-        let Some(own) = self.transport.own_certificate() else {
+        let own = self.transport.own_certificate();
+        self.has_certificate = own.is_some();
+        let Some(own) = own else {
             return;
         };
         let soon = own.expires_at <= now.wall.plus(own.warn_before);
@@ -393,6 +396,7 @@ impl<M: Machine> Driver<M> {
             &counters,
             &self.tally.snapshot(),
             &self.published.views.borrow(),
+            self.transport.own_certificate(),
         );
     }
 

@@ -416,7 +416,11 @@ async fn no_more_connections_are_let_in_than_allowed() {
         let first = dialler.dial(small.local_addr()).await.unwrap();
         let _second = dialler.dial(small.local_addr()).await.unwrap();
         assert!(dialler.dial(small.local_addr()).await.is_err());
-        assert_eq!(small.tally().is_some(), true);
+        let counted = small.tally().unwrap().snapshot();
+        assert_eq!(
+            (counted.tls_connections_refused, counted.tls_handshakes),
+            (1, 3)
+        );
         // A stream that ends gives its connection to the next one.
         drop(first);
         let far = std::future::poll_fn(|cx| small.poll_accept(cx))

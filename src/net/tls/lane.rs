@@ -7,16 +7,22 @@
 //! end, which is how a restarted peer is noticed before the next packet.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use socket2::SockRef;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsStream;
 
 use super::Core;
 use super::dial::{Dialled, connect};
@@ -219,50 +225,68 @@ fn next_backoff(core: &Core, backoff: Duration, error: &DialError) -> Duration {
 
 async fn serve(core: &Core, lane: &Lane, dialled: Dialled) -> End {
     let Dialled {
-        io,
+        mut io,
         identity,
         loaded,
         side,
     } = dialled;
-    let (mut read, mut write) = tokio::io::split(io);
-    let mut byte = [0; 1];
-    // A peer says nothing here, so whatever comes is the end.
-    let mut lost = pin!(async {
-        tokio::select! {
-            _ = read.read(&mut byte) => {}
-            () = core.revoked(loaded, &side, identity.as_deref()) => {}
-        }
-    });
+    let mut revoked = pin!(core.revoked(loaded, &side, identity.as_deref()));
     let mut batch = Vec::new();
     loop {
-        tokio::select! {
-            // What was sent to a peer that has gone would be lost.
-            biased;
-            () = &mut lost => return End::Lost,
-            () = lane.filled() => {}
-            () = sleep(core.bounds.idle_timeout) => return End::Idle,
-        }
-        if lane.is_closed() {
-            return End::Idle;
+        let mut filled = pin!(lane.filled());
+        let more = poll_fn(|cx| {
+            if poll_over(&mut io, cx).is_ready() || revoked.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            filled.as_mut().poll(cx).map(|()| true)
+        });
+        match timeout(core.bounds.idle_timeout, more).await {
+            Err(_) => return End::Idle,
+            Ok(_) if lane.is_closed() => return End::Idle,
+            Ok(true) if !has_ended(&io) => {}
+            Ok(_) => return End::Lost,
         }
         batch.clear();
         batch.shrink_to(2 * BATCH_BYTES);
         lane.take(core, &mut batch);
-        if batch.is_empty() {
-            continue;
+        let mut left = &batch[..];
+        let write = poll_fn(|cx| {
+            ready!(poll_write(&mut io, &mut left, cx)?);
+            Pin::new(&mut io).poll_flush(cx)
+        });
+        let written = timeout(core.bounds.packets_user_timeout, write).await;
+        if !matches!(written, Ok(Ok(()))) {
+            return End::Lost;
         }
-        let written = async {
-            write.write_all(&batch).await?;
-            write.flush().await
-        };
-        tokio::select! {
-            written = timeout(core.bounds.packets_user_timeout, written) => {
-                if !matches!(written, Ok(Ok(()))) {
-                    return End::Lost;
-                }
-            }
-            () = &mut lost => return End::Lost,
+    }
+}
+
+type Io = TlsStream<TcpStream>;
+
+/// Ready when the connection is over. A peer says nothing here, so whatever comes is the end.
+fn poll_over(io: &mut Io, cx: &mut Context<'_>) -> Poll<()> {
+    let mut byte = [0; 1];
+    let mut byte = ReadBuf::new(&mut byte);
+    Pin::new(io).poll_read(cx, &mut byte).map(drop)
+}
+
+fn poll_write(io: &mut Io, left: &mut &[u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    while !left.is_empty() {
+        match ready!(Pin::new(&mut *io).poll_write(cx, left))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            count => *left = &left[count..],
         }
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Whether the system has heard of the end of the connection, which this task may only learn after
+/// it has written: what is written then is lost.
+fn has_ended(io: &Io) -> bool {
+    let mut byte = [MaybeUninit::uninit(); 1];
+    match SockRef::from(io.get_ref().0).peek(&mut byte) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
     }
 }
 

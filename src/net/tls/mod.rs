@@ -56,7 +56,6 @@ pub use rustls;
 use super::{BindError, BoxStream, Dial, NameCheck, OwnCertificate, Tally, Transport, tcp};
 use crate::config::Config;
 use crate::engine::{Event, HandshakeRefusal};
-use crate::time::Timestamp;
 use config::Bounds;
 use handle::{Materials, info_of_files};
 use lane::Lanes;
@@ -313,9 +312,8 @@ impl Transport for Tls {
     }
 
     fn own_certificate(&self) -> Option<OwnCertificate> {
-        let expires_at = self.core.materials.loaded().expires_at;
         Some(OwnCertificate {
-            expires_at: expires_at.unwrap_or(Timestamp::MAX),
+            expires_at: self.core.materials.loaded().expires_at?,
             warn_before: self.core.materials.config().warn_before,
         })
     }
