@@ -59,7 +59,7 @@ use rand::SeedableRng as _;
 use rand_pcg::Pcg64;
 
 pub use counters::Counters;
-pub use event::{Event, Member, Readiness, View};
+pub use event::{Event, HandshakeRefusal, Member, Readiness, View};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 
 use crate::config::Config;
