@@ -52,6 +52,7 @@ mod simulator;
 mod streams;
 #[cfg(test)]
 mod streams_tests;
+mod tap;
 mod trace;
 mod turn;
 mod violation;
@@ -62,6 +63,7 @@ pub use process::NodeSpec;
 pub use registers::{Register, Registers, Skew, WALL_BASE};
 pub use scenario::{Failure, Report, Scenario, Step, run};
 pub use simulator::{Occurrence, SimConfig, Simulator, StoreFactory};
+pub use tap::{Seen, Tap};
 pub use violation::{Breach, Violation};
 
 use std::time::Duration;

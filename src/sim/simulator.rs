@@ -15,6 +15,7 @@ use super::disk::{Disk, DiskConfig};
 use super::network::{NetEvent, Network, NetworkConfig, NetworkCounters};
 use super::process::{Node, NodeSpec, Process};
 use super::registers::SimClock;
+use super::tap::Tap;
 use super::trace::Trace;
 use super::violation::Violation;
 use crate::engine::{Counters, Event, Operation, View};
@@ -117,6 +118,7 @@ pub struct Simulator {
     pub(super) events: Vec<Occurrence>,
     pub(super) outcomes: BTreeMap<u64, Result<Held, ReplicationError>>,
     pub(super) tickets: u64,
+    pub(super) tap: Option<Tap>,
 }
 
 impl Simulator {
@@ -140,6 +142,7 @@ impl Simulator {
             events: Vec::new(),
             outcomes: BTreeMap::new(),
             tickets: 0,
+            tap: None,
             config,
         }
     }

@@ -13,6 +13,7 @@ use super::network::Effects;
 use super::process::{Inbox, Process};
 use super::registers::{NoTracker, Registers};
 use super::simulator::{Happening, Occurrence, Simulator, seed_name};
+use super::tap::Seen;
 use super::trace::tag_name;
 use crate::engine::{Engine, Event, Input, Output, Setup};
 use crate::store::{Context, Map};
@@ -392,6 +393,7 @@ impl Simulator {
     }
 
     fn note_input(&mut self, index: usize, input: &Input) {
+        self.tapped(index, Seen::Input(input));
         let none = Bytes::new();
         let bytes = match input {
             Input::Datagram { bytes, .. } => bytes,
@@ -413,6 +415,7 @@ impl Simulator {
     }
 
     fn note_output(&mut self, index: usize, output: &Output) {
+        self.tapped(index, Seen::Output(output));
         match output {
             Output::Commit { batch, entries } => {
                 let count = entries.len();
