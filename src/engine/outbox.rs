@@ -325,6 +325,7 @@ impl Engine {
         let max = self.config.direct_peers_max;
         if self.direct && members > max {
             self.direct = false;
+            self.links_change_mode();
             self.emit(Event::DirectModeExceeded { members });
         } else if !self.direct && members <= max - max / 8 {
             self.direct = true;
@@ -335,14 +336,7 @@ impl Engine {
                 peer.next_exchange = now;
             }
             self.timers.set_by(Kind::Unsynced, now);
-            let names: Vec<_> = self
-                .swim
-                .live()
-                .map(|k| k.id.process.name.clone())
-                .collect();
-            for name in names {
-                self.timers.set(Kind::Redial(name), now);
-            }
+            self.links_change_mode();
             self.emit(Event::DirectModeRestored { members });
         }
     }

@@ -24,7 +24,7 @@ pub(super) enum Kind {
     Condemned(NodeName),
     /// Look at a peer's unacknowledged data.
     Loss(ProcessId),
-    /// Forget a failed peer's session.
+    /// Forget the session of a peer that failed, or above direct mode of any.
     Forget(ProcessId),
     /// Announce the leave again, or give up.
     Leave,

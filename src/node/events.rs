@@ -132,7 +132,10 @@ impl EventLog {
                 self.forget(&member.process.name);
                 warn!(?event, "event");
             }
-            Event::CommitFailed
+            Event::CertificateExpires { .. }
+            | Event::CertificatesNotReloaded { .. }
+            | Event::CommitFailed
+            | Event::HandshakeRefused { .. }
             | Event::DirectModeExceeded { .. }
             | Event::MemberSuspected(_)
             | Event::NameConflict { .. }
@@ -141,7 +144,8 @@ impl EventLog {
                 self.forget(&member.process.name);
                 info!(?event, "event");
             }
-            Event::DirectModeRestored { .. }
+            Event::CertificatesReloaded { .. }
+            | Event::DirectModeRestored { .. }
             | Event::Left
             | Event::MemberUp(_)
             | Event::Readiness(_) => info!(?event, "event"),

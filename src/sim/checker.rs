@@ -131,6 +131,9 @@ impl Checker {
             loop {
                 let seen = self.lives.entry(life).or_default();
                 let head = seen.heads.entry(id).or_default();
+                if store.head() == *head {
+                    break;
+                }
                 let changes = store.changes(*head, 256, usize::MAX);
                 let Some(last) = changes.last() else { break };
                 *head = last.seq;

@@ -6,13 +6,15 @@ use std::net::SocketAddr;
 
 use super::checker::Life;
 use super::violation::Breach;
-use crate::engine::View;
+use crate::engine::{Member, View};
 use crate::id::{NodeName, ProcessId};
 use crate::wire::MemberState;
 
 /// What every process has seen of the others, and what it was itself.
 #[derive(Debug, Default)]
 pub(super) struct Memberships {
+    /// The last view of each process: only what differs from it is looked at.
+    views: BTreeMap<Life, Vec<Member>>,
     /// The highest boot seen, by who saw it of whom.
     boots: BTreeMap<(Life, NodeName), u64>,
     /// The boot that was seen to have left, likewise.
@@ -47,8 +49,17 @@ impl Memberships {
         let mut breaches = Vec::new();
         self.processes.insert(view.this.clone(), life);
         self.see_boot(life, &view.this, &mut breaches);
+        let before = self.views.remove(&life).unwrap_or_default();
+        let mut known = before.iter().peekable();
         for member in &view.members {
             let process = &member.process;
+            while known
+                .next_if(|known| known.process.name < process.name)
+                .is_some()
+            {}
+            if known.next_if(|known| *known == member).is_some() {
+                continue;
+            }
             let itself = process.name == view.this.name;
             if itself || !is_of_cluster(&process.name) {
                 let member = process.name.clone();
@@ -58,13 +69,16 @@ impl Memberships {
             self.see_boot(life, process, &mut breaches);
             self.see_state(life, process, member.state, &mut breaches);
         }
-        let addrs = |left: bool| {
-            let is_left = move |state| (state == MemberState::Left) == left;
-            let members = view.members.iter();
-            members.filter_map(move |m| is_left(m.state).then_some(m.addr))
-        };
-        let here: BTreeSet<SocketAddr> = addrs(false).collect();
-        let left = addrs(true).filter(|addr| !here.contains(addr)).collect();
+        self.views.insert(life, view.members.clone());
+        let has_left = |member: &&Member| member.state == MemberState::Left;
+        if !view.members.iter().any(|member| has_left(&member)) {
+            self.left.remove(&life);
+            return breaches;
+        }
+        let (left, here): (Vec<&Member>, Vec<&Member>) = view.members.iter().partition(has_left);
+        let here: BTreeSet<SocketAddr> = here.iter().map(|member| member.addr).collect();
+        let left = left.iter().map(|member| member.addr);
+        let left = left.filter(|addr| !here.contains(addr)).collect();
         self.left.insert(life, left);
         breaches
     }
@@ -134,7 +148,7 @@ impl Memberships {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Member, Readiness};
+    use crate::engine::Readiness;
 
     const OBSERVER: Life = (0, 1);
     const OTHER: Life = (1, 1);

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use crate::config::{Config, ConfigError};
 use crate::id::NodeName;
 use crate::time::{Timestamp, WallClock};
-pub use map::{Expiry, Map, Quarantined, WriteError, Written};
+pub use map::{Changed, Expiry, Map, Quarantined, WriteError, Written};
 
 use crate::wire::{Entry, Item, Key, Refusal, SchemaId, StoreId};
 
