@@ -311,7 +311,7 @@ impl<V> EntryMap<V> {
 
     /// The expiry order within `range`, as `(expires_at, slot)`.
     pub fn expiring<'a>(
-        &'a self,
+        &'a mut self,
         range: impl RangeBounds<(Timestamp, u32)> + 'a,
     ) -> impl DoubleEndedIterator<Item = (Timestamp, u32)> + 'a {
         self.expiries.range(range)
