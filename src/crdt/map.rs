@@ -1,5 +1,5 @@
 //! The replicated map: entries by key, and beside them, in step with every write, the change
-//! index, the expiry order and the root sum.
+//! index, the expiry order and the digests.
 //!
 //! Invariants:
 //! - One entry per key, replaced only by its [`join`](super::join) with another. An expiry is
@@ -7,8 +7,8 @@
 //! - Every accepted change takes the next sequence; a key is in the change index once, under its
 //!   newest change. A join in which only `expires_at` grows is a change.
 //! - The expiry order holds every entry that is not lasting, by `(expires_at, slot)`.
-//! - The root is the sum over all entries held. [`EntryMap::digest`] takes out those at or below
-//!   a cut, so that two nodes at different stages of collection have equal digests.
+//! - The digests are those of the entries that outlive a cut, which [`EntryMap::digest`] moves: so
+//!   two nodes at different stages of collection have equal digests.
 //! - Entries live in numbered slots and stay where they are while they are held. Whatever is
 //!   enumerated is enumerated by slot, sequence or expiry, never in the order of the hash table:
 //!   that differs from process to process.
@@ -18,15 +18,15 @@
 //!
 //! The map has no lock and knows no records: each entry carries a value `V` for whoever does.
 
-use std::collections::hash_map::RandomState;
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher, Hasher};
+use std::collections::BTreeSet;
 use std::ops::RangeBounds;
 use std::time::Duration;
 
 use super::changes::ChangeIndex;
 use super::compare_versions;
 use super::digest::{self, BodyHash, Fingerprint, Root};
+use super::digests::{Digests, Place};
+use super::keys::KeyIndex;
 use crate::time::Timestamp;
 use crate::wire::{Entry, Item, Key, Refusal};
 
@@ -125,13 +125,11 @@ pub struct EntryMap<V> {
     bounds: Bounds,
     slots: Vec<Option<Slot<V>>>,
     free: Vec<u32>,
-    by_key: HashMap<Key, u32, KeyHashing>,
+    by_key: KeyIndex,
     changes: ChangeIndex,
     expiries: BTreeSet<(Timestamp, u32)>,
     head: u64,
-    root: Root,
-    /// The part of the root at or below a cut that was asked for: moved, not summed anew.
-    past: (Timestamp, Root),
+    digests: Digests,
 }
 
 impl<V> EntryMap<V> {
@@ -142,12 +140,11 @@ impl<V> EntryMap<V> {
             bounds,
             slots: Vec::new(),
             free: Vec::new(),
-            by_key: HashMap::with_hasher(KeyHashing::random()),
+            by_key: KeyIndex::new(),
             changes: ChangeIndex::default(),
             expiries: BTreeSet::new(),
             head: 0,
-            root: Root::default(),
-            past: (Timestamp::ZERO, Root::default()),
+            digests: Digests::default(),
         }
     }
 
@@ -160,7 +157,7 @@ impl<V> EntryMap<V> {
     /// Whether none is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
+        self.len() == 0
     }
 
     /// The latest change sequence, 0 before the first.
@@ -172,8 +169,13 @@ impl<V> EntryMap<V> {
     /// What is held of a key, with its slot number.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<(u32, &Slot<V>)> {
-        let &at = self.by_key.get(key)?;
+        let at = self.find(digest::kh(key), key)?;
         Some((at, self.slot(at)?))
+    }
+
+    /// What is held under a hash of keys: one entry, but for collisions.
+    pub fn with_hash(&self, kh: u64) -> impl Iterator<Item = &Slot<V>> + '_ {
+        self.by_key.with_hash(kh).filter_map(|at| self.slot(at))
     }
 
     /// The entry in a slot, if one is there.
@@ -215,14 +217,15 @@ impl<V> EntryMap<V> {
     /// # Panics
     /// If 2^32 - 1 entries are held.
     pub fn apply(&mut self, entry: Entry, body: BodyHash, value: V) -> Option<Applied<V>> {
-        let Some(&at) = self.by_key.get(&entry.key) else {
-            return Some(self.insert(entry, body, value));
+        let kh = digest::kh(&entry.key);
+        let Some(at) = self.find(kh, &entry.key) else {
+            return Some(self.insert(entry, kh, body, value));
         };
         let slot = self.slots[at as usize].as_mut().expect(KEY_HAS_SLOT);
         if !changes(&slot.entry, &entry) {
             return None;
         }
-        let was = Place::of(slot, at);
+        let was = place_of(slot, at);
         let old_seq = slot.seq;
         self.head += 1;
         slot.seq = self.head;
@@ -236,7 +239,7 @@ impl<V> EntryMap<V> {
         };
         slot.entry.expires_at = expires_at;
         slot.print = Fingerprint::with_body(&slot.entry, slot.body);
-        let is = Place::of(slot, at);
+        let is = place_of(slot, at);
         self.changes.remove(old_seq);
         self.changes.push(self.head, at);
         self.move_place(was, is);
@@ -260,23 +263,35 @@ impl<V> EntryMap<V> {
             .filter_map(|(_, at)| self.slot(at))
     }
 
-    /// The root of the entries that outlive `cut`. Costs what lies between this cut and the last
-    /// one asked for: cuts mostly move forward, by little.
+    /// The root of the entries that outlive `cut`, to which all digests move.
     pub fn digest(&mut self, cut: Timestamp) -> Root {
-        let (from, part) = &mut self.past;
-        let hash = |&(_, at): &(Timestamp, u32)| {
+        self.move_cut(cut, usize::MAX);
+        self.digests.root()
+    }
+
+    /// Moves the digests towards `cut`, by at most `entries_max` entries; whether they are there.
+    /// Costs what lies between this cut and the last one: cuts mostly move forward, by little.
+    pub fn move_cut(&mut self, cut: Timestamp, entries_max: usize) -> bool {
+        let (forward, range) = self.digests.way(cut);
+        let all = self.expiries.range(range);
+        let place = |&(_, at): &(Timestamp, u32)| {
             let slot = self.slots[at as usize].as_ref().expect(EXPIRY_HAS_SLOT);
-            slot.print.hash
+            place_of(slot, at)
         };
-        if cut > *from {
-            let crossed = self.expiries.range(above(*from)..above(cut));
-            crossed.map(hash).for_each(|hash| part.add(hash));
+        let places: Vec<_> = if forward {
+            all.take(entries_max).map(place).collect()
         } else {
-            let crossed = self.expiries.range(above(cut)..above(*from));
-            crossed.map(hash).for_each(|hash| part.sub(hash));
-        }
-        *from = cut;
-        self.root.without(*part)
+            all.rev().take(entries_max).map(place).collect()
+        };
+        let there = places.len() < entries_max;
+        self.digests.cross(&places, forward, cut, there);
+        there
+    }
+
+    /// The digests, at the cut they were last moved to.
+    #[must_use]
+    pub fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     /// The occupied slots among the `run` from `position` on, with their numbers, and where to
@@ -310,10 +325,9 @@ impl<V> EntryMap<V> {
         }
         let (_, at) = self.expiries.pop_first()?;
         let slot = self.slots[at as usize].take().expect(EXPIRY_HAS_SLOT);
-        let place = Place::of(&slot, at);
-        self.by_key.remove(&slot.entry.key);
+        self.by_key.remove(slot.kh, &slot.entry.key, at);
         self.changes.remove(slot.seq);
-        self.take_out(place);
+        self.digests.take_out(&place_of(&slot, at));
         self.free.push(at);
         Some((at, slot))
     }
@@ -329,12 +343,17 @@ impl<V> EntryMap<V> {
         !entry.schema.is_lasting() && entry.expires_at.plus(self.bounds.grace) <= wall
     }
 
-    fn insert(&mut self, entry: Entry, body: BodyHash, value: V) -> Applied<V> {
+    fn find(&self, kh: u64, key: &Key) -> Option<u32> {
+        let is_in = |at| self.slot(at).is_some_and(|slot| slot.entry.key == *key);
+        self.by_key.get(kh, key, is_in)
+    }
+
+    fn insert(&mut self, entry: Entry, kh: u64, body: BodyHash, value: V) -> Applied<V> {
         self.head += 1;
         let key = entry.key;
         let slot = Slot {
             seq: self.head,
-            kh: digest::kh(&key),
+            kh,
             body,
             print: Fingerprint::with_body(&entry, body),
             value,
@@ -344,17 +363,21 @@ impl<V> EntryMap<V> {
             .free
             .pop()
             .unwrap_or_else(|| slot_number(self.slots.len()));
-        let place = Place::of(&slot, at);
+        let place = place_of(&slot, at);
         match self.slots.get_mut(at as usize) {
             Some(free) => *free = Some(slot),
             None => self.slots.push(Some(slot)),
         }
-        self.by_key.insert(key, at);
+        self.by_key.insert(kh, key, at);
         self.changes.push(self.head, at);
-        self.put_in(place);
+        self.digests.put_in(&place);
         if let Some(expiry) = place.expiry {
             self.expiries.insert(expiry);
         }
+        let slots = &self.slots;
+        self.digests.grow(slot_number(slots.len()), |at| {
+            Some(place_of(slots[at as usize].as_ref()?, at))
+        });
         Applied {
             seq: self.head,
             at,
@@ -363,47 +386,22 @@ impl<V> EntryMap<V> {
     }
 
     fn move_place(&mut self, was: Place, is: Place) {
-        self.take_out(was);
-        self.put_in(is);
+        self.digests.take_out(&was);
+        self.digests.put_in(&is);
         if was.expiry != is.expiry {
             was.expiry.map(|expiry| self.expiries.remove(&expiry));
             is.expiry.map(|expiry| self.expiries.insert(expiry));
         }
     }
-
-    fn put_in(&mut self, place: Place) {
-        self.root.add(place.hash);
-        if place.is_past(self.past.0) {
-            self.past.1.add(place.hash);
-        }
-    }
-
-    fn take_out(&mut self, place: Place) {
-        self.root.sub(place.hash);
-        if place.is_past(self.past.0) {
-            self.past.1.sub(place.hash);
-        }
-    }
 }
 
-/// Where an entry stands in the digest and in the expiry order.
-#[derive(Clone, Copy)]
-struct Place {
-    hash: u128,
-    expiry: Option<(Timestamp, u32)>,
-}
-
-impl Place {
-    fn of<V>(slot: &Slot<V>, at: u32) -> Self {
-        let entry = &slot.entry;
-        Self {
-            hash: slot.print.hash,
-            expiry: (!entry.schema.is_lasting()).then_some((entry.expires_at, at)),
-        }
-    }
-
-    fn is_past(&self, cut: Timestamp) -> bool {
-        self.expiry.is_some_and(|(expires_at, _)| expires_at <= cut)
+fn place_of<V>(slot: &Slot<V>, at: u32) -> Place {
+    let entry = &slot.entry;
+    Place {
+        item: slot.item(),
+        hash: slot.print.hash,
+        at,
+        expiry: (!entry.schema.is_lasting()).then_some((entry.expires_at, at)),
     }
 }
 
@@ -412,71 +410,12 @@ fn changes(held: &Entry, entry: &Entry) -> bool {
     entry.expires_at > held.expires_at || compare_versions(entry, held).is_gt()
 }
 
-/// The first place in the expiry order above a cut: no slot has the number `u32::MAX`.
-fn above(cut: Timestamp) -> (Timestamp, u32) {
-    (cut, u32::MAX)
-}
-
 /// The number of the slot at an index.
 fn slot_number(index: usize) -> u32 {
     u32::try_from(index)
         .ok()
         .filter(|&at| at < u32::MAX)
         .expect("a map holds fewer than 2^32 - 1 entries")
-}
-
-/// Hashes keys by one folded multiplication under two random words: keys come from peers, who
-/// must not be able to choose them for collisions.
-#[derive(Clone)]
-struct KeyHashing(u64, u64);
-
-impl KeyHashing {
-    fn random() -> Self {
-        let random = RandomState::new();
-        Self(random.hash_one(0_u8), random.hash_one(1_u8))
-    }
-}
-
-impl BuildHasher for KeyHashing {
-    type Hasher = KeyHasher;
-
-    fn build_hasher(&self) -> KeyHasher {
-        KeyHasher(self.0, self.1)
-    }
-}
-
-struct KeyHasher(u64, u64);
-
-impl Hasher for KeyHasher {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        let (blocks, rest) = bytes.as_chunks::<16>();
-        debug_assert!(rest.is_empty(), "only keys are hashed");
-        for &block in blocks {
-            let block = u128::from_le_bytes(block);
-            self.0 = fold(self.0 ^ low(block), self.1 ^ low(block >> 64));
-        }
-    }
-
-    /// The length of a key: always 16.
-    #[inline]
-    fn write_usize(&mut self, _: usize) {}
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        fold(self.0, self.1 | 1)
-    }
-}
-
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    low(product) ^ low(product >> 64)
-}
-
-/// Truncation is the purpose.
-#[allow(clippy::cast_possible_truncation)]
-const fn low(wide: u128) -> u64 {
-    wide as u64
 }
 
 const KEY_HAS_SLOT: &str = "every key in the table has its slot";

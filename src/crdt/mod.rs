@@ -11,7 +11,11 @@
 
 mod changes;
 pub mod digest;
+pub mod digests;
+pub mod estimator;
+mod keys;
 pub mod map;
+pub mod sketch;
 
 use std::cmp::Ordering;
 
