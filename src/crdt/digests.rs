@@ -144,7 +144,11 @@ impl Digests {
     pub(super) fn way(&self, cut: Timestamp) -> (bool, (Bound<Expiry>, Bound<Expiry>)) {
         let to = end_of(cut);
         let forward = self.cut <= to;
-        let (low, high) = if forward { (self.cut, to) } else { (to, self.cut) };
+        let (low, high) = if forward {
+            (self.cut, to)
+        } else {
+            (to, self.cut)
+        };
         (forward, (Bound::Excluded(low), Bound::Included(high)))
     }
 
@@ -177,7 +181,9 @@ fn end_of(cut: Timestamp) -> Expiry {
 fn just_before((expires_at, at): Expiry) -> Expiry {
     match at.checked_sub(1) {
         Some(at) => (expires_at, at),
-        None => end_of(Timestamp::from_nanos(expires_at.as_nanos().saturating_sub(1))),
+        None => end_of(Timestamp::from_nanos(
+            expires_at.as_nanos().saturating_sub(1),
+        )),
     }
 }
 

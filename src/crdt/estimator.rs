@@ -17,7 +17,9 @@ pub struct BitCounts {
 
 impl Default for BitCounts {
     fn default() -> Self {
-        Self { planes: [0; PLANES] }
+        Self {
+            planes: [0; PLANES],
+        }
     }
 }
 
@@ -64,6 +66,12 @@ impl BitCounts {
 /// The 64 counters of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimator(pub [i32; COUNTERS]);
+
+impl From<[i32; COUNTERS]> for Estimator {
+    fn from(counters: [i32; COUNTERS]) -> Self {
+        Self(counters)
+    }
+}
 
 impl Estimator {
     /// About how many items are in one of two sets and not in both. Bounded by what the counters

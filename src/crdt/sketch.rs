@@ -17,7 +17,8 @@
 use siphasher::sip::SipHasher13;
 
 use crate::time::Timestamp;
-use crate::wire::Item;
+use crate::wire::codec::CELLS_MAX as WIRE_CELLS_MAX;
+use crate::wire::{Cell, Item};
 
 /// The smallest table that is kept: 4 x 2^4 cells.
 pub const EXPONENT_MIN: u8 = 4;
@@ -25,54 +26,39 @@ pub const EXPONENT_MIN: u8 = 4;
 pub const EXPONENT_MAX: u8 = 13;
 /// Most cells in one table.
 pub const CELLS_MAX: usize = PARTITIONS << EXPONENT_MAX;
+const _: () = assert!(CELLS_MAX == WIRE_CELLS_MAX);
 
 const PARTITIONS: usize = 4;
 
-/// The XOR of some items and of their checksums.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cell {
-    /// XOR of the keyed hashes of their keys.
-    pub kh: u64,
-    /// XOR of their timestamps.
-    pub ts: u64,
-    /// XOR of their content tags.
-    pub tag: u32,
-    /// XOR of their checksums.
-    pub check: u32,
-}
-
-impl Cell {
-    fn of(item: &Item, hash: u64) -> Self {
-        Self {
-            kh: item.kh,
-            ts: item.ts.as_nanos(),
-            tag: item.tag,
-            check: check_of(hash),
-        }
-    }
-
-    /// The item, if the cell holds one alone; also its hash.
-    fn alone(&self) -> Option<(Item, u64)> {
-        if *self == Self::default() {
-            return None;
-        }
-        let item = Item {
-            kh: self.kh,
-            ts: Timestamp::from_nanos(self.ts),
-            tag: self.tag,
-        };
-        let hash = item_hash(&item);
-        (check_of(hash) == self.check).then_some((item, hash))
+/// The cell of an item that is in it alone.
+fn cell_of(item: &Item, hash: u64) -> Cell {
+    Cell {
+        kh: item.kh,
+        ts: item.ts.as_nanos(),
+        tag: item.tag,
+        check: check_of(hash),
     }
 }
 
-impl std::ops::BitXorAssign for Cell {
-    fn bitxor_assign(&mut self, other: Self) {
-        self.kh ^= other.kh;
-        self.ts ^= other.ts;
-        self.tag ^= other.tag;
-        self.check ^= other.check;
+/// The item of a cell, and its hash, if it holds one alone.
+fn alone(cell: &Cell) -> Option<(Item, u64)> {
+    if *cell == Cell::default() {
+        return None;
     }
+    let item = Item {
+        kh: cell.kh,
+        ts: Timestamp::from_nanos(cell.ts),
+        tag: cell.tag,
+    };
+    let hash = item_hash(&item);
+    (check_of(hash) == cell.check).then_some((item, hash))
+}
+
+fn xor(cell: &mut Cell, other: &Cell) {
+    cell.kh ^= other.kh;
+    cell.ts ^= other.ts;
+    cell.tag ^= other.tag;
+    cell.check ^= other.check;
 }
 
 /// The hash of an item that places it in a table and signs it in an estimator: SipHash-1-3 of its
@@ -120,7 +106,12 @@ impl Shape {
         // the numbers are equal.
         let starts = (SHAPE_EXPONENT_MIN..=EXPONENT_MAX).flat_map(|exponent| {
             let half = exponent.checked_sub(1);
-            [(half, 5), (Some(exponent), 3), (half, 7), (Some(exponent), 4)]
+            [
+                (half, 5),
+                (Some(exponent), 3),
+                (half, 7),
+                (Some(exponent), 4),
+            ]
         });
         starts
             .filter_map(|(exponent, width)| Self::new(exponent?, width))
@@ -195,7 +186,10 @@ impl Sketch {
     /// If `exponent` is over [`EXPONENT_MAX`].
     #[must_use]
     pub fn new(exponent: u8) -> Self {
-        assert!(exponent <= EXPONENT_MAX, "a table has at most 4 x 2^13 cells");
+        assert!(
+            exponent <= EXPONENT_MAX,
+            "a table has at most 4 x 2^13 cells"
+        );
         Self {
             exponent,
             cells: vec![Cell::default(); PARTITIONS << exponent],
@@ -215,10 +209,10 @@ impl Sketch {
 
     /// As [`toggle`](Self::toggle), with the item's [`item_hash`].
     pub fn toggle_hashed(&mut self, item: &Item, hash: u64) {
-        let cell = Cell::of(item, hash);
+        let cell = cell_of(item, hash);
         let size = 1 << self.exponent;
         for (partition, cells) in self.cells.chunks_exact_mut(size).enumerate() {
-            cells[slot(hash, partition) & (size - 1)] ^= cell;
+            xor(&mut cells[slot(hash, partition) & (size - 1)], &cell);
         }
     }
 
@@ -324,7 +318,7 @@ impl Difference {
             .flat_map(|(at, cells)| places(at, cells.len()))
             .collect();
         while let Some((at, place)) = queue.pop() {
-            let Some((item, hash)) = partitions[at][place].alone() else {
+            let Some((item, hash)) = alone(&partitions[at][place]) else {
                 continue;
             };
             if slot(hash, at) & (partitions[at].len() - 1) != place {
@@ -334,17 +328,20 @@ impl Difference {
                 return None;
             }
             items.push(item);
-            let cell = Cell::of(&item, hash);
+            let cell = cell_of(&item, hash);
             for (other, cells) in partitions.iter_mut().enumerate() {
                 if cells.is_empty() {
                     continue;
                 }
                 let place = slot(hash, other) & (cells.len() - 1);
-                cells[place] ^= cell;
+                xor(&mut cells[place], &cell);
                 queue.push((other, place));
             }
         }
-        let clean = partitions.iter().flatten().all(|cell| *cell == Cell::default());
+        let clean = partitions
+            .iter()
+            .flatten()
+            .all(|cell| *cell == Cell::default());
         items.sort_unstable();
         let once = items.windows(2).all(|pair| pair[0] != pair[1]);
         (clean && once).then_some(items)
@@ -361,7 +358,7 @@ fn fold(cells: &[Cell], exponent: u8) -> Vec<Cell> {
 
 fn xor_into(cells: &mut [Cell], others: &[Cell]) {
     for (cell, other) in cells.iter_mut().zip(others) {
-        *cell ^= *other;
+        xor(cell, other);
     }
 }
 

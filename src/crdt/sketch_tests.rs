@@ -40,7 +40,10 @@ fn a_start_shape_is_the_smallest_with_room() {
     for items in [1, 2, 10, 99, 1_000, 9_999, 20_000_u64] {
         let cells = Shape::for_items(items).unwrap().cells();
         let least = items as usize * 3 / 2 + items.isqrt() as usize * 3 + 8;
-        assert!((least..=least * 27 / 20 + 4).contains(&cells), "{items}: {cells}");
+        assert!(
+            (least..=least * 27 / 20 + 4).contains(&cells),
+            "{items}: {cells}"
+        );
     }
     assert_eq!(Shape::for_items(22_000), None);
     assert_eq!(Shape::for_items(u64::MAX), None);
@@ -136,7 +139,7 @@ fn forged_cells_end_in_nothing() {
     let shape = Shape::new(EXPONENT_MAX, 4).unwrap();
     let forged = |at: usize| {
         let item = item(at as u64);
-        Cell::of(&item, item_hash(&item))
+        cell_of(&item, item_hash(&item))
     };
     let cells: Vec<_> = (0..CELLS_MAX).map(forged).collect();
     assert_eq!(Difference::new(&ours, shape, &cells).unwrap().peel(), None);
@@ -146,13 +149,9 @@ fn forged_cells_end_in_nothing() {
 }
 
 fn cells() -> impl Strategy<Value = Cell> {
-    let random = any::<(u64, u64, u32, u32)>().prop_map(|(kh, ts, tag, check)| Cell {
-        kh,
-        ts,
-        tag,
-        check,
-    });
-    let pure = (0..40_u64).prop_map(|number| Cell::of(&item(number), item_hash(&item(number))));
+    let random =
+        any::<(u64, u64, u32, u32)>().prop_map(|(kh, ts, tag, check)| Cell { kh, ts, tag, check });
+    let pure = (0..40_u64).prop_map(|number| cell_of(&item(number), item_hash(&item(number))));
     prop_oneof![random, pure.clone(), pure, Just(Cell::default())]
 }
 
