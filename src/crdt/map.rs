@@ -18,7 +18,6 @@
 //!
 //! The map has no lock and knows no records: each entry carries a value `V` for whoever does.
 
-use std::collections::BTreeSet;
 use std::ops::RangeBounds;
 use std::time::Duration;
 
@@ -27,6 +26,7 @@ use super::compare_versions;
 use super::digest::{self, BodyHash, Fingerprint, Root};
 use super::digests::{Digests, Place};
 use super::keys::KeyIndex;
+use super::order::SortedRuns;
 use crate::time::Timestamp;
 use crate::wire::{Entry, Item, Key, Refusal};
 
@@ -104,6 +104,9 @@ pub struct Applied<V> {
     pub seq: u64,
     /// Where the entry is.
     pub at: u32,
+    /// The key now holds exactly the entry that came. False where the join took something from
+    /// what was held before.
+    pub as_sent: bool,
     /// What became of the values.
     pub effect: Effect<V>,
 }
@@ -127,7 +130,7 @@ pub struct EntryMap<V> {
     free: Vec<u32>,
     by_key: KeyIndex,
     changes: ChangeIndex,
-    expiries: BTreeSet<(Timestamp, u32)>,
+    expiries: SortedRuns<(Timestamp, u32)>,
     head: u64,
     digests: Digests,
 }
@@ -142,7 +145,7 @@ impl<V> EntryMap<V> {
             free: Vec::new(),
             by_key: KeyIndex::new(),
             changes: ChangeIndex::default(),
-            expiries: BTreeSet::new(),
+            expiries: SortedRuns::new(),
             head: 0,
             digests: Digests::default(),
         }
@@ -193,21 +196,23 @@ impl<V> EntryMap<V> {
     /// headers; bodies only where the headers tie.
     #[must_use]
     pub fn judge(&self, entry: &Entry, wall: Timestamp) -> Verdict {
-        let held = self.get(&entry.key).map(|(_, slot)| &slot.entry);
-        let known = match held {
-            Some(held) => !changes(held, entry),
-            None => self.collectable(entry, wall),
-        };
-        if known {
-            Verdict::Known
-        } else if entry.body.len() > self.bounds.entry_bytes_max {
-            Verdict::Refused(Refusal::TooLarge)
-        } else if entry.ts > wall.plus(self.bounds.max_clock_drift) {
-            Verdict::Refused(Refusal::ClockAhead)
-        } else if held.is_none() && self.len() >= self.bounds.entries_max {
-            Verdict::Refused(Refusal::Full)
-        } else {
-            Verdict::Fresh
+        let kh = digest::kh(&entry.key);
+        self.judge_by(self.by_key.first(kh), kh, entry, wall)
+    }
+
+    /// What [`judge`](Self::judge) says of each of a run of entries, in order. It asks for all
+    /// places before it looks at the first, so that the waits for memory overlap.
+    pub fn judge_run(&self, run: &[Entry], wall: Timestamp, mut each: impl FnMut(usize, Verdict)) {
+        let mut places = [(0, None); JUDGED_TOGETHER];
+        for (chunk, entries) in run.chunks(JUDGED_TOGETHER).enumerate() {
+            for (place, entry) in places.iter_mut().zip(entries) {
+                let kh = digest::kh(&entry.key);
+                *place = (kh, self.by_key.first(kh));
+            }
+            for (index, (&(kh, first), entry)) in places.iter().zip(entries).enumerate() {
+                let verdict = self.judge_by(first, kh, entry, wall);
+                each(chunk * JUDGED_TOGETHER + index, verdict);
+            }
         }
     }
 
@@ -219,25 +224,26 @@ impl<V> EntryMap<V> {
     pub fn apply(&mut self, entry: Entry, body: BodyHash, value: V) -> Option<Applied<V>> {
         let kh = digest::kh(&entry.key);
         let Some(at) = self.find(kh, &entry.key) else {
-            return Some(self.insert(entry, kh, body, value));
+            return Some(self.insert(kh, entry, body, value));
         };
         let slot = self.slots[at as usize].as_mut().expect(KEY_HAS_SLOT);
-        if !changes(&slot.entry, &entry) {
+        let version = compare_versions(&entry, &slot.entry);
+        let (came, had) = (entry.expires_at, slot.entry.expires_at);
+        if version.is_le() && came <= had {
             return None;
         }
         let was = place_of(slot, at);
         let old_seq = slot.seq;
         self.head += 1;
         slot.seq = self.head;
-        let expires_at = slot.entry.expires_at.max(entry.expires_at);
-        let effect = if compare_versions(&entry, &slot.entry).is_gt() {
+        let effect = if version.is_gt() {
             slot.entry = entry;
             slot.body = body;
             Effect::Replaced(std::mem::replace(&mut slot.value, value))
         } else {
             Effect::Extended(value)
         };
-        slot.entry.expires_at = expires_at;
+        slot.entry.expires_at = came.max(had);
         slot.print = Fingerprint::with_body(&slot.entry, slot.body);
         let is = place_of(slot, at);
         self.changes.remove(old_seq);
@@ -246,6 +252,7 @@ impl<V> EntryMap<V> {
         Some(Applied {
             seq: self.head,
             at,
+            as_sent: version.is_ge() && came >= had,
             effect,
         })
     }
@@ -274,7 +281,7 @@ impl<V> EntryMap<V> {
     pub fn move_cut(&mut self, cut: Timestamp, entries_max: usize) -> bool {
         let (forward, range) = self.digests.way(cut);
         let all = self.expiries.range(range);
-        let place = |&(_, at): &(Timestamp, u32)| {
+        let place = |(_, at): (Timestamp, u32)| {
             let slot = self.slots[at as usize].as_ref().expect(EXPIRY_HAS_SLOT);
             place_of(slot, at)
         };
@@ -311,11 +318,11 @@ impl<V> EntryMap<V> {
     }
 
     /// The expiry order within `range`, as `(expires_at, slot)`.
-    pub fn expiring(
-        &self,
-        range: impl RangeBounds<(Timestamp, u32)>,
-    ) -> impl DoubleEndedIterator<Item = (Timestamp, u32)> + '_ {
-        self.expiries.range(range).copied()
+    pub fn expiring<'a>(
+        &'a self,
+        range: impl RangeBounds<(Timestamp, u32)> + 'a,
+    ) -> impl DoubleEndedIterator<Item = (Timestamp, u32)> + 'a {
+        self.expiries.range(range)
     }
 
     /// Frees the entry that expired first, if its grace is over.
@@ -344,13 +351,50 @@ impl<V> EntryMap<V> {
     }
 
     fn find(&self, kh: u64, key: &Key) -> Option<u32> {
-        let is_in = |at| self.slot(at).is_some_and(|slot| slot.entry.key == *key);
-        self.by_key.get(kh, key, is_in)
+        self.held_at(self.by_key.first(kh), kh, key)
     }
 
-    fn insert(&mut self, entry: Entry, kh: u64, body: BodyHash, value: V) -> Applied<V> {
+    /// Where a key is, given the first slot of its hash.
+    #[inline]
+    fn held_at(&self, first: Option<u32>, kh: u64, key: &Key) -> Option<u32> {
+        let first = first?;
+        let is_first = self.slot(first).is_some_and(|slot| slot.entry.key == *key);
+        if is_first {
+            Some(first)
+        } else {
+            self.by_key.twin(kh, key)
+        }
+    }
+
+    /// What is held of a key, found by the first slot of its hash, compared with an entry that
+    /// came.
+    #[inline]
+    fn judge_by(&self, first: Option<u32>, kh: u64, entry: &Entry, wall: Timestamp) -> Verdict {
+        let place = self.held_at(first, kh, &entry.key);
+        let held = place.and_then(|at| self.slot(at)).map(|slot| &slot.entry);
+        let known = match held {
+            Some(held) => !changes(held, entry),
+            None => self.collectable(entry, wall),
+        };
+        if known {
+            Verdict::Known
+        } else if entry.body.len() > self.bounds.entry_bytes_max {
+            Verdict::Refused(Refusal::TooLarge)
+        } else if entry.ts > wall.plus(self.bounds.max_clock_drift) {
+            Verdict::Refused(Refusal::ClockAhead)
+        } else if held.is_none() && self.len() >= self.bounds.entries_max {
+            Verdict::Refused(Refusal::Full)
+        } else {
+            Verdict::Fresh
+        }
+    }
+
+    /// Puts in an entry of a new key.
+    fn insert(&mut self, kh: u64, entry: Entry, body: BodyHash, value: V) -> Applied<V> {
+        let next = || slot_number(self.slots.len());
+        let at = self.free.pop().unwrap_or_else(next);
+        self.by_key.insert(kh, entry.key, at);
         self.head += 1;
-        let key = entry.key;
         let slot = Slot {
             seq: self.head,
             kh,
@@ -359,16 +403,11 @@ impl<V> EntryMap<V> {
             value,
             entry,
         };
-        let at = self
-            .free
-            .pop()
-            .unwrap_or_else(|| slot_number(self.slots.len()));
         let place = place_of(&slot, at);
         match self.slots.get_mut(at as usize) {
             Some(free) => *free = Some(slot),
             None => self.slots.push(Some(slot)),
         }
-        self.by_key.insert(kh, key, at);
         self.changes.push(self.head, at);
         self.digests.put_in(&place);
         if let Some(expiry) = place.expiry {
@@ -381,6 +420,7 @@ impl<V> EntryMap<V> {
         Applied {
             seq: self.head,
             at,
+            as_sent: true,
             effect: Effect::Inserted,
         }
     }
@@ -389,8 +429,12 @@ impl<V> EntryMap<V> {
         self.digests.take_out(&was);
         self.digests.put_in(&is);
         if was.expiry != is.expiry {
-            was.expiry.map(|expiry| self.expiries.remove(&expiry));
-            is.expiry.map(|expiry| self.expiries.insert(expiry));
+            if let Some(expiry) = was.expiry {
+                self.expiries.remove(&expiry);
+            }
+            if let Some(expiry) = is.expiry {
+                self.expiries.insert(expiry);
+            }
         }
     }
 }
@@ -418,6 +462,8 @@ fn slot_number(index: usize) -> u32 {
         .expect("a map holds fewer than 2^32 - 1 entries")
 }
 
+/// Entries whose places are looked up before any is looked at.
+const JUDGED_TOGETHER: usize = 64;
 const KEY_HAS_SLOT: &str = "every key in the table has its slot";
 const EXPIRY_HAS_SLOT: &str = "every place in the expiry order has its slot";
 

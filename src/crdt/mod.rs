@@ -15,6 +15,7 @@ pub mod digests;
 pub mod estimator;
 mod keys;
 pub mod map;
+mod order;
 pub mod sketch;
 
 use std::cmp::Ordering;

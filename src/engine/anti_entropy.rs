@@ -34,14 +34,8 @@ impl Engine {
     }
 
     pub(super) fn push_pull_with_random_peer(&mut self) {
-        let names: Vec<NodeName> = self
-            .swim
-            .live()
-            .map(|known| known.id.process.name.clone())
-            .collect();
-        if !names.is_empty() {
-            let chosen = self.rng.random_range(0..names.len());
-            self.dial_exchange(&names[chosen]);
+        if let Some(name) = self.random_live() {
+            self.dial_exchange(&name);
         }
     }
 
@@ -138,8 +132,11 @@ impl Engine {
     }
 
     /// A member went away: what it was still sending may have reached some and not others. They
-    /// compare; it costs nothing but digests if they are equal.
+    /// compare; it costs nothing but digests if they are equal. Above direct mode nobody sends.
     pub(super) fn compare_after_loss(&mut self, gone: &ProcessId) {
+        if !self.direct {
+            return;
+        }
         let now = self.now.mono;
         for (process, peer) in &mut self.peers {
             if process != gone && peer.synced {

@@ -27,6 +27,7 @@ use crate::id::{NodeId, NodeName, ProcessId};
 use crate::wire::{MemberState, Message, codec, frame};
 
 use super::swim_codec::{HEADER_BYTES_MAX, MEMBER_BYTES_MAX, SwimCodec};
+use super::swim_log::{LoggingCodec, SwimLog};
 use super::{Engine, Member, Setup, StreamId};
 
 /// What is known of one member.
@@ -73,7 +74,9 @@ impl Known {
 }
 
 pub(super) struct Swim {
-    pub(super) foca: Foca<NodeId, SwimCodec, Pcg64, NoCustomBroadcast>,
+    pub(super) foca: Foca<NodeId, LoggingCodec, Pcg64, NoCustomBroadcast>,
+    /// What foca has accepted and the table does not show yet.
+    pub(super) log: SwimLog,
     pub(super) effects: AccumulatingRuntime<NodeId>,
     pub(super) table: BTreeMap<NodeName, Known>,
     /// The boot that left, by name.
@@ -99,8 +102,11 @@ impl Swim {
             addr: setup.addr,
         };
         let rng = Pcg64::seed_from_u64(rng.next_u64());
+        let log = SwimLog::default();
+        let codec = LoggingCodec(log.clone());
         Self {
-            foca: Foca::new(identity, foca_config(config, 1), rng, SwimCodec),
+            foca: Foca::new(identity, foca_config(config, 1), rng, codec),
+            log,
             effects: AccumulatingRuntime::new(),
             table: BTreeMap::new(),
             left: BTreeMap::new(),
