@@ -117,6 +117,16 @@ fn a_record_with_bytes_left_over_or_missing_is_refused() {
     for len in 0..body.len() {
         assert!(codec::decode_body::<RecordV1>(&body[..len]).is_err());
     }
+    let body = codec::encode_body(&("text", 7_u64));
+    assert_eq!(codec::decode_borrowed(&body), Ok(("text", 7_u64)));
+    let longer = [&body[..], b"x"].concat();
+    assert_eq!(
+        codec::decode_borrowed::<(&str, u64)>(&longer),
+        Err(DecodeError::Trailing { bytes: 1 })
+    );
+    for len in 0..body.len() {
+        assert!(codec::decode_borrowed::<(&str, u64)>(&body[..len]).is_err());
+    }
 }
 
 #[test]
@@ -125,6 +135,10 @@ fn a_record_that_claims_too_much_memory_is_refused() {
     let claim = [0xfd, 0, 0, 0, 0, 0, 1, 0, 0];
     assert!(matches!(
         codec::decode_body::<Vec<u64>>(&claim),
+        Err(DecodeError::Limit { .. })
+    ));
+    assert!(matches!(
+        codec::decode_borrowed::<Vec<&str>>(&claim),
         Err(DecodeError::Limit { .. })
     ));
 }

@@ -59,7 +59,7 @@ use rand::SeedableRng as _;
 use rand_pcg::Pcg64;
 
 pub use counters::Counters;
-pub use event::{Comparison, Event, Member, Readiness, View};
+pub use event::{Comparison, Event, HandshakeRefusal, Member, Readiness, View};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 
 use crate::config::Config;

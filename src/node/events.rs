@@ -135,7 +135,10 @@ impl EventLog {
                 self.forget(&member.process.name);
                 warn!(?event, "event");
             }
-            Event::CommitFailed
+            Event::CertificateExpires { .. }
+            | Event::CertificatesNotReloaded { .. }
+            | Event::CommitFailed
+            | Event::HandshakeRefused { .. }
             | Event::DirectModeExceeded { .. }
             | Event::MemberSuspected(_)
             | Event::NameConflict { .. }
@@ -144,7 +147,8 @@ impl EventLog {
                 self.forget(&member.process.name);
                 info!(?event, "event");
             }
-            Event::DirectModeRestored { .. }
+            Event::CertificatesReloaded { .. }
+            | Event::DirectModeRestored { .. }
             | Event::Left
             | Event::MemberUp(_)
             | Event::Readiness(_) => info!(?event, "event"),

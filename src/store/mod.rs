@@ -25,7 +25,7 @@ use crate::crdt::estimator::Estimator;
 use crate::crdt::sketch::Sketch;
 use crate::id::NodeName;
 use crate::time::{Timestamp, WallClock};
-pub use map::{Expiry, Map, Quarantined, WriteError, Written};
+pub use map::{Changed, Expiry, Map, Quarantined, WriteError, Written};
 
 use crate::wire::{Entry, Item, Key, Refusal, SchemaId, StoreId};
 

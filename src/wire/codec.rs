@@ -263,6 +263,16 @@ pub fn decode_body<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, DecodeErro
     body::decode_record(bytes)
 }
 
+/// As [`decode_body`], of a record whose texts may be those of `bytes`: nothing is copied for them.
+///
+/// # Errors
+/// As [`decode_body`].
+pub fn decode_borrowed<'a, T: bincode::BorrowDecode<'a, ()>>(
+    bytes: &'a [u8],
+) -> Result<T, DecodeError> {
+    body::decode_borrowed(bytes)
+}
+
 fn tag(message: &Message) -> u8 {
     match message {
         Message::Swim(_) => 1,

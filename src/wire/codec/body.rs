@@ -132,6 +132,16 @@ pub(super) fn decode_record<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, D
     }
 }
 
+pub(super) fn decode_borrowed<'a, T: bincode::BorrowDecode<'a, ()>>(
+    bytes: &'a [u8],
+) -> Result<T, DecodeError> {
+    let (record, read) = bincode::borrow_decode_from_slice(bytes, SETTINGS).map_err(unreadable)?;
+    match bytes.len() - read {
+        0 => Ok(record),
+        bytes => Err(DecodeError::Trailing { bytes }),
+    }
+}
+
 /// What bincode says, in our words.
 fn unreadable(error: Unreadable) -> DecodeError {
     match error {
