@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use siphasher::sip::SipHasher24;
-use std::hash::Hasher as _;
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+use std::hash::{Hash, Hasher};
 
 /// Longest node name, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -18,8 +19,13 @@ pub const CLUSTER_BYTES_MAX: usize = 255;
 
 /// A node's stable name, unique in its cluster: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8 without
 /// control characters. Cheap to clone. Sorted byte-wise, which is the order of `position()`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeName(Arc<str>);
+#[derive(Clone)]
+pub struct NodeName {
+    text: Arc<str>,
+    /// SipHash-1-3 of the text, 128 bits under a fixed key: tells names apart without looking at
+    /// their text, which member lists do all the time.
+    hash: [u64; 2],
+}
 
 /// Why a string cannot be a node name, a cluster id or a store name. Who asked knows which.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,13 +57,50 @@ impl NodeName {
     /// [`NameError`] if it is empty, too long, or holds a control character.
     pub fn new(name: &str) -> Result<Self, NameError> {
         check_name(name, NAME_BYTES_MAX)?;
-        Ok(Self(name.into()))
+        let mut hasher = SipHasher13::new_with_keys(0x7275_6d6f_726d_696c, 0x6e6f_6465_6e61_6d65);
+        hasher.write(name.as_bytes());
+        let hash = hasher.finish128();
+        Ok(Self {
+            text: name.into(),
+            hash: [hash.h1, hash.h2],
+        })
     }
 
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// What stands for the name where only equality counts.
+    pub(crate) fn hash128(&self) -> [u64; 2] {
+        self.hash
+    }
+}
+
+impl PartialEq for NodeName {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.text == other.text
+    }
+}
+
+impl Eq for NodeName {}
+
+impl PartialOrd for NodeName {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for NodeName {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl Hash for NodeName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
     }
 }
 
@@ -84,13 +127,13 @@ fn check_text(text: &str, max: usize) -> Result<(), NameError> {
 
 impl fmt::Display for NodeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl fmt::Debug for NodeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        fmt::Debug::fmt(&*self.text, f)
     }
 }
 

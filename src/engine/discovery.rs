@@ -54,6 +54,12 @@ impl Discovery {
             repeats: 0,
         }
     }
+
+    /// How many seeds there are, and to how many addresses they resolve.
+    #[cfg(feature = "sim")]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.seeds.len(), self.addrs.len())
+    }
 }
 
 impl Engine {
@@ -77,12 +83,12 @@ impl Engine {
             (seed.dial, seed.next, seed.backoff) = (None, now, Duration::ZERO);
         }
         self.timers.set_by(Kind::Seeds, now);
-        let names: Vec<NodeName> = self
-            .swim
-            .live()
-            .map(|known| known.id.process.name.clone())
-            .collect();
-        for name in names.into_iter().filter(|_| self.direct) {
+        if !self.direct {
+            return self.exchange_members_again();
+        }
+        let live = self.swim.live();
+        let names: Vec<NodeName> = live.map(|k| k.id.process.name.clone()).collect();
+        for name in names {
             self.timers.set(Kind::Redial(name), now);
         }
     }
@@ -166,6 +172,7 @@ impl Engine {
     }
 
     pub(super) fn seed_answered(&mut self, addr: SocketAddr, name: &NodeName) {
+        self.counters.seeds_joined += 1;
         if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
             (seed.dial, seed.backoff, seed.refused_since) = (None, Duration::ZERO, None);
             seed.name = Some(name.clone());
@@ -181,6 +188,7 @@ impl Engine {
     }
 
     pub(super) fn seed_failed(&mut self, addr: SocketAddr, reason: CloseReason) {
+        self.counters.seeds_failed += 1;
         let now = self.now.mono;
         let max = self.config.reconnect_interval.unwrap_or(SEED_BACKOFF_MAX);
         let jitter = self.rng.random_range(0.8..1.2);
@@ -233,19 +241,36 @@ impl Engine {
         self.emit(Event::Readiness(readiness));
     }
 
-    /// A link opened, or a member failed: the membership is exchanged again a few times, for who
-    /// joined meanwhile, and for whether somebody knows better.
+    /// This node joined, or in direct mode a link opened: the membership is exchanged again a few
+    /// times, for who joined meanwhile.
     pub(super) fn exchange_members_again(&mut self) {
         self.discovery.repeats = 0;
         self.timers
             .set_by(Kind::Members, self.now.mono + MEMBERS_REPEATS[0]);
     }
 
+    /// A member failed: whether somebody knows better. Above direct mode everybody asks once, at a
+    /// moment of its own.
+    pub(super) fn ask_about_failure(&mut self) {
+        if self.direct {
+            return self.exchange_members_again();
+        }
+        self.discovery.repeats = self.discovery.repeats.min(MEMBERS_REPEATS.len() - 1);
+        let wait = MEMBERS_REPEATS[0].mul_f64(self.rng.random_range(1.0..5.0));
+        self.timers.set_by(Kind::Members, self.now.mono + wait);
+    }
+
     pub(super) fn repeat_members(&mut self) {
-        let links: Vec<StreamId> = self.peers.values().filter_map(|peer| peer.link).collect();
-        if !links.is_empty() {
-            let chosen = self.rng.random_range(0..links.len());
-            self.send_members(links[chosen], true);
+        if self.direct {
+            let links = self.peers.values().filter_map(|peer| peer.link);
+            let links: Vec<StreamId> = links.collect();
+            if !links.is_empty() {
+                let chosen = self.rng.random_range(0..links.len());
+                self.send_members(links[chosen], true);
+            }
+        } else if let Some(name) = self.random_live() {
+            // The link that this opens begins with what is wanted.
+            self.dial_member(&name);
         }
         self.discovery.repeats += 1;
         if let Some(&wait) = MEMBERS_REPEATS.get(self.discovery.repeats) {
@@ -264,11 +289,27 @@ impl Engine {
             .filter(|known| known.state == MemberState::Failed)
             .map(|known| known.id.process.name.clone())
             .collect();
-        failed.iter().for_each(|name| self.dial_member(name));
+        // In a large cluster not everybody knocks every time, but about as many as in the largest
+        // that is in direct mode.
+        let knocking = self.config.direct_peers_max.max(1) as f64;
+        let share = (knocking / self.swim.size as f64).min(1.0);
+        for name in failed {
+            if self.direct || self.rng.random_bool(share) {
+                self.dial_member(&name);
+            }
+        }
+    }
+
+    /// Some live member.
+    pub(super) fn random_live(&mut self) -> Option<NodeName> {
+        let count = self.swim.live().count();
+        let chosen = (count > 0).then(|| self.rng.random_range(0..count))?;
+        let chosen = self.swim.live().nth(chosen);
+        chosen.map(|known| known.id.process.name.clone())
     }
 }
 
-const ADDRS_PER_SEED_MAX: usize = 64;
+pub(super) const ADDRS_PER_SEED_MAX: usize = 64;
 const SEED_BACKOFF_MIN: Duration = Duration::from_millis(20);
 const SEED_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// How long every seed must have refused before a node counts as alone.

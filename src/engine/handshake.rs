@@ -294,11 +294,13 @@ impl Engine {
         {
             self.tokens.remove(&oldest);
         }
-        if self.swim.is_live(process) {
-            self.timers.cancel(&Kind::Forget(process.clone()));
-        } else {
-            let due = self.now.mono + self.config.gossip_to_dead_time;
-            self.timers.set_by(Kind::Forget(process.clone()), due);
+        match (self.swim.is_live(process), self.direct) {
+            (true, true) => self.timers.cancel(&Kind::Forget(process.clone())),
+            (true, false) => self.forget_later(process),
+            (false, _) => {
+                let due = self.now.mono + self.config.gossip_to_dead_time;
+                self.timers.set_by(Kind::Forget(process.clone()), due);
+            }
         }
         self.timers
             .set_by(Kind::Unsynced, self.peers[process].next_exchange);
@@ -337,5 +339,5 @@ impl Engine {
 }
 
 /// Tokens of one session that are honoured at once.
-const TOKENS_MAX: usize = 4;
+pub(super) const TOKENS_MAX: usize = 4;
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(1);

@@ -1,14 +1,15 @@
 //! What foca needs to know of a [`NodeId`]: its name is its address, its epoch decides.
 
-use crate::id::{NodeId, NodeName};
+use crate::id::NodeId;
 
 impl foca::Identity for NodeId {
-    /// The stable name: a node that returns with another boot or at another address is the same
-    /// member.
-    type Addr = NodeName;
+    /// Stands for the stable name: a node that returns with another boot or at another address is
+    /// the same member. foca looks for a member by comparing this with that of each member, for
+    /// every update it receives; so it is the name's hash, and not its text.
+    type Addr = [u64; 2];
 
-    fn addr(&self) -> NodeName {
-        self.process.name.clone()
+    fn addr(&self) -> [u64; 2] {
+        self.process.name.hash128()
     }
 
     /// The same process, one renewal on. `None` after 2^32 - 1 renewals; the process then stays
@@ -36,7 +37,7 @@ mod tests {
     use foca::Identity as _;
 
     use super::*;
-    use crate::id::ProcessId;
+    use crate::id::{NodeName, ProcessId};
 
     fn id(boot: u64, renewal: u32, port: u16) -> NodeId {
         NodeId {

@@ -168,7 +168,7 @@ impl Engine {
 
     fn member_left(&mut self, process: &ProcessId) {
         if self.swim.mark_left(process) {
-            self.refresh_members();
+            self.refresh_left(std::slice::from_ref(&process.name));
         }
     }
 }

@@ -3,6 +3,11 @@
 //! Where both sides dialled, both keep the link that the smaller name dialled. When a link ends
 //! without a leave it is dialled again; if that is refused, nothing listens where the process was:
 //! it is suspected at once (`condemn`).
+//!
+//! Links are for direct mode. Above it a stream for every pair that ever met would fill the
+//! `streams_max` of whoever is a seed, and keep others from joining: there a link is brief. It
+//! carries one exchange of the membership, and its session is forgotten like that of a failed
+//! member, until the next exchange.
 
 use std::time::Duration;
 
@@ -48,9 +53,66 @@ impl Engine {
         } else {
             known.dial.backoff
         };
-        if known.is_live() {
+        if known.is_live() && (self.direct || known.dial.refused > 0) {
             self.timers
                 .set(Kind::Redial(name.clone()), self.now.mono + wait);
+        }
+    }
+
+    /// A redial is due. Above direct mode it is for making sure that a process is dead alone.
+    pub(super) fn redial(&mut self, name: &NodeName) {
+        let condemned = self.swim.get(name).is_some_and(|k| k.dial.refused > 0);
+        if self.direct || condemned {
+            self.dial_member(name);
+        }
+    }
+
+    /// Direct mode begins or ends: links are kept, or become brief.
+    pub(super) fn links_change_mode(&mut self) {
+        let live = self.swim.live();
+        let live: Vec<_> = live
+            .map(|k| (k.id.process.clone(), k.dial.refused))
+            .collect();
+        let now = self.now.mono;
+        for (process, refused) in live {
+            let link = self.peers.get(&process).map(|peer| peer.link);
+            if self.direct {
+                self.timers.cancel(&Kind::Forget(process.clone()));
+                if let Some(Some(link)) = link {
+                    self.timers.cancel(&Kind::Stream(link));
+                }
+                self.timers.set(Kind::Redial(process.name), now);
+                continue;
+            }
+            if refused == 0 {
+                self.timers.cancel(&Kind::Redial(process.name.clone()));
+            }
+            if let Some(link) = link {
+                link.into_iter().for_each(|link| self.make_brief(link));
+                self.forget_later(&process);
+            }
+        }
+    }
+
+    fn make_brief(&mut self, link: StreamId) {
+        self.timers
+            .set(Kind::Stream(link), self.now.mono + LINK_BRIEF);
+    }
+
+    /// The session with a process ends in a while, unless it is used again.
+    pub(super) fn forget_later(&mut self, process: &ProcessId) {
+        let due = self.now.mono + self.config.gossip_to_dead_time;
+        self.timers.set(Kind::Forget(process.clone()), due);
+    }
+
+    /// A session has not been renewed for a while.
+    pub(super) fn session_expired(&mut self, process: &ProcessId) {
+        let open = Phase::Open(process.clone());
+        let mut streams = self.streams.values();
+        if self.swim.is_live(process) && streams.any(|stream| stream.phase == open) {
+            self.forget_later(process);
+        } else {
+            self.forget_peer(process);
         }
     }
 
@@ -104,6 +166,8 @@ impl Engine {
             known.dial.was_linked = Some(process.boot);
         }
         let ours_is_smaller = self.setup.name < process.name;
+        let target = self.streams.get(&stream).and_then(|s| s.target.as_ref());
+        let joins = matches!(target, Some(Target::Seed(_)));
         let Some(peer) = self.peers.get_mut(process) else {
             return;
         };
@@ -131,7 +195,12 @@ impl Engine {
         if dialled {
             self.send_members(stream, true);
         }
-        self.exchange_members_again();
+        if self.direct || joins {
+            self.exchange_members_again();
+        }
+        if !self.direct {
+            self.make_brief(stream);
+        }
     }
 
     pub(super) fn link_ended(&mut self, stream: StreamId, process: &ProcessId) {
@@ -164,6 +233,7 @@ impl Engine {
         let Some(known) = self.swim.get_mut(name) else {
             return;
         };
+        self.counters.reconnects_failed += u64::from(known.state == MemberState::Failed);
         let proof = reason == CloseReason::Refused
             && known.is_live()
             && known.dial.was_linked == Some(known.id.process.boot);
@@ -179,7 +249,11 @@ impl Engine {
         let name = &member.process.name;
         if let Some(peer) = self.peers.get_mut(&member.process) {
             peer.addr = member.addr;
-            self.timers.cancel(&Kind::Forget(member.process.clone()));
+            if self.direct {
+                self.timers.cancel(&Kind::Forget(member.process.clone()));
+            } else {
+                self.forget_later(&member.process);
+            }
         }
         if let Some(peer) = self.peers.get(&member.process)
             && !peer.synced
@@ -197,8 +271,7 @@ impl Engine {
         self.timers.cancel(&Kind::Redial(process.name.clone()));
         self.close_streams_with(process);
         if self.peers.contains_key(process) {
-            let due = self.now.mono + self.config.gossip_to_dead_time;
-            self.timers.set(Kind::Forget(process.clone()), due);
+            self.forget_later(process);
         }
     }
 
@@ -255,6 +328,8 @@ impl Engine {
 }
 
 const MEMBERS_PER_FRAME: usize = 512;
+/// How long a link lives above direct mode: longer than an exchange of the membership takes.
+const LINK_BRIEF: Duration = Duration::from_secs(1);
 const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(50);
 const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(10);
 const DIAL_CONDEMNED: Duration = Duration::from_millis(200);

@@ -4,6 +4,7 @@
 //! same member. *Left is not failed*: foca knows one "down". Leaves are kept here, by process, and
 //! override it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use foca::State;
@@ -34,7 +35,8 @@ impl Engine {
     /// refutes if it must).
     pub(super) fn apply_records(&mut self, records: Vec<MemberRecord>) {
         let own = self.swim.identity().process.clone();
-        let mut members = Vec::with_capacity(records.len());
+        let mut members = Vec::new();
+        let mut left = Vec::new();
         for record in records {
             let name = &record.id.process.name;
             if *name == own.name && record.id.process.boot > own.boot {
@@ -52,6 +54,10 @@ impl Engine {
             if record.state == MemberState::Left && *name != own.name {
                 let boot = self.swim.left.entry(name.clone()).or_default();
                 *boot = record.id.process.boot.max(*boot);
+                left.push(name.clone());
+            }
+            if self.is_no_news(&record) {
+                continue;
             }
             let state = match record.state {
                 MemberState::Alive => State::Alive,
@@ -61,6 +67,20 @@ impl Engine {
             members.push(foca::Member::new(record.id, record.incarnation, state));
         }
         self.apply_members(members);
+        self.refresh_left(&left);
+    }
+
+    /// Whether foca would not take a record over. It looks through all members to find that out,
+    /// and most records are known.
+    fn is_no_news(&self, record: &MemberRecord) -> bool {
+        use MemberState::{Alive, Failed, Left, Suspect};
+        let known = self.swim.table.get(&record.id.process.name);
+        let known = known.filter(|known| known.id == record.id);
+        known.is_some_and(|known| match (known.state, record.state) {
+            (Alive, Alive) | (Suspect, Alive | Suspect) => record.incarnation <= known.incarnation,
+            (Failed, Failed | Left) => true,
+            _ => false,
+        })
     }
 
     /// This node's membership as records, itself included.
@@ -111,38 +131,65 @@ impl Engine {
         boot <= self.now.wall.plus(BOOT_AHEAD_MAX).as_nanos()
     }
 
-    /// Brings the table up to what foca knows, and reports what changed.
+    /// Brings the table up to what foca has accepted since the last time, and reports what changed.
     pub(super) fn refresh_members(&mut self) {
-        let mut changed = Vec::new();
-        for member in self.swim.foca.iter_membership_state() {
-            let process = &member.id().process;
-            if process.name == self.setup.name {
-                // An earlier process of this node, as others remember it.
-                continue;
-            }
-            let state = match member.state() {
-                _ if self.swim.has_left(process) => MemberState::Left,
-                State::Alive => MemberState::Alive,
-                State::Suspect => MemberState::Suspect,
-                State::Down => MemberState::Failed,
-            };
-            let same = self.swim.table.get(&process.name).is_some_and(|known| {
-                known.state == state
-                    && known.incarnation == member.incarnation()
-                    && known.id == *member.id()
-            });
-            if !same {
-                changed.push((member.id().clone(), member.incarnation(), state));
+        // The last word on each member counts.
+        let accepted = self.swim.log.take().into_iter();
+        let accepted: BTreeMap<NodeName, foca::Member<NodeId>> = accepted
+            // An earlier process of this node, as others remember it, is no member.
+            .filter(|member| member.id().process.name != self.setup.name)
+            .map(|member| (member.id().process.name.clone(), member))
+            .collect();
+        let mut changed = false;
+        for member in accepted.into_values() {
+            let state = self.state_shown(&member);
+            if !self.is_shown(&member, state) {
+                changed = true;
+                let incarnation = member.incarnation();
+                self.member_changed(member.id().clone(), incarnation, state);
             }
         }
-        if changed.is_empty() {
-            return;
+        debug_assert!(
+            self.swim.foca.iter_membership_state().all(|member| {
+                member.id().process.name == self.setup.name
+                    || self.is_shown(member, self.state_shown(member))
+            }),
+            "the table shows what foca holds"
+        );
+        if changed {
+            self.revision += 1;
+            self.membership_changed();
         }
-        for (id, incarnation, state) in changed {
-            self.member_changed(id, incarnation, state);
+    }
+
+    /// Members of which it became known that they left. foca may have nothing new to say of them.
+    pub(super) fn refresh_left(&mut self, names: &[NodeName]) {
+        for known in names.iter().filter_map(|name| self.swim.table.get(name)) {
+            if self.swim.has_left(&known.id.process) {
+                let member = foca::Member::new(known.id.clone(), known.incarnation, State::Down);
+                self.swim.log.push(member);
+            }
         }
-        self.revision += 1;
-        self.membership_changed();
+        self.refresh_members();
+    }
+
+    /// What foca's state of a member is in the table.
+    fn state_shown(&self, member: &foca::Member<NodeId>) -> MemberState {
+        match member.state() {
+            _ if self.swim.has_left(&member.id().process) => MemberState::Left,
+            State::Alive => MemberState::Alive,
+            State::Suspect => MemberState::Suspect,
+            State::Down => MemberState::Failed,
+        }
+    }
+
+    fn is_shown(&self, member: &foca::Member<NodeId>, state: MemberState) -> bool {
+        let known = self.swim.table.get(&member.id().process.name);
+        known.is_some_and(|known| {
+            known.state == state
+                && known.incarnation == member.incarnation()
+                && known.id == *member.id()
+        })
     }
 
     pub(super) fn member_changed(&mut self, id: NodeId, incarnation: u16, state: MemberState) {
@@ -199,7 +246,7 @@ impl Engine {
                 self.peer_failed(&process);
                 self.compare_after_loss(&process);
                 // Others may know that it left.
-                self.exchange_members_again();
+                self.ask_about_failure();
                 self.leave_forget(&process);
                 self.emit(Event::MemberFailed(member));
             }

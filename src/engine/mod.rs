@@ -40,9 +40,12 @@ mod membership;
 mod outbox;
 mod peer;
 mod relays;
+#[cfg(feature = "sim")]
+mod sizes;
 mod streams;
 mod swim;
 mod swim_codec;
+mod swim_log;
 mod timers;
 mod watches;
 
@@ -56,7 +59,7 @@ use rand::SeedableRng as _;
 use rand_pcg::Pcg64;
 
 pub use counters::Counters;
-pub use event::{Event, Member, Readiness, View};
+pub use event::{Comparison, Event, HandshakeRefusal, Member, Readiness, View};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 
 use crate::config::Config;
@@ -236,13 +239,14 @@ impl Engine {
             }
             Kind::Commit => self.commits.retry(),
             Kind::Condemned(name) => self.judge_condemned(&name),
-            Kind::Forget(process) => self.forget_peer(&process),
+            Kind::Forget(process) => self.session_expired(&process),
             Kind::Leave => self.leave_due(),
             Kind::Loss(process) => self.check_loss(&process),
             Kind::Members => self.repeat_members(),
+            Kind::Pump(stream) => self.pump_exchange(stream),
             Kind::PushPull => self.periodic_push_pull(),
             Kind::Reconnect => self.reconnect_failed(),
-            Kind::Redial(name) => self.dial_member(&name),
+            Kind::Redial(name) => self.redial(&name),
             Kind::Resolve => self.resolve_seeds(),
             Kind::Seeds => self.dial_seeds(),
             Kind::Settle => self.settle_timed_out(),

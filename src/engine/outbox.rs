@@ -325,6 +325,7 @@ impl Engine {
         let max = self.config.direct_peers_max;
         if self.direct && members > max {
             self.direct = false;
+            self.links_change_mode();
             self.emit(Event::DirectModeExceeded { members });
         } else if !self.direct && members <= max - max / 8 {
             self.direct = true;
@@ -335,14 +336,7 @@ impl Engine {
                 peer.next_exchange = now;
             }
             self.timers.set_by(Kind::Unsynced, now);
-            let names: Vec<_> = self
-                .swim
-                .live()
-                .map(|k| k.id.process.name.clone())
-                .collect();
-            for name in names {
-                self.timers.set(Kind::Redial(name), now);
-            }
+            self.links_change_mode();
             self.emit(Event::DirectModeRestored { members });
         }
     }
@@ -388,7 +382,7 @@ impl Load {
 
 const PACKETS_PER_TURN_MAX: usize = 256;
 const FILL_KEYS_MAX: usize = 256;
-const ENTRIES_PER_PACKET_MAX: usize = 4096;
-const FRAME_BYTES_TARGET: usize = 64 << 10;
+pub(super) const ENTRIES_PER_PACKET_MAX: usize = 4096;
+pub(super) const FRAME_BYTES_TARGET: usize = 64 << 10;
 const REMOTE_RANGES_SOFT: usize = 1024;
-const REMOTE_RANGES_MAX: usize = 65_536;
+pub(super) const REMOTE_RANGES_MAX: usize = 65_536;

@@ -24,12 +24,14 @@ pub(super) enum Kind {
     Condemned(NodeName),
     /// Look at a peer's unacknowledged data.
     Loss(ProcessId),
-    /// Forget a failed peer's session.
+    /// Forget the session of a peer that failed, or above direct mode of any.
     Forget(ProcessId),
     /// Announce the leave again, or give up.
     Leave,
     /// Exchange the membership again.
     Members,
+    /// Go on looking for what an exchange has to send.
+    Pump(StreamId),
     /// Start the periodic push/pull.
     PushPull,
     /// Dial failed members.
@@ -67,6 +69,11 @@ pub(super) struct Timers {
 }
 
 impl Timers {
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Sets one of the engine's own timers, or moves it.
     pub(super) fn set(&mut self, kind: Kind, due: Duration) {
         self.cancel(&kind);

@@ -1,9 +1,10 @@
 //! What must always hold, checked from outside with the eyes of everybody at once.
 //!
-//! After every turn: no older version replaces a newer one, no expiry shrinks, no entry appears
-//! that nobody of the cluster wrote, boots only grow, no foreign member is seen, no member is
-//! dialled that is known to have left, and every reported copy exists. Convergence is in
-//! [`convergence`](super::convergence).
+//! After every turn: no older version replaces a newer one and no expiry shrinks (invariant 3), no
+//! entry appears that nobody of the cluster wrote (6), and every reported copy exists (2). What
+//! processes see of each other is in [`membership_checks`](super::membership_checks), what is looked
+//! at now and then and when all is settled in [`settled`](super::settled) and
+//! [`laws`](super::laws), convergence (1) in [`convergence`](super::convergence).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
@@ -13,13 +14,14 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
+use super::membership_checks::Memberships;
 use super::violation::{Breach, Violation};
 use crate::crdt::compare_versions;
 use crate::engine::View;
 use crate::id::NodeName;
-use crate::store::{Held, Limits, Store, WriteId};
+use crate::store::{Held, Store, WriteId};
 use crate::time::Timestamp;
-use crate::wire::{Entry, Key, MemberState, StoreId};
+use crate::wire::{Entry, Key, StoreId};
 
 /// One process, as the checker counts them: a node and which of its lives.
 pub(super) type Life = (usize, u64);
@@ -35,14 +37,30 @@ pub(super) enum Origin {
     Writer,
 }
 
+/// What time it is for a process, and how long after their expiry it keeps entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) wall: Timestamp,
+    pub(super) grace: Duration,
+}
+
+impl Clock {
+    /// Whether an entry may have been collected by now.
+    pub(super) fn has_collected(self, entry: &Entry) -> bool {
+        !entry.schema.is_lasting() && entry.expires_at.plus(self.grace) <= self.wall
+    }
+}
+
 /// A write that was acknowledged to its writer.
 #[derive(Clone, Debug)]
 pub(super) struct Acknowledged {
     pub(super) life: Life,
     pub(super) store: StoreId,
     pub(super) entry: Entry,
-    /// It was on the writer's disk, or reported as held by another process.
+    /// It was reported to be on the writer's disk.
     pub(super) durable: bool,
+    /// When.
+    pub(super) at: Duration,
 }
 
 #[derive(Debug)]
@@ -65,12 +83,12 @@ pub(super) struct Checker {
     lives: BTreeMap<Life, Seen>,
     /// Hashes of every version written, by cluster tag.
     written: BTreeSet<(u64, u64)>,
-    boots: BTreeMap<(Life, NodeName), u64>,
-    left: BTreeMap<Life, BTreeSet<SocketAddr>>,
+    pub(super) members: Memberships,
+    /// Versions of each key that were seen, at most [`VERSIONS_MAX`] each, by cluster.
+    pub(super) versions: BTreeMap<(u64, StoreId, Key), Vec<Entry>>,
     watching: BTreeMap<u64, Watching>,
     pub(super) acknowledged: Vec<Acknowledged>,
     pub(super) violation: Option<Violation>,
-    grace: Duration,
 }
 
 impl Checker {
@@ -79,12 +97,11 @@ impl Checker {
             seed,
             lives: BTreeMap::new(),
             written: BTreeSet::new(),
-            boots: BTreeMap::new(),
-            left: BTreeMap::new(),
+            members: Memberships::default(),
+            versions: BTreeMap::new(),
             watching: BTreeMap::new(),
             acknowledged: Vec::new(),
             violation: None,
-            grace: Limits::default().grace(),
         }
     }
 
@@ -107,18 +124,21 @@ impl Checker {
         cluster: u64,
         stores: &[Arc<dyn Store>],
         origin: Origin,
-        wall: Timestamp,
+        clock: Clock,
     ) {
         for store in stores {
             let id = store.id();
             loop {
                 let seen = self.lives.entry(life).or_default();
                 let head = seen.heads.entry(id).or_default();
+                if store.head() == *head {
+                    break;
+                }
                 let changes = store.changes(*head, 256, usize::MAX);
                 let Some(last) = changes.last() else { break };
                 *head = last.seq;
                 for change in changes {
-                    self.changed(at, life, cluster, id, change.entry, origin, wall);
+                    self.changed(at, life, cluster, id, change.entry, origin, clock);
                 }
             }
         }
@@ -133,7 +153,7 @@ impl Checker {
         store: StoreId,
         entry: Entry,
         origin: Origin,
-        wall: Timestamp,
+        clock: Clock,
     ) {
         let (node, key) = (life.0, entry.key);
         let version = (cluster, version_hash(store, &entry));
@@ -146,12 +166,15 @@ impl Checker {
             }
             Origin::Writer => {
                 self.written.insert(version);
+                let versions = self.versions.entry((cluster, store, key)).or_default();
+                if versions.len() < VERSIONS_MAX {
+                    versions.push(entry.clone());
+                }
             }
         }
-        let grace = self.grace;
         let seen = self.lives.entry(life).or_default();
         if let Some(old) = seen.entries.get(&(store, key)) {
-            let collected = !old.schema.is_lasting() && old.expires_at.plus(grace) <= wall;
+            let collected = clock.has_collected(old);
             let older = compare_versions(&entry, old).is_lt();
             let shrank = entry.expires_at < old.expires_at;
             if older && !collected {
@@ -172,54 +195,26 @@ impl Checker {
         view: &View,
         is_of_cluster: impl Fn(&NodeName) -> bool,
     ) {
-        let observer = life.0;
-        let members = view.members.iter().map(|member| &member.process);
-        for process in std::iter::once(&view.this).chain(members) {
-            let member = process.name.clone();
-            let itself = member == view.this.name && *process != view.this;
-            if itself || !is_of_cluster(&member) {
-                self.report(at, Breach::ClusterCrossed { observer, member });
-                continue;
-            }
-            let to = process.boot;
-            let known = self.boots.entry((life, member.clone())).or_insert(to);
-            let from = std::mem::replace(known, to);
-            if to < from {
-                let breach = Breach::BootShrank {
-                    observer,
-                    member,
-                    from,
-                    to,
-                };
-                self.report(at, breach);
-            }
+        for breach in self.members.view_changed(life, view, is_of_cluster) {
+            self.report(at, breach);
         }
-        let addrs = |left: bool| {
-            let is_left = move |state| (state == MemberState::Left) == left;
-            let members = view.members.iter();
-            members.filter_map(move |m| is_left(m.state).then_some(m.addr))
-        };
-        let here: BTreeSet<SocketAddr> = addrs(false).collect();
-        let left = addrs(true).filter(|addr| !here.contains(addr)).collect();
-        self.left.insert(life, left);
     }
 
     /// A process dials.
     pub(super) fn dialled(&mut self, at: Duration, life: Life, addr: SocketAddr) {
-        let known = self.left.get(&life);
-        if known.is_some_and(|left| left.contains(&addr)) {
-            let node = life.0;
-            self.report(at, Breach::DialledLeft { node, addr });
+        if let Some(breach) = self.members.dialled(life, addr) {
+            self.report(at, breach);
         }
     }
 
     /// A write was acknowledged to its writer.
-    pub(super) fn acknowledge(&mut self, life: Life, store: StoreId, entry: Entry) {
+    pub(super) fn acknowledge(&mut self, at: Duration, life: Life, store: StoreId, entry: Entry) {
         self.acknowledged.push(Acknowledged {
             life,
             store,
             entry,
             durable: false,
+            at,
         });
     }
 
@@ -273,6 +268,24 @@ impl Checker {
         held.is_some_and(|held| compare_versions(held, entry).is_ge())
     }
 
+    /// What a process has held last, by store and key.
+    pub(super) fn held_last(&self, life: Life) -> impl Iterator<Item = (StoreId, &Entry)> {
+        let seen = self.lives.get(&life).into_iter();
+        seen.flat_map(|seen| seen.entries.iter().map(|((store, _), e)| (*store, e)))
+    }
+
+    /// Whether some process has held this version of a key, or a later one, that may have been
+    /// collected by now.
+    pub(super) fn may_be_collected(&self, store: StoreId, entry: &Entry, clock: Clock) -> bool {
+        let mut lives = self.lives.values();
+        lives.any(|seen| {
+            let held = seen.entries.get(&(store, entry.key));
+            held.is_some_and(|held| {
+                compare_versions(held, entry).is_ge() && clock.has_collected(held)
+            })
+        })
+    }
+
     /// Other processes, dead or alive, that have held this version or a later one: in memory, or
     /// on disk where they are durable.
     fn holders(
@@ -289,6 +302,9 @@ impl Checker {
         holding.count()
     }
 }
+
+/// Versions of one key that are kept for the join laws.
+const VERSIONS_MAX: usize = 4;
 
 /// A version as one number.
 fn version_hash(store: StoreId, entry: &Entry) -> u64 {
@@ -307,8 +323,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::engine::{Member, Readiness};
-    use crate::id::ProcessId;
     use crate::wire::SchemaId;
 
     const STORE: StoreId = StoreId(3);
@@ -327,33 +341,15 @@ mod tests {
     }
 
     fn change(checker: &mut Checker, life: Life, entry: Entry, origin: Origin) {
-        let wall = Timestamp::from_nanos(1000);
-        checker.changed(AT, life, CLUSTER, STORE, entry, origin, wall);
+        let clock = Clock {
+            wall: Timestamp::from_nanos(1000),
+            grace: Duration::from_secs(1),
+        };
+        checker.changed(AT, life, CLUSTER, STORE, entry, origin, clock);
     }
 
     fn breach(checker: &Checker) -> Option<&Breach> {
         checker.violation.as_ref().map(|v| &v.breach)
-    }
-
-    fn view(boot: u64, state: MemberState) -> View {
-        let name = |name: &str| NodeName::new(name).expect("a name");
-        View {
-            this: ProcessId {
-                name: name("n0"),
-                boot: 1,
-            },
-            addr: SocketAddr::from(([10, 0, 0, 1], 1)),
-            members: vec![Member {
-                process: ProcessId {
-                    name: name("n1"),
-                    boot,
-                },
-                addr: SocketAddr::from(([10, 0, 0, 2], 1)),
-                state,
-            }],
-            readiness: Readiness::Alone,
-            revision: 1,
-        }
     }
 
     #[test]
@@ -412,36 +408,5 @@ mod tests {
         assert_eq!(watch(1, false), None);
         assert!(watch(2, false).is_some());
         assert!(watch(1, true).is_some());
-    }
-
-    #[test]
-    fn boots_only_grow_and_foreigners_are_noticed() {
-        let mut checker = Checker::new(0);
-        checker.view_changed(AT, (0, 0), &view(5, MemberState::Alive), |_| true);
-        checker.view_changed(AT, (0, 0), &view(6, MemberState::Alive), |_| true);
-        assert_eq!(breach(&checker), None);
-        checker.view_changed(AT, (0, 0), &view(5, MemberState::Alive), |_| true);
-        assert!(matches!(breach(&checker), Some(Breach::BootShrank { .. })));
-
-        let mut checker = Checker::new(0);
-        checker.view_changed(AT, (0, 0), &view(5, MemberState::Alive), |name| {
-            name.as_str() == "n0"
-        });
-        assert!(matches!(
-            breach(&checker),
-            Some(Breach::ClusterCrossed { .. })
-        ));
-    }
-
-    #[test]
-    fn dialling_a_member_known_to_have_left_is_a_violation() {
-        let addr = SocketAddr::from(([10, 0, 0, 2], 1));
-        let mut checker = Checker::new(0);
-        checker.view_changed(AT, (0, 0), &view(5, MemberState::Failed), |_| true);
-        checker.dialled(AT, (0, 0), addr);
-        assert_eq!(breach(&checker), None);
-        checker.view_changed(AT, (0, 0), &view(5, MemberState::Left), |_| true);
-        checker.dialled(AT, (0, 0), addr);
-        assert!(matches!(breach(&checker), Some(Breach::DialledLeft { .. })));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Dir, Process, from_now, silence, three, until};
+use crate::support::{Dir, Process, amtool, from_now, has_amtool, silence, three, until};
 
 const X: &str = r#"[{"name":"a","value":"x","isRegex":false}]"#;
 const UNKNOWN: &str = "/api/v2/silence/0f8a4c1e-7d3b-4a52-9c61-2b7e5d9f0a34";
@@ -104,6 +104,22 @@ fn mistakes_are_answered_and_nothing_is_written() {
             "",
             422,
             "must be of type uuid",
+        ),
+        (
+            "GET",
+            "/api/v2/silence/%FF",
+            None,
+            "",
+            422,
+            "must be of type uuid",
+        ),
+        (
+            "GET",
+            &format!("/api/v2/silences?{}", "filter=a%3Db&".repeat(257)),
+            None,
+            "",
+            400,
+            "more than 256 matchers",
         ),
         (
             "DELETE",
@@ -243,6 +259,87 @@ fn a_change_is_made_in_place_where_it_does_not_rewrite_history() {
     assert_ne!(id_of(&posted), id);
 }
 
+/// A silence of more than one matcher set goes through the API whole, and a client that knows of one
+/// set only does not lose the others.
+#[test]
+fn matcher_sets_are_never_lost() {
+    let dir = Dir::new("sets");
+    let node = Process::start(&dir, "am", &["--cluster.listen-address="]);
+    let set = |value: &str| json!([{"name": "a", "value": value, "isRegex": false}]);
+    let mut body: Value = serde_json::from_str(&silence("[]", -5, 3600)).unwrap();
+    body.as_object_mut().unwrap().remove("matchers");
+    body["matcherSets"] = json!([set("x"), set("y")]);
+    let post = |body: &Value| node.post("/api/v2/silences", &body.to_string());
+    let (status, posted) = post(&body);
+    assert_eq!(status, 200, "{posted}");
+    let (id, path) = (
+        id_of(&posted),
+        format!("/api/v2/silence/{}", id_of(&posted)),
+    );
+    let shown = node.get(&path).1;
+    let sets = shown["matcherSets"].clone();
+    assert_eq!(sets.as_array().map(Vec::len), Some(2), "{shown}");
+    assert_eq!(shown["matchers"], sets[0]);
+    // As it is shown; without the sets, as an older client sends it; through amtool.
+    let mut older = shown.clone();
+    older.as_object_mut().unwrap().remove("matcherSets");
+    for body in [&shown, &older] {
+        assert_eq!(id_of(&post(body).1), id, "in place");
+        assert_eq!(node.get(&path).1["matcherSets"], sets);
+    }
+    if has_amtool() {
+        amtool(&node.url, &["silence", "update", "-c", "longer", &id]).unwrap();
+        let updated = node.get(&path).1;
+        assert_eq!(
+            (&updated["matcherSets"], &updated["comment"]),
+            (&sets, &json!("longer"))
+        );
+    }
+    // What cannot be meant is refused.
+    let mut other = older.clone();
+    other["matchers"] = set("z");
+    let (status, why) = post(&other);
+    assert!(
+        status == 400 && why.contains("2 matcher sets"),
+        "{status} {why}"
+    );
+    let mut other = shown.clone();
+    other["matchers"] = set("z");
+    assert!(post(&other).1.contains("the first of matcherSets"));
+    let mut other = shown;
+    other["matcherSets"] = json!([set("x"), []]);
+    assert_eq!(post(&other).0, 422);
+    let alerts = r#"[{"labels":{"a":"x"}},{"labels":{"a":"y"}},{"labels":{"a":"z"}}]"#;
+    assert_eq!(node.post("/api/v2/alerts", alerts).0, 200);
+    let active = node.get("/api/v2/alerts?silenced=false").1;
+    assert_eq!(active.as_array().map(Vec::len), Some(1), "{active}");
+}
+
+/// Alerts beyond the limit are refused, those that are held are not.
+#[test]
+fn alerts_have_a_limit() {
+    let dir = Dir::new("alerts");
+    let flags = ["--cluster.listen-address=", "--alerts.max-alerts=2"];
+    let node = Process::start(&dir, "am", &flags);
+    let two = r#"[{"labels":{"a":"x"}},{"labels":{"a":"y"}}]"#;
+    assert_eq!(node.post("/api/v2/alerts", two).0, 200);
+    assert_eq!(node.post("/api/v2/alerts", two).0, 200, "again");
+    let (status, why) = node.post("/api/v2/alerts", &two.replace('x', "z"));
+    assert!(
+        status == 507 && why.contains("--alerts.max-alerts"),
+        "{why}"
+    );
+    let page = node.metrics();
+    assert!(
+        page.contains("alertmanager_alerts_limited_total 1\n"),
+        "{page}"
+    );
+    assert!(
+        page.contains("alertmanager_alerts{state=\"active\"} 2\n"),
+        "{page}"
+    );
+}
+
 fn id_of(posted: &str) -> String {
     let value: Value = serde_json::from_str(posted).unwrap();
     value["silenceID"].as_str().expect("an id").to_owned()
@@ -300,11 +397,29 @@ fn metrics_are_alertmanagers() {
         "alertmanager_cluster_peer_info{peer=\"am-3\"} 1",
         "alertmanager_cluster_peers_joined_total 2",
         "alertmanager_peer_position 2",
-        "alertmanager_cluster_messages_queued 0",
+        "alertmanager_cluster_reconnections_failed_total 0",
+        "alertmanager_cluster_peer_name_conflicts_total 0",
+        "alertmanager_silences_matcher_index_size 2",
+        "alertmanager_silences_gc_errors_total 0",
+        "alertmanager_http_requests_in_flight{method=\"get\"} 1",
         "alertmanager_nflog_queries_total 0",
         "alertmanager_http_request_duration_seconds_count{handler=\"/api/v2/alerts\",method=\"post\"} 1",
     ] {
         assert!(page.lines().any(|it| it == line), "no {line} in:\n{page}");
     }
+    // Three nodes probe each other, and node 3 has dialled its seed.
+    until("probes are answered", || {
+        let page = one.metrics();
+        let value = |name: &str| -> f64 {
+            let line = page.lines().find(|it| it.starts_with(&format!("{name} ")));
+            line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+        };
+        let pings = "alertmanager_cluster_pings_seconds";
+        value(&format!("{pings}_count")) > 1.0 && value(&format!("{pings}_sum")) > 0.0
+    });
+    assert!(
+        page.contains("alertmanager_cluster_refresh_join_total 1\n"),
+        "{page}"
+    );
     drop(two);
 }

@@ -5,7 +5,6 @@ mod page;
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +17,6 @@ pub(crate) use page::render;
 #[derive(Debug)]
 pub(crate) struct Stats {
     counts: Mutex<Counts>,
-    /// Requests under way.
-    pub(crate) in_flight: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -33,12 +30,25 @@ struct Counts {
     alerts_firing: u64,
     alerts_resolved: u64,
     alerts_invalid: u64,
+    alerts_limited: u64,
+    gets_refused: u64,
     joined: u64,
     left: u64,
     updated: u64,
     reconnected: u64,
+    name_conflicts: u64,
     silences_saved: Saved,
     nflog_saved: Saved,
+    silences_collected: Collected,
+    nflog_collected: Collected,
+}
+
+/// How collections went.
+#[derive(Clone, Copy, Debug, Default)]
+struct Collected {
+    count: u64,
+    errors: u64,
+    took: Duration,
 }
 
 #[derive(Debug)]
@@ -91,16 +101,20 @@ impl Stats {
             alerts_firing: 0,
             alerts_resolved: 0,
             alerts_invalid: 0,
+            alerts_limited: 0,
+            gets_refused: 0,
             joined: 0,
             left: 0,
             updated: 0,
             reconnected: 0,
+            name_conflicts: 0,
             silences_saved: Saved::default(),
             nflog_saved: Saved::default(),
+            silences_collected: Collected::default(),
+            nflog_collected: Collected::default(),
         };
         Self {
             counts: Mutex::new(counts),
-            in_flight: AtomicU64::new(0),
         }
     }
 
@@ -129,6 +143,11 @@ impl Stats {
         counts.nflog_queries.seconds.observe(took.as_secs_f64());
     }
 
+    /// A GET request was refused because too many were under way.
+    pub(crate) fn get_refused(&self) {
+        self.lock().gets_refused += 1;
+    }
+
     /// A notification was attempted.
     pub(crate) fn notified(&self, well: bool) {
         let mut counts = self.lock();
@@ -142,11 +161,12 @@ impl Stats {
         counts.silence_queries.errors += 1;
     }
 
-    pub(crate) fn alerts(&self, firing: u64, resolved: u64, invalid: u64) {
+    pub(crate) fn alerts(&self, firing: u64, resolved: u64, invalid: u64, limited: u64) {
         let mut counts = self.lock();
         counts.alerts_firing += firing;
         counts.alerts_resolved += resolved;
         counts.alerts_invalid += invalid;
+        counts.alerts_limited += limited;
     }
 
     pub(crate) fn member(&self, change: MemberChange) {
@@ -159,6 +179,25 @@ impl Stats {
                 counts.reconnected += 1;
             }
             MemberChange::Updated => counts.updated += 1,
+        }
+    }
+
+    /// Another live process uses this node's name.
+    pub(crate) fn name_conflict(&self) {
+        self.lock().name_conflicts += 1;
+    }
+
+    /// A store was rid of what is past its time; `None`: that failed.
+    pub(crate) fn collected(&self, store: StoreKind, took: Option<Duration>) {
+        let mut counts = self.lock();
+        let collected = match store {
+            StoreKind::Nflog => &mut counts.nflog_collected,
+            StoreKind::Silences => &mut counts.silences_collected,
+        };
+        collected.count += 1;
+        match took {
+            Some(took) => collected.took += took,
+            None => collected.errors += 1,
         }
     }
 
@@ -179,10 +218,6 @@ impl Stats {
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn requests_under_way(&self) -> u64 {
-        self.in_flight.load(Ordering::Relaxed)
     }
 }
 

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use rumormill::node::SystemClock;
+use rumormill::store::index::SilenceIndex;
 use rumormill::time::WallClock as _;
 
 use super::text::{Histogram, Page};
-use super::{Counts, Stats, cluster};
+use super::{Collected, Counts, cluster};
 use crate::app::App;
 use crate::snapshots::Saved;
 
-/// Everything, now.
+/// Everything, now. Of the stores' metrics those of things that are not here are left out: a version
+/// index, matchers that fail to compile (such a silence is quarantined), and messages that are
+/// gossiped on (state is).
 pub(crate) fn render(app: &App) -> String {
     let mut page = Page::default();
     // Before the lock: these look at every alert and every silence.
@@ -42,7 +45,7 @@ pub(crate) fn render(app: &App) -> String {
     store(
         &mut page,
         "silences",
-        &counts.silences_saved,
+        (&counts.silences_saved, &counts.silences_collected),
         (queries.total, queries.errors, &queries.seconds),
     );
     page.gauge(
@@ -51,15 +54,32 @@ pub(crate) fn render(app: &App) -> String {
         app.silences.store().len(),
     );
     page.gauge(
+        "alertmanager_silences_matcher_index_size",
+        "Silences in the index of matchers, ended ones that are not collected yet included.",
+        app.silences.map().with_index(SilenceIndex::len),
+    );
+    let (scanned, skipped) = app.muting.looked_at();
+    page.counter(
+        "alertmanager_silences_query_silences_scanned_total",
+        "Silences that were matched against alerts.",
+        scanned,
+    );
+    page.counter(
+        "alertmanager_silences_query_silences_skipped_total",
+        "Silences that the index or an earlier answer spared the match against an alert.",
+        skipped,
+    );
+    page.gauge(
         "alertmanager_silences_quarantined",
-        "Silences that are kept and passed on but cannot be evaluated here.",
+        "Silences that are kept and passed on but cannot be evaluated here: matchers that do not \
+         compile, and whatever else is wrong with them.",
         app.silences.map().quarantined_len(),
     );
     let queries = &counts.nflog_queries;
     store(
         &mut page,
         "nflog",
-        &counts.nflog_saved,
+        (&counts.nflog_saved, &counts.nflog_collected),
         (queries.total, queries.errors, &queries.seconds),
     );
     page.gauge(
@@ -84,17 +104,16 @@ pub(crate) fn render(app: &App) -> String {
         page.sample(&name, &[("integration", "webhook")], value);
     }
     cluster::render(&mut page, app, &counts);
-    http(&mut page, &app.stats, &counts);
+    http(&mut page, app, &counts);
     about(&mut page, app);
     page.finish()
 }
 
 fn alerts(app: &App) -> (usize, usize) {
     let firing = app.alerts.firing(SystemClock.wall());
-    let silenced = |labels| !app.silences.mutes(labels).is_empty();
     let suppressed = firing
         .iter()
-        .filter(|(_, alert)| silenced(&alert.labels))
+        .filter(|(print, alert)| !app.mutes(*print, alert).is_empty())
         .count();
     (firing.len() - suppressed, suppressed)
 }
@@ -115,9 +134,19 @@ fn received(page: &mut Page, counts: &Counts) {
         "The total number of received alerts that were invalid.",
     );
     page.sample(name, &[("version", "v2")], counts.alerts_invalid);
+    page.counter(
+        "alertmanager_alerts_limited_total",
+        "The total number of received alerts that were not taken for --alerts.max-alerts.",
+        counts.alerts_limited,
+    );
 }
 
-fn store(page: &mut Page, name: &str, saved: &Saved, queries: (u64, u64, &Histogram)) {
+fn store(
+    page: &mut Page,
+    name: &str,
+    (saved, collected): (&Saved, &Collected),
+    queries: (u64, u64, &Histogram),
+) {
     let full = |suffix: &str| format!("alertmanager_{name}_{suffix}");
     let (total, errors, seconds) = queries;
     page.counter(
@@ -133,6 +162,15 @@ fn store(page: &mut Page, name: &str, saved: &Saved, queries: (u64, u64, &Histog
         "Duration of query evaluation.",
     );
     page.histogram(&full("query_duration_seconds"), &[], seconds);
+    let help = "Duration of the garbage collections of every maintenance.";
+    page.summary(
+        &full("gc_duration_seconds"),
+        help,
+        collected.took,
+        collected.count - collected.errors,
+    );
+    let help = "How many garbage collections failed.";
+    page.counter(&full("gc_errors_total"), help, collected.errors);
     let help = "Duration of the snapshots.";
     page.summary(
         &full("snapshot_duration_seconds"),
@@ -151,21 +189,25 @@ fn store(page: &mut Page, name: &str, saved: &Saved, queries: (u64, u64, &Histog
     page.counter(&full("maintenance_errors_total"), help, saved.errors);
 }
 
-fn http(page: &mut Page, stats: &Stats, counts: &Counts) {
+fn http(page: &mut Page, app: &App, counts: &Counts) {
     let name = "alertmanager_http_requests_in_flight";
     page.metric(
         name,
         "gauge",
-        "Current number of HTTP requests being processed.",
+        "Current number of GET requests being processed, without those of /-/.",
     );
-    page.sample(name, &[("method", "get")], stats.requests_under_way());
+    page.sample(
+        name,
+        &[("method", "get")],
+        app.gets_max - app.gets.available_permits(),
+    );
     let name = "alertmanager_http_concurrency_limit_exceeded_total";
     page.metric(
         name,
         "counter",
-        "HTTP requests refused for a limit: there is none.",
+        "GET requests refused because --web.get-concurrency were being processed.",
     );
-    page.sample(name, &[("method", "get")], 0);
+    page.sample(name, &[("method", "get")], counts.gets_refused);
     let seconds = "alertmanager_http_request_duration_seconds";
     page.metric(
         seconds,
@@ -189,26 +231,27 @@ fn http(page: &mut Page, stats: &Stats, counts: &Counts) {
 }
 
 fn about(page: &mut Page, app: &App) {
+    let loaded = app.configuration.now();
     page.gauge(
         "alertmanager_receivers",
         "Number of configured receivers.",
-        app.receivers.len(),
+        loaded.receivers.len(),
     );
     let started = Duration::from_nanos(app.started.as_nanos()).as_secs_f64();
     page.gauge(
         "alertmanager_config_hash",
         "Hash of the currently loaded configuration.",
-        app.config_hash,
+        loaded.hash,
     );
     page.gauge(
         "alertmanager_config_last_reload_successful",
         "Whether the last configuration reload attempt was successful.",
-        1,
+        u8::from(app.configuration.is_current()),
     );
     page.gauge(
         "alertmanager_config_last_reload_success_timestamp_seconds",
         "Timestamp of the last successful configuration reload.",
-        started,
+        Duration::from_nanos(loaded.at.as_nanos()).as_secs_f64(),
     );
     page.gauge(
         "process_start_time_seconds",
