@@ -247,9 +247,7 @@ impl Checker {
         }
         known.sort();
         self.boots.insert(life, known);
-        found
-            .into_iter()
-            .for_each(|breach| self.report(at, breach));
+        found.into_iter().for_each(|breach| self.report(at, breach));
         let mut left = BTreeSet::new();
         if any_left {
             let addrs = |left: bool| {
