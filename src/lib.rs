@@ -87,6 +87,8 @@
 //! Without TLS or keys, which do not exist yet, anybody who can reach a node's port can join the
 //! cluster. Bytes from strangers are counted and dropped; nothing more is promised.
 
+#![forbid(unsafe_code)]
+
 pub mod config;
 pub mod crdt;
 pub mod engine;

@@ -1,7 +1,7 @@
 //! The alerts this node was told of. They are its own: Prometheus sends them to every node.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rumormill::store::matcher::{Labels, Syntax, parse::is_label_name};
 use rumormill::time::Timestamp;
@@ -30,6 +30,8 @@ pub(crate) enum AlertError {
     Label(String),
     #[error("at least one label pair required")]
     NoLabels,
+    #[error("{0} alerts are held, the limit of --alerts.max-alerts")]
+    TooMany(usize),
 }
 
 impl Alert {
@@ -83,46 +85,90 @@ impl Alert {
 }
 
 /// All of them, by fingerprint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Alerts {
-    by_fingerprint: Mutex<BTreeMap<u64, Alert>>,
+    held: Mutex<Held>,
+    max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    by_fingerprint: BTreeMap<u64, Arc<Alert>>,
+    /// Grows with every change.
+    changes: u64,
+}
+
+/// All alerts, as of a change.
+#[derive(Debug)]
+pub(crate) struct All {
+    pub(crate) alerts: Vec<(u64, Arc<Alert>)>,
+    pub(crate) changes: u64,
 }
 
 impl Alerts {
+    /// None, and never more than `max`.
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            held: Mutex::default(),
+            max,
+        }
+    }
+
     /// Takes an alert; one of the same labels that overlaps it is merged with it.
-    pub(crate) fn put(&self, alert: Alert, now: Timestamp) {
+    ///
+    /// # Errors
+    /// As many as there may be are held, and this is another one.
+    pub(crate) fn put(&self, alert: Alert, now: Timestamp) -> Result<(), AlertError> {
         let fingerprint = alert.fingerprint();
-        let mut alerts = self.lock();
-        let alert = match alerts.remove(&fingerprint) {
-            Some(old) if overlap(&old, &alert) => old.merged(alert, now),
+        let mut held = self.lock();
+        let full = held.by_fingerprint.len() >= self.max;
+        let alert = match held.by_fingerprint.get(&fingerprint) {
+            Some(old) if overlap(old, &alert) => Alert::clone(old).merged(alert, now),
+            None if full => return Err(AlertError::TooMany(self.max)),
             _ => alert,
         };
-        alerts.insert(fingerprint, alert);
+        held.by_fingerprint.insert(fingerprint, Arc::new(alert));
+        held.changes += 1;
+        Ok(())
     }
 
     /// The ones that fire, by fingerprint.
-    pub(crate) fn firing(&self, now: Timestamp) -> Vec<(u64, Alert)> {
-        let alerts = self.lock();
-        let firing = alerts.iter().filter(|(_, alert)| !alert.is_resolved(now));
-        firing
-            .map(|(print, alert)| (*print, alert.clone()))
-            .collect()
+    pub(crate) fn firing(&self, now: Timestamp) -> Vec<(u64, Arc<Alert>)> {
+        let mut all = self.all().alerts;
+        all.retain(|(_, alert)| !alert.is_resolved(now));
+        all
     }
 
     /// All of them, those included that have been resolved and are not forgotten yet.
-    pub(crate) fn all(&self) -> Vec<Alert> {
-        self.lock().values().cloned().collect()
+    pub(crate) fn all(&self) -> All {
+        let held = self.lock();
+        let alerts = held.by_fingerprint.iter();
+        All {
+            alerts: alerts.map(|(print, it)| (*print, Arc::clone(it))).collect(),
+            changes: held.changes,
+        }
+    }
+
+    /// How often they changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
+    /// Whether there is one of this fingerprint.
+    pub(crate) fn holds(&self, fingerprint: u64) -> bool {
+        self.lock().by_fingerprint.contains_key(&fingerprint)
     }
 
     /// Forgets the resolved ones.
     pub(crate) fn collect(&self, now: Timestamp) {
-        self.lock().retain(|_, alert| !alert.is_resolved(now));
+        let mut held = self.lock();
+        held.by_fingerprint
+            .retain(|_, alert| !alert.is_resolved(now));
+        held.changes += 1;
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Alert>> {
-        self.by_fingerprint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -167,10 +213,10 @@ mod tests {
             // It fires again after its end: another story.
             ((10, 50, false), (100, 400, true), 100, (100, 400)),
         ] {
-            let alerts = Alerts::default();
+            let alerts = Alerts::new(10);
             let at = Timestamp::from_secs(now);
-            alerts.put(alert(old.0, old.1, old.2), at);
-            alerts.put(alert(new.0, new.1, new.2), at);
+            alerts.put(alert(old.0, old.1, old.2), at).unwrap();
+            alerts.put(alert(new.0, new.1, new.2), at).unwrap();
             let held = alerts.firing(Timestamp::ZERO);
             let (from, to) = (held[0].1.starts_at, held[0].1.ends_at);
             let expected = (
@@ -182,10 +228,22 @@ mod tests {
     }
 
     #[test]
-    fn resolved_alerts_are_forgotten() {
-        let alerts = Alerts::default();
+    fn there_are_never_more_than_there_may_be() {
+        let alerts = Alerts::new(1);
+        let (one, mut other) = (alert(10, 310, true), alert(10, 310, true));
+        other.labels.insert("b".to_owned(), "y".to_owned());
         let now = Timestamp::from_secs(20);
-        alerts.put(alert(10, 20, false), now);
+        assert_eq!(alerts.put(one.clone(), now), Ok(()));
+        assert_eq!(alerts.put(other, now), Err(AlertError::TooMany(1)));
+        assert_eq!(alerts.put(one, now), Ok(()), "the one that is held");
+        assert_eq!(alerts.all().alerts.len(), 1);
+    }
+
+    #[test]
+    fn resolved_alerts_are_forgotten() {
+        let alerts = Alerts::new(10);
+        let now = Timestamp::from_secs(20);
+        alerts.put(alert(10, 20, false), now).unwrap();
         assert!(alerts.firing(now).is_empty());
         alerts.collect(now);
         assert!(alerts.firing(Timestamp::ZERO).is_empty());

@@ -6,12 +6,15 @@ use std::time::Duration;
 use rumormill::engine::Readiness;
 use rumormill::node::Node;
 use rumormill::store::nflog::Nflog;
-use rumormill::store::silences::Silences;
+use rumormill::store::silences::{SilenceId, Silences};
 use rumormill::time::Timestamp;
+use tokio::sync::Semaphore;
 
-use crate::alerts::Alerts;
+use crate::alerts::{Alert, Alerts};
+use crate::api::Room;
 use crate::metrics::Stats;
-use crate::routing::Route;
+use crate::muting::Muting;
+use crate::reload::Configuration;
 
 /// One node's state.
 pub(crate) struct App {
@@ -22,20 +25,29 @@ pub(crate) struct App {
     pub(crate) silences: Silences,
     pub(crate) nflog: Nflog,
     pub(crate) alerts: Alerts,
+    pub(crate) muting: Muting,
     pub(crate) stats: Stats,
+    /// For the bodies of requests.
+    pub(crate) room: Room,
+    /// For GET requests under way.
+    pub(crate) gets: Semaphore,
+    pub(crate) gets_max: usize,
+    /// How long a request may take.
+    pub(crate) web_timeout: Option<Duration>,
     pub(crate) started: Timestamp,
-    /// The configuration file as it is written.
-    pub(crate) file: String,
-    pub(crate) config_hash: u64,
-    pub(crate) receivers: Vec<String>,
-    pub(crate) route: Option<Route>,
-    pub(crate) resolve_timeout: Duration,
+    pub(crate) configuration: Configuration,
 }
 
 impl App {
     /// The running node of the cluster, if there is one.
     pub(crate) fn node(&self) -> Option<&Node> {
         self.cluster.get()
+    }
+
+    /// The active silences that mute an alert, by id. May take a while: not for async workers.
+    pub(crate) fn mutes(&self, fingerprint: u64, alert: &Alert) -> Vec<SilenceId> {
+        self.muting
+            .mutes(&self.silences, fingerprint, &alert.labels)
     }
 
     /// Why this node may not act yet, or that it may.

@@ -12,6 +12,11 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);
 
+/// A duration as Alertmanager's sections have it: Prometheus's alone, whole numbers with units from
+/// the largest to the smallest, each at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Term(pub(crate) Duration);
+
 /// Why a text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SpanError {
@@ -27,6 +32,35 @@ pub(crate) enum SpanError {
     UnitUnknown(String),
     #[error("it is negative")]
     Negative,
+    #[error("whole numbers are expected, with the units y, w, d, h, m, s and ms in this order")]
+    Order,
+}
+
+impl FromStr for Term {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        let Span(span) = text.parse()?;
+        let mut units = ["y", "w", "d", "h", "m", "s", "ms"].into_iter();
+        let mut rest = text;
+        while !rest.is_empty() && text != "0" {
+            let (number, after) = split(rest, |c| c.is_ascii_digit());
+            let (unit, after) = split(after, |c| !c.is_ascii_digit());
+            if number.is_empty() || !units.any(|next| next == unit) {
+                return Err(SpanError::Order);
+            }
+            rest = after;
+        }
+        Ok(Self(span))
+    }
+}
+
+impl<'de> Deserialize<'de> for Term {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse()
+            .map_err(|error| D::Error::custom(format_args!("{text:?} is no duration: {error}")))
+    }
 }
 
 impl FromStr for Span {
@@ -175,6 +209,26 @@ mod tests {
             "5S",
         ] {
             assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sections_have_prometheus_durations_alone() {
+        for (text, millis) in [
+            ("0", Some(0)),
+            ("5m", Some(300_000)),
+            ("1h30m", Some(5_400_000)),
+            ("1y2w3d4h5m6s7ms", Some(33_001_506_007)),
+            ("1.5h", None),
+            ("1s1m", None),
+            ("1m1m", None),
+            ("+5m", None),
+            ("5us", None),
+            ("5", None),
+            ("", None),
+        ] {
+            let read = text.parse::<Term>().ok().map(|term| term.0);
+            assert_eq!(read, millis.map(Duration::from_millis), "{text}");
         }
     }
 

@@ -1,34 +1,33 @@
-//! The configuration file. The `cluster:` section is this program's own and strict; the sections
-//! of Alertmanager are accepted, and what is not known in them is reported.
-
-use std::collections::BTreeMap;
+//! The configuration file. The `cluster:` section is this program's own and strict. In the sections
+//! of Alertmanager a wrong value is an error as well, and a key that is not known is reported.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_saphyr::{Location, Spanned};
 
+use crate::check;
 use crate::duration::Span;
+use crate::intervals::NamedIntervals;
+use crate::sections::{Global, InhibitRule, List, Receiver, RouteSection};
+use crate::tree::Tree;
 
 /// The file as it is written. A key that is not here is an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
     #[serde(default)]
-    pub(crate) global: Option<Value>,
+    pub(crate) global: Option<Spanned<Option<Global>>>,
     #[serde(default)]
-    pub(crate) route: Option<Value>,
+    pub(crate) route: Option<Spanned<RouteSection>>,
     #[serde(default)]
-    pub(crate) receivers: Option<Value>,
+    pub(crate) receivers: List<Receiver>,
     #[serde(default)]
-    pub(crate) inhibit_rules: Option<Value>,
+    pub(crate) inhibit_rules: Option<Vec<InhibitRule>>,
     #[serde(default)]
-    #[expect(dead_code, reason = "accepted: this node renders no notifications")]
     pub(crate) templates: Option<Vec<String>>,
     #[serde(default)]
-    #[expect(dead_code, reason = "accepted: this node mutes by silences alone")]
-    pub(crate) time_intervals: Option<Value>,
+    pub(crate) time_intervals: List<NamedIntervals>,
     #[serde(default)]
-    #[expect(dead_code, reason = "accepted: this node mutes by silences alone")]
-    pub(crate) mute_time_intervals: Option<Value>,
+    pub(crate) mute_time_intervals: List<NamedIntervals>,
     #[serde(default)]
     pub(crate) cluster: Option<ClusterSection>,
 }
@@ -76,131 +75,176 @@ pub(crate) struct Webhook {
     pub(crate) receiver: String,
     /// Its place among those of the receiver.
     pub(crate) idx: u32,
-    pub(crate) url: String,
+    pub(crate) url: Address,
     pub(crate) send_resolved: bool,
+}
+
+/// Where a webhook is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// A file that holds the URL; read for every notification.
+    File(String),
+    Url(String),
 }
 
 /// Where a file is wrong, and how.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {message}")]
+#[error("line {line}, column {column}: {}{message}", prefix(field.as_deref()))]
 pub(crate) struct FileError {
     pub(crate) line: u64,
     pub(crate) column: u64,
+    /// The path of what is there, if it is known.
+    pub(crate) field: Option<String>,
     pub(crate) message: String,
 }
 
-/// Reads a file.
+fn prefix(field: Option<&str>) -> String {
+    field.map_or_else(String::new, |field| format!("{field}: "))
+}
+
+/// Reads and checks a file.
 pub(crate) fn parse(text: &str) -> Result<File, FileError> {
     // A file of nothing but comments is an empty one.
     let read = serde_saphyr::from_str::<Option<File>>(text);
-    read.map(Option::unwrap_or_default).map_err(|error| {
+    let read = read.map(Option::unwrap_or_default).map_err(|error| {
         let error = error.without_snippet();
-        let (line, column) = error
-            .location()
-            .map_or((1, 1), |at| (at.line(), at.column()));
-        let text = error.to_string();
-        let at = format!(" at line {line}, column {column}");
+        let at = error.location().unwrap_or(Location::UNKNOWN);
+        (at, error.to_string())
+    });
+    let checked = read.and_then(|file| check::check(&file).map(|()| file));
+    checked.map_err(|(at, message)| {
+        let (line, column) = (at.line().max(1), at.column().max(1));
+        let said = format!(" at line {line}, column {column}");
+        let tree = Tree::read(text).filter(|_| at != Location::UNKNOWN);
         FileError {
             line,
             column,
-            message: text.replacen(&at, "", 1),
+            field: tree.and_then(|tree| tree.path_at(line, column)),
+            message: message.replacen(&said, "", 1),
         }
     })
 }
 
+/// Keys that Alertmanager does not know in its own sections, by path.
+pub(crate) fn unknown_keys(text: &str) -> Vec<String> {
+    let mut unknown = Vec::new();
+    let Some(file) = Tree::read(text) else {
+        return unknown;
+    };
+    let mut look = |path: &str, value: Option<&Tree>, known: &dyn Fn(&str) -> bool| {
+        for (key, _) in value.into_iter().flat_map(Tree::pairs) {
+            if !known(&key.value) {
+                let line = key.referenced.line();
+                unknown.push(format!("{path}.{} (line {line})", key.value));
+            }
+        }
+    };
+    look("global", file.get("global"), &|key| GLOBAL.contains(&key));
+    let list = |key: &str| file.get(key).into_iter().flat_map(Tree::items);
+    for (index, rule) in list("inhibit_rules").enumerate() {
+        let path = format!("inhibit_rules[{index}]");
+        look(&path, Some(rule), &|key| INHIBIT.contains(&key));
+    }
+    for (index, receiver) in list("receivers").enumerate() {
+        let path = format!("receivers[{index}]");
+        look(&path, Some(receiver), &|key| RECEIVER.contains(&key));
+        let webhooks = receiver.get("webhook_configs");
+        for (idx, webhook) in webhooks.into_iter().flat_map(Tree::items).enumerate() {
+            let path = format!("{path}.webhook_configs[{idx}]");
+            look(&path, Some(webhook), &|key| WEBHOOK.contains(&key));
+        }
+    }
+    let mut routes: Vec<(String, &Tree)> = file
+        .get("route")
+        .map(|route| ("route".to_owned(), route))
+        .into_iter()
+        .collect();
+    while let Some((path, route)) = routes.pop() {
+        look(&path, Some(route), &|key| ROUTE.contains(&key));
+        let children = route.get("routes").into_iter().flat_map(Tree::items);
+        for (index, child) in children.enumerate() {
+            routes.push((format!("{path}.routes[{index}]"), child));
+        }
+    }
+    unknown
+}
+
 impl File {
-    /// Keys that Alertmanager does not know in its own sections, by path.
-    pub(crate) fn unknown_keys(&self) -> Vec<String> {
-        let mut unknown = Vec::new();
-        let mut look = |path: &str, value: Option<&Value>, known: &[&str]| {
-            for (key, _) in value.and_then(Value::as_object).into_iter().flatten() {
-                if !known.contains(&key.as_str()) {
-                    unknown.push(format!("{path}.{key}"));
-                }
-            }
-        };
-        look("global", self.global.as_ref(), GLOBAL);
-        let list = |value: &'_ Option<Value>| -> Vec<Value> {
-            value
-                .as_ref()
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default()
-        };
-        for (index, rule) in list(&self.inhibit_rules).iter().enumerate() {
-            look(&format!("inhibit_rules[{index}]"), Some(rule), INHIBIT);
-        }
-        for (index, receiver) in list(&self.receivers).iter().enumerate() {
-            for (key, _) in receiver.as_object().into_iter().flatten() {
-                if key != "name" && !key.ends_with("_configs") {
-                    look(
-                        &format!("receivers[{index}]"),
-                        Some(&Value::from(
-                            BTreeMap::from([(key.clone(), Value::Null)])
-                                .into_iter()
-                                .collect::<serde_json::Map<_, _>>(),
-                        )),
-                        &[],
-                    );
-                }
-            }
-        }
-        let mut routes: Vec<(String, &Value)> = self
-            .route
-            .iter()
-            .map(|route| ("route".to_owned(), route))
-            .collect();
-        while let Some((path, route)) = routes.pop() {
-            look(&path, Some(route), ROUTE);
-            let children = route.get("routes").and_then(Value::as_array);
-            for (index, child) in children.into_iter().flatten().enumerate() {
-                routes.push((format!("{path}.routes[{index}]"), child));
-            }
-        }
-        unknown
+    /// Whether there is anything of Alertmanager in it.
+    pub(crate) fn has_sections(&self) -> bool {
+        self.global.is_some()
+            || self.receivers.is_some()
+            || self.inhibit_rules.is_some()
+            || self.templates.is_some()
+            || self.time_intervals.is_some()
+            || self.mute_time_intervals.is_some()
     }
 
     /// The names of the receivers, in the order of the file.
     pub(crate) fn receiver_names(&self) -> Vec<String> {
-        let receivers = self.receivers.as_ref().and_then(Value::as_array);
-        let names = receivers
-            .into_iter()
-            .flatten()
-            .filter_map(|it| it.get("name"));
-        names.filter_map(Value::as_str).map(str::to_owned).collect()
+        let receivers = self.receivers.iter().flatten();
+        let names = receivers.filter_map(|it| it.value.name.as_ref());
+        names.map(|name| name.value.clone()).collect()
     }
 
     /// The webhooks of the receivers: whose, where to, and whether they hear of resolved alerts.
     pub(crate) fn webhooks(&self) -> Vec<Webhook> {
-        let receivers = self.receivers.as_ref().and_then(Value::as_array);
         let mut found = Vec::new();
-        for receiver in receivers.into_iter().flatten() {
-            let name = receiver
-                .get("name")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let configs = receiver.get("webhook_configs").and_then(Value::as_array);
-            for (idx, config) in (0..).zip(configs.into_iter().flatten()) {
-                let url = config
-                    .get("url")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                let resolved = config.get("send_resolved").and_then(Value::as_bool);
+        for receiver in self.receivers.iter().flatten() {
+            let name = receiver.value.name.as_ref();
+            let configs = receiver.value.webhook_configs.iter().flatten();
+            for (idx, config) in (0..).zip(configs) {
+                let config = &config.value;
+                let url = config.url.as_ref().map(|url| url.0.clone());
+                let file = config.url_file.clone().unwrap_or_default();
                 found.push(Webhook {
-                    receiver: name.to_owned(),
+                    receiver: name.map(|it| it.value.clone()).unwrap_or_default(),
                     idx,
-                    url: url.to_owned(),
-                    send_resolved: resolved.unwrap_or(true),
+                    url: url.map_or(Address::File(file), Address::Url),
+                    send_resolved: config.send_resolved.is_none_or(|it| it.0),
                 });
             }
         }
         found
     }
 
+    /// What the file asks for that this node does not do.
+    pub(crate) fn not_done(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.inhibit_rules.iter().flatten().next().is_some() {
+            warnings.push("inhibit_rules are checked, and inhibit nothing on this node".to_owned());
+        }
+        for receiver in self.receivers.iter().flatten() {
+            for (key, configs, _) in receiver.value.integrations() {
+                if let (Some(_), Some(name)) =
+                    (configs.iter().flatten().next(), &receiver.value.name)
+                {
+                    warnings.push(format!(
+                        "receiver {:?}: {key} are checked, and not notified by this node",
+                        name.value
+                    ));
+                }
+            }
+        }
+        let mut routes: Vec<_> = self.route.iter().collect();
+        let mut timed = false;
+        while let Some(route) = routes.pop() {
+            let lists = route.value.intervals();
+            timed |= lists
+                .iter()
+                .any(|(_, list)| list.iter().flatten().next().is_some());
+            routes.extend(route.value.routes.iter().flatten());
+        }
+        if timed {
+            warnings.push("time intervals are checked, and mute nothing on this node".to_owned());
+        }
+        warnings
+    }
+
     /// `global.resolve_timeout`: after this an alert without an end is resolved.
     pub(crate) fn resolve_timeout(&self) -> Option<Span> {
-        let text = self.global.as_ref()?.get("resolve_timeout")?.as_str()?;
-        text.parse().ok()
+        let global = self.global.as_ref()?.value.as_ref()?;
+        global.resolve_timeout.map(|term| Span(term.0))
     }
 }
 
@@ -229,6 +273,36 @@ const INHIBIT: &[&str] = &[
     "equal",
     "sources",
     "targets",
+];
+const RECEIVER: &[&str] = &[
+    "name",
+    "webhook_configs",
+    "discord_configs",
+    "email_configs",
+    "opsgenie_configs",
+    "pagerduty_configs",
+    "pushover_configs",
+    "slack_configs",
+    "sns_configs",
+    "telegram_configs",
+    "victorops_configs",
+    "webex_configs",
+    "wechat_configs",
+    "jira_configs",
+    "mattermost_configs",
+    "msteams_configs",
+    "msteamsv2_configs",
+    "rocketchat_configs",
+    "incidentio_configs",
+];
+const WEBHOOK: &[&str] = &[
+    "send_resolved",
+    "http_config",
+    "url",
+    "url_file",
+    "max_alerts",
+    "timeout",
+    "payload",
 ];
 const GLOBAL: &[&str] = &[
     "resolve_timeout",
@@ -356,27 +430,77 @@ cluster:
 
     #[test]
     fn unknown_keys_of_other_sections_are_found() {
-        let file = parse(
-            "global: {resolve_timeout: 1m, smtp_form: x}\n\
+        let text = "global: {resolve_timeout: 1m, smtp_form: x}\n\
              route: {receiver: a, routes: [{receivr: b, routes: [{x: 1}]}]}\n\
              receivers: [{name: a, webhook_configs: [], webhook: []}]\n\
              inhibit_rules: [{equal: [x], equals: [y]}]\n\
-             templates: ['*.tmpl']\n",
-        )
-        .unwrap();
-        let mut unknown = file.unknown_keys();
+             templates: ['*.tmpl']\n";
+        let file = parse(text).unwrap();
+        let mut unknown = unknown_keys(text);
         unknown.sort();
         assert_eq!(
             unknown,
             [
-                "global.smtp_form",
-                "inhibit_rules[0].equals",
-                "receivers[0].webhook",
-                "route.routes[0].receivr",
-                "route.routes[0].routes[0].x"
+                "global.smtp_form (line 1)",
+                "inhibit_rules[0].equals (line 4)",
+                "receivers[0].webhook (line 3)",
+                "route.routes[0].receivr (line 2)",
+                "route.routes[0].routes[0].x (line 2)"
             ]
         );
         assert_eq!(file.receiver_names(), ["a"]);
         assert_eq!(file.resolve_timeout().unwrap().to_string(), "1m");
+        assert_eq!(file.not_done().len(), 1);
+    }
+
+    /// Text, line, column, and the whole of the rest.
+    #[test]
+    fn wrong_values_are_named() {
+        const REST: &str = "receivers: [{name: a}]\n";
+        for (text, line, column, words) in [
+            (
+                "global:\n  resolve_timeout: 5x\n",
+                2,
+                20,
+                "global.resolve_timeout: \"5x\" is no duration",
+            ),
+            (
+                "route:\n  receiver: a\n  group_wait: 5\n",
+                3,
+                15,
+                "route.group_wait: \"5\" is no duration",
+            ),
+            (
+                "route:\n  receiver: b\n",
+                2,
+                13,
+                "route.receiver: undefined receiver \"b\"",
+            ),
+            (
+                "route:\n  receiver: a\n  continue: maybe\n",
+                3,
+                13,
+                "route.continue: ",
+            ),
+            (
+                "route:\n  receiver: a\n  routes:\n  - matchers: [x]\n",
+                4,
+                16,
+                "route.routes[0].matchers[0]: ",
+            ),
+        ] {
+            let text = if text.starts_with("route") {
+                format!("{text}{REST}")
+            } else {
+                text.to_owned()
+            };
+            let error = parse(&text).unwrap_err();
+            assert_eq!(
+                (error.line, error.column),
+                (line, column),
+                "{text}: {error}"
+            );
+            assert!(error.to_string().contains(words), "{text}: {error}");
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! The command line: Alertmanager's flags, their defaults and their words.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
@@ -67,6 +66,27 @@ pub(crate) struct Flags {
         value_name = "DURATION"
     )]
     pub(crate) alerts_gc_interval: Span,
+
+    /// Maximum number of alerts held. One that is not held yet is refused beyond it.
+    #[arg(
+        long = "alerts.max-alerts",
+        default_value_t = 200_000,
+        value_name = "COUNT"
+    )]
+    pub(crate) max_alerts: usize,
+
+    /// Maximum number of GET requests processed concurrently. 0 is the number of processors, at
+    /// least 8.
+    #[arg(
+        long = "web.get-concurrency",
+        default_value_t = 0,
+        value_name = "COUNT"
+    )]
+    pub(crate) get_concurrency: usize,
+
+    /// Timeout for HTTP requests. 0 is none.
+    #[arg(long = "web.timeout", default_value = "0s", value_name = "DURATION")]
+    pub(crate) web_timeout: Span,
 
     /// Addresses on which to expose the API and metrics. Repeatable.
     #[arg(
@@ -171,15 +191,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// An address to listen on; `:port` is every address of this machine.
-pub(crate) fn listen_addr(text: &str) -> Option<SocketAddr> {
-    let text = match text.strip_prefix(':') {
-        Some(port) => format!("[::]:{port}"),
-        None => text.replacen("localhost:", "127.0.0.1:", 1),
-    };
-    text.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,12 +225,5 @@ mod tests {
         assert!(error("--data.retention=5").contains("has no unit"));
         assert!(error("--log.level=loud").contains("possible values"));
         assert!(error("--cluster.pear=a:1").contains("--cluster.pear"));
-    }
-
-    #[test]
-    fn an_address_without_a_host_is_every_address() {
-        assert_eq!(listen_addr(":9093"), "[::]:9093".parse().ok());
-        assert_eq!(listen_addr("localhost:1"), "127.0.0.1:1".parse().ok());
-        assert_eq!(listen_addr("nonsense"), None);
     }
 }

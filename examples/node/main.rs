@@ -14,18 +14,25 @@
 mod alerts;
 mod api;
 mod app;
+mod check;
 mod duration;
 mod file;
 mod flags;
+mod intervals;
 mod logging;
 mod maintenance;
 mod metrics;
 mod moment;
+mod muting;
 mod notify;
+mod reload;
 mod routing;
 mod run;
+mod sections;
 mod settings;
 mod snapshots;
+mod tree;
+mod web;
 
 use std::process::ExitCode;
 
@@ -44,7 +51,9 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(async {
         match settings::Settings::load(&flags) {
-            Ok(settings) => run::run(settings).await.map_err(|error| error.to_string()),
+            Ok(settings) => run::run(flags, settings)
+                .await
+                .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         }
     });

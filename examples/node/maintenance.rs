@@ -1,5 +1,6 @@
 //! What happens now and then, and at the end: snapshots and collections.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use rumormill::node::SystemClock;
 use rumormill::store::{Map, Schema, Store};
 use rumormill::time::WallClock as _;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::app::App;
 use crate::metrics::StoreKind;
@@ -18,6 +19,8 @@ use crate::snapshots::{self, Loaded};
 /// The files' names, Alertmanager's.
 const SILENCES: &str = "silences";
 const NFLOG: &str = "nflog";
+/// Held locked by the process that uses the directory.
+const LOCK: &str = "lock";
 
 /// Keeps both stores on the disk.
 #[derive(Clone)]
@@ -40,23 +43,41 @@ impl Keeper {
     /// Makes the directory, and joins in what it holds.
     ///
     /// # Errors
-    /// The directory cannot be made, or a snapshot not be read or moved.
-    pub(crate) fn load(&self) -> io::Result<()> {
+    /// The directory cannot be made, or another process uses it.
+    pub(crate) fn load(&self) -> io::Result<Option<File>> {
         std::fs::create_dir_all(&self.dir)?;
-        self.load_store(SILENCES, self.app.silences.map())?;
-        self.load_store(NFLOG, self.app.nflog.map())
+        let alone = self.lock()?;
+        self.load_store(SILENCES, self.app.silences.map());
+        self.load_store(NFLOG, self.app.nflog.map());
+        Ok(alone)
     }
 
-    fn load_store<S: Schema>(&self, name: &str, map: &Map<S>) -> io::Result<()> {
-        match snapshots::load(&self.dir, name, map)? {
+    /// Two nodes in one directory would overwrite each other's snapshots.
+    fn lock(&self) -> io::Result<Option<File>> {
+        let locked = File::create(self.dir.join(LOCK)).map(|file| (file.try_lock(), file));
+        match locked {
+            Ok((Ok(()), file)) => Ok(Some(file)),
+            Ok((Err(TryLockError::WouldBlock), _)) => {
+                let message = "another process uses this directory";
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
+            }
+            Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
+                warn!(%error, "the storage path cannot be locked, and perhaps not be written to");
+                Ok(None)
+            }
+        }
+    }
+
+    fn load_store<S: Schema>(&self, name: &str, map: &Map<S>) {
+        match snapshots::load(&self.dir, name, map) {
             Loaded::Nothing => debug!(store = name, "no snapshot"),
             Loaded::Restored(restored) if restored.refused > 0 => {
-                let kept = snapshots::keep(&self.dir, name, "refused")?;
+                let kept = snapshots::keep(&self.dir, name, "refused");
                 error!(
                     store = name,
                     ?restored,
-                    kept = %kept.display(),
-                    "entries of the snapshot were refused (is the clock right?); the file is kept"
+                    ?kept,
+                    "entries of the snapshot were refused (too large, or too many); the file is kept"
                 );
             }
             Loaded::Restored(restored) => info!(store = name, ?restored, "snapshot restored"),
@@ -66,8 +87,13 @@ impl Keeper {
                 set_aside = %to.display(),
                 "a damaged snapshot was set aside; peers will refill the store"
             ),
+            Loaded::Stuck { error, kept } => error!(
+                store = name,
+                %error,
+                %kept,
+                "a damaged snapshot cannot be set aside; peers will refill the store"
+            ),
         }
-        Ok(())
     }
 
     /// Writes both snapshots; answers whether both were written. What fails is logged.
@@ -130,5 +156,6 @@ pub(crate) async fn collect_alerts(app: Arc<App>, interval: Duration) {
     loop {
         ticks.tick().await;
         app.alerts.collect(SystemClock.wall());
+        app.muting.retain(|print| app.alerts.holds(print));
     }
 }

@@ -21,30 +21,45 @@ use tracing::{info, warn};
 
 use crate::alerts::Alert;
 use crate::app::App;
-use crate::file::Webhook;
+use crate::file::{Address, Webhook};
 use crate::moment::Moment;
-use crate::routing::Route;
+use crate::reload::Loaded;
 
 /// A group to be looked at.
 struct Flush {
     webhook: Webhook,
     group_key: String,
     labels: Labels,
-    alerts: Vec<Alert>,
+    alerts: Vec<(u64, Arc<Alert>)>,
     group_interval: Duration,
     repeat_interval: Duration,
     at: Timestamp,
 }
 
-/// Looks after all groups, for ever.
-pub(crate) async fn run(app: Arc<App>, webhooks: Vec<Webhook>, peer_timeout: Duration) {
-    let Some(root) = app.route.clone().filter(|_| !webhooks.is_empty()) else {
-        return std::future::pending().await;
-    };
+/// The groups by key and receiver, as of a configuration and a change of the alerts.
+struct Groups {
+    by_key: BTreeMap<(String, String), Grouped>,
+    loaded: Arc<Loaded>,
+    changes: u64,
+}
+
+/// One group: its labels, its alerts, and the times of its route.
+struct Grouped {
+    labels: Labels,
+    alerts: Vec<(u64, Arc<Alert>)>,
+    group_wait: Duration,
+    group_interval: Duration,
+    repeat_interval: Duration,
+}
+
+/// Looks after all groups, for ever. What is silenced is asked when a group is due, and alerts are
+/// grouped again when they or the routes have changed.
+pub(crate) async fn run(app: Arc<App>, peer_timeout: Duration) {
     let mut due: BTreeMap<(String, String), Instant> = BTreeMap::new();
     let mut flushes = JoinSet::new();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut groups = grouped(&app).await;
     loop {
         ticks.tick().await;
         while flushes.try_join_next().is_some() {}
@@ -52,24 +67,28 @@ pub(crate) async fn run(app: Arc<App>, webhooks: Vec<Webhook>, peer_timeout: Dur
         if app.readiness().is_err() {
             continue;
         }
-        let groups = groups(&app, &root);
-        due.retain(|key, _| groups.contains_key(key));
-        for (key, (route, labels, alerts)) in groups {
+        let same = Arc::ptr_eq(&groups.loaded, &app.configuration.now());
+        if !same || groups.changes != app.alerts.changes() {
+            groups = grouped(&app).await;
+            due.retain(|key, _| groups.by_key.contains_key(key));
+        }
+        for (key, group) in &groups.by_key {
             let now = Instant::now();
-            let next = due.entry(key.clone()).or_insert(now + route.group_wait);
+            let next = due.entry(key.clone()).or_insert(now + group.group_wait);
             if *next > now {
                 continue;
             }
-            *next = now + route.group_interval;
+            *next = now + group.group_interval;
             let (group_key, receiver) = key;
-            for webhook in webhooks.iter().filter(|it| it.receiver == receiver) {
+            let webhooks = groups.loaded.webhooks.iter();
+            for webhook in webhooks.filter(|it| it.receiver == *receiver) {
                 let flush = Flush {
                     webhook: webhook.clone(),
                     group_key: group_key.clone(),
-                    labels: labels.clone(),
-                    alerts: alerts.clone(),
-                    group_interval: route.group_interval,
-                    repeat_interval: route.repeat_interval,
+                    labels: group.labels.clone(),
+                    alerts: group.alerts.clone(),
+                    group_interval: group.group_interval,
+                    repeat_interval: group.repeat_interval,
                     at: SystemClock.wall(),
                 };
                 flushes.spawn(flush.make(Arc::clone(&app), peer_timeout));
@@ -78,38 +97,72 @@ pub(crate) async fn run(app: Arc<App>, webhooks: Vec<Webhook>, peer_timeout: Dur
     }
 }
 
-/// The groups by key and receiver, without the alerts that are silenced.
-fn groups<'a>(
-    app: &App,
-    root: &'a Route,
-) -> BTreeMap<(String, String), (&'a Route, Labels, Vec<Alert>)> {
-    let mut groups = BTreeMap::new();
-    for alert in app.alerts.all() {
-        if !app.silences.mutes(&alert.labels).is_empty() {
-            continue;
-        }
+/// Groups all alerts, where that holds up nobody.
+async fn grouped(app: &Arc<App>) -> Groups {
+    let app = Arc::clone(app);
+    let grouped = tokio::task::spawn_blocking(move || groups(&app)).await;
+    grouped.expect("grouping does not panic, and is not cancelled")
+}
+
+fn groups(app: &App) -> Groups {
+    let loaded = app.configuration.now();
+    let mut by_key = BTreeMap::new();
+    let root = loaded
+        .route
+        .as_ref()
+        .filter(|_| !loaded.webhooks.is_empty());
+    let Some(root) = root else {
+        let changes = app.alerts.changes();
+        return Groups {
+            by_key,
+            loaded,
+            changes,
+        };
+    };
+    let all = app.alerts.all();
+    for (print, alert) in all.alerts {
         for route in root.of(&alert.labels) {
             let labels = route.group(&alert.labels);
             let key = (route.group_key(&labels), route.receiver.clone());
-            let group = groups
-                .entry(key)
-                .or_insert_with(|| (route, labels, Vec::new()));
-            group.2.push(alert.clone());
+            let group = by_key.entry(key).or_insert_with(|| Grouped {
+                labels,
+                alerts: Vec::new(),
+                group_wait: route.group_wait,
+                group_interval: route.group_interval,
+                repeat_interval: route.repeat_interval,
+            });
+            group.alerts.push((print, Arc::clone(&alert)));
         }
     }
-    groups
+    Groups {
+        by_key,
+        changes: all.changes,
+        loaded,
+    }
 }
 
 impl Flush {
     /// Waits for its turn, and notifies if nobody has.
-    async fn make(self, app: Arc<App>, peer_timeout: Duration) {
+    async fn make(mut self, app: Arc<App>, peer_timeout: Duration) {
         let position = app.node().map_or(0, |node| node.view().position());
         let turns = u32::try_from(position).unwrap_or(u32::MAX);
         sleep(peer_timeout.saturating_mul(turns)).await;
-        let (firing, resolved): (Vec<_>, Vec<_>) = self
-            .alerts
-            .iter()
-            .partition(|alert| !alert.is_resolved(self.at));
+        let alerts = std::mem::take(&mut self.alerts);
+        let asked = Arc::clone(&app);
+        let unmuted = move || {
+            let loud = |(print, alert): &(u64, Arc<Alert>)| asked.mutes(*print, alert).is_empty();
+            alerts.into_iter().filter(loud).collect()
+        };
+        let Ok(unmuted) = tokio::task::spawn_blocking(unmuted).await else {
+            return;
+        };
+        self.alerts = unmuted;
+        if self.alerts.is_empty() {
+            return;
+        }
+        let alerts = self.alerts.iter().map(|(_, alert)| &**alert);
+        let (firing, resolved): (Vec<_>, Vec<_>) =
+            alerts.partition(|alert| !alert.is_resolved(self.at));
         let hashes = |alerts: &[&Alert]| -> Vec<u64> {
             alerts
                 .iter()
@@ -140,7 +193,7 @@ impl Flush {
                 .await
                 .is_err()
         {
-            warn!(receiver = %self.webhook.receiver, url = %self.webhook.url, "notification given up");
+            warn!(receiver = %self.webhook.receiver, idx = self.webhook.idx, "notification given up");
             return;
         }
         let logged = app.nflog.log(Notified {
@@ -166,8 +219,8 @@ impl Flush {
     async fn send_until_taken(&self, app: &App) {
         let mut pause = Duration::from_secs(1);
         loop {
-            let (url, body) = (self.webhook.url.clone(), self.message().to_string());
-            let sent = tokio::task::spawn_blocking(move || send(&url, &body)).await;
+            let (address, body) = (self.webhook.url.clone(), self.message().to_string());
+            let sent = tokio::task::spawn_blocking(move || send(&address, &body)).await;
             let error = match sent {
                 Ok(Ok(())) => {
                     app.stats.notified(true);
@@ -177,7 +230,7 @@ impl Flush {
                 Err(error) => error.to_string(),
             };
             app.stats.notified(false);
-            warn!(url = %self.webhook.url, %error, "notification failed");
+            warn!(receiver = %self.webhook.receiver, idx = self.webhook.idx, %error, "notification failed");
             sleep(pause).await;
             pause *= 2;
         }
@@ -187,7 +240,8 @@ impl Flush {
     fn message(&self) -> Value {
         let status = |resolved| if resolved { "resolved" } else { "firing" };
         let told = |alert: &&Alert| self.webhook.send_resolved || !alert.is_resolved(self.at);
-        let alerts: Vec<&Alert> = self.alerts.iter().filter(told).collect();
+        let alerts = self.alerts.iter().map(|(_, alert)| &**alert);
+        let alerts: Vec<&Alert> = alerts.filter(told).collect();
         let alert = |alert: &&Alert| {
             let resolved = alert.is_resolved(self.at);
             let end = if resolved {
@@ -228,10 +282,15 @@ fn common<'a>(mut all: impl Iterator<Item = &'a Labels>) -> Labels {
 }
 
 /// One POST. Blocks.
-fn send(url: &str, body: &str) -> Result<(), ureq::Error> {
+fn send(address: &Address, body: &str) -> Result<(), ureq::Error> {
+    let url = match address {
+        Address::File(path) => std::fs::read_to_string(path)?,
+        Address::Url(url) => url.clone(),
+    };
     let config = ureq::Agent::config_builder().timeout_global(Some(SEND_TIMEOUT));
     let agent = config.build().new_agent();
-    let request = agent.post(url).header("content-type", "application/json");
+    let request = agent.post(url.trim());
+    let request = request.header("content-type", "application/json");
     request.send(body).map(drop)
 }
 

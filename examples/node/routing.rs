@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use rumormill::store::matcher::{
-    Labels, Matcher, MatcherError, Op, ParseError, Syntax, set_matches,
-};
-use serde_json::Value;
+use rumormill::store::matcher::{Labels, Matcher, Op, set_matches};
+use serde_saphyr::Spanned;
 
-use crate::duration::Span;
+use crate::duration::Term;
+use crate::sections::RouteSection;
 
 /// A node of the tree, its receiver and grouping inherited where the file has none.
 #[derive(Clone, Debug)]
@@ -28,91 +27,56 @@ pub(crate) struct Route {
     routes: Vec<Self>,
 }
 
-/// Why a route cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RouteError {
-    #[error("the root route must not have matchers")]
-    RootMatches,
-    #[error("the root route has no receiver")]
-    NoReceiver,
-    #[error("a route names the receiver {0:?}, which is not defined")]
-    UnknownReceiver(String),
-    #[error("a matcher of a route, {text:?}: {error}")]
-    Matcher { text: String, error: ParseError },
-    #[error("a matcher of a route, for {name:?}: {error}")]
-    Label { name: String, error: MatcherError },
-    #[error("{0} of a route is not what it should be")]
-    Shape(&'static str),
-}
-
 impl Route {
-    /// The tree from the file's `route:`.
-    pub(crate) fn read(value: &Value, receivers: &[String]) -> Result<Self, RouteError> {
-        let root = Self::read_under(value, None, receivers)?;
-        if !root.matchers.is_empty() {
-            return Err(RouteError::RootMatches);
-        }
-        Ok(root)
+    /// The tree from the file's `route:`, which has been checked.
+    pub(crate) fn of_section(section: &RouteSection) -> Self {
+        Self::under(section, None)
     }
 
-    fn read_under(
-        value: &Value,
-        parent: Option<&Self>,
-        receivers: &[String],
-    ) -> Result<Self, RouteError> {
-        let receiver = match value.get("receiver").and_then(Value::as_str) {
-            Some(name) if !name.is_empty() => name.to_owned(),
-            _ => parent
-                .map(|it| it.receiver.clone())
-                .ok_or(RouteError::NoReceiver)?,
-        };
-        if !receivers.contains(&receiver) {
-            return Err(RouteError::UnknownReceiver(receiver));
-        }
-        let group_by = match value.get("group_by") {
-            None | Some(Value::Null) => {
-                parent.map_or_else(|| Some(Vec::new()), |it| it.group_by.clone())
-            }
-            Some(list) => {
-                let labels = texts(list, "group_by")?;
-                (!labels.iter().any(|label| label == "...")).then_some(labels)
+    fn under(section: &RouteSection, parent: Option<&Self>) -> Self {
+        let receiver = section.receiver.as_ref().map(|it| it.value.clone());
+        let receiver = receiver.filter(|name| !name.is_empty());
+        let inherited = || parent.map(|it| it.receiver.clone()).unwrap_or_default();
+        let group_by = match &section.group_by {
+            None => parent.map_or_else(|| Some(Vec::new()), |it| it.group_by.clone()),
+            Some(labels) => {
+                let all = labels.iter().any(|label| label.value.0 == "...");
+                let names = labels.iter().map(|label| label.value.0.clone());
+                (!all).then(|| names.collect())
             }
         };
-        let matchers = matchers(value)?;
+        let span = |own: Option<Term>, parent: Option<Duration>, default| {
+            let inherited = parent.unwrap_or(Duration::from_secs(default));
+            own.map_or(inherited, |term| term.0)
+        };
+        let of = |own: &Option<Spanned<Term>>| own.as_ref().map(|it| it.value);
+        let matchers = matchers(section);
         let texts: Vec<_> = matchers.iter().map(ToString::to_string).collect();
         let own = format!("{{{}}}", texts.join(","));
         let mut route = Self {
-            receiver,
+            receiver: receiver.unwrap_or_else(inherited),
             group_by,
-            group_wait: span(value, "group_wait", parent.map(|it| it.group_wait), 30)?,
+            group_wait: span(section.group_wait, parent.map(|it| it.group_wait), 30),
             group_interval: span(
-                value,
-                "group_interval",
+                of(&section.group_interval),
                 parent.map(|it| it.group_interval),
                 300,
-            )?,
+            ),
             repeat_interval: span(
-                value,
-                "repeat_interval",
+                of(&section.repeat_interval),
                 parent.map(|it| it.repeat_interval),
                 4 * 3600,
-            )?,
+            ),
             key: parent.map_or_else(|| own.clone(), |it| format!("{}/{own}", it.key)),
             matchers,
-            goes_on: value
-                .get("continue")
-                .and_then(Value::as_bool)
-                .unwrap_or(false),
+            goes_on: section.goes_on.as_ref().is_some_and(|it| it.value.0),
             routes: Vec::new(),
         };
-        if let Some(children) = value.get("routes").filter(|it| !it.is_null()) {
-            let children = children.as_array().ok_or(RouteError::Shape("routes"))?;
-            route.routes = children
-                .iter()
-                .map(|child| Self::read_under(child, Some(&route), receivers))
-                .collect::<Result<_, _>>()?;
-        }
-        Ok(route)
+        let children = section.routes.iter().flatten();
+        route.routes = children
+            .map(|child| Self::under(&child.value, Some(&route)))
+            .collect();
+        route
     }
 
     /// The routes that an alert ends up at.
@@ -160,57 +124,20 @@ impl Route {
 }
 
 /// `matchers`, and the older `match` and `match_re`.
-fn matchers(value: &Value) -> Result<Vec<Matcher>, RouteError> {
-    let mut all = Vec::new();
-    if let Some(list) = value.get("matchers").filter(|it| !it.is_null()) {
-        for text in texts(list, "matchers")? {
-            let parsed = Syntax::Fallback.matchers(&text);
-            all.extend(parsed.map_err(|error| RouteError::Matcher { text, error })?);
-        }
-    }
-    for (field, op) in [("match", Op::Equal), ("match_re", Op::Regex)] {
-        let Some(map) = value.get(field).filter(|it| !it.is_null()) else {
-            continue;
-        };
-        for (name, value) in map.as_object().ok_or(RouteError::Shape(field))? {
-            let text = match value {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            let matcher = Matcher::new(name, op, text);
-            all.push(matcher.map_err(|error| RouteError::Label {
-                name: name.clone(),
-                error,
-            })?);
-        }
-    }
-    Ok(all)
-}
-
-/// A duration of a route, or its parent's, or a default in seconds.
-fn span(
-    value: &Value,
-    field: &'static str,
-    parent: Option<Duration>,
-    default: u64,
-) -> Result<Duration, RouteError> {
-    match value.get(field).and_then(Value::as_str) {
-        None => Ok(parent.unwrap_or_else(|| Duration::from_secs(default))),
-        Some(text) => text
-            .parse()
-            .map(|Span(span)| span)
-            .map_err(|_| RouteError::Shape(field)),
-    }
-}
-
-fn texts(value: &Value, what: &'static str) -> Result<Vec<String>, RouteError> {
-    let list = value.as_array().ok_or(RouteError::Shape(what))?;
-    let text = |it: &Value| {
-        it.as_str()
-            .map(str::to_owned)
-            .ok_or(RouteError::Shape(what))
-    };
-    list.iter().map(text).collect()
+fn matchers(section: &RouteSection) -> Vec<Matcher> {
+    let lists = section.matchers.iter().flatten();
+    let mut all: Vec<Matcher> = lists.flat_map(|list| list.0.iter().cloned()).collect();
+    let equal = section.equal.iter().flatten();
+    let equal = equal.map(|(name, value)| (name, Op::Equal, value));
+    let regex = section.match_re.iter().flatten();
+    let regex = regex.map(|(name, pattern)| (name, Op::Regex, &pattern.0));
+    // Names and patterns were checked as they were read.
+    all.extend(
+        equal
+            .chain(regex)
+            .filter_map(|(name, op, value)| Matcher::new(&name.0, op, value).ok()),
+    );
+    all
 }
 
 #[cfg(test)]
@@ -231,8 +158,7 @@ mod tests {
             {"receiver": "db", "match": {"team": "db"}, "group_by": ["..."], "routes": [
                 {"match_re": {"severity": "crit|page"}, "receiver": "pager"}]},
             {"receiver": "log", "matchers": ["a=b", "c!=d"]}]});
-        let names = ["all", "log", "db", "pager"].map(str::to_owned);
-        let tree = Route::read(&tree, &names).unwrap();
+        let tree = Route::of_section(&serde_saphyr::from_str(&tree.to_string()).unwrap());
         for (pairs, expected) in [
             (&[("x", "y")][..], &["all"][..]),
             (&[("team", "db")], &["db"]),
@@ -248,21 +174,5 @@ mod tests {
         let alert = labels(&[("alertname", "x"), ("team", "db")]);
         assert_eq!(tree.group(&alert), labels(&[("alertname", "x")]));
         assert_eq!(tree.of(&alert)[0].group(&alert), alert);
-    }
-
-    #[test]
-    fn mistakes_are_errors() {
-        let read = |tree: Value| Route::read(&tree, &["a".to_owned()]).map(drop);
-        assert_eq!(read(json!({})), Err(RouteError::NoReceiver));
-        assert_eq!(
-            read(json!({"receiver": "b"})),
-            Err(RouteError::UnknownReceiver("b".to_owned()))
-        );
-        assert_eq!(
-            read(json!({"receiver": "a", "match": {"x": "y"}})),
-            Err(RouteError::RootMatches)
-        );
-        assert!(read(json!({"receiver": "a", "routes": [{"matchers": ["x"]}]})).is_err());
-        assert!(read(json!({"receiver": "a", "routes": {}})).is_err());
     }
 }

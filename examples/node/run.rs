@@ -1,10 +1,7 @@
 //! The life of the program: start, serve, leave.
 
 use std::collections::BTreeSet;
-use std::future::IntoFuture as _;
-use std::hash::Hasher as _;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,20 +10,23 @@ use rand::rngs::SysRng;
 use rumormill::engine::Event;
 use rumormill::node::{BuildError, Builder, Events, EventsError, Node, SystemClock};
 use rumormill::time::WallClock as _;
-use siphasher::sip::SipHasher13;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::alerts::Alerts;
+use crate::api::Room;
 use crate::app::App;
+use crate::flags::Flags;
 use crate::maintenance::{Keeper, collect_alerts};
 use crate::metrics::{MemberChange, Stats};
+use crate::muting::Muting;
 use crate::notify;
+use crate::reload::Configuration;
 use crate::settings::{Cluster, Settings};
+use crate::web;
 
 /// Why the program could not start, or not end well.
 #[derive(Debug, thiserror::Error)]
@@ -40,15 +40,15 @@ pub(crate) enum RunError {
     #[error("{path} cannot be used for storage: {error}")]
     Storage { path: String, error: io::Error },
     #[error("cannot listen on {addr} for HTTP: {error}")]
-    Web { addr: SocketAddr, error: io::Error },
+    Web { addr: String, error: io::Error },
 }
 
 fn cause(error: &BuildError) -> String {
     std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"))
 }
 
-/// Runs until a signal ends it.
-pub(crate) async fn run(settings: Settings) -> Result<(), RunError> {
+/// Runs until a signal ends it. However it ends, what was acknowledged is written first.
+pub(crate) async fn run(flags: Flags, settings: Settings) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signals)?;
     settings
         .warnings
@@ -57,27 +57,23 @@ pub(crate) async fn run(settings: Settings) -> Result<(), RunError> {
     let name = settings.cluster.as_ref().map(node_name);
     let mut builder = builder(name.as_deref(), settings.cluster.as_ref());
     let events = builder.events();
-    let silences = builder.silences(settings.silences);
-    let nflog = builder.nflog(settings.nflog);
-    let mut hasher = SipHasher13::new();
-    hasher.write(settings.file.as_bytes());
     let app = Arc::new(App {
         name,
         cluster: OnceLock::new(),
-        silences,
-        nflog,
-        alerts: Alerts::default(),
+        silences: builder.silences(settings.silences),
+        nflog: builder.nflog(settings.nflog),
+        alerts: Alerts::new(settings.max_alerts),
+        muting: Muting::default(),
         stats: Stats::new(),
+        room: Room::default(),
+        gets: Semaphore::new(settings.get_concurrency),
+        gets_max: settings.get_concurrency,
+        web_timeout: settings.web_timeout,
         started: SystemClock.wall(),
-        file: settings.file,
-        // As many bits as a floating point number holds exactly.
-        config_hash: hasher.finish() >> 16,
-        receivers: settings.receivers,
-        route: settings.route,
-        resolve_timeout: settings.resolve_timeout,
+        configuration: Configuration::new(flags, &settings),
     });
     let keeper = Keeper::new(Arc::clone(&app), settings.storage);
-    keeper.load().map_err(|error| RunError::Storage {
+    let _alone = keeper.load().map_err(|error| RunError::Storage {
         path: keeper.dir.display().to_string(),
         error,
     })?;
@@ -89,25 +85,25 @@ pub(crate) async fn run(settings: Settings) -> Result<(), RunError> {
     if settings.cluster.is_some() {
         tasks.spawn(follow(events, Arc::clone(&app)));
     }
-    tasks.spawn(notify::run(
-        Arc::clone(&app),
-        settings.webhooks,
-        settings.peer_timeout,
-    ));
+    tasks.spawn(notify::run(Arc::clone(&app), settings.peer_timeout));
     tasks.spawn(keeper.clone().maintain(settings.maintenance_interval));
     tasks.spawn(collect_alerts(
         Arc::clone(&app),
         settings.alerts_gc_interval,
     ));
-    let what = tokio::select! {
-        failed = join(builder, &app) => return Err(failed),
-        what = signals.next() => what,
+    tasks.spawn(reload(signals.hangup, Arc::clone(&app)));
+    let ended = tokio::select! {
+        failed = join(builder, &app) => Err(failed),
+        what = signals.end.next() => Ok(what),
     };
-    info!(signal = what, "leaving");
+    match &ended {
+        Ok(signal) => info!(signal, "leaving"),
+        Err(error) => error!(%error, "ending"),
+    }
     // First no more writes, then what was written reaches the others, then the disk.
     drop(stop);
-    let ended = async { while servers.join_next().await.is_some() {} };
-    if timeout(HTTP_END_MAX, ended).await.is_err() {
+    let served = async { while servers.join_next().await.is_some() {} };
+    if timeout(HTTP_END_MAX, served).await.is_err() {
         warn!("some HTTP connections were still open");
         servers.shutdown().await;
     }
@@ -118,11 +114,21 @@ pub(crate) async fn run(settings: Settings) -> Result<(), RunError> {
     {
         warn!("left without an answer from all peers");
     }
-    if !keeper.save().await {
+    let saved = keeper.save().await;
+    ended?;
+    if !saved {
         return Err(RunError::Snapshot);
     }
     info!("left");
     Ok(())
+}
+
+/// Reads the configuration file again at every SIGHUP, for ever. What is wrong is logged.
+async fn reload(mut hangup: Signal, app: Arc<App>) {
+    while hangup.recv().await.is_some() {
+        let app = Arc::clone(&app);
+        let _ = tokio::task::spawn_blocking(move || app.configuration.reload().is_ok()).await;
+    }
 }
 
 /// Starts the node of the cluster, if there is to be one. Returns only if that fails.
@@ -157,22 +163,27 @@ fn builder(name: Option<&str>, cluster: Option<&Cluster>) -> Builder {
     builder
 }
 
-/// Serves HTTP on every address until `stopped` has no sender any more.
+/// Serves HTTP on every address until `stopped` has no sender any more. Nothing is served before
+/// all of them are listened on.
 async fn serve(
     app: &Arc<App>,
-    addrs: &[SocketAddr],
+    addrs: &[String],
     stopped: &watch::Receiver<()>,
-) -> Result<JoinSet<io::Result<()>>, RunError> {
-    let mut servers = JoinSet::new();
+) -> Result<JoinSet<()>, RunError> {
+    let mut listeners = Vec::new();
     for addr in addrs {
-        let listener = TcpListener::bind(addr)
-            .await
-            .map_err(|error| RunError::Web { addr: *addr, error })?;
-        info!(address = %listener.local_addr().unwrap_or(*addr), "listening for HTTP");
-        let mut stopped = stopped.clone();
-        let served = axum::serve(listener, crate::api::router(Arc::clone(app)))
-            .with_graceful_shutdown(async move { while stopped.changed().await.is_ok() {} });
-        servers.spawn(served.into_future());
+        let listener = web::listen(addr).await.map_err(|error| RunError::Web {
+            addr: addr.clone(),
+            error,
+        })?;
+        let listens = listener.local_addr().map(|addr| addr.to_string());
+        info!(address = %listens.unwrap_or_default(), "listening for HTTP");
+        listeners.push(listener);
+    }
+    let mut servers = JoinSet::new();
+    for listener in listeners {
+        let router = crate::api::router(Arc::clone(app));
+        servers.spawn(web::serve(listener, router, stopped.clone()));
     }
     Ok(servers)
 }
@@ -219,9 +230,15 @@ fn node_name(cluster: &Cluster) -> String {
     (0..26).rev().map(digit).collect()
 }
 
-/// The signals that end the program. Once they are received here they do nothing else, so a
+/// The signals that the program knows. Once they are received here they do nothing else, so a
 /// second one changes nothing.
 struct Signals {
+    end: Ends,
+    hangup: Signal,
+}
+
+/// The ones that end it.
+struct Ends {
     interrupt: Signal,
     terminate: Signal,
 }
@@ -229,11 +246,16 @@ struct Signals {
 impl Signals {
     fn new() -> io::Result<Self> {
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            end: Ends {
+                interrupt: signal(SignalKind::interrupt())?,
+                terminate: signal(SignalKind::terminate())?,
+            },
+            hangup: signal(SignalKind::hangup())?,
         })
     }
+}
 
+impl Ends {
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",

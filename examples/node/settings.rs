@@ -1,6 +1,5 @@
 //! What flags, file and defaults come to.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,13 +10,18 @@ use rumormill::store::silences::SilenceLimits;
 
 use crate::duration::Span;
 use crate::file::{self, ClusterSection, File, FileError, Webhook};
-use crate::flags::{ClusterFlags, Flags, listen_addr};
-use crate::routing::{Route, RouteError};
+use crate::flags::{ClusterFlags, Flags};
+use crate::routing::Route;
 
 /// Everything a node is told.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) web: Vec<SocketAddr>,
+    /// `host:port` or `:port`.
+    pub(crate) web: Vec<String>,
+    pub(crate) get_concurrency: usize,
+    /// `None`: requests may take as long as they do.
+    pub(crate) web_timeout: Option<Duration>,
+    pub(crate) max_alerts: usize,
     pub(crate) storage: PathBuf,
     pub(crate) maintenance_interval: Duration,
     pub(crate) alerts_gc_interval: Duration,
@@ -29,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) webhooks: Vec<Webhook>,
     /// The file, as it is written.
     pub(crate) file: String,
+    /// Its `cluster:` section.
+    pub(crate) section: Option<ClusterSection>,
     pub(crate) receivers: Vec<String>,
     pub(crate) route: Option<Route>,
     pub(crate) resolve_timeout: Duration,
@@ -51,7 +57,7 @@ pub(crate) struct Cluster {
 /// Why a node cannot start as it was told to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
-    #[error("--web.listen-address={0:?} is not of the form ip:port or :port")]
+    #[error("--web.listen-address={0:?} is not of the form host:port or :port")]
     WebAddress(String),
     #[error("the cluster's timers do not fit: {0}")]
     Config(#[from] ConfigError),
@@ -59,8 +65,6 @@ pub(crate) enum SettingsError {
     File { file: String, error: FileError },
     #[error("{file} cannot be read: {error}")]
     Read { file: String, error: std::io::Error },
-    #[error("{file}: {error}")]
-    Route { file: String, error: RouteError },
     #[error("{0} must not be zero")]
     Zero(&'static str),
     #[error(
@@ -85,20 +89,15 @@ impl Settings {
             file: name(),
             error,
         })?;
-        let mut warnings: Vec<String> = file
-            .unknown_keys()
-            .into_iter()
-            .map(|key| format!("{}: unknown key {key}", name()))
+        let unknown = file::unknown_keys(&text).into_iter();
+        let unknown = unknown.map(|key| format!("unknown key {key}"));
+        let mut warnings: Vec<String> = unknown
+            .chain(file.not_done())
+            .map(|warning| format!("{}: {warning}", name()))
             .collect();
         let receivers = file.receiver_names();
-        let route = file
-            .route
-            .as_ref()
-            .map(|route| Route::read(route, &receivers));
-        let route = route.transpose().map_err(|error| SettingsError::Route {
-            file: name(),
-            error,
-        })?;
+        let route = file.route.as_ref();
+        let route = route.map(|route| Route::of_section(&route.value));
         for (flag, span) in [
             ("--data.retention", flags.data_retention),
             (
@@ -114,6 +113,12 @@ impl Settings {
         let cluster = Cluster::of(&flags.cluster, &file, &mut warnings)?;
         Ok(Self {
             web: web_addresses(&flags.web_listen_address)?,
+            get_concurrency: match flags.get_concurrency {
+                0 => std::thread::available_parallelism().map_or(8, |it| it.get().max(8)),
+                count => count.min(GETS_MAX),
+            },
+            web_timeout: Some(flags.web_timeout.0).filter(|span| !span.is_zero()),
+            max_alerts: flags.max_alerts,
             storage: flags.storage_path.clone(),
             maintenance_interval: flags.data_maintenance_interval.0,
             alerts_gc_interval: flags.alerts_gc_interval.0,
@@ -130,6 +135,7 @@ impl Settings {
             webhooks: file.webhooks(),
             resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
             file: text,
+            section: file.cluster,
             receivers,
             route,
             warnings,
@@ -137,9 +143,14 @@ impl Settings {
     }
 }
 
-fn web_addresses(texts: &[String]) -> Result<Vec<SocketAddr>, SettingsError> {
-    let address =
-        |text: &String| listen_addr(text).ok_or_else(|| SettingsError::WebAddress(text.clone()));
+fn web_addresses(texts: &[String]) -> Result<Vec<String>, SettingsError> {
+    let address = |text: &String| {
+        let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        match port {
+            Some(Ok(_)) => Ok(text.clone()),
+            _ => Err(SettingsError::WebAddress(text.clone())),
+        }
+    };
     texts.iter().map(address).collect()
 }
 
@@ -211,19 +222,17 @@ fn timers(
     let off = |span: Duration| (!span.is_zero()).then_some(span);
     let second = Duration::from_secs(1);
     let probe_interval = pick(flags.probe_interval, section.probe_interval, second);
-    let probe_timeout = match flags.probe_timeout.or(section.probe_timeout) {
-        Some(span) => span.0,
-        None => {
-            let fits = (probe_interval / 2).min(second / 2);
-            if fits < second / 2 {
-                warnings.push(format!(
-                    "--cluster.probe-timeout is {}, half of --cluster.probe-interval",
-                    Span(fits)
-                ));
-            }
-            fits
-        }
-    };
+    let asked = flags.probe_timeout.or(section.probe_timeout);
+    let wanted = or(asked, second / 2);
+    // Alertmanager takes any; an answer that comes after the next probe has begun is no use.
+    let probe_timeout = wanted.min(probe_interval / 2).max(Duration::from_millis(1));
+    if probe_timeout < wanted {
+        warnings.push(format!(
+            "the probe timeout is {}, half of the probe interval, instead of {}",
+            Span(probe_timeout),
+            Span(wanted)
+        ));
+    }
     let mut config = Config::lan()
         .gossip_interval(pick(
             flags.gossip_interval,
@@ -260,6 +269,8 @@ fn timers(
     Ok(config)
 }
 
+/// More than ever are served at a time.
+const GETS_MAX: usize = 1 << 16;
 /// Alertmanager's gossip port on all addresses.
 const LISTEN_DEFAULT: &str = "0.0.0.0:9094";
 
@@ -281,7 +292,8 @@ mod tests {
     #[test]
     fn the_defaults_are_alertmanagers() {
         let settings = settings(&[], "").unwrap();
-        assert_eq!(settings.web, ["[::]:9093".parse().unwrap()]);
+        assert_eq!(settings.web, [":9093"]);
+        assert!(settings.get_concurrency >= 8 && settings.web_timeout.is_none());
         assert_eq!(settings.silences, SilenceLimits::default());
         assert_eq!(settings.resolve_timeout.as_secs(), 300);
         let cluster = settings.cluster.unwrap();
@@ -342,6 +354,22 @@ mod tests {
         assert_eq!(settings(&short, "").unwrap().warnings.len(), 1);
     }
 
+    /// As Alertmanager takes it; what was given and does not fit is said.
+    #[test]
+    fn a_probe_timeout_that_does_not_fit_is_cut() {
+        for (flags, millis, warnings) in [
+            (&["--cluster.probe-timeout=1s"][..], 500, 1),
+            (&["--cluster.probe-timeout=5s"], 500, 1),
+            (&["--cluster.probe-timeout=300ms"], 300, 0),
+            (&["--cluster.probe-interval=400ms"], 200, 1),
+        ] {
+            let settings = settings(flags, "").unwrap();
+            assert_eq!(settings.warnings.len(), warnings, "{flags:?}");
+            let timeout = settings.cluster.unwrap().config.probe_timeout;
+            assert_eq!(timeout, Duration::from_millis(millis), "{flags:?}");
+        }
+    }
+
     #[test]
     fn zero_switches_off_what_can_be() {
         let flags = [
@@ -388,8 +416,7 @@ mod tests {
             "{line}"
         );
         assert!(error(&["--data.retention=0s"], "").contains("--data.retention"));
-        let timers = ["--cluster.probe-timeout=2s"];
-        assert!(error(&timers, "").contains("probe_timeout is 2s"));
+        assert!(error(&["--cluster.gossip-interval=25h"], "").contains("gossip_interval"));
         assert!(error(&["--web.listen-address=here"], "").contains("\"here\""));
         assert!(error(&[], "route: {receiver: a}\nreceivers: []\n").contains("\"a\""));
     }

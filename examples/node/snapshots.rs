@@ -20,26 +20,30 @@ pub(crate) enum Loaded {
     Nothing,
     /// One that cannot be used; it was moved away.
     SetAside { to: PathBuf, error: RestoreError },
+    /// One that cannot be used, and not be moved away either.
+    Stuck {
+        error: RestoreError,
+        kept: io::Error,
+    },
 }
 
-/// Joins in the snapshot of a store, if there is one.
-///
-/// # Errors
-/// The file is there and cannot be read, or not be moved.
-pub(crate) fn load<S: Schema>(dir: &Path, name: &str, map: &Map<S>) -> io::Result<Loaded> {
+/// Joins in the snapshot of a store, if there is one. What cannot be read, whatever it is, is moved
+/// away: the node starts, and the next save finds its place free.
+pub(crate) fn load<S: Schema>(dir: &Path, name: &str, map: &Map<S>) -> Loaded {
     let path = dir.join(name);
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::Nothing),
-        Err(error) => return Err(error),
+    let restored = match File::open(&path) {
+        Ok(mut file) => map.restore(&mut file),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Loaded::Nothing,
+        Err(error) => Err(error.into()),
     };
-    match map.restore(&mut file) {
-        Ok(restored) => Ok(Loaded::Restored(restored)),
-        Err(RestoreError::Io(error)) => Err(error),
+    match restored {
+        Ok(restored) => Loaded::Restored(restored),
         Err(error) => {
             let to = aside(dir, name, "damaged");
-            fs::rename(&path, &to)?;
-            Ok(Loaded::SetAside { to, error })
+            match fs::rename(&path, &to) {
+                Ok(()) => Loaded::SetAside { to, error },
+                Err(kept) => Loaded::Stuck { error, kept },
+            }
         }
     }
 }
@@ -55,8 +59,8 @@ pub(crate) fn keep(dir: &Path, name: &str, why: &str) -> io::Result<PathBuf> {
 }
 
 fn aside(dir: &Path, name: &str, why: &str) -> PathBuf {
-    let seconds = SystemClock.wall().as_nanos() / 1_000_000_000;
-    dir.join(format!("{name}.{why}-{seconds}"))
+    let nanos = SystemClock.wall().as_nanos();
+    dir.join(format!("{name}.{why}-{nanos}"))
 }
 
 /// Writes the snapshot of a store. Until it is whole and on the disk, the old one stays.

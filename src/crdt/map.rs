@@ -18,17 +18,20 @@
 //!
 //! The map has no lock and knows no records: each entry carries a value `V` for whoever does.
 
-use std::collections::hash_map::RandomState;
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher, Hasher};
+mod hashing;
+
+use std::collections::HashMap;
+use std::collections::hash_map;
 use std::ops::RangeBounds;
 use std::time::Duration;
 
 use super::changes::ChangeIndex;
 use super::compare_versions;
 use super::digest::{self, BodyHash, Fingerprint, Root};
+use super::order::SortedRuns;
 use crate::time::Timestamp;
 use crate::wire::{Entry, Item, Key, Refusal};
+use hashing::KeyHashing;
 
 /// What a map refuses, and when it lets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,9 @@ pub struct Applied<V> {
     pub seq: u64,
     /// Where the entry is.
     pub at: u32,
+    /// The key now holds exactly the entry that came. False where the join took something from
+    /// what was held before.
+    pub as_sent: bool,
     /// What became of the values.
     pub effect: Effect<V>,
 }
@@ -127,7 +133,7 @@ pub struct EntryMap<V> {
     free: Vec<u32>,
     by_key: HashMap<Key, u32, KeyHashing>,
     changes: ChangeIndex,
-    expiries: BTreeSet<(Timestamp, u32)>,
+    expiries: SortedRuns<(Timestamp, u32)>,
     head: u64,
     root: Root,
     /// The part of the root at or below a cut that was asked for: moved, not summed anew.
@@ -144,7 +150,7 @@ impl<V> EntryMap<V> {
             free: Vec::new(),
             by_key: HashMap::with_hasher(KeyHashing::random()),
             changes: ChangeIndex::default(),
-            expiries: BTreeSet::new(),
+            expiries: SortedRuns::new(),
             head: 0,
             root: Root::default(),
             past: (Timestamp::ZERO, Root::default()),
@@ -191,21 +197,21 @@ impl<V> EntryMap<V> {
     /// headers; bodies only where the headers tie.
     #[must_use]
     pub fn judge(&self, entry: &Entry, wall: Timestamp) -> Verdict {
-        let held = self.get(&entry.key).map(|(_, slot)| &slot.entry);
-        let known = match held {
-            Some(held) => !changes(held, entry),
-            None => self.collectable(entry, wall),
-        };
-        if known {
-            Verdict::Known
-        } else if entry.body.len() > self.bounds.entry_bytes_max {
-            Verdict::Refused(Refusal::TooLarge)
-        } else if entry.ts > wall.plus(self.bounds.max_clock_drift) {
-            Verdict::Refused(Refusal::ClockAhead)
-        } else if held.is_none() && self.len() >= self.bounds.entries_max {
-            Verdict::Refused(Refusal::Full)
-        } else {
-            Verdict::Fresh
+        self.judge_by(self.by_key.get(&entry.key), entry, wall)
+    }
+
+    /// What [`judge`](Self::judge) says of each of a run of entries, in order. It asks for all
+    /// places before it looks at the first, so that the waits for memory overlap.
+    pub fn judge_run(&self, run: &[Entry], wall: Timestamp, mut each: impl FnMut(usize, Verdict)) {
+        let mut places = [None; JUDGED_TOGETHER];
+        for (chunk, entries) in run.chunks(JUDGED_TOGETHER).enumerate() {
+            for (place, entry) in places.iter_mut().zip(entries) {
+                *place = self.by_key.get(&entry.key);
+            }
+            for (index, (place, entry)) in places.iter().zip(entries).enumerate() {
+                let verdict = self.judge_by(*place, entry, wall);
+                each(chunk * JUDGED_TOGETHER + index, verdict);
+            }
         }
     }
 
@@ -215,26 +221,33 @@ impl<V> EntryMap<V> {
     /// # Panics
     /// If 2^32 - 1 entries are held.
     pub fn apply(&mut self, entry: Entry, body: BodyHash, value: V) -> Option<Applied<V>> {
-        let Some(&at) = self.by_key.get(&entry.key) else {
-            return Some(self.insert(entry, body, value));
+        let at = match self.by_key.entry(entry.key) {
+            hash_map::Entry::Occupied(held) => *held.get(),
+            hash_map::Entry::Vacant(place) => {
+                let next = || slot_number(self.slots.len());
+                let at = self.free.pop().unwrap_or_else(next);
+                place.insert(at);
+                return Some(self.insert(at, entry, body, value));
+            }
         };
         let slot = self.slots[at as usize].as_mut().expect(KEY_HAS_SLOT);
-        if !changes(&slot.entry, &entry) {
+        let version = compare_versions(&entry, &slot.entry);
+        let (came, had) = (entry.expires_at, slot.entry.expires_at);
+        if version.is_le() && came <= had {
             return None;
         }
         let was = Place::of(slot, at);
         let old_seq = slot.seq;
         self.head += 1;
         slot.seq = self.head;
-        let expires_at = slot.entry.expires_at.max(entry.expires_at);
-        let effect = if compare_versions(&entry, &slot.entry).is_gt() {
+        let effect = if version.is_gt() {
             slot.entry = entry;
             slot.body = body;
             Effect::Replaced(std::mem::replace(&mut slot.value, value))
         } else {
             Effect::Extended(value)
         };
-        slot.entry.expires_at = expires_at;
+        slot.entry.expires_at = came.max(had);
         slot.print = Fingerprint::with_body(&slot.entry, slot.body);
         let is = Place::of(slot, at);
         self.changes.remove(old_seq);
@@ -243,6 +256,7 @@ impl<V> EntryMap<V> {
         Some(Applied {
             seq: self.head,
             at,
+            as_sent: version.is_ge() && came >= had,
             effect,
         })
     }
@@ -264,7 +278,7 @@ impl<V> EntryMap<V> {
     /// one asked for: cuts mostly move forward, by little.
     pub fn digest(&mut self, cut: Timestamp) -> Root {
         let (from, part) = &mut self.past;
-        let hash = |&(_, at): &(Timestamp, u32)| {
+        let hash = |(_, at): (Timestamp, u32)| {
             let slot = self.slots[at as usize].as_ref().expect(EXPIRY_HAS_SLOT);
             slot.print.hash
         };
@@ -296,11 +310,11 @@ impl<V> EntryMap<V> {
     }
 
     /// The expiry order within `range`, as `(expires_at, slot)`.
-    pub fn expiring(
-        &self,
-        range: impl RangeBounds<(Timestamp, u32)>,
-    ) -> impl DoubleEndedIterator<Item = (Timestamp, u32)> + '_ {
-        self.expiries.range(range).copied()
+    pub fn expiring<'a>(
+        &'a self,
+        range: impl RangeBounds<(Timestamp, u32)> + 'a,
+    ) -> impl DoubleEndedIterator<Item = (Timestamp, u32)> + 'a {
+        self.expiries.range(range)
     }
 
     /// Frees the entry that expired first, if its grace is over.
@@ -329,27 +343,43 @@ impl<V> EntryMap<V> {
         !entry.schema.is_lasting() && entry.expires_at.plus(self.bounds.grace) <= wall
     }
 
-    fn insert(&mut self, entry: Entry, body: BodyHash, value: V) -> Applied<V> {
+    /// What is held at a place that was looked up, compared with an entry that came.
+    #[inline]
+    fn judge_by(&self, place: Option<&u32>, entry: &Entry, wall: Timestamp) -> Verdict {
+        let held = place.and_then(|&at| self.slot(at)).map(|slot| &slot.entry);
+        let known = match held {
+            Some(held) => !changes(held, entry),
+            None => self.collectable(entry, wall),
+        };
+        if known {
+            Verdict::Known
+        } else if entry.body.len() > self.bounds.entry_bytes_max {
+            Verdict::Refused(Refusal::TooLarge)
+        } else if entry.ts > wall.plus(self.bounds.max_clock_drift) {
+            Verdict::Refused(Refusal::ClockAhead)
+        } else if held.is_none() && self.len() >= self.bounds.entries_max {
+            Verdict::Refused(Refusal::Full)
+        } else {
+            Verdict::Fresh
+        }
+    }
+
+    /// Puts an entry of a new key where the table says already that it is.
+    fn insert(&mut self, at: u32, entry: Entry, body: BodyHash, value: V) -> Applied<V> {
         self.head += 1;
-        let key = entry.key;
         let slot = Slot {
             seq: self.head,
-            kh: digest::kh(&key),
+            kh: digest::kh(&entry.key),
             body,
             print: Fingerprint::with_body(&entry, body),
             value,
             entry,
         };
-        let at = self
-            .free
-            .pop()
-            .unwrap_or_else(|| slot_number(self.slots.len()));
         let place = Place::of(&slot, at);
         match self.slots.get_mut(at as usize) {
             Some(free) => *free = Some(slot),
             None => self.slots.push(Some(slot)),
         }
-        self.by_key.insert(key, at);
         self.changes.push(self.head, at);
         self.put_in(place);
         if let Some(expiry) = place.expiry {
@@ -358,6 +388,7 @@ impl<V> EntryMap<V> {
         Applied {
             seq: self.head,
             at,
+            as_sent: true,
             effect: Effect::Inserted,
         }
     }
@@ -366,8 +397,12 @@ impl<V> EntryMap<V> {
         self.take_out(was);
         self.put_in(is);
         if was.expiry != is.expiry {
-            was.expiry.map(|expiry| self.expiries.remove(&expiry));
-            is.expiry.map(|expiry| self.expiries.insert(expiry));
+            if let Some(expiry) = was.expiry {
+                self.expiries.remove(&expiry);
+            }
+            if let Some(expiry) = is.expiry {
+                self.expiries.insert(expiry);
+            }
         }
     }
 
@@ -425,60 +460,8 @@ fn slot_number(index: usize) -> u32 {
         .expect("a map holds fewer than 2^32 - 1 entries")
 }
 
-/// Hashes keys by one folded multiplication under two random words: keys come from peers, who
-/// must not be able to choose them for collisions.
-#[derive(Clone)]
-struct KeyHashing(u64, u64);
-
-impl KeyHashing {
-    fn random() -> Self {
-        let random = RandomState::new();
-        Self(random.hash_one(0_u8), random.hash_one(1_u8))
-    }
-}
-
-impl BuildHasher for KeyHashing {
-    type Hasher = KeyHasher;
-
-    fn build_hasher(&self) -> KeyHasher {
-        KeyHasher(self.0, self.1)
-    }
-}
-
-struct KeyHasher(u64, u64);
-
-impl Hasher for KeyHasher {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        let (blocks, rest) = bytes.as_chunks::<16>();
-        debug_assert!(rest.is_empty(), "only keys are hashed");
-        for &block in blocks {
-            let block = u128::from_le_bytes(block);
-            self.0 = fold(self.0 ^ low(block), self.1 ^ low(block >> 64));
-        }
-    }
-
-    /// The length of a key: always 16.
-    #[inline]
-    fn write_usize(&mut self, _: usize) {}
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        fold(self.0, self.1 | 1)
-    }
-}
-
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    low(product) ^ low(product >> 64)
-}
-
-/// Truncation is the purpose.
-#[allow(clippy::cast_possible_truncation)]
-const fn low(wide: u128) -> u64 {
-    wide as u64
-}
-
+/// Entries whose places are looked up before any is looked at.
+const JUDGED_TOGETHER: usize = 64;
 const KEY_HAS_SLOT: &str = "every key in the table has its slot";
 const EXPIRY_HAS_SLOT: &str = "every place in the expiry order has its slot";
 

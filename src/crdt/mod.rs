@@ -12,6 +12,7 @@
 mod changes;
 pub mod digest;
 pub mod map;
+mod order;
 
 use std::cmp::Ordering;
 

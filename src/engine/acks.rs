@@ -207,7 +207,7 @@ pub(super) fn probe_timeout(peer: &Peer, ack_delay_max: Duration) -> Duration {
 }
 
 const REORDER_PACKETS: u64 = 3;
-const REFUSED_MAX: usize = 4096;
+pub(super) const REFUSED_MAX: usize = 4096;
 const PROBES_BEFORE_LINK: u32 = 2;
 const PROBES_MAX: u32 = 6;
 pub(super) const SILENCE_MIN: Duration = Duration::from_millis(50);

@@ -54,6 +54,11 @@ struct Taken {
 }
 
 impl Commits {
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.dirty.len().max(self.order_of.len())
+    }
+
     pub(super) fn new(stores: impl Iterator<Item = StoreId>) -> Self {
         Self {
             seen: stores.map(|id| (id, 0)).collect(),

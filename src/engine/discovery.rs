@@ -57,6 +57,12 @@ impl Discovery {
             asked: None,
         }
     }
+
+    /// How many seeds there are, and to how many addresses they resolve.
+    #[cfg(feature = "sim")]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.seeds.len(), self.addrs.len())
+    }
 }
 
 impl Engine {
@@ -320,7 +326,7 @@ impl Engine {
     }
 }
 
-const ADDRS_PER_SEED_MAX: usize = 64;
+pub(super) const ADDRS_PER_SEED_MAX: usize = 64;
 const SEED_BACKOFF_MIN: Duration = Duration::from_millis(20);
 const SEED_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// How long every seed must have refused before a node counts as alone.

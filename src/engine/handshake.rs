@@ -339,5 +339,5 @@ impl Engine {
 }
 
 /// Tokens of one session that are honoured at once.
-const TOKENS_MAX: usize = 4;
+pub(super) const TOKENS_MAX: usize = 4;
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(1);

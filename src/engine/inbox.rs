@@ -273,7 +273,7 @@ const MERGE_CHUNK: usize = 256;
 /// Packets after which an acknowledgement is not delayed any longer.
 const ACK_PACKETS: usize = 8;
 /// Packets merged and not committed yet, per peer; more than fits the windows is not sent.
-const UNCOMMITTED_MAX: usize = 4096;
+pub(super) const UNCOMMITTED_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {

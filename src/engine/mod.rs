@@ -40,6 +40,8 @@ mod membership;
 mod outbox;
 mod peer;
 mod relays;
+#[cfg(feature = "sim")]
+mod sizes;
 mod streams;
 mod swim;
 mod swim_codec;

@@ -382,7 +382,7 @@ impl Load {
 
 const PACKETS_PER_TURN_MAX: usize = 256;
 const FILL_KEYS_MAX: usize = 256;
-const ENTRIES_PER_PACKET_MAX: usize = 4096;
-const FRAME_BYTES_TARGET: usize = 64 << 10;
+pub(super) const ENTRIES_PER_PACKET_MAX: usize = 4096;
+pub(super) const FRAME_BYTES_TARGET: usize = 64 << 10;
 const REMOTE_RANGES_SOFT: usize = 1024;
-const REMOTE_RANGES_MAX: usize = 65_536;
+pub(super) const REMOTE_RANGES_MAX: usize = 65_536;

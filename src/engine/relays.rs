@@ -173,4 +173,4 @@ impl Engine {
 const UNCOVERED_MAX: usize = 8;
 const RELAYS: usize = 2;
 const RELAY_KEYS_MAX: usize = 4096;
-const RELAYED_FOR_MAX: usize = 16_384;
+pub(super) const RELAYED_FOR_MAX: usize = 16_384;

@@ -67,6 +67,11 @@ pub(super) struct Timers {
 }
 
 impl Timers {
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Sets one of the engine's own timers, or moves it.
     pub(super) fn set(&mut self, kind: Kind, due: Duration) {
         self.cancel(&kind);

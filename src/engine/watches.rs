@@ -28,6 +28,13 @@ struct Watch {
     refused: BTreeMap<ProcessId, Refusal>,
 }
 
+impl Watches {
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+}
+
 impl Watch {
     fn place(&self) -> Place {
         (self.write.store, self.write.key)

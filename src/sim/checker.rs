@@ -1,9 +1,10 @@
 //! What must always hold, checked from outside with the eyes of everybody at once.
 //!
-//! After every turn: no older version replaces a newer one, no expiry shrinks, no entry appears
-//! that nobody of the cluster wrote, boots only grow, no foreign member is seen, no member is
-//! dialled that is known to have left, and every reported copy exists. Convergence is in
-//! [`convergence`](super::convergence).
+//! After every turn: no older version replaces a newer one and no expiry shrinks (invariant 3), no
+//! entry appears that nobody of the cluster wrote (6), and every reported copy exists (2). What
+//! processes see of each other is in [`membership_checks`](super::membership_checks), what is looked
+//! at now and then and when all is settled in [`settled`](super::settled) and
+//! [`laws`](super::laws), convergence (1) in [`convergence`](super::convergence).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
@@ -13,13 +14,14 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
+use super::membership_checks::Memberships;
 use super::violation::{Breach, Violation};
 use crate::crdt::compare_versions;
 use crate::engine::View;
-use crate::id::{NodeName, ProcessId};
-use crate::store::{Held, Limits, Store, WriteId};
+use crate::id::NodeName;
+use crate::store::{Held, Store, WriteId};
 use crate::time::Timestamp;
-use crate::wire::{Entry, Key, MemberState, StoreId};
+use crate::wire::{Entry, Key, StoreId};
 
 /// One process, as the checker counts them: a node and which of its lives.
 pub(super) type Life = (usize, u64);
@@ -35,14 +37,30 @@ pub(super) enum Origin {
     Writer,
 }
 
+/// What time it is for a process, and how long after their expiry it keeps entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) wall: Timestamp,
+    pub(super) grace: Duration,
+}
+
+impl Clock {
+    /// Whether an entry may have been collected by now.
+    pub(super) fn has_collected(self, entry: &Entry) -> bool {
+        !entry.schema.is_lasting() && entry.expires_at.plus(self.grace) <= self.wall
+    }
+}
+
 /// A write that was acknowledged to its writer.
 #[derive(Clone, Debug)]
 pub(super) struct Acknowledged {
     pub(super) life: Life,
     pub(super) store: StoreId,
     pub(super) entry: Entry,
-    /// It was on the writer's disk, or reported as held by another process.
+    /// It was reported to be on the writer's disk.
     pub(super) durable: bool,
+    /// When.
+    pub(super) at: Duration,
 }
 
 #[derive(Debug)]
@@ -58,61 +76,6 @@ struct Seen {
     entries: BTreeMap<(StoreId, Key), Entry>,
 }
 
-/// The latest boot that one process has seen of each name. Views are sorted by name, too: looking
-/// through one costs its length.
-#[derive(Debug, Default)]
-struct Boots {
-    sorted: Vec<(NodeName, u64)>,
-    /// Names seen for the first time in this view.
-    new: Vec<(NodeName, u64)>,
-    at: usize,
-}
-
-impl Boots {
-    /// Looks at the next member of a view.
-    fn look(
-        &mut self,
-        observer: usize,
-        process: &ProcessId,
-        is_of_cluster: impl Fn(&NodeName) -> bool,
-        found: &mut Vec<Breach>,
-    ) {
-        let (name, to) = (&process.name, process.boot);
-        let before = |known: &(NodeName, u64)| known.0 != *name && known.0 < *name;
-        while self.sorted.get(self.at).is_some_and(before) {
-            self.at += 1;
-        }
-        let known = self.sorted.get_mut(self.at);
-        match known.filter(|(known, _)| known == name) {
-            Some((_, boot)) => {
-                let from = std::mem::replace(boot, to);
-                if to < from {
-                    found.push(Breach::BootShrank {
-                        observer,
-                        member: name.clone(),
-                        from,
-                        to,
-                    });
-                }
-            }
-            None if is_of_cluster(name) => self.new.push((name.clone(), to)),
-            None => found.push(Breach::ClusterCrossed {
-                observer,
-                member: name.clone(),
-            }),
-        }
-    }
-
-    /// Ends a view.
-    fn sort(&mut self) {
-        if !self.new.is_empty() {
-            self.sorted.append(&mut self.new);
-            self.sorted.sort_unstable();
-        }
-        self.at = 0;
-    }
-}
-
 /// Remembers what every process has held.
 #[derive(Debug)]
 pub(super) struct Checker {
@@ -120,12 +83,12 @@ pub(super) struct Checker {
     lives: BTreeMap<Life, Seen>,
     /// Hashes of every version written, by cluster tag.
     written: BTreeSet<(u64, u64)>,
-    boots: BTreeMap<Life, Boots>,
-    left: BTreeMap<Life, BTreeSet<SocketAddr>>,
+    pub(super) members: Memberships,
+    /// Versions of each key that were seen, at most [`VERSIONS_MAX`] each, by cluster.
+    pub(super) versions: BTreeMap<(u64, StoreId, Key), Vec<Entry>>,
     watching: BTreeMap<u64, Watching>,
     pub(super) acknowledged: Vec<Acknowledged>,
     pub(super) violation: Option<Violation>,
-    grace: Duration,
 }
 
 impl Checker {
@@ -134,12 +97,11 @@ impl Checker {
             seed,
             lives: BTreeMap::new(),
             written: BTreeSet::new(),
-            boots: BTreeMap::new(),
-            left: BTreeMap::new(),
+            members: Memberships::default(),
+            versions: BTreeMap::new(),
             watching: BTreeMap::new(),
             acknowledged: Vec::new(),
             violation: None,
-            grace: Limits::default().grace(),
         }
     }
 
@@ -162,7 +124,7 @@ impl Checker {
         cluster: u64,
         stores: &[Arc<dyn Store>],
         origin: Origin,
-        wall: Timestamp,
+        clock: Clock,
     ) {
         for store in stores {
             let id = store.id();
@@ -176,7 +138,7 @@ impl Checker {
                 let Some(last) = changes.last() else { break };
                 *head = last.seq;
                 for change in changes {
-                    self.changed(at, life, cluster, id, change.entry, origin, wall);
+                    self.changed(at, life, cluster, id, change.entry, origin, clock);
                 }
             }
         }
@@ -191,7 +153,7 @@ impl Checker {
         store: StoreId,
         entry: Entry,
         origin: Origin,
-        wall: Timestamp,
+        clock: Clock,
     ) {
         let (node, key) = (life.0, entry.key);
         let version = (cluster, version_hash(store, &entry));
@@ -204,12 +166,15 @@ impl Checker {
             }
             Origin::Writer => {
                 self.written.insert(version);
+                let versions = self.versions.entry((cluster, store, key)).or_default();
+                if versions.len() < VERSIONS_MAX {
+                    versions.push(entry.clone());
+                }
             }
         }
-        let grace = self.grace;
         let seen = self.lives.entry(life).or_default();
         if let Some(old) = seen.entries.get(&(store, key)) {
-            let collected = !old.schema.is_lasting() && old.expires_at.plus(grace) <= wall;
+            let collected = clock.has_collected(old);
             let older = compare_versions(&entry, old).is_lt();
             let shrank = entry.expires_at < old.expires_at;
             if older && !collected {
@@ -230,53 +195,26 @@ impl Checker {
         view: &View,
         is_of_cluster: impl Fn(&NodeName) -> bool,
     ) {
-        let mut known = self.boots.remove(&life).unwrap_or_default();
-        let mut found = Vec::new();
-        known.look(life.0, &view.this, &is_of_cluster, &mut found);
-        known.at = 0;
-        let mut any_left = false;
-        for member in &view.members {
-            if member.process.name == view.this.name && member.process != view.this {
-                let member = member.process.name.clone();
-                let observer = life.0;
-                found.push(Breach::ClusterCrossed { observer, member });
-                continue;
-            }
-            known.look(life.0, &member.process, &is_of_cluster, &mut found);
-            any_left |= member.state == MemberState::Left;
+        for breach in self.members.view_changed(life, view, is_of_cluster) {
+            self.report(at, breach);
         }
-        known.sort();
-        self.boots.insert(life, known);
-        found.into_iter().for_each(|breach| self.report(at, breach));
-        let mut left = BTreeSet::new();
-        if any_left {
-            let addrs = |left: bool| {
-                let is_left = move |state| (state == MemberState::Left) == left;
-                let members = view.members.iter();
-                members.filter_map(move |m| is_left(m.state).then_some(m.addr))
-            };
-            let here: BTreeSet<SocketAddr> = addrs(false).collect();
-            left = addrs(true).filter(|addr| !here.contains(addr)).collect();
-        }
-        self.left.insert(life, left);
     }
 
     /// A process dials.
     pub(super) fn dialled(&mut self, at: Duration, life: Life, addr: SocketAddr) {
-        let known = self.left.get(&life);
-        if known.is_some_and(|left| left.contains(&addr)) {
-            let node = life.0;
-            self.report(at, Breach::DialledLeft { node, addr });
+        if let Some(breach) = self.members.dialled(life, addr) {
+            self.report(at, breach);
         }
     }
 
     /// A write was acknowledged to its writer.
-    pub(super) fn acknowledge(&mut self, life: Life, store: StoreId, entry: Entry) {
+    pub(super) fn acknowledge(&mut self, at: Duration, life: Life, store: StoreId, entry: Entry) {
         self.acknowledged.push(Acknowledged {
             life,
             store,
             entry,
             durable: false,
+            at,
         });
     }
 
@@ -330,6 +268,24 @@ impl Checker {
         held.is_some_and(|held| compare_versions(held, entry).is_ge())
     }
 
+    /// What a process has held last, by store and key.
+    pub(super) fn held_last(&self, life: Life) -> impl Iterator<Item = (StoreId, &Entry)> {
+        let seen = self.lives.get(&life).into_iter();
+        seen.flat_map(|seen| seen.entries.iter().map(|((store, _), e)| (*store, e)))
+    }
+
+    /// Whether some process has held this version of a key, or a later one, that may have been
+    /// collected by now.
+    pub(super) fn may_be_collected(&self, store: StoreId, entry: &Entry, clock: Clock) -> bool {
+        let mut lives = self.lives.values();
+        lives.any(|seen| {
+            let held = seen.entries.get(&(store, entry.key));
+            held.is_some_and(|held| {
+                compare_versions(held, entry).is_ge() && clock.has_collected(held)
+            })
+        })
+    }
+
     /// Other processes, dead or alive, that have held this version or a later one: in memory, or
     /// on disk where they are durable.
     fn holders(
@@ -346,6 +302,9 @@ impl Checker {
         holding.count()
     }
 }
+
+/// Versions of one key that are kept for the join laws.
+const VERSIONS_MAX: usize = 4;
 
 /// A version as one number.
 fn version_hash(store: StoreId, entry: &Entry) -> u64 {
@@ -364,8 +323,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::engine::{Member, Readiness};
-    use crate::id::ProcessId;
     use crate::wire::SchemaId;
 
     const STORE: StoreId = StoreId(3);
@@ -384,33 +341,15 @@ mod tests {
     }
 
     fn change(checker: &mut Checker, life: Life, entry: Entry, origin: Origin) {
-        let wall = Timestamp::from_nanos(1000);
-        checker.changed(AT, life, CLUSTER, STORE, entry, origin, wall);
+        let clock = Clock {
+            wall: Timestamp::from_nanos(1000),
+            grace: Duration::from_secs(1),
+        };
+        checker.changed(AT, life, CLUSTER, STORE, entry, origin, clock);
     }
 
     fn breach(checker: &Checker) -> Option<&Breach> {
         checker.violation.as_ref().map(|v| &v.breach)
-    }
-
-    fn view(boot: u64, state: MemberState) -> View {
-        let name = |name: &str| NodeName::new(name).expect("a name");
-        View {
-            this: ProcessId {
-                name: name("n0"),
-                boot: 1,
-            },
-            addr: SocketAddr::from(([10, 0, 0, 1], 1)),
-            members: vec![Member {
-                process: ProcessId {
-                    name: name("n1"),
-                    boot,
-                },
-                addr: SocketAddr::from(([10, 0, 0, 2], 1)),
-                state,
-            }],
-            readiness: Readiness::Alone,
-            revision: 1,
-        }
     }
 
     #[test]
@@ -469,36 +408,5 @@ mod tests {
         assert_eq!(watch(1, false), None);
         assert!(watch(2, false).is_some());
         assert!(watch(1, true).is_some());
-    }
-
-    #[test]
-    fn boots_only_grow_and_foreigners_are_noticed() {
-        let mut checker = Checker::new(0);
-        checker.view_changed(AT, (0, 0), &view(5, MemberState::Alive), |_| true);
-        checker.view_changed(AT, (0, 0), &view(6, MemberState::Alive), |_| true);
-        assert_eq!(breach(&checker), None);
-        checker.view_changed(AT, (0, 0), &view(5, MemberState::Alive), |_| true);
-        assert!(matches!(breach(&checker), Some(Breach::BootShrank { .. })));
-
-        let mut checker = Checker::new(0);
-        checker.view_changed(AT, (0, 0), &view(5, MemberState::Alive), |name| {
-            name.as_str() == "n0"
-        });
-        assert!(matches!(
-            breach(&checker),
-            Some(Breach::ClusterCrossed { .. })
-        ));
-    }
-
-    #[test]
-    fn dialling_a_member_known_to_have_left_is_a_violation() {
-        let addr = SocketAddr::from(([10, 0, 0, 2], 1));
-        let mut checker = Checker::new(0);
-        checker.view_changed(AT, (0, 0), &view(5, MemberState::Failed), |_| true);
-        checker.dialled(AT, (0, 0), addr);
-        assert_eq!(breach(&checker), None);
-        checker.view_changed(AT, (0, 0), &view(5, MemberState::Left), |_| true);
-        checker.dialled(AT, (0, 0), addr);
-        assert!(matches!(breach(&checker), Some(Breach::DialledLeft { .. })));
     }
 }

@@ -26,8 +26,40 @@ impl Simulator {
     ) -> Result<WriteId, WriteError> {
         let value = value.into();
         self.note(node, format_args!("write {key}"), &value.clone());
-        let record = Register { key, value };
-        let written = self.process(node).registers.put(record, Expiry::Never)?;
+        self.put(node, Register { key, value }, Expiry::Never)
+    }
+
+    /// Writes a register that expires after `ttl`, on the writer's clock.
+    ///
+    /// # Errors
+    /// What the store says; nothing has changed.
+    ///
+    /// # Panics
+    /// If the node is down.
+    pub fn write_expiring(
+        &mut self,
+        node: usize,
+        key: u64,
+        value: impl Into<Bytes>,
+        ttl: Duration,
+    ) -> Result<WriteId, WriteError> {
+        let value = value.into();
+        self.note(
+            node,
+            format_args!("write {key} for {ttl:?}"),
+            &value.clone(),
+        );
+        let expiry = Expiry::At(self.wall(node).plus(ttl));
+        self.put(node, Register { key, value }, expiry)
+    }
+
+    fn put(
+        &mut self,
+        node: usize,
+        record: Register,
+        expiry: Expiry,
+    ) -> Result<WriteId, WriteError> {
+        let written = self.process(node).registers.put(record, expiry)?;
         Ok(self.acknowledged(node, &written))
     }
 
@@ -51,7 +83,8 @@ impl Simulator {
         let store = self.process(node).registers.store();
         let change = store.held(&write.key).expect("what was written is held");
         let life = (node, self.nodes[node].life);
-        self.checker.acknowledge(life, write.store, change.entry);
+        self.checker
+            .acknowledge(self.time, life, write.store, change.entry);
         write
     }
 

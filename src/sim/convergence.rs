@@ -1,6 +1,7 @@
-//! Convergence: once the faults are over, everybody holds the same and sees the same.
+//! Invariant 1, convergence: once the faults are over, everybody holds the same and sees the same.
+//! Also invariant 2: what was acknowledged is there, unless all who held it lost it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::simulator::Simulator;
@@ -8,7 +9,10 @@ use super::violation::{Breach, Violation};
 use crate::crdt::compare_versions;
 use crate::store::Store;
 use crate::time::{Timestamp, WallClock as _};
-use crate::wire::{Entry, Key, MemberState};
+use crate::wire::{Entry, Key, MemberState, StoreId};
+
+/// Keys of stores.
+type Places = BTreeSet<(StoreId, Key)>;
 
 /// How often convergence is looked for.
 const LOOK: Duration = Duration::from_millis(20);
@@ -42,9 +46,14 @@ impl Simulator {
             }
             self.run_for(LOOK);
         }
-        match self.first_difference() {
-            Some(breach) => Err(self.broken(breach)),
-            None => Ok(self.time - start),
+        if let Some(breach) = self.first_difference() {
+            return Err(self.broken(breach));
+        }
+        let took = self.time - start;
+        self.inspect_settled();
+        match self.violation() {
+            Some(violation) => Err(violation.clone()),
+            None => Ok(took),
         }
     }
 
@@ -61,9 +70,14 @@ impl Simulator {
         for group in self.groups(&live) {
             for pair in group.windows(2) {
                 for (a, b) in self.stores(pair[0]).iter().zip(self.stores(pair[1])) {
-                    if a.digest(cut) != b.digest(cut) {
-                        let differs = self.difference(pair[0], pair[1], &**a, &**b, cut);
-                        return differs.or_else(|| digest_wrong(pair[0], &**a, cut));
+                    if a.digest(cut) == b.digest(cut) {
+                        continue;
+                    }
+                    let excepted = self.refused_for_drift(&group);
+                    let differs = self.difference(pair[0], pair[1], &**a, &**b, cut, &excepted);
+                    let wrong = differs.or_else(|| digest_wrong(pair[0], &**a, cut));
+                    if wrong.is_some() || excepted.is_empty() {
+                        return wrong;
                     }
                 }
             }
@@ -83,15 +97,17 @@ impl Simulator {
                     return wrong;
                 }
             }
+            let excepted = self.refused_for_drift(&group);
             for pair in group.windows(2) {
                 let mut stores = self.stores(pair[0]).iter().zip(self.stores(pair[1]));
-                let differs =
-                    stores.find_map(|(a, b)| self.difference(pair[0], pair[1], &**a, &**b, cut));
+                let differs = stores.find_map(|(a, b)| {
+                    self.difference(pair[0], pair[1], &**a, &**b, cut, &excepted)
+                });
                 if differs.is_some() {
                     return differs;
                 }
             }
-            let lost = self.lost(&group);
+            let lost = self.lost(&group, &excepted);
             if lost.is_some() {
                 return lost;
             }
@@ -129,10 +145,13 @@ impl Simulator {
         of_a: &dyn Store,
         of_b: &dyn Store,
         cut: Timestamp,
+        excepted: &Places,
     ) -> Option<Breach> {
         let (held_a, held_b) = (held(of_a, cut), held(of_b, cut));
         let mut keys = held_a.keys().chain(held_b.keys());
-        let key = *keys.find(|key| held_a.get(key) != held_b.get(key))?;
+        let key = *keys.find(|key| {
+            held_a.get(key) != held_b.get(key) && !excepted.contains(&(of_a.id(), **key))
+        })?;
         Some(Breach::Differs {
             a,
             b,
@@ -143,15 +162,19 @@ impl Simulator {
 
     /// An acknowledged write that some running process has held, or its writer's disk, and that a
     /// live node does not hold, nor a later version.
-    fn lost(&self, group: &[usize]) -> Option<Breach> {
+    fn lost(&self, group: &[usize], excepted: &Places) -> Option<Breach> {
         let cluster = self.nodes[*group.first()?].cluster;
         for write in &self.checker.acknowledged {
             let (writer, life) = write.life;
-            if self.nodes[writer].cluster != cluster {
+            if self.nodes[writer].cluster != cluster
+                || excepted.contains(&(write.store, write.entry.key))
+            {
                 continue;
             }
             let runs = group.contains(&writer) && self.nodes[writer].life == life;
-            let on_disk = write.durable && group.contains(&writer);
+            let disk = &self.nodes[writer].disk;
+            let on_disk =
+                write.durable && group.contains(&writer) && !disk.was_wiped_after(write.at);
             let elsewhere = || {
                 let mut processes = group.iter().map(|node| (*node, self.nodes[*node].life));
                 processes.any(|life| self.checker.has_held(life, write.store, &write.entry))
@@ -164,7 +187,9 @@ impl Simulator {
                 let store = stores.find(|store| store.id() == write.store);
                 let held = store.and_then(|store| store.held(&write.entry.key));
                 let kept = held.is_some_and(|h| compare_versions(&h.entry, &write.entry).is_ge());
-                if !kept {
+                let clock = self.nodes[*node].checker_clock();
+                let checker = &self.checker;
+                if !kept && !checker.may_be_collected(write.store, &write.entry, clock) {
                     return Some(Breach::WriteLost {
                         node: *node,
                         writer,
@@ -175,6 +200,36 @@ impl Simulator {
             }
         }
         None
+    }
+
+    /// Keys of which somebody holds an entry that is too far ahead of somebody's clock to be taken
+    /// yet.
+    fn refused_for_drift(&self, group: &[usize]) -> Places {
+        let horizon = |node: &usize| {
+            let node = &self.nodes[*node];
+            node.clock.wall().plus(node.limits().max_clock_drift)
+        };
+        let Some(horizon) = group.iter().map(horizon).min() else {
+            return Places::new();
+        };
+        let held = group.iter().flat_map(|node| {
+            let life = (*node, self.nodes[*node].life);
+            self.checker.held_last(life)
+        });
+        let ahead = held.filter(|(_, entry)| entry.ts > horizon);
+        ahead.map(|(store, entry)| (store, entry.key)).collect()
+    }
+
+    /// Whether a live node knows that a node which is down has left.
+    fn is_known_departed(&self, node: usize) -> bool {
+        let Some(process) = &self.nodes[node].last_process else {
+            return false;
+        };
+        let mut peers = self.peers_of(node).filter(|peer| self.is_up(*peer));
+        peers.any(|peer| {
+            let life = (peer, self.nodes[peer].life);
+            self.checker.members.knows_departed(life, process)
+        })
     }
 
     /// The first member that a node sees otherwise than it is.
@@ -192,9 +247,9 @@ impl Simulator {
                 (false, false) => MemberState::Failed,
             };
             let forgotten = seen.is_none() && expected != MemberState::Alive;
-            // A process that died while it was leaving may be either.
-            let half_left = !self.is_up(peer) && node.leaving && !node.left;
-            let either = (half_left || node.left_alone) && seen == Some(MemberState::Failed);
+            // A leave that nobody has heard of, or whose hearers are gone, is a failure.
+            let unheard = !self.is_up(peer) && !self.is_known_departed(peer);
+            let either = unheard && seen == Some(MemberState::Failed);
             if seen != Some(expected) && !forgotten && !either {
                 return Some(Breach::ViewWrong {
                     observer,

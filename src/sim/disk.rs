@@ -41,6 +41,9 @@ impl Default for DiskConfig {
 #[derive(Debug, Default)]
 pub(super) struct Disk {
     entries: BTreeMap<(StoreId, Key), Entry>,
+    /// The latest version of each key that ever was on it.
+    ever: BTreeMap<(StoreId, Key), Entry>,
+    wiped: Option<Duration>,
     pending: BTreeMap<u64, (Vec<(StoreId, Entry)>, bool)>,
 }
 
@@ -82,9 +85,20 @@ impl Disk {
         }
     }
 
-    /// Whether this version of the key, or a later one, is on the disk.
-    pub(super) fn holds(&self, store: StoreId, entry: &Entry) -> bool {
-        self.entries
+    /// Everything on it is lost.
+    pub(super) fn wipe(&mut self, at: Duration) {
+        self.entries.clear();
+        self.wiped = Some(at);
+    }
+
+    /// Whether what was written at an instant has been lost with the disk since.
+    pub(super) fn was_wiped_after(&self, at: Duration) -> bool {
+        self.wiped.is_some_and(|wiped| wiped >= at)
+    }
+
+    /// Whether this version of the key, or a later one, is or was on the disk.
+    pub(super) fn held(&self, store: StoreId, entry: &Entry) -> bool {
+        self.ever
             .get(&(store, entry.key))
             .is_some_and(|held| compare_versions(held, entry).is_ge())
     }
@@ -107,6 +121,7 @@ impl Disk {
 
     fn apply(&mut self, entries: Vec<(StoreId, Entry)>) {
         for (store, entry) in entries {
+            self.ever.insert((store, entry.key), entry.clone());
             self.entries.insert((store, entry.key), entry);
         }
     }
@@ -144,11 +159,11 @@ mod tests {
         let mut disk = Disk::default();
         let delay = disk.begin(4, batch(3), &config, &mut rng);
         assert!(delay >= config.delay_min && delay <= config.delay_max);
-        assert!(!disk.holds(STORE, &entry(0, 9)));
+        assert!(!disk.held(STORE, &entry(0, 9)));
         assert_eq!(disk.finish(4, &config, &mut rng), Some(true));
         assert_eq!(disk.finish(4, &config, &mut rng), None);
-        assert!(disk.holds(STORE, &entry(0, 9)) && disk.holds(STORE, &entry(0, 8)));
-        assert!(!disk.holds(STORE, &entry(0, 10)));
+        assert!(disk.held(STORE, &entry(0, 9)) && disk.held(STORE, &entry(0, 8)));
+        assert!(!disk.held(STORE, &entry(0, 10)));
         assert_eq!(disk.entries(STORE).len(), 3);
         assert!(disk.entries(StoreId(2)).is_empty());
     }
@@ -169,6 +184,19 @@ mod tests {
             lengths.push(held.len());
         }
         assert!(lengths.contains(&0) && lengths.iter().any(|n| *n > 0));
+    }
+
+    #[test]
+    fn a_lost_disk_holds_nothing_and_its_past_is_known() {
+        let (config, mut rng) = (DiskConfig::default(), Pcg64::seed_from_u64(1));
+        let mut disk = Disk::default();
+        disk.begin(1, batch(3), &config, &mut rng);
+        disk.finish(1, &config, &mut rng);
+        disk.wipe(Duration::from_secs(5));
+        assert!(disk.entries(STORE).is_empty());
+        assert!(disk.held(STORE, &entry(0, 9)));
+        assert!(disk.was_wiped_after(Duration::from_secs(4)));
+        assert!(!disk.was_wiped_after(Duration::from_secs(6)));
     }
 
     #[test]

@@ -1,48 +1,138 @@
-//! Draws the steps of a random scenario.
+//! Draws a scenario from a seed: its cluster, its configuration, its network, and what happens.
+//!
+//! Swarm testing (Groce et al., 2012): each seed leaves most kinds of faults out and stresses the
+//! few that it has.
 
 use std::time::Duration;
 
-use rand::RngExt as _;
+use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
+use super::bandwidth::Bandwidth;
+use super::brisk;
+use super::disk::DiskConfig;
+use super::faults::Poison;
+use super::network::{LatencyShape, NetworkConfig};
+use super::process::NodeSpec;
 use super::registers::Skew;
-use super::scenario::Step;
+use super::scenario::Scenario;
+use super::step::Step;
+use crate::config::Config;
 
 /// Writes in a story, beside bursts.
-const WRITES: std::ops::Range<usize> = 100..200;
-/// Kinds of faults to draw from.
-const FAULT_KINDS: usize = 8;
+const WRITES: std::ops::Range<usize> = 110..200;
+/// Kinds of faults in a story, and how often each happens.
+const KINDS: std::ops::RangeInclusive<usize> = 3..=6;
+const TIMES: std::ops::RangeInclusive<usize> = 1..=3;
 /// Keys that single writes share.
 const KEYS: u64 = 40;
 /// Over the datagram window, so that a peer is served over a stream.
 const BURST: (u64, usize) = (300, 200);
 /// The largest single value.
 const BIG_BYTES: usize = 200_000;
+/// How long most stories are, in ms, and the long ones.
+const STORY: u64 = 30_000;
+const LONG_STORY: u64 = 90_000;
+/// After this much time everything that expired in a long story has been collected everywhere.
+const AFTERMATH: Duration = Duration::from_secs(200);
 
-/// Draws the steps of a story, in order of time.
-pub(super) fn draw_steps(rng: &mut Pcg64, nodes: usize, durable: bool) -> Vec<(Duration, Step)> {
+/// Kinds of faults, as they are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Bandwidth,
+    Churn,
+    ClockJump,
+    Commits,
+    Corruption,
+    Crash,
+    CrashAll,
+    Cut,
+    Disorder,
+    HalfOpen,
+    Latency,
+    Loss,
+    Partition,
+    Poison,
+    Replay,
+    Slow,
+    Split,
+    Stall,
+    Upgrade,
+}
+
+impl Kind {
+    const ALL: [Self; 19] = [
+        Self::Bandwidth,
+        Self::Churn,
+        Self::ClockJump,
+        Self::Commits,
+        Self::Corruption,
+        Self::Crash,
+        Self::CrashAll,
+        Self::Cut,
+        Self::Disorder,
+        Self::HalfOpen,
+        Self::Latency,
+        Self::Loss,
+        Self::Partition,
+        Self::Poison,
+        Self::Replay,
+        Self::Slow,
+        Self::Split,
+        Self::Stall,
+        Self::Upgrade,
+    ];
+}
+
+/// Draws the scenario of a seed.
+pub(super) fn draw(seed: u64) -> Scenario {
+    let mut rng = Pcg64::seed_from_u64(seed ^ 0x7363_656e_6172_696f);
+    let nodes = rng.random_range(2..=7);
+    let durable = rng.random_bool(1.0 / 3.0);
+    let long = rng.random_bool(0.05);
     let mut draw = Draw {
-        rng,
         nodes,
+        joiners: 0,
+        strangers: if rng.random_bool(0.2) { 2 } else { 0 },
+        durable,
+        millis_max: if long { LONG_STORY } else { STORY },
+        long,
+        rng: &mut rng,
         steps: Vec::new(),
     };
     draw.writes();
-    let mut kinds: Vec<usize> = (0..FAULT_KINDS).collect();
-    for _ in 0..draw.rng.random_range(3..=5) {
-        let kind = kinds.swap_remove(draw.rng.random_range(0..kinds.len()));
-        for _ in 0..draw.rng.random_range(1..=3) {
-            draw.fault(kind, durable);
-        }
-    }
-    draw.ending();
+    draw.faults();
     draw.steps.sort_by_key(|(at, _)| *at);
-    draw.steps
+    let spec = NodeSpec {
+        config: draw.config(),
+        durable,
+        ..NodeSpec::default()
+    };
+    Scenario {
+        seed,
+        nodes,
+        joiners: draw.joiners,
+        strangers: draw.strangers,
+        network: draw.network(),
+        disk: DiskConfig::default(),
+        spec,
+        story: Duration::from_millis(draw.millis_max),
+        aftermath: if long { AFTERMATH } else { Duration::ZERO },
+        clocks_mend: draw.rng.random_bool(0.5),
+        steps: draw.steps,
+        kept: None,
+    }
 }
 
-/// Draws steps.
+/// Draws the parts.
 struct Draw<'a> {
     rng: &'a mut Pcg64,
     nodes: usize,
+    joiners: usize,
+    strangers: usize,
+    durable: bool,
+    long: bool,
+    millis_max: u64,
     steps: Vec<(Duration, Step)>,
 }
 
@@ -60,40 +150,100 @@ impl Draw<'_> {
         (node + self.rng.random_range(1..self.nodes)) % self.nodes
     }
 
+    fn chance(&mut self, probability: f64) -> bool {
+        self.rng.random_bool(probability)
+    }
+
     fn push(&mut self, at: Duration, step: Step) {
         self.steps.push((at, step));
     }
 
+    /// Limits small enough to be met, and timers around those of [`brisk`].
+    fn config(&mut self) -> Config {
+        let mut config = brisk();
+        if self.chance(0.3) {
+            config.packet_bytes_max = self.rng.random_range(576..1400);
+            config.window_bytes = config.packet_bytes_max * self.rng.random_range(2..10);
+        }
+        if self.chance(0.2) {
+            config.stream_window_bytes = self.rng.random_range(4 << 10..64 << 10);
+        }
+        if self.chance(0.2) {
+            config.backlog_keys_max = self.rng.random_range(20..400);
+        }
+        if self.chance(0.2) {
+            config.items_chunk_max = self.rng.random_range(8..200);
+            config.exchanges_max = self.rng.random_range(1..4);
+        }
+        if self.chance(0.1) {
+            config.direct_peers_max = self.rng.random_range(0..4);
+        }
+        if self.chance(0.1) {
+            config.watches_max = self.rng.random_range(1..8);
+        }
+        if self.chance(0.2) {
+            config.probe_interval = self.millis(150, 400);
+            config.probe_timeout = config.probe_interval / 3;
+            config.suspicion_mult = self.rng.random_range(2..6);
+            config.indirect_probes = self.rng.random_range(1..4);
+        }
+        if self.chance(0.2) {
+            config.ack_delay_max = self.millis(0, 25);
+        }
+        if self.long {
+            config.max_clock_drift = self.millis(1_000, 10_000);
+            config.tombstone_ttl = self.millis(500, 20_000);
+        }
+        config
+    }
+
+    /// Now and then another network than a quiet one, for the whole story.
+    fn network(&mut self) -> NetworkConfig {
+        let mut network = NetworkConfig::default();
+        match self.rng.random_range(0..10) {
+            0 => network.latency_min = network.latency_max,
+            1 => {
+                network.latency_max = self.millis(20, 150);
+                network.latency_shape = LatencyShape::HeavyTailed;
+            }
+            _ => {}
+        }
+        network
+    }
+
     fn writes(&mut self) {
         for _ in 0..self.rng.random_range(WRITES) {
-            let at = self.millis(100, 29_500);
+            let at = self.millis(100, self.millis_max - 500);
             let (node, key) = (self.node(), self.rng.random_range(0..KEYS));
+            let node = match self.rng.random_range(0..10) {
+                0 if self.strangers > 0 => self.nodes,
+                _ => node,
+            };
+            let write = |bytes, copies| Step::Write {
+                node,
+                key,
+                bytes,
+                ttl: None,
+                copies,
+            };
             let step = match self.rng.random_range(0..20) {
                 0..=2 => Step::Remove { node, key },
                 3..=4 => Step::Concurrent { key },
-                5 => Step::Write {
+                5 => write(self.rng.random_range(2_000..BIG_BYTES), None),
+                6..=8 => write(60, Some(self.rng.random_range(0..self.nodes))),
+                9..=10 => Step::Write {
                     node,
                     key,
-                    bytes: self.rng.random_range(2_000..BIG_BYTES),
+                    bytes: 50,
+                    ttl: Some(self.millis(10, 20_000)),
                     copies: None,
                 },
-                6..=8 => Step::Write {
-                    node,
-                    key,
-                    bytes: 60,
-                    copies: Some(self.rng.random_range(0..self.nodes)),
-                },
-                _ => Step::Write {
-                    node,
-                    key,
-                    bytes: self.rng.random_range(30..400),
-                    copies: None,
-                },
+                _ => write(self.rng.random_range(30..400), None),
             };
             self.push(at, step);
         }
         for burst in 0..self.rng.random_range(1..=3) {
-            let (at, node) = (self.millis(500, 29_000), self.node());
+            let (at, node) = (self.millis(500, self.millis_max - 1_000), self.node());
             let step = Step::Burst {
                 node,
                 first_key: 1_000 * (burst + 1),
@@ -104,96 +254,172 @@ impl Draw<'_> {
         }
     }
 
-    fn fault(&mut self, kind: usize, durable: bool) {
-        let at = self.millis(1_000, 25_000);
-        let end = at + self.millis(500, 8_000);
+    fn faults(&mut self) {
+        let mut kinds = Kind::ALL.to_vec();
+        for _ in 0..self.rng.random_range(KINDS) {
+            let at = self.rng.random_range(0..kinds.len());
+            let kind = kinds.swap_remove(at);
+            for _ in 0..self.rng.random_range(TIMES) {
+                self.fault(kind);
+            }
+        }
+    }
+
+    fn fault(&mut self, kind: Kind) {
+        let at = self.millis(1_000, self.millis_max - 5_000);
+        let span = self.millis(500, 8_000);
         let node = self.node();
         match kind {
-            0 => {
-                let power_off = self.rng.random_bool(0.4);
-                let elsewhere = self.rng.random_bool(0.2);
-                self.push(at, Step::Crash { node, power_off });
-                self.push(end, Step::Restart { node, elsewhere });
+            Kind::Bandwidth | Kind::Slow | Kind::Stall => self.hold_up(kind, at, span, node),
+            Kind::Churn => self.churn(at, span),
+            Kind::Commits | Kind::CrashAll if self.durable => self.disks(kind, at, span),
+            Kind::Commits | Kind::CrashAll | Kind::Split => {
+                let size = self.rng.random_range(1..self.nodes);
+                let group = (node..node + size).map(|n| n % self.nodes).collect();
+                self.push(at, Step::Isolate { group, span });
             }
-            1 => {
-                let b = self.other(node);
-                self.push(at, Step::Partition { a: node, b });
-                self.push(end, Step::HealAll);
-            }
-            2 => {
-                let to = self.other(node);
-                self.push(at, Step::CutOneWay { from: node, to });
-                self.push(end, Step::HealAll);
-            }
-            3 => {
-                let loss = self.rng.random_range(0.02..0.3);
-                self.push(at, Step::Loss(loss));
-                self.push(end, Step::Loss(0.0));
-            }
-            4 => {
-                let (duplication, reorder) = (self.rng.random_range(0.0..0.3), 0.2);
-                let disorder = Step::Disorder {
-                    duplication,
-                    reorder,
-                };
-                self.push(at, disorder);
-                let latency = self.millis(2, 60);
-                self.push(at, Step::Latency(latency));
-                self.push(end, Step::Latency(Duration::from_millis(1)));
-            }
-            5 => {
-                let span = end - at;
-                self.push(at, Step::Pause { node, span });
-            }
-            6 => {
-                let span = self.millis(1, 60_000);
-                let skew = if self.rng.random_bool(0.5) {
-                    Skew::Ahead(span)
+            Kind::ClockJump => {
+                let far = self.chance(0.1);
+                let off = self.millis(1, if far { 600_000 } else { 60_000 });
+                let skew = if self.chance(0.5) {
+                    Skew::Ahead(off)
                 } else {
-                    Skew::Behind(span)
+                    Skew::Behind(off)
                 };
                 self.push(at, Step::SetSkew { node, skew });
             }
-            _ => self.whole_cluster(at, end, node, durable),
-        }
-    }
-
-    /// A durable cluster dies all at once; one in memory is cut off from one of its nodes.
-    fn whole_cluster(&mut self, at: Duration, end: Duration, node: usize, durable: bool) {
-        for other in 0..self.nodes {
-            if durable {
-                let power_off = self.rng.random_bool(0.5);
-                let crash = Step::Crash {
-                    node: other,
-                    power_off,
+            Kind::Crash => {
+                let step = Step::Crash {
+                    node,
+                    power_off: self.chance(0.4),
+                    disk_lost: self.durable && self.chance(0.3),
+                    elsewhere: self.chance(0.2),
+                    span,
                 };
-                self.push(at, crash);
-                let restart = Step::Restart {
-                    node: other,
-                    elsewhere: false,
-                };
-                self.push(end, restart);
-            } else if other != node {
-                self.push(at, Step::Partition { a: node, b: other });
+                self.push(at, step);
             }
-        }
-        if durable {
-            self.push(
-                at.saturating_sub(Duration::from_secs(1)),
-                Step::CommitFailure(0.1),
-            );
-            self.push(end, Step::CommitFailure(0.0));
-        } else {
-            self.push(end, Step::HealAll);
+            Kind::Cut | Kind::HalfOpen | Kind::Partition => {
+                let b = self.other(node);
+                let step = match kind {
+                    Kind::Cut if self.chance(0.5) => Step::CutDatagrams { a: node, b, span },
+                    Kind::Cut => Step::CutOneWay {
+                        from: node,
+                        to: b,
+                        span,
+                    },
+                    Kind::HalfOpen => Step::ForgetStreams { a: node, b },
+                    _ => Step::Partition { a: node, b, span },
+                };
+                self.push(at, step);
+            }
+            Kind::Corruption | Kind::Disorder | Kind::Latency | Kind::Loss => {
+                self.weather(kind, at, span);
+            }
+            Kind::Poison => {
+                let key = self.rng.random_range(0..KEYS);
+                let kind = match self.rng.random_range(0..3) {
+                    0 => Poison::Malformed,
+                    1 => Poison::Panics,
+                    _ => Poison::WrongKey,
+                };
+                self.push(at, Step::Poison { node, key, kind });
+            }
+            Kind::Replay => {
+                let count = self.rng.random_range(1..60);
+                self.push(at, Step::Replay { count });
+            }
+            Kind::Upgrade => self.push(at, Step::Upgrade { node }),
         }
     }
 
-    /// Sometimes somebody leaves, once the links are whole.
-    fn ending(&mut self) {
-        if self.nodes > 2 && self.rng.random_bool(0.3) {
-            let node = self.node();
-            self.push(Duration::from_millis(26_000), Step::HealAll);
-            self.push(Duration::from_millis(27_000), Step::Leave { node });
+    /// One node is slow to send, slow to think, or not there at all for a while.
+    fn hold_up(&mut self, kind: Kind, at: Duration, span: Duration, node: usize) {
+        let step = match kind {
+            Kind::Bandwidth => {
+                let limit = Bandwidth {
+                    bytes_per_second: self.rng.random_range(20_000..1_000_000),
+                    queue_bytes: self.rng.random_range(4_000..100_000),
+                };
+                Step::Bandwidth { node, limit, span }
+            }
+            Kind::Slow => {
+                let per_input = Duration::from_micros(self.rng.random_range(100..5_000));
+                Step::Slow {
+                    node,
+                    per_input,
+                    span,
+                }
+            }
+            _ => Step::Pause { node, span },
+        };
+        self.push(at, step);
+    }
+
+    /// What the whole network suffers.
+    fn weather(&mut self, kind: Kind, at: Duration, span: Duration) {
+        let step = match kind {
+            Kind::Corruption => Step::Corruption {
+                corruption: self.rng.random_range(0.01..0.2),
+                span,
+            },
+            Kind::Disorder => Step::Disorder {
+                duplication: self.rng.random_range(0.0..0.3),
+                reorder: self.rng.random_range(0.0..0.4),
+                span,
+            },
+            Kind::Latency if self.chance(0.5) => Step::Latency {
+                max: self.millis(2, 60),
+                shape: LatencyShape::Uniform,
+                span,
+            },
+            Kind::Latency => Step::Latency {
+                max: self.millis(50, 1_000),
+                shape: LatencyShape::HeavyTailed,
+                span,
+            },
+            _ => Step::Loss {
+                loss: self.rng.random_range(0.02..0.3),
+                span,
+            },
+        };
+        self.push(at, step);
+    }
+
+    /// Disks fail or are slow, or a durable cluster dies all at once.
+    fn disks(&mut self, kind: Kind, at: Duration, span: Duration) {
+        let failing = Step::CommitFailure {
+            failure: self.rng.random_range(0.02..0.3),
+            span: span + Duration::from_secs(2),
+        };
+        match kind {
+            Kind::CrashAll => {
+                let power_off = self.chance(0.5);
+                self.push(at.saturating_sub(Duration::from_secs(1)), failing);
+                self.push(at, Step::CrashAll { power_off, span });
+            }
+            _ if self.chance(0.5) => {
+                let max = self.millis(10, 400);
+                self.push(at, Step::CommitDelay { max, span });
+            }
+            _ => self.push(at, failing),
+        }
+    }
+
+    /// Somebody new comes, or somebody leaves and maybe comes back.
+    fn churn(&mut self, at: Duration, span: Duration) {
+        if self.chance(0.4) && self.strangers == 0 && self.joiners < 3 {
+            let node = self.nodes + self.joiners;
+            self.joiners += 1;
+            self.push(at, Step::Join { node });
+            if self.chance(0.5) {
+                self.push(at + span, Step::Leave { node });
+            }
+            return;
+        }
+        let node = self.node();
+        self.push(at, Step::Leave { node });
+        if self.chance(0.6) {
+            self.push(at + span + Duration::from_secs(3), Step::Join { node });
         }
     }
 }

@@ -36,6 +36,7 @@
 //! commits. Not modelled: bandwidth, congestion, and the network's own queues.
 
 mod agenda;
+mod bandwidth;
 mod checker;
 mod client;
 mod convergence;
@@ -44,11 +45,19 @@ mod draw;
 mod faults;
 #[cfg(test)]
 mod harness;
+mod invariant;
+mod laws;
+mod membership_checks;
 mod network;
+mod next_version;
 mod process;
 mod registers;
+mod runner;
 mod scenario;
+mod settled;
+mod shrink;
 mod simulator;
+mod step;
 mod streams;
 #[cfg(test)]
 mod streams_tests;
@@ -56,12 +65,17 @@ mod trace;
 mod turn;
 mod violation;
 
+pub use bandwidth::Bandwidth;
 pub use disk::DiskConfig;
-pub use network::{NetworkConfig, NetworkCounters};
+pub use faults::Poison;
+pub use invariant::Invariant;
+pub use network::{LatencyShape, NetworkConfig, NetworkCounters};
 pub use process::NodeSpec;
 pub use registers::{Register, Registers, Skew, WALL_BASE};
-pub use scenario::{Failure, Report, Scenario, Step, run};
-pub use simulator::{Occurrence, SimConfig, Simulator, StoreFactory};
+pub use scenario::{Failure, Report, Scenario, Workload, run};
+pub use shrink::{Kept, KeptError, Shrunk};
+pub use simulator::{InvariantCheck, Occurrence, SimConfig, Simulator, StoreFactory};
+pub use step::Step;
 pub use violation::{Breach, Violation};
 
 use std::time::Duration;

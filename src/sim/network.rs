@@ -1,5 +1,5 @@
 //! The simulated network: hosts, what is cut between them, and datagrams. Streams are in
-//! [`streams`](super::streams).
+//! [`streams`](super::streams), what a host can send at a time in [`bandwidth`](super::bandwidth).
 //!
 //! Nothing here knows an engine: what arrives is an [`Input`] for a host, what comes later is a
 //! [`NetEvent`] to be given back when it is due.
@@ -12,7 +12,8 @@ use bytes::{Bytes, BytesMut};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
-use super::streams::{Side, Streams};
+use super::bandwidth::{Bandwidth, Egress};
+use super::streams::{RETRY, Side, Streams};
 use crate::engine::{CloseReason, Input};
 
 /// How the network behaves between any two hosts.
@@ -20,10 +21,14 @@ use crate::engine::{CloseReason, Input};
 pub struct NetworkConfig {
     /// Shortest one-way delay. Default 200 µs.
     pub latency_min: Duration,
-    /// Longest one-way delay. Default 1 ms.
+    /// Longest one-way delay. Default 1 ms. Equal to the shortest, the delay is constant.
     pub latency_max: Duration,
-    /// Probability that a datagram is lost, and that a frame's segment must be sent again.
-    /// Default 0.
+    /// How delays spread between the shortest and the longest. Default evenly.
+    pub latency_shape: LatencyShape,
+    /// What each node can send at a time; `None` (the default) is everything at once.
+    pub bandwidth: Option<Bandwidth>,
+    /// Probability that a datagram is lost, and that a stream's segment of 1,460 bytes is: it is
+    /// sent again after 200 ms, doubling. Default 0.
     pub loss: f64,
     /// Probability that a datagram arrives twice. Default 0.
     pub duplication: f64,
@@ -31,11 +36,23 @@ pub struct NetworkConfig {
     pub reorder: f64,
     /// How long a datagram may be held back. Default 20 ms.
     pub reorder_delay_max: Duration,
-    /// Probability that one byte of a datagram is changed on the way. Default 0. With this on,
-    /// entries may appear that nobody wrote: plain datagrams are not authenticated.
+    /// Probability that one byte of a datagram is changed on the way. Default 0. The check in the
+    /// envelope lets one in four billion of them through.
     pub corruption: f64,
-    /// A stream whose frames cannot be delivered for this long ends on both sides. Default 15 s.
+    /// A stream on which this side's frames cannot be delivered for this long ends for this side.
+    /// Default 15 s.
     pub stream_timeout: Duration,
+}
+
+/// How one-way delays spread over their range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LatencyShape {
+    /// Nearly all are short and a few very long: the range times the 16th power of an even draw.
+    /// Half of them are within a 65,000th of the shortest, one in 24 is in the upper half.
+    HeavyTailed,
+    /// Evenly.
+    #[default]
+    Uniform,
 }
 
 impl Default for NetworkConfig {
@@ -43,6 +60,8 @@ impl Default for NetworkConfig {
         Self {
             latency_min: Duration::from_micros(200),
             latency_max: Duration::from_millis(1),
+            latency_shape: LatencyShape::Uniform,
+            bandwidth: None,
             loss: 0.0,
             duplication: 0.0,
             reorder: 0.0,
@@ -62,6 +81,8 @@ pub struct NetworkCounters {
     pub datagrams_lost: u64,
     /// Datagrams that met a cut link, or an address without a host.
     pub datagrams_cut: u64,
+    /// Datagrams that found their sender's queue full.
+    pub datagrams_overflowed: u64,
     /// Streams dialled.
     pub dials: u64,
     /// Frames given to it.
@@ -87,6 +108,16 @@ pub(super) enum NetEvent {
     DialFailed { stream: u64, reason: CloseReason },
     /// The first segment from `from` is due at the other side.
     Pipe { stream: u64, from: Side },
+    /// `from` has room to send on.
+    Pump { stream: u64, from: Side },
+}
+
+/// A datagram that was seen on the wire.
+#[derive(Clone, Debug)]
+pub(super) struct Captured {
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    pub(super) bytes: Bytes,
 }
 
 /// What a call to the network led to.
@@ -110,6 +141,8 @@ pub(super) struct Host {
     pub(super) powered: bool,
     /// Streams accepted so far.
     pub(super) accepted: u64,
+    /// What it can send at a time.
+    pub(super) egress: Egress,
 }
 
 /// The part that datagrams and streams share.
@@ -122,6 +155,8 @@ pub(super) struct Links {
     cuts: BTreeSet<(usize, usize)>,
     datagram_cuts: BTreeSet<(usize, usize)>,
     pub(super) counters: NetworkCounters,
+    /// Every [`CAPTURE_EVERY`]th of the last datagrams.
+    pub(super) captured: Vec<Captured>,
 }
 
 /// Hosts, links, datagrams in flight and streams.
@@ -142,6 +177,7 @@ impl Network {
                 cuts: BTreeSet::new(),
                 datagram_cuts: BTreeSet::new(),
                 counters: NetworkCounters::default(),
+                captured: Vec::new(),
             },
             streams: Streams::default(),
         }
@@ -158,6 +194,7 @@ impl Network {
             up: false,
             powered: true,
             accepted: 0,
+            egress: Egress::new(self.links.config.bandwidth),
         });
     }
 
@@ -194,6 +231,11 @@ impl Network {
         let links = &mut self.links;
         links.counters.datagrams += 1;
         links.counters.bytes += bytes.len() as u64;
+        links.capture(host, to, bytes);
+        let Some(departs) = links.hosts[host].egress.datagram(now, bytes.len()) else {
+            links.counters.datagrams_overflowed += 1;
+            return;
+        };
         let reachable = links.host_at(to).filter(|peer| {
             let pair = (host, *peer);
             !links.cuts.contains(&pair) && !links.datagram_cuts.contains(&pair)
@@ -208,7 +250,7 @@ impl Network {
                 links.counters.datagrams_lost += 1;
                 continue;
             }
-            let mut at = now + links.latency();
+            let mut at = departs + links.latency();
             if links.chance(links.config.reorder) {
                 at += links
                     .config
@@ -246,6 +288,9 @@ impl Network {
                 self.streams
                     .pipe_due(&mut self.links, now, stream, from, fx);
             }
+            NetEvent::Pump { stream, from } => {
+                self.streams.pump(&mut self.links, now, stream, from, fx);
+            }
         }
     }
 }
@@ -275,6 +320,15 @@ impl Links {
         self.datagram_cuts.clear();
     }
 
+    /// Whether nothing is lost, damaged, cut or held up, and delays are short.
+    pub(super) fn is_peaceful(&self, latency_max: Duration) -> bool {
+        self.config.loss + self.config.corruption == 0.0
+            && self.config.latency_max <= latency_max
+            && self.cuts.is_empty()
+            && self.datagram_cuts.is_empty()
+            && !self.hosts.iter().any(|host| host.egress.is_limited())
+    }
+
     /// Whether a stream between two hosts moves at all. It needs both ways, for acknowledgements.
     pub(super) fn carries_streams(&self, a: usize, b: usize) -> bool {
         self.hosts[a].powered
@@ -288,7 +342,40 @@ impl Links {
             .config
             .latency_max
             .saturating_sub(self.config.latency_min);
-        self.config.latency_min + span.mul_f64(self.rng.random::<f64>())
+        let even = self.rng.random::<f64>();
+        let share = match self.config.latency_shape {
+            // Squared four times: a product is the same on every machine.
+            LatencyShape::HeavyTailed => (0..4).fold(even, |share, _| share * share),
+            LatencyShape::Uniform => even,
+        };
+        self.config.latency_min + span.mul_f64(share)
+    }
+
+    fn capture(&mut self, host: usize, to: SocketAddr, bytes: &Bytes) {
+        let number = self.counters.datagrams / CAPTURE_EVERY;
+        if !self.counters.datagrams.is_multiple_of(CAPTURE_EVERY) {
+            return;
+        }
+        let captured = Captured {
+            from: self.hosts[host].addr,
+            to,
+            bytes: bytes.clone(),
+        };
+        if self.captured.len() < CAPTURED_MAX {
+            self.captured.push(captured);
+        } else if let Some(slot) = usize::try_from(number).ok().map(|n| n % CAPTURED_MAX) {
+            self.captured[slot] = captured;
+        }
+    }
+
+    /// How much later a segment arrives for being lost, maybe again and again.
+    pub(super) fn retransmission(&mut self) -> Duration {
+        let (mut delay, mut retry) = (Duration::ZERO, RETRY);
+        while self.chance(self.config.loss) && retry < self.config.stream_timeout {
+            delay += retry;
+            retry *= 2;
+        }
+        delay
     }
 
     pub(super) fn chance(&mut self, probability: f64) -> bool {
@@ -305,6 +392,11 @@ impl Links {
         changed.freeze()
     }
 }
+
+/// Which datagrams are kept for a replay.
+const CAPTURE_EVERY: u64 = 11;
+/// How many are kept.
+const CAPTURED_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -326,6 +418,59 @@ mod tests {
         assert!(*at >= Duration::from_micros(200) && *at <= Duration::from_millis(1));
         assert!(matches!(input, Input::Datagram { from, .. } if *from == addr(0)));
         assert_eq!(datagrams(&line, 1), 1);
+    }
+
+    #[test]
+    fn a_heavy_tail_is_mostly_short_and_sometimes_very_long() {
+        let (min, max) = (Duration::from_millis(1), Duration::from_millis(1001));
+        let config = NetworkConfig {
+            latency_min: min,
+            latency_max: max,
+            latency_shape: LatencyShape::HeavyTailed,
+            ..NetworkConfig::default()
+        };
+        let mut network = Network::new(config, 1);
+        let delays: Vec<Duration> = (0..10_000).map(|_| network.links.latency()).collect();
+        assert!(delays.iter().all(|delay| *delay >= min && *delay <= max));
+        let over = |limit: Duration| delays.iter().filter(|delay| **delay > limit).count();
+        // Expected 5,000 and 424 of 10,000; five standard deviations are 250 and 101.
+        assert!((4750..5250).contains(&over(min + Duration::from_micros(15))));
+        assert!((323..525).contains(&over(Duration::from_millis(501))));
+    }
+
+    #[test]
+    fn a_constant_delay_is_constant() {
+        let delay = Duration::from_millis(7);
+        let config = NetworkConfig {
+            latency_min: delay,
+            latency_max: delay,
+            ..NetworkConfig::default()
+        };
+        let mut line = Line::new(2, config);
+        (0..5).for_each(|_| line.datagram(0, addr(1), b"x"));
+        line.run();
+        assert!(line.inputs_of(1).all(|(at, _)| *at == delay));
+        assert_eq!(datagrams(&line, 1), 5);
+    }
+
+    #[test]
+    fn a_narrow_link_delays_then_drops_datagrams() {
+        let config = NetworkConfig {
+            latency_max: Duration::from_micros(200),
+            bandwidth: Some(Bandwidth {
+                bytes_per_second: 100_000,
+                queue_bytes: 10_000,
+            }),
+            ..NetworkConfig::default()
+        };
+        let mut line = Line::new(2, config);
+        (0..30).for_each(|_| line.datagram(0, addr(1), &[0; 1000]));
+        line.run();
+        let arrivals: Vec<Duration> = line.inputs_of(1).map(|(at, _)| *at).collect();
+        assert_eq!(arrivals.len(), 10);
+        assert_eq!(line.network.links.counters.datagrams_overflowed, 20);
+        assert_eq!(arrivals[0], Duration::from_micros(10_200));
+        assert_eq!(arrivals[9], Duration::from_micros(100_200));
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! A simulated node: what outlives its processes, and the process that runs now.
+//!
+//! A process takes no time over its inputs unless it is told to be slow: then what arrives waits in
+//! its inbox, as it does while it is stalled.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -6,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::checker::Clock;
 use super::disk::Disk;
 use super::registers::{Registers, SimClock, Skew};
 use crate::config::Config;
 use crate::engine::{Engine, Input, View};
-use crate::id::{ClusterId, NodeName};
+use crate::id::{ClusterId, NodeName, ProcessId};
 use crate::store::{Limits, Map, Store};
 use crate::time::{Now, WallClock as _};
 
@@ -60,11 +64,17 @@ pub(super) struct Node {
     pub(super) paused_until: Option<Duration>,
     /// It was asked to leave.
     pub(super) leaving: bool,
-    /// It left while it saw nobody alive: who could not hear it may take it for failed.
-    pub(super) left_alone: bool,
     /// It has left, and has not been restarted since.
     pub(super) left: bool,
     pub(super) swim_received: u64,
+    /// Its last process, as it knew itself.
+    pub(super) last_process: Option<ProcessId>,
+    /// Its next process is of the next version.
+    pub(super) next_version: bool,
+    /// How long it takes over one input; zero is no time at all.
+    pub(super) service: Duration,
+    /// When it is done with the last one.
+    pub(super) busy_until: Duration,
 }
 
 /// A running process.
@@ -82,6 +92,14 @@ pub(super) struct Process {
     /// `StoresChanged` is on its way.
     pub(super) notified: bool,
     pub(super) inbox: Inbox,
+    /// It will look at its inbox when it has time.
+    pub(super) serving: bool,
+    /// It is of the next version.
+    pub(super) next_version: bool,
+    /// Messages of the next version that its engine was given.
+    pub(super) strange_messages: u64,
+    /// How often its engine was called.
+    pub(super) turns: u64,
     pub(super) view: View,
     pub(super) revision: u64,
 }
@@ -93,6 +111,14 @@ impl Node {
         Now {
             mono: time.saturating_sub(started),
             wall: self.clock.wall(),
+        }
+    }
+
+    /// What time it is for the checker.
+    pub(super) fn checker_clock(&self) -> Clock {
+        Clock {
+            wall: self.clock.wall(),
+            grace: self.limits().grace(),
         }
     }
 
@@ -134,6 +160,18 @@ impl Inbox {
         self.inputs.push_back(input);
     }
 
+    pub(super) fn pop(&mut self) -> Option<Input> {
+        let input = self.inputs.pop_front()?;
+        if let Input::Datagram { bytes, .. } = &input {
+            self.datagram_bytes -= bytes.len();
+        }
+        Some(input)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.inputs.is_empty()
+    }
+
     pub(super) fn take(&mut self) -> VecDeque<Input> {
         self.datagram_bytes = 0;
         std::mem::take(&mut self.inputs)
@@ -157,7 +195,9 @@ mod tests {
         }
         inbox.push(Input::StoresChanged);
         assert_eq!(inbox.take().len(), 3);
+        let half = RECEIVE_BUFFER_BYTES / 2;
         inbox.push(Input::Datagram { from, bytes });
-        assert_eq!(inbox.take().len(), 1);
+        assert!(matches!(inbox.pop(), Some(Input::Datagram { bytes, .. }) if bytes.len() == half));
+        assert!(inbox.is_empty() && inbox.datagram_bytes == 0);
     }
 }

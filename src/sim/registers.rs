@@ -8,14 +8,20 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::store::{Body, ReplicationError, Schema, Tracker, Unreadable, Watch, WriteId};
 use crate::time::{Timestamp, WallClock};
-use crate::wire::{Key, SchemaId};
+use crate::wire::{Entry, Key, SchemaId};
 
 /// Wall time at the start of every simulation: 14 November 2023.
 pub const WALL_BASE: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 /// The schema of the store that every simulated node has: registers of bytes under `u64` keys.
+///
+/// A node of the next version writes and reads [`NEXT_SHAPE`](Self::NEXT_SHAPE) too, which the
+/// others quarantine. A body that begins with [`POISON`](Self::POISON) makes [`Schema::decode`]
+/// panic, to show that a panic is contained.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Registers;
+pub struct Registers {
+    next: bool,
+}
 
 /// A record of [`Registers`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +33,34 @@ pub struct Register {
 }
 
 impl Registers {
-    /// The one record shape.
+    /// The record shape.
     pub const SHAPE: SchemaId = SchemaId::new(1);
+    /// The record shape of the next version.
+    pub const NEXT_SHAPE: SchemaId = SchemaId::new(2);
+    /// A body that no version can read.
+    pub const POISON: &'static [u8] = b"poison: decoding this panics";
+
+    /// The schema as the next version has it.
+    #[must_use]
+    pub const fn next_version() -> Self {
+        Self { next: true }
+    }
+
+    /// Whether a node can read an entry.
+    pub(super) fn is_sound(entry: &Entry, next_version: bool) -> bool {
+        let shape = entry.schema.shape();
+        let known = shape == Self::SHAPE || (next_version && shape == Self::NEXT_SHAPE);
+        let (body, key) = (&entry.body, &entry.key.0);
+        known && !body.starts_with(Self::POISON) && body.len() >= 8 && body[..8] == key[..8]
+    }
+
+    fn shape(self) -> SchemaId {
+        if self.next {
+            Self::NEXT_SHAPE
+        } else {
+            Self::SHAPE
+        }
+    }
 
     /// The entry key of a register.
     #[must_use]
@@ -48,7 +80,11 @@ impl Schema for Registers {
     }
 
     fn schemas(&self) -> &[SchemaId] {
-        &[Self::SHAPE]
+        if self.next {
+            const { &[Self::SHAPE, Self::NEXT_SHAPE] }
+        } else {
+            const { &[Self::SHAPE] }
+        }
     }
 
     fn key(&self, record: &Register) -> Key {
@@ -60,15 +96,19 @@ impl Schema for Registers {
         bytes.put_u64(record.key);
         bytes.put_slice(&record.value);
         Body {
-            schema: Self::SHAPE,
+            schema: self.shape(),
             bytes: bytes.freeze(),
         }
     }
 
     fn decode(&self, key: Key, body: &Body) -> Result<Register, Unreadable> {
         let schema = body.schema;
-        if schema.shape() != Self::SHAPE {
+        if !self.schemas().contains(&schema.shape()) {
             return Err(Unreadable::UnknownSchema { schema });
+        }
+        if body.bytes.starts_with(Self::POISON) {
+            // As a panic, but without a message on the terminal for each of many.
+            std::panic::resume_unwind(Box::new("poison"));
         }
         let Some((head, _)) = body.bytes.split_first_chunk::<8>() else {
             return Err(Unreadable::Malformed { schema });
@@ -158,13 +198,13 @@ mod tests {
             key: 7,
             value: Bytes::from_static(b"seven"),
         };
-        let body = Registers.encode(&register);
+        let body = Registers::default().encode(&register);
         assert_eq!(
-            Registers.decode(Registers::entry_key(7), &body),
+            Registers::default().decode(Registers::entry_key(7), &body),
             Ok(register)
         );
         assert_eq!(
-            Registers.decode(Registers::entry_key(8), &body),
+            Registers::default().decode(Registers::entry_key(8), &body),
             Err(Unreadable::WrongKey)
         );
         let short = Body {
@@ -172,7 +212,7 @@ mod tests {
             bytes: Bytes::from_static(b"short"),
         };
         assert!(matches!(
-            Registers.decode(Registers::entry_key(7), &short),
+            Registers::default().decode(Registers::entry_key(7), &short),
             Err(Unreadable::Malformed { .. })
         ));
     }

@@ -4,139 +4,71 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use bytes::Bytes;
-use rand::{RngExt as _, SeedableRng as _};
-use rand_pcg::Pcg64;
-
-use super::brisk;
-use super::draw::draw_steps;
+use super::disk::DiskConfig;
+use super::draw;
 use super::network::{NetworkConfig, NetworkCounters};
 use super::process::NodeSpec;
-use super::registers::Skew;
-use super::simulator::{SimConfig, Simulator};
-use super::violation::Violation;
+use super::runner::{self, Runner};
+use super::shrink::{Kept, Shrunk};
+use super::simulator::Simulator;
+use super::step::Step;
+use super::violation::{Breach, Violation};
 
-/// How long the faults last.
-const STORY: Duration = Duration::from_secs(30);
-/// How long convergence may take once they are over.
-const CONVERGENCE_MAX: Duration = Duration::from_secs(60);
-/// One thing that happens in a scenario. What makes no sense when its time comes, such as a write
-/// on a node that is down, does not happen.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Step {
-    /// `count` keys from `first_key` on are written on one node at one instant.
-    Burst {
-        /// Where.
-        node: usize,
-        /// The first key.
-        first_key: u64,
-        /// How many.
-        count: u64,
-        /// Size of each value.
-        bytes: usize,
-    },
-    /// Commits fail with this probability.
-    CommitFailure(f64),
-    /// Every live node writes one key at one instant.
-    Concurrent {
-        /// The key.
-        key: u64,
-    },
-    /// A process dies, or its machine.
-    Crash {
-        /// Which.
-        node: usize,
-        /// The machine.
-        power_off: bool,
-    },
-    /// One direction of a link is cut.
-    CutOneWay {
-        /// What this node sends
-        from: usize,
-        /// does not reach this one.
-        to: usize,
-    },
-    /// Datagrams are duplicated and reordered with these probabilities.
-    Disorder {
-        /// Duplication.
-        duplication: f64,
-        /// Reordering.
-        reorder: f64,
-    },
-    /// Every link heals.
-    HealAll,
-    /// One-way delays are up to this.
-    Latency(Duration),
-    /// A node leaves, and every link heals first: a leave that nobody hears of is a failure.
-    Leave {
-        /// Which.
-        node: usize,
-    },
-    /// Loss has this probability.
-    Loss(f64),
-    /// A link is cut, both ways.
-    Partition {
-        /// One end.
-        a: usize,
-        /// The other.
-        b: usize,
-    },
-    /// A process stalls.
-    Pause {
-        /// Which.
-        node: usize,
-        /// How long.
-        span: Duration,
-    },
-    /// A key is removed.
-    Remove {
-        /// Where.
-        node: usize,
-        /// The key.
-        key: u64,
-    },
-    /// A node that is down is started.
-    Restart {
-        /// Which.
-        node: usize,
-        /// At a new address.
-        elsewhere: bool,
-    },
-    /// A clock is set.
-    SetSkew {
-        /// Whose.
-        node: usize,
-        /// How far off.
-        skew: Skew,
-    },
-    /// A key is written, and maybe followed.
-    Write {
-        /// Where.
-        node: usize,
-        /// The key.
-        key: u64,
-        /// Size of the value.
-        bytes: usize,
-        /// Copies to wait for.
-        copies: Option<usize>,
-    },
-}
-
-/// A cluster and what happens to it.
+/// A cluster and what happens to it: everything is drawn from the seed before it begins, so a part
+/// of it can be told too.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Where it came from; also the simulation's seed.
     pub seed: u64,
-    /// How many nodes.
+    /// How many nodes there are at the start, from index 0.
     pub nodes: usize,
-    /// What each of them is made with.
+    /// How many further nodes of the cluster may be started by a [`Step::Join`]; they come next.
+    pub joiners: usize,
+    /// How many nodes of another cluster there are, which are told to look for members among
+    /// these; they come last.
+    pub strangers: usize,
+    /// What each of the nodes is made with.
     pub spec: NodeSpec,
     /// The network at the start.
     pub network: NetworkConfig,
+    /// The disks at the start.
+    pub disk: DiskConfig,
     /// What happens, in order of time.
     pub steps: Vec<(Duration, Step)>,
+    /// How long the faults last.
+    pub story: Duration,
+    /// How long it goes on after everybody has agreed; then they must agree again.
+    pub aftermath: Duration,
+    /// Whether clocks that are off are right again once the faults are over.
+    pub clocks_mend: bool,
+    /// What was kept of it, if it was shrunk.
+    pub(super) kept: Option<Kept>,
 }
+
+/// What a program of the caller's does in a scenario, beside the writes to registers: its own
+/// stores, its own writes, its own invariants. The same calls come in the same order every time; it
+/// must draw nothing from elsewhere.
+pub trait Workload {
+    /// Before any node is started: gives the simulation
+    /// [stores](Simulator::set_store_factory) and [invariants](Simulator::add_invariant).
+    fn start(&mut self, sim: &mut Simulator) {
+        let _ = sim;
+    }
+
+    /// Wherever the scenario writes a register on a node, its program may write too. `number` is the
+    /// step's in the scenario.
+    fn act(&mut self, sim: &mut Simulator, node: usize, number: u64) {
+        let _ = (sim, node, number);
+    }
+
+    /// A step has been done, or could not be.
+    fn after(&mut self, sim: &mut Simulator, step: &Step) {
+        let _ = (sim, step);
+    }
+}
+
+/// No program but the registers.
+impl Workload for () {}
 
 /// A scenario that ended well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +95,8 @@ pub struct Report {
 }
 
 /// A scenario that ended badly. Its `Display` prints the last lines of the log, what was broken,
-/// and the command that replays it.
+/// and the command that replays it; if it was shrunk, the steps that suffice and the command that
+/// replays those.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Failure {
@@ -175,37 +108,69 @@ pub struct Failure {
     pub violation: Option<Violation>,
     /// The message of the panic, if that was it.
     pub panic: Option<String>,
-    /// The last lines of the log.
+    /// The last lines of the log, one for each input, output and fault.
     pub log: Vec<String>,
+    /// The trace's hash.
+    pub trace_hash: u64,
+    /// What was kept of the scenario, if it was told in part.
+    pub kept: Option<Kept>,
+    /// The least of it that was found to fail likewise, if it was looked for.
+    pub shrunk: Option<Box<Shrunk>>,
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.log {
-            writeln!(f, "{line}")?;
+impl Failure {
+    /// Whether it fails as another one does.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (&self.violation, &other.violation) {
+            (Some(a), Some(b)) => a.breach.is_like(&b.breach),
+            (None, None) => true,
+            _ => false,
         }
+    }
+
+    fn what(&self) -> String {
         match (&self.violation, &self.panic) {
-            (Some(violation), _) => writeln!(f, "{violation}")?,
-            (None, panic) => writeln!(
-                f,
+            (Some(violation), _) => violation.to_string(),
+            (None, panic) => format!(
                 "seed {} at {:?}: panic: {}",
                 self.seed,
                 self.at,
                 panic.as_deref().unwrap_or("without a message")
-            )?,
+            ),
         }
-        write!(
-            f,
-            "replay: RUMORMILL_SEED={} cargo test --release --features sim --test sim -- \
+    }
+
+    fn command(&self) -> String {
+        let kept = self.kept.as_ref();
+        let kept = kept.map_or_else(String::new, |kept| format!(" RUMORMILL_KEEP={kept}"));
+        format!(
+            "RUMORMILL_SEED={}{kept} cargo test --release --features sim --test sim -- \
              --exact replay --nocapture",
             self.seed
         )
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(shrunk) = &self.shrunk {
+            writeln!(f, "{}", self.what())?;
+            writeln!(f, "replay: {}", self.command())?;
+            return write!(f, "{shrunk}");
+        }
+        for line in &self.log {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "{}", self.what())?;
+        write!(f, "replay: {}", self.command())
+    }
+}
+
 impl std::error::Error for Failure {}
 
-/// Draws the scenario of a seed and runs it.
+/// Draws the scenario of a seed and runs it. What fails is not shrunk yet: see
+/// [`Scenario::shrink`].
 ///
 /// # Errors
 /// What was broken, and how to see it again.
@@ -214,25 +179,11 @@ pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
 }
 
 impl Scenario {
-    /// Draws a cluster of 2 to 7 nodes, a third of them durable, 30 virtual seconds with at least
-    /// 100 writes and at least three kinds of faults, and a calm end.
+    /// Draws a cluster of 2 to 7 nodes, a third of them durable, its configuration, at least 30
+    /// virtual seconds with at least 100 writes and three kinds of faults, and a calm end.
     #[must_use]
     pub fn random(seed: u64) -> Self {
-        let mut rng = Pcg64::seed_from_u64(seed ^ 0x7363_656e_6172_696f);
-        let nodes = rng.random_range(2..=7);
-        let durable = rng.random_bool(1.0 / 3.0);
-        let steps = draw_steps(&mut rng, nodes, durable);
-        Self {
-            seed,
-            nodes,
-            spec: NodeSpec {
-                config: brisk(),
-                durable,
-                ..NodeSpec::default()
-            },
-            network: NetworkConfig::default(),
-            steps,
-        }
+        draw::draw(seed)
     }
 
     /// Runs it: the steps, then the end of all faults, then convergence.
@@ -240,20 +191,17 @@ impl Scenario {
     /// # Errors
     /// What was broken, and how to see it again. A panic of an engine is such an end too.
     pub fn run(&self) -> Result<Report, Box<Failure>> {
-        let mut sim = Simulator::new(SimConfig {
-            network: self.network.clone(),
-            ..SimConfig::new(self.seed)
-        });
-        let told = catch_unwind(AssertUnwindSafe(|| self.tell(&mut sim)));
-        let failure = |violation, panic| {
-            Box::new(Failure {
-                seed: self.seed,
-                at: sim.time(),
-                violation,
-                panic,
-                log: sim.log().map(str::to_owned).collect(),
-            })
-        };
+        self.run_with(&mut ())
+    }
+
+    /// Runs it with a program of the caller's on every node.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); the invariants of the program are checked too.
+    pub fn run_with(&self, workload: &mut dyn Workload) -> Result<Report, Box<Failure>> {
+        let mut sim = runner::simulator(self);
+        let mut runner = Runner::new(self, workload);
+        let told = catch_unwind(AssertUnwindSafe(|| runner.tell(&mut sim)));
         match told {
             Ok(Ok(converged_in)) => Ok(Report {
                 seed: self.seed,
@@ -266,114 +214,57 @@ impl Scenario {
                 trace_records: sim.trace_records(),
                 network: sim.network_counters(),
             }),
-            Ok(Err(violation)) => Err(failure(Some(violation), None)),
+            Ok(Err(violation)) => Err(self.failure(&sim, Some(violation), None)),
             Err(payload) => {
                 let text = payload.downcast_ref::<String>().cloned();
                 let text = text.or_else(|| payload.downcast_ref().map(|s: &&str| (*s).to_owned()));
-                Err(failure(None, text))
+                Err(self.failure(&sim, None, text))
             }
         }
     }
 
-    fn tell(&self, sim: &mut Simulator) -> Result<Duration, Violation> {
-        sim.add_nodes_with(self.nodes, &self.spec);
-        for (at, step) in &self.steps {
-            sim.run_for(at.saturating_sub(sim.time()));
-            if let Some(violation) = sim.violation() {
-                return Err(violation.clone());
-            }
-            apply(sim, step);
+    /// Runs it twice: invariant 9, the same seed gives the same trace.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`Breach::NotDeterministic`] if the two runs differ.
+    pub fn run_twice(
+        &self,
+        mut workload: impl FnMut() -> Box<dyn Workload>,
+    ) -> Result<Report, Box<Failure>> {
+        let trace = |run: &Result<Report, Box<Failure>>| match run {
+            Ok(report) => report.trace_hash,
+            Err(failure) => failure.trace_hash,
+        };
+        let one = self.run_with(&mut *workload());
+        let other = self.run_with(&mut *workload());
+        let (first, second) = (trace(&one), trace(&other));
+        if first == second {
+            return one;
         }
-        sim.run_for(STORY.saturating_sub(sim.time()));
-        sim.end_faults();
-        for node in 0..self.nodes {
-            if !sim.is_up(node) && !sim.has_left(node) && node != self.absent() {
-                sim.restart(node);
-            }
-        }
-        sim.converge(CONVERGENCE_MAX)
+        let violation = Violation {
+            seed: self.seed,
+            at: Duration::ZERO,
+            breach: Breach::NotDeterministic { first, second },
+        };
+        Err(self.failure(&runner::simulator(self), Some(violation), None))
     }
 
-    /// A node that stays down if it is down at the end: some story should end with a failed member.
-    fn absent(&self) -> usize {
-        match self.seed % 4 {
-            0 => self.nodes - 1,
-            _ => self.nodes,
-        }
-    }
-}
-
-/// Does one step, if it makes sense now.
-fn apply(sim: &mut Simulator, step: &Step) {
-    let ready = |sim: &Simulator, node: usize| sim.is_up(node) && !sim.is_paused(node);
-    match *step {
-        Step::Burst {
-            node,
-            first_key,
-            count,
-            bytes,
-        } if ready(sim, node) => {
-            for key in first_key..first_key + count {
-                write(sim, node, key, bytes, None);
-            }
-        }
-        Step::CommitFailure(failure) => sim.set_commit_failure(failure),
-        Step::Concurrent { key } => {
-            for node in 0..sim.node_count() {
-                if ready(sim, node) {
-                    write(sim, node, key, 40, None);
-                }
-            }
-        }
-        Step::Crash {
-            node,
-            power_off: true,
-        } => sim.power_off(node),
-        Step::Crash { node, .. } => sim.crash(node),
-        Step::CutOneWay { from, to } => sim.cut_one_way(from, to),
-        Step::Disorder {
-            duplication,
-            reorder,
-        } => sim.set_disorder(duplication, reorder),
-        Step::HealAll => sim.heal_all(),
-        Step::Latency(max) => sim.set_latency(max / 4, max),
-        Step::Leave { node } if ready(sim, node) => {
-            sim.heal_all();
-            sim.leave(node);
-        }
-        Step::Loss(loss) => sim.set_loss(loss),
-        Step::Partition { a, b } => sim.partition(a, b),
-        Step::Pause { node, span } => sim.pause(node, span),
-        Step::Remove { node, key } if ready(sim, node) => {
-            // A full store is no failure, and it is not full.
-            let _ = sim.remove(node, key);
-        }
-        Step::Restart { node, elsewhere } if !sim.is_up(node) && !sim.has_left(node) => {
-            if elsewhere {
-                sim.restart_elsewhere(node);
-            } else {
-                sim.restart(node);
-            }
-        }
-        Step::SetSkew { node, skew } => sim.set_skew(node, skew),
-        Step::Write {
-            node,
-            key,
-            bytes,
-            copies,
-        } if ready(sim, node) => write(sim, node, key, bytes, copies),
-        _ => {}
-    }
-}
-
-/// Writes a value that tells writer and instant, and follows it if asked to.
-fn write(sim: &mut Simulator, node: usize, key: u64, bytes: usize, copies: Option<usize>) {
-    let mut value = format!("{node} {key} {:?}", sim.time()).into_bytes();
-    value.resize(bytes, b'.');
-    if let Ok(write) = sim.write(node, key, Bytes::from(value))
-        && let Some(copies) = copies
-    {
-        sim.watch(node, write, copies, Duration::from_secs(5));
+    fn failure(
+        &self,
+        sim: &Simulator,
+        violation: Option<Violation>,
+        panic: Option<String>,
+    ) -> Box<Failure> {
+        Box::new(Failure {
+            seed: self.seed,
+            at: sim.time(),
+            violation,
+            panic,
+            log: sim.log().map(str::to_owned).collect(),
+            trace_hash: sim.trace_hash(),
+            kept: self.kept.clone(),
+            shrunk: None,
+        })
     }
 }
 
@@ -385,29 +276,26 @@ mod tests {
 
     #[test]
     fn a_seed_is_one_scenario_and_each_has_enough_in_it() {
-        for seed in 0..200 {
+        let mut all = BTreeSet::new();
+        for seed in 0..1000 {
             let scenario = Scenario::random(seed);
             assert_eq!(scenario.steps, Scenario::random(seed).steps);
             assert!((2..=7).contains(&scenario.nodes));
-            let mut writes = 0;
-            let mut faults = BTreeSet::new();
-            for (at, step) in &scenario.steps {
-                assert!(*at <= STORY + Duration::from_secs(5), "{at:?}");
-                match step {
-                    Step::Write { .. } | Step::Remove { .. } | Step::Concurrent { .. } => {
-                        writes += 1;
-                    }
-                    Step::Burst { .. } | Step::HealAll | Step::Restart { .. } => {}
-                    fault => {
-                        let name = format!("{fault:?}");
-                        faults.insert(name.split([' ', '(']).next().map(str::to_owned));
-                    }
-                }
-            }
+            assert_eq!(scenario.spec.config.validate(), Ok(()));
+            let times: Vec<_> = scenario.steps.iter().map(|(at, _)| *at).collect();
+            assert!(times.is_sorted());
+            assert!(scenario.story >= Duration::from_secs(30));
+            assert!(times.last().is_some_and(|at| *at < scenario.story * 2));
+            let steps = || scenario.steps.iter().map(|(_, step)| step);
+            let writes: u64 = steps().map(|step| step.writes(1)).sum();
             assert!(writes >= 100, "seed {seed}: {writes} writes");
-            assert!(faults.len() >= 2, "seed {seed}: {faults:?}");
+            let faults: BTreeSet<_> = steps().filter_map(Step::fault).collect();
+            assert!(faults.len() >= 3, "seed {seed}: {faults:?}");
+            all.extend(faults);
         }
+        assert_eq!(all.len(), 24, "{all:?}");
         assert!((0..20).any(|seed| Scenario::random(seed).spec.durable));
+        assert!((0..20).any(|seed| Scenario::random(seed).strangers > 0));
     }
 
     #[test]
@@ -418,6 +306,9 @@ mod tests {
             violation: None,
             panic: Some("broken".to_owned()),
             log: vec!["the last line".to_owned()],
+            trace_hash: 0,
+            kept: None,
+            shrunk: None,
         };
         let text = failure.to_string();
         assert!(text.contains("the last line") && text.contains("broken"));

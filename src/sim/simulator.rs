@@ -16,7 +16,7 @@ use super::network::{NetEvent, Network, NetworkConfig, NetworkCounters};
 use super::process::{Node, NodeSpec, Process};
 use super::registers::SimClock;
 use super::trace::Trace;
-use super::violation::Violation;
+use super::violation::{Breach, Violation};
 use crate::engine::{Counters, Event, Operation, View};
 use crate::id::NodeName;
 use crate::store::{Context, Held, ReplicationError, Store};
@@ -25,6 +25,9 @@ use crate::time::{Timestamp, WallClock as _};
 /// Builds further stores of a node, each time its process starts. It is given the node's index and
 /// the clock and tracker to make them with. Keep typed handles by capturing a place for them.
 pub type StoreFactory = Box<dyn FnMut(usize, &Context) -> Vec<Arc<dyn Store>>>;
+
+/// An invariant of the caller's own: looks at the simulation, and says what is wrong if something is.
+pub type InvariantCheck = Box<dyn FnMut(&Simulator) -> Result<(), String>>;
 
 /// What a simulation is made with.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +91,10 @@ pub(super) enum Happening {
     Resume {
         node: usize,
     },
+    Serve {
+        node: usize,
+        life: u64,
+    },
     StoresChanged {
         node: usize,
         life: u64,
@@ -117,6 +124,11 @@ pub struct Simulator {
     pub(super) events: Vec<Occurrence>,
     pub(super) outcomes: BTreeMap<u64, Result<Held, ReplicationError>>,
     pub(super) tickets: u64,
+    /// When somebody or something was last disturbed.
+    pub(super) disturbed: Duration,
+    pub(super) next_inspection: Duration,
+    pub(super) invariants: Vec<(String, InvariantCheck)>,
+    pub(super) final_invariants: Vec<(String, InvariantCheck)>,
 }
 
 impl Simulator {
@@ -140,6 +152,10 @@ impl Simulator {
             events: Vec::new(),
             outcomes: BTreeMap::new(),
             tickets: 0,
+            disturbed: Duration::ZERO,
+            next_inspection: Duration::ZERO,
+            invariants: Vec::new(),
+            final_invariants: Vec::new(),
             config,
         }
     }
@@ -147,6 +163,28 @@ impl Simulator {
     /// Gives every process started from now on further stores, beside its [`Registers`](super::Registers).
     pub fn set_store_factory(&mut self, factory: StoreFactory) {
         self.factory = Some(factory);
+    }
+
+    /// Adds an invariant that is checked after every turn, from now on. What it finds is kept as a
+    /// [`Breach::Custom`] under its name, if it is the first.
+    pub fn add_invariant(&mut self, name: &str, check: InvariantCheck) {
+        self.invariants.push((name.to_owned(), check));
+    }
+
+    /// Adds an invariant that is checked whenever [`converge`](Self::converge) finds that everybody
+    /// agrees, from now on.
+    pub fn add_final_invariant(&mut self, name: &str, check: InvariantCheck) {
+        self.final_invariants.push((name.to_owned(), check));
+    }
+
+    pub(super) fn run_invariants(&mut self, checks: &mut [(String, InvariantCheck)]) {
+        for (name, check) in checks {
+            if let Err(what) = check(self) {
+                let name = name.clone();
+                self.checker
+                    .report(self.time, Breach::Custom { name, what });
+            }
+        }
     }
 
     /// Adds `count` nodes of the default cluster with the default configuration, and starts them.
@@ -172,6 +210,12 @@ impl Simulator {
         index
     }
 
+    /// Adds one node whose process does not run yet: [`restart`](Self::restart) starts it. Others
+    /// may have it among their seeds. Answers its index.
+    pub fn add_stopped_node(&mut self, spec: NodeSpec) -> usize {
+        self.enroll(spec)
+    }
+
     fn enroll(&mut self, spec: NodeSpec) -> usize {
         let index = self.nodes.len();
         let addr = address(index, 0);
@@ -193,9 +237,12 @@ impl Simulator {
             process: None,
             paused_until: None,
             leaving: false,
-            left_alone: false,
             left: false,
             swim_received: 0,
+            last_process: None,
+            next_version: false,
+            service: Duration::ZERO,
+            busy_until: Duration::ZERO,
         });
         index
     }
@@ -361,7 +408,7 @@ impl Simulator {
 
     pub(super) fn notice_writes_of(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        let wall = node.clock.wall();
+        let clock = node.checker_clock();
         let Some(process) = node.process.as_mut() else {
             return;
         };
@@ -372,7 +419,7 @@ impl Simulator {
         let stores = &process.stores;
         let origin = Origin::Writer;
         self.checker
-            .observe(self.time, life, node.cluster, stores, origin, wall);
+            .observe(self.time, life, node.cluster, stores, origin, clock);
         if !std::mem::replace(&mut process.notified, true) {
             let changed = Happening::StoresChanged {
                 node: index,

@@ -1,9 +1,14 @@
 //! Simulated streams: reliable and ordered, with the delays and the deaths of TCP.
 //!
-//! A lost segment is sent again after 200 ms, doubling, and what follows waits for it. Across a cut
-//! link segments wait; after `stream_timeout` without progress the stream ends on both sides. A
-//! process that ends closes its streams, a machine that loses power tells nobody. An idle stream
-//! notices nothing.
+//! A frame is segments of 1,460 bytes. A lost one is sent again after 200 ms, doubling, and what
+//! follows waits for it. Across a cut link frames wait; after `stream_timeout` without progress the
+//! stream ends for the side that sent them, and the other side is told when it next sends. A process
+//! that ends closes its streams, a machine that loses power tells nobody. An idle stream notices
+//! nothing, and one that something between the two has forgotten never says so.
+//!
+//! Where what a host can send at a time is limited, frames take half of its queue and wait for
+//! room, which is back-pressure: nothing is dropped. Segments that are sent again do not count
+//! against the limit.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -16,6 +21,8 @@ use crate::engine::{CloseReason, Input, StreamId};
 
 /// First retransmission of a segment.
 pub(super) const RETRY: Duration = Duration::from_millis(200);
+/// What one segment carries.
+const SEGMENT_BYTES: usize = 1460;
 /// First retransmission of a dial.
 const DIAL_RETRY: Duration = Duration::from_secs(1);
 /// First ephemeral port.
@@ -46,6 +53,15 @@ enum Segment {
     Fin,
 }
 
+impl Segment {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Fin | Self::Opened => 0,
+            Self::Frame(frame) => frame.len(),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct End {
     host: usize,
@@ -57,6 +73,10 @@ struct End {
 /// One direction of a stream.
 #[derive(Debug)]
 struct Pipe {
+    /// What waits for room on its way out, and how many bytes of it are still to go.
+    unsent: VecDeque<(Segment, usize)>,
+    /// Somebody will look at what waits.
+    pumping: bool,
     segments: VecDeque<(Duration, Segment)>,
     /// An event is on its way.
     scheduled: bool,
@@ -70,6 +90,8 @@ struct Pipe {
 impl Pipe {
     fn new() -> Self {
         Self {
+            unsent: VecDeque::new(),
+            pumping: false,
             segments: VecDeque::new(),
             scheduled: false,
             stalled: None,
@@ -77,6 +99,42 @@ impl Pipe {
             last: Duration::ZERO,
             finished: false,
         }
+    }
+
+    /// Puts a segment on its way and sees to it that somebody looks when it arrives.
+    #[allow(clippy::too_many_arguments, reason = "one call, all of it context")]
+    fn ship(
+        &mut self,
+        links: &mut Links,
+        departs: Duration,
+        stream: u64,
+        from: Side,
+        segment: Segment,
+        local: bool,
+        fx: &mut Effects,
+    ) {
+        // A dial's answer was drawn with the dial.
+        let lossy = !local && links.config.loss > 0.0 && !matches!(segment, Segment::Opened);
+        let segments = segment.bytes().div_ceil(SEGMENT_BYTES).max(1);
+        let delay = if lossy {
+            (0..segments).map(|_| links.retransmission()).max()
+        } else {
+            None
+        };
+        let at = departs + links.latency() + delay.unwrap_or_default();
+        let at = at.max(self.last);
+        self.last = at;
+        self.segments.push_back((at, segment));
+        if !self.scheduled {
+            self.scheduled = true;
+            fx.later.push((at, NetEvent::Pipe { stream, from }));
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let waiting = self.unsent.iter().map(|(segment, _)| segment.bytes());
+        let sent = self.segments.iter().map(|(_, segment)| segment.bytes());
+        waiting.chain(sent).sum()
     }
 }
 
@@ -90,6 +148,8 @@ struct Stream {
     connected: bool,
     /// Frames the dialler sent before it was connected.
     early: Vec<Segment>,
+    /// Something between the two has forgotten it: nothing gets through any more.
+    forgotten: bool,
     from_dialler: Pipe,
     from_acceptor: Pipe,
 }
@@ -148,6 +208,7 @@ impl Streams {
             acceptor: None,
             connected: false,
             early: Vec::new(),
+            forgotten: false,
             from_dialler: Pipe::new(),
             from_acceptor: Pipe::new(),
         };
@@ -301,16 +362,19 @@ impl Streams {
             stream.dialler.host,
             stream.acceptor.map_or(stream.dialler.host, |end| end.host),
         );
+        let carried = !stream.forgotten && links.carries_streams(hosts.0, hosts.1);
         let pipe = stream.pipe(from);
         pipe.scheduled = false;
         if pipe.segments.is_empty() {
             return;
         }
-        if !links.carries_streams(hosts.0, hosts.1) {
+        if !carried {
             let since = *pipe.stalled.get_or_insert(now);
             let deadline = since + links.config.stream_timeout;
             if now >= deadline {
-                return self.break_off(number, CloseReason::Ended, fx);
+                pipe.segments.clear();
+                pipe.unsent.clear();
+                return self.tell_closed(number, from, CloseReason::Ended, fx);
             }
             let again = (now + pipe.retry).min(deadline);
             pipe.retry *= 2;
@@ -407,7 +471,7 @@ impl Streams {
         }
     }
 
-    /// Queues a segment and sees to it that somebody looks when it arrives.
+    /// Queues a segment behind what waits already.
     fn push(
         &mut self,
         links: &mut Links,
@@ -420,27 +484,56 @@ impl Streams {
         let Some(stream) = self.streams.get_mut(&number) else {
             return;
         };
-        let local = stream.acceptor.map(|end| end.host) == Some(stream.dialler.host);
-        let mut at = now + links.latency();
-        let mut retry = RETRY;
-        // A dial's answer was drawn with the dial.
-        let lossy = !local && !matches!(segment, Segment::Opened);
-        while lossy && links.chance(links.config.loss) && retry < links.config.stream_timeout {
-            at += retry;
-            retry *= 2;
-        }
         let pipe = stream.pipe(from);
-        at = at.max(pipe.last);
-        pipe.last = at;
         pipe.finished |= matches!(segment, Segment::Fin);
-        pipe.segments.push_back((at, segment));
-        if !pipe.scheduled {
-            pipe.scheduled = true;
-            let event = NetEvent::Pipe {
-                stream: number,
-                from,
+        let bytes = segment.bytes();
+        pipe.unsent.push_back((segment, bytes));
+        if !pipe.pumping {
+            self.pump(links, now, number, from, fx);
+        }
+    }
+
+    /// Sends as much as the host may.
+    pub(super) fn pump(
+        &mut self,
+        links: &mut Links,
+        now: Duration,
+        number: u64,
+        from: Side,
+        fx: &mut Effects,
+    ) {
+        let Some(stream) = self.streams.get_mut(&number) else {
+            return;
+        };
+        let Some(host) = stream.end(from).map(|end| end.host) else {
+            return;
+        };
+        let local = stream.acceptor.map(|end| end.host) == Some(stream.dialler.host);
+        let pipe = stream.pipe(from);
+        pipe.pumping = false;
+        while let Some((_, left)) = pipe.unsent.front_mut() {
+            let egress = &mut links.hosts[host].egress;
+            let mut departs = egress.drained(now);
+            while *left > 0 {
+                let bytes = SEGMENT_BYTES.min(*left);
+                match egress.segment(now, bytes) {
+                    Ok(at) => departs = at,
+                    Err(room_at) => {
+                        pipe.pumping = true;
+                        let event = NetEvent::Pump {
+                            stream: number,
+                            from,
+                        };
+                        fx.later.push((room_at, event));
+                        return;
+                    }
+                }
+                *left -= bytes;
+            }
+            let Some((segment, _)) = pipe.unsent.pop_front() else {
+                return;
             };
-            fx.later.push((at, event));
+            pipe.ship(links, departs, number, from, segment, local, fx);
         }
     }
 
@@ -467,8 +560,39 @@ impl Streams {
         } else if told {
             self.push(links, now, number, side, Segment::Fin, fx);
         } else {
-            stream.pipe(side).segments.clear();
+            let pipe = stream.pipe(side);
+            pipe.segments.clear();
+            pipe.unsent.clear();
         }
+    }
+
+    /// Everything on open streams between two hosts is lost from now on, and nobody is told.
+    pub(super) fn forget_between(&mut self, a: usize, b: usize) -> usize {
+        let between = |stream: &Stream| {
+            let acceptor = stream.acceptor.map(|end| end.host);
+            let dialler = stream.dialler.host;
+            (dialler == a && acceptor == Some(b)) || (dialler == b && acceptor == Some(a))
+        };
+        let streams = self.streams.values_mut().filter(|s| between(s));
+        streams.map(|stream| stream.forgotten = true).count()
+    }
+
+    /// The most that waits in one direction of a stream that a host has open, in bytes.
+    pub(super) fn backlog_max(&self, host: usize) -> usize {
+        let ends = self
+            .ends
+            .range((host, StreamId(0))..=(host, StreamId(u64::MAX)));
+        let bytes = ends.filter_map(|(_, (number, side))| {
+            let stream = self.streams.get(number)?;
+            Some(match side {
+                Side::Acceptor => stream.from_acceptor.bytes(),
+                Side::Dialler => {
+                    let early: usize = stream.early.iter().map(Segment::bytes).sum();
+                    stream.from_dialler.bytes() + early
+                }
+            })
+        });
+        bytes.max().unwrap_or(0)
     }
 
     fn tell_closed(&mut self, number: u64, side: Side, reason: CloseReason, fx: &mut Effects) {

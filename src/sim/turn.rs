@@ -10,11 +10,12 @@ use rand::RngExt as _;
 
 use super::checker::Origin;
 use super::network::Effects;
+use super::next_version;
 use super::process::{Inbox, Process};
 use super::registers::{NoTracker, Registers};
 use super::simulator::{Happening, Occurrence, Simulator, seed_name};
 use super::trace::tag_name;
-use crate::engine::{Engine, Event, Input, Output, Setup};
+use crate::engine::{Engine, Event, Input, Output, Setup, View};
 use crate::id::NodeName;
 use crate::store::{Context, Map};
 use crate::time::WallClock as _;
@@ -54,6 +55,7 @@ impl Simulator {
             }
             Happening::Resolved { node, life, seed } => self.resolved(node, life, seed),
             Happening::Resume { node } => self.resume(node),
+            Happening::Serve { node, life } => self.serve(node, life),
             Happening::StoresChanged { node, life } => {
                 if self.nodes[node].life == life
                     && let Some(process) = self.nodes[node].process.as_mut()
@@ -63,6 +65,12 @@ impl Simulator {
                 }
             }
             Happening::Wake { node, life } => self.wake(node, life, at),
+        }
+        self.inspect_now_and_then();
+        if !self.invariants.is_empty() {
+            let mut checks = std::mem::take(&mut self.invariants);
+            self.run_invariants(&mut checks);
+            self.invariants = checks;
         }
     }
 
@@ -81,7 +89,12 @@ impl Simulator {
             clock: Arc::new(node.clock.clone()),
             tracker: Arc::new(NoTracker),
         };
-        let registers = Map::new(Registers, node.limits(), context.clone());
+        let schema = if node.next_version {
+            Registers::next_version()
+        } else {
+            Registers::default()
+        };
+        let registers = Map::new(schema, node.limits(), context.clone());
         let mut stores = vec![registers.store()];
         if let Some(factory) = self.factory.as_mut() {
             stores.extend(factory(index, &context));
@@ -96,9 +109,9 @@ impl Simulator {
             store.on_change(Arc::new(move || raise.store(true, Ordering::Relaxed)));
         }
         let life = (index, node.life);
-        let origin = Origin::Disk;
+        let (origin, clock) = (Origin::Disk, node.checker_clock());
         self.checker
-            .observe(self.time, life, node.cluster, &stores, origin, wall);
+            .observe(self.time, life, node.cluster, &stores, origin, clock);
         let setup = Setup {
             name: node.name.clone(),
             boot: wall.as_nanos(),
@@ -109,7 +122,11 @@ impl Simulator {
             random_seed: self.rng.random(),
             durable: node.spec.durable,
         };
-        let line = format!("start {} at {} boot {}", node.name, node.addr, setup.boot);
+        let version = if node.next_version { " next" } else { "" };
+        let line = format!(
+            "start{version} {} at {} boot {}",
+            node.name, node.addr, setup.boot
+        );
         let config = node.spec.config.clone();
         let engine = Engine::new(setup, config, stores.clone(), node.now(self.time));
         let process = Process {
@@ -124,7 +141,13 @@ impl Simulator {
             changed,
             notified: false,
             inbox: Inbox::default(),
+            serving: false,
+            next_version: node.next_version,
+            strange_messages: 0,
+            turns: 0,
         };
+        self.disturbed = self.time;
+        self.see_view(life, &process.view);
         self.note(index, format_args!("{line}"), &[]);
         self.settle(index, process);
     }
@@ -155,13 +178,61 @@ impl Simulator {
         {
             self.nodes[index].swim_received += 1;
         }
-        let paused = self.nodes[index].paused_until.is_some();
-        if let Some(process) = self.nodes[index].process.as_mut() {
-            if paused {
-                process.inbox.push(input);
-            } else {
-                self.turn(index, Some(input));
-            }
+        let node = &mut self.nodes[index];
+        let (paused, slow) = (node.paused_until.is_some(), !node.service.is_zero());
+        let Some(process) = node.process.as_mut() else {
+            return;
+        };
+        let Some(input) = next_version::received(input, node.cluster, process) else {
+            return;
+        };
+        if !paused && !slow && !process.serving {
+            return self.turn(index, Some(input));
+        }
+        process.inbox.push(input);
+        if !paused {
+            self.serve_later(index);
+        }
+    }
+
+    fn serve_later(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let at = node.busy_until.max(self.time);
+        let life = node.life;
+        if let Some(process) = node.process.as_mut()
+            && !std::mem::replace(&mut process.serving, true)
+        {
+            self.agenda.push(at, Happening::Serve { node: index, life });
+        }
+    }
+
+    /// A slow process has time for one input, and for its timers.
+    fn serve(&mut self, index: usize, life: u64) {
+        let time = self.time;
+        let node = &mut self.nodes[index];
+        let paused = node.paused_until.is_some();
+        let Some(process) = node.process.as_mut().filter(|_| node.life == life) else {
+            return;
+        };
+        process.serving = false;
+        if paused {
+            return;
+        }
+        let input = process.inbox.pop();
+        let more = !process.inbox.is_empty();
+        node.busy_until = time + node.service;
+        if let Some(input) = input {
+            self.turn(index, Some(input));
+        }
+        let Some(process) = self.nodes[index].process.as_mut() else {
+            return;
+        };
+        if process.wake.is_some_and(|wake| wake <= time) {
+            process.wake = None;
+            self.turn(index, None);
+        }
+        if more {
+            self.serve_later(index);
         }
     }
 
@@ -174,6 +245,7 @@ impl Simulator {
             return;
         }
         self.nodes[index].paused_until = None;
+        self.disturbed = self.time;
         self.note(index, format_args!("resume"), &[]);
         let inbox = self.nodes[index].process.as_mut().map(|p| p.inbox.take());
         for input in inbox.unwrap_or_default() {
@@ -189,7 +261,8 @@ impl Simulator {
         let Some(process) = node.process.as_mut().filter(|_| node.life == life) else {
             return;
         };
-        if process.wake != Some(at) {
+        // Who is busy looks at its timers when it is done.
+        if process.wake != Some(at) || process.serving {
             return;
         }
         process.wake = None;
@@ -277,16 +350,9 @@ impl Simulator {
         if revision != process.revision {
             process.revision = revision;
             process.view = process.engine.view();
-            let cluster = self.nodes[index].cluster;
-            let nodes = &self.nodes;
-            let of_cluster = |name: &NodeName| {
-                let index = name.as_str().strip_prefix('n').map(str::parse::<usize>);
-                let node = index.and_then(|index| nodes.get(index.ok()?));
-                node.is_some_and(|n| n.cluster == cluster && n.name == *name)
-            };
-            self.checker
-                .view_changed(self.time, life, &process.view, of_cluster);
+            self.see_view(life, &process.view);
         }
+        self.measure(index, &mut process);
         let started = process.started;
         let next = process.engine.poll_timeout();
         let next = next.map(|mono| (started + mono).max(self.time));
@@ -304,17 +370,34 @@ impl Simulator {
         }
     }
 
+    /// The checker looks at a new view of a process.
+    fn see_view(&mut self, life: (usize, u64), view: &View) {
+        self.nodes[life.0].last_process = Some(view.this.clone());
+        let (cluster, nodes) = (self.nodes[life.0].cluster, &self.nodes);
+        let of_cluster = |name: &NodeName| {
+            let index = name.as_str().strip_prefix('n');
+            let node = index.and_then(|index| nodes.get(index.parse::<usize>().ok()?));
+            node.is_some_and(|node| node.cluster == cluster)
+        };
+        self.checker.view_changed(self.time, life, view, of_cluster);
+    }
+
     fn observe_merges(&mut self, life: (usize, u64), process: &Process) {
         let node = &self.nodes[life.0];
-        let (cluster, wall) = (node.cluster, node.clock.wall());
+        let (cluster, clock) = (node.cluster, node.checker_clock());
         let stores = &process.stores;
         self.checker
-            .observe(self.time, life, cluster, stores, Origin::Peers, wall);
+            .observe(self.time, life, cluster, stores, Origin::Peers, clock);
     }
 
     /// Carries out one output.
     fn act(&mut self, index: usize, output: Output) {
         self.note_output(index, &output);
+        match &output {
+            Output::Datagram { bytes, .. } => self.measure_output(index, bytes.len(), true),
+            Output::StreamSend { frame, .. } => self.measure_output(index, frame.len(), false),
+            _ => {}
+        }
         let (time, life) = (self.time, self.nodes[index].life);
         let mut fx = Effects::default();
         let network = &mut self.network;
@@ -322,12 +405,24 @@ impl Simulator {
         match output {
             Output::CloseStream { stream } => streams.close(links, time, index, stream, &mut fx),
             Output::Commit { batch, entries } => self.commit(index, batch, entries),
-            Output::Datagram { to, bytes } => network.datagram(time, index, to, &bytes, &mut fx),
-            Output::Event(event) => self.events.push(Occurrence {
-                at: time,
-                node: index,
-                event,
-            }),
+            Output::Datagram { to, bytes } => {
+                let node = &self.nodes[index];
+                let bytes = if node.next_version && network.links.counters.datagrams % 4 == 0 {
+                    next_version::extended(&bytes, node.cluster)
+                } else {
+                    bytes
+                };
+                network.datagram(time, index, to, &bytes, &mut fx);
+            }
+            Output::Event(event) => {
+                self.note_alarm(index, &event);
+                let node = index;
+                self.events.push(Occurrence {
+                    at: time,
+                    node,
+                    event,
+                });
+            }
             Output::OpenStream { stream, to } => {
                 self.checker.dialled(time, (index, life), to);
                 streams.open(links, time, index, stream, to, &mut fx);
@@ -344,6 +439,10 @@ impl Simulator {
             }
             Output::StreamSend { stream, frame } => {
                 streams.send(links, time, index, stream, frame, &mut fx);
+                if self.nodes[index].next_version && links.counters.frames % 4 == 0 {
+                    let frame = Bytes::from_static(next_version::MESSAGE);
+                    streams.send(links, time, index, stream, frame, &mut fx);
+                }
             }
             Output::Watched { ticket, outcome } => {
                 if let Ok(held) = outcome {
@@ -351,7 +450,7 @@ impl Simulator {
                     self.checker
                         .watched(time, ticket, held, |node, store, entry| {
                             let node = &nodes[node];
-                            node.spec.durable.then(|| node.disk.holds(store, entry))
+                            node.spec.durable.then(|| node.disk.held(store, entry))
                         });
                 }
                 self.outcomes.insert(ticket, outcome);
@@ -374,6 +473,7 @@ impl Simulator {
 
     /// Ends a node's process, with or without its machine.
     pub(super) fn stop_process(&mut self, index: usize, power_off: bool) {
+        self.disturbed = self.time;
         let mut fx = Effects::default();
         self.network.stop(self.time, index, power_off, &mut fx);
         let node = &mut self.nodes[index];

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::invariant::Invariant;
 use crate::id::NodeName;
 use crate::wire::{Key, MemberState, StoreId};
 
@@ -20,7 +21,11 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed {} at {:?}: {}", self.seed, self.at, self.breach)
+        write!(f, "seed {} at {:?}: ", self.seed, self.at)?;
+        if let Some(invariant) = self.breach.invariant() {
+            write!(f, "{invariant}: ")?;
+        }
+        write!(f, "{}", self.breach)
     }
 }
 
@@ -49,6 +54,24 @@ pub enum Breach {
         observer: usize,
         /// What it has.
         member: NodeName,
+    },
+    /// An entry is gone before its expiry and the grace have passed.
+    #[error("node {node} has dropped {store:?} key {key:?} before its time")]
+    CollectedEarly {
+        /// Where.
+        node: usize,
+        /// The store.
+        store: StoreId,
+        /// The key.
+        key: Key,
+    },
+    /// An invariant of the caller's own does not hold.
+    #[error("{name}: {what}")]
+    Custom {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        what: String,
     },
     /// Two connected nodes hold different entries after the faults have stopped.
     #[error("nodes {a} and {b} differ in {store:?} at key {key:?}")]
@@ -102,6 +125,38 @@ pub enum Breach {
         /// The key.
         key: Key,
     },
+    /// A healthy member, in a network at peace, is held for failed for too long.
+    #[error("node {observer} holds {member} for {seen:?} after {calm:?} of peace")]
+    FalseAlarm {
+        /// Who does.
+        observer: usize,
+        /// Whom.
+        member: NodeName,
+        /// As what; `None` is not at all.
+        seen: Option<MemberState>,
+        /// For how long nothing has disturbed anybody.
+        calm: Duration,
+    },
+    /// A law of the join is broken.
+    #[error("the join is not {law}: {store:?} key {key:?}")]
+    LawBroken {
+        /// Which law.
+        law: &'static str,
+        /// The store.
+        store: StoreId,
+        /// The key.
+        key: Key,
+    },
+    /// A process is said to have left that never began to.
+    #[error("node {observer} holds {member} boot {boot} for left, which it is not")]
+    LeftUnasked {
+        /// Who does.
+        observer: usize,
+        /// Whom.
+        member: NodeName,
+        /// Which process.
+        boot: u64,
+    },
     /// After the faults have stopped, the limit passed without convergence; what was still wrong.
     #[error("no convergence within {limit:?}: {because}")]
     NotConverged {
@@ -109,6 +164,24 @@ pub enum Breach {
         limit: Duration,
         /// The first thing that is still wrong.
         because: Box<Self>,
+    },
+    /// An entry is still there though its time and the grace have passed long since.
+    #[error("node {node} has not collected {store:?} key {key:?}")]
+    NotCollected {
+        /// Where.
+        node: usize,
+        /// The store.
+        store: StoreId,
+        /// The key.
+        key: Key,
+    },
+    /// The same scenario has taken two courses.
+    #[error("a second run took another course: {first:016x}, then {second:016x}")]
+    NotDeterministic {
+        /// Hash of the first trace.
+        first: u64,
+        /// Hash of the second.
+        second: u64,
     },
     /// A write was reported durable and is not on the disk.
     #[error("node {node} reported ticket {ticket} as durable, but the disk does not hold it")]
@@ -133,6 +206,60 @@ pub enum Breach {
         store: StoreId,
         /// The key.
         key: Key,
+    },
+    /// Something is over its limit.
+    #[error("node {node} has {is} {what}, over the limit of {max}")]
+    OverLimit {
+        /// Where.
+        node: usize,
+        /// What.
+        what: &'static str,
+        /// How much there is.
+        is: usize,
+        /// How much there may be.
+        max: usize,
+    },
+    /// An entry that is sound is quarantined, or one that is not is used.
+    #[error("node {node} {mistake}: key {key:?}")]
+    PoisonSpread {
+        /// Where.
+        node: usize,
+        /// The key.
+        key: Key,
+        /// What it does.
+        mistake: &'static str,
+    },
+    /// A process that has left is a member again.
+    #[error("node {observer} holds {member} boot {boot} for {seen:?}, after it had left")]
+    Returned {
+        /// Who does.
+        observer: usize,
+        /// Whom.
+        member: NodeName,
+        /// Which process.
+        boot: u64,
+        /// As what.
+        seen: MemberState,
+    },
+    /// Messages of a version to come were not skipped, or others were.
+    #[error("node {node} skipped {skipped} messages of {given} that it does not know")]
+    StrangeMessages {
+        /// Where.
+        node: usize,
+        /// How many it was given.
+        given: u64,
+        /// How many it counted.
+        skipped: u64,
+    },
+    /// A member of a process that has never existed.
+    #[error("node {observer} has the member {member} boot {boot}, which never was")]
+    UnknownProcess {
+        /// Who has it.
+        observer: usize,
+        /// Whom.
+        member: NodeName,
+        /// Which process.
+        boot: u64,
     },
     /// A view is wrong after the faults have stopped.
     #[error("node {observer} sees {member} as {seen:?}, not as {expected:?}")]
@@ -176,4 +303,49 @@ pub enum Breach {
         /// The key.
         key: Key,
     },
+}
+
+impl Breach {
+    /// The promise that is broken; `None` for an invariant of the caller's own.
+    #[must_use]
+    pub fn invariant(&self) -> Option<Invariant> {
+        Some(match self {
+            Self::Differs { .. } | Self::DigestWrong { .. } | Self::NotReady { .. } => {
+                Invariant::Convergence
+            }
+            Self::NotConverged { because, .. } => return because.invariant(),
+            Self::NotDurable { .. } | Self::WatchLied { .. } | Self::WriteLost { .. } => {
+                Invariant::Kept
+            }
+            Self::CollectedEarly { .. }
+            | Self::ExpiryShrank { .. }
+            | Self::OlderReplacedNewer { .. } => Invariant::Monotone,
+            Self::LawBroken { .. } => Invariant::JoinLaws,
+            Self::BootShrank { .. } | Self::FalseAlarm { .. } | Self::ViewStale { .. } => {
+                Invariant::Healthy
+            }
+            Self::ClusterCrossed { .. } | Self::Fabricated { .. } => Invariant::Isolation,
+            Self::NotCollected { .. } | Self::OverLimit { .. } => Invariant::Bounded,
+            Self::PoisonSpread { .. } | Self::StrangeMessages { .. } => Invariant::PoisonContained,
+            Self::NotDeterministic { .. } => Invariant::Determinism,
+            Self::DialledLeft { .. }
+            | Self::LeftUnasked { .. }
+            | Self::Returned { .. }
+            | Self::UnknownProcess { .. }
+            | Self::ViewWrong { .. } => Invariant::StatesApart,
+            Self::Custom { .. } => return None,
+        })
+    }
+
+    /// Whether another breach is of the same kind: what a shrunk schedule must show too.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::NotConverged { because: a, .. }, Self::NotConverged { because: b, .. }) => {
+                a.is_like(b)
+            }
+            (Self::Custom { name: a, .. }, Self::Custom { name: b, .. }) => a == b,
+            (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+        }
+    }
 }

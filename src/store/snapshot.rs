@@ -102,12 +102,28 @@ impl<S: Schema> Map<S> {
         write(&*self.store(), out)
     }
 
-    /// Joins a snapshot in, by this store's clock; see [`read()`].
+    /// Joins in a snapshot that this node wrote, by this store's clock; see [`read()`]. Entries are
+    /// taken however far they are ahead of the clock: this node held them, so it is the clock that
+    /// was set back.
     ///
     /// # Errors
     /// [`RestoreError`]; nothing has changed.
     pub fn restore(&self, from: &mut impl Read) -> Result<Restored, RestoreError> {
-        read(&*self.store(), self.context().clock.wall(), from)
+        let store = self.store();
+        let wall = self.context().clock.wall();
+        let drift = self.limits().max_clock_drift;
+        let entries = entries(&*store, from)?;
+        let (ahead, sane): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .partition(|entry| entry.ts > wall.plus(drift));
+        let mut restored = Restored::default();
+        restored.count(store.merge(&sane, wall));
+        for entry in ahead {
+            // Each as of its own time, which says nothing of when the others expire.
+            let then = entry.ts;
+            restored.count(store.merge(&[entry], then));
+        }
+        Ok(restored)
     }
 }
 
@@ -155,8 +171,8 @@ pub fn write(store: &dyn Store, out: &mut impl Write) -> io::Result<Taken> {
     })
 }
 
-/// Joins a snapshot into a store at `wall`. Reads all of it, checks all of it, and only then
-/// merges.
+/// Joins a snapshot, whoever wrote it, into a store at `wall`. Reads all of it, checks all of it,
+/// and only then merges; entries too far ahead of `wall` are refused, as those of a peer are.
 ///
 /// # Errors
 /// [`RestoreError`]; nothing has changed.
@@ -165,21 +181,32 @@ pub fn read(
     wall: Timestamp,
     from: &mut impl Read,
 ) -> Result<Restored, RestoreError> {
-    let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes)?;
-    let entries = decode(Bytes::from(bytes), store.name())?;
+    let entries = entries(store, from)?;
     let mut restored = Restored::default();
-    for merged in store.merge(&entries, wall) {
-        match merged {
-            Merged::Known => restored.known += 1,
-            Merged::Refused(_) => restored.refused += 1,
-            Merged::Stored { quarantined, .. } => {
-                restored.stored += 1;
-                restored.quarantined += usize::from(quarantined);
+    restored.count(store.merge(&entries, wall));
+    Ok(restored)
+}
+
+impl Restored {
+    fn count(&mut self, merged: Vec<Merged>) {
+        for merged in merged {
+            match merged {
+                Merged::Known => self.known += 1,
+                Merged::Refused(_) => self.refused += 1,
+                Merged::Stored { quarantined, .. } => {
+                    self.stored += 1;
+                    self.quarantined += usize::from(quarantined);
+                }
             }
         }
     }
-    Ok(restored)
+}
+
+/// All entries of a snapshot of `store`, if all of it is as it was written.
+fn entries(store: &dyn Store, from: &mut impl Read) -> Result<Vec<Entry>, RestoreError> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)?;
+    decode(Bytes::from(bytes), store.name())
 }
 
 /// The entries of a snapshot of the store `expected`.
@@ -285,7 +312,7 @@ mod tests {
     use crate::store::Limits;
     use crate::store::matcher::{Matcher, Op};
     use crate::store::nflog::{Nflog, NflogLimits};
-    use crate::store::silences::support::{ManualClock, at, entries};
+    use crate::store::silences::support::{ManualClock, at, entries as entries_of};
     use crate::store::silences::{NewSilence, SilenceLimits, Silences};
 
     fn silences(clock: &ManualClock, seed: u8) -> Silences {
@@ -327,7 +354,7 @@ mod tests {
         clock.set(at(60));
         let restored = empty.map().restore(&mut &bytes[..]).unwrap();
         assert_eq!((restored.stored, restored.refused), (40, 0));
-        assert_eq!(entries(&*empty.store()), entries(&*store.store()));
+        assert_eq!(entries_of(&*empty.store()), entries_of(&*store.store()));
         // Again, it brings nothing new.
         let again = empty.map().restore(&mut &bytes[..]).unwrap();
         assert_eq!((again.stored, again.known), (0, 40));
@@ -406,6 +433,34 @@ mod tests {
                 .restore(&mut &b"{\"json\": 1}"[..]),
             Err(RestoreError::NotASnapshot)
         ));
+    }
+
+    /// A node whose clock comes up ten years behind has its own state all the same, and can end
+    /// what it finds. Of somebody else's snapshot the entries are refused.
+    #[test]
+    fn a_clock_that_was_set_back_loses_nothing_of_its_own() {
+        const TEN_YEARS: Duration = Duration::from_secs(10 * 366 * 86_400);
+        let clock = ManualClock::new();
+        let far = at(0).plus(TEN_YEARS);
+        let (store, back) = (silences(&clock, 1), silences(&clock, 2));
+        let matcher = |host: &str| vec![Matcher::new("host", Op::Equal, host).unwrap()];
+        let add = |host: &str, end| store.set(NewSilence::new(matcher(host), end)).unwrap().0;
+        let old = add("old", at(3600));
+        clock.set(far);
+        let new = add("new", far.plus(Duration::from_secs(3600)));
+        let bytes = taken(&store);
+
+        clock.set(at(60));
+        let other = read(&*back.store(), at(60), &mut &bytes[..]).unwrap();
+        assert_eq!((other.stored, other.refused), (1, 1));
+        let own = back.map().restore(&mut &bytes[..]).unwrap();
+        assert_eq!((own.stored, own.known, own.refused), (1, 1, 0));
+        assert_eq!(entries_of(&*back.store()), entries_of(&*store.store()));
+        // What the clock does not know to be over is active, and what is ahead can be ended.
+        let host = |host: &str| [("host".to_owned(), host.to_owned())].into();
+        assert_eq!(back.mutes(&host("old")), [old]);
+        assert!(back.expire(new).unwrap().is_some());
+        assert!(back.get(new).unwrap().ends_at <= at(60));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Dir, Process, from_now, silence, three, until};
+use crate::support::{Dir, Process, amtool, from_now, has_amtool, silence, three, until};
 
 const X: &str = r#"[{"name":"a","value":"x","isRegex":false}]"#;
 const UNKNOWN: &str = "/api/v2/silence/0f8a4c1e-7d3b-4a52-9c61-2b7e5d9f0a34";
@@ -241,6 +241,87 @@ fn a_change_is_made_in_place_where_it_does_not_rewrite_history() {
     let (status, posted) = node.post("/api/v2/silences", &next.to_string());
     assert_eq!(status, 200);
     assert_ne!(id_of(&posted), id);
+}
+
+/// A silence of more than one matcher set goes through the API whole, and a client that knows of one
+/// set only does not lose the others.
+#[test]
+fn matcher_sets_are_never_lost() {
+    let dir = Dir::new("sets");
+    let node = Process::start(&dir, "am", &["--cluster.listen-address="]);
+    let set = |value: &str| json!([{"name": "a", "value": value, "isRegex": false}]);
+    let mut body: Value = serde_json::from_str(&silence("[]", -5, 3600)).unwrap();
+    body.as_object_mut().unwrap().remove("matchers");
+    body["matcherSets"] = json!([set("x"), set("y")]);
+    let post = |body: &Value| node.post("/api/v2/silences", &body.to_string());
+    let (status, posted) = post(&body);
+    assert_eq!(status, 200, "{posted}");
+    let (id, path) = (
+        id_of(&posted),
+        format!("/api/v2/silence/{}", id_of(&posted)),
+    );
+    let shown = node.get(&path).1;
+    let sets = shown["matcherSets"].clone();
+    assert_eq!(sets.as_array().map(Vec::len), Some(2), "{shown}");
+    assert_eq!(shown["matchers"], sets[0]);
+    // As it is shown; without the sets, as an older client sends it; through amtool.
+    let mut older = shown.clone();
+    older.as_object_mut().unwrap().remove("matcherSets");
+    for body in [&shown, &older] {
+        assert_eq!(id_of(&post(body).1), id, "in place");
+        assert_eq!(node.get(&path).1["matcherSets"], sets);
+    }
+    if has_amtool() {
+        amtool(&node.url, &["silence", "update", "-c", "longer", &id]).unwrap();
+        let updated = node.get(&path).1;
+        assert_eq!(
+            (&updated["matcherSets"], &updated["comment"]),
+            (&sets, &json!("longer"))
+        );
+    }
+    // What cannot be meant is refused.
+    let mut other = older.clone();
+    other["matchers"] = set("z");
+    let (status, why) = post(&other);
+    assert!(
+        status == 400 && why.contains("2 matcher sets"),
+        "{status} {why}"
+    );
+    let mut other = shown.clone();
+    other["matchers"] = set("z");
+    assert!(post(&other).1.contains("the first of matcherSets"));
+    let mut other = shown;
+    other["matcherSets"] = json!([set("x"), []]);
+    assert_eq!(post(&other).0, 422);
+    let alerts = r#"[{"labels":{"a":"x"}},{"labels":{"a":"y"}},{"labels":{"a":"z"}}]"#;
+    assert_eq!(node.post("/api/v2/alerts", alerts).0, 200);
+    let active = node.get("/api/v2/alerts?silenced=false").1;
+    assert_eq!(active.as_array().map(Vec::len), Some(1), "{active}");
+}
+
+/// Alerts beyond the limit are refused, those that are held are not.
+#[test]
+fn alerts_have_a_limit() {
+    let dir = Dir::new("alerts");
+    let flags = ["--cluster.listen-address=", "--alerts.max-alerts=2"];
+    let node = Process::start(&dir, "am", &flags);
+    let two = r#"[{"labels":{"a":"x"}},{"labels":{"a":"y"}}]"#;
+    assert_eq!(node.post("/api/v2/alerts", two).0, 200);
+    assert_eq!(node.post("/api/v2/alerts", two).0, 200, "again");
+    let (status, why) = node.post("/api/v2/alerts", &two.replace('x', "z"));
+    assert!(
+        status == 507 && why.contains("--alerts.max-alerts"),
+        "{why}"
+    );
+    let page = node.metrics();
+    assert!(
+        page.contains("alertmanager_alerts_limited_total 1\n"),
+        "{page}"
+    );
+    assert!(
+        page.contains("alertmanager_alerts{state=\"active\"} 2\n"),
+        "{page}"
+    );
 }
 
 fn id_of(posted: &str) -> String {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{Dir, Process, free_port, node, silence, three, until};
+use crate::support::{Dir, Process, node, silence, three, until};
 
 const X: &str = r#"[{"name":"a","value":"x","isRegex":false}]"#;
 
@@ -127,10 +127,144 @@ fn a_node_that_joins_serves_and_is_not_ready() {
     assert_eq!(node.get("/api/v2/status").1["cluster"]["status"], "ready");
 }
 
+/// A node whose cluster cannot be joined writes its snapshots before it ends, as on every other way.
+#[test]
+fn a_cluster_that_cannot_be_joined_does_not_cost_the_snapshots() {
+    let dir = Dir::new("join");
+    // The port is taken. HTTP is there before that shows.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let mut node = Command::new(node())
+        .arg(format!("--config.file={}", dir.0.join("am.yml").display()))
+        .arg(format!("--storage.path={}", dir.0.join("am").display()))
+        .arg("--web.listen-address=127.0.0.1:0")
+        .arg(format!("--cluster.listen-address=127.0.0.1:{port}"))
+        .spawn()
+        .unwrap();
+    assert_eq!(node.wait().unwrap().code(), Some(1));
+    for store in ["silences", "nflog"] {
+        assert!(dir.0.join("am").join(store).is_file(), "{store}");
+    }
+    let again = Process::start(&dir, "am", &["--log.level=debug"]);
+    assert_eq!(again.get("/api/v2/silences").0, 200);
+    let log = fs::read_to_string(dir.0.join("am.log")).unwrap();
+    assert!(log.contains("snapshot restored"), "{log}");
+}
+
+/// Something in the snapshot's place that is no file is set aside as well.
+#[test]
+fn a_snapshot_that_cannot_be_read_is_set_aside() {
+    let dir = Dir::new("unreadable");
+    let place = dir.0.join("am").join("silences");
+    fs::create_dir_all(place.join("inner")).unwrap();
+    let mut node = Process::start(&dir, "am", &["--cluster.listen-address="]);
+    assert_eq!(node.post("/api/v2/silences", &silence(X, -5, 3600)).0, 200);
+    node.signal("-TERM");
+    assert_eq!(node.ended().code(), Some(0));
+    assert!(place.is_file());
+    let names = fs::read_dir(dir.0.join("am")).unwrap();
+    let mut names = names.map(|it| it.unwrap().file_name().into_string().unwrap());
+    assert!(names.any(|name| name.starts_with("silences.damaged-")));
+}
+
+/// Two nodes in one directory would overwrite each other's snapshots.
+#[test]
+fn two_nodes_do_not_share_a_directory() {
+    let dir = Dir::new("shared");
+    let mut first = Process::start(&dir, "am", &["--cluster.listen-address="]);
+    let second = || {
+        let output = Command::new(node())
+            .arg(format!("--config.file={}", dir.0.join("am.yml").display()))
+            .arg(format!("--storage.path={}", dir.0.join("am").display()))
+            .args([
+                "--web.listen-address=127.0.0.1:0",
+                "--cluster.listen-address=",
+            ])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(second().contains("another process uses this directory"));
+    first.signal("-KILL");
+    assert!(first.ended().code().is_none());
+    let again = Process::start(&dir, "am", &["--cluster.listen-address="]);
+    assert_eq!(again.get("/-/ready").0, 200);
+}
+
+/// SIGHUP and POST /-/reload read the file again; a wrong one changes nothing and shows.
+#[test]
+fn the_configuration_is_reloaded() {
+    let dir = Dir::new("reload");
+    let node = Process::start(&dir, "am", &["--cluster.listen-address="]);
+    let write = |text: &str| fs::write(dir.0.join("am.yml"), text).unwrap();
+    let receivers = || node.get("/api/v2/receivers").1;
+    let reload = || node.ask("POST", "/-/reload", None, "");
+    assert_eq!(receivers(), json!([{"name": "everyone"}]));
+    assert_eq!(
+        node.post("/api/v2/alerts", r#"[{"labels":{"a":"b"}}]"#).0,
+        200
+    );
+
+    write("route: {receiver: other}\nreceivers: [{name: other}]\n");
+    assert_eq!(reload(), (200, String::new()));
+    assert_eq!(receivers(), json!([{"name": "other"}]));
+    let alerts = node.get("/api/v2/alerts").1;
+    assert_eq!(alerts[0]["receivers"], json!([{"name": "other"}]));
+    assert_eq!(node.get("/-/reload").0, 405);
+
+    write("route: {receiver: nobody}\nreceivers: [{name: other}]\n");
+    let (status, why) = reload();
+    assert_eq!(status, 500, "{why}");
+    assert!(
+        why.contains("failed to reload config") && why.contains("route.receiver"),
+        "{why}"
+    );
+    let successful = |value: u8| {
+        let line = format!("alertmanager_config_last_reload_successful {value}\n");
+        node.metrics().contains(&line)
+    };
+    assert!(successful(0));
+    assert_eq!(receivers(), json!([{"name": "other"}]));
+
+    write("route: {receiver: third}\nreceivers: [{name: third}]\n");
+    node.signal("-HUP");
+    until("reloaded", || receivers() == json!([{"name": "third"}]));
+    assert!(successful(1));
+}
+
+/// `:port` is IPv4 and, where there is IPv6, that; names are looked up.
+#[test]
+fn http_is_listened_on_where_it_is_said() {
+    let dir = Dir::new("listen");
+    let flags = [
+        "--web.listen-address=:0",
+        "--web.listen-address=localhost:0",
+        "--cluster.listen-address=",
+    ];
+    let _node = Process::start(&dir, "am", &flags);
+    let log = fs::read_to_string(dir.0.join("am.log")).unwrap();
+    let ports: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("listening for HTTP"))
+        .filter_map(|line| line.trim().rsplit(':').next())
+        .collect();
+    assert_eq!(ports.len(), 3, "{log}");
+    let (every, named) = (
+        ports[1].trim_end_matches('"'),
+        ports[2].trim_end_matches('"'),
+    );
+    for host in [format!("127.0.0.1:{every}"), format!("localhost:{named}")] {
+        let stream = std::net::TcpStream::connect(&host);
+        assert!(stream.is_ok(), "{host}: {stream:?}");
+    }
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        assert!(std::net::TcpStream::connect(format!("[::1]:{every}")).is_ok());
+    }
+}
+
 #[test]
 fn without_clustering_there_is_one_node() {
     let dir = Dir::new("alone");
-    let own = free_port();
     let alone = Process::start(&dir, "alone", &["--cluster.listen-address="]);
     let status = alone.get("/api/v2/status").1;
     assert_eq!(
@@ -140,8 +274,9 @@ fn without_clustering_there_is_one_node() {
     assert_eq!(alone.get("/-/ready").0, 200);
     assert!(alone.metrics().contains("alertmanager_cluster_enabled 0\n"));
     // A seed that is the own address is skipped.
-    let itself = format!("--cluster.peer=127.0.0.1:{own}");
-    let node = Process::start_at(&dir, "itself", free_port(), own, &[&itself]);
+    let node = Process::start_with(&dir, "itself", |cluster| {
+        vec![format!("--cluster.peer=127.0.0.1:{cluster}")]
+    });
     until("it is ready", || node.get("/-/ready").0 == 200);
     let peers = node.get("/api/v2/status").1["cluster"]["peers"].clone();
     assert_eq!(peers.as_array().unwrap().len(), 1, "{peers}");

@@ -7,7 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod commands;
+mod config;
 mod http;
 mod life;
 mod notify;
+mod raw;
 mod support;

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::thread::sleep;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
 /// How long anything may take that should be there in a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a node may take to end after a signal.
+const END_MAX: Duration = Duration::from_secs(10);
 
 /// The configuration of every node of these tests.
 pub(crate) const CONFIG: &str = "
@@ -57,18 +60,23 @@ impl Drop for Process {
 impl Process {
     /// Starts a node with its data in `dir/name`, and waits until it answers.
     pub(crate) fn start(dir: &Dir, name: &str, flags: &[&str]) -> Self {
+        Self::start_with(dir, name, |_| {
+            flags.iter().map(ToString::to_string).collect()
+        })
+    }
+
+    /// The same, with flags that depend on its cluster port.
+    pub(crate) fn start_with(dir: &Dir, name: &str, flags: impl Fn(u16) -> Vec<String>) -> Self {
         // Somebody else may take a port between its choice and its use: then others are tried.
         for _ in 0..5 {
             let (web, cluster) = (free_port(), free_port());
-            if let Some(process) = Self::try_start_at(dir, name, web, cluster, flags) {
+            let flags = flags(cluster);
+            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+            if let Some(process) = Self::try_start_at(dir, name, web, cluster, &flags) {
                 return process;
             }
         }
         panic!("{name} does not start; see its log");
-    }
-
-    pub(crate) fn start_at(dir: &Dir, name: &str, web: u16, cluster: u16, flags: &[&str]) -> Self {
-        Self::try_start_at(dir, name, web, cluster, flags).expect("the node starts; see its log")
     }
 
     /// Starts a node; `None` if it ends instead of answering.
@@ -103,6 +111,10 @@ impl Process {
 
     /// Starts the real Alertmanager, if it is there.
     pub(crate) fn start_real(dir: &Dir) -> Option<Self> {
+        (0..5).find_map(|_| Self::try_start_real(dir))
+    }
+
+    fn try_start_real(dir: &Dir) -> Option<Self> {
         let (web, cluster) = (free_port(), free_port());
         let child = Command::new("prometheus-alertmanager")
             .arg(format!("--config.file={}", dir.0.join("am.yml").display()))
@@ -112,16 +124,19 @@ impl Process {
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
-        let process = Self {
+        let mut process = Self {
             child,
             url: format!("http://127.0.0.1:{web}"),
             cluster: format!("127.0.0.1:{cluster}"),
         };
+        let mut ended = false;
         until("the real one is ready", || {
-            request("GET", &format!("{}/-/ready", process.url), None, b"")
-                .is_some_and(|it| it.0 == 200)
+            ended = process.child.try_wait().unwrap().is_some();
+            ended
+                || request("GET", &format!("{}/-/ready", process.url), None, b"")
+                    .is_some_and(|it| it.0 == 200)
         });
-        Some(process)
+        (!ended).then_some(process)
     }
 
     pub(crate) fn signal(&self, signal: &str) {
@@ -130,13 +145,16 @@ impl Process {
         assert!(sent.success());
     }
 
-    /// Waits for the end.
+    /// Waits for the end, which comes within ten seconds of a signal.
+    #[expect(clippy::disallowed_methods, reason = "a test of real processes")]
     pub(crate) fn ended(&mut self) -> ExitStatus {
+        let start = Instant::now();
         let mut status = None;
         until("the node ends", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
+        assert!(start.elapsed() < END_MAX, "{:?}", start.elapsed());
         status.unwrap()
     }
 

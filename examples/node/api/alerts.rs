@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use rumormill::node::SystemClock;
 use rumormill::store::matcher::{Matcher, set_matches};
 use rumormill::time::{Timestamp, WallClock as _};
 use serde::{Deserialize, Serialize};
 
-use super::Shared;
-use super::answer::{Answer, Refusal, json_of, read};
+use super::answer::{Answer, Refusal, json_of};
 use super::params::Params;
-use crate::alerts::Alert;
+use super::payload::Payload;
+use super::{ALERTS_BYTES_MAX, Shared, blocking};
+use crate::alerts::{Alert, AlertError};
 use crate::app::App;
 use crate::moment::Moment;
+use crate::routing::Route;
 
 /// `gettableAlert`.
 #[derive(Clone, Serialize)]
@@ -84,11 +84,13 @@ impl Asked {
 
     /// The alerts, by fingerprint.
     pub(super) fn alerts(&self, app: &App) -> Vec<Gettable> {
+        let loaded = app.configuration.now();
+        let route = loaded.route.as_ref();
         let firing = app.alerts.firing(SystemClock.wall());
         let admitted = firing
             .into_iter()
             .filter(|(_, alert)| set_matches(&self.filter, &alert.labels));
-        let gettable = admitted.map(|(print, alert)| gettable(app, print, alert));
+        let gettable = admitted.map(|(print, alert)| gettable(app, route, print, &alert));
         gettable.filter(|alert| self.wants(alert)).collect()
     }
 
@@ -109,44 +111,58 @@ impl Asked {
 
 pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
     let asked = Asked::read(&Params::read(query.as_deref()))?;
-    Ok(json_of(&asked.alerts(&app)))
+    Ok(blocking(move || json_of(&asked.alerts(&app))).await)
 }
 
 /// Takes the alerts that are valid; if some are not, says so, as Alertmanager does.
-pub(super) async fn post(
-    State(app): Shared,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let posted: Vec<Postable> = read("alerts", b'[', &headers, body)?;
+pub(super) async fn post(State(app): Shared, body: Payload<ALERTS_BYTES_MAX>) -> Answer {
+    blocking(move || take(&app, &body)).await
+}
+
+fn take(app: &App, body: &Payload<ALERTS_BYTES_MAX>) -> Answer {
+    let posted: Vec<Postable> = body.json("alerts", b'[')?;
     let now = SystemClock.wall();
     if let Some(index) = posted.iter().position(|alert| alert.labels.is_none()) {
         return Err(Refusal::required(&format!("{index}.labels")));
     }
     let (mut firing, mut resolved, mut errors) = (0, 0, Vec::new());
+    let (mut invalid, mut limited) = (0, 0);
     for alert in posted {
-        let alert = alert.complete(now, &app);
+        let alert = alert.complete(now, app);
         if alert.is_resolved(now) {
             resolved += 1;
         } else {
             firing += 1;
         }
-        match alert.check() {
-            Ok(()) => app.alerts.put(alert, now),
-            Err(error) => errors.push(error.to_string()),
+        let taken = alert.check().and_then(|()| app.alerts.put(alert, now));
+        let Err(error) = taken else {
+            continue;
+        };
+        if matches!(error, AlertError::TooMany(_)) {
+            limited += 1;
+        } else {
+            invalid += 1;
+        }
+        // As many as an operator reads.
+        if errors.len() < ERRORS_MAX {
+            errors.push(error.to_string());
         }
     }
-    app.stats.alerts(firing, resolved, errors.len() as u64);
-    if errors.is_empty() {
-        Ok(StatusCode::OK.into_response())
-    } else {
-        Err(Refusal::bad(errors.join("; ")))
+    app.stats.alerts(firing, resolved, invalid, limited);
+    match (invalid, limited) {
+        (0, 0) => Ok(StatusCode::OK.into_response()),
+        (0, _) => {
+            let message = format!("{limited} alerts are not taken: {}", errors[0]);
+            Err(Refusal::text(StatusCode::INSUFFICIENT_STORAGE, message))
+        }
+        _ => Err(Refusal::bad(errors.join("; "))),
     }
 }
 
 impl Postable {
     /// With a start and an end.
     fn complete(self, now: Timestamp, app: &App) -> Alert {
+        let resolve_timeout = app.configuration.now().resolve_timeout;
         let given = |moment: Option<Moment>| moment.and_then(Moment::given);
         let ends_at = given(self.ends_at);
         let mut labels = self.labels.unwrap_or_default();
@@ -155,7 +171,7 @@ impl Postable {
             labels,
             annotations: self.annotations.unwrap_or_default(),
             starts_at: given(self.starts_at).or(ends_at).unwrap_or(now),
-            ends_at: ends_at.unwrap_or_else(|| now.plus(app.resolve_timeout)),
+            ends_at: ends_at.unwrap_or_else(|| now.plus(resolve_timeout)),
             updated_at: now,
             generator_url: self.generator_url.unwrap_or_default(),
             timeout: ends_at.is_none(),
@@ -163,16 +179,14 @@ impl Postable {
     }
 }
 
-fn gettable(app: &App, fingerprint: u64, alert: Alert) -> Gettable {
-    let silenced_by = app.silences.mutes(&alert.labels);
-    let routes = app
-        .route
-        .as_ref()
+fn gettable(app: &App, route: Option<&Route>, fingerprint: u64, alert: &Alert) -> Gettable {
+    let silenced_by = app.mutes(fingerprint, alert);
+    let routes = route
         .map(|route| route.of(&alert.labels))
         .unwrap_or_default();
     let name = |name: &String| Receiver { name: name.clone() };
     Gettable {
-        annotations: alert.annotations,
+        annotations: alert.annotations.clone(),
         ends_at: Moment(alert.ends_at),
         fingerprint: format!("{fingerprint:016x}"),
         receivers: routes.iter().map(|route| name(&route.receiver)).collect(),
@@ -187,7 +201,10 @@ fn gettable(app: &App, fingerprint: u64, alert: Alert) -> Gettable {
             silenced_by: silenced_by.iter().map(ToString::to_string).collect(),
         },
         updated_at: Moment(alert.updated_at),
-        generator_url: alert.generator_url,
-        labels: alert.labels,
+        generator_url: alert.generator_url.clone(),
+        labels: alert.labels.clone(),
     }
 }
+
+/// Errors that one answer tells of.
+const ERRORS_MAX: usize = 100;

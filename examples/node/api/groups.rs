@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use axum::extract::{RawQuery, State};
 use serde::Serialize;
 
-use super::Shared;
 use super::alerts::{Asked, Gettable, Receiver};
 use super::answer::{Answer, json_of};
 use super::params::Params;
+use super::{Shared, blocking};
+use crate::app::App;
 
 /// `alertGroup`.
 #[derive(Serialize)]
@@ -21,9 +22,14 @@ struct Group {
 /// Alerts by the labels that their routes group by, then by receiver.
 pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
     let asked = Asked::read(&Params::read(query.as_deref()))?;
+    Ok(blocking(move || json_of(&groups(&asked, &app))).await)
+}
+
+fn groups(asked: &Asked, app: &App) -> Vec<Group> {
+    let loaded = app.configuration.now();
     let mut groups: BTreeMap<(BTreeMap<String, String>, Receiver), Vec<Gettable>> = BTreeMap::new();
-    for alert in asked.alerts(&app) {
-        let routes = app
+    for alert in asked.alerts(app) {
+        let routes = loaded
             .route
             .as_ref()
             .map(|route| route.of(&alert.labels))
@@ -46,5 +52,5 @@ pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answe
         labels,
         receiver,
     };
-    Ok(json_of(&groups.into_iter().map(group).collect::<Vec<_>>()))
+    groups.into_iter().map(group).collect()
 }

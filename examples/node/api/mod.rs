@@ -2,26 +2,27 @@
 
 mod alerts;
 mod answer;
+mod gate;
 mod groups;
 mod params;
+mod payload;
 mod silences;
 mod status;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::Router;
-use axum::body::HttpBody as _;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use tokio::time::Instant;
+use axum::routing::{get, post};
 
 use crate::app::App;
 use crate::metrics;
 use answer::Refusal;
+
+pub(crate) use payload::Room;
 
 /// What handlers are given.
 type Shared = State<Arc<App>>;
@@ -34,22 +35,17 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/api/v2/status", get(status::status))
         .route("/api/v2/receivers", get(status::receivers))
-        .route(
-            "/api/v2/silences",
-            silences.layer(DefaultBodyLimit::max(SILENCE_BYTES_MAX)),
-        )
+        .route("/api/v2/silences", silences)
         .route("/api/v2/silence/{id}", silence)
-        .route(
-            "/api/v2/alerts",
-            alerts.layer(DefaultBodyLimit::max(ALERTS_BYTES_MAX)),
-        )
+        .route("/api/v2/alerts", alerts)
         .route("/api/v2/alerts/groups", get(groups::list))
         .route("/-/healthy", get(|| async { "OK" }))
         .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload))
         .route("/metrics", get(render_metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(Arc::clone(&app), count))
+        .layer(from_fn_with_state(Arc::clone(&app), gate::count))
         .with_state(app)
 }
 
@@ -65,7 +61,27 @@ async fn render_metrics(State(app): Shared) -> Response {
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    (kind, metrics::render(&app)).into_response()
+    let page = blocking(move || metrics::render(&app)).await;
+    (kind, page).into_response()
+}
+
+/// Reads the configuration file again.
+async fn reload(State(app): Shared) -> Response {
+    match blocking(move || app.configuration.reload()).await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(error) => {
+            let message = format!("failed to reload config: {error}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
+        }
+    }
+}
+
+/// Runs what takes a while where it holds up nobody.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }
 
 async fn not_found(uri: Uri) -> Response {
@@ -89,26 +105,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     };
     let message = format!("method {method} is not allowed, but [{allowed}] are");
     Refusal::coded(StatusCode::METHOD_NOT_ALLOWED, 405, message).into_response()
-}
-
-/// Counts requests: how many, how long, how large.
-async fn count(State(app): Shared, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let method = match *request.method() {
-        Method::DELETE => "delete",
-        Method::GET => "get",
-        Method::HEAD => "head",
-        Method::POST => "post",
-        _ => "other",
-    };
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    let path = path.as_ref().map_or("", MatchedPath::as_str);
-    app.stats.in_flight.fetch_add(1, Ordering::Relaxed);
-    let response = next.run(request).await;
-    app.stats.in_flight.fetch_sub(1, Ordering::Relaxed);
-    let bytes = response.body().size_hint().exact().unwrap_or(0);
-    app.stats.request(path, method, started.elapsed(), bytes);
-    response
 }
 
 /// A silence is small; with a comment of a megabyte it is refused by the store.

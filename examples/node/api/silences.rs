@@ -2,25 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use rumormill::node::SystemClock;
 use rumormill::store::WriteError;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{
-    Listed, NewSilence, Query, RuleError, Silence, SilenceError, SilenceId, SilenceState,
+    Listed, NewSilence, Query, RuleError, Silence, SilenceError, SilenceId, SilenceState, Silences,
 };
 use rumormill::time::{Timestamp, WallClock as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::Shared;
-use super::answer::{Answer, Refusal, json_of, read};
+use super::answer::{Answer, Refusal, json_of};
 use super::params::Params;
+use super::payload::Payload;
+use super::{SILENCE_BYTES_MAX, Shared, blocking};
 use crate::moment::Moment;
 
 /// `gettableSilence`.
@@ -62,6 +61,8 @@ struct GettableMatcher<'a> {
 struct Postable {
     id: Option<String>,
     matchers: Option<Vec<PostableMatcher>>,
+    /// All sets, as they are answered; `matchers` is the first of them, or not given.
+    matcher_sets: Option<Vec<Vec<PostableMatcher>>>,
     starts_at: Option<Moment>,
     ends_at: Option<Moment>,
     created_by: Option<String>,
@@ -96,24 +97,25 @@ pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answe
     if states.is_empty() {
         return Ok(json_of(&[(); 0]));
     }
-    let started = Instant::now();
-    let listed = app.silences.query(&Query {
+    let query = Query {
         states,
         filter,
         ..Query::default()
-    });
-    app.stats.silence_query(started.elapsed());
-    let gettable: Vec<_> = listed.iter().map(gettable).collect();
-    Ok(json_of(&gettable))
+    };
+    let list = move || {
+        let started = Instant::now();
+        let listed = app.silences.query(&query);
+        app.stats.silence_query(started.elapsed());
+        let gettable: Vec<_> = listed.iter().map(gettable).collect();
+        json_of(&gettable)
+    };
+    Ok(blocking(list).await)
 }
 
-pub(super) async fn post(
-    State(app): Shared,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let posted: Postable = read("silence", b'{', &headers, body)?;
-    let new = posted.checked(SystemClock.wall())?;
+pub(super) async fn post(State(app): Shared, body: Payload<SILENCE_BYTES_MAX>) -> Answer {
+    let posted: Postable = body.json("silence", b'{')?;
+    let mut new = posted.checked(SystemClock.wall())?;
+    keep_sets(&app.silences, &mut new)?;
     let (id, _) = app.silences.set(new).map_err(refusal)?;
     Ok(json_of(&json!({"silenceID": id.to_string()})))
 }
@@ -152,9 +154,16 @@ impl Postable {
         let comment = self.comment.ok_or_else(required("comment"))?;
         let created_by = self.created_by.ok_or_else(required("createdBy"))?;
         let ends_at = self.ends_at.ok_or_else(required("endsAt"))?;
-        let posted = self.matchers.ok_or_else(required("matchers"))?;
+        let sets = self.matcher_sets.filter(|sets| !sets.is_empty());
+        let given = self
+            .matchers
+            .filter(|set| sets.is_none() || !set.is_empty());
+        if sets.is_none() && given.is_none() {
+            return Err(Refusal::required("matchers"));
+        }
         let starts_at = self.starts_at.ok_or_else(required("startsAt"))?;
-        if posted.is_empty() {
+        let empty = |set: &Vec<PostableMatcher>| set.is_empty();
+        if given.as_ref().is_some_and(empty) || sets.iter().flatten().any(empty) {
             let message = "matchers in body should have at least 1 items";
             return Err(Refusal::coded(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -162,10 +171,17 @@ impl Postable {
                 message,
             ));
         }
-        let mut matchers = Vec::with_capacity(posted.len());
-        for (index, matcher) in posted.into_iter().enumerate() {
-            matchers.push(matcher.checked(index)?);
-        }
+        let given = given.map(checked_set).transpose()?;
+        let sets = sets.map(|sets| sets.into_iter().map(checked_set).collect());
+        let matcher_sets: Vec<Vec<Matcher>> = match (sets.transpose()?, given) {
+            (None, given) => given.into_iter().collect(),
+            (Some(sets), None) => sets,
+            (Some(sets), Some(first)) if sets.first() == Some(&first) => sets,
+            (Some(_), Some(_)) => {
+                let message = "matchers in body must be the first of matcherSets";
+                return Err(Refusal::bad(message));
+            }
+        };
         let starts = starts_at.given().unwrap_or(now);
         if starts >= ends_at.0 {
             let message = "Failed to create silence: start time must be before end time";
@@ -181,7 +197,7 @@ impl Postable {
         };
         Ok(NewSilence {
             id,
-            matcher_sets: vec![matchers],
+            matcher_sets,
             starts_at: starts_at.given(),
             ends_at: ends_at.0,
             created_by,
@@ -189,6 +205,31 @@ impl Postable {
             annotations: self.annotations.unwrap_or_default(),
         })
     }
+}
+
+fn checked_set(set: Vec<PostableMatcher>) -> Result<Vec<Matcher>, Refusal> {
+    let set = set.into_iter().enumerate();
+    set.map(|(index, matcher)| matcher.checked(index)).collect()
+}
+
+/// A client that does not know of matcher sets sends back the first alone: the others stay.
+fn keep_sets(silences: &Silences, new: &mut NewSilence) -> Result<(), Refusal> {
+    let held = new.id.and_then(|id| silences.get(id));
+    let Some(held) = held.filter(|held| held.matcher_sets.len() > 1) else {
+        return Ok(());
+    };
+    if new.matcher_sets.len() > 1 {
+        return Ok(());
+    }
+    if new.matcher_sets.first() != held.matcher_sets.first() {
+        return Err(Refusal::bad(format!(
+            "the silence has {} matcher sets, and the body the first alone, changed; give all of \
+             them as matcherSets",
+            held.matcher_sets.len()
+        )));
+    }
+    new.matcher_sets.clone_from(&held.matcher_sets);
+    Ok(())
 }
 
 impl PostableMatcher {

@@ -16,7 +16,7 @@ pub(super) async fn status(State(app): Shared) -> Response {
     let unknown = "unknown";
     json_of(&json!({
         "cluster": cluster(&app),
-        "config": {"original": masked(&app.file)},
+        "config": {"original": masked(&app.configuration.now().file)},
         "uptime": Moment(app.started),
         "versionInfo": {
             "version": env!("CARGO_PKG_VERSION"),
@@ -30,7 +30,8 @@ pub(super) async fn status(State(app): Shared) -> Response {
 }
 
 pub(super) async fn receivers(State(app): Shared) -> Response {
-    let names = app.receivers.iter().map(|name| json!({"name": name}));
+    let loaded = app.configuration.now();
+    let names = loaded.receivers.iter().map(|name| json!({"name": name}));
     json_of(&names.collect::<Vec<_>>())
 }
 

@@ -5,7 +5,6 @@ mod page;
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +17,6 @@ pub(crate) use page::render;
 #[derive(Debug)]
 pub(crate) struct Stats {
     counts: Mutex<Counts>,
-    /// Requests under way.
-    pub(crate) in_flight: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -33,6 +30,8 @@ struct Counts {
     alerts_firing: u64,
     alerts_resolved: u64,
     alerts_invalid: u64,
+    alerts_limited: u64,
+    gets_refused: u64,
     joined: u64,
     left: u64,
     updated: u64,
@@ -91,6 +90,8 @@ impl Stats {
             alerts_firing: 0,
             alerts_resolved: 0,
             alerts_invalid: 0,
+            alerts_limited: 0,
+            gets_refused: 0,
             joined: 0,
             left: 0,
             updated: 0,
@@ -100,7 +101,6 @@ impl Stats {
         };
         Self {
             counts: Mutex::new(counts),
-            in_flight: AtomicU64::new(0),
         }
     }
 
@@ -129,6 +129,11 @@ impl Stats {
         counts.nflog_queries.seconds.observe(took.as_secs_f64());
     }
 
+    /// A GET request was refused because too many were under way.
+    pub(crate) fn get_refused(&self) {
+        self.lock().gets_refused += 1;
+    }
+
     /// A notification was attempted.
     pub(crate) fn notified(&self, well: bool) {
         let mut counts = self.lock();
@@ -142,11 +147,12 @@ impl Stats {
         counts.silence_queries.errors += 1;
     }
 
-    pub(crate) fn alerts(&self, firing: u64, resolved: u64, invalid: u64) {
+    pub(crate) fn alerts(&self, firing: u64, resolved: u64, invalid: u64, limited: u64) {
         let mut counts = self.lock();
         counts.alerts_firing += firing;
         counts.alerts_resolved += resolved;
         counts.alerts_invalid += invalid;
+        counts.alerts_limited += limited;
     }
 
     pub(crate) fn member(&self, change: MemberChange) {
@@ -179,10 +185,6 @@ impl Stats {
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn requests_under_way(&self) -> u64 {
-        self.in_flight.load(Ordering::Relaxed)
     }
 }
 

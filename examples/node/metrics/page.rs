@@ -6,7 +6,7 @@ use rumormill::node::SystemClock;
 use rumormill::time::WallClock as _;
 
 use super::text::{Histogram, Page};
-use super::{Counts, Stats, cluster};
+use super::{Counts, cluster};
 use crate::app::App;
 use crate::snapshots::Saved;
 
@@ -84,17 +84,16 @@ pub(crate) fn render(app: &App) -> String {
         page.sample(&name, &[("integration", "webhook")], value);
     }
     cluster::render(&mut page, app, &counts);
-    http(&mut page, &app.stats, &counts);
+    http(&mut page, app, &counts);
     about(&mut page, app);
     page.finish()
 }
 
 fn alerts(app: &App) -> (usize, usize) {
     let firing = app.alerts.firing(SystemClock.wall());
-    let silenced = |labels| !app.silences.mutes(labels).is_empty();
     let suppressed = firing
         .iter()
-        .filter(|(_, alert)| silenced(&alert.labels))
+        .filter(|(print, alert)| !app.mutes(*print, alert).is_empty())
         .count();
     (firing.len() - suppressed, suppressed)
 }
@@ -115,6 +114,11 @@ fn received(page: &mut Page, counts: &Counts) {
         "The total number of received alerts that were invalid.",
     );
     page.sample(name, &[("version", "v2")], counts.alerts_invalid);
+    page.counter(
+        "alertmanager_alerts_limited_total",
+        "The total number of received alerts that were not taken for --alerts.max-alerts.",
+        counts.alerts_limited,
+    );
 }
 
 fn store(page: &mut Page, name: &str, saved: &Saved, queries: (u64, u64, &Histogram)) {
@@ -151,21 +155,25 @@ fn store(page: &mut Page, name: &str, saved: &Saved, queries: (u64, u64, &Histog
     page.counter(&full("maintenance_errors_total"), help, saved.errors);
 }
 
-fn http(page: &mut Page, stats: &Stats, counts: &Counts) {
+fn http(page: &mut Page, app: &App, counts: &Counts) {
     let name = "alertmanager_http_requests_in_flight";
     page.metric(
         name,
         "gauge",
-        "Current number of HTTP requests being processed.",
+        "Current number of GET requests being processed, without those of /-/.",
     );
-    page.sample(name, &[("method", "get")], stats.requests_under_way());
+    page.sample(
+        name,
+        &[("method", "get")],
+        app.gets_max - app.gets.available_permits(),
+    );
     let name = "alertmanager_http_concurrency_limit_exceeded_total";
     page.metric(
         name,
         "counter",
-        "HTTP requests refused for a limit: there is none.",
+        "GET requests refused because --web.get-concurrency were being processed.",
     );
-    page.sample(name, &[("method", "get")], 0);
+    page.sample(name, &[("method", "get")], counts.gets_refused);
     let seconds = "alertmanager_http_request_duration_seconds";
     page.metric(
         seconds,
@@ -189,26 +197,27 @@ fn http(page: &mut Page, stats: &Stats, counts: &Counts) {
 }
 
 fn about(page: &mut Page, app: &App) {
+    let loaded = app.configuration.now();
     page.gauge(
         "alertmanager_receivers",
         "Number of configured receivers.",
-        app.receivers.len(),
+        loaded.receivers.len(),
     );
     let started = Duration::from_nanos(app.started.as_nanos()).as_secs_f64();
     page.gauge(
         "alertmanager_config_hash",
         "Hash of the currently loaded configuration.",
-        app.config_hash,
+        loaded.hash,
     );
     page.gauge(
         "alertmanager_config_last_reload_successful",
         "Whether the last configuration reload attempt was successful.",
-        1,
+        u8::from(app.configuration.is_current()),
     );
     page.gauge(
         "alertmanager_config_last_reload_success_timestamp_seconds",
         "Timestamp of the last successful configuration reload.",
-        started,
+        Duration::from_nanos(loaded.at.as_nanos()).as_secs_f64(),
     );
     page.gauge(
         "process_start_time_seconds",

@@ -151,21 +151,20 @@ impl<S: Schema> Inner<S> {
             Verdict::Refused(why) => return (Merged::Refused(why), None),
             Verdict::Fresh => {}
         }
-        let sent = entry;
         let entry = Entry {
+            key: entry.key,
+            ts: entry.ts,
+            tie: entry.tie,
+            expires_at: entry.expires_at,
+            schema: entry.schema,
             body: news.body,
-            ..entry.clone()
         };
         let Some(applied) = self.entries.apply(entry, news.hash, news.value) else {
             return (Merged::Known, None);
         };
-        let (seq, at) = (applied.seq, applied.at);
+        let (seq, at, as_sent) = (applied.seq, applied.at, applied.as_sent);
         let displaced = self.follow(applied, wall);
         let quarantined = self.quarantine.contains(&at);
-        let as_sent = self
-            .entries
-            .get(&sent.key)
-            .is_some_and(|(_, held)| held.entry() == sent);
         let stored = Merged::Stored {
             seq,
             as_sent,

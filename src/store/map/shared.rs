@@ -61,9 +61,8 @@ impl<S: Schema> Shared<S> {
     fn merge_run(&self, run: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) -> bool {
         let start = out.len();
         let mut news = Vec::new();
-        let inner = self.lock();
-        for (index, entry) in run.iter().enumerate() {
-            out.push(match inner.entries.judge(entry, wall) {
+        self.lock().entries.judge_run(run, wall, |index, verdict| {
+            out.push(match verdict {
                 Verdict::Known => Merged::Known,
                 Verdict::Refused(why) => Merged::Refused(why),
                 Verdict::Fresh => {
@@ -71,8 +70,7 @@ impl<S: Schema> Shared<S> {
                     Merged::Known
                 }
             });
-        }
-        drop(inner);
+        });
         if news.is_empty() {
             return false;
         }

@@ -1,0 +1,104 @@
+//! What of the configuration can change while the program runs: the routing tree, the receivers
+//! and the resolve timeout. Flags and the `cluster:` section hold from start to end.
+
+use std::hash::Hasher as _;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rumormill::node::SystemClock;
+use rumormill::time::{Timestamp, WallClock as _};
+use siphasher::sip::SipHasher13;
+use tracing::{error, info, warn};
+
+use crate::file::{ClusterSection, Webhook};
+use crate::flags::Flags;
+use crate::routing::Route;
+use crate::settings::{Settings, SettingsError};
+
+/// What the file says, but for the cluster.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The file as it is written.
+    pub(crate) file: String,
+    pub(crate) hash: u64,
+    pub(crate) receivers: Vec<String>,
+    pub(crate) route: Option<Route>,
+    pub(crate) webhooks: Vec<Webhook>,
+    pub(crate) resolve_timeout: Duration,
+    pub(crate) at: Timestamp,
+    cluster: Option<ClusterSection>,
+}
+
+impl Loaded {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let mut hasher = SipHasher13::new();
+        hasher.write(settings.file.as_bytes());
+        Self {
+            file: settings.file.clone(),
+            // As many bits as a floating point number holds exactly.
+            hash: hasher.finish() >> 16,
+            receivers: settings.receivers.clone(),
+            route: settings.route.clone(),
+            webhooks: settings.webhooks.clone(),
+            resolve_timeout: settings.resolve_timeout,
+            at: SystemClock.wall(),
+            cluster: settings.section.clone(),
+        }
+    }
+}
+
+/// The configuration that holds at the moment.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    flags: Flags,
+    now: RwLock<Now>,
+}
+
+#[derive(Debug)]
+struct Now {
+    loaded: Arc<Loaded>,
+    last_failed: bool,
+}
+
+impl Configuration {
+    pub(crate) fn new(flags: Flags, settings: &Settings) -> Self {
+        let loaded = Arc::new(Loaded::of(settings));
+        let now = RwLock::new(Now {
+            loaded,
+            last_failed: false,
+        });
+        Self { flags, now }
+    }
+
+    pub(crate) fn now(&self) -> Arc<Loaded> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&now.loaded)
+    }
+
+    /// Whether the last reload, if there was one, went well.
+    pub(crate) fn is_current(&self) -> bool {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        !now.last_failed
+    }
+
+    /// Reads the file again; where it is wrong, the old configuration holds on. Blocks.
+    pub(crate) fn reload(&self) -> Result<(), SettingsError> {
+        let read = Settings::load(&self.flags);
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        now.last_failed = read.is_err();
+        let settings = read.inspect_err(|error| {
+            error!(%error, "the configuration is not reloaded");
+        })?;
+        settings
+            .warnings
+            .iter()
+            .for_each(|warning| warn!("{warning}"));
+        let loaded = Loaded::of(&settings);
+        if loaded.cluster != now.loaded.cluster {
+            warn!("the cluster: section changed; that needs a restart");
+        }
+        now.loaded = Arc::new(loaded);
+        info!("configuration reloaded");
+        Ok(())
+    }
+}

@@ -1,0 +1,248 @@
+//! Alertmanager's own sections, typed. Values are read as it reads them; a wrong one is an error at
+//! its place. Keys that are not here are no error: [`File`](crate::file::File) reports them.
+
+use std::collections::BTreeMap;
+
+use rumormill::store::matcher::{Matcher, Op, Syntax, parse::is_label_name};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, Visitor};
+use serde_saphyr::Spanned;
+
+use crate::duration::Term;
+
+/// A list whose items have places.
+pub(crate) type List<T> = Option<Vec<Spanned<T>>>;
+/// A mapping whose content does not matter here.
+pub(crate) type Mapping = BTreeMap<String, IgnoredAny>;
+
+/// `global`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct Global {
+    pub(crate) resolve_timeout: Option<Term>,
+    pub(crate) http_config: Option<Mapping>,
+    pub(crate) smtp_from: Option<String>,
+    pub(crate) smtp_smarthost: Option<HostPort>,
+    pub(crate) smtp_require_tls: Option<Switch>,
+    pub(crate) slack_api_url: Option<Spanned<Url>>,
+    pub(crate) slack_api_url_file: Option<String>,
+    pub(crate) pagerduty_url: Option<Url>,
+    pub(crate) opsgenie_api_url: Option<Url>,
+    pub(crate) opsgenie_api_key: Option<Spanned<String>>,
+    pub(crate) opsgenie_api_key_file: Option<String>,
+    pub(crate) wechat_api_url: Option<Url>,
+    pub(crate) wechat_api_secret: Option<String>,
+    pub(crate) wechat_api_corp_id: Option<String>,
+    pub(crate) victorops_api_url: Option<Url>,
+    pub(crate) victorops_api_key: Option<Spanned<String>>,
+    pub(crate) victorops_api_key_file: Option<String>,
+    pub(crate) telegram_api_url: Option<Url>,
+    pub(crate) webex_api_url: Option<Url>,
+}
+
+/// `route`, and what is under it.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct RouteSection {
+    pub(crate) receiver: Option<Spanned<String>>,
+    pub(crate) group_by: List<LabelName>,
+    pub(crate) group_wait: Option<Term>,
+    pub(crate) group_interval: Option<Spanned<Term>>,
+    pub(crate) repeat_interval: Option<Spanned<Term>>,
+    #[serde(rename = "match")]
+    pub(crate) equal: Option<BTreeMap<LabelName, String>>,
+    pub(crate) match_re: Option<BTreeMap<LabelName, Pattern>>,
+    pub(crate) matchers: Option<Vec<Matchers>>,
+    #[serde(rename = "continue")]
+    pub(crate) goes_on: Option<Spanned<Switch>>,
+    pub(crate) routes: List<Self>,
+    pub(crate) mute_time_intervals: List<String>,
+    pub(crate) active_time_intervals: List<String>,
+}
+
+/// One of `receivers`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct Receiver {
+    pub(crate) name: Option<Spanned<String>>,
+    pub(crate) webhook_configs: List<WebhookSection>,
+    pub(crate) discord_configs: List<Integration>,
+    pub(crate) email_configs: List<Integration>,
+    pub(crate) opsgenie_configs: List<Integration>,
+    pub(crate) pagerduty_configs: List<Integration>,
+    pub(crate) pushover_configs: List<Integration>,
+    pub(crate) slack_configs: List<Integration>,
+    pub(crate) sns_configs: List<Integration>,
+    pub(crate) telegram_configs: List<Integration>,
+    pub(crate) victorops_configs: List<Integration>,
+    pub(crate) webex_configs: List<Integration>,
+    pub(crate) wechat_configs: List<Integration>,
+    pub(crate) jira_configs: List<Mapping>,
+    pub(crate) mattermost_configs: List<Mapping>,
+    pub(crate) msteams_configs: List<Mapping>,
+    pub(crate) msteamsv2_configs: List<Mapping>,
+    pub(crate) rocketchat_configs: List<Mapping>,
+    pub(crate) incidentio_configs: List<Mapping>,
+}
+
+/// One of `webhook_configs`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct WebhookSection {
+    pub(crate) send_resolved: Option<Switch>,
+    pub(crate) http_config: Option<Mapping>,
+    pub(crate) url: Option<Url>,
+    pub(crate) url_file: Option<String>,
+    pub(crate) max_alerts: Option<u64>,
+    pub(crate) timeout: Option<Term>,
+}
+
+/// What this node looks at of an integration that it does not have.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct Integration {
+    pub(crate) send_resolved: Option<Switch>,
+    pub(crate) http_config: Option<Mapping>,
+    pub(crate) api_key: Option<String>,
+    pub(crate) api_key_file: Option<String>,
+    pub(crate) api_secret: Option<String>,
+    pub(crate) api_url: Option<Url>,
+    pub(crate) api_url_file: Option<String>,
+    pub(crate) bot_token: Option<String>,
+    pub(crate) bot_token_file: Option<String>,
+    pub(crate) chat_id: Option<i64>,
+    pub(crate) corp_id: Option<String>,
+    pub(crate) from: Option<String>,
+    pub(crate) phone_number: Option<String>,
+    pub(crate) room_id: Option<String>,
+    pub(crate) routing_key: Option<String>,
+    pub(crate) routing_key_file: Option<String>,
+    pub(crate) service_key: Option<String>,
+    pub(crate) service_key_file: Option<String>,
+    pub(crate) smarthost: Option<HostPort>,
+    pub(crate) target_arn: Option<String>,
+    pub(crate) to: Option<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) token_file: Option<String>,
+    pub(crate) topic_arn: Option<String>,
+    pub(crate) user_key: Option<String>,
+    pub(crate) user_key_file: Option<String>,
+    pub(crate) webhook_url: Option<Url>,
+    pub(crate) webhook_url_file: Option<String>,
+}
+
+/// One of `inhibit_rules`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct InhibitRule {
+    pub(crate) source_match: Option<BTreeMap<LabelName, String>>,
+    pub(crate) source_match_re: Option<BTreeMap<LabelName, Pattern>>,
+    pub(crate) source_matchers: Option<Vec<Matchers>>,
+    pub(crate) target_match: Option<BTreeMap<LabelName, String>>,
+    pub(crate) target_match_re: Option<BTreeMap<LabelName, Pattern>>,
+    pub(crate) target_matchers: Option<Vec<Matchers>>,
+    pub(crate) equal: Option<Vec<LabelName>>,
+}
+
+/// A text that is checked when it is read.
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $of:ty, $read:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) struct $name(pub(crate) $of);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let read: fn(String) -> Result<$of, String> = $read;
+                read(String::deserialize(from)?).map(Self).map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+text!(
+    /// `http://` or `https://`, and a host.
+    Url, String, |text| {
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", &text));
+        if !["http", "https"].contains(&scheme.to_lowercase().as_str()) && text != "<secret>" {
+            return Err(format!("unsupported scheme {scheme:?} for URL; http or https is needed"));
+        }
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err("missing host for URL".to_owned());
+        }
+        Ok(text)
+    }
+);
+
+text!(
+    /// `host:port`; the host may be missing.
+    HostPort, String, |text| {
+        match text.rsplit_once(':') {
+            _ if text.is_empty() => Ok(text),
+            Some((_, port)) if !port.is_empty() => Ok(text),
+            Some(_) => Err(format!("address {text:?}: port cannot be empty")),
+            None => Err(format!("address {text:?}: missing port in address")),
+        }
+    }
+);
+
+text!(
+    /// A label's name, or `...` where that means all.
+    LabelName, String, |text| {
+        if text == "..." || is_label_name(&text, Syntax::Fallback) {
+            Ok(text)
+        } else {
+            Err(format!("{text:?} is not a valid label name"))
+        }
+    }
+);
+
+/// A pattern that compiles.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        match Matcher::new("x", Op::Regex, text.clone()) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => Err(D::Error::custom(format_args!("{text:?}: {error}"))),
+        }
+    }
+}
+
+/// A list of matchers in one text.
+#[derive(Clone, Debug)]
+pub(crate) struct Matchers(pub(crate) Vec<Matcher>);
+
+impl<'de> Deserialize<'de> for Matchers {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        match Syntax::Fallback.matchers(&text) {
+            Ok(matchers) => Ok(Self(matchers)),
+            Err(error) => Err(D::Error::custom(format_args!("{text:?}: {error}"))),
+        }
+    }
+}
+
+/// `true` or `false`, `yes` and `no` included; never a text in quotes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Switch(pub(crate) bool);
+
+impl<'de> Deserialize<'de> for Switch {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Bool;
+        impl Visitor<'_> for Bool {
+            type Value = Switch;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("true or false")
+            }
+
+            fn visit_bool<E>(self, on: bool) -> Result<Switch, E> {
+                Ok(Switch(on))
+            }
+        }
+        from.deserialize_any(Bool)
+    }
+}

@@ -1,0 +1,281 @@
+//! Runs many seeds of the simulator over all cores, and shows how far it is.
+//!
+//! ```sh
+//! cargo run --release --features sim --example sweep -- --seeds 10000
+//! ```
+//!
+//! Each seed is a cluster of its own with its own faults, judged by every checker there is
+//! ([`rumormill::sim::run`]). A seed that fails is printed at once, with its log and the command
+//! that replays it, and makes the exit 1. What is left after an interruption is run with `--from`
+//! and `--seeds`, as the progress says. Memory is that of one simulation a core.
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use rumormill::sim::{Failure, Report, run};
+
+/// Runs seeds of the simulator.
+#[derive(Parser)]
+struct Args {
+    /// How many seeds.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many run at a time; all cores without it.
+    #[arg(long)]
+    jobs: Option<NonZeroUsize>,
+    /// Ends at the first failure. The seeds under way are finished: with the same seeds, the lowest
+    /// that fails is the same every time.
+    #[arg(long)]
+    fail_fast: bool,
+}
+
+/// How a seed ended.
+type Ended = (u64, Result<Report, Box<Failure>>);
+
+/// What has been seen so far.
+struct Tally {
+    from: u64,
+    end: u64,
+    started: Instant,
+    done: u64,
+    failed: u64,
+    /// The seeds that failed, and of the lowest of them, why.
+    failures: BTreeSet<u64>,
+    first: Option<(u64, String)>,
+    /// Every seed below it is done; and those above it that are.
+    next: u64,
+    ahead: BTreeSet<u64>,
+    writes: u64,
+    virtual_time: Duration,
+    slowest: (Duration, u64),
+}
+
+fn main() -> ExitCode {
+    quiet_panics();
+    let args = Args::parse();
+    let jobs = args.jobs.or_else(|| thread::available_parallelism().ok());
+    let end = args.from.saturating_add(args.seeds);
+    let next = AtomicU64::new(args.from);
+    let stop = AtomicBool::new(false);
+    let mut tally = Tally::new(args.from, end);
+    let mut progress = Progress::new();
+    thread::scope(|scope| {
+        let (sender, ended) = mpsc::sync_channel::<Ended>(64);
+        for _ in 0..jobs.map_or(1, NonZeroUsize::get) {
+            let (sender, next, stop) = (sender.clone(), &next, &stop);
+            let worker = move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || sender.send((seed, run(seed))).is_err() {
+                        return;
+                    }
+                }
+            };
+            let worker = thread::Builder::new()
+                .name(WORKER.into())
+                .spawn_scoped(scope, worker);
+            worker.expect("the machine has room for a thread a core");
+        }
+        drop(sender);
+        loop {
+            match ended.recv_timeout(REDRAW) {
+                Ok((seed, result)) => {
+                    if let Err(failure) = tally.count(seed, result) {
+                        progress.clear();
+                        println!("{failure}\n");
+                        stop.fetch_or(args.fail_fast, Ordering::Relaxed);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            progress.show(&tally);
+        }
+    });
+    progress.clear();
+    tally.print();
+    ExitCode::from(u8::from(tally.failed > 0))
+}
+
+impl Tally {
+    fn new(from: u64, end: u64) -> Self {
+        Self {
+            from,
+            end,
+            started: now(),
+            done: 0,
+            failed: 0,
+            failures: BTreeSet::new(),
+            first: None,
+            next: from,
+            ahead: BTreeSet::new(),
+            writes: 0,
+            virtual_time: Duration::ZERO,
+            slowest: (Duration::ZERO, from),
+        }
+    }
+
+    /// Counts a seed in; gives a failure back.
+    fn count(
+        &mut self,
+        seed: u64,
+        result: Result<Report, Box<Failure>>,
+    ) -> Result<(), Box<Failure>> {
+        self.done += 1;
+        self.ahead.insert(seed);
+        while self.ahead.remove(&self.next) {
+            self.next += 1;
+        }
+        let report = result.inspect_err(|failure| {
+            self.failed += 1;
+            self.failures.insert(seed);
+            if self.failures.len() > FAILURES_LISTED {
+                self.failures.pop_last();
+            }
+            if self.first.as_ref().is_none_or(|(first, _)| seed < *first) {
+                self.first = Some((seed, reason(failure)));
+            }
+        })?;
+        self.writes += report.writes as u64;
+        self.virtual_time += report.time;
+        self.slowest = self.slowest.max((report.converged_in, seed));
+        Ok(())
+    }
+
+    /// One line of progress; `width` characters of it are a bar.
+    fn line(&self, width: usize) -> String {
+        let total = self.end - self.from;
+        let rate = self.done as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+        let left = match self.done {
+            0 => "?".to_owned(),
+            _ => clock((total - self.done) as f64 / rate),
+        };
+        let full = usize::try_from(self.done * width as u64 / total.max(1)).unwrap_or(width);
+        let bar = match width {
+            0 => String::new(),
+            _ => format!("[{}{}] ", "#".repeat(full), ".".repeat(width - full)),
+        };
+        let Self {
+            done,
+            failed,
+            next,
+            end,
+            ..
+        } = self;
+        let rest = end - next;
+        format!(
+            "{bar}{done}/{total} seeds, {failed} failed, {rate:.1}/s, {left} left \
+             (to go on from here: --from {next} --seeds {rest})"
+        )
+    }
+
+    fn print(&self) {
+        let Self {
+            from,
+            done,
+            failed,
+            writes,
+            ..
+        } = self;
+        let hours = self.virtual_time.as_secs_f64() / 3600.0;
+        let took = clock(self.started.elapsed().as_secs_f64());
+        println!(
+            "{done} seeds from {from} in {took}: {failed} failed; {hours:.1} virtual hours, {writes} writes, \
+             slowest convergence {:.1} s (seed {})",
+            self.slowest.0.as_secs_f64(),
+            self.slowest.1
+        );
+        if let Some((_, why)) = &self.first {
+            let listed = self.failures.len() as u64;
+            let more = if listed < *failed { ", and more" } else { "" };
+            println!("failed: {:?}{more}\nfirst failure: {why}", self.failures);
+        }
+    }
+}
+
+/// The progress on stderr: a bar that is drawn over where that is a terminal, a line now and then
+/// where it is not.
+struct Progress {
+    terminal: bool,
+    shown: Option<Instant>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let terminal = io::stderr().is_terminal();
+        Self {
+            terminal,
+            shown: None,
+        }
+    }
+
+    fn show(&mut self, tally: &Tally) {
+        let pause = if self.terminal { REDRAW } else { LINE_EVERY };
+        if self.shown.is_some_and(|shown| shown.elapsed() < pause) {
+            return;
+        }
+        self.shown = Some(now());
+        if self.terminal {
+            eprint!("\r\x1b[K{}", tally.line(30));
+            // A terminal that cannot be written to shows nothing, and that is all.
+            let _ = io::stderr().flush();
+        } else {
+            eprintln!("{}", tally.line(0));
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.terminal {
+            eprint!("\r\x1b[K");
+        }
+        self.shown = None;
+    }
+}
+
+/// Why a seed failed, on one line.
+fn reason(failure: &Failure) -> String {
+    let why = match &failure.violation {
+        Some(violation) => violation.to_string(),
+        None => {
+            let panic = failure.panic.as_deref().unwrap_or("without a message");
+            format!("seed {} at {:?}: panic: {panic}", failure.seed, failure.at)
+        }
+    };
+    why.replace('\n', " ")
+}
+
+/// What panics in a simulated engine is in the failure: it is not to be told twice.
+fn quiet_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if thread::current().name() != Some(WORKER) {
+            usual(info);
+        }
+    }));
+}
+
+/// Seconds as `h:mm:ss`.
+fn clock(secs: f64) -> String {
+    let secs = secs as u64;
+    format!("{}:{:02}:{:02}", secs / 3600, secs / 60 % 60, secs % 60)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the progress tells real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+const WORKER: &str = "seeds";
+const REDRAW: Duration = Duration::from_millis(200);
+const LINE_EVERY: Duration = Duration::from_secs(10);
+const FAILURES_LISTED: usize = 100;
