@@ -205,7 +205,7 @@ fn a_lost_write_is_found_out() {
 #[test]
 fn an_entry_collected_before_its_time_is_found_out() {
     let (mut sim, map) = cluster_with(Fault::CollectsEarly, 1);
-    let soon = Expiry::At(sim.wall(0).plus(secs(5)));
+    let soon = Expiry::At(sim.wall(0).plus(secs(400)));
     map.put(register(1), soon).expect("room");
     // The engine looks every ten minutes.
     sim.run_for(secs(650));
@@ -258,6 +258,7 @@ fn a_false_alarm_in_a_network_at_peace_is_found_out() {
     sim.assert_sound();
     // Nothing reaches the process any more, though nothing is said to be wrong.
     sim.network.links.hosts[2].up = false;
+    sim.network.links.hosts[2].powered = false;
     sim.run_for(secs(60));
     assert!(matches!(
         breach(&sim, Invariant::Healthy),
