@@ -48,9 +48,27 @@ pub struct Counters {
     pub packets_lost: u64,
     /// Push/pulls completed.
     pub push_pulls: u64,
+    /// Of those, the ones in which one side had next to nothing and everything was sent.
+    pub push_pulls_all: u64,
+    /// Of those, the ones that read the difference from cells.
+    pub push_pulls_cells: u64,
+    /// Of those, the ones that found nothing to differ.
+    pub push_pulls_equal: u64,
+    /// Of those, the ones that needed a list.
+    pub push_pulls_list: u64,
     /// Push/pulls that failed.
     pub push_pulls_failed: u64,
-    /// Push/pulls that ended with roots that should be equal and are not.
+    /// Bytes received in push/pulls, after the handshakes.
+    pub push_pull_bytes_received: u64,
+    /// Bytes sent in push/pulls, after the handshakes.
+    pub push_pull_bytes_sent: u64,
+    /// Entries received in push/pulls.
+    pub push_pull_entries_received: u64,
+    /// Entries sent in push/pulls.
+    pub push_pull_entries_sent: u64,
+    /// Times that cells did not suffice and more were asked for.
+    pub push_pull_extensions: u64,
+    /// Stores whose roots a push/pull could not account for: whole hashes were listed.
     pub digest_mismatches: u64,
     /// Streams refused for a limit.
     pub streams_refused: u64,

@@ -100,11 +100,12 @@ pub(super) fn draw(seed: u64) -> Scenario {
         rng: &mut rng,
         steps: Vec::new(),
     };
-    draw.writes();
+    let config = draw.config();
     draw.faults();
+    draw.writes(nodes + draw.joiners <= config.direct_peers_max);
     draw.steps.sort_by_key(|(at, _)| *at);
     let spec = NodeSpec {
-        config: draw.config(),
+        config,
         durable,
         ..NodeSpec::default()
     };
@@ -211,7 +212,10 @@ impl Draw<'_> {
         network
     }
 
-    fn writes(&mut self) {
+    /// In direct mode what expires may replace what does not. Where push/pull alone carries writes,
+    /// an entry that expires on its way never gets to replace anything, so there they have keys of
+    /// their own.
+    fn writes(&mut self, direct: bool) {
         for _ in 0..self.rng.random_range(WRITES) {
             let at = self.millis(100, self.millis_max - 500);
             let (node, key) = (self.node(), self.rng.random_range(0..KEYS));
@@ -233,7 +237,7 @@ impl Draw<'_> {
                 6..=8 => write(60, Some(self.rng.random_range(0..self.nodes))),
                 9..=10 => Step::Write {
                     node,
-                    key,
+                    key: if direct { key } else { key + KEYS },
                     bytes: 50,
                     ttl: Some(self.millis(10, 20_000)),
                     copies: None,

@@ -55,6 +55,8 @@ mod registers;
 mod runner;
 mod scenario;
 mod settled;
+#[cfg(test)]
+mod settled_tests;
 mod shrink;
 mod simulator;
 mod step;

@@ -108,7 +108,7 @@ impl Simulator {
         let clock = node.checker_clock();
         let mut late = clock;
         late.grace += COLLECT_WITHIN;
-        let settled = self.time > process.started + COLLECT_WITHIN;
+        let settled = self.time > self.disturbed + COLLECT_WITHIN;
         let mut last = self.checker.held_last((index, node.life));
         last.find_map(|(id, entry)| {
             let store = process.stores.iter().find(|store| store.id() == id)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bincode::{BorrowDecode, Encode};
 
-use super::record::{Silence, SilenceId};
+use super::record::{Silence, SilenceId, SilenceState};
 use crate::store::index::SilenceIndex;
 use crate::store::matcher::{Matcher, Op};
 use crate::store::{Body, Schema, Unreadable};
@@ -252,5 +252,10 @@ impl Schema for SilenceSchema {
             silence.release();
         }
         Ok(silence)
+    }
+
+    /// What mutes now comes before all else: a node that joins must not notify for want of it.
+    fn is_urgent(&self, record: &Silence, now: Timestamp) -> bool {
+        record.state(now) == SilenceState::Active
     }
 }
