@@ -1,6 +1,7 @@
 //! The promises of a typed store, each as a claim. Two stores that talk do so by `exchange`:
 //! everything one holds is merged into the other, as a push/pull would have it.
 
+mod compared;
 mod contained;
 mod converge;
 
@@ -62,6 +63,12 @@ impl Schema for Notes {
             id,
             text: text.to_owned(),
         })
+    }
+
+    /// Notes that shout.
+    fn is_urgent(&self, note: &Note, _: Timestamp) -> bool {
+        assert_ne!(note.text, "panic!");
+        note.text.ends_with('!')
     }
 }
 
