@@ -12,7 +12,7 @@ use metrics::{Label, Unit};
 
 use crate::engine::{Counters, View};
 use crate::id::NodeName;
-use crate::net::NetCounters;
+use crate::net::{NetCounters, OwnCertificate};
 use crate::wire::MemberState;
 
 /// One counter.
@@ -64,9 +64,30 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     entries_refused, Count, "Entries refused by this node.";
     packets_lost, Count, "Delta packets whose loss was assumed.";
     push_pulls, Count, "Push/pulls completed.";
+    push_pulls_all, Count, "Push/pulls completed in which one side had next to nothing and everything was sent.";
+    push_pulls_cells, Count, "Push/pulls completed that read the difference from cells of a table.";
+    push_pulls_equal, Count, "Push/pulls completed that found nothing to differ.";
+    push_pulls_list, Count, "Push/pulls completed that needed a list.";
     push_pulls_failed, Count, "Push/pulls that failed.";
-    digest_mismatches, Count, "Push/pulls that ended with roots that should be equal and are not.";
+    push_pull_bytes_received, Bytes, "Bytes received in push/pulls, after their handshakes.";
+    push_pull_bytes_sent, Bytes, "Bytes sent in push/pulls, after their handshakes.";
+    push_pull_entries_received, Count, "Entries received in push/pulls.";
+    push_pull_entries_sent, Count, "Entries sent in push/pulls.";
+    push_pull_extensions, Count, "Times that the cells of a push/pull did not suffice and more were asked for.";
+    digest_mismatches, Count, "Stores whose roots a push/pull could not account for: whole hashes were listed.";
     streams_refused, Count, "Streams refused by the engine for a limit.";
+    seeds_joined, Count, "Seeds that were dialled and answered.";
+    seeds_failed, Count, "Dials of seeds that failed.";
+    reconnects_failed, Count, "Dials of failed members that failed.";
+    pings_answered, Count, "Probes that were answered directly, by datagram.";
+    ping_micros, Microseconds, "How long all those answers took.";
+    pings_within_5ms, Count, "Of those answers, how many came within 5 ms.";
+    pings_within_10ms, Count, "Within 10 ms.";
+    pings_within_25ms, Count, "Within 25 ms.";
+    pings_within_50ms, Count, "Within 50 ms.";
+    pings_within_100ms, Count, "Within 100 ms.";
+    pings_within_250ms, Count, "Within 250 ms.";
+    pings_within_500ms, Count, "Within 500 ms.";
 };
 
 /// The counters between the engine and the network.
@@ -89,10 +110,24 @@ pub const NET: &[Metric<NetCounters>] = table! { NetCounters, "rumormill_net_":
     dials_failed, Count, "Dials that this machine could not make.";
     resolves_failed, Count, "Seeds that did not resolve.";
     timers_late, Count, "Stalls of this process, seen by late timers.";
+    tls_handshakes, Count, "TLS handshakes that succeeded.";
+    tls_handshakes_resumed, Count, "TLS handshakes resumed from an earlier session.";
+    tls_handshakes_failed, Count, "TLS handshakes that failed.";
+    tls_handshakes_limited, Count, "Connections closed before their TLS handshake: too many or too fast.";
+    tls_connections_refused, Count, "TLS connections closed: as many as allowed were open.";
+    tls_connections_revoked, Count, "TLS connections closed: their peer's certificate is not accepted any more.";
+    tls_packets_expired, Count, "Packets dropped: they waited for a TLS connection until they were old.";
+    tls_packets_overflowed, Count, "Packets dropped: the queue for their peer was full.";
+    tls_names_refused, Count, "Streams closed: the peer's certificate does not allow its name.";
+    tls_reloads, Count, "Times that certificates were loaded anew.";
+    tls_reloads_failed, Count, "Times that certificates could not be loaded anew.";
 };
 
 /// Members by state, this node not included: a gauge with the label `state`.
 pub const MEMBERS: &str = "rumormill_members";
+/// When the node's own TLS certificate ends, in seconds since the Unix epoch: a gauge, only there
+/// where it is known.
+pub const CERTIFICATE_EXPIRY: &str = "rumormill_tls_certificate_expiry_timestamp_seconds";
 /// 1 once the node is ready: a gauge.
 pub const READY: &str = "rumormill_ready";
 
@@ -109,6 +144,11 @@ impl Exporter {
         describe(ENGINE);
         describe(NET);
         metrics::describe_gauge!(MEMBERS, Unit::Count, "Members beside this node, by state.");
+        metrics::describe_gauge!(
+            CERTIFICATE_EXPIRY,
+            Unit::Seconds,
+            "When the node's own TLS certificate ends, since the Unix epoch."
+        );
         metrics::describe_gauge!(READY, Unit::Count, "1 once the node is ready, else 0.");
         Self {
             node: Label::new("node", name.as_str().to_owned()),
@@ -123,20 +163,31 @@ impl Exporter {
         engine: &Counters,
         net: &NetCounters,
         view: &View,
+        own: Option<OwnCertificate>,
     ) {
         if mono < self.due {
             return;
         }
         self.due = mono + PERIOD;
-        self.all(engine, net, view);
+        self.all(engine, net, view, own);
     }
 
     /// Exports everything as the node stops; what follows at the drop is that it is not ready.
-    pub(crate) fn last(&self, engine: &Counters, net: &NetCounters, view: &View) {
-        self.all(engine, net, view);
+    pub(crate) fn last(
+        &self,
+        engine: &Counters,
+        net: &NetCounters,
+        view: &View,
+        own: Option<OwnCertificate>,
+    ) {
+        self.all(engine, net, view, own);
     }
 
-    fn all(&self, engine: &Counters, net: &NetCounters, view: &View) {
+    fn all(&self, engine: &Counters, net: &NetCounters, view: &View, own: Option<OwnCertificate>) {
+        if let Some(own) = own {
+            let ends = own.expires_at.as_nanos() / 1_000_000_000;
+            metrics::gauge!(CERTIFICATE_EXPIRY, vec![self.node.clone()]).set(ends as f64);
+        }
         self.counters(ENGINE, engine);
         self.counters(NET, net);
         for (state, label) in STATES {
@@ -186,6 +237,7 @@ mod tests {
     use super::*;
     use crate::engine::Readiness;
     use crate::id::ProcessId;
+    use crate::time::Timestamp;
     use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString};
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -254,14 +306,19 @@ mod tests {
             readiness: Readiness::Alone,
             revision: 0,
         };
+        let own = Some(OwnCertificate {
+            expires_at: Timestamp::from_secs(7),
+            warn_before: Duration::ZERO,
+        });
         metrics::with_local_recorder(&recorder, || {
             let mut exporter = Exporter::new(&name);
             let (engine, net) = (Counters::default(), NetCounters::default());
             for seconds in 0..3 {
-                exporter.export(Duration::from_secs(seconds), &engine, &net, &view);
+                exporter.export(Duration::from_secs(seconds), &engine, &net, &view, own);
             }
             assert_eq!(recorder.gauge(READY), 1.0);
-            exporter.last(&engine, &net, &view);
+            assert_eq!(recorder.gauge(CERTIFICATE_EXPIRY), 7.0);
+            exporter.last(&engine, &net, &view, own);
             drop(exporter);
         });
         assert_eq!(recorder.gauge(READY), 0.0);
@@ -269,6 +326,6 @@ mod tests {
         let names: BTreeSet<_> = described.iter().map(String::as_str).collect();
         assert!(names.contains(MEMBERS) && names.contains(READY));
         assert_eq!(described.len(), names.len());
-        assert_eq!(described.len(), ENGINE.len() + NET.len() + 2);
+        assert_eq!(described.len(), ENGINE.len() + NET.len() + 3);
     }
 }

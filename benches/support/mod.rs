@@ -1,6 +1,6 @@
 //! What benches need of a world: a clock, somebody who follows no write, entries, time that was
 //! taken.
-#![allow(dead_code, reason = "every bench uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "every bench uses its part")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -156,7 +156,10 @@ pub fn notifications(count: usize, random: &mut Random) -> Vec<Entry> {
                 integration: "webhook".to_owned(),
                 idx: 0,
             },
-            group_key: format!("{{}}:{{alertname=\"{:032x}\"", u128::from_le_bytes(random.bytes())),
+            group_key: format!(
+                "{{}}:{{alertname=\"{:032x}\"",
+                u128::from_le_bytes(random.bytes())
+            ),
             timestamp: back(random),
             firing: vec![random.next(), random.next(), random.next()],
             resolved: vec![],

@@ -175,6 +175,7 @@ impl Engine {
     }
 
     pub(super) fn seed_answered(&mut self, addr: SocketAddr, name: &NodeName) {
+        self.counters.seeds_joined += 1;
         if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
             (seed.dial, seed.backoff, seed.refused_since) = (None, Duration::ZERO, None);
             seed.name = Some(name.clone());
@@ -190,6 +191,7 @@ impl Engine {
     }
 
     pub(super) fn seed_failed(&mut self, addr: SocketAddr, reason: CloseReason) {
+        self.counters.seeds_failed += 1;
         let now = self.now.mono;
         let max = self.config.reconnect_interval.unwrap_or(SEED_BACKOFF_MAX);
         let jitter = self.rng.random_range(0.8..1.2);

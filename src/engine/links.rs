@@ -247,6 +247,7 @@ impl Engine {
         let Some(known) = self.swim.get_mut(name) else {
             return;
         };
+        self.counters.reconnects_failed += u64::from(known.state == MemberState::Failed);
         let proof = reason == CloseReason::Refused
             && known.is_live()
             && known.dial.was_linked == Some(known.id.process.boot);

@@ -12,15 +12,16 @@ macro_rules! counters {
             $($(#[$doc])* pub $field: u64,)*
         }
 
-        /// The cells behind [`NetCounters`], shared by the driver and its tasks.
+        /// The cells behind [`NetCounters`], shared by the driver, its tasks and its transport.
         #[derive(Debug, Default)]
-        pub(crate) struct Tally {
+        pub struct Tally {
             $(pub(crate) $field: Cell,)*
         }
 
         impl Tally {
             /// All counts now; not one instant for all of them.
-            pub(crate) fn snapshot(&self) -> NetCounters {
+            #[must_use]
+            pub fn snapshot(&self) -> NetCounters {
                 NetCounters { $($field: self.$field.0.load(Ordering::Relaxed),)* }
             }
         }
@@ -64,6 +65,28 @@ counters! {
     resolves_failed,
     /// Turns in which timers were found late: this process did not run when it should have.
     timers_late,
+    /// TLS handshakes that succeeded, dialled and accepted, resumed ones included.
+    tls_handshakes,
+    /// TLS handshakes that were resumed from an earlier session.
+    tls_handshakes_resumed,
+    /// TLS handshakes that failed, for whatever reason and on either side.
+    tls_handshakes_failed,
+    /// Connections closed before their TLS handshake: too many at once, or too fast.
+    tls_handshakes_limited,
+    /// TLS connections closed because as many as allowed were open.
+    tls_connections_refused,
+    /// TLS connections closed because their peer's certificate is not accepted any more.
+    tls_connections_revoked,
+    /// Packets dropped because they waited for a TLS connection until they were old.
+    tls_packets_expired,
+    /// Packets dropped because the queue for their peer was full.
+    tls_packets_overflowed,
+    /// Streams closed because the peer's certificate does not allow the name that it gave.
+    tls_names_refused,
+    /// Times that certificates were loaded anew.
+    tls_reloads,
+    /// Times that certificates could not be loaded anew, and the old ones were kept.
+    tls_reloads_failed,
 }
 
 /// One count.

@@ -1,30 +1,49 @@
 //! The transport seam: best-effort packets and reliable streams at one address.
 //!
 //! [`Transport`] is all that the node's driver knows of a network. [`plain::Plain`] is UDP and TCP
-//! on one port, [`memory::Network`] is a network without sockets. Nothing here reads a byte of the
-//! protocol, so a transport that seals or encrypts can wrap another one.
+//! on one port, `tls::Tls` is mutual TLS for packets and streams alike (feature `tls`), and
+//! [`memory::Network`] is a network without sockets. Nothing here reads a byte of the protocol, so
+//! a transport that seals or encrypts can wrap another one.
 
 mod counters;
 pub mod memory;
 pub mod plain;
 mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod udp;
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::TcpStream;
 
-pub use counters::NetCounters;
-pub(crate) use counters::Tally;
+pub use counters::{NetCounters, Tally};
+
+use crate::engine::Event;
+use crate::id::NodeName;
+use crate::time::Timestamp;
 
 /// A reliable, ordered stream of bytes in both directions.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Decides whether the verified peer on the other side may be the node of a name. The node asks
+    /// it as soon as the peer says its name, and closes the stream if it may not. Default: none, and
+    /// every name is believed, because nothing is known of the peer.
+    fn name_check(&self) -> Option<NameCheck> {
+        None
+    }
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+/// See [`Stream::name_check`].
+pub type NameCheck = Arc<dyn Fn(&NodeName) -> bool + Send + Sync>;
+
+impl Stream for DuplexStream {}
+impl Stream for TcpStream {}
 
 /// Any stream.
 pub type BoxStream = Box<dyn Stream>;
@@ -66,6 +85,44 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     /// As the system says, for instance when descriptors ran out; the next call may succeed.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(BoxStream, SocketAddr)>>;
+
+    /// Learns the address that peers know this node by, before the first packet is sent. A
+    /// transport whose packets do not show where they come from tells it to its peers.
+    fn advertised(&self, addr: SocketAddr) {
+        let _ = addr;
+    }
+
+    /// Learns that a name, without its port, stands for these addresses: a transport that verifies
+    /// whom it reaches takes the name for as good as the address.
+    fn resolved(&self, host: &str, addrs: &[SocketAddr]) {
+        let _ = (host, addrs);
+    }
+
+    /// The counters that it shares with its node, if it counts anything itself.
+    fn tally(&self) -> Option<Arc<Tally>> {
+        None
+    }
+
+    /// The next thing that the application should know of. One task polls it, and events are
+    /// bounded by the transport. Default: never anything.
+    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Event> {
+        let _ = cx;
+        Poll::Pending
+    }
+
+    /// The certificate that this node shows to its peers, if it has one.
+    fn own_certificate(&self) -> Option<OwnCertificate> {
+        None
+    }
+}
+
+/// The certificate that a node shows to its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnCertificate {
+    /// When it ends: of several, the one that ends first.
+    pub expires_at: Timestamp,
+    /// How long before that the application is told, once a day.
+    pub warn_before: Duration,
 }
 
 /// Why a dial did not succeed.
@@ -84,6 +141,15 @@ pub enum DialError {
         /// The address.
         to: SocketAddr,
         /// What the system said.
+        source: io::Error,
+    },
+    /// Something listens there, and the two did not come to terms: not the same protocol, or one
+    /// side did not accept the other's certificate. An event of the side that refused says why.
+    #[error("the handshake with {to} failed")]
+    Handshake {
+        /// The address.
+        to: SocketAddr,
+        /// What went wrong.
         source: io::Error,
     },
     /// No answer in time.

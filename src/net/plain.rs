@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::{BindError, BoxStream, Dial, Transport, tcp, udp};
 
@@ -75,7 +75,8 @@ impl Transport for Plain {
     }
 
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(BoxStream, SocketAddr)>> {
-        self.tcp.poll_accept(cx)
+        let (stream, peer) = ready!(self.tcp.poll_accept(cx))?;
+        Poll::Ready(Ok((Box::new(stream), peer)))
     }
 }
 

@@ -1,12 +1,12 @@
 //! TCP streams.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::udp::canonical;
 use super::{BoxStream, DialError};
@@ -39,16 +39,33 @@ impl Listener {
     pub(super) fn poll_accept(
         &self,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(BoxStream, SocketAddr)>> {
+    ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (stream, peer) = ready!(self.0.poll_accept(cx))?;
         prepare(&stream);
-        Poll::Ready(Ok((Box::new(stream), canonical(peer))))
+        Poll::Ready(Ok((stream, canonical(peer))))
     }
 }
 
 /// Connects to `to`.
 pub(super) async fn dial(to: SocketAddr) -> Result<BoxStream, DialError> {
-    let stream = TcpStream::connect(to)
+    Ok(Box::new(connect(to, None).await?))
+}
+
+/// Connects to `to`, from an address of this machine if one is given.
+pub(super) async fn connect(to: SocketAddr, from: Option<IpAddr>) -> Result<TcpStream, DialError> {
+    let connecting = async {
+        let Some(from) = from.filter(|from| from.is_ipv4() == to.is_ipv4()) else {
+            return TcpStream::connect(to).await;
+        };
+        let socket = if to.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket.bind((from, 0).into())?;
+        socket.connect(to).await
+    };
+    let stream = connecting
         .await
         .map_err(|source| DialError::from_io(to, source))?;
     // A dial to a free ephemeral port of this machine can meet itself (simultaneous open).
@@ -58,7 +75,7 @@ pub(super) async fn dial(to: SocketAddr) -> Result<BoxStream, DialError> {
         return Err(DialError::Refused { to });
     }
     prepare(&stream);
-    Ok(Box::new(stream))
+    Ok(stream)
 }
 
 /// Sets the options of a connected stream, best effort: it works without them.

@@ -20,7 +20,9 @@ use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Setup};
 use crate::id::{ClusterId, NameError, NodeName, check_name};
 use crate::net::plain::Plain;
-use crate::net::{BindError, Tally, Transport};
+#[cfg(feature = "tls")]
+use crate::net::tls::{Tls, TlsBindError, TlsConfig, TlsError, TlsHandle};
+use crate::net::{BindError, Transport};
 use crate::store::nflog::{Nflog, NflogLimits};
 use crate::store::silences::{SilenceLimits, Silences};
 use crate::store::{Context, Limits, Map, Schema, Store};
@@ -119,6 +121,10 @@ pub enum BuildError {
         /// What is wrong with it.
         source: NameError,
     },
+    /// The certificates or settings of TLS are not usable.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// More seeds than `seeds_max`.
     #[error("{count} seeds are over the limit of {max}, which is seeds_max")]
     TooManySeeds {
@@ -134,6 +140,16 @@ impl From<BindError> for BuildError {
         Self::Bind {
             addr: error.addr,
             source: error.source,
+        }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<TlsBindError> for BuildError {
+    fn from(error: TlsBindError) -> Self {
+        match error {
+            TlsBindError::Bind(error) => error.into(),
+            TlsBindError::Tls(error) => Self::Tls(error),
         }
     }
 }
@@ -158,6 +174,10 @@ pub struct Builder {
     changed: BTreeMap<StoreId, Arc<Notify>>,
     events: broadcast::Sender<crate::engine::Event>,
     first_error: Option<BuildError>,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConfig>,
+    #[cfg(feature = "tls")]
+    tls_handle: Option<TlsHandle>,
 }
 
 impl fmt::Debug for Builder {
@@ -191,6 +211,10 @@ impl Builder {
             changed: BTreeMap::new(),
             events: broadcast::Sender::new(EVENTS_MAX),
             first_error: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(feature = "tls")]
+            tls_handle: None,
         }
     }
 
@@ -225,6 +249,34 @@ impl Builder {
     /// spaces; at most `seeds_max`. Without any, the node is a cluster of its own until others join it.
     pub fn seeds<T: Into<String>>(mut self, seeds: impl IntoIterator<Item = T>) -> Self {
         self.seeds.extend(seeds.into_iter().map(Into::into));
+        self
+    }
+
+    /// Speaks mutual TLS for everything, over TCP alone: see [`tls`](crate::net::tls). Default: plain
+    /// UDP and TCP. All nodes of a cluster must do the same.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rumormill::net::tls::{PemFiles, TlsConfig};
+    /// use rumormill::node::Node;
+    ///
+    /// let files = PemFiles {
+    ///     cert: "node.pem".into(),
+    ///     key: "node.key".into(),
+    ///     ca: "ca.pem".into(),
+    /// };
+    /// let tls = TlsConfig::from_files(files).node_name_in_certificate(true);
+    /// let node = Node::builder("am-0").tls(tls).start().await?;
+    /// if let Some(tls) = node.tls() {
+    ///     tls.reload().await?; // at a signal; changes of the files are seen without it
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: TlsConfig) -> Self {
+        self.tls = Some(config);
         self
     }
 
@@ -337,7 +389,7 @@ impl Builder {
         self.first_error.get_or_insert(error);
     }
 
-    /// Binds UDP and TCP and starts the node. Must be called within a tokio runtime with I/O and
+    /// Binds UDP and TCP, or TCP alone for TLS, and starts the node. Must be called within a tokio runtime with I/O and
     /// time enabled; the node runs on it.
     ///
     /// Returns once the node listens, before it has found anyone: see [`Node::ready`]. Cancel
@@ -348,6 +400,12 @@ impl Builder {
     pub async fn start(mut self) -> Result<Node, BuildError> {
         self.check()?;
         let listen = self.listen_addr()?;
+        #[cfg(feature = "tls")]
+        if let Some(config) = self.tls.take() {
+            let transport = Tls::bind(listen, config, &self.config).await?;
+            self.tls_handle = Some(transport.handle());
+            return self.start_on(Arc::new(transport)).await;
+        }
         let transport = Plain::bind(listen).await?;
         self.start_on(Arc::new(transport)).await
     }
@@ -367,6 +425,7 @@ impl Builder {
             self.config.peers_resolve_timeout,
         )
         .await;
+        transport.advertised(addr);
         let (nonce, random_seed) = (entropy()?, entropy()?);
         let clock = Clock::start(Arc::clone(&self.wall));
         let now = clock.now();
@@ -397,7 +456,7 @@ impl Builder {
         let view = watch::Sender::new(Arc::new(engine.view()));
         let views = view.subscribe();
         let counters = Arc::new(Mutex::new(*engine.counters()));
-        let tally = Arc::new(Tally::default());
+        let tally = transport.tally().unwrap_or_default();
         let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
         self.tracker
             .start(requests.clone(), self.config.replicated_timeout);
@@ -430,6 +489,8 @@ impl Builder {
             tally,
             changed: self.changed,
             driver: driver.abort_handle(),
+            #[cfg(feature = "tls")]
+            tls: self.tls_handle,
         })
     }
 

@@ -128,6 +128,10 @@ pub(super) struct Driver<M> {
     receive_after: Duration,
     /// When to stop though the engine has not said that it left.
     leave_deadline: Option<Duration>,
+    has_certificate: bool,
+    /// When to look at this node's own certificate next, and when to tell of its end again.
+    certificate_due: Duration,
+    certificate_told: Duration,
     left: bool,
     #[cfg(feature = "metrics")]
     exporter: crate::metrics::Exporter,
@@ -178,6 +182,9 @@ impl<M: Machine> Driver<M> {
             revision: machine.revision(),
             machine,
             clock,
+            has_certificate: false,
+            certificate_due: Duration::ZERO,
+            certificate_told: Duration::ZERO,
             transport,
             leave_timeout: config.leave_timeout,
             watches_max: config.watches_max,
@@ -221,6 +228,7 @@ impl<M: Machine> Driver<M> {
             &self.machine.counters(),
             &self.tally.snapshot(),
             &self.published.views.borrow(),
+            self.transport.own_certificate(),
         );
         self.streams.finish(FINISH_TIMEOUT).await;
         self.tasks.shutdown().await;
@@ -229,6 +237,8 @@ impl<M: Machine> Driver<M> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         let inbound = self.take_packets(cx) + self.take_stream_events(cx);
         let mut more = inbound.saturated;
+        more |= self.take_transport_events(cx).saturated;
+        self.look_at_certificate();
         for input in std::mem::take(&mut self.answers) {
             self.machine.handle(self.clock.now(), input);
         }
@@ -299,14 +309,7 @@ impl<M: Machine> Driver<M> {
                     }
                 }
             }
-            Output::Event(event) => {
-                self.event_log.log(&event);
-                // Who hears of the event sees its effect in the view.
-                self.publish_view();
-                self.left |= event == Event::Left;
-                // An error means that nobody listens.
-                let _ = self.published.events.send(event);
-            }
+            Output::Event(event) => self.tell(event),
             Output::OpenStream { stream, to } => {
                 if let Err(reason) = self.streams.dial(stream, to) {
                     self.answer_closed(stream, reason);
@@ -314,6 +317,7 @@ impl<M: Machine> Driver<M> {
             }
             Output::Resolve { seed } => {
                 if let Some((seed, addrs)) = self.resolver.start(&mut self.tasks, seed) {
+                    // An address is a name for itself alone: the transport has nothing to learn.
                     self.answers.push(Input::Resolved { seed, addrs });
                 }
             }
@@ -329,6 +333,34 @@ impl<M: Machine> Driver<M> {
                     let _ = reply.send(outcome);
                 }
             }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.event_log.log(&event);
+        // Who hears of the event sees its effect in the view.
+        self.publish_view();
+        self.left |= event == Event::Left;
+        // An error means that nobody listens.
+        let _ = self.published.events.send(event);
+    }
+
+    /// Tells when this node's own certificate ends soon.
+    fn look_at_certificate(&mut self) {
+        let now = self.clock.now();
+        if now.mono < self.certificate_due {
+            return;
+        }
+        self.certificate_due = now.mono + CERTIFICATE_PERIOD;
+        let own = self.transport.own_certificate();
+        self.has_certificate = own.is_some();
+        let Some(own) = own else {
+            return;
+        };
+        let soon = own.expires_at <= now.wall.plus(own.warn_before);
+        if soon && now.mono >= self.certificate_told {
+            self.certificate_told = now.mono + CERTIFICATE_TOLD_PERIOD;
+            self.tell(Event::CertificateExpires { at: own.expires_at });
         }
     }
 
@@ -364,6 +396,7 @@ impl<M: Machine> Driver<M> {
             &counters,
             &self.tally.snapshot(),
             &self.published.views.borrow(),
+            self.transport.own_certificate(),
         );
     }
 
@@ -371,7 +404,13 @@ impl<M: Machine> Driver<M> {
     fn sleep_until_due(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         let now = self.clock.now().mono;
         let receive = (self.receive_after > now).then_some(self.receive_after);
-        let due = [self.machine.poll_timeout(), self.leave_deadline, receive];
+        let certificate = self.has_certificate.then_some(self.certificate_due);
+        let due = [
+            self.machine.poll_timeout(),
+            self.leave_deadline,
+            receive,
+            certificate,
+        ];
         let Some(due) = due.into_iter().flatten().min() else {
             return Poll::Pending;
         };
@@ -393,5 +432,9 @@ const DATAGRAM_BYTES_MAX: usize = 65_536;
 const LATE: Duration = Duration::from_millis(20);
 /// Late timers are held back for so many turns at most, so that a flood cannot stop them.
 const HELD_TURNS_MAX: u32 = 32;
+/// How often this node's own certificate is looked at.
+const CERTIFICATE_PERIOD: Duration = Duration::from_secs(600);
+/// How often it is told that it ends soon.
+const CERTIFICATE_TOLD_PERIOD: Duration = Duration::from_secs(24 * 3600);
 /// After the node has left, for the streams to write what is queued.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);

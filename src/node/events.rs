@@ -108,7 +108,10 @@ impl EventLog {
     /// Logs one event.
     pub(super) fn log(&mut self, event: &Event) {
         match event {
-            Event::PushPullCompleted { .. } | Event::MemberUpdated(_) | Event::MemberRefuted(_) => {
+            Event::PushPullCompleted { .. }
+            | Event::PushPullProgress { .. }
+            | Event::MemberUpdated(_)
+            | Event::MemberRefuted(_) => {
                 debug!(?event, "event");
             }
             Event::EntryQuarantined { store, .. } => {
@@ -132,7 +135,10 @@ impl EventLog {
                 self.forget(&member.process.name);
                 warn!(?event, "event");
             }
-            Event::CommitFailed
+            Event::CertificateExpires { .. }
+            | Event::CertificatesNotReloaded { .. }
+            | Event::CommitFailed
+            | Event::HandshakeRefused { .. }
             | Event::DirectModeExceeded { .. }
             | Event::MemberSuspected(_)
             | Event::NameConflict { .. }
@@ -141,7 +147,8 @@ impl EventLog {
                 self.forget(&member.process.name);
                 info!(?event, "event");
             }
-            Event::DirectModeRestored { .. }
+            Event::CertificatesReloaded { .. }
+            | Event::DirectModeRestored { .. }
             | Event::Left
             | Event::MemberUp(_)
             | Event::Readiness(_) => info!(?event, "event"),

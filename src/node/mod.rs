@@ -32,6 +32,8 @@ pub use events::{Events, EventsError, Stopped, Views};
 
 use crate::engine::{Counters, Event, Readiness, View};
 use crate::id::NodeName;
+#[cfg(feature = "tls")]
+use crate::net::tls::TlsHandle;
 use crate::net::{NetCounters, Tally};
 use crate::store::{Map, Schema};
 use crate::wire::StoreId;
@@ -93,6 +95,8 @@ struct Inner {
     /// Notified after every change of a store.
     changed: BTreeMap<StoreId, Arc<Notify>>,
     driver: AbortHandle,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsHandle>,
 }
 
 impl Drop for Inner {
@@ -133,6 +137,14 @@ impl Node {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.local_addr
+    }
+
+    /// What replaces the certificates of a node that was [started with them](Builder::tls); `None` for
+    /// others, and for nodes that were started on a transport of the caller's.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsHandle> {
+        self.inner.tls.as_ref()
     }
 
     /// The membership now; the last one known after the node has stopped.

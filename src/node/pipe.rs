@@ -23,7 +23,10 @@ use tracing::debug;
 use super::handshake::handshake;
 use super::streams::StreamEvent;
 use crate::engine::{CloseReason, StreamId};
-use crate::net::{BoxStream, DialError, Tally, Transport, dial_within};
+use crate::id::NodeName;
+use crate::net::{BoxStream, DialError, NameCheck, Tally, Transport, dial_within};
+use crate::wire::Message;
+use crate::wire::codec::{self, CodecLimits, Decoded};
 use crate::wire::frame::{FRAME_BYTES_MAX, encode_frame_header};
 
 /// What all streams of a node share.
@@ -136,7 +139,9 @@ impl Pipe {
             debug!(%error, "dial failed");
             let (count, reason) = match error {
                 DialError::Refused { .. } => (&tally.dials_refused, CloseReason::Refused),
-                DialError::Unreachable { .. } | DialError::TimedOut { .. } => {
+                DialError::Handshake { .. }
+                | DialError::Unreachable { .. }
+                | DialError::TimedOut { .. } => {
                     (&tally.dials_unreachable, CloseReason::Unreachable)
                 }
                 DialError::Local { .. } => (&tally.dials_failed, CloseReason::Local),
@@ -156,6 +161,7 @@ impl Pipe {
 
     /// Runs a stream that has passed its handshake.
     pub(super) async fn run(self, io: BoxStream) {
+        let name_check = io.name_check();
         let (read, mut write) = tokio::io::split(io);
         let mut read = BufReader::with_capacity(READ_BUFFER_BYTES, read);
         let Self {
@@ -166,7 +172,7 @@ impl Pipe {
             close,
         } = self;
         let end = {
-            let mut reading = pin!(read_frames(&mut read, stream, &shared));
+            let mut reading = pin!(read_frames(&mut read, stream, &shared, name_check));
             let writing = write_frames(&mut write, &mut frames, &queued);
             let stuck = async {
                 let _ = close.await;
@@ -213,6 +219,7 @@ async fn read_frames(
     read: &mut (impl AsyncRead + Unpin),
     stream: StreamId,
     shared: &Shared,
+    mut name_check: Option<NameCheck>,
 ) -> CloseReason {
     let mut frame_bytes_max = INTRODUCTION_BYTES_MAX;
     loop {
@@ -240,6 +247,13 @@ async fn read_frames(
             }
         }
         let bytes = frame.freeze();
+        if let Some(may_be) = name_check.take()
+            && let Some(name) = introduced(&bytes)
+            && !may_be(&name)
+        {
+            debug!(?stream, %name, "stream closed: the peer may not have this name");
+            return CloseReason::Local;
+        }
         let event = StreamEvent::Frame {
             stream,
             bytes,
@@ -249,6 +263,16 @@ async fn read_frames(
             return CloseReason::Local;
         }
         frame_bytes_max = FRAME_BYTES_MAX as u32;
+    }
+}
+
+/// The name by which a stream's first frame introduces the peer. Whatever else comes first is the
+/// engine's to refuse: without an introduction it opens nothing.
+fn introduced(frame: &Bytes) -> Option<NodeName> {
+    match codec::decode(&mut frame.clone(), &CodecLimits::default()) {
+        Ok(Decoded::Message(Message::Hello(hello))) => Some(hello.node.process.name),
+        Ok(Decoded::Message(Message::Welcome(welcome))) => Some(welcome.node.process.name),
+        _ => None,
     }
 }
 

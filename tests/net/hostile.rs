@@ -97,6 +97,12 @@ macro_rules! in_every_world {
             $(#[tokio::test(start_paused = true)]
             async fn $claim() { super::in_time(super::$claim(super::World::memory())).await; })*
         }
+        /// The stranger has a certificate that is believed.
+        #[cfg(feature = "tls")]
+        mod over_tls {
+            $(#[tokio::test]
+            async fn $claim() { super::in_time(super::$claim(super::World::tls())).await; })*
+        }
     };
 }
 

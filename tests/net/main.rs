@@ -7,6 +7,9 @@
     reason = "in a test a panic is the report; the allowance in clippy.toml does not reach helpers"
 )]
 
+#[cfg(feature = "tls")]
+#[path = "../certs/mod.rs"]
+mod certs;
 mod hostile;
 mod nodes;
 mod support;

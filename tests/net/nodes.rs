@@ -24,6 +24,12 @@ macro_rules! in_every_world {
             $(#[tokio::test(start_paused = true)]
             async fn $claim() { in_time(super::$claim(World::memory())).await; })*
         }
+        #[cfg(feature = "tls")]
+        mod over_tls {
+            use crate::support::{World, in_time};
+            $(#[tokio::test]
+            async fn $claim() { in_time(super::$claim(World::tls())).await; })*
+        }
     };
 }
 
@@ -130,10 +136,7 @@ async fn a_node_that_left_can_start_again_at_its_address(world: World) {
     let addr = b.addr();
     b.node.leave().await.unwrap();
     a.sees("b", MemberState::Left).await;
-    let transport: std::sync::Arc<dyn rumormill::net::Transport> = match &world {
-        World::Memory(network) => network.bind(addr).unwrap(),
-        World::Plain => std::sync::Arc::new(Plain::bind(addr).await.unwrap()),
-    };
+    let transport = world.bind_at(addr).await;
     let mut builder = Node::builder("b").seeds([a.addr().to_string()]);
     let _notes = builder.store(Notes);
     let again = builder.start_on(transport).await.unwrap();

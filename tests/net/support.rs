@@ -67,6 +67,8 @@ impl Schema for Notes {
 pub(crate) enum World {
     Memory(Network),
     Plain,
+    #[cfg(feature = "tls")]
+    Tls(Arc<crate::certs::Files>),
 }
 
 /// One node of a test.
@@ -81,11 +83,29 @@ impl World {
         Self::Memory(Network::new())
     }
 
+    /// One certificate for all: that of the loopback.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls() -> Self {
+        let authority = crate::certs::Authority::new("test");
+        let leaf = authority.leaf(&["127.0.0.1"]);
+        let files = crate::certs::Files::new(&leaf, &authority.pem());
+        Self::Tls(Arc::new(files))
+    }
+
     pub(crate) async fn bind(&self) -> Arc<dyn Transport> {
-        let any = "127.0.0.1:0".parse().unwrap();
+        self.bind_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    pub(crate) async fn bind_at(&self, addr: SocketAddr) -> Arc<dyn Transport> {
         match self {
-            Self::Memory(network) => network.bind(any).unwrap(),
-            Self::Plain => Arc::new(Plain::bind(any).await.unwrap()),
+            Self::Memory(network) => network.bind(addr).unwrap(),
+            Self::Plain => Arc::new(Plain::bind(addr).await.unwrap()),
+            #[cfg(feature = "tls")]
+            Self::Tls(files) => {
+                let config = Config::local();
+                let tls = rumormill::net::tls::Tls::bind(addr, files.config(), &config);
+                Arc::new(tls.await.unwrap())
+            }
         }
     }
 

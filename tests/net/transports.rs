@@ -27,6 +27,15 @@ async fn plain() -> Pair {
     }
 }
 
+#[cfg(feature = "tls")]
+async fn tls() -> Pair {
+    let world = crate::support::World::tls();
+    Pair {
+        a: world.bind().await,
+        b: world.bind().await,
+    }
+}
+
 async fn memory() -> Pair {
     let network = Network::new();
     let bind = || network.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -45,6 +54,11 @@ macro_rules! for_every_transport {
         mod over_memory {
             $(#[tokio::test(start_paused = true)]
             async fn $claim() { super::in_time(super::$claim(super::memory().await)).await; })*
+        }
+        #[cfg(feature = "tls")]
+        mod over_tls {
+            $(#[tokio::test]
+            async fn $claim() { super::in_time(super::$claim(super::tls().await)).await; })*
         }
     };
 }

@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::super::tracker::Request;
 use super::{ACCEPTED_MAX, Driver, Machine, RESOLVED_MAX};
-use crate::engine::{Input, Operation};
+use crate::engine::{Event, Input, Operation};
 use crate::store::ReplicationError;
 
 /// What a turn took from one source.
@@ -70,6 +70,19 @@ impl<M: Machine> Driver<M> {
         })
     }
 
+    pub(super) fn take_transport_events(&mut self, cx: &mut Context<'_>) -> Taken {
+        take(TRANSPORT_EVENTS_PER_TURN, || {
+            let event = ready!(self.transport.poll_event(cx));
+            if matches!(event, Event::CertificatesReloaded { .. }) {
+                // The new one may end soon as well: it is looked at, and told of, as the first was.
+                self.certificate_due = Duration::ZERO;
+                self.certificate_told = Duration::ZERO;
+            }
+            self.tell(event);
+            Poll::Ready(true)
+        })
+    }
+
     pub(super) fn take_accepted(&mut self, cx: &mut Context<'_>) -> Taken {
         take(ACCEPTED_MAX, || {
             let Some(accepted) = ready!(self.accepted.poll_recv(cx)) else {
@@ -89,6 +102,9 @@ impl<M: Machine> Driver<M> {
             let Some((seed, addrs)) = ready!(self.resolved.poll_recv(cx)) else {
                 return Poll::Ready(false);
             };
+            if let Some((host, _port)) = seed.rsplit_once(':') {
+                self.transport.resolved(host, &addrs);
+            }
             let input = Input::Resolved { seed, addrs };
             self.machine.handle(self.clock.now(), input);
             Poll::Ready(true)
@@ -171,6 +187,7 @@ fn take(max: usize, mut one: impl FnMut() -> Poll<bool>) -> Taken {
 }
 
 pub(super) const DATAGRAMS_PER_TURN: usize = 64;
+const TRANSPORT_EVENTS_PER_TURN: usize = 16;
 const STREAM_EVENTS_PER_TURN: usize = 64;
 const REQUESTS_PER_TURN: usize = 64;
 /// After an error while receiving, so that a broken socket does not take all time.

@@ -1,0 +1,312 @@
+//! What a node needs to speak TLS: certificates or ready configurations, rules, limits.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+
+use super::TlsError;
+use super::identity::PeerIdentity;
+use crate::config::Config;
+use crate::id::NodeName;
+
+/// The PEM files of one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PemFiles {
+    /// The certificate, followed by those between it and its authority.
+    pub cert: PathBuf,
+    /// Its private key: PKCS#8, PKCS#1 or SEC1, not encrypted.
+    pub key: PathBuf,
+    /// The authorities whose certificates peers may show. The system's own are not used.
+    pub ca: PathBuf,
+}
+
+/// What this node asks of those who connect to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// A certificate that one of the authorities has signed.
+    #[default]
+    Require,
+    /// The same, if they show one at all. Who shows none is let in: **anybody who reaches the port
+    /// can join the cluster**.
+    DangerIfGiven,
+    /// Nothing: **anybody who reaches the port can join the cluster**.
+    DangerNone,
+}
+
+/// How this node speaks TLS: packets and streams alike, TLS 1.3 alone. For [`Builder::tls`].
+///
+/// Every setting that lets strangers in has `danger` in its name, and is warned of at the start and
+/// at each reload.
+///
+/// [`Builder::tls`]: crate::node::Builder::tls
+#[derive(Clone)]
+pub struct TlsConfig {
+    pub(super) source: Source,
+    pub(super) provider: Arc<CryptoProvider>,
+    pub(super) server_name: Option<String>,
+    pub(super) node_name_in_certificate: bool,
+    pub(super) authorize: Option<Authorize>,
+    pub(super) client_auth: ClientAuth,
+    pub(super) skip_verify: bool,
+    pub(super) watch: Option<Duration>,
+    pub(super) warn_before: Duration,
+    pub(super) limits: TlsLimits,
+}
+
+type Authorize = Arc<dyn Fn(&PeerIdentity, &NodeName) -> bool + Send + Sync>;
+
+/// Where configurations come from.
+#[derive(Clone)]
+pub(super) enum Source {
+    Files {
+        server: PemFiles,
+        client: PemFiles,
+    },
+    Ready {
+        client: Arc<ClientConfig>,
+        server: Arc<ServerConfig>,
+    },
+}
+
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("TlsConfig");
+        if let Source::Files { server, client } = &self.source {
+            out.field("server", server).field("client", client);
+        }
+        out.field("server_name", &self.server_name)
+            .field("node_name_in_certificate", &self.node_name_in_certificate)
+            .field("client_auth", &self.client_auth)
+            .field("skip_verify", &self.skip_verify)
+            .field("watch", &self.watch)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TlsConfig {
+    /// One certificate for both directions, and one set of authorities.
+    #[must_use]
+    pub fn from_files(files: PemFiles) -> Self {
+        let client = files.clone();
+        Self::with_source(Source::Files {
+            server: files,
+            client,
+        })
+    }
+
+    /// One certificate shown to those who connect, another one shown to those who are dialled.
+    #[must_use]
+    pub fn from_files_by_side(server: PemFiles, client: PemFiles) -> Self {
+        Self::with_source(Source::Files { server, client })
+    }
+
+    /// Ready configurations, with whatever verifiers, resolvers and provider they have. They decide
+    /// alone whom to believe, so [`client_auth`](Self::client_auth), `danger_skip_verify`,
+    /// [`provider`](Self::provider) and [`watch`](Self::watch) mean nothing to them. They are asked to verify
+    /// the dialled address, or [`server_name`](Self::server_name). TLS 1.2 works if they allow it.
+    #[must_use]
+    pub fn from_configs(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Self {
+        Self::with_source(Source::Ready { client, server })
+    }
+
+    fn with_source(source: Source) -> Self {
+        Self {
+            source,
+            provider: Arc::new(rustls::crypto::ring::default_provider()),
+            server_name: None,
+            node_name_in_certificate: false,
+            authorize: None,
+            client_auth: ClientAuth::default(),
+            skip_verify: false,
+            watch: Some(WATCH_DEFAULT),
+            warn_before: WARN_BEFORE_DEFAULT,
+            limits: TlsLimits::default(),
+        }
+    }
+
+    /// The cryptography to use. Default: ring.
+    #[must_use]
+    pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.provider = provider;
+        self
+    }
+
+    /// The one name, DNS or address, that every dialled peer's certificate must be for. Default: the
+    /// address that is dialled, or the name of a seed that resolved to it.
+    #[must_use]
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// Whether a peer's certificate must carry the peer's node name as a DNS name among its subject
+    /// alternative names. Then a member cannot pass for another one on a stream; only for node names
+    /// that are DNS names. Default: no.
+    #[must_use]
+    pub fn node_name_in_certificate(mut self, required: bool) -> Self {
+        self.node_name_in_certificate = required;
+        self
+    }
+
+    /// Another rule for who may have which node name, beside the one above. It is asked once per stream,
+    /// in the stream's task, and must not block. Peers without a certificate are refused.
+    #[must_use]
+    pub fn authorize(
+        mut self,
+        may_be: impl Fn(&PeerIdentity, &NodeName) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.authorize = Some(Arc::new(may_be));
+        self
+    }
+
+    /// What is asked of those who connect. Default: [`ClientAuth::Require`].
+    #[must_use]
+    pub fn client_auth(mut self, client_auth: ClientAuth) -> Self {
+        self.client_auth = client_auth;
+        self
+    }
+
+    /// Believes every certificate of those who are dialled, whoever signed it. **Anybody between two
+    /// nodes can then pretend to be either of them.** Those who connect are still verified.
+    #[must_use]
+    pub fn danger_skip_verify(mut self, skip: bool) -> Self {
+        self.skip_verify = skip;
+        self
+    }
+
+    /// How often the files are read to see whether they have changed; `None`: only when
+    /// [`TlsHandle::reload`](super::TlsHandle::reload) is called. Default 10 s, at least 100 ms.
+    #[must_use]
+    pub fn watch(mut self, every: Option<Duration>) -> Self {
+        self.watch = every.map(|every| every.max(WATCH_MIN));
+        self
+    }
+
+    /// How long before the end of this node's certificate the application is told. Default 14 days.
+    #[must_use]
+    pub fn warn_before(mut self, span: Duration) -> Self {
+        self.warn_before = span;
+        self
+    }
+
+    /// All limits. Default [`TlsLimits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: TlsLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Whether it lets somebody in, or believes somebody, unverified.
+    pub(super) fn is_dangerous(&self) -> bool {
+        let from_files = matches!(self.source, Source::Files { .. });
+        from_files && (self.skip_verify || self.client_auth != ClientAuth::Require)
+    }
+
+    /// The fixed name to verify.
+    pub(super) fn fixed_name(&self) -> Result<Option<ServerName<'static>>, TlsError> {
+        let Some(name) = &self.server_name else {
+            return Ok(None);
+        };
+        match ServerName::try_from(name.clone()) {
+            Ok(name) => Ok(Some(name)),
+            Err(_) => Err(TlsError::ServerName { name: name.clone() }),
+        }
+    }
+}
+
+/// Bounds of the TLS transport. What is over a limit is closed or dropped, and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsLimits {
+    /// Accepted connections in their handshakes at once; half of them may come from one address.
+    /// Default 64. Too low: a cluster that starts at once dials again and again. Too high: strangers
+    /// can hold that many sockets for `handshake_timeout`.
+    pub handshakes_max: NonZeroUsize,
+    /// Accepted handshakes a second, four seconds' worth at once. Default 64. A handshake costs some
+    /// milliseconds of one core on each side.
+    pub handshakes_per_second: NonZeroUsize,
+    /// For a handshake, accepted or dialled. Default: the node's `tcp_timeout`.
+    pub handshake_timeout: Option<Duration>,
+    /// Accepted connections at once, and dialled ones for packets. Default 1024 of each.
+    pub connections_max: NonZeroUsize,
+    /// Streams' connections that are kept for later streams, in all; four of them to one peer. The
+    /// one kept longest goes first. Default 256.
+    pub idle_max: NonZeroUsize,
+    /// How long a connection that nobody uses is kept. Default 1 h, or 20 times the node's
+    /// `push_pull_interval` if that is more: in that time a cluster of that many members exchanges
+    /// state over every connection once, so a steady cluster makes no handshakes.
+    pub idle_timeout: Option<Duration>,
+    /// Packets that wait for one peer's connection; the oldest go first. Default 1 MiB.
+    pub packet_queue_bytes: NonZeroUsize,
+    /// Packets that have waited longer are dropped: late is worse than lost to a failure detector.
+    /// Default: the node's `probe_timeout`.
+    pub packet_age_max: Option<Duration>,
+    /// Unacknowledged data after which the system gives a connection up, where it can. Default:
+    /// four times `packet_age_max` but at least 2 s for packets, `tcp_timeout` for streams.
+    pub user_timeout: Option<Duration>,
+}
+
+impl Default for TlsLimits {
+    fn default() -> Self {
+        Self {
+            handshakes_max: const { NonZeroUsize::new(64).expect("it is not zero") },
+            handshakes_per_second: const { NonZeroUsize::new(64).expect("it is not zero") },
+            handshake_timeout: None,
+            connections_max: const { NonZeroUsize::new(1024).expect("it is not zero") },
+            idle_max: const { NonZeroUsize::new(256).expect("it is not zero") },
+            idle_timeout: None,
+            packet_queue_bytes: const { NonZeroUsize::new(1 << 20).expect("it is not zero") },
+            packet_age_max: None,
+            user_timeout: None,
+        }
+    }
+}
+
+/// Limits with nothing left open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) handshakes_max: usize,
+    pub(super) handshakes_per_second: usize,
+    pub(super) handshake_timeout: Duration,
+    pub(super) connections_max: usize,
+    pub(super) idle_max: usize,
+    pub(super) idle_timeout: Duration,
+    pub(super) packet_queue_bytes: usize,
+    pub(super) packet_age_max: Duration,
+    pub(super) packets_user_timeout: Duration,
+    pub(super) streams_user_timeout: Duration,
+}
+
+impl TlsLimits {
+    pub(super) fn bounds(&self, timers: &Config) -> Bounds {
+        let packet_age_max = self.packet_age_max.unwrap_or(timers.probe_timeout);
+        let interval = timers.push_pull_interval.unwrap_or_default();
+        let idle = IDLE_TIMEOUT_DEFAULT.max(interval * 20);
+        let for_packets = (packet_age_max * 4).max(USER_TIMEOUT_MIN);
+        Bounds {
+            handshakes_max: self.handshakes_max.get(),
+            handshakes_per_second: self.handshakes_per_second.get(),
+            handshake_timeout: self.handshake_timeout.unwrap_or(timers.tcp_timeout),
+            connections_max: self.connections_max.get(),
+            idle_max: self.idle_max.get(),
+            idle_timeout: self.idle_timeout.unwrap_or(idle),
+            packet_queue_bytes: self.packet_queue_bytes.get(),
+            packet_age_max,
+            packets_user_timeout: self.user_timeout.unwrap_or(for_packets),
+            streams_user_timeout: self.user_timeout.unwrap_or(timers.tcp_timeout),
+        }
+    }
+}
+
+const WATCH_DEFAULT: Duration = Duration::from_secs(10);
+const WATCH_MIN: Duration = Duration::from_millis(100);
+const WARN_BEFORE_DEFAULT: Duration = Duration::from_secs(14 * 24 * 3600);
+const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
+const USER_TIMEOUT_MIN: Duration = Duration::from_secs(2);

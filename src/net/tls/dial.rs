@@ -1,0 +1,131 @@
+//! Dials one connection: TCP, TLS, then the hello inside it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::HandshakeKind;
+use rustls::pki_types::ServerName;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::{TlsConnector, TlsStream};
+
+use super::Core;
+use super::error::refusal;
+use super::hello::{Hello, Kind, WELCOME};
+use super::identity::PeerIdentity;
+use super::material::{Loaded, Side};
+use crate::engine::HandshakeRefusal;
+use crate::net::{DialError, tcp};
+
+/// A connection whose peer has been verified, and has taken it.
+pub(super) struct Dialled {
+    pub(super) io: TlsStream<TcpStream>,
+    pub(super) identity: Option<Arc<PeerIdentity>>,
+    /// What it was verified with.
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) side: Side,
+}
+
+/// Dials `to`. Takes at most `handshake_timeout`. Cancel safe: dropping it gives up.
+pub(super) async fn connect(core: &Core, to: SocketAddr, kind: Kind) -> Result<Dialled, DialError> {
+    let within = core.bounds.handshake_timeout;
+    let connecting = timeout(within, tcp::connect(to, core.bound_ip()));
+    let Ok(connected) = connecting.await else {
+        return Err(DialError::TimedOut { to, within });
+    };
+    let tcp = connected?;
+    prepare(core, &tcp, kind);
+    let result = timeout(within, shake_hands(core, to, kind, tcp)).await;
+    let error = match result {
+        Ok(Ok(dialled)) => return Ok(dialled),
+        Ok(Err(error)) => error,
+        Err(_) => {
+            failed(core, to, Some(HandshakeRefusal::TimedOut));
+            return Err(DialError::TimedOut { to, within });
+        }
+    };
+    // That the peer hung up says nothing of why: its own side does.
+    let reason = refusal(&error).filter(|reason| *reason != HandshakeRefusal::Truncated);
+    failed(core, to, reason.clone());
+    Err(match reason {
+        Some(_) => DialError::Handshake { to, source: error },
+        // Something did listen there, so this is no proof that nobody does.
+        None => DialError::Unreachable { to, source: error },
+    })
+}
+
+fn failed(core: &Core, to: SocketAddr, reason: Option<HandshakeRefusal>) {
+    core.tally.tls_handshakes_failed.one();
+    if let Some(reason) = reason {
+        core.refusals.refused(to, reason);
+    }
+}
+
+async fn shake_hands(
+    core: &Core,
+    to: SocketAddr,
+    kind: Kind,
+    tcp: TcpStream,
+) -> io::Result<Dialled> {
+    let loaded = core.materials.loaded();
+    let name = core.server_name.clone();
+    let name = name.unwrap_or_else(|| ServerName::from(to.ip()));
+    let connector = TlsConnector::from(loaded.client_for(to));
+    let mut io = connector.connect(name.clone(), tcp).await?;
+    let hello = Hello {
+        kind,
+        addr: core.advertised(),
+    };
+    io.write_all(&hello.encode()).await?;
+    io.flush().await?;
+    // A peer that refuses our certificate says so here.
+    if io.read_u8().await? != WELCOME {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
+    let identity = PeerIdentity::new(io.get_ref().1.peer_certificates());
+    count(core, io.get_ref().1.handshake_kind());
+    Ok(Dialled {
+        io: io.into(),
+        identity: identity.map(Arc::new),
+        loaded,
+        side: Side::Server(name),
+    })
+}
+
+/// Counts a handshake that succeeded.
+pub(super) fn count(core: &Core, kind: Option<HandshakeKind>) {
+    core.tally.tls_handshakes.one();
+    if kind == Some(HandshakeKind::Resumed) {
+        core.tally.tls_handshakes_resumed.one();
+    }
+}
+
+/// Sets the options of a connection, best effort: it works without them.
+pub(super) fn prepare(core: &Core, tcp: &TcpStream, kind: Kind) {
+    let user_timeout = match kind {
+        Kind::Packets => core.bounds.packets_user_timeout,
+        Kind::Streams => core.bounds.streams_user_timeout,
+    };
+    set_user_timeout(tcp, user_timeout);
+    // Packets are to wait where they can grow old, not in the system.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    if kind == Kind::Packets {
+        let _ = SockRef::from(tcp).set_tcp_notsent_lowat(NOT_SENT_BYTES_MAX);
+    }
+}
+
+fn set_user_timeout(tcp: &TcpStream, user_timeout: Duration) {
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    let _ = SockRef::from(tcp).set_tcp_user_timeout(Some(user_timeout));
+    #[cfg(not(any(target_os = "android", target_os = "linux")))]
+    let _ = (tcp, user_timeout);
+}
+
+/// Of a packet connection, in the system and not on the wire yet.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const NOT_SENT_BYTES_MAX: u32 = 32 << 10;

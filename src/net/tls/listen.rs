@@ -1,0 +1,300 @@
+//! Accepts connections: limits before the handshake, the handshake, then packets or streams.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use tracing::debug;
+
+use super::Core;
+use super::channel::{self, Channel, lend};
+use super::dial::{count, prepare};
+use super::error::refusal;
+use super::hello::{ADDRESS_NOT_VERIFIED, BUSY, Hello, Kind, UNKNOWN_VERSION, WELCOME};
+use super::identity::PeerIdentity;
+use super::material::{Loaded, Side};
+use crate::engine::HandshakeRefusal;
+use crate::net::tcp::Listener;
+
+/// Accepts until the listener is dropped.
+pub(super) async fn listen(core: Arc<Core>, listener: Weak<Listener>) {
+    let admission = Arc::new(Admission::new(&core));
+    loop {
+        let accepted = poll_fn(|cx| match listener.upgrade() {
+            Some(listener) => listener.poll_accept(cx).map(Some),
+            None => Poll::Ready(None),
+        });
+        match accepted.await {
+            None => return,
+            Some(Ok((tcp, peer))) => match admission.admit(peer.ip()) {
+                Some(admitted) => core.spawn(greet(Arc::clone(&core), tcp, peer, admitted)),
+                None => core.tally.tls_handshakes_limited.one(),
+            },
+            Some(Err(error)) => {
+                core.tally.accept_errors.one();
+                debug!(%error, "a connection could not be accepted");
+                // Descriptors have run out, most likely; the listener stays ready meanwhile.
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// How many handshakes are under way, from where, and how many may begin.
+struct Admission {
+    state: Mutex<State>,
+    handshakes_max: usize,
+    per_host_max: usize,
+    per_second: f64,
+}
+
+struct State {
+    under_way: BTreeMap<IpAddr, usize>,
+    tokens: f64,
+    at: Instant,
+}
+
+/// Counts as a handshake until it is dropped.
+struct Admitted {
+    admission: Arc<Admission>,
+    host: IpAddr,
+}
+
+impl Admission {
+    fn new(core: &Core) -> Self {
+        let per_second = core.bounds.handshakes_per_second as f64;
+        Self {
+            state: Mutex::new(State {
+                under_way: BTreeMap::new(),
+                tokens: per_second * BURST_SECONDS,
+                at: Instant::now(),
+            }),
+            handshakes_max: core.bounds.handshakes_max,
+            per_host_max: core.bounds.handshakes_max.div_ceil(2),
+            per_second,
+        }
+    }
+
+    fn admit(self: &Arc<Self>, host: IpAddr) -> Option<Admitted> {
+        let mut state = self.state.lock().expect("nothing panics under this lock");
+        let now = Instant::now();
+        let earned = now.saturating_duration_since(state.at).as_secs_f64() * self.per_second;
+        state.tokens = (state.tokens + earned).min(self.per_second * BURST_SECONDS);
+        state.at = now;
+        let of_host = state.under_way.get(&host).copied().unwrap_or(0);
+        let in_all: usize = state.under_way.values().sum();
+        if state.tokens < 1.0 || in_all >= self.handshakes_max || of_host >= self.per_host_max {
+            return None;
+        }
+        state.tokens -= 1.0;
+        state.under_way.insert(host, of_host + 1);
+        let admission = Arc::clone(self);
+        Some(Admitted { admission, host })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let state = self.admission.state.lock();
+        let mut state = state.expect("nothing panics under this lock");
+        if let Some(count) = state.under_way.get_mut(&self.host) {
+            *count -= 1;
+            if *count == 0 {
+                state.under_way.remove(&self.host);
+            }
+        }
+    }
+}
+
+/// A connection whose dialler has been verified.
+struct Greeted {
+    io: TlsStream<TcpStream>,
+    identity: Option<Arc<PeerIdentity>>,
+    loaded: Arc<Loaded>,
+    kind: Kind,
+    /// Where the dialler is reached.
+    from: SocketAddr,
+}
+
+async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admitted) {
+    let handshake = timeout(core.bounds.handshake_timeout, welcome(&core, tcp, peer));
+    let greeted = match handshake.await {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(reason)) => {
+            core.tally.tls_handshakes_failed.one();
+            return core.refusals.refused(peer, reason);
+        }
+        Err(_) => {
+            core.tally.tls_handshakes_failed.one();
+            return core.refusals.refused(peer, HandshakeRefusal::TimedOut);
+        }
+    };
+    drop(admitted);
+    let Greeted {
+        mut io,
+        identity,
+        loaded,
+        kind,
+        from,
+    } = greeted;
+    let Ok(_permit) = Arc::clone(&core.connections).try_acquire_owned() else {
+        core.tally.tls_connections_refused.one();
+        let _ = timeout(SAY_TIMEOUT, say(&mut io, BUSY)).await;
+        return;
+    };
+    if !matches!(
+        timeout(SAY_TIMEOUT, say(&mut io, WELCOME)).await,
+        Ok(Ok(()))
+    ) {
+        return;
+    }
+    core.lanes.knock(from);
+    let revoked = core.revoked(loaded, &Side::Client, identity.as_deref());
+    match kind {
+        Kind::Packets => tokio::select! {
+            () = packets(&core, io, from) => {}
+            () = revoked => {}
+        },
+        Kind::Streams => {
+            let name_check = core.name_check(identity.as_ref(), peer);
+            streams(&core, io, peer, name_check, revoked).await;
+        }
+    }
+}
+
+/// Shakes hands and reads the hello.
+async fn welcome(
+    core: &Core,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) -> Result<Greeted, HandshakeRefusal> {
+    // What breaks here was cut short by the other side.
+    let why = |error: io::Error| refusal(&error).unwrap_or(HandshakeRefusal::Truncated);
+    let loaded = core.materials.loaded();
+    let acceptor = TlsAcceptor::from(Arc::clone(&loaded.server));
+    let mut io = acceptor.accept(tcp).await.map_err(why)?;
+    let Some(Hello { kind, addr }) = Hello::read(&mut io).await.map_err(why)? else {
+        let _ = io.write_u8(UNKNOWN_VERSION).await;
+        let _ = io.shutdown().await;
+        return Err(HandshakeRefusal::Protocol);
+    };
+    let identity = PeerIdentity::new(io.get_ref().1.peer_certificates()).map(Arc::new);
+    let Some(from) = verified(addr, peer.ip(), identity.as_deref()) else {
+        let _ = io.write_u8(ADDRESS_NOT_VERIFIED).await;
+        let _ = io.shutdown().await;
+        return Err(HandshakeRefusal::AddressNotVerified { claimed: addr });
+    };
+    prepare(core, io.get_ref().0, kind);
+    count(core, io.get_ref().1.handshake_kind());
+    Ok(Greeted {
+        io: io.into(),
+        identity,
+        loaded,
+        kind,
+        from,
+    })
+}
+
+/// Where a dialler is reached: the port is its own to say; the host must be the one that it dials
+/// from, or one that its certificate is for, as behind a translation of addresses.
+fn verified(
+    claimed: SocketAddr,
+    host: IpAddr,
+    identity: Option<&PeerIdentity>,
+) -> Option<SocketAddr> {
+    if claimed.ip() == host || claimed.ip().is_unspecified() {
+        return Some(SocketAddr::new(host, claimed.port()));
+    }
+    identity
+        .is_some_and(|identity| identity.is_for_ip(claimed.ip()))
+        .then_some(claimed)
+}
+
+async fn say(io: &mut TlsStream<TcpStream>, answer: u8) -> io::Result<()> {
+    io.write_u8(answer).await?;
+    io.flush().await
+}
+
+/// Takes packets until the connection ends. A node that is busy slows its peers down, whose packets
+/// then grow old where they are.
+async fn packets(core: &Core, io: TlsStream<TcpStream>, from: SocketAddr) {
+    let mut io = BufReader::with_capacity(READ_BUFFER_BYTES, io);
+    // The dialler ends a connection that it does not use; one whose dialler has gone silent ends here.
+    let patience = core.bounds.idle_timeout * 2;
+    loop {
+        let packet = async {
+            let len = io.read_u16().await?;
+            let mut packet = BytesMut::zeroed(usize::from(len));
+            io.read_exact(&mut packet).await?;
+            io::Result::Ok(packet.freeze())
+        };
+        let Ok(Ok(packet)) = timeout(patience, packet).await else {
+            return;
+        };
+        if core.packets.send((from, packet)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Serves one stream after another until the connection ends.
+async fn streams(
+    core: &Core,
+    io: TlsStream<TcpStream>,
+    peer: SocketAddr,
+    name_check: Option<crate::net::NameCheck>,
+    revoked: impl Future<Output = ()>,
+) {
+    let mut channel = Channel::new(io);
+    let mut revoked = std::pin::pin!(revoked);
+    let patience = core.bounds.idle_timeout * 2;
+    loop {
+        tokio::select! {
+            opened = timeout(patience, channel.expect(channel::Kind::Open)) => {
+                if !matches!(opened, Ok(Ok(()))) {
+                    return;
+                }
+            }
+            () = &mut revoked => return,
+        }
+        // The answer means that this node's process lives and will take the stream.
+        let Ok(place) = core.streams.reserve().await else {
+            return;
+        };
+        let said = timeout(SAY_TIMEOUT, channel.send(channel::Kind::Opened));
+        if !matches!(said.await, Ok(Ok(()))) {
+            return;
+        }
+        let (stream, loan) = lend(channel, name_check.clone());
+        place.send((Box::new(stream), peer));
+        channel = tokio::select! {
+            Ok(channel) = loan.back => channel,
+            () = &mut revoked => {
+                let _ = loan.revoke.send(());
+                return;
+            }
+            else => return,
+        };
+        if !channel.settle().await {
+            return;
+        }
+    }
+}
+
+/// Of handshakes at their rate, how many seconds' worth may come at once.
+const BURST_SECONDS: f64 = 4.0;
+/// After a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// To write a byte or two.
+const SAY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Read from a packet connection at once.
+const READ_BUFFER_BYTES: usize = 16 << 10;

@@ -1,0 +1,315 @@
+//! Certificates in use: read from files, checked, made into configurations.
+
+use std::collections::BTreeMap;
+use std::hash::Hasher as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use siphasher::sip::SipHasher13;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+use super::config::{ClientAuth, PemFiles, Source, TlsConfig};
+use super::identity::PeerIdentity;
+use super::verify::{ByAddressOrName, DangerBelieveAnyone, Names};
+use super::{TlsError, info_of_files};
+use crate::time::Timestamp;
+
+/// Configurations in use, until the next reload.
+pub(super) struct Loaded {
+    client: Arc<ClientConfig>,
+    pub(super) server: Arc<ServerConfig>,
+    /// When the first of the certificates that this node shows ends.
+    pub(super) expires_at: Option<Timestamp>,
+    /// What the files held, to see whether they have changed.
+    pub(super) fingerprint: u64,
+    verifiers: Option<Verifiers>,
+    /// One configuration for each peer, with the sessions that can be resumed with it: all peers may
+    /// be asked for by one name, and one's ticket means nothing to another.
+    by_peer: Mutex<BTreeMap<SocketAddr, Arc<ClientConfig>>>,
+}
+
+/// Kept to ask again about peers that were believed before.
+struct Verifiers {
+    of_servers: Arc<dyn ServerCertVerifier>,
+    of_clients: Arc<dyn ClientCertVerifier>,
+}
+
+/// Which side a peer was on in its handshake.
+#[derive(Clone, Debug)]
+pub(super) enum Side {
+    /// It dialled.
+    Client,
+    /// It was dialled, and verified by this name.
+    Server(ServerName<'static>),
+}
+
+impl Loaded {
+    /// Loads what `config` says. Reads files: not for a task.
+    pub(super) fn load(config: &TlsConfig, names: &Arc<Names>) -> Result<Self, TlsError> {
+        let (server_files, client_files) = match &config.source {
+            Source::Files { server, client } => (server, client),
+            Source::Ready { client, server } => {
+                return Ok(Self::of(client.clone(), server.clone(), None, 0, None));
+            }
+        };
+        // Before the files are read: what changes meanwhile is seen as a change later.
+        let fingerprint = fingerprint(config);
+        let of_clients = client_verifier(config, server_files)?;
+        let of_servers = server_verifier(config, client_files, names)?;
+        let shown = key_of(&config.provider, server_files, "server")?;
+        let shown_as_client = key_of(&config.provider, client_files, "client")?;
+        let ends = [expiry(&shown), expiry(&shown_as_client)];
+        let expires_at = ends.into_iter().flatten().min();
+        let tls13 = |source| TlsError::Provider {
+            source: Box::new(source),
+        };
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(&config.provider))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(tls13)?
+            .with_client_cert_verifier(Arc::clone(&of_clients))
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(shown)));
+        server.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        let client = ClientConfig::builder_with_provider(Arc::clone(&config.provider))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(tls13)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&of_servers))
+            .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
+                shown_as_client,
+            )));
+        let verifiers = Verifiers {
+            of_servers,
+            of_clients,
+        };
+        Ok(Self::of(
+            Arc::new(client),
+            Arc::new(server),
+            expires_at,
+            fingerprint,
+            Some(verifiers),
+        ))
+    }
+
+    fn of(
+        client: Arc<ClientConfig>,
+        server: Arc<ServerConfig>,
+        expires_at: Option<Timestamp>,
+        fingerprint: u64,
+        verifiers: Option<Verifiers>,
+    ) -> Self {
+        Self {
+            client,
+            server,
+            expires_at,
+            fingerprint,
+            verifiers,
+            by_peer: Mutex::default(),
+        }
+    }
+
+    /// The configuration for dialling `to`.
+    pub(super) fn client_for(&self, to: SocketAddr) -> Arc<ClientConfig> {
+        let mut by_peer = self.by_peer.lock().expect("nothing panics under this lock");
+        if by_peer.len() >= PEERS_MAX && !by_peer.contains_key(&to) {
+            // Costs each of them one handshake that is not resumed.
+            by_peer.clear();
+        }
+        let config = by_peer.entry(to).or_insert_with(|| {
+            let mut config = ClientConfig::clone(&self.client);
+            if self.verifiers.is_some() {
+                config.resumption = Resumption::in_memory_sessions(SESSIONS_PER_PEER);
+            }
+            Arc::new(config)
+        });
+        Arc::clone(config)
+    }
+
+    /// Whether a peer that was believed earlier is believed now. Ready configurations are not asked.
+    pub(super) fn still_accepts(&self, side: &Side, peer: Option<&PeerIdentity>) -> bool {
+        let Some(verifiers) = &self.verifiers else {
+            return true;
+        };
+        let now = UnixTime::now();
+        let chain = peer.map_or(&[][..], PeerIdentity::chain);
+        match (chain, side) {
+            ([], Side::Client) => !verifiers.of_clients.client_auth_mandatory(),
+            ([], Side::Server(_)) => false,
+            ([cert, rest @ ..], Side::Client) => {
+                let verified = verifiers.of_clients.verify_client_cert(cert, rest, now);
+                // A short-lived certificate may end while its connection lasts.
+                verified.is_ok() || verified.is_err_and(|error| has_ended(&error))
+            }
+            ([cert, rest @ ..], Side::Server(name)) => {
+                let verifier = &verifiers.of_servers;
+                let verified = verifier.verify_server_cert(cert, rest, name, &[], now);
+                verified.is_ok() || verified.is_err_and(|error| has_ended(&error))
+            }
+        }
+    }
+}
+
+fn has_ended(error: &rustls::Error) -> bool {
+    use rustls::CertificateError::{Expired, ExpiredContext};
+    matches!(
+        error,
+        rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. })
+    )
+}
+
+fn client_verifier(
+    config: &TlsConfig,
+    files: &PemFiles,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    if config.client_auth == ClientAuth::DangerNone {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    }
+    let field = "server ca";
+    let roots = authorities(&files.ca, field)?;
+    let provider = Arc::clone(&config.provider);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
+    let builder = match config.client_auth {
+        ClientAuth::DangerIfGiven => builder.allow_unauthenticated(),
+        ClientAuth::Require | ClientAuth::DangerNone => builder,
+    };
+    builder.build().map_err(|source| TlsError::Verifier {
+        field,
+        file: files.ca.clone(),
+        source: Box::new(source),
+    })
+}
+
+fn server_verifier(
+    config: &TlsConfig,
+    files: &PemFiles,
+    names: &Arc<Names>,
+) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    if config.skip_verify {
+        let provider = Arc::clone(&config.provider);
+        return Ok(Arc::new(DangerBelieveAnyone(provider)));
+    }
+    let field = "client ca";
+    let roots = authorities(&files.ca, field)?;
+    let provider = Arc::clone(&config.provider);
+    let webpki = WebPkiServerVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|source| TlsError::Verifier {
+            field,
+            file: files.ca.clone(),
+            source: Box::new(source),
+        })?;
+    Ok(Arc::new(ByAddressOrName {
+        webpki,
+        names: Arc::clone(names),
+    }))
+}
+
+fn authorities(file: &Path, field: &'static str) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for cert in certificates(file, field)? {
+        roots.add(cert).map_err(|source| TlsError::Certificate {
+            field,
+            file: file.to_owned(),
+            source: Box::new(source),
+        })?;
+    }
+    Ok(Arc::new(roots))
+}
+
+/// The certificate and its key, which belong together.
+fn key_of(
+    provider: &CryptoProvider,
+    files: &PemFiles,
+    side: &'static str,
+) -> Result<CertifiedKey, TlsError> {
+    let (cert_field, key_field) = match side {
+        "server" => ("server cert", "server key"),
+        _ => ("client cert", "client key"),
+    };
+    let chain = certificates(&files.cert, cert_field)?;
+    let pem = read(&files.key, key_field)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+        pem::Error::NoItemsFound => TlsError::Empty {
+            field: key_field,
+            file: files.key.clone(),
+            what: "private key",
+        },
+        error => wrong_pem(&files.key, key_field, error),
+    })?;
+    CertifiedKey::from_der(chain, key, provider).map_err(|source| TlsError::Key {
+        field: key_field,
+        file: files.key.clone(),
+        certificate: files.cert.clone(),
+        source: Box::new(source),
+    })
+}
+
+fn certificates(
+    file: &Path,
+    field: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(file, field)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let chain = chain.map_err(|error| wrong_pem(file, field, error))?;
+    if chain.is_empty() {
+        return Err(TlsError::Empty {
+            field,
+            file: file.to_owned(),
+            what: "certificate",
+        });
+    }
+    Ok(chain)
+}
+
+fn wrong_pem(file: &Path, field: &'static str, error: pem::Error) -> TlsError {
+    TlsError::Pem {
+        field,
+        file: file.to_owned(),
+        source: Arc::new(error),
+    }
+}
+
+fn read(file: &Path, field: &'static str) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(file).map_err(|source| TlsError::Read {
+        field,
+        file: file.to_owned(),
+        source: Arc::new(source),
+    })
+}
+
+/// When a certificate ends; `None` if it does not say so in a way that is understood.
+fn expiry(shown: &CertifiedKey) -> Option<Timestamp> {
+    let der = shown.cert.first()?;
+    let cert = Certificate::from_der(der.as_ref()).ok()?;
+    let ends = cert.tbs_certificate().validity().not_after;
+    Some(Timestamp::from_secs(ends.to_unix_duration().as_secs()))
+}
+
+/// A hash of what the files hold now. One that cannot be read counts as one that is empty.
+pub(super) fn fingerprint(config: &TlsConfig) -> u64 {
+    let mut hasher = SipHasher13::new();
+    for file in info_of_files(config) {
+        let bytes = std::fs::read(file).unwrap_or_default();
+        hasher.write_usize(bytes.len());
+        hasher.write(&bytes);
+    }
+    hasher.finish()
+}
+
+/// Sessions that this node lets its peers resume.
+const SESSIONS_MAX: usize = 1024;
+/// Sessions that this node can resume with one peer.
+const SESSIONS_PER_PEER: usize = 4;
+/// Peers with which sessions can be resumed.
+const PEERS_MAX: usize = 1024;

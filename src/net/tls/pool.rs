@@ -1,0 +1,189 @@
+//! Streams on their way out: connections that are kept for one stream after another.
+//!
+//! Each connection has a keeper, a task that opens a stream, lends it to whoever dialled, and takes
+//! it back when it is dropped. An idle connection waits in the pool while its keeper watches for its
+//! end. A stream is opened with an answer from the other side, so a connection to a process that has
+//! died never passes for one to a process that lives: the next dial then says what is true.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Core;
+use super::channel::{self, Channel, lend};
+use super::dial::{Dialled, connect};
+use super::hello::Kind;
+use crate::net::{BoxStream, DialError};
+
+/// Whoever waits for a stream.
+type Wanted = oneshot::Sender<BoxStream>;
+
+/// Idle connections.
+#[derive(Default)]
+pub(super) struct Pool(Mutex<BTreeMap<SocketAddr, Vec<Idle>>>);
+
+/// An idle connection: its keeper is asked for a stream.
+struct Idle {
+    since: Instant,
+    take: oneshot::Sender<Wanted>,
+}
+
+impl Pool {
+    /// The connection to `to` that was used last.
+    fn take(&self, to: SocketAddr) -> Option<oneshot::Sender<Wanted>> {
+        let mut pool = self.lock();
+        let idle = pool.get_mut(&to)?;
+        idle.retain(|idle| !idle.take.is_closed());
+        let taken = idle.pop();
+        if idle.is_empty() {
+            pool.remove(&to);
+        }
+        taken.map(|idle| idle.take)
+    }
+
+    /// Keeps a connection; those kept longest go if there are too many.
+    fn put(&self, to: SocketAddr, max: usize) -> oneshot::Receiver<Wanted> {
+        let (take, taken) = oneshot::channel();
+        let since = Instant::now();
+        let mut pool = self.lock();
+        pool.retain(|_, idle| {
+            idle.retain(|idle| !idle.take.is_closed());
+            !idle.is_empty()
+        });
+        let idle = pool.entry(to).or_default();
+        idle.push(Idle { since, take });
+        if idle.len() > IDLE_PER_PEER_MAX {
+            idle.remove(0);
+        }
+        if pool.values().map(Vec::len).sum::<usize>() > max {
+            let oldest = pool.iter().min_by_key(|(_, idle)| idle[0].since);
+            if let Some(oldest) = oldest.map(|(&to, _)| to)
+                && let Some(idle) = pool.get_mut(&oldest)
+            {
+                idle.remove(0);
+                if idle.is_empty() {
+                    pool.remove(&oldest);
+                }
+            }
+        }
+        taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Vec<Idle>>> {
+        self.0.lock().expect("nothing panics under this lock")
+    }
+}
+
+/// Opens a stream to `to`, over a connection that is there already if one is. Cancel safe.
+pub(super) async fn dial(core: Arc<Core>, to: SocketAddr) -> Result<BoxStream, DialError> {
+    while let Some(keeper) = core.pool.take(to) {
+        let (wanted, stream) = oneshot::channel();
+        let asked = keeper.send(wanted).is_ok();
+        // A keeper that does not answer holds a connection to a host that has gone silent.
+        if asked && let Ok(Ok(stream)) = timeout(REUSE_TIMEOUT, stream).await {
+            return Ok(stream);
+        }
+    }
+    let dialled = connect(&core, to, Kind::Streams).await?;
+    let (wanted, stream) = oneshot::channel();
+    core.spawn(keep(Arc::clone(&core), to, dialled, wanted));
+    let unreachable = || DialError::Unreachable {
+        to,
+        source: std::io::ErrorKind::UnexpectedEof.into(),
+    };
+    let stream = stream.await.map_err(|_| unreachable())?;
+    core.lanes.knock(to);
+    Ok(stream)
+}
+
+/// Keeps a connection, for `first` and whoever comes after.
+async fn keep(core: Arc<Core>, to: SocketAddr, dialled: Dialled, first: Wanted) {
+    let Dialled {
+        io,
+        identity,
+        loaded,
+        side,
+    } = dialled;
+    let name_check = core.name_check(identity.as_ref(), to);
+    let mut channel = Channel::new(io);
+    let mut wanted = first;
+    let revoked = core.revoked(loaded, &side, identity.as_deref());
+    let mut revoked = std::pin::pin!(revoked);
+    loop {
+        let opening = timeout(core.bounds.handshake_timeout, async {
+            channel.send(channel::Kind::Open).await?;
+            channel.expect(channel::Kind::Opened).await
+        });
+        // Who waits for it is told by `wanted` being dropped.
+        if !matches!(opening.await, Ok(Ok(()))) {
+            return;
+        }
+        let (stream, loan) = lend(channel, name_check.clone());
+        // If nobody waits any more, the stream comes back at once.
+        drop(wanted.send(Box::new(stream)));
+        channel = tokio::select! {
+            Ok(channel) = loan.back => channel,
+            () = &mut revoked => {
+                let _ = loan.revoke.send(());
+                return;
+            }
+            else => return,
+        };
+        if !channel.settle().await {
+            return;
+        }
+        let taken = core.pool.put(to, core.bounds.idle_max);
+        wanted = tokio::select! {
+            Ok(wanted) = taken => wanted,
+            // Nothing may come now: whatever does, the connection is over.
+            _ = channel.expect(channel::Kind::Opened) => return,
+            () = sleep(core.bounds.idle_timeout) => return,
+            () = &mut revoked => return,
+            else => return,
+        };
+    }
+}
+
+/// Kept for one peer.
+const IDLE_PER_PEER_MAX: usize = 4;
+/// For a kept connection to answer; then another one is tried.
+const REUSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_kept_longest_goes_first() {
+        let pool = Pool::default();
+        let to = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        let mut first = pool.put(to(1), 3);
+        let mut second = pool.put(to(2), 3);
+        let mut third = pool.put(to(2), 3);
+        let _fourth = pool.put(to(3), 3);
+        assert!(first.try_recv().is_err() && pool.take(to(1)).is_none());
+        // Of one peer's, the one used last is taken first.
+        let (wanted, _stream) = oneshot::channel();
+        assert!(pool.take(to(2)).unwrap().send(wanted).is_ok());
+        assert!(third.try_recv().is_ok() && second.try_recv().is_err());
+        // One whose keeper has gone is not there.
+        drop(second);
+        assert!(pool.take(to(2)).is_none());
+    }
+
+    #[tokio::test]
+    async fn no_peer_has_more_than_its_share() {
+        let pool = Pool::default();
+        let to = SocketAddr::from(([10, 0, 0, 1], 1));
+        let kept: Vec<_> = (0..9).map(|_| pool.put(to, 100)).collect();
+        let mut there = 0;
+        while pool.take(to).is_some() {
+            there += 1;
+        }
+        assert_eq!((there, kept.len()), (IDLE_PER_PEER_MAX, 9));
+    }
+}

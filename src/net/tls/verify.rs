@@ -1,0 +1,156 @@
+//! Verifiers of those who are dialled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+
+/// The names that stand for addresses: those of seeds, as they were last resolved.
+#[derive(Debug, Default)]
+pub(super) struct Names(Mutex<BTreeMap<IpAddr, BTreeSet<String>>>);
+
+impl Names {
+    /// Learns that `host` stands for these addresses. A name that is an address says nothing new.
+    pub(super) fn learn(&self, host: &str, addrs: &[SocketAddr]) {
+        if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+            return;
+        }
+        let mut names = self.lock();
+        for addr in addrs {
+            if names.len() >= ADDRS_MAX && !names.contains_key(&addr.ip()) {
+                // Old addresses of seeds that moved: those that still hold are learnt again.
+                names.clear();
+            }
+            let known = names.entry(addr.ip()).or_default();
+            if known.len() < NAMES_MAX {
+                known.insert(host.to_owned());
+            }
+        }
+    }
+
+    fn of(&self, ip: IpAddr) -> Vec<String> {
+        let names = self.lock();
+        names.get(&ip).into_iter().flatten().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<IpAddr, BTreeSet<String>>> {
+        self.0.lock().expect("nothing panics under this lock")
+    }
+}
+
+/// As webpki does, but a certificate for the dialled address is as good as one for a name that
+/// resolved to it.
+#[derive(Debug)]
+pub(super) struct ByAddressOrName {
+    pub(super) webpki: Arc<WebPkiServerVerifier>,
+    pub(super) names: Arc<Names>,
+}
+
+impl ServerCertVerifier for ByAddressOrName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verify = |name: &ServerName<'_>| {
+            let webpki = &self.webpki;
+            webpki.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+        };
+        let by_address = verify(server_name);
+        let (Err(error), ServerName::IpAddress(ip)) = (&by_address, server_name) else {
+            return by_address;
+        };
+        let wrong_name = matches!(
+            error,
+            Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+            )
+        );
+        if !wrong_name {
+            return by_address;
+        }
+        let names = self.names.of((*ip).into());
+        let by_name = names.iter().filter_map(|name| {
+            let name = ServerName::try_from(name.as_str()).ok()?;
+            verify(&name).ok()
+        });
+        by_name.take(1).next().map_or(by_address, Ok)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
+}
+
+/// Believes every certificate, whoever signed it: for `danger_skip_verify`. The peer must still hold
+/// the key of the certificate that it shows.
+#[derive(Debug)]
+pub(super) struct DangerBelieveAnyone(pub(super) Arc<CryptoProvider>);
+
+impl ServerCertVerifier for DangerBelieveAnyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Addresses of which names are known.
+const ADDRS_MAX: usize = 1024;
+/// Names of one address.
+const NAMES_MAX: usize = 8;

@@ -1,0 +1,210 @@
+//! Connections that are kept: no handshakes in a steady cluster, peers that restart or go silent,
+//! much state for a joiner.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumormill::config::Config;
+use rumormill::engine::Event;
+use rumormill::net::Transport;
+use rumormill::net::tls::Tls;
+use rumormill::node::{Node, SystemClock};
+use rumormill::store::Expiry;
+use rumormill::store::matcher::{Matcher, Op};
+use rumormill::store::silences::{NewSilence, SilenceLimits};
+use rumormill::time::WallClock as _;
+use rumormill::wire::MemberState;
+
+use crate::certs::{Authority, Files};
+use crate::support::{Peer, World, in_time, note};
+
+fn world() -> (Arc<Files>, World) {
+    let World::Tls(files) = World::tls() else {
+        unreachable!()
+    };
+    (Arc::clone(&files), World::Tls(files))
+}
+
+async fn three(world: &World, config: &Config) -> [Peer; 3] {
+    let settle = |builder: rumormill::Builder| builder.config(config.clone());
+    let a = world.start_with("a", &[], settle).await;
+    let b = world.start_with("b", &[a.addr()], settle).await;
+    let c = world.start_with("c", &[a.addr()], settle).await;
+    for (seen_by, name) in [(&a, "b"), (&a, "c"), (&b, "c"), (&c, "b")] {
+        seen_by.sees(name, MemberState::Alive).await;
+    }
+    [a, b, c]
+}
+
+/// Exchanges of state go on for several intervals, and none of them makes a handshake.
+#[tokio::test]
+async fn a_steady_cluster_makes_no_handshakes() {
+    in_time(async {
+        let config = Config::local().push_pull_interval(Some(Duration::from_millis(50)));
+        let nodes = three(&world().1, &config).await;
+        let handshakes = || {
+            let of = |peer: &Peer| peer.node.net_counters().tls_handshakes;
+            nodes.iter().map(of).sum::<u64>()
+        };
+        // Each has dialled each of the others for packets, a link and an exchange, with a chance of
+        // one in a billion that it has not.
+        exchanges(&nodes, 60).await;
+        let (warm, before) = (handshakes(), counts(&nodes));
+        exchanges(&nodes, 40).await;
+        assert_eq!(
+            handshakes(),
+            warm,
+            "before: {before:?}, after: {:?}",
+            counts(&nodes)
+        );
+        // At most three connections for each direction of each pair, seen from both ends.
+        assert!(warm <= 2 * 6 * 4, "{warm}");
+    })
+    .await;
+}
+
+fn counts(nodes: &[Peer; 3]) -> Vec<u64> {
+    let of = |peer: &Peer| peer.node.counters().push_pulls;
+    nodes.iter().map(of).collect()
+}
+
+/// Waits until every node has completed so many more exchanges.
+async fn exchanges(nodes: &[Peer; 3], more: u64) {
+    for peer in nodes {
+        let before = peer.node.counters().push_pulls;
+        while peer.node.counters().push_pulls < before + more {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn recv(transport: &Tls) -> (Vec<u8>, SocketAddr) {
+    let mut buf = vec![0; 65_536];
+    let received = std::future::poll_fn(|cx| transport.poll_recv(cx, &mut buf)).await;
+    let (count, from) = received.unwrap();
+    (buf[..count].to_vec(), from)
+}
+
+async fn bind(files: &Files, addr: SocketAddr) -> Tls {
+    Tls::bind(addr, files.config(), &Config::local())
+        .await
+        .unwrap()
+}
+
+/// The end of the connection says that the peer has gone, so what is sent from then on waits for the
+/// next process there.
+#[tokio::test]
+async fn a_restart_loses_no_packet_that_was_sent_after_it() {
+    in_time(async {
+        let (files, _) = world();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let a = bind(&files, any).await;
+        let mut b = bind(&files, any).await;
+        let to = b.local_addr();
+        a.try_send(to, b"first").unwrap();
+        assert_eq!(recv(&b).await.0, b"first");
+        for round in 0..10_u8 {
+            drop(b);
+            b = bind(&files, to).await;
+            for number in 0..3 {
+                a.try_send(to, &[round, number]).unwrap();
+            }
+            for number in 0..3 {
+                let expected = (vec![round, number], a.local_addr());
+                assert_eq!(recv(&b).await, expected);
+            }
+        }
+    })
+    .await;
+}
+
+/// A dial to a process that is known already resumes its session, which saves both sides most of a
+/// handshake; one to another process at the same host does not, and does no harm.
+#[tokio::test]
+async fn redials_to_one_process_resume_its_session() {
+    in_time(async {
+        let (_, world) = world();
+        let a = world.start("a", &[]).await;
+        let b = world.start("b", &[a.addr()]).await;
+        let _c = world.start("c", &[a.addr()]).await;
+        b.node.ready().await.unwrap();
+        b.sees("c", MemberState::Alive).await;
+        // A link, packets and an exchange: each but the first dialled can be resumed.
+        while b.node.net_counters().tls_handshakes_resumed == 0 {
+            b.node.push_pull().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let counted = b.node.net_counters();
+        assert!(counted.tls_handshakes_resumed < counted.tls_handshakes);
+    })
+    .await;
+}
+
+/// A host that accepts connections and answers nothing holds up nobody else.
+#[tokio::test]
+async fn a_black_holed_peer_changes_nothing_for_the_others() {
+    in_time(async {
+        let (files, world) = world();
+        let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = hole.local_addr().unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let (a, b) = (bind(&files, any).await, bind(&files, any).await);
+        let dialled = a.dial(silent);
+        let mut held = Vec::new();
+        for number in 0..200_u8 {
+            a.try_send(silent, &[number; 1000]).unwrap();
+            a.try_send(b.local_addr(), &[number]).unwrap();
+            assert_eq!(recv(&b).await.0, [number]);
+            if let Ok(Ok(connection)) = tokio::time::timeout(Duration::ZERO, hole.accept()).await {
+                held.push(connection);
+            }
+        }
+        // One dial for packets, however many of them there are.
+        assert!(held.len() <= 1, "{}", held.len());
+        assert!(a.dial(b.local_addr()).await.is_ok());
+        drop(dialled);
+
+        // The same with nodes: one seed of three is silent.
+        let a = world.start("a", &[silent]).await;
+        let mut b = world.start("b", &[silent, a.addr()]).await;
+        b.sees("a", MemberState::Alive).await;
+        for number in 0..50 {
+            let written = a.notes.put(note(number, "by the way"), Expiry::Never);
+            written.unwrap().replicated(1).await.unwrap();
+        }
+        while let Ok(event) = tokio::time::timeout(Duration::ZERO, b.events.recv()).await {
+            let event = event.unwrap();
+            assert!(!matches!(event, Event::MemberSuspected(_)), "{event:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ten_thousand_silences_arrive_at_a_joiner() {
+    in_time(async {
+        let authority = Authority::new("ours");
+        let files = Files::new(&authority.leaf(&["127.0.0.1"]), &authority.pem());
+        let start = async |name: &str, seeds: Vec<String>| {
+            let mut builder = Node::builder(name)
+                .listen("127.0.0.1:0")
+                .config(Config::local())
+                .seeds(seeds)
+                .tls(files.config());
+            let silences = builder.silences(SilenceLimits::default());
+            (builder.start().await.unwrap(), silences)
+        };
+        let (a, on_a) = start("a", Vec::new()).await;
+        let ends = SystemClock.wall().plus(Duration::from_secs(3600));
+        for number in 0..10_000 {
+            let host = format!("host-{number}");
+            let matchers = vec![Matcher::new("instance", Op::Equal, host).unwrap()];
+            let _ = on_a.set(NewSilence::new(matchers, ends)).unwrap();
+        }
+        let (b, on_b) = start("b", vec![a.local_addr().to_string()]).await;
+        b.ready().await.unwrap();
+        assert_eq!(on_b.count_by_state().active, 10_000);
+    })
+    .await;
+}

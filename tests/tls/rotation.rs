@@ -1,0 +1,254 @@
+//! Certificates, keys and authorities replaced while nodes run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rumormill::config::Config;
+use rumormill::engine::Event;
+use rumormill::net::tls::{TlsConfig, TlsError};
+use rumormill::node::{Events, Node};
+use rumormill::store::{Expiry, Map};
+use rumormill::wire::MemberState;
+
+use crate::certs::{Authority, Files, Leaf};
+use crate::support::{Notes, in_time, key, note};
+
+const LOOPBACK: &str = "127.0.0.1";
+
+struct Member {
+    node: Node,
+    notes: Map<Notes>,
+    events: Events,
+    files: Files,
+}
+
+impl Member {
+    async fn start(name: &str, seeds: &[String], leaf: &Leaf, ca: &str) -> Self {
+        let files = Files::new(leaf, ca);
+        Self::start_with(name, seeds, files, |config| config.watch(None)).await
+    }
+
+    async fn start_with(
+        name: &str,
+        seeds: &[String],
+        files: Files,
+        settle: impl FnOnce(TlsConfig) -> TlsConfig,
+    ) -> Self {
+        let mut builder = Node::builder(name)
+            .listen("127.0.0.1:0")
+            .config(Config::local())
+            .seeds(seeds)
+            .tls(settle(files.config()));
+        let notes = builder.store(Notes);
+        let events = builder.events();
+        let node = builder.start().await.unwrap();
+        Self {
+            node,
+            notes,
+            events,
+            files,
+        }
+    }
+
+    async fn reload(&self) {
+        self.node.tls().unwrap().reload().await.unwrap();
+    }
+
+    async fn event(&mut self, mut wanted: impl FnMut(&Event) -> bool) -> Event {
+        loop {
+            let event = self.events.recv().await.unwrap();
+            if wanted(&event) {
+                return event;
+            }
+        }
+    }
+}
+
+/// Old authority to new one in three steps, as operators do it, with writes on every node all along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_key_and_authority_are_replaced_under_writes() {
+    in_time(async {
+        let (old, new) = (Authority::new("old"), Authority::new("new"));
+        let mut members = Vec::new();
+        let mut seeds = Vec::new();
+        for name in ["a", "b", "c"] {
+            let leaf = old.leaf(&[LOOPBACK]);
+            let member = Member::start(name, &seeds, &leaf, &old.pem()).await;
+            seeds.push(member.node.local_addr().to_string());
+            members.push(member);
+        }
+        for member in &members {
+            let whole = |view: &rumormill::View| view.cluster_size() == 3;
+            member.node.views().wait_for(whole).await.unwrap();
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let writers: Vec<_> = (0_u64..)
+            .zip(&members)
+            .map(|(writer, member)| {
+                let (notes, stop) = (member.notes.clone(), Arc::clone(&stop));
+                tokio::spawn(async move {
+                    let mut written = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let number = writer << 32 | written;
+                        let note = note(number, "under way");
+                        let write = notes.put(note, Expiry::Never).unwrap();
+                        write.replicated(2).await.unwrap();
+                        written += 1;
+                    }
+                    written
+                })
+            })
+            .collect();
+
+        // A new certificate and key of the same authority.
+        for member in &members {
+            member.files.put(&old.leaf(&[LOOPBACK]));
+            member.reload().await;
+        }
+        // Both authorities, then certificates of the new one, then the new one alone.
+        let both = old.pem() + &new.pem();
+        for member in &members {
+            member.files.put_ca(&both);
+            member.reload().await;
+        }
+        for member in &members {
+            member.files.put(&new.leaf(&[LOOPBACK]));
+            member.reload().await;
+        }
+        for member in &members {
+            member.files.put_ca(&new.pem());
+            member.reload().await;
+        }
+        // Connections of before were made with certificates that nobody believes any more.
+        let revoked = |member: &Member| member.node.net_counters().tls_connections_revoked;
+        while members.iter().map(revoked).sum::<u64>() == 0 {
+            tokio::task::yield_now().await;
+        }
+        // And writes go on over the new ones.
+        for number in 0..20 {
+            let write = members[0]
+                .notes
+                .put(note(1 << 40 | number, "after"), Expiry::Never);
+            write.unwrap().replicated(2).await.unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        for (writer, task) in (0_u64..).zip(writers) {
+            let written = task.await.unwrap();
+            assert!(written > 0);
+            for member in &members {
+                for number in 0..written {
+                    let held = member.notes.get(&key(writer << 32 | number));
+                    assert!(held.is_some(), "{writer}/{number} is lost");
+                }
+            }
+        }
+        for member in &mut members {
+            assert_eq!(member.node.net_counters().tls_reloads, 4);
+            assert_eq!(member.node.net_counters().tls_reloads_failed, 0);
+            let view = member.node.view();
+            assert!(
+                view.members.iter().all(|m| m.state == MemberState::Alive),
+                "{view:?}"
+            );
+            while let Ok(event) = tokio::time::timeout(Duration::ZERO, member.events.recv()).await {
+                let event = event.unwrap();
+                let flap = matches!(
+                    event,
+                    Event::MemberFailed(_) | Event::MemberLeft(_) | Event::MemberSuspected(_)
+                );
+                assert!(!flap, "{event:?}");
+            }
+        }
+        // Who still has a certificate of the old authority is not let in.
+        let late = Member::start("late", &seeds, &old.leaf(&[LOOPBACK]), &both).await;
+        late.node.ready().await.unwrap();
+        assert_eq!(late.node.view().cluster_size(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_that_change_are_seen_without_a_call() {
+    in_time(async {
+        let authority = Authority::new("ours");
+        let files = Files::new(&authority.leaf(&[LOOPBACK]), &authority.pem());
+        let every = Some(Duration::from_millis(100));
+        let mut a = Member::start_with("a", &[], files, |config| config.watch(every)).await;
+        let before = a.node.tls().unwrap().expires_at();
+        a.files.put(&authority.leaf_with(&[LOOPBACK], |params| {
+            params.not_after = rcgen::date_time_ymd(2099, 1, 1);
+        }));
+        let reloaded = |event: &Event| matches!(event, Event::CertificatesReloaded { .. });
+        let Event::CertificatesReloaded { expires_at } = a.event(reloaded).await else {
+            unreachable!()
+        };
+        assert_ne!(expires_at, before);
+        assert_eq!(expires_at, a.node.tls().unwrap().expires_at());
+        // 2099-01-01T00:00:00Z.
+        assert_eq!(expires_at.unwrap().as_nanos(), 4_070_908_800_000_000_000);
+    })
+    .await;
+}
+
+/// What cannot be loaded is told, and what is in use stays in use.
+#[tokio::test]
+async fn a_reload_that_fails_changes_nothing() {
+    in_time(async {
+        let authority = Authority::new("ours");
+        let leaf = authority.leaf(&[LOOPBACK]);
+        let mut a = Member::start("a", &[], &leaf, &authority.pem()).await;
+        // The key of another certificate.
+        let other = authority.leaf(&[LOOPBACK]);
+        let half = Leaf {
+            cert: leaf.cert.clone(),
+            key: other.key,
+        };
+        a.files.put(&half);
+        let error = a.node.tls().unwrap().reload().await.unwrap_err();
+        assert!(matches!(error, TlsError::Key { .. }), "{error}");
+        let failed = |event: &Event| matches!(event, Event::CertificatesNotReloaded { .. });
+        let file = Some(a.files.pem().key);
+        assert_eq!(
+            a.event(failed).await,
+            Event::CertificatesNotReloaded { file }
+        );
+        assert_eq!(a.node.net_counters().tls_reloads_failed, 1);
+        let seeds = [a.node.local_addr().to_string()];
+        let b = Member::start("b", &seeds, &leaf, &authority.pem()).await;
+        b.node.ready().await.unwrap();
+        assert_eq!(b.node.view().cluster_size(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_nodes_own_certificate_is_told_before_it_comes() {
+    in_time(async {
+        let authority = Authority::new("ours");
+        let leaf = authority.leaf_with(&[LOOPBACK], |params| {
+            params.not_after = rcgen::date_time_ymd(2099, 1, 1);
+        });
+        let century = Duration::from_secs(100 * 366 * 86_400);
+        let files = Files::new(&leaf, &authority.pem());
+        let mut a = Member::start_with("a", &[], files, |config| config.warn_before(century)).await;
+        let expires = |event: &Event| matches!(event, Event::CertificateExpires { .. });
+        let Event::CertificateExpires { at } = a.event(expires).await else {
+            unreachable!()
+        };
+        assert_eq!(Some(at), a.node.tls().unwrap().expires_at());
+
+        // One that is far enough from its end says nothing: the first event is another one.
+        let files = Files::new(&leaf, &authority.pem());
+        let mut b = Member::start_with("b", &[], files, |config| config).await;
+        b.reload().await;
+        let tls_event =
+            |event: &Event| expires(event) || matches!(event, Event::CertificatesReloaded { .. });
+        let first = b.event(tls_event).await;
+        assert!(
+            matches!(first, Event::CertificatesReloaded { .. }),
+            "{first:?}"
+        );
+    })
+    .await;
+}
