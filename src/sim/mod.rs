@@ -34,7 +34,6 @@
 //! Latency, loss, duplication, reordering, corruption, one-way and two-way cuts, refused and silent
 //! dials, retransmission, process and power failures, stalls, clock skew, slow, failing and torn
 //! commits. Not modelled: bandwidth, congestion, and the network's own queues.
-
 //!
 //! # What it costs
 //! `cargo run --release --features sim --example scale -- --nodes 1000 --seconds 60` prints it. A
