@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use labels::Labels;
+use rumormill::Config;
 use rumormill::engine::{Event, Operation, Readiness};
 use rumormill::id::ClusterId;
 use rumormill::sim::{
@@ -654,4 +655,24 @@ fn a_users_own_store_is_simulated_too() {
     });
     assert!(took.is_some());
     converge(&mut sim, 30);
+}
+
+/// Were the links of those who joined kept, whoever came later would find no room.
+#[test]
+fn many_more_nodes_join_by_one_seed_than_it_has_streams() {
+    const NODES: usize = 60;
+    let spec = NodeSpec {
+        config: Config::lan().direct_peers_max(4).streams_max(8),
+        seeds: Some(vec!["10.0.0.1:9094".to_owned()]),
+        ..NodeSpec::default()
+    };
+    let mut sim = Simulator::new(SimConfig::new(21));
+    sim.add_nodes_with(NODES, &spec);
+    let joined = |sim: &Simulator| (0..NODES).all(|node| sim.view(node).cluster_size() == NODES);
+    let took = sim.run_until(secs(15), joined);
+    assert!(took.is_some(), "not everybody knows everybody");
+    sim.run_for(secs(30));
+    let alarm = |event: &Event| matches!(event, Event::MemberFailed(_));
+    assert!(!sim.events().iter().any(|happened| alarm(&happened.event)));
+    sim.assert_sound();
 }

@@ -61,6 +61,14 @@
 //! entries that nobody can read; a rolling upgrade to a version that says and writes more. Not
 //! modelled: congestion control, what segments sent again take of the bandwidth, and damage to
 //! streams, which TCP notices.
+//!
+//! # What it costs
+//! `cargo run --release --features sim --example scale -- --nodes 1000 --seconds 60` prints it. A
+//! thousand nodes, default timers, three seeds each, all started at once, took 62 s of wall time
+//! for the 60 s (46 s of one core, on a machine with other work) and 1.2 GB: about a second for a
+//! virtual second. Nine tenths of that go to the 15 s in which they join and the news of it ebbs;
+//! from then on a virtual second takes 0.1 to 0.2 s. Memory grows with the square of the number of
+//! nodes, as everybody knows everybody: 1.2 MB a node at a thousand, 0.2 MB at a hundred.
 
 mod agenda;
 mod bandwidth;
