@@ -156,7 +156,10 @@ pub fn notifications(count: usize, random: &mut Random) -> Vec<Entry> {
                 integration: "webhook".to_owned(),
                 idx: 0,
             },
-            group_key: format!("{{}}:{{alertname=\"{:032x}\"", u128::from_le_bytes(random.bytes())),
+            group_key: format!(
+                "{{}}:{{alertname=\"{:032x}\"",
+                u128::from_le_bytes(random.bytes())
+            ),
             timestamp: back(random),
             firing: vec![random.next(), random.next(), random.next()],
             resolved: vec![],

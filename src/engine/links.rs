@@ -70,7 +70,9 @@ impl Engine {
     /// Direct mode begins or ends: links are kept, or become brief.
     pub(super) fn links_change_mode(&mut self) {
         let live = self.swim.live();
-        let live: Vec<_> = live.map(|k| (k.id.process.clone(), k.dial.refused)).collect();
+        let live: Vec<_> = live
+            .map(|k| (k.id.process.clone(), k.dial.refused))
+            .collect();
         let now = self.now.mono;
         for (process, refused) in live {
             let link = self.peers.get(&process).map(|peer| peer.link);

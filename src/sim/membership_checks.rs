@@ -53,7 +53,10 @@ impl Memberships {
         let mut known = before.iter().peekable();
         for member in &view.members {
             let process = &member.process;
-            while known.next_if(|known| known.process.name < process.name).is_some() {}
+            while known
+                .next_if(|known| known.process.name < process.name)
+                .is_some()
+            {}
             if known.next_if(|known| *known == member).is_some() {
                 continue;
             }
