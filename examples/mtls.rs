@@ -29,8 +29,8 @@ async fn story(folder: &Path) -> Result<(), Box<dyn Error>> {
 
     // A certificate is for the address that peers dial, and, because nodes are told to look, for the
     // node's name.
-    issue(&ours, folder, "anna")?;
-    issue(&ours, folder, "ben")?;
+    issue(&ours, &ours, folder, "anna")?;
+    issue(&ours, &ours, folder, "ben")?;
     let (anna, _on_anna) = start(folder, "anna", &[]).await?;
     let seed = anna.local_addr().to_string();
     let (ben, _on_ben) = start(folder, "ben", &[&seed]).await?;
@@ -41,7 +41,7 @@ async fn story(folder: &Path) -> Result<(), Box<dyn Error>> {
     // Somebody with a certificate of his own making gets nowhere, and anna says so.
     let mut events = anna.events();
     let theirs = authority("somebody else")?;
-    issue(&theirs, folder, "mallory")?;
+    issue(&theirs, &ours, folder, "mallory")?;
     let (mallory, _) = start(folder, "mallory", &[&seed]).await?;
     let refusal = loop {
         if let refused @ Event::HandshakeRefused { .. } = events.recv().await? {
@@ -54,7 +54,7 @@ async fn story(folder: &Path) -> Result<(), Box<dyn Error>> {
 
     // New certificates: nodes look at their files every ten seconds; this does not wait for that.
     for node in [&anna, &ben] {
-        issue(&ours, folder, node.name().as_str())?;
+        issue(&ours, &ours, folder, node.name().as_str())?;
         let tls = node.tls().ok_or("it was started with TLS")?;
         tls.reload().await?;
     }
@@ -99,8 +99,13 @@ fn authority(name: &str) -> Result<Authority, Box<dyn Error>> {
     Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 
-/// Writes a new certificate, its key and its authority for a node.
-fn issue(by: &Authority, folder: &Path, name: &str) -> Result<(), Box<dyn Error>> {
+/// Writes a new certificate, its key and the authority to believe for a node.
+fn issue(
+    by: &Authority,
+    believes: &Authority,
+    folder: &Path,
+    name: &str,
+) -> Result<(), Box<dyn Error>> {
     let params = CertificateParams::new(vec!["127.0.0.1".to_owned(), name.to_owned()])?;
     let key = KeyPair::generate()?;
     let cert = params.signed_by(&key, by)?;
@@ -112,6 +117,6 @@ fn issue(by: &Authority, folder: &Path, name: &str) -> Result<(), Box<dyn Error>
     std::fs::create_dir_all(folder.join(name))?;
     std::fs::write(cert_file, cert.pem())?;
     std::fs::write(key_file, key.serialize_pem())?;
-    std::fs::write(ca, by.pem())?;
+    std::fs::write(ca, believes.pem())?;
     Ok(())
 }
