@@ -2,7 +2,8 @@
 //! default timers, push/pull ten minutes away so that it cannot help.
 //!
 //! `cargo bench --bench http` prints how long after a POST on one node both others show the silence,
-//! how long after the last of 1,000 POSTs all are everywhere, and how long a listing of 10,000 takes.
+//! how long after the last of 1,000 POSTs all are everywhere, and how long a listing of 10,000 takes, and
+//! how long it takes to list 1,000 alerts against them, at first and after one more silence.
 //! Where Debian's `prometheus-alertmanager` is installed, its listing is measured in the same run.
 #![allow(
     clippy::disallowed_methods,
@@ -85,7 +86,7 @@ fn report(what: &str, samples: &mut [Duration]) {
     let at = |q: usize| samples[(samples.len() - 1) * q / 100].as_secs_f64() * 1e3;
     let (count, p50, p90, max) = (samples.len(), at(50), at(90), at(100));
     println!(
-        "{what:<52} {count:>4} samples  p50 {p50:>7.2} ms  p90 {p90:>7.2} ms  max {max:>7.2} ms"
+        "{what:<64} {count:>4} samples  p50 {p50:>7.2} ms  p90 {p90:>7.2} ms  max {max:>7.2} ms"
     );
 }
 
@@ -132,6 +133,41 @@ fn listing(what: &str, process: &Process, silences: usize, rounds: usize) {
     );
 }
 
+/// Alerts against the silences that `listing` posted, each muted by one of them: the first time they
+/// are listed, and the first time after one more silence.
+fn alerts(what: &str, process: &Process, silences: usize, alerts: usize, rounds: usize) {
+    let client = Client::new(process);
+    let alert =
+        |n| format!(r#"{{"labels":{{"alertname":"HighLatency","instance":"host-{n}:9100"}}}}"#);
+    let all: Vec<String> = (0..alerts).map(alert).collect();
+    let post = client.agent.post(format!("{}/api/v2/alerts", client.url));
+    let post = post.header("content-type", "application/json");
+    let answer = post.send(format!("[{}]", all.join(","))).unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    let timed = || {
+        let start = Instant::now();
+        let (status, body) = client.get("/api/v2/alerts");
+        let took = start.elapsed();
+        let listed: Vec<Value> = serde_json::from_str(&body).unwrap();
+        let muted = |it: &&Value| it["status"]["state"] == "suppressed";
+        assert_eq!(
+            (status, listed.iter().filter(muted).count()),
+            (200, alerts.min(silences))
+        );
+        took
+    };
+    let what = format!("GET {alerts} alerts, {silences} silences, {what}");
+    report(&format!("{what}: first"), &mut [timed()]);
+    let mut again: Vec<Duration> = (0..rounds).map(|_| timed()).collect();
+    report(&format!("{what}: again"), &mut again);
+    let mut after = Vec::new();
+    for number in 0..rounds {
+        client.post(silences + number, "one more");
+        after.push(timed());
+    }
+    report(&format!("{what}: after one more"), &mut after);
+}
+
 fn main() {
     // `--test` runs a short round.
     let short = std::env::args().any(|arg| arg == "--test");
@@ -155,9 +191,14 @@ fn main() {
     }
     let alone = ["--cluster.listen-address="];
     let node = Process::start(&dir, "listing", &alone);
+    let (count, rounds) = if short { (50, 2) } else { (1000, 10) };
     listing("this node", &node, silences, 20);
+    alerts("this node", &node, silences, count, rounds);
     match Process::start_real(&dir) {
-        Some(real) => listing("the real one", &real, silences, 20),
+        Some(real) => {
+            listing("the real one", &real, silences, 20);
+            alerts("the real one", &real, silences, count, rounds);
+        }
         None => println!("prometheus-alertmanager is not installed: nothing to compare with"),
     }
 }

@@ -63,28 +63,26 @@ fn merges<S: Schema>(
     schema: &dyn Fn() -> S,
 ) {
     let (old, new) = entries.split_at(held);
-    let mut fresh = Figures::default();
-    let mut known = Figures::default();
     let time = mean(|| {
         let map = filled(schema(), old);
         per(new, merge_all(&*map.store(), new))
     });
     table.row(format!("{store}/fresh/{held}/ns_per_entry"), time);
     let map = filled(schema(), old);
-    fresh.allocations = counted_merge(&*map.store(), new);
+    let allocations = counted_merge(&*map.store(), new);
     table.row(
         format!("{store}/fresh/{held}/allocations_per_entry"),
-        fresh.allocations,
+        allocations,
     );
 
     let mut again = entries.to_vec();
     Random(8).shuffle(&mut again);
-    known.ns = mean(|| per(&again, merge_all(&*map.store(), &again)));
-    table.row(format!("{store}/known/{held}/ns_per_entry"), known.ns);
-    known.allocations = counted_merge(&*map.store(), &again);
+    let time = mean(|| per(&again, merge_all(&*map.store(), &again)));
+    table.row(format!("{store}/known/{held}/ns_per_entry"), time);
+    let allocations = counted_merge(&*map.store(), &again);
     table.row(
         format!("{store}/known/{held}/allocations_per_entry"),
-        known.allocations,
+        allocations,
     );
     drop(map);
 
@@ -93,12 +91,6 @@ fn merges<S: Schema>(
         format!("{store}/memory/{held}/bytes_per_entry"),
         allocated.bytes_held as f64 / held as f64,
     );
-}
-
-#[derive(Default)]
-struct Figures {
-    ns: f64,
-    allocations: f64,
 }
 
 /// What a fresh entry's parts take by themselves.

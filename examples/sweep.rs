@@ -6,8 +6,9 @@
 //!
 //! Each seed is a cluster of its own with its own faults, judged by every checker there is
 //! ([`rumormill::sim::run`]). A seed that fails is printed at once, with its log and the command
-//! that replays it, and makes the exit 1. What is left after an interruption is run with `--from`
-//! and `--seeds`, as the progress says. Memory is that of one simulation a core.
+//! that replays it, and makes the exit 1. The progress ends with the `--from` that goes on from there,
+//! if one has to stop: every seed before it is done. Memory is that of one simulation a core. Where stderr is no
+//! terminal, the bar is a line every ten seconds.
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -152,7 +153,7 @@ impl Tally {
         Ok(())
     }
 
-    /// One line of progress; `width` characters of it are a bar.
+    /// One line of progress, short enough for a terminal; `width` characters of it are a bar.
     fn line(&self, width: usize) -> String {
         let total = self.end - self.from;
         let rate = self.done as f64 / self.started.elapsed().as_secs_f64().max(0.001);
@@ -166,17 +167,9 @@ impl Tally {
             _ => format!("[{}{}] ", "#".repeat(full), ".".repeat(width - full)),
         };
         let Self {
-            done,
-            failed,
-            next,
-            end,
-            ..
+            done, failed, next, ..
         } = self;
-        let rest = end - next;
-        format!(
-            "{bar}{done}/{total} seeds, {failed} failed, {rate:.1}/s, {left} left \
-             (to go on from here: --from {next} --seeds {rest})"
-        )
+        format!("{bar}{done}/{total}, {failed} failed, {rate:.1}/s, {left} left; --from {next}")
     }
 
     fn print(&self) {
@@ -226,7 +219,7 @@ impl Progress {
         }
         self.shown = Some(now());
         if self.terminal {
-            eprint!("\r\x1b[K{}", tally.line(30));
+            eprint!("\r\x1b[K{}", tally.line(20));
             // A terminal that cannot be written to shows nothing, and that is all.
             let _ = io::stderr().flush();
         } else {

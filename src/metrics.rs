@@ -64,9 +64,30 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     entries_refused, Count, "Entries refused by this node.";
     packets_lost, Count, "Delta packets whose loss was assumed.";
     push_pulls, Count, "Push/pulls completed.";
+    push_pulls_all, Count, "Push/pulls completed in which one side had next to nothing and everything was sent.";
+    push_pulls_cells, Count, "Push/pulls completed that read the difference from cells of a table.";
+    push_pulls_equal, Count, "Push/pulls completed that found nothing to differ.";
+    push_pulls_list, Count, "Push/pulls completed that needed a list.";
     push_pulls_failed, Count, "Push/pulls that failed.";
-    digest_mismatches, Count, "Push/pulls that ended with roots that should be equal and are not.";
+    push_pull_bytes_received, Bytes, "Bytes received in push/pulls, after their handshakes.";
+    push_pull_bytes_sent, Bytes, "Bytes sent in push/pulls, after their handshakes.";
+    push_pull_entries_received, Count, "Entries received in push/pulls.";
+    push_pull_entries_sent, Count, "Entries sent in push/pulls.";
+    push_pull_extensions, Count, "Times that the cells of a push/pull did not suffice and more were asked for.";
+    digest_mismatches, Count, "Stores whose roots a push/pull could not account for: whole hashes were listed.";
     streams_refused, Count, "Streams refused by the engine for a limit.";
+    seeds_joined, Count, "Seeds that were dialled and answered.";
+    seeds_failed, Count, "Dials of seeds that failed.";
+    reconnects_failed, Count, "Dials of failed members that failed.";
+    pings_answered, Count, "Probes that were answered directly, by datagram.";
+    ping_micros, Microseconds, "How long all those answers took.";
+    pings_within_5ms, Count, "Of those answers, how many came within 5 ms.";
+    pings_within_10ms, Count, "Within 10 ms.";
+    pings_within_25ms, Count, "Within 25 ms.";
+    pings_within_50ms, Count, "Within 50 ms.";
+    pings_within_100ms, Count, "Within 100 ms.";
+    pings_within_250ms, Count, "Within 250 ms.";
+    pings_within_500ms, Count, "Within 500 ms.";
 };
 
 /// The counters between the engine and the network.

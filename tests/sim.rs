@@ -3,6 +3,8 @@
 //!
 //! - `RUMORMILL_SEEDS=10000 cargo test --release --features sim --test sim -- --exact hundred_seeds`
 //! - `RUMORMILL_SEED=17 cargo test --release --features sim --test sim -- --exact replay --nocapture`
+//!   runs one; if it fails, the least of it that still fails is looked for and printed, with the
+//!   command that replays that: the same with `RUMORMILL_KEEP`.
 #![cfg(feature = "sim")]
 
 mod labels;
@@ -16,7 +18,9 @@ use std::time::Duration;
 use labels::Labels;
 use rumormill::engine::{Event, Operation, Readiness};
 use rumormill::id::ClusterId;
-use rumormill::sim::{NodeSpec, SimConfig, Simulator, Skew, brisk, run};
+use rumormill::sim::{
+    Failure, Invariant, Kept, NodeSpec, Scenario, SimConfig, Simulator, Skew, Workload, brisk, run,
+};
 use rumormill::store::{Expiry, Limits, Map, ReplicationError};
 use rumormill::wire::{Key, MemberState, Refusal};
 
@@ -105,11 +109,10 @@ fn hundred_seeds() {
             None => println!("seed {}: panic: {:?}", failure.seed, failure.panic),
         }
     }
-    if let Some(first) = failures.first() {
-        panic!(
-            "{} of {count} seeds failed; the first:\n{first}",
-            failures.len()
-        );
+    let failed = failures.len();
+    if let Some(first) = failures.into_iter().next() {
+        let first = shrunk(*first);
+        panic!("{failed} of {count} seeds failed; the first:\n{first}");
     }
 }
 
@@ -139,13 +142,58 @@ fn seeds_that_found_bugs() {
     }
 }
 
+/// The failure of a whole scenario, with the least of it that fails likewise.
+fn shrunk(failure: Failure) -> Failure {
+    let replays_max = if cfg!(debug_assertions) { 40 } else { 400 };
+    Scenario::random(failure.seed).shrink(failure, replays_max, || Box::new(()))
+}
+
 #[test]
 fn replay() {
     let seed = seed_from("RUMORMILL_SEED").unwrap_or(0);
-    match run(seed) {
+    let whole = Scenario::random(seed);
+    let kept = std::env::var("RUMORMILL_KEEP").ok();
+    let kept = kept.map(|kept| kept.parse::<Kept>().expect("a part of a scenario"));
+    let run = match &kept {
+        Some(kept) => whole.keep(kept).run(),
+        None => whole.run(),
+    };
+    match run {
         Ok(report) => println!("{report:#?}"),
-        Err(failure) => panic!("{failure}"),
+        Err(failure) if kept.is_some() => panic!("{failure}"),
+        Err(failure) => panic!("{}", shrunk(*failure)),
     }
+}
+
+/// Invariant 9, on the seeds that the others run on, too.
+#[test]
+fn every_run_of_a_seed_is_the_same() {
+    let count = if cfg!(debug_assertions) { 1 } else { 10 };
+    for seed in 1000..1000 + count {
+        if let Err(failure) = Scenario::random(seed).run_twice(|| Box::new(())) {
+            panic!("{failure}");
+        }
+    }
+}
+
+/// A program that is not the same every time is found out.
+#[test]
+fn what_draws_from_elsewhere_is_found_out() {
+    struct Restless(u64);
+    impl Workload for Restless {
+        fn act(&mut self, sim: &mut Simulator, node: usize, _: u64) {
+            sim.write(node, 9_999, self.0.to_string()).unwrap();
+        }
+    }
+    let mut runs = 0;
+    let restless = || {
+        runs += 1;
+        Box::new(Restless(runs)) as Box<dyn Workload>
+    };
+    let failure = Scenario::random(3).run_twice(restless).unwrap_err();
+    let breach = failure.violation.map(|violation| violation.breach);
+    let invariant = breach.and_then(|breach| breach.invariant());
+    assert_eq!(invariant, Some(Invariant::Determinism));
 }
 
 #[test]

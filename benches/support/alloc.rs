@@ -1,4 +1,5 @@
 //! An allocator that counts: the system's, with two counters that run while [`counted`] does.
+#![allow(unreachable_pub, reason = "as in the modules beside")]
 #![allow(unsafe_code, reason = "an allocator has no other way")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,6 +1,6 @@
 //! What benches need of a world: a clock, somebody who follows no write, entries, time that was
 //! taken.
-#![allow(dead_code, reason = "every bench uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "every bench uses its part")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! A name is a path whose last part is the unit: `silences/fresh/1000/ns_per_entry`. Figures are
 //! means of [`RUNS`] runs unless the bench says otherwise. With `-- --test` everything runs once,
 //! to see that it works: the table is printed and the file is left alone.
-#![allow(dead_code, reason = "every bench uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "every bench uses its part")]
 
 use std::path::Path;
 use std::{env, fs};

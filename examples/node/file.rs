@@ -479,7 +479,7 @@ cluster:
             (
                 "route:\n  receiver: a\n  continue: maybe\n",
                 3,
-                13,
+                3,
                 "route.continue: ",
             ),
             (

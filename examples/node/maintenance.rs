@@ -125,28 +125,36 @@ impl Keeper {
         bytes.is_some()
     }
 
+    /// Frees what is past its time.
+    async fn collect(&self, kind: StoreKind, store: Arc<dyn Store>) {
+        let app = Arc::clone(&self.app);
+        let collect = move || {
+            let started = Instant::now();
+            let now = SystemClock.wall();
+            while store.collect(now).is_some_and(|again| again <= now) {}
+            if matches!(kind, StoreKind::Silences) {
+                // Drops what ended silences still hold compiled.
+                let _ = app.silences.count_by_state();
+            }
+            started.elapsed()
+        };
+        let took = tokio::task::spawn_blocking(collect).await.ok();
+        self.app.stats.collected(kind, took);
+    }
+
     /// Maintains the stores every `interval`, for ever.
     pub(crate) async fn maintain(self, interval: Duration) {
         let mut ticks = interval_at(Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if self.app.name.is_none() {
-                // No engine does it.
-                collect(&*self.app.silences.store());
-                collect(&*self.app.nflog.store());
-            }
-            // Drops what ended silences still hold compiled.
-            let _ = self.app.silences.count_by_state();
+            // In a cluster the engine does it as well, a little at a time.
+            self.collect(StoreKind::Silences, self.app.silences.store())
+                .await;
+            self.collect(StoreKind::Nflog, self.app.nflog.store()).await;
             self.save().await;
         }
     }
-}
-
-/// Frees what is past its time.
-fn collect(store: &dyn Store) {
-    let now = SystemClock.wall();
-    while store.collect(now).is_some_and(|again| again <= now) {}
 }
 
 /// Forgets resolved alerts every `interval`, for ever.

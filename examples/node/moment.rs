@@ -33,7 +33,17 @@ impl Moment {
 
     /// What is before 1970 is as good as its first nanosecond, what is after 2554 as its last.
     pub(crate) fn read(text: &str) -> Result<Self, jiff::Error> {
-        let at: jiff::Timestamp = text.parse()?;
+        let at: jiff::Timestamp = match text.parse() {
+            // "For ever", as some write it: later than what can be told apart here, and valid if
+            // two days before is.
+            Err(_) if text.starts_with("9999-12-3") => {
+                return text
+                    .replacen("9999-12-3", "9999-12-2", 1)
+                    .parse::<jiff::Timestamp>()
+                    .map(|_| Self(Timestamp::MAX));
+            }
+            read => read?,
+        };
         if at.as_second() == GO_ZERO_SECONDS && at.subsec_nanosecond() == 0 {
             return Ok(Self(Timestamp::ZERO));
         }
@@ -94,6 +104,8 @@ mod tests {
         );
         assert_eq!(seconds("1960-01-01T00:00:00Z"), Timestamp::from_nanos(1));
         assert_eq!(seconds("9999-01-01T00:00:00Z"), Timestamp::MAX);
+        assert_eq!(seconds("9999-12-31T23:59:59Z"), Timestamp::MAX);
+        assert!(Moment::read("9999-12-31T25:59:59Z").is_err());
         assert!(Moment::read("nope").is_err());
         assert!(Moment::read("2030-01-01").is_err());
     }

@@ -25,6 +25,9 @@ struct Memory {
     floor: u64,
     recent: VecDeque<Changed>,
     by_alert: HashMap<u64, Known>,
+    /// Silences that were matched against alerts, and those that were not.
+    scanned: u64,
+    skipped: u64,
     /// When it was last asked. A clock that was set back brings silences to life.
     asked: Timestamp,
 }
@@ -55,7 +58,17 @@ impl Muting {
         memory.follow(silences);
         let known = memory.known(silences, print, labels, now);
         let active = |silence: &&Arc<Silence>| silence.state(now) == SilenceState::Active;
-        known.iter().filter(active).map(|it| it.id).collect()
+        let muting = known.iter().filter(active).map(|it| it.id).collect();
+        if known.len() > KNOWN_MAX {
+            memory.by_alert.remove(&print);
+        }
+        muting
+    }
+
+    /// How many silences were matched against alerts, and how many needed not be.
+    pub(crate) fn looked_at(&self) -> (u64, u64) {
+        let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (memory.scanned, memory.skipped)
     }
 
     /// Forgets alerts.
@@ -105,14 +118,18 @@ impl Memory {
             seq: 0,
             silences: Vec::new(),
         });
+        let mut scanned = 0;
+        let held = silences.store().len();
         if known.seq == 0 || known.seq < self.floor {
             let index = silences.map();
             known.silences = index.with_index(|index| index.candidates(labels, now));
+            scanned = known.silences.len();
             known.silences.retain(|silence| silence.matches(labels));
         } else if known.seq < self.seq {
             let first = self.recent.partition_point(|it| it.seq <= known.seq);
             for changed in self.recent.range(first..) {
                 known.silences.retain(|it| it.id.key() != changed.key);
+                scanned += usize::from(changed.silence.is_some());
                 let matches = |it: &&Arc<Silence>| it.matches(labels);
                 known
                     .silences
@@ -120,11 +137,15 @@ impl Memory {
             }
             known.silences.sort_unstable_by_key(|it| it.id);
         }
+        self.scanned += scanned as u64;
+        self.skipped += held.saturating_sub(scanned) as u64;
         known.seq = self.seq;
         &known.silences
     }
 }
 
+/// Silences that are remembered of an alert. Where more match, the index is asked each time.
+const KNOWN_MAX: usize = 256;
 /// Changes that are remembered. Beyond that the index is asked again.
 const RECENT_MAX: usize = 256;
 const BYTES_AT_A_TIME: usize = 1 << 20;

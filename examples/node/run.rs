@@ -208,6 +208,7 @@ async fn follow(mut events: Events, app: Arc<App>) {
             Ok(Event::MemberUpdated(_)) => MemberChange::Updated,
             Ok(Event::NameConflict { addr }) => {
                 error!(%addr, "another live process uses this node's name; set --cluster.peer-name");
+                app.stats.name_conflict();
                 continue;
             }
             Ok(_) | Err(EventsError::Lagged { .. }) => continue,

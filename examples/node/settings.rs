@@ -365,8 +365,9 @@ mod tests {
         ] {
             let settings = settings(flags, "").unwrap();
             assert_eq!(settings.warnings.len(), warnings, "{flags:?}");
-            let timeout = settings.cluster.unwrap().config.probe_timeout;
-            assert_eq!(timeout, Duration::from_millis(millis), "{flags:?}");
+            let config = settings.cluster.unwrap().config;
+            let cut = config.clone().probe_timeout(Duration::from_millis(millis));
+            assert_eq!(config, cut, "{flags:?}");
         }
     }
 

@@ -1,5 +1,5 @@
 //! The replicated map: entries by key, and beside them, in step with every write, the change
-//! index, the expiry order and the root sum.
+//! index, the expiry order and the digests.
 //!
 //! Invariants:
 //! - One entry per key, replaced only by its [`join`](super::join) with another. An expiry is
@@ -7,8 +7,8 @@
 //! - Every accepted change takes the next sequence; a key is in the change index once, under its
 //!   newest change. A join in which only `expires_at` grows is a change.
 //! - The expiry order holds every entry that is not lasting, by `(expires_at, slot)`.
-//! - The root is the sum over all entries held. [`EntryMap::digest`] takes out those at or below
-//!   a cut, so that two nodes at different stages of collection have equal digests.
+//! - The digests are those of the entries that outlive a cut, which [`EntryMap::digest`] moves: so
+//!   two nodes at different stages of collection have equal digests.
 //! - Entries live in numbered slots and stay where they are while they are held. Whatever is
 //!   enumerated is enumerated by slot, sequence or expiry, never in the order of the hash table:
 //!   that differs from process to process.
@@ -18,20 +18,17 @@
 //!
 //! The map has no lock and knows no records: each entry carries a value `V` for whoever does.
 
-mod hashing;
-
-use std::collections::HashMap;
-use std::collections::hash_map;
 use std::ops::RangeBounds;
 use std::time::Duration;
 
 use super::changes::ChangeIndex;
 use super::compare_versions;
 use super::digest::{self, BodyHash, Fingerprint, Root};
+use super::digests::{Digests, Place};
+use super::keys::KeyIndex;
 use super::order::SortedRuns;
 use crate::time::Timestamp;
 use crate::wire::{Entry, Item, Key, Refusal};
-use hashing::KeyHashing;
 
 /// What a map refuses, and when it lets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,13 +128,11 @@ pub struct EntryMap<V> {
     bounds: Bounds,
     slots: Vec<Option<Slot<V>>>,
     free: Vec<u32>,
-    by_key: HashMap<Key, u32, KeyHashing>,
+    by_key: KeyIndex,
     changes: ChangeIndex,
     expiries: SortedRuns<(Timestamp, u32)>,
     head: u64,
-    root: Root,
-    /// The part of the root at or below a cut that was asked for: moved, not summed anew.
-    past: (Timestamp, Root),
+    digests: Digests,
 }
 
 impl<V> EntryMap<V> {
@@ -148,12 +143,11 @@ impl<V> EntryMap<V> {
             bounds,
             slots: Vec::new(),
             free: Vec::new(),
-            by_key: HashMap::with_hasher(KeyHashing::random()),
+            by_key: KeyIndex::new(),
             changes: ChangeIndex::default(),
             expiries: SortedRuns::new(),
             head: 0,
-            root: Root::default(),
-            past: (Timestamp::ZERO, Root::default()),
+            digests: Digests::default(),
         }
     }
 
@@ -166,7 +160,7 @@ impl<V> EntryMap<V> {
     /// Whether none is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
+        self.len() == 0
     }
 
     /// The latest change sequence, 0 before the first.
@@ -178,8 +172,13 @@ impl<V> EntryMap<V> {
     /// What is held of a key, with its slot number.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<(u32, &Slot<V>)> {
-        let &at = self.by_key.get(key)?;
+        let at = self.find(digest::kh(key), key)?;
         Some((at, self.slot(at)?))
+    }
+
+    /// What is held under a hash of keys: one entry, but for collisions.
+    pub fn with_hash(&self, kh: u64) -> impl Iterator<Item = &Slot<V>> + '_ {
+        self.by_key.with_hash(kh).filter_map(|at| self.slot(at))
     }
 
     /// The entry in a slot, if one is there.
@@ -197,19 +196,21 @@ impl<V> EntryMap<V> {
     /// headers; bodies only where the headers tie.
     #[must_use]
     pub fn judge(&self, entry: &Entry, wall: Timestamp) -> Verdict {
-        self.judge_by(self.by_key.get(&entry.key), entry, wall)
+        let kh = digest::kh(&entry.key);
+        self.judge_by(self.by_key.first(kh), kh, entry, wall)
     }
 
     /// What [`judge`](Self::judge) says of each of a run of entries, in order. It asks for all
     /// places before it looks at the first, so that the waits for memory overlap.
     pub fn judge_run(&self, run: &[Entry], wall: Timestamp, mut each: impl FnMut(usize, Verdict)) {
-        let mut places = [None; JUDGED_TOGETHER];
+        let mut places = [(0, None); JUDGED_TOGETHER];
         for (chunk, entries) in run.chunks(JUDGED_TOGETHER).enumerate() {
             for (place, entry) in places.iter_mut().zip(entries) {
-                *place = self.by_key.get(&entry.key);
+                let kh = digest::kh(&entry.key);
+                *place = (kh, self.by_key.first(kh));
             }
-            for (index, (place, entry)) in places.iter().zip(entries).enumerate() {
-                let verdict = self.judge_by(*place, entry, wall);
+            for (index, (&(kh, first), entry)) in places.iter().zip(entries).enumerate() {
+                let verdict = self.judge_by(first, kh, entry, wall);
                 each(chunk * JUDGED_TOGETHER + index, verdict);
             }
         }
@@ -221,14 +222,9 @@ impl<V> EntryMap<V> {
     /// # Panics
     /// If 2^32 - 1 entries are held.
     pub fn apply(&mut self, entry: Entry, body: BodyHash, value: V) -> Option<Applied<V>> {
-        let at = match self.by_key.entry(entry.key) {
-            hash_map::Entry::Occupied(held) => *held.get(),
-            hash_map::Entry::Vacant(place) => {
-                let next = || slot_number(self.slots.len());
-                let at = self.free.pop().unwrap_or_else(next);
-                place.insert(at);
-                return Some(self.insert(at, entry, body, value));
-            }
+        let kh = digest::kh(&entry.key);
+        let Some(at) = self.find(kh, &entry.key) else {
+            return Some(self.insert(kh, entry, body, value));
         };
         let slot = self.slots[at as usize].as_mut().expect(KEY_HAS_SLOT);
         let version = compare_versions(&entry, &slot.entry);
@@ -236,7 +232,7 @@ impl<V> EntryMap<V> {
         if version.is_le() && came <= had {
             return None;
         }
-        let was = Place::of(slot, at);
+        let was = place_of(slot, at);
         let old_seq = slot.seq;
         self.head += 1;
         slot.seq = self.head;
@@ -249,7 +245,7 @@ impl<V> EntryMap<V> {
         };
         slot.entry.expires_at = came.max(had);
         slot.print = Fingerprint::with_body(&slot.entry, slot.body);
-        let is = Place::of(slot, at);
+        let is = place_of(slot, at);
         self.changes.remove(old_seq);
         self.changes.push(self.head, at);
         self.move_place(was, is);
@@ -274,23 +270,35 @@ impl<V> EntryMap<V> {
             .filter_map(|(_, at)| self.slot(at))
     }
 
-    /// The root of the entries that outlive `cut`. Costs what lies between this cut and the last
-    /// one asked for: cuts mostly move forward, by little.
+    /// The root of the entries that outlive `cut`, to which all digests move.
     pub fn digest(&mut self, cut: Timestamp) -> Root {
-        let (from, part) = &mut self.past;
-        let hash = |(_, at): (Timestamp, u32)| {
+        self.move_cut(cut, usize::MAX);
+        self.digests.root()
+    }
+
+    /// Moves the digests towards `cut`, by at most `entries_max` entries; whether they are there.
+    /// Costs what lies between this cut and the last one: cuts mostly move forward, by little.
+    pub fn move_cut(&mut self, cut: Timestamp, entries_max: usize) -> bool {
+        let (forward, range) = self.digests.way(cut);
+        let all = self.expiries.range(range);
+        let place = |(_, at): (Timestamp, u32)| {
             let slot = self.slots[at as usize].as_ref().expect(EXPIRY_HAS_SLOT);
-            slot.print.hash
+            place_of(slot, at)
         };
-        if cut > *from {
-            let crossed = self.expiries.range(above(*from)..above(cut));
-            crossed.map(hash).for_each(|hash| part.add(hash));
+        let places: Vec<_> = if forward {
+            all.take(entries_max).map(place).collect()
         } else {
-            let crossed = self.expiries.range(above(cut)..above(*from));
-            crossed.map(hash).for_each(|hash| part.sub(hash));
-        }
-        *from = cut;
-        self.root.without(*part)
+            all.rev().take(entries_max).map(place).collect()
+        };
+        let there = places.len() < entries_max;
+        self.digests.cross(&places, forward, cut, there);
+        there
+    }
+
+    /// The digests, at the cut they were last moved to.
+    #[must_use]
+    pub fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     /// The occupied slots among the `run` from `position` on, with their numbers, and where to
@@ -311,7 +319,7 @@ impl<V> EntryMap<V> {
 
     /// The expiry order within `range`, as `(expires_at, slot)`.
     pub fn expiring<'a>(
-        &'a self,
+        &'a mut self,
         range: impl RangeBounds<(Timestamp, u32)> + 'a,
     ) -> impl DoubleEndedIterator<Item = (Timestamp, u32)> + 'a {
         self.expiries.range(range)
@@ -324,10 +332,9 @@ impl<V> EntryMap<V> {
         }
         let (_, at) = self.expiries.pop_first()?;
         let slot = self.slots[at as usize].take().expect(EXPIRY_HAS_SLOT);
-        let place = Place::of(&slot, at);
-        self.by_key.remove(&slot.entry.key);
+        self.by_key.remove(slot.kh, &slot.entry.key, at);
         self.changes.remove(slot.seq);
-        self.take_out(place);
+        self.digests.take_out(&place_of(&slot, at));
         self.free.push(at);
         Some((at, slot))
     }
@@ -343,10 +350,28 @@ impl<V> EntryMap<V> {
         !entry.schema.is_lasting() && entry.expires_at.plus(self.bounds.grace) <= wall
     }
 
-    /// What is held at a place that was looked up, compared with an entry that came.
+    fn find(&self, kh: u64, key: &Key) -> Option<u32> {
+        self.held_at(self.by_key.first(kh), kh, key)
+    }
+
+    /// Where a key is, given the first slot of its hash.
     #[inline]
-    fn judge_by(&self, place: Option<&u32>, entry: &Entry, wall: Timestamp) -> Verdict {
-        let held = place.and_then(|&at| self.slot(at)).map(|slot| &slot.entry);
+    fn held_at(&self, first: Option<u32>, kh: u64, key: &Key) -> Option<u32> {
+        let first = first?;
+        let is_first = self.slot(first).is_some_and(|slot| slot.entry.key == *key);
+        if is_first {
+            Some(first)
+        } else {
+            self.by_key.twin(kh, key)
+        }
+    }
+
+    /// What is held of a key, found by the first slot of its hash, compared with an entry that
+    /// came.
+    #[inline]
+    fn judge_by(&self, first: Option<u32>, kh: u64, entry: &Entry, wall: Timestamp) -> Verdict {
+        let place = self.held_at(first, kh, &entry.key);
+        let held = place.and_then(|at| self.slot(at)).map(|slot| &slot.entry);
         let known = match held {
             Some(held) => !changes(held, entry),
             None => self.collectable(entry, wall),
@@ -364,27 +389,34 @@ impl<V> EntryMap<V> {
         }
     }
 
-    /// Puts an entry of a new key where the table says already that it is.
-    fn insert(&mut self, at: u32, entry: Entry, body: BodyHash, value: V) -> Applied<V> {
+    /// Puts in an entry of a new key.
+    fn insert(&mut self, kh: u64, entry: Entry, body: BodyHash, value: V) -> Applied<V> {
+        let next = || slot_number(self.slots.len());
+        let at = self.free.pop().unwrap_or_else(next);
+        self.by_key.insert(kh, entry.key, at);
         self.head += 1;
         let slot = Slot {
             seq: self.head,
-            kh: digest::kh(&entry.key),
+            kh,
             body,
             print: Fingerprint::with_body(&entry, body),
             value,
             entry,
         };
-        let place = Place::of(&slot, at);
+        let place = place_of(&slot, at);
         match self.slots.get_mut(at as usize) {
             Some(free) => *free = Some(slot),
             None => self.slots.push(Some(slot)),
         }
         self.changes.push(self.head, at);
-        self.put_in(place);
+        self.digests.put_in(&place);
         if let Some(expiry) = place.expiry {
             self.expiries.insert(expiry);
         }
+        let slots = &self.slots;
+        self.digests.grow(slot_number(slots.len()), |at| {
+            Some(place_of(slots[at as usize].as_ref()?, at))
+        });
         Applied {
             seq: self.head,
             at,
@@ -394,8 +426,8 @@ impl<V> EntryMap<V> {
     }
 
     fn move_place(&mut self, was: Place, is: Place) {
-        self.take_out(was);
-        self.put_in(is);
+        self.digests.take_out(&was);
+        self.digests.put_in(&is);
         if was.expiry != is.expiry {
             if let Some(expiry) = was.expiry {
                 self.expiries.remove(&expiry);
@@ -405,51 +437,21 @@ impl<V> EntryMap<V> {
             }
         }
     }
-
-    fn put_in(&mut self, place: Place) {
-        self.root.add(place.hash);
-        if place.is_past(self.past.0) {
-            self.past.1.add(place.hash);
-        }
-    }
-
-    fn take_out(&mut self, place: Place) {
-        self.root.sub(place.hash);
-        if place.is_past(self.past.0) {
-            self.past.1.sub(place.hash);
-        }
-    }
 }
 
-/// Where an entry stands in the digest and in the expiry order.
-#[derive(Clone, Copy)]
-struct Place {
-    hash: u128,
-    expiry: Option<(Timestamp, u32)>,
-}
-
-impl Place {
-    fn of<V>(slot: &Slot<V>, at: u32) -> Self {
-        let entry = &slot.entry;
-        Self {
-            hash: slot.print.hash,
-            expiry: (!entry.schema.is_lasting()).then_some((entry.expires_at, at)),
-        }
-    }
-
-    fn is_past(&self, cut: Timestamp) -> bool {
-        self.expiry.is_some_and(|(expires_at, _)| expires_at <= cut)
+fn place_of<V>(slot: &Slot<V>, at: u32) -> Place {
+    let entry = &slot.entry;
+    Place {
+        item: slot.item(),
+        hash: slot.print.hash,
+        at,
+        expiry: (!entry.schema.is_lasting()).then_some((entry.expires_at, at)),
     }
 }
 
 /// Whether the join of `held` and `entry` differs from `held`.
 fn changes(held: &Entry, entry: &Entry) -> bool {
     entry.expires_at > held.expires_at || compare_versions(entry, held).is_gt()
-}
-
-/// The first place in the expiry order above a cut: no slot has the number `u32::MAX`.
-fn above(cut: Timestamp) -> (Timestamp, u32) {
-    (cut, u32::MAX)
 }
 
 /// The number of the slot at an index.

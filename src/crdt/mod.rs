@@ -11,8 +11,12 @@
 
 mod changes;
 pub mod digest;
+pub mod digests;
+pub mod estimator;
+mod keys;
 pub mod map;
 mod order;
+pub mod sketch;
 
 use std::cmp::Ordering;
 

@@ -1,25 +1,9 @@
-//! Anti-entropy: push/pull exchanges, one stream each.
+//! Anti-entropy: when push/pull exchanges begin, and what their end means.
 //!
-//! ```text
-//! initiator                         responder
-//!   Summary {cut, root per store} ->
-//!                                <- Verdicts {equal | differs}
-//!   per differing store, per chunk of the sorted item list:
-//!   Items {from..=to}            ->
-//!                                <- Wants {kh..}, and Delta with what is newer here
-//!   Delta with what is wanted    ->
-//!   Done                         ->  once everything sent is acknowledged
-//!                                <- Done
-//! ```
-//!
-//! Both compare the entries that outlive one instant, the *cut*, so nodes that collect at different
-//! moments do not differ. Where timestamps are equal and content differs, both sides send and the
-//! join decides. Deltas are acknowledged as everywhere, and at most eight frames are not:
-//! no exchange needs memory for more than its item lists. What changes during an exchange is simply
-//! part of it, or of the next one. See Demers et al. 1987 for the name and the idea.
-//!
-//! Self-check: lists that turn out equal under roots that differed mean that a digest lies; that is
-//! counted as `digest_mismatches`.
+//! Each has a stream of its own; what is said on it is in [`exchange`](super::exchange). Both sides
+//! compare the entries that outlive one instant, the *cut*, so nodes that collect at different
+//! moments do not differ. What changes during an exchange is simply part of it, or of the next one.
+//! See Demers et al. 1987 for the name and the idea.
 
 use std::time::Duration;
 
@@ -27,8 +11,9 @@ use rand::RngExt as _;
 
 use crate::id::{NodeName, ProcessId};
 use crate::time::Timestamp;
-use crate::wire::{Message, StoreSummary, Summary, Verdict, Verdicts};
+use crate::wire::{Message, StoreSummary, Summary};
 
+use super::event::Comparison;
 use super::streams::Target;
 use super::timers::Kind;
 use super::{Engine, Event, Readiness, StreamId};
@@ -115,11 +100,9 @@ impl Engine {
 
     pub(super) fn begin_exchange(&mut self, stream: StreamId) {
         self.expect_progress(stream);
-        let pledged = self.pledge();
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
             return;
         };
-        exchange.pledged = pledged;
         if !exchange.initiator {
             return;
         }
@@ -134,15 +117,18 @@ impl Engine {
             .iter()
             .filter(|(id, _)| shared.as_ref().is_some_and(|shared| shared.contains(id)))
             .map(|(&store, held)| {
-                let digest = held.digest(cut);
+                let digests = held.digests(cut);
                 StoreSummary {
                     store,
-                    count: digest.count,
-                    root: digest.root,
+                    count: digests.digest.count,
+                    root: digests.digest.root,
+                    exponent: digests.exponent,
+                    counters: digests.estimator.0,
                 }
             })
             .collect();
-        self.send_frame(stream, &Message::Summary(Summary { cut, stores }));
+        self.pledge_exchange(stream);
+        self.send_exchanged(stream, &Message::Summary(Summary { cut, stores }));
     }
 
     /// A member went away: what it was still sending may have reached some and not others. They
@@ -171,94 +157,8 @@ impl Engine {
     }
 }
 
-/// What the two sides say.
+/// How exchanges end.
 impl Engine {
-    pub(super) fn exchange_message(&mut self, stream: StreamId, message: Message) {
-        self.expect_progress(stream);
-        let initiator = self
-            .exchanges
-            .get(&stream)
-            .is_some_and(|exchange| exchange.initiator);
-        match (message, initiator) {
-            (Message::Ack(ack), _) => self.exchange_acked(stream, &ack),
-            (Message::Delta(delta), _) => self.exchange_delta(stream, delta),
-            (Message::Done(done), _) => self.exchange_done(stream, done),
-            (Message::Items(items), false) => self.items_received(stream, &items),
-            (Message::Summary(summary), false) => self.summary_received(stream, &summary),
-            (Message::Verdicts(verdicts), true) => self.verdicts_received(stream, &verdicts),
-            (Message::Wants(wants), true) => self.wants_received(stream, &wants),
-            _ => {
-                self.counters.unexpected += 1;
-                return self.abandon_stream(stream);
-            }
-        }
-        self.pump_exchange(stream);
-    }
-
-    pub(super) fn summary_received(&mut self, stream: StreamId, summary: &Summary) {
-        let cut = summary.cut;
-        // This side must still hold everything that outlives the cut: nothing is collected before
-        // its expiry plus grace. A cut ahead of this clock is harmless, within reason.
-        let grace = self.config.max_clock_drift + CUT_STEP * 2;
-        let behind = self.now.wall.since(cut);
-        let ahead = cut.since(self.now.wall);
-        let cut_accepted = behind <= grace && ahead <= CUT_AHEAD_MAX;
-        let pledged = self.pledge();
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
-        if std::mem::replace(&mut exchange.answered, true) {
-            self.counters.unexpected += 1;
-            return self.abandon_stream(stream);
-        }
-        exchange.cut = cut;
-        exchange.pledged = pledged;
-        let verdict = |theirs: &StoreSummary| match self.stores.get(&theirs.store) {
-            None => Verdict::NoStore,
-            // The exchange ends here: no digest is owed.
-            Some(_) if !cut_accepted => Verdict::Equal,
-            Some(store) => {
-                let ours = store.digest(cut);
-                let equal = ours.count == theirs.count && ours.root == theirs.root;
-                if equal {
-                    Verdict::Equal
-                } else {
-                    Verdict::Differs
-                }
-            }
-        };
-        let stores: Vec<_> = summary
-            .stores
-            .iter()
-            .map(|s| (s.store, verdict(s)))
-            .collect();
-        let differs = stores.iter().filter(|(_, v)| *v == Verdict::Differs);
-        exchange.differing = differs.map(|&(id, _)| id).collect();
-        let verdicts = Verdicts {
-            cut_accepted,
-            stores,
-        };
-        self.send_frame(stream, &Message::Verdicts(verdicts));
-    }
-
-    pub(super) fn verdicts_received(&mut self, stream: StreamId, verdicts: &Verdicts) {
-        if !verdicts.cut_accepted {
-            tracing::warn!(node = %self.setup.name, "push/pull: the clocks are too far apart");
-            return self.abandon_stream(stream);
-        }
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
-        exchange.answered = true;
-        exchange.todo = verdicts
-            .stores
-            .iter()
-            .filter(|(id, verdict)| *verdict == Verdict::Differs && self.stores.contains_key(id))
-            .map(|&(id, _)| id)
-            .collect();
-        self.next_chunk(stream);
-    }
-
     /// Takes an exchange off the books.
     pub(super) fn exchange_ended(&mut self, stream: StreamId, complete: bool) {
         let Some(exchange) = self.exchanges.remove(&stream) else {
@@ -267,6 +167,12 @@ impl Engine {
         let name = exchange.peer.name.clone();
         if complete {
             self.counters.push_pulls += 1;
+            *match exchange.tally.comparison {
+                Comparison::All => &mut self.counters.push_pulls_all,
+                Comparison::Cells => &mut self.counters.push_pulls_cells,
+                Comparison::Equal => &mut self.counters.push_pulls_equal,
+                Comparison::List => &mut self.counters.push_pulls_list,
+            } += 1;
             if let Some(peer) = self.peers.get_mut(&exchange.peer) {
                 // What was left to exchanges after this one began is left to the next.
                 peer.synced = peer.is_covered_by(&exchange.heads);
@@ -283,11 +189,14 @@ impl Engine {
             if self.swim.is_live(&exchange.peer) {
                 self.set_readiness(Readiness::Synced { with: name.clone() });
             }
-            let (received, sent) = (exchange.received, exchange.sent);
+            let tally = exchange.tally;
             self.emit(Event::PushPullCompleted {
                 peer: name,
-                received,
-                sent,
+                comparison: tally.comparison,
+                received: tally.received,
+                sent: tally.sent,
+                bytes_received: tally.bytes_received,
+                bytes_sent: tally.bytes_sent,
             });
         } else {
             self.counters.push_pulls_failed += 1;
@@ -305,9 +214,9 @@ fn round_down(at: Timestamp, step: Duration) -> Timestamp {
     Timestamp::from_nanos(at.as_nanos() / step * step)
 }
 
-const CUT_STEP: Duration = Duration::from_secs(30);
+pub(super) const CUT_STEP: Duration = Duration::from_secs(30);
 /// How far a cut may lie ahead of the responder's clock.
-const CUT_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
+pub(super) const CUT_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
 const COMPARE_WITHIN: Duration = Duration::from_millis(500);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);

@@ -46,6 +46,20 @@ impl Readiness {
     }
 }
 
+/// How a push/pull found out what differs, from the cheapest way to the dearest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Comparison {
+    /// The digests were equal.
+    Equal,
+    /// From cells of a table, about 60 bytes per differing key.
+    Cells,
+    /// Not at all: one side had next to nothing, and both sent all they had.
+    All,
+    /// From a sorted list, 20 bytes per entry held.
+    List,
+}
+
 /// Something the application may want to know. Members are reported by name: a member that renews
 /// itself or restarts is the same member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,15 +144,30 @@ pub enum Event {
     PushPullCompleted {
         /// The peer.
         peer: NodeName,
+        /// How the difference was found: the dearest way that any of the stores took.
+        comparison: Comparison,
         /// Entries received.
         received: u64,
         /// Entries sent.
         sent: u64,
+        /// Bytes received, in messages after the handshake.
+        bytes_received: u64,
+        /// Bytes sent, in messages after the handshake.
+        bytes_sent: u64,
     },
-    /// An exchange ended early; it is retried.
+    /// An exchange ended early; it is retried. What it brought stays.
     PushPullFailed {
         /// The peer.
         peer: NodeName,
+    },
+    /// An exchange has moved another 10,000 entries, both ways together.
+    PushPullProgress {
+        /// The peer.
+        peer: NodeName,
+        /// Entries received so far.
+        received: u64,
+        /// Entries sent so far.
+        sent: u64,
     },
     /// Readiness changed.
     Readiness(Readiness),

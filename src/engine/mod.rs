@@ -59,7 +59,7 @@ use rand::SeedableRng as _;
 use rand_pcg::Pcg64;
 
 pub use counters::Counters;
-pub use event::{Event, HandshakeRefusal, Member, Readiness, View};
+pub use event::{Comparison, Event, HandshakeRefusal, Member, Readiness, View};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 
 use crate::config::Config;
@@ -243,6 +243,7 @@ impl Engine {
             Kind::Leave => self.leave_due(),
             Kind::Loss(process) => self.check_loss(&process),
             Kind::Members => self.repeat_members(),
+            Kind::Pump(stream) => self.pump_exchange(stream),
             Kind::PushPull => self.periodic_push_pull(),
             Kind::Reconnect => self.reconnect_failed(),
             Kind::Redial(name) => self.redial(&name),

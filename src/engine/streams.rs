@@ -119,7 +119,8 @@ impl Engine {
 
     pub(super) fn stream_frame(&mut self, stream: StreamId, mut frame: Bytes) {
         self.counters.frames_received += 1;
-        self.counters.frame_bytes_received += frame.len() as u64;
+        let bytes = frame.len();
+        self.counters.frame_bytes_received += bytes as u64;
         let Some(known) = self.streams.get(&stream) else {
             return;
         };
@@ -146,7 +147,7 @@ impl Engine {
                     known.heard = self.now.mono;
                 }
                 if self.exchanges.contains_key(&stream) {
-                    self.exchange_message(stream, message);
+                    self.exchange_message(stream, message, bytes);
                 } else {
                     self.link_message(stream, &peer, message);
                 }
@@ -162,6 +163,7 @@ impl Engine {
     pub(super) fn close_stream(&mut self, stream: StreamId) {
         if self.streams.remove(&stream).is_some() {
             self.timers.cancel(&Kind::Stream(stream));
+            self.timers.cancel(&Kind::Pump(stream));
             self.outputs.push_back(Output::CloseStream { stream });
         }
     }
@@ -184,6 +186,7 @@ impl Engine {
             return;
         };
         self.timers.cancel(&Kind::Stream(stream));
+        self.timers.cancel(&Kind::Pump(stream));
         if self.exchanges.contains_key(&stream) {
             return self.exchange_ended(stream, false);
         }

@@ -85,8 +85,8 @@ pub(super) struct Swim {
     pub(super) incarnation: u16,
     /// The cluster size that foca is configured for.
     pub(super) size: usize,
-    /// The ping that is not answered yet, to be repeated on the link.
-    pub(super) last_ping: Option<(NodeId, Bytes)>,
+    /// The ping that is not answered yet, to be repeated on the link, and when it was sent.
+    pub(super) last_ping: Option<(NodeId, Bytes, Duration)>,
     /// While a packet from a link is handled: answers to this member go back on it.
     pub(super) reply_on: Option<(NodeName, StreamId)>,
 }
@@ -201,8 +201,12 @@ impl Engine {
         };
         // Sources that no handshake or member has vouched for change nothing.
         let known = self.swim.table.get_mut(&src.process.name);
+        let stranger = known.is_none();
         let Some(known) = known.filter(|known| known.id.addr == from) else {
             self.counters.unknown_source += 1;
+            if stranger {
+                self.ask_about_stranger();
+            }
             return;
         };
         known.heard = self.now.mono;
@@ -288,7 +292,7 @@ impl Engine {
 
     /// The unanswered ping once more, on the link: it gets through where datagrams do not.
     pub(super) fn ping_on_link(&mut self, probed: &NodeId) {
-        let Some((_, packet)) = self.swim.last_ping.take_if(|(id, _)| id == probed) else {
+        let Some((_, packet, _)) = self.swim.last_ping.take_if(|(id, ..)| id == probed) else {
             return;
         };
         let link = self.peers.get(&probed.process).and_then(|peer| peer.link);
@@ -369,14 +373,18 @@ impl Engine {
             foca::Message::ForwardedAck { origin, .. } => origin,
             _ => return,
         };
-        self.swim.last_ping.take_if(|(id, _)| id == answered);
+        let pinged = self.swim.last_ping.take_if(|(id, ..)| id == answered);
+        if let (Some((_, _, at)), foca::Message::Ack(_)) = (pinged, &header.message) {
+            let took = self.now.mono.saturating_sub(at);
+            self.counters.ping_answered(took);
+        }
     }
 
     pub(super) fn send_swim(&mut self, to: &NodeId, packet: Bytes) {
         if let Ok(header) = SwimCodec.decode_header(&mut packet.clone())
             && matches!(header.message, foca::Message::Ping(_))
         {
-            self.swim.last_ping = Some((to.clone(), packet.clone()));
+            self.swim.last_ping = Some((to.clone(), packet.clone(), self.now.mono));
         }
         match &self.swim.reply_on {
             Some((name, stream)) if *name == to.process.name => {

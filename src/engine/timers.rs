@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Leave,
     /// Exchange the membership again.
     Members,
+    /// Go on looking for what an exchange has to send.
+    Pump(StreamId),
     /// Start the periodic push/pull.
     PushPull,
     /// Dial failed members.

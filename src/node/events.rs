@@ -108,7 +108,10 @@ impl EventLog {
     /// Logs one event.
     pub(super) fn log(&mut self, event: &Event) {
         match event {
-            Event::PushPullCompleted { .. } | Event::MemberUpdated(_) | Event::MemberRefuted(_) => {
+            Event::PushPullCompleted { .. }
+            | Event::PushPullProgress { .. }
+            | Event::MemberUpdated(_)
+            | Event::MemberRefuted(_) => {
                 debug!(?event, "event");
             }
             Event::EntryQuarantined { store, .. } => {

@@ -61,6 +61,7 @@ mod step;
 mod streams;
 #[cfg(test)]
 mod streams_tests;
+mod tap;
 mod trace;
 mod turn;
 mod violation;
@@ -76,6 +77,7 @@ pub use scenario::{Failure, Report, Scenario, Workload, run};
 pub use shrink::{Kept, KeptError, Shrunk};
 pub use simulator::{InvariantCheck, Occurrence, SimConfig, Simulator, StoreFactory};
 pub use step::Step;
+pub use tap::{Seen, Tap};
 pub use violation::{Breach, Violation};
 
 use std::time::Duration;

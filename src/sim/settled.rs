@@ -207,16 +207,22 @@ impl Simulator {
         let node = &self.nodes[index];
         let process = node.process.as_ref().filter(|_| !node.leaving)?;
         let wall = node.clock.wall();
+        let clock = node.checker_clock();
         let ahead = wall.plus(node.limits().max_clock_drift);
         for store in &process.stores {
             let before = store.head();
             let of_store = |key: &(u64, _, Key)| key.0 == node.cluster && key.1 == store.id();
             let versions = self.checker.versions.iter().filter(|(k, _)| of_store(k));
             for ((_, id, key), versions) in versions {
-                // A lasting write that a collected tombstone had removed is news again.
-                let held = store.held(key).is_some();
-                let known =
-                    |entry: &&Entry| entry.ts <= ahead && (held || !entry.schema.is_lasting());
+                let held = store.held(key).map(|change| change.entry);
+                let known = |entry: &&Entry| match &held {
+                    Some(held) => {
+                        compare_versions(entry, held).is_le()
+                            && entry.expires_at <= held.expires_at
+                            && entry.ts <= ahead
+                    }
+                    None => clock.has_collected(entry),
+                };
                 let versions: Vec<Entry> = versions.iter().filter(known).cloned().collect();
                 let news = store.merge(&versions, wall).into_iter();
                 let mut news = news.filter(|merged| !matches!(merged, Merged::Known));

@@ -86,7 +86,7 @@ impl Trace {
 
 /// The name of a message tag, for the log.
 pub(super) fn tag_name(tag: Option<&u8>) -> &'static str {
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 24] = [
         "swim",
         "hello",
         "welcome",
@@ -97,13 +97,20 @@ pub(super) fn tag_name(tag: Option<&u8>) -> &'static str {
         "members",
         "leave",
         "leave-ack",
+        "?",
+        "?",
+        "?",
+        "?",
+        "done",
         "summary",
         "verdicts",
+        "cells",
+        "more",
+        "peeled",
+        "settled",
         "items",
+        "hashes",
         "wants",
-        "done",
-        "ping",
-        "pong",
     ];
     tag.and_then(|tag| NAMES.get(usize::from(tag.wrapping_sub(1))))
         .copied()

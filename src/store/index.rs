@@ -1,71 +1,70 @@
 //! Which silences may mute an alert: label -> candidates.
 //!
-//! Every matcher of a set must match, so a set with an equality matcher `name="value"` can only
-//! match alerts that carry that label. Such a set is *posted* under one of its equality matchers,
-//! the one with the fewest silences so far; an alert then finds it by its own labels. A set
-//! without one (a value that is not empty: a missing label equals `""`) goes to the scan list,
-//! whose silences are candidates for every alert. A silence is a candidate if one of its sets is.
+//! Every matcher of a set must match, so a set that asks for one of a few values of a label
+//! (`name="value"`, `name=~"this|that"`) can only match alerts that carry one of them: it is
+//! *posted* under those values. A set of which no matcher does so, but one asks for the label to be
+//! there (`name=~".+"`, `name!=""`), is posted under the name. Where there is a choice, the
+//! matcher with the fewest silences so far is taken. An alert then finds the set by its own labels. A
+//! set that asks for nothing in particular (a missing label equals `""`) goes to the scan list, whose
+//! silences are candidates for every alert. A silence is a candidate if one of its sets is.
+//!
+//! Labels are known by keyed 64-bit hashes and not kept: two that share one share their candidates.
+//! Nothing is listed in the order of the hashes, which differs from process to process.
 //!
 //! Invariant: the candidates for some labels at some instant are a superset of the silences that
 //! match the labels and have not ended by then. Nothing is evaluated here: this runs under the
-//! store's lock. Postings are ordered by end, so silences that have ended cost nothing though they
-//! stay until they are collected.
+//! store's lock. Long postings are ordered by end, so silences that have ended cost nothing though
+//! they stay until they are collected.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::{self, RandomState};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Index;
 use super::matcher::{Labels, Matcher, Op};
-use super::silences::Silence;
+use super::silences::{Silence, SilenceId};
 use crate::time::Timestamp;
 use crate::wire::Key;
-
-/// Silences by their end.
-type Posting = BTreeMap<(Timestamp, Key), Arc<Silence>>;
-
-/// Where a set is posted: under a label name and value, or on the scan list.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Label(String, String),
-    Scan,
-}
 
 /// The index of a store of silences.
 #[derive(Debug, Default)]
 pub struct SilenceIndex {
-    by_label: BTreeMap<String, BTreeMap<String, Posting>>,
+    hashing: LabelHashing,
+    by_label: HashMap<u64, Posting, BuildHasherDefault<Hashed>>,
     scan: Posting,
-    places: BTreeMap<Key, Vec<Place>>,
+    len: usize,
 }
 
 impl SilenceIndex {
     /// The silences that may match `labels` and have not ended by `now`, each once, ordered by id.
     #[must_use]
     pub fn candidates(&self, labels: &Labels, now: Timestamp) -> Vec<Arc<Silence>> {
-        let posted = labels
-            .iter()
-            .filter_map(|(name, value)| self.by_label.get(name)?.get(value));
-        let mut found: Vec<Arc<Silence>> = posted
-            .chain([&self.scan])
-            .flat_map(|posting| posting.range((now, Key([0; 16]))..))
-            .filter(|((ends_at, _), _)| *ends_at > now)
-            .map(|(_, silence)| Arc::clone(silence))
-            .collect();
+        let mut found = Vec::new();
+        for (name, value) in labels.iter().filter(|(_, value)| !value.is_empty()) {
+            for label in [self.hashing.pair(name, value), self.hashing.name(name)] {
+                if let Some(posting) = self.by_label.get(&label) {
+                    posting.after(now, &mut found);
+                }
+            }
+        }
+        self.scan.after(now, &mut found);
         found.sort_unstable_by_key(|silence| silence.id);
         found.dedup_by_key(|silence| silence.id);
-        found
+        found.into_iter().cloned().collect()
     }
 
     /// How many silences it holds, those that have ended included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.len
     }
 
     /// Whether it holds none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.len == 0
     }
 
     /// How many of them are candidates for every alert, those that have ended included.
@@ -74,51 +73,27 @@ impl SilenceIndex {
         self.scan.len()
     }
 
-    fn place(&self, set: &[Matcher]) -> Place {
-        set.iter()
-            .filter(|matcher| matcher.op() == Op::Equal && !matcher.value().is_empty())
-            .min_by_key(|matcher| self.posting_len(matcher))
-            .map_or(Place::Scan, |matcher| {
-                Place::Label(matcher.name().to_owned(), matcher.value().to_owned())
-            })
+    /// Where a set is posted: at the labels of one matcher; `None` is the scan list.
+    fn place(&self, set: &[Matcher]) -> Option<Labelled> {
+        let places = set
+            .iter()
+            .filter_map(|matcher| self.hashing.labelled(matcher));
+        places.min_by_key(|place| (place.is_name(), self.posted(place)))
     }
 
-    fn posting_len(&self, matcher: &Matcher) -> usize {
-        self.by_label
-            .get(matcher.name())
-            .and_then(|values| values.get(matcher.value()))
-            .map_or(0, BTreeMap::len)
+    /// How many silences are posted at some labels.
+    fn posted(&self, place: &Labelled) -> usize {
+        let len = |label| self.by_label.get(label).map_or(0, Posting::len);
+        place.hashes().iter().map(len).sum()
     }
 
-    fn post(&mut self, place: &Place, key: Key, silence: &Arc<Silence>) {
-        let posting = match place {
-            Place::Label(name, value) => self
-                .by_label
-                .entry(name.clone())
-                .or_default()
-                .entry(value.clone())
-                .or_default(),
-            Place::Scan => &mut self.scan,
-        };
-        posting.insert((silence.ends_at, key), Arc::clone(silence));
-    }
-
-    fn unpost(&mut self, place: &Place, key: Key, ends_at: Timestamp) {
-        let Place::Label(name, value) = place else {
-            self.scan.remove(&(ends_at, key));
+    fn post(&mut self, place: Option<&Labelled>, record: &Arc<Silence>) {
+        let Some(place) = place else {
+            self.scan.insert(record);
             return;
         };
-        let Some(values) = self.by_label.get_mut(name) else {
-            return;
-        };
-        if let Some(posting) = values.get_mut(value) {
-            posting.remove(&(ends_at, key));
-            if posting.is_empty() {
-                values.remove(value);
-            }
-        }
-        if values.is_empty() {
-            self.by_label.remove(name);
+        for &label in place.hashes() {
+            self.by_label.entry(label).or_default().insert(record);
         }
     }
 }
@@ -128,30 +103,213 @@ impl Index<Silence> for SilenceIndex {
         if let Some(old) = old {
             self.remove(key, old);
         }
-        let mut places: Vec<Place> = record
-            .matcher_sets
-            .iter()
-            .map(|set| self.place(set))
-            .collect();
-        places.sort_unstable();
-        places.dedup();
-        for place in &places {
-            self.post(place, key, record);
+        for set in &record.matcher_sets {
+            let place = self.place(set);
+            self.post(place.as_ref(), record);
         }
-        self.places.insert(key, places);
+        self.len += 1;
     }
 
-    fn remove(&mut self, key: Key, old: &Arc<Silence>) {
-        for place in self.places.remove(&key).unwrap_or_default() {
-            self.unpost(&place, key, old.ends_at);
+    /// Where a set was posted depended on what was there: it is looked for wherever it may be.
+    fn remove(&mut self, _: Key, old: &Arc<Silence>) {
+        for set in &old.matcher_sets {
+            for matcher in set {
+                let Some(place) = self.hashing.labelled(matcher) else {
+                    continue;
+                };
+                for &label in place.hashes() {
+                    let hash_map::Entry::Occupied(mut posting) = self.by_label.entry(label) else {
+                        continue;
+                    };
+                    posting.get_mut().remove(old);
+                    if posting.get().len() == 0 {
+                        posting.remove();
+                    }
+                }
+            }
+        }
+        self.scan.remove(old);
+        self.len -= 1;
+    }
+}
+
+/// The labels one of which an alert must have for a matcher to match, by their hashes.
+enum Labelled {
+    /// A name, of whatever value.
+    Name(u64),
+    One(u64),
+    Some(Vec<u64>),
+}
+
+impl Labelled {
+    fn hashes(&self) -> &[u64] {
+        match self {
+            Self::Name(one) | Self::One(one) => std::slice::from_ref(one),
+            Self::Some(some) => some,
+        }
+    }
+
+    fn is_name(&self) -> bool {
+        matches!(self, Self::Name(_))
+    }
+}
+
+/// Silences and their ends.
+#[derive(Debug)]
+enum Posting {
+    /// In any order. A silence may be there more than once.
+    Few(Vec<(Timestamp, Arc<Silence>)>),
+    /// By end, then by id.
+    Many(BTreeMap<(Timestamp, SilenceId), Arc<Silence>>),
+}
+
+impl Default for Posting {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Posting {
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(few) => few.len(),
+            Self::Many(many) => many.len(),
+        }
+    }
+
+    fn insert(&mut self, record: &Arc<Silence>) {
+        match self {
+            Self::Few(few) => {
+                if few.is_empty() {
+                    // Many labels have one silence only.
+                    few.reserve_exact(1);
+                }
+                few.push((record.ends_at, Arc::clone(record)));
+                if few.len() > FEW_MAX {
+                    let all = std::mem::take(few).into_iter();
+                    *self = Self::Many(all.map(|(end, it)| ((end, it.id), it)).collect());
+                }
+            }
+            Self::Many(many) => {
+                many.insert((record.ends_at, record.id), Arc::clone(record));
+            }
+        }
+    }
+
+    fn remove(&mut self, record: &Silence) {
+        match self {
+            Self::Few(few) => {
+                few.retain(|(end, it)| *end != record.ends_at || it.id != record.id);
+            }
+            Self::Many(many) => {
+                many.remove(&(record.ends_at, record.id));
+            }
+        }
+    }
+
+    /// Appends what has not ended by `now`.
+    fn after<'a>(&'a self, now: Timestamp, out: &mut Vec<&'a Arc<Silence>>) {
+        match self {
+            Self::Few(few) => {
+                let lasting = few.iter().filter(|(end, _)| *end > now);
+                out.extend(lasting.map(|(_, silence)| silence));
+            }
+            Self::Many(many) => {
+                let last = SilenceId::from_bytes([u8::MAX; 16]);
+                let after = (Bound::Excluded((now, last)), Bound::Unbounded);
+                out.extend(many.range(after).map(|(_, silence)| silence));
+            }
         }
     }
 }
 
+/// Hashes labels by folded multiplications under two random words: labels come from peers, who must
+/// not be able to choose them for collisions.
+#[derive(Debug)]
+struct LabelHashing(u64, u64);
+
+impl Default for LabelHashing {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self(random.hash_one(0_u8), random.hash_one(1_u8))
+    }
+}
+
+impl LabelHashing {
+    /// The hash of a label of some value, which is not empty.
+    fn pair(&self, name: &str, value: &str) -> u64 {
+        self.text(self.text(self.0, name), value)
+    }
+
+    /// The hash of a label of any value.
+    fn name(&self, name: &str) -> u64 {
+        self.pair(name, "")
+    }
+
+    /// The labels one of which an alert must have; `None` if none may do.
+    fn labelled(&self, matcher: &Matcher) -> Option<Labelled> {
+        let name = matcher.name();
+        if matcher.op() == Op::Equal {
+            let value = matcher.value();
+            return (!value.is_empty()).then(|| Labelled::One(self.pair(name, value)));
+        }
+        match matcher.texts() {
+            Some(texts) if texts.first().is_some_and(|text| text.is_empty()) => None,
+            Some(texts) if texts.len() <= TEXTS_MAX => {
+                let pairs = texts.iter().map(|text| self.pair(name, text));
+                Some(Labelled::Some(pairs.collect()))
+            }
+            _ if matcher.needs_label() => Some(Labelled::Name(self.name(name))),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn text(&self, seed: u64, text: &str) -> u64 {
+        let (words, rest) = text.as_bytes().as_chunks::<8>();
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        let mut hash = seed;
+        for &word in words.iter().chain([&last]) {
+            hash = fold(hash ^ u64::from_le_bytes(word), self.1);
+        }
+        fold(hash ^ text.len() as u64, self.1)
+    }
+}
+
+/// The high half of a product, and the low one.
+#[allow(clippy::cast_possible_truncation, reason = "halves of a product")]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b | 1);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// What has been hashed is its own hash.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _: &[u8]) {
+        debug_assert!(false, "only hashes are hashed");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Most texts of a matcher under which a silence is posted; with more it is posted by name.
+const TEXTS_MAX: usize = 16;
+/// Most silences in a posting that is a list.
+const FEW_MAX: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::super::matcher::{Syntax, sets_match};
-    use super::super::silences::SilenceId;
     use super::*;
     use proptest::prelude::*;
 
@@ -197,13 +355,46 @@ mod tests {
             silence(3, &[r#"a="",b!=y"#], 10),
             silence(4, &["a=x", "b=z"], 10),
             silence(5, &["a=q", "c!=r"], 10),
+            silence(6, &["a=~y.*"], 10),
+            silence(7, &[r#"d!="""#], 10),
         ] {
             insert(&mut index, &one);
         }
-        assert_eq!(found(&index, "a=x,b=z", 0), [1, 2, 3, 4, 5]);
-        assert_eq!(found(&index, "b=z", 0), [2, 3, 4, 5]);
-        assert_eq!(found(&index, "", 0), [2, 3, 5]);
-        assert_eq!((index.len(), index.scan_len()), (5, 3));
+        assert_eq!(found(&index, "a=x,b=z", 0), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(found(&index, "b=z", 0), [3, 4, 5]);
+        assert_eq!(found(&index, "a=z", 0), [3, 5, 6]);
+        assert_eq!(found(&index, "d=z", 0), [3, 5, 7]);
+        assert_eq!(found(&index, "", 0), [3, 5]);
+        assert_eq!((index.len(), index.scan_len()), (7, 2));
+    }
+
+    #[test]
+    fn a_list_of_texts_is_posted_under_each_unless_it_is_long() {
+        let mut index = SilenceIndex::default();
+        let long: Vec<String> = (0..=TEXTS_MAX).map(|n| format!("n{n}")).collect();
+        insert(&mut index, &silence(1, &["a=~x|y|z"], 10));
+        insert(
+            &mut index,
+            &silence(2, &[&format!("a=~{:?}", long.join("|"))], 10),
+        );
+        insert(&mut index, &silence(3, &[r#"a=~"x|""#], 10));
+        assert_eq!(found(&index, "a=x", 0), [1, 2, 3]);
+        assert_eq!(found(&index, "a=z", 0), [1, 2, 3]);
+        assert_eq!(found(&index, "a=n", 0), [2, 3]);
+        assert_eq!(found(&index, "b=x", 0), [3]);
+    }
+
+    #[test]
+    fn a_long_posting_is_as_a_short_one() {
+        let mut index = SilenceIndex::default();
+        let all: Vec<_> = (0..=255)
+            .map(|id| silence(id, &["a=x"], 10 + u64::from(id)))
+            .collect();
+        all.iter().for_each(|one| insert(&mut index, one));
+        assert_eq!(found(&index, "a=x", 9), (0..=255).collect::<Vec<_>>());
+        assert_eq!(found(&index, "a=x", 210), (201..=255).collect::<Vec<_>>());
+        all.iter().for_each(|one| index.remove(one.id.key(), one));
+        assert!(index.by_label.is_empty() && index.is_empty());
     }
 
     #[test]
@@ -226,7 +417,7 @@ mod tests {
         assert_eq!(found(&index, "a=x,b=y", 0), [0_u8; 0]);
         assert_eq!(found(&index, "c=z", 0), [1]);
         index.remove(after.id.key(), &after);
-        assert!(index.by_label.is_empty() && index.scan.is_empty() && index.is_empty());
+        assert!(index.by_label.is_empty() && index.scan_len() == 0 && index.is_empty());
     }
 
     #[test]
@@ -243,7 +434,7 @@ mod tests {
     }
 
     fn any_set() -> impl Strategy<Value = String> {
-        let matcher = ("[abc]", "=|!=|=~|!~", "[xy]?|x\\|y|\\.\\*");
+        let matcher = ("[abc]", "=|!=|=~|!~", "[xy]?|x\\|y|\\.\\*|x\\.|\\.\\+");
         prop::collection::vec(
             matcher.prop_map(|(n, op, v)| format!("{n}{op}\"{v}\"")),
             1..4,

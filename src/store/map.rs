@@ -127,6 +127,16 @@ pub struct Quarantined {
     pub why: Unreadable,
 }
 
+/// What has changed since some change, as [`Map::changed`] answers it.
+#[derive(Debug)]
+pub struct Changed<R> {
+    /// The keys that have changed, the oldest change first, each once, and the record that
+    /// [`Map::get`] would return.
+    pub records: Vec<(Key, Option<Arc<R>>)>,
+    /// The last change: where to go on.
+    pub seq: u64,
+}
+
 /// Records of one schema, the same on every node. Cheap to clone; all clones are one store.
 ///
 /// Reads and writes are local and never wait for the network. All calls may be made from any
@@ -252,6 +262,30 @@ impl<S: Schema> Map<S> {
             position = next;
         }
         out
+    }
+
+    /// What has changed after the change `after` (0 is the beginning), here or elsewhere; `None` if
+    /// more than `max` keys have. For views that are kept in step: what expires or is collected is
+    /// not a change. The lock is held once, so `max` is best a few hundred at most.
+    #[must_use]
+    pub fn changed(&self, after: u64, max: usize) -> Option<Changed<S::Record>> {
+        let now = self.shared.context.clock.wall();
+        let inner = self.shared.lock();
+        let seq = inner.entries.head();
+        if seq == after {
+            let records = Vec::new();
+            return Some(Changed { records, seq });
+        }
+        if inner.entries.backlog(after) > max {
+            return None;
+        }
+        let record = |slot| live_record(slot, now).cloned();
+        let changes = inner.entries.changes(after);
+        let records = changes.map(|slot| (slot.entry().key, record(slot)));
+        Some(Changed {
+            records: records.collect(),
+            seq,
+        })
     }
 
     /// What is kept but cannot be used here, at most `max`, expired entries included.

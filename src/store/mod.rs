@@ -21,9 +21,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::{Config, ConfigError};
+use crate::crdt::estimator::Estimator;
+use crate::crdt::sketch::Sketch;
 use crate::id::NodeName;
 use crate::time::{Timestamp, WallClock};
-pub use map::{Expiry, Map, Quarantined, WriteError, Written};
+pub use map::{Changed, Expiry, Map, Quarantined, WriteError, Written};
 
 use crate::wire::{Entry, Item, Key, Refusal, SchemaId, StoreId};
 
@@ -65,6 +67,42 @@ pub struct Digest {
     pub root: u128,
 }
 
+/// All digests of a store at a cut, of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// Count and root.
+    pub digest: Digest,
+    /// From which the size of a difference is read.
+    pub estimator: Estimator,
+    /// The size of the table: `4 x 2^exponent` cells.
+    pub exponent: u8,
+}
+
+/// A store's root and table at a cut, of one moment.
+#[derive(Clone, Debug)]
+pub struct Sketched {
+    /// Count and root.
+    pub digest: Digest,
+    /// The latest change at that moment.
+    pub head: u64,
+    /// The table.
+    pub table: Sketch,
+}
+
+/// Which entries a sweep over a store takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sweep {
+    /// Only those that outlive it.
+    pub cut: Timestamp,
+    /// The instant at which entries are urgent or not.
+    pub wall: Timestamp,
+    /// First the urgent ones are taken, in a sweep of their own. The other sweep takes all but
+    /// the urgent ones among the changes up to `head`.
+    pub urgent: bool,
+    /// The latest change when the sweep of the urgent ones began.
+    pub head: u64,
+}
+
 /// What the engine needs of a store. All calls are short: they take the store's lock for at most
 /// 256 entries. `merge` is the only one that runs schema code, outside the lock.
 pub trait Store: Send + Sync {
@@ -88,6 +126,23 @@ pub trait Store: Send + Sync {
     fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged>;
     /// The digest above `cut`.
     fn digest(&self, cut: Timestamp) -> Digest;
+    /// The digests above `cut`.
+    fn digests(&self, cut: Timestamp) -> Digests;
+    /// The table above `cut`, folded to at most `4 x 2^exponent` cells.
+    fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched;
+    /// Appends what is held under these hashes of keys to `out`, in their order: for each at most
+    /// one, but for collisions. The lock is held for 256 of them at a time.
+    fn find(&self, hashes: &[u64], out: &mut Vec<Found>);
+    /// Appends the entries among up to 256 slots from `position` on that the sweep takes to `out`,
+    /// and stops once their encoded length reaches `bytes_max`; answers where to go on, or `None`
+    /// at the end. Every entry that is held from the first call to the last is met once.
+    fn sweep(
+        &self,
+        position: usize,
+        sweep: &Sweep,
+        bytes_max: usize,
+        out: &mut Vec<Change>,
+    ) -> Option<usize>;
     /// Appends the items above `cut` of up to 256 slots from `position` on to `out`, each with its
     /// key and entry hash; answers where to go on, or `None` at the end. Not sorted.
     fn items(&self, position: usize, cut: Timestamp, out: &mut Vec<HashedItem>) -> Option<usize>;
@@ -116,6 +171,15 @@ pub struct HashedItem {
     pub key: Key,
     /// The entry's 128-bit hash, as summed in the root.
     pub hash: u128,
+}
+
+/// An entry found by the hash of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its item, key and hash.
+    pub hashed: HashedItem,
+    /// Its change.
+    pub seq: u64,
 }
 
 /// A record in bytes.
@@ -253,6 +317,13 @@ pub trait Schema: Send + Sync + 'static {
     /// # Errors
     /// [`Unreadable`] quarantines the entry.
     fn decode(&self, key: Key, body: &Body) -> Result<Self::Record, Unreadable>;
+    /// Whether a node that joins with nothing should have this record before the others, as of
+    /// `now`. It is then sent before everything that is not urgent, of this store and of others.
+    /// The same record and instant must give the same answer. Default: no. A panic counts as no.
+    fn is_urgent(&self, record: &Self::Record, now: Timestamp) -> bool {
+        let _ = (record, now);
+        false
+    }
 }
 
 /// What a store is given by whoever runs it: the node, or the simulator.

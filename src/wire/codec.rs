@@ -7,7 +7,8 @@
 //! |---|---|---|
 //! | 1 | `Swim` | opaque |
 //! | 5 | `Delta` | fixed layout, see [`delta_overhead`] |
-//! | 13 | `Items` | fixed layout, see [`ITEMS_OVERHEAD`] |
+//! | 18, 20, 22, 23, 24 | `Cells`, `Peeled`, `Items`, `Hashes`, `Wants` | fixed layouts: the fields in order, see [`ITEMS_OVERHEAD`] for one |
+//! | 11 to 14 | retired | never to be used again |
 //! | others | as numbered at [`Message`] | the fields in order, as bincode 2 `standard()` writes them |
 //!
 //! Beyond what bincode has a shape for: a name or text is its length and its bytes; a list its
@@ -18,6 +19,7 @@
 //! nothing is allocated by a count alone. bincode is used in this module and nowhere else.
 
 mod body;
+mod compare;
 mod fixed;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -25,7 +27,8 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use super::Message;
 use crate::id::NameError;
 
-pub use fixed::{DELTA_ENTRIES_MAX, ITEM_BYTES, ITEMS_OVERHEAD, SECTION_OVERHEAD, delta_overhead};
+pub use compare::{CELL_BYTES, CELLS_MAX, ITEM_BYTES, ITEMS_OVERHEAD};
+pub use fixed::{DELTA_ENTRIES_MAX, SECTION_OVERHEAD, delta_overhead};
 
 /// Bytes before a message's body: its tag and its length.
 pub const MESSAGE_HEADER_BYTES: usize = 5;
@@ -54,11 +57,14 @@ pub const RELAYED_HELD_BYTES: usize = body::U32_MAX + 16 + body::U64_MAX + body:
 /// the store's and the engine's decision and is answered by a `Refusal`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodecLimits {
+    /// Cells in a `Cells`. Default [`CELLS_MAX`].
+    pub cells_max: usize,
     /// Body of one entry, in bytes. Default [`BODY_BYTES_MAX`].
     pub entry_bytes_max: usize,
     /// Versions in a `Relayed`. Default 4096.
     pub held_max: usize,
-    /// Items in an `Items`, and hashes in a `Wants`. Default 65,536.
+    /// Items in an `Items`, and hashes in a `Hashes`, a `Wants` and each list of a `Peeled`.
+    /// Default 65,536.
     pub items_max: usize,
     /// Uncovered members in a `Delta`. Default 1024.
     pub names_max: usize,
@@ -79,6 +85,7 @@ pub struct CodecLimits {
 impl Default for CodecLimits {
     fn default() -> Self {
         Self {
+            cells_max: CELLS_MAX,
             entry_bytes_max: BODY_BYTES_MAX,
             held_max: 4096,
             items_max: 65_536,
@@ -186,7 +193,7 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
     match message {
         Message::Swim(packet) => out.put_slice(packet),
         Message::Delta(delta) => fixed::encode_delta(delta, out),
-        Message::Items(items) => fixed::encode_items(items, out),
+        other if compare::encode(other, out) => {}
         other => body::encode(other, out),
     }
     let len = u32::try_from(out.len() - start - MESSAGE_HEADER_BYTES)
@@ -202,8 +209,8 @@ pub fn encoded_len(message: &Message) -> usize {
     match message {
         Message::Swim(packet) => MESSAGE_HEADER_BYTES + packet.len(),
         Message::Delta(delta) => fixed::delta_len(delta),
-        Message::Items(items) => ITEMS_OVERHEAD + items.items.len() * ITEM_BYTES,
-        other => MESSAGE_HEADER_BYTES + body::encoded_len(other),
+        other => compare::encoded_len(other)
+            .unwrap_or_else(|| MESSAGE_HEADER_BYTES + body::encoded_len(other)),
     }
 }
 
@@ -225,10 +232,12 @@ pub fn decode(bytes: &mut Bytes, limits: &CodecLimits) -> Result<Decoded, Decode
     let message = match tag {
         1 => Message::Swim(body),
         5 => Message::Delta(fixed::decode_delta(body, limits)?),
-        13 => Message::Items(fixed::decode_items(body, limits)?),
-        _ => match body::decode(tag, &body, limits)? {
+        _ => match compare::decode(tag, &body, limits)? {
             Some(message) => message,
-            None => return Ok(Decoded::Unknown { tag }),
+            None => match body::decode(tag, &body, limits)? {
+                Some(message) => message,
+                None => return Ok(Decoded::Unknown { tag }),
+            },
         },
     };
     Ok(Decoded::Message(message))
@@ -254,6 +263,16 @@ pub fn decode_body<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, DecodeErro
     body::decode_record(bytes)
 }
 
+/// As [`decode_body`], of a record whose texts may be those of `bytes`: nothing is copied for them.
+///
+/// # Errors
+/// As [`decode_body`].
+pub fn decode_borrowed<'a, T: bincode::BorrowDecode<'a, ()>>(
+    bytes: &'a [u8],
+) -> Result<T, DecodeError> {
+    body::decode_borrowed(bytes)
+}
+
 fn tag(message: &Message) -> u8 {
     match message {
         Message::Swim(_) => 1,
@@ -266,10 +285,15 @@ fn tag(message: &Message) -> u8 {
         Message::Members(_) => 8,
         Message::Leave(_) => 9,
         Message::LeaveAck(_) => 10,
-        Message::Summary(_) => 11,
-        Message::Verdicts(_) => 12,
-        Message::Items(_) => 13,
-        Message::Wants(_) => 14,
         Message::Done(_) => 15,
+        Message::Summary(_) => 16,
+        Message::Verdicts(_) => 17,
+        Message::Cells(_) => 18,
+        Message::More(_) => 19,
+        Message::Peeled(_) => 20,
+        Message::Settled(_) => 21,
+        Message::Items(_) => 22,
+        Message::Hashes(_) => 23,
+        Message::Wants(_) => 24,
     }
 }

@@ -38,8 +38,16 @@ impl Key {
     /// The key of a longer natural key: SipHash-2-4-128 under a fixed key, so every node agrees.
     #[must_use]
     pub fn of(natural: &[u8]) -> Self {
+        Self::of_parts([natural])
+    }
+
+    /// The key of a natural key that is the concatenation of these parts.
+    #[must_use]
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = SipHasher24::new_with_keys(0x7275_6d6f_726d_696c, 0x6e61_7475_7261_6c6b);
-        hasher.write(natural);
+        for part in parts {
+            hasher.write(part);
+        }
         Self(hasher.finish128().as_bytes())
     }
 }
@@ -246,6 +254,15 @@ mod tests {
             expires_at: Timestamp::from_nanos(3),
             schema: SchemaId::new(4).lasting(),
             body: Bytes::from_static(body),
+        }
+    }
+
+    #[test]
+    fn a_key_of_parts_is_that_of_the_whole() {
+        let natural = b"a natural key of more than a few words";
+        for cut in 0..natural.len() {
+            let (left, right) = natural.split_at(cut);
+            assert_eq!(Key::of_parts([left, b"", right]), Key::of(natural));
         }
     }
 

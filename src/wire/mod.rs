@@ -68,16 +68,26 @@ pub enum Message {
     Leave(Leave),
     /// (10) The receiver has recorded the leave of this process.
     LeaveAck(Leave),
-    /// (11) The digests of the initiator's stores: begins a push/pull.
-    Summary(Summary),
-    /// (12) What the responder makes of them.
-    Verdicts(Verdicts),
-    /// (13) A chunk of the initiator's sorted item list.
-    Items(Items),
-    /// (14) What the responder lacks of that chunk; the next chunk may follow.
-    Wants(Wants),
     /// (15) This side has nothing more to say in the push/pull.
     Done(Done),
+    /// (16) The digests of the initiator's stores: begins a push/pull.
+    Summary(Summary),
+    /// (17) What the responder makes of them.
+    Verdicts(Verdicts),
+    /// (18) Cells of the responder's table.
+    Cells(Cells),
+    /// (19) The initiator cannot take them apart: more, please.
+    More(More),
+    /// (20) What the initiator read from the cells.
+    Peeled(Peeled),
+    /// (21) The responder has compared a store.
+    Settled(Settled),
+    /// (22) A chunk of the initiator's sorted list of items.
+    Items(Items),
+    /// (23) A chunk of the initiator's sorted list of whole hashes, where items do not tell.
+    Hashes(Hashes),
+    /// (24) What the responder lacks of a chunk; the next chunk may follow.
+    Wants(Wants),
 }
 
 /// Why a stream was opened.
@@ -282,7 +292,7 @@ pub struct Leave {
     pub process: ProcessId,
 }
 
-/// The digest of one store above the cut.
+/// The digests of one store above the cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreSummary {
     /// The store.
@@ -291,6 +301,11 @@ pub struct StoreSummary {
     pub count: u64,
     /// Sum of their 128-bit hashes, wrapping.
     pub root: u128,
+    /// The size of the initiator's table: 4 x 2^exponent cells.
+    pub exponent: u8,
+    /// The 64 counters of the size-of-difference estimator. Each takes as many bytes as it needs:
+    /// zigzag, then seven bits a byte, lowest first, the top bit set where more follow.
+    pub counters: [i32; 64],
 }
 
 /// Begins a push/pull.
@@ -305,10 +320,14 @@ pub struct Summary {
 /// What a responder makes of one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The roots differ: the initiator sends its items.
-    Differs,
+    /// One side has next to nothing: both send all they have, without comparing.
+    All,
+    /// Cells of the responder's table follow.
+    Cells,
     /// Nothing to do.
     Equal,
+    /// The initiator lists its items.
+    List,
     /// The responder has no such store.
     NoStore,
 }
@@ -333,6 +352,63 @@ pub struct Item {
     pub tag: u32,
 }
 
+/// One cell of a table: the XOR of items and of their checksums. 24 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// XOR of the keyed hashes of their keys.
+    pub kh: u64,
+    /// XOR of their timestamps.
+    pub ts: u64,
+    /// XOR of their content tags.
+    pub tag: u32,
+    /// XOR of their checksums.
+    pub check: u32,
+}
+
+/// Cells of a store's table: all of a first shape, later only those that the next shape adds.
+/// None at all if there are no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cells {
+    /// The store.
+    pub store: StoreId,
+    /// With `width`, the shape that there is with these.
+    pub exponent: u8,
+    /// See `exponent`.
+    pub width: u8,
+    /// The cells, partition by partition.
+    pub cells: Vec<Cell>,
+}
+
+/// Asks for the cells that the next shape adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct More {
+    /// The store.
+    pub store: StoreId,
+}
+
+/// What the initiator read from the cells. Both lists ascend, and none is in both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peeled {
+    /// The store.
+    pub store: StoreId,
+    /// The initiator's root without its own differing entries, as of its table: must be the
+    /// responder's without its own. `None` if some of them have changed since.
+    pub common: Option<u128>,
+    /// Hashes of the keys whose entries the initiator wants.
+    pub wants: Vec<u64>,
+    /// Hashes of the other keys whose entries at the responder differ: newer ones are on the way.
+    pub stale: Vec<u64>,
+}
+
+/// The responder has compared a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The store.
+    pub store: StoreId,
+    /// Whether what was found accounts for the roots. If not, whole hashes are listed.
+    pub agrees: bool,
+}
+
 /// A chunk of a sorted list: every item of the sender with `from <= kh <= to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Items {
@@ -342,8 +418,32 @@ pub struct Items {
     pub from: u64,
     /// Last hash covered; `u64::MAX` ends the list.
     pub to: u64,
+    /// Wrapping sum of the 128-bit hashes of all entries of the list, later chunks included.
+    pub sum: u128,
     /// The items, ascending.
     pub items: Vec<Item>,
+}
+
+/// An entry by its hashes alone: 24 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hashed {
+    /// Keyed hash of the key; lists are sorted by it.
+    pub kh: u64,
+    /// The 128-bit hash of the entry.
+    pub hash: u128,
+}
+
+/// As [`Items`], by whole hashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hashes {
+    /// The store.
+    pub store: StoreId,
+    /// First hash of a key covered.
+    pub from: u64,
+    /// Last hash of a key covered; `u64::MAX` ends the list.
+    pub to: u64,
+    /// The entries, ascending.
+    pub hashes: Vec<Hashed>,
 }
 
 /// The answer to a chunk.
@@ -353,7 +453,7 @@ pub struct Wants {
     pub store: StoreId,
     /// The chunk's `to`.
     pub to: u64,
-    /// Hashes of the keys the responder wants, at most one per item.
+    /// Hashes of the keys the responder wants, ascending, at most one per item.
     pub wants: Vec<u64>,
 }
 

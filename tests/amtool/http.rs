@@ -106,6 +106,22 @@ fn mistakes_are_answered_and_nothing_is_written() {
             "must be of type uuid",
         ),
         (
+            "GET",
+            "/api/v2/silence/%FF",
+            None,
+            "",
+            422,
+            "must be of type uuid",
+        ),
+        (
+            "GET",
+            &format!("/api/v2/silences?{}", "filter=a%3Db&".repeat(257)),
+            None,
+            "",
+            400,
+            "more than 256 matchers",
+        ),
+        (
             "DELETE",
             "/api/v2/silence/abc",
             None,
@@ -299,6 +315,36 @@ fn matcher_sets_are_never_lost() {
     assert_eq!(active.as_array().map(Vec::len), Some(1), "{active}");
 }
 
+/// GETs beyond the limit are refused; what tells of life is not.
+#[test]
+fn gets_have_a_limit() {
+    let dir = Dir::new("gets");
+    let flags = ["--cluster.listen-address=", "--web.get-concurrency=1"];
+    let node = Process::start(&dir, "narrow", &flags);
+    let refused = || {
+        let ask = || node.ask("GET", "/api/v2/silences", None, "");
+        let answers = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+            assert_eq!(node.get("/-/healthy").0, 200);
+            asking
+                .into_iter()
+                .map(|it| it.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        let refused = answers.iter().find(|(status, _)| *status != 200);
+        refused.is_some_and(|(status, why)| {
+            *status == 503 && why.contains("Limit of concurrent GET requests reached (1)")
+        })
+    };
+    until("one of many is refused", refused);
+    let page = node.metrics();
+    let none = "alertmanager_http_concurrency_limit_exceeded_total{method=\"get\"} 0\n";
+    assert!(
+        page.contains("limit_exceeded_total") && !page.contains(none),
+        "{page}"
+    );
+}
+
 /// Alerts beyond the limit are refused, those that are held are not.
 #[test]
 fn alerts_have_a_limit() {
@@ -381,11 +427,29 @@ fn metrics_are_alertmanagers() {
         "alertmanager_cluster_peer_info{peer=\"am-3\"} 1",
         "alertmanager_cluster_peers_joined_total 2",
         "alertmanager_peer_position 2",
-        "alertmanager_cluster_messages_queued 0",
+        "alertmanager_cluster_reconnections_failed_total 0",
+        "alertmanager_cluster_peer_name_conflicts_total 0",
+        "alertmanager_silences_matcher_index_size 2",
+        "alertmanager_silences_gc_errors_total 0",
+        "alertmanager_http_requests_in_flight{method=\"get\"} 1",
         "alertmanager_nflog_queries_total 0",
         "alertmanager_http_request_duration_seconds_count{handler=\"/api/v2/alerts\",method=\"post\"} 1",
     ] {
         assert!(page.lines().any(|it| it == line), "no {line} in:\n{page}");
     }
+    // Three nodes probe each other, and node 3 has dialled its seed.
+    until("probes are answered", || {
+        let page = one.metrics();
+        let value = |name: &str| -> f64 {
+            let line = page.lines().find(|it| it.starts_with(&format!("{name} ")));
+            line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+        };
+        let pings = "alertmanager_cluster_pings_seconds";
+        value(&format!("{pings}_count")) > 1.0 && value(&format!("{pings}_sum")) > 0.0
+    });
+    assert!(
+        page.contains("alertmanager_cluster_refresh_join_total 1\n"),
+        "{page}"
+    );
     drop(two);
 }

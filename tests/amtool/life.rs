@@ -112,12 +112,12 @@ fn a_node_that_joins_serves_and_is_not_ready() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = format!("--cluster.peer={}", silent.local_addr().unwrap());
     let node = Process::start(&dir, "am", &[&peer, "--cluster.settle-timeout=10s"]);
-    let (status, why) = node.get("/-/ready");
-    assert_eq!(status, 503, "{why}");
-    assert!(
-        why.as_str().unwrap().contains("joining the cluster"),
-        "{why}"
-    );
+    // At first the cluster is not even listened to.
+    until("it is joining", || {
+        let (status, why) = node.get("/-/ready");
+        assert_eq!(status, 503, "{why}");
+        why.as_str().unwrap().contains("joining the cluster")
+    });
     assert_eq!(
         node.get("/api/v2/status").1["cluster"]["status"],
         "settling"

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use rumormill::id::{NodeId, NodeName, ProcessId};
 use rumormill::time::Timestamp;
 use rumormill::wire::{
-    Ack, Delta, Done, Entry, HeldVersion, Hello, Item, Items, Key, Leave, MemberRecord,
-    MemberState, Members, Message, Purpose, Refusal, RefusedEntry, Reject, RejectReason, Relayed,
-    SchemaId, Section, StoreId, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
-    Welcome,
+    Ack, Cell, Cells, Delta, Done, Entry, Hashed, Hashes, HeldVersion, Hello, Item, Items, Key,
+    Leave, MemberRecord, MemberState, Members, Message, More, Peeled, Purpose, Refusal,
+    RefusedEntry, Reject, RejectReason, Relayed, SchemaId, Section, Settled, StoreId, StoreOffer,
+    StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -180,6 +180,15 @@ fn membership() -> Vec<Golden> {
 }
 
 fn anti_entropy() -> Vec<Golden> {
+    let mut all = lists();
+    all.extend(summaries());
+    all.extend(cells());
+    all
+}
+
+fn summaries() -> Vec<Golden> {
+    let mut counters = [0; 64];
+    counters[..5].copy_from_slice(&[1, -1, 63, -65, 300]);
     vec![
         (
             "summary",
@@ -189,9 +198,13 @@ fn anti_entropy() -> Vec<Golden> {
                     store: StoreId(3),
                     count: 5,
                     root: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
+                    exponent: 4,
+                    counters,
                 }],
             }),
-            "0b0000001dfd00002a36fe9c9717010305fe100f0e0d0c0b0a090807060504030201",
+            "1000000060fd00002a36fe9c9717010305fe100f0e0d0c0b0a090807060504030201040201\
+             7e8101d8040000000000000000000000000000000000000000000000000000000000000000\
+             000000000000000000000000000000000000000000000000000000",
         ),
         (
             "verdicts",
@@ -199,40 +212,118 @@ fn anti_entropy() -> Vec<Golden> {
                 cut_accepted: true,
                 stores: vec![
                     (StoreId(3), Verdict::Equal),
-                    (StoreId(4), Verdict::Differs),
+                    (StoreId(4), Verdict::Cells),
                     (StoreId(5), Verdict::NoStore),
+                    (StoreId(6), Verdict::List),
+                    (StoreId(7), Verdict::All),
                 ],
             }),
-            "0c000000080103030004010502",
+            "110000000c010503000401050206030704",
         ),
+        (
+            "settled",
+            Message::Settled(Settled {
+                store: StoreId(3),
+                agrees: false,
+            }),
+            "15000000020300",
+        ),
+        (
+            "done",
+            Message::Done(Done { complete: true }),
+            "0f0000000101",
+        ),
+    ]
+}
+
+fn cells() -> Vec<Golden> {
+    let cell = Cell {
+        kh: 0x0102_0304_0506_0708,
+        ts: 9,
+        tag: 10,
+        check: 11,
+    };
+    vec![
+        (
+            "cells",
+            Message::Cells(Cells {
+                store: StoreId(3),
+                exponent: 2,
+                width: 3,
+                cells: vec![cell; 2],
+            }),
+            "120000003a00000003020300000002010203040506070800000000000000090000000a0000\
+             000b010203040506070800000000000000090000000a0000000b",
+        ),
+        (
+            "more",
+            Message::More(More { store: StoreId(3) }),
+            "130000000103",
+        ),
+        (
+            "peeled",
+            Message::Peeled(Peeled {
+                store: StoreId(3),
+                common: Some(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
+                wants: vec![1, 2],
+                stale: vec![3],
+            }),
+            "140000003500000003010102030405060708090a0b0c0d0e0f100000000200000001000000\
+             000000000100000000000000020000000000000003",
+        ),
+        (
+            "peeled_unsure",
+            Message::Peeled(Peeled {
+                store: StoreId(3),
+                common: None,
+                wants: vec![],
+                stale: vec![4],
+            }),
+            "1400000015000000030000000000000000010000000000000004",
+        ),
+    ]
+}
+
+fn lists() -> Vec<Golden> {
+    vec![
         (
             "items",
             Message::Items(Items {
                 store: StoreId(3),
                 from: 0,
                 to: u64::MAX,
+                sum: 12,
                 items: vec![Item {
                     kh: 0x0102_0304_0506_0708,
                     ts: Timestamp::from_nanos(9),
                     tag: 10,
                 }],
             }),
-            "0d0000002c000000030000000000000000ffffffffffffffff0000000101020304050607\
-             0800000000000000090000000a",
+            "160000003c000000030000000000000000ffffffffffffffff000000000000000000000000\
+             0000000c00000001010203040506070800000000000000090000000a",
+        ),
+        (
+            "hashes",
+            Message::Hashes(Hashes {
+                store: StoreId(3),
+                from: 0,
+                to: u64::MAX,
+                hashes: vec![Hashed {
+                    kh: 0x0102_0304_0506_0708,
+                    hash: 9,
+                }],
+            }),
+            "1700000030000000030000000000000000ffffffffffffffff000000010102030405060708\
+             00000000000000000000000000000009",
         ),
         (
             "wants",
             Message::Wants(Wants {
                 store: StoreId(3),
                 to: u64::MAX,
-                wants: vec![0x0102_0304_0506_0708, 1],
+                wants: vec![1, 0x0102_0304_0506_0708],
             }),
-            "0e0000001503fdffffffffffffffff02fd080706050403020101",
-        ),
-        (
-            "done",
-            Message::Done(Done { complete: true }),
-            "0f0000000101",
+            "180000002000000003ffffffffffffffff0000000200000000000000010102030405060708",
         ),
     ]
 }

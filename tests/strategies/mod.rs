@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use rumormill::id::{NodeId, NodeName, ProcessId};
 use rumormill::time::Timestamp;
 use rumormill::wire::{
-    Ack, Delta, Done, Entry, HeldVersion, Hello, Item, Items, Key, Leave, MemberRecord,
-    MemberState, Members, Message, Purpose, Refusal, RefusedEntry, Reject, RejectReason, Relayed,
-    SchemaId, Section, StoreId, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
-    Welcome,
+    Ack, Cell, Cells, Delta, Done, Entry, Hashed, Hashes, HeldVersion, Hello, Item, Items, Key,
+    Leave, MemberRecord, MemberState, Members, Message, More, Peeled, Purpose, Refusal,
+    RefusedEntry, Reject, RejectReason, Relayed, SchemaId, Section, Settled, StoreId, StoreOffer,
+    StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -140,7 +140,35 @@ pub fn lists() -> impl Strategy<Value = Items> {
         store,
         from: items.first().map_or(0, |item| item.kh),
         to: items.last().map_or(u64::MAX, |item| item.kh),
+        sum: u128::from(store.0) << 90,
         items: items.into_iter().collect(),
+    })
+}
+
+fn hash_lists() -> impl Strategy<Value = Hashes> {
+    let hashed = any::<(u64, u128)>().prop_map(|(kh, hash)| Hashed { kh, hash });
+    (stores(), prop::collection::btree_set(hashed, 0..6)).prop_map(|(store, hashes)| Hashes {
+        store,
+        from: hashes.first().map_or(0, |hashed| hashed.kh),
+        to: hashes.last().map_or(u64::MAX, |hashed| hashed.kh),
+        hashes: hashes.into_iter().collect(),
+    })
+}
+
+fn key_hashes() -> impl Strategy<Value = Vec<u64>> {
+    prop::collection::btree_set(any::<u64>(), 0..6).prop_map(|hashes| hashes.into_iter().collect())
+}
+
+fn cells() -> impl Strategy<Value = Cells> {
+    let cell =
+        any::<(u64, u64, u32, u32)>().prop_map(|(kh, ts, tag, check)| Cell { kh, ts, tag, check });
+    (stores(), any::<(u8, u8)>(), vec(cell, 0..6)).prop_map(|(store, (exponent, width), cells)| {
+        Cells {
+            store,
+            exponent,
+            width,
+            cells,
+        }
     })
 }
 
@@ -183,11 +211,22 @@ fn handshakes() -> impl Strategy<Value = Message> {
 }
 
 fn exchanges() -> impl Strategy<Value = Message> {
-    let summary = (stores(), any::<(u64, u128)>())
-        .prop_map(|(store, (count, root))| StoreSummary { store, count, root });
+    // Counters are small in practice, and may be anything.
+    let counters = prop_oneof![vec(-200..200_i32, 64..=64), vec(any::<i32>(), 64..=64),];
+    let summary = (stores(), any::<(u64, u128, u8)>(), counters).prop_map(
+        |(store, (count, root, exponent), counters)| StoreSummary {
+            store,
+            count,
+            root,
+            exponent,
+            counters: counters.try_into().unwrap(),
+        },
+    );
     let verdict = prop_oneof![
-        Just(Verdict::Differs),
+        Just(Verdict::All),
+        Just(Verdict::Cells),
         Just(Verdict::Equal),
+        Just(Verdict::List),
         Just(Verdict::NoStore)
     ];
     prop_oneof![
@@ -199,8 +238,21 @@ fn exchanges() -> impl Strategy<Value = Message> {
                 stores,
             })
         }),
+        cells().prop_map(Message::Cells),
+        stores().prop_map(|store| Message::More(More { store })),
+        (stores(), any::<Option<u128>>(), key_hashes(), key_hashes()).prop_map(
+            |(store, common, wants, stale)| Message::Peeled(Peeled {
+                store,
+                common,
+                wants,
+                stale
+            })
+        ),
+        (stores(), any::<bool>())
+            .prop_map(|(store, agrees)| Message::Settled(Settled { store, agrees })),
         lists().prop_map(Message::Items),
-        (stores(), any::<u64>(), vec(any::<u64>(), 0..6))
+        hash_lists().prop_map(Message::Hashes),
+        (stores(), any::<u64>(), key_hashes())
             .prop_map(|(store, to, wants)| Message::Wants(Wants { store, to, wants })),
         any::<bool>().prop_map(|complete| Message::Done(Done { complete })),
     ]

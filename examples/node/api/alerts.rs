@@ -110,8 +110,11 @@ impl Asked {
 }
 
 pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
-    let asked = Asked::read(&Params::read(query.as_deref()))?;
-    Ok(blocking(move || json_of(&asked.alerts(&app))).await)
+    let list = move || {
+        let asked = Asked::read(&Params::read(query.as_deref()))?;
+        Ok(json_of(&asked.alerts(&app)))
+    };
+    blocking(list).await
 }
 
 /// Takes the alerts that are valid; if some are not, says so, as Alertmanager does.

@@ -21,8 +21,11 @@ struct Group {
 
 /// Alerts by the labels that their routes group by, then by receiver.
 pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
-    let asked = Asked::read(&Params::read(query.as_deref()))?;
-    Ok(blocking(move || json_of(&groups(&asked, &app))).await)
+    let list = move || {
+        let asked = Asked::read(&Params::read(query.as_deref()))?;
+        Ok(json_of(&groups(&asked, &app)))
+    };
+    blocking(list).await
 }
 
 fn groups(asked: &Asked, app: &App) -> Vec<Group> {

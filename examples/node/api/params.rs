@@ -48,10 +48,14 @@ impl Params {
         }
     }
 
-    /// The matchers of all `filter`s.
+    /// The matchers of all `filter`s. May take a while: not for async workers.
     pub(super) fn filter(&self) -> Result<Vec<Matcher>, Refusal> {
         let mut matchers = Vec::new();
         for text in self.all("filter").filter(|text| !text.is_empty()) {
+            if matchers.len() >= FILTERS_MAX {
+                let message = format!("more than {FILTERS_MAX} matchers in filter");
+                return Err(Refusal::bad(message));
+            }
             let parsed = Syntax::Fallback.matchers(text);
             matchers.extend(
                 parsed.map_err(|error| {
@@ -73,6 +77,9 @@ impl Params {
             .map_err(|error| Refusal::bad(format!("failed to parse {name} param: {error}")))
     }
 }
+
+/// Matchers in the filters of one request. Each pattern is compiled.
+const FILTERS_MAX: usize = 256;
 
 /// `%41` and `+` as forms have them. What is no escape stays as it is.
 fn decoded(text: &str) -> String {

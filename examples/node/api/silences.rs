@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
@@ -20,6 +21,7 @@ use super::answer::{Answer, Refusal, json_of};
 use super::params::Params;
 use super::payload::Payload;
 use super::{SILENCE_BYTES_MAX, Shared, blocking};
+use crate::app::App;
 use crate::moment::Moment;
 
 /// `gettableSilence`.
@@ -80,7 +82,10 @@ struct PostableMatcher {
 }
 
 pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
-    let params = Params::read(query.as_deref());
+    blocking(move || listed(&app, &Params::read(query.as_deref()))).await
+}
+
+fn listed(app: &App, params: &Params) -> Answer {
     let filter = params
         .filter()
         .inspect_err(|_| app.stats.silence_query_failed())?;
@@ -97,22 +102,23 @@ pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answe
     if states.is_empty() {
         return Ok(json_of(&[(); 0]));
     }
-    let query = Query {
+    let started = Instant::now();
+    let listed = app.silences.query(&Query {
         states,
         filter,
         ..Query::default()
-    };
-    let list = move || {
-        let started = Instant::now();
-        let listed = app.silences.query(&query);
-        app.stats.silence_query(started.elapsed());
-        let gettable: Vec<_> = listed.iter().map(gettable).collect();
-        json_of(&gettable)
-    };
-    Ok(blocking(list).await)
+    });
+    app.stats.silence_query(started.elapsed());
+    let gettable: Vec<_> = listed.iter().map(gettable).collect();
+    Ok(json_of(&gettable))
 }
 
 pub(super) async fn post(State(app): Shared, body: Payload<SILENCE_BYTES_MAX>) -> Answer {
+    // Its patterns are compiled.
+    blocking(move || take(&app, &body)).await
+}
+
+fn take(app: &App, body: &Payload<SILENCE_BYTES_MAX>) -> Answer {
     let posted: Postable = body.json("silence", b'{')?;
     let mut new = posted.checked(SystemClock.wall())?;
     keep_sets(&app.silences, &mut new)?;
@@ -120,8 +126,8 @@ pub(super) async fn post(State(app): Shared, body: Payload<SILENCE_BYTES_MAX>) -
     Ok(json_of(&json!({"silenceID": id.to_string()})))
 }
 
-pub(super) async fn get(State(app): Shared, Path(id): Path<String>) -> Answer {
-    let id = parse_id(&id)?;
+pub(super) async fn get(State(app): Shared, id: IdPath) -> Answer {
+    let id = parse_id(id)?;
     let started = Instant::now();
     let silence = app.silences.get(id);
     app.stats.silence_query(started.elapsed());
@@ -130,13 +136,17 @@ pub(super) async fn get(State(app): Shared, Path(id): Path<String>) -> Answer {
     Ok(json_of(&gettable(&Listed { state, silence })))
 }
 
-pub(super) async fn delete(State(app): Shared, Path(id): Path<String>) -> Answer {
-    let id = parse_id(&id)?;
+pub(super) async fn delete(State(app): Shared, id: IdPath) -> Answer {
+    let id = parse_id(id)?;
     app.silences.expire(id).map_err(refusal)?;
     Ok(StatusCode::OK.into_response())
 }
 
-fn parse_id(text: &str) -> Result<SilenceId, Refusal> {
+/// The id in a path, which need not even be a text.
+type IdPath = Result<Path<String>, PathRejection>;
+
+fn parse_id(path: IdPath) -> Result<SilenceId, Refusal> {
+    let text = path.map(|Path(text)| text).unwrap_or_default();
     text.parse().map_err(|_| {
         let message = format!("silenceID in path must be of type uuid: {text:?}");
         Refusal::coded(StatusCode::UNPROCESSABLE_ENTITY, 601, message)

@@ -1,13 +1,18 @@
 //! The metrics of the cluster.
 
+use std::time::Duration;
+
+use rumormill::engine::Counters;
 use rumormill::wire::MemberState;
 
+use super::Counts;
 use super::text::Page;
-use super::{Counts, text};
 use crate::app::App;
 
-/// Alertmanager's cluster metrics. Three of them count what has no equal here and say in their
-/// help what they stand for; queues that do not exist are empty.
+/// Alertmanager's cluster metrics. Those of things that are not here are left out: a queue of
+/// messages (`messages_queued`, `messages_pruned`), another path for large ones (`oversize…`,
+/// `oversized…`: they are streamed like others), messages that keep members alive
+/// (`alive_messages`), and TLS.
 pub(super) fn render(page: &mut Page, app: &App, counts: &Counts) {
     page.gauge(
         "alertmanager_cluster_enabled",
@@ -83,22 +88,65 @@ pub(super) fn render(page: &mut Page, app: &App, counts: &Counts) {
     ] {
         page.counter(&format!("alertmanager_cluster_{name}_total"), help, value);
     }
-    let net = node.net_counters();
-    page.counter(
-        "alertmanager_cluster_reconnections_failed_total",
-        "A counter of the number of dials of peers that failed.",
-        net.dials_refused + net.dials_unreachable + net.dials_failed,
-    );
-    messages(page, &node.counters());
+    let engine = node.counters();
+    for (name, help, value) in [
+        (
+            "reconnections_failed",
+            "A counter of the number of failed cluster peer reconnection attempts.",
+            engine.reconnects_failed,
+        ),
+        (
+            "refresh_join",
+            "A counter of the number of cluster peer joined via refresh: seeds that answered.",
+            engine.seeds_joined,
+        ),
+        (
+            "refresh_join_failed",
+            "A counter of the number of failed cluster peer joins via refresh: dials of seeds.",
+            engine.seeds_failed,
+        ),
+        (
+            "peer_name_conflicts",
+            "Total number of times another live process used this node's name.",
+            counts.name_conflicts,
+        ),
+    ] {
+        page.counter(&format!("alertmanager_cluster_{name}_total"), help, value);
+    }
+    pings(page, &engine);
+    messages(page, &engine);
 }
 
-fn messages(page: &mut Page, engine: &rumormill::engine::Counters) {
-    let kinds: [(&str, &str, u64, u64); 4] = [
+/// Of all peers together: names are random, and a label for each would never go.
+fn pings(page: &mut Page, engine: &Counters) {
+    let name = "alertmanager_cluster_pings_seconds";
+    let help = "Histogram of latencies for ping messages that were answered, of all peers.";
+    page.metric(name, "histogram", help);
+    for (bound, count) in [
+        ("0.005", engine.pings_within_5ms),
+        ("0.01", engine.pings_within_10ms),
+        ("0.025", engine.pings_within_25ms),
+        ("0.05", engine.pings_within_50ms),
+        ("0.1", engine.pings_within_100ms),
+        ("0.25", engine.pings_within_250ms),
+        ("0.5", engine.pings_within_500ms),
+        ("+Inf", engine.pings_answered),
+    ] {
+        page.sample(&format!("{name}_bucket"), &[("le", bound)], count);
+    }
+    let seconds = Duration::from_micros(engine.ping_micros).as_secs_f64();
+    page.sample(&format!("{name}_sum"), &[], seconds);
+    page.sample(&format!("{name}_count"), &[], engine.pings_answered);
+}
+
+/// What goes through streams, push/pulls among it, counts as full state; datagrams are updates.
+fn messages(page: &mut Page, engine: &Counters) {
+    for (name, help, full_state, update) in [
         (
             "messages_received",
-            "Full states (push/pulls) and updates (entries) received.",
-            engine.push_pulls,
-            engine.entries_received,
+            "Messages received: frames of streams (full_state) and datagrams (update).",
+            engine.frames_received,
+            engine.datagrams_received,
         ),
         (
             "messages_received_size",
@@ -108,9 +156,9 @@ fn messages(page: &mut Page, engine: &rumormill::engine::Counters) {
         ),
         (
             "messages_sent",
-            "Full states (push/pulls) and updates (entries) sent.",
-            engine.push_pulls,
-            engine.entries_sent,
+            "Messages sent: frames of streams (full_state) and datagrams (update).",
+            engine.frames_sent,
+            engine.datagrams_sent,
         ),
         (
             "messages_sent_size",
@@ -118,31 +166,10 @@ fn messages(page: &mut Page, engine: &rumormill::engine::Counters) {
             engine.frame_bytes_sent,
             engine.datagram_bytes_sent,
         ),
-    ];
-    for (name, help, full_state, update) in kinds {
+    ] {
         let name = format!("alertmanager_cluster_{name}_total");
         page.metric(&name, "counter", help);
         page.sample(&name, &[("msg_type", "full_state")], full_state);
         page.sample(&name, &[("msg_type", "update")], update);
-    }
-    page.gauge(
-        "alertmanager_cluster_messages_queued",
-        "Number of cluster messages which are queued: none ever, state is replicated.",
-        0,
-    );
-    page.counter(
-        "alertmanager_cluster_messages_pruned_total",
-        "Total number of cluster messages pruned: none ever, state is replicated.",
-        0,
-    );
-    for what in ["dropped", "failure", "sent"] {
-        let name = format!("alertmanager_oversized_gossip_message_{what}_total");
-        page.metric(
-            &name,
-            "counter",
-            "Large entries are streamed like others: none ever.",
-        );
-        let keys: [text::LabelPairs<'_>; 2] = [&[("key", "nfl")], &[("key", "sil")]];
-        keys.iter().for_each(|key| page.sample(&name, key, 0));
     }
 }

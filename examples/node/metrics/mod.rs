@@ -36,8 +36,19 @@ struct Counts {
     left: u64,
     updated: u64,
     reconnected: u64,
+    name_conflicts: u64,
     silences_saved: Saved,
     nflog_saved: Saved,
+    silences_collected: Collected,
+    nflog_collected: Collected,
+}
+
+/// How collections went.
+#[derive(Clone, Copy, Debug, Default)]
+struct Collected {
+    count: u64,
+    errors: u64,
+    took: Duration,
 }
 
 #[derive(Debug)]
@@ -96,8 +107,11 @@ impl Stats {
             left: 0,
             updated: 0,
             reconnected: 0,
+            name_conflicts: 0,
             silences_saved: Saved::default(),
             nflog_saved: Saved::default(),
+            silences_collected: Collected::default(),
+            nflog_collected: Collected::default(),
         };
         Self {
             counts: Mutex::new(counts),
@@ -165,6 +179,25 @@ impl Stats {
                 counts.reconnected += 1;
             }
             MemberChange::Updated => counts.updated += 1,
+        }
+    }
+
+    /// Another live process uses this node's name.
+    pub(crate) fn name_conflict(&self) {
+        self.lock().name_conflicts += 1;
+    }
+
+    /// A store was rid of what is past its time; `None`: that failed.
+    pub(crate) fn collected(&self, store: StoreKind, took: Option<Duration>) {
+        let mut counts = self.lock();
+        let collected = match store {
+            StoreKind::Nflog => &mut counts.nflog_collected,
+            StoreKind::Silences => &mut counts.silences_collected,
+        };
+        collected.count += 1;
+        match took {
+            Some(took) => collected.took += took,
+            None => collected.errors += 1,
         }
     }
 

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use rumormill::node::SystemClock;
+use rumormill::store::index::SilenceIndex;
 use rumormill::time::WallClock as _;
 
 use super::text::{Histogram, Page};
-use super::{Counts, cluster};
+use super::{Collected, Counts, cluster};
 use crate::app::App;
 use crate::snapshots::Saved;
 
-/// Everything, now.
+/// Everything, now. Of the stores' metrics those of things that are not here are left out: a version
+/// index, matchers that fail to compile (such a silence is quarantined), and messages that are
+/// gossiped on (state is).
 pub(crate) fn render(app: &App) -> String {
     let mut page = Page::default();
     // Before the lock: these look at every alert and every silence.
@@ -42,7 +45,7 @@ pub(crate) fn render(app: &App) -> String {
     store(
         &mut page,
         "silences",
-        &counts.silences_saved,
+        (&counts.silences_saved, &counts.silences_collected),
         (queries.total, queries.errors, &queries.seconds),
     );
     page.gauge(
@@ -51,15 +54,32 @@ pub(crate) fn render(app: &App) -> String {
         app.silences.store().len(),
     );
     page.gauge(
+        "alertmanager_silences_matcher_index_size",
+        "Silences in the index of matchers, ended ones that are not collected yet included.",
+        app.silences.map().with_index(SilenceIndex::len),
+    );
+    let (scanned, skipped) = app.muting.looked_at();
+    page.counter(
+        "alertmanager_silences_query_silences_scanned_total",
+        "Silences that were matched against alerts.",
+        scanned,
+    );
+    page.counter(
+        "alertmanager_silences_query_silences_skipped_total",
+        "Silences that the index or an earlier answer spared the match against an alert.",
+        skipped,
+    );
+    page.gauge(
         "alertmanager_silences_quarantined",
-        "Silences that are kept and passed on but cannot be evaluated here.",
+        "Silences that are kept and passed on but cannot be evaluated here: matchers that do not \
+         compile, and whatever else is wrong with them.",
         app.silences.map().quarantined_len(),
     );
     let queries = &counts.nflog_queries;
     store(
         &mut page,
         "nflog",
-        &counts.nflog_saved,
+        (&counts.nflog_saved, &counts.nflog_collected),
         (queries.total, queries.errors, &queries.seconds),
     );
     page.gauge(
@@ -121,7 +141,12 @@ fn received(page: &mut Page, counts: &Counts) {
     );
 }
 
-fn store(page: &mut Page, name: &str, saved: &Saved, queries: (u64, u64, &Histogram)) {
+fn store(
+    page: &mut Page,
+    name: &str,
+    (saved, collected): (&Saved, &Collected),
+    queries: (u64, u64, &Histogram),
+) {
     let full = |suffix: &str| format!("alertmanager_{name}_{suffix}");
     let (total, errors, seconds) = queries;
     page.counter(
@@ -137,6 +162,15 @@ fn store(page: &mut Page, name: &str, saved: &Saved, queries: (u64, u64, &Histog
         "Duration of query evaluation.",
     );
     page.histogram(&full("query_duration_seconds"), &[], seconds);
+    let help = "Duration of the garbage collections of every maintenance.";
+    page.summary(
+        &full("gc_duration_seconds"),
+        help,
+        collected.took,
+        collected.count - collected.errors,
+    );
+    let help = "How many garbage collections failed.";
+    page.counter(&full("gc_errors_total"), help, collected.errors);
     let help = "Duration of the snapshots.";
     page.summary(
         &full("snapshot_duration_seconds"),

@@ -1,7 +1,10 @@
 //! The map against a model that recomputes everything from a plain ordered map of entries.
 
 use super::*;
+use crate::crdt::digests::Digests;
+use crate::crdt::estimator::BitCounts;
 use crate::crdt::join;
+use crate::crdt::sketch::{Sketch, item_hash};
 use crate::wire::SchemaId;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -169,6 +172,7 @@ enum Step {
     Apply(Entry),
     Collect(u64),
     Digest(u64),
+    MoveCut(u64, usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -194,13 +198,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => any.prop_map(Step::Apply),
         1 => (0..35_u64).prop_map(Step::Collect),
         1 => (0..35_u64).prop_map(Step::Digest),
+        1 => (0..35_u64, 0..4_usize).prop_map(|(cut, max)| Step::MoveCut(cut, max)),
     ];
     prop::collection::vec(step, 0..200)
 }
 
 fn check(map: &mut EntryMap<()>, model: &BTreeMap<Key, Entry>, newest: &BTreeMap<u64, Key>) {
     assert_eq!(map.len(), model.len());
-    assert_eq!(map.root, root_of(model.values()));
     let changes: Vec<_> = map
         .changes(0)
         .map(|slot| (slot.seq(), slot.entry().clone()))
@@ -213,6 +217,7 @@ fn check(map: &mut EntryMap<()>, model: &BTreeMap<Key, Entry>, newest: &BTreeMap
     for cut in [0, 7, 15, 35, 3] {
         let above = model.values().filter(|entry| entry.outlives(at(cut)));
         assert_eq!(map.digest(at(cut)), root_of(above.clone()), "cut {cut}");
+        check_digests(map.digests(), above.clone());
         let (run, _) = map.run(0, usize::MAX);
         let mut items: Vec<_> = run
             .filter(|(_, slot)| slot.entry().outlives(at(cut)))
@@ -223,6 +228,56 @@ fn check(map: &mut EntryMap<()>, model: &BTreeMap<Key, Entry>, newest: &BTreeMap
         expected.sort_unstable();
         assert_eq!(items, expected);
     }
+}
+
+/// The digests kept in step are those of a map that never had anything else.
+fn check_digests<'a>(digests: &Digests, entries: impl Iterator<Item = &'a Entry>) {
+    let mut table = Sketch::new(digests.exponent());
+    let (mut bits, mut count) = (BitCounts::default(), 0);
+    for entry in entries {
+        let item = digest::item(entry);
+        table.toggle(&item);
+        bits.add(item_hash(&item));
+        count += 1;
+    }
+    assert_eq!(digests.estimator(), bits.estimator(count));
+    if digests.exponent() > 0 {
+        assert_eq!(digests.table(u8::MAX), table);
+    }
+}
+
+/// Through several growths, with writes, updates, collections and moves of the cut in between.
+#[test]
+fn a_table_that_grows_is_never_wrong() {
+    let mut map = EntryMap::new(Bounds {
+        entries_max: 10_000,
+        ..bounds()
+    });
+    let mut exponents = Vec::new();
+    for number in 0..3_000_u64 {
+        let mut new = plain(1, 10, 100 + number % 50);
+        new.key.0[..8].copy_from_slice(&number.to_be_bytes());
+        apply(&mut map, &new).unwrap();
+        let mut newer = plain(1, 20, 120);
+        newer.key.0[..8].copy_from_slice(&(number / 2).to_be_bytes());
+        apply(&mut map, &newer);
+        match number % 7 {
+            0 => drop(map.move_cut(at(90 + number % 30), 5)),
+            1 => drop(map.collect(at(110))),
+            _ => {}
+        }
+        if number % 37 == 0 {
+            let cut = at(95 + number % 20);
+            map.digest(cut);
+            let (run, _) = map.run(0, usize::MAX);
+            let entries: Vec<_> = run.map(|(_, slot)| slot.entry().clone()).collect();
+            check_digests(map.digests(), entries.iter().filter(|e| e.outlives(cut)));
+        }
+        exponents.push(map.digests().exponent());
+    }
+    assert!(exponents.is_sorted());
+    exponents.dedup();
+    assert_eq!(exponents, [4, 5, 6, 7, 8, 9]);
 }
 
 proptest! {
@@ -262,6 +317,7 @@ proptest! {
                     let above = model.values().filter(|entry| entry.outlives(at(cut)));
                     prop_assert_eq!(map.digest(at(cut)), root_of(above));
                 }
+                Step::MoveCut(cut, max) => drop(map.move_cut(at(cut), max)),
             }
             prop_assert_eq!(map.head(), seq);
         }

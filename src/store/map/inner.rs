@@ -280,7 +280,7 @@ impl<S: Schema> Inner<S> {
     }
 
     /// When there is something to hide or to free next.
-    pub(super) fn next_expiry(&self, wall: Timestamp) -> Option<Timestamp> {
+    pub(super) fn next_expiry(&mut self, wall: Timestamp) -> Option<Timestamp> {
         let free = self.entries.next_collection()?;
         let unseen = (Excluded(self.hidden), Included((Timestamp::MAX, u32::MAX)));
         let hide = self.entries.expiring(unseen).next();

@@ -11,9 +11,10 @@ use bytes::Bytes;
 
 use super::inner::{Inner, News, Value};
 use crate::crdt::digest::BodyHash;
-use crate::crdt::map::Verdict;
+use crate::crdt::map::{EntryMap, Slot, Verdict};
 use crate::store::{
-    Body, Change, Context, Digest, HashedItem, Limits, Merged, Schema, Store, Unreadable,
+    Body, Change, Context, Digest, Digests, Found, HashedItem, Limits, Merged, Schema, Sketched,
+    Store, Sweep, Unreadable,
 };
 use crate::time::Timestamp;
 use crate::wire::{Entry, Key, SchemaId, StoreId};
@@ -55,6 +56,24 @@ impl<S: Schema> Shared<S> {
     pub(super) fn notify(&self) {
         let hooks = Arc::clone(&self.hooks.read().unwrap_or_else(PoisonError::into_inner));
         hooks.iter().for_each(|hook| hook());
+    }
+
+    /// Looks at the entries while their digests stand at a cut, to which they are moved in runs.
+    fn at_cut<T>(&self, cut: Timestamp, look: impl FnOnce(&EntryMap<Value<S::Record>>) -> T) -> T {
+        let mut runs = self.lock().entries.len() / RUN + 1;
+        loop {
+            // The last run takes all there is, should somebody else move the cut all the time.
+            let run = if runs == 0 { usize::MAX } else { RUN };
+            let mut inner = self.lock();
+            if inner.entries.move_cut(cut, run) {
+                return look(&inner.entries);
+            }
+            runs = runs.saturating_sub(1);
+        }
+    }
+
+    fn is_urgent(&self, record: &S::Record, now: Timestamp) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.schema.is_urgent(record, now))).unwrap_or(false)
     }
 
     /// Joins one run in; answers whether anything changed.
@@ -197,11 +216,74 @@ impl<S: Schema> Store for Shared<S> {
     }
 
     fn digest(&self, cut: Timestamp) -> Digest {
-        let root = self.lock().entries.digest(cut);
-        Digest {
-            count: root.count,
-            root: root.sum,
+        self.at_cut(cut, digest_of)
+    }
+
+    fn digests(&self, cut: Timestamp) -> Digests {
+        self.at_cut(cut, |entries| Digests {
+            digest: digest_of(entries),
+            estimator: entries.digests().estimator(),
+            exponent: entries.digests().exponent(),
+        })
+    }
+
+    fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched {
+        self.at_cut(cut, |entries| Sketched {
+            digest: digest_of(entries),
+            head: entries.head(),
+            table: entries.digests().table(exponent),
+        })
+    }
+
+    fn find(&self, hashes: &[u64], out: &mut Vec<Found>) {
+        for run in hashes.chunks(RUN) {
+            let inner = self.lock();
+            let slots = run.iter().flat_map(|&kh| inner.entries.with_hash(kh));
+            out.extend(slots.map(|slot| Found {
+                hashed: hashed(slot),
+                seq: slot.seq(),
+            }));
         }
+    }
+
+    fn sweep(
+        &self,
+        position: usize,
+        sweep: &Sweep,
+        bytes_max: usize,
+        out: &mut Vec<Change>,
+    ) -> Option<usize> {
+        let inner = self.lock();
+        let (run, next) = inner.entries.run(position, RUN);
+        let alive = run.filter(|(_, slot)| slot.entry().outlives(sweep.cut));
+        let met: Vec<_> = alive
+            .map(|(at, slot)| {
+                let (entry, seq) = (slot.entry().clone(), slot.seq());
+                let record = match &slot.value {
+                    Value::Record { record, .. } => Some(Arc::clone(record)),
+                    Value::Quarantined(_) | Value::Removed => None,
+                };
+                (at, Change { seq, entry }, record)
+            })
+            .collect();
+        drop(inner);
+        let mut bytes = 0;
+        for (at, change, record) in met {
+            let urgent = record.is_some_and(|record| self.is_urgent(&record, sweep.wall));
+            let taken = if sweep.urgent {
+                urgent
+            } else {
+                !urgent || change.seq > sweep.head
+            };
+            if taken {
+                bytes += change.entry.encoded_len();
+                out.push(change);
+            }
+            if bytes >= bytes_max {
+                return Some(at as usize + 1);
+            }
+        }
+        next
     }
 
     fn items(&self, position: usize, cut: Timestamp, out: &mut Vec<HashedItem>) -> Option<usize> {
@@ -209,11 +291,7 @@ impl<S: Schema> Store for Shared<S> {
         let (run, next) = inner.entries.run(position, RUN);
         out.extend(
             run.filter(|(_, slot)| slot.entry().outlives(cut))
-                .map(|(_, slot)| HashedItem {
-                    item: slot.item(),
-                    key: slot.entry().key,
-                    hash: slot.hash(),
-                }),
+                .map(|(_, slot)| hashed(slot)),
         );
         next
     }
@@ -245,6 +323,22 @@ impl<S: Schema> Store for Shared<S> {
 
     fn entries_max(&self) -> usize {
         self.limits.entries_max
+    }
+}
+
+fn digest_of<V>(entries: &EntryMap<V>) -> Digest {
+    let root = entries.digests().root();
+    Digest {
+        count: root.count,
+        root: root.sum,
+    }
+}
+
+fn hashed<V>(slot: &Slot<V>) -> HashedItem {
+    HashedItem {
+        item: slot.item(),
+        key: slot.entry().key,
+        hash: slot.hash(),
     }
 }
 

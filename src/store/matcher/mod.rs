@@ -3,20 +3,21 @@
 //! A label that an alert does not have counts as the empty string. Regular expressions are written
 //! in Go's RE2 syntax (as `re2` tells), anchored at both ends as `^(?:...)$`, run in linear time and are
 //! limited in size: [`REGEX_BYTES_MAX`]. Text becomes matchers in [`parse`], in any of
-//! Alertmanager's three modes, and [`Matcher`]'s `Display` is the text that parses back.
+//! Alertmanager's three modes, and [`Matcher`]'s `Display` is the text that parses back. A pattern is
+//! checked when it is made and compiled when it is first needed, if ever.
 //!
 //! A *set* of matchers matches when all of them do; *sets* match when one of them does.
 
 pub mod parse;
+mod pattern;
 mod quote;
 mod re2;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, PoisonError, RwLock};
 
-use regex::{Regex, RegexBuilder};
+use pattern::Pattern;
 
 pub use parse::{Caution, Expected, ParseError, Syntax};
 pub use re2::PatternFault;
@@ -96,45 +97,50 @@ pub enum MatcherError {
 }
 
 /// One condition on one label. Two matchers are equal if name, operator and value are.
+#[derive(Clone)]
 pub struct Matcher {
-    name: String,
+    /// The name, then the value.
+    text: Box<str>,
+    name_bytes: usize,
     op: Op,
-    value: String,
-    /// The compiled pattern; `None` for an operator without one, and after [`Matcher::release`].
-    compiled: RwLock<Option<Arc<Regex>>>,
+    /// For an operator that has one. A copy shares what is compiled.
+    pattern: Option<Box<Pattern>>,
 }
 
 impl Matcher {
-    /// Checks and makes a matcher; a pattern is compiled.
+    /// Checks and makes a matcher.
     ///
     /// # Errors
     /// [`MatcherError`].
     pub fn new(
-        name: impl Into<String>,
+        name: impl AsRef<str>,
         op: Op,
-        value: impl Into<String>,
+        value: impl AsRef<str>,
     ) -> Result<Self, MatcherError> {
-        let (name, value) = (name.into(), value.into());
+        let (name, value) = (name.as_ref(), value.as_ref());
         if name.is_empty() {
             return Err(MatcherError::EmptyName);
         }
-        let compiled = if op.is_regex() {
-            Some(compile(&value)?)
+        let pattern = if op.is_regex() {
+            Some(Box::new(Pattern::new(value)?))
         } else {
             None
         };
+        let mut text = String::with_capacity(name.len() + value.len());
+        text.push_str(name);
+        text.push_str(value);
         Ok(Self {
-            name,
+            text: text.into(),
+            name_bytes: name.len(),
             op,
-            value,
-            compiled: RwLock::new(compiled),
+            pattern,
         })
     }
 
     /// The label it looks at.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        self.text.split_at(self.name_bytes).0
     }
 
     /// How it compares.
@@ -146,24 +152,24 @@ impl Matcher {
     /// The value or pattern it compares with.
     #[must_use]
     pub fn value(&self) -> &str {
-        &self.value
+        self.text.split_at(self.name_bytes).1
     }
 
     /// Whether a label of this value satisfies it.
     #[must_use]
     pub fn matches(&self, label: &str) -> bool {
         match self.op {
-            Op::Equal => label == self.value,
-            Op::NotEqual => label != self.value,
-            Op::NotRegex => !self.pattern_matches(label),
-            Op::Regex => self.pattern_matches(label),
+            Op::Equal => label == self.value(),
+            Op::NotEqual => label != self.value(),
+            Op::NotRegex => self.pattern_matches(label) == Some(false),
+            Op::Regex => self.pattern_matches(label) == Some(true),
         }
     }
 
     /// Whether these labels satisfy it; a label that is missing is the empty string.
     #[must_use]
     pub fn matches_labels(&self, labels: &Labels) -> bool {
-        self.matches(labels.get(&self.name).map_or("", String::as_str))
+        self.matches(labels.get(self.name()).map_or("", String::as_str))
     }
 
     /// Whether it asks for nothing: a positive matcher that the empty string satisfies. Negative
@@ -173,37 +179,41 @@ impl Matcher {
         self.op.is_positive() && self.matches("")
     }
 
+    /// For a pattern that is to match, such as `node-1|node-2`: all that it matches, ascending, where
+    /// that is little.
+    pub(in crate::store) fn texts(&self) -> Option<&[Box<str>]> {
+        match self.op {
+            Op::Regex => self.pattern.as_ref()?.texts(),
+            _ => None,
+        }
+    }
+
+    /// Whether a label must be there to satisfy it, as far as can be told without an evaluation.
+    pub(in crate::store) fn needs_label(&self) -> bool {
+        let pattern = self.pattern.as_deref().and_then(Pattern::matches_empty);
+        match self.op {
+            Op::Equal => !self.value().is_empty(),
+            Op::NotEqual => self.value().is_empty(),
+            Op::NotRegex => pattern == Some(true),
+            Op::Regex => pattern == Some(false),
+        }
+    }
+
     /// Forgets the compiled pattern; the next use compiles it again.
     pub(in crate::store) fn release(&self) {
-        if self.is_compiled() {
-            *self
-                .compiled
-                .write()
-                .unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(pattern) = &self.pattern {
+            pattern.release();
         }
     }
 
     /// Whether a compiled pattern is held.
+    #[cfg(test)]
     pub(in crate::store) fn is_compiled(&self) -> bool {
-        self.compiled
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.pattern.as_ref().is_some_and(|it| it.is_compiled())
     }
 
-    fn pattern_matches(&self, label: &str) -> bool {
-        let held = self.compiled.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(regex) = held.as_ref() {
-            return regex.is_match(label);
-        }
-        drop(held);
-        let regex = compile(&self.value).expect("a pattern that compiled once compiles again");
-        let matched = regex.is_match(label);
-        *self
-            .compiled
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(regex);
-        matched
+    fn pattern_matches(&self, label: &str) -> Option<bool> {
+        self.pattern.as_ref()?.matches(self.value(), label)
     }
 }
 
@@ -219,39 +229,9 @@ pub fn sets_match(sets: &[Vec<Matcher>], labels: &Labels) -> bool {
     sets.iter().any(|set| set_matches(set, labels))
 }
 
-fn compile(pattern: &str) -> Result<Arc<Regex>, MatcherError> {
-    let translated =
-        re2::translate(pattern).map_err(|(at, fault)| MatcherError::Pattern { at, fault })?;
-    RegexBuilder::new(&format!("^(?:{translated})$"))
-        .size_limit(REGEX_BYTES_MAX)
-        .dfa_size_limit(REGEX_BYTES_MAX)
-        .build()
-        .map(Arc::new)
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(max) => MatcherError::PatternTooLarge { max },
-            _ => MatcherError::Pattern {
-                at: 0,
-                fault: PatternFault::Syntax,
-            },
-        })
-}
-
-impl Clone for Matcher {
-    /// The copy shares the compiled pattern.
-    fn clone(&self) -> Self {
-        let compiled = self.compiled.read().unwrap_or_else(PoisonError::into_inner);
-        Self {
-            name: self.name.clone(),
-            op: self.op,
-            value: self.value.clone(),
-            compiled: RwLock::new(compiled.clone()),
-        }
-    }
-}
-
 impl PartialEq for Matcher {
     fn eq(&self, other: &Self) -> bool {
-        self.op == other.op && self.name == other.name && self.value == other.value
+        self.op == other.op && self.name_bytes == other.name_bytes && self.text == other.text
     }
 }
 
@@ -259,7 +239,7 @@ impl Eq for Matcher {}
 
 impl Hash for Matcher {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.name, self.op, &self.value).hash(state);
+        (self.name(), self.op, self.value()).hash(state);
     }
 }
 
@@ -267,13 +247,14 @@ impl fmt::Display for Matcher {
     /// As Alertmanager writes it. Parses back to an equal matcher with [`Syntax::Utf8`] and
     /// [`Syntax::Fallback`], and with [`Syntax::Classic`] where the name is a classic one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.name.contains(parse::is_reserved) {
-            quote::write_go_quoted(f, &self.name)?;
+        let (name, value) = self.text.split_at(self.name_bytes);
+        if name.contains(parse::is_reserved) {
+            quote::write_go_quoted(f, name)?;
             f.write_str(self.op.as_str())?;
-            quote::write_go_quoted(f, &self.value)
+            quote::write_go_quoted(f, value)
         } else {
-            write!(f, "{}{}", self.name, self.op)?;
-            quote::write_open_metrics_quoted(f, &self.value)
+            write!(f, "{}{}", name, self.op)?;
+            quote::write_open_metrics_quoted(f, value)
         }
     }
 }
@@ -363,6 +344,7 @@ mod tests {
     #[test]
     fn a_released_pattern_compiles_again_when_it_is_used() {
         let any = matcher("a", Op::Regex, "x+");
+        assert!(any.matches("x") && any.is_compiled());
         any.release();
         assert!(!any.is_compiled());
         assert!(any.matches("xx"));

@@ -233,7 +233,30 @@ fn state_key(receiver: &ReceiverKey, group_key: &str) -> Key {
         integration,
         idx,
     } = receiver;
-    Key::of(format!("{group_key}:{group_name}/{integration}/{idx}").as_bytes())
+    let mut digits = [0; 10];
+    Key::of_parts([
+        group_key.as_bytes(),
+        b":",
+        group_name.as_bytes(),
+        b"/",
+        integration.as_bytes(),
+        b"/",
+        decimal(*idx, &mut digits),
+    ])
+}
+
+/// A number as it is written.
+fn decimal(number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let mut rest = number;
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + u8::try_from(rest % 10).expect("a digit");
+        rest /= 10;
+        if rest == 0 {
+            return &digits[first..];
+        }
+    }
 }
 
 fn ascending(mut hashes: Vec<u64>) -> Vec<u64> {

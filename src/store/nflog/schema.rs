@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Encode};
 
 use super::{NflogEntry, ReceiverKey, ReceiverValue, state_key};
 use crate::store::{Body, Schema, Unreadable};
 use crate::time::Timestamp;
-use crate::wire::codec::{decode_body, encode_body};
+use crate::wire::codec::{decode_borrowed, encode_body};
 use crate::wire::{Key, SchemaId};
 
 const SCHEMA: SchemaId = SchemaId::new(1);
@@ -20,21 +20,22 @@ const SCHEMA: SchemaId = SchemaId::new(1);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NflogSchema;
 
-#[derive(Encode, Decode)]
-struct EntryBody {
-    group_name: String,
-    integration: String,
+/// As it is in bytes; texts are those of the record, or of the bytes.
+#[derive(Encode, BorrowDecode)]
+struct EntryBody<'a> {
+    group_name: &'a str,
+    integration: &'a str,
     idx: u32,
-    group_key: String,
+    group_key: &'a str,
     timestamp: u64,
     firing: Vec<u64>,
     resolved: Vec<u64>,
-    receiver_data: BTreeMap<String, ValueBody>,
+    receiver_data: BTreeMap<&'a str, ValueBody<'a>>,
 }
 
-#[derive(Encode, Decode)]
-enum ValueBody {
-    Str(String),
+#[derive(Encode, BorrowDecode)]
+enum ValueBody<'a> {
+    Str(&'a str),
     Int(i64),
     Double(f64),
 }
@@ -60,17 +61,17 @@ impl Schema for NflogSchema {
             let value = match value {
                 ReceiverValue::Double(value) => ValueBody::Double(*value),
                 ReceiverValue::Int(value) => ValueBody::Int(*value),
-                ReceiverValue::Str(value) => ValueBody::Str(value.clone()),
+                ReceiverValue::Str(value) => ValueBody::Str(value),
             };
-            (name.clone(), value)
+            (&**name, value)
         });
         Body {
             schema: SCHEMA,
             bytes: encode_body(&EntryBody {
-                group_name: record.receiver.group_name.clone(),
-                integration: record.receiver.integration.clone(),
+                group_name: &record.receiver.group_name,
+                integration: &record.receiver.integration,
                 idx: record.receiver.idx,
-                group_key: record.group_key.clone(),
+                group_key: &record.group_key,
                 timestamp: record.timestamp.as_nanos(),
                 firing: record.firing.clone(),
                 resolved: record.resolved.clone(),
@@ -84,23 +85,23 @@ impl Schema for NflogSchema {
         if schema != SCHEMA {
             return Err(Unreadable::UnknownSchema { schema });
         }
-        let read: EntryBody =
-            decode_body(&body.bytes).map_err(|_| Unreadable::Malformed { schema })?;
+        let read: EntryBody<'_> =
+            decode_borrowed(&body.bytes).map_err(|_| Unreadable::Malformed { schema })?;
         let data = read.receiver_data.into_iter().map(|(name, value)| {
             let value = match value {
                 ValueBody::Double(value) => ReceiverValue::Double(value),
                 ValueBody::Int(value) => ReceiverValue::Int(value),
-                ValueBody::Str(value) => ReceiverValue::Str(value),
+                ValueBody::Str(value) => ReceiverValue::Str(value.to_owned()),
             };
-            (name, value)
+            (name.to_owned(), value)
         });
         let entry = NflogEntry {
             receiver: ReceiverKey {
-                group_name: read.group_name,
-                integration: read.integration,
+                group_name: read.group_name.to_owned(),
+                integration: read.integration.to_owned(),
                 idx: read.idx,
             },
-            group_key: read.group_key,
+            group_key: read.group_key.to_owned(),
             timestamp: Timestamp::from_nanos(read.timestamp),
             firing: read.firing,
             resolved: read.resolved,

@@ -16,6 +16,7 @@
 //! - A silence that cannot be evaluated here is quarantined by the map: it mutes nothing, is in
 //!   nobody's way, and is passed on.
 
+mod muting;
 mod query;
 mod record;
 mod schema;
@@ -33,6 +34,7 @@ use super::matcher::{Labels, Matcher};
 use super::{Context, Expiry, Limits, Map, Quarantined, Schema as _, Store, WriteError, Written};
 use crate::time::Timestamp;
 
+pub use muting::Muting;
 pub use query::{Listed, Query, StateCounts};
 pub use record::{Silence, SilenceId, SilenceIdError, SilenceState};
 pub use schema::{MATCHERS_MAX, RuleError, SilenceSchema};
@@ -252,17 +254,15 @@ impl Silences {
 
     /// The active silences that mute an alert with these labels, by id. The alert is muted if there
     /// is one. Looks at the silences that share a label with the alert, and at those that ask for
-    /// none in particular; patterns run outside the store's lock.
+    /// none in particular; patterns run outside the store's lock. [`Muting`] remembers the answers.
     #[must_use]
     pub fn mutes(&self, labels: &Labels) -> Vec<SilenceId> {
         let now = self.now();
-        let candidates = self.map.with_index(|index| index.candidates(labels, now));
-        candidates
-            .iter()
-            .filter(|silence| silence.state(now) == SilenceState::Active)
-            .filter(|silence| silence.matches(labels))
-            .map(|silence| silence.id)
-            .collect()
+        let mut candidates = self.candidates(labels, now);
+        candidates.retain(|silence| {
+            silence.state(now) == SilenceState::Active && silence.matches(labels)
+        });
+        candidates.iter().map(|silence| silence.id).collect()
     }
 
     /// How many silences are in each state, those that retention hides left out. Looks at every
@@ -320,6 +320,11 @@ impl Silences {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The silences that may match an alert and have not ended, by id.
+    fn candidates(&self, labels: &Labels, now: Timestamp) -> Vec<Arc<Silence>> {
+        self.map.with_index(|index| index.candidates(labels, now))
+    }
+
     /// A silence that is shown, and the sequence of its last change.
     fn shown(&self, id: SilenceId, now: Timestamp) -> Result<(Arc<Silence>, u64), SilenceError> {
         let (silence, seen) = self.map.read(&id.key());
@@ -341,9 +346,7 @@ impl Silences {
                 .collect();
         }
         match &query.matching {
-            Some(labels) if !query.wants(SilenceState::Expired) => {
-                self.map.with_index(|index| index.candidates(labels, now))
-            }
+            Some(labels) if !query.wants(SilenceState::Expired) => self.candidates(labels, now),
             _ => self.map.records().into_iter().map(|(_, it)| it).collect(),
         }
     }
@@ -426,6 +429,14 @@ impl Silences {
         }
         Ok(())
     }
+}
+
+/// The active ones of some silences.
+fn active(silences: &[Arc<Silence>], now: Timestamp) -> impl Iterator<Item = SilenceId> + '_ {
+    silences
+        .iter()
+        .filter(move |silence| silence.state(now) == SilenceState::Active)
+        .map(|silence| silence.id)
 }
 
 /// Checks what is asked for and answers its start (reference 2.3, those of the API included).

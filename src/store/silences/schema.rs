@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Encode};
 
-use super::record::{Silence, SilenceId};
+use super::record::{Silence, SilenceId, SilenceState};
 use crate::store::index::SilenceIndex;
 use crate::store::matcher::{Matcher, Op};
 use crate::store::{Body, Schema, Unreadable};
 use crate::time::{Timestamp, WallClock};
-use crate::wire::codec::{decode_body, encode_body};
+use crate::wire::codec::{decode_borrowed, encode_body};
 use crate::wire::{Key, SchemaId};
 
 /// Most matchers in one silence, over all its sets.
@@ -119,36 +119,37 @@ pub(super) fn check(
     Ok(())
 }
 
-#[derive(Encode, Decode)]
-struct SilenceBody {
+/// As it is in bytes; texts are those of the record, or of the bytes.
+#[derive(Encode, BorrowDecode)]
+struct SilenceBody<'a> {
     id: [u8; 16],
-    matcher_sets: Vec<Vec<MatcherBody>>,
+    matcher_sets: Vec<Vec<MatcherBody<'a>>>,
     starts_at: u64,
     ends_at: u64,
     updated_at: u64,
-    created_by: String,
-    comment: String,
-    annotations: BTreeMap<String, String>,
+    created_by: &'a str,
+    comment: &'a str,
+    annotations: BTreeMap<&'a str, &'a str>,
 }
 
-#[derive(Encode, Decode)]
-struct MatcherBody {
-    name: String,
+#[derive(Encode, BorrowDecode)]
+struct MatcherBody<'a> {
+    name: &'a str,
     op: u8,
-    value: String,
+    value: &'a str,
 }
 
-impl MatcherBody {
-    fn of(matcher: &Matcher) -> Self {
+impl<'a> MatcherBody<'a> {
+    fn of(matcher: &'a Matcher) -> Self {
         Self {
-            name: matcher.name().to_owned(),
+            name: matcher.name(),
             op: match matcher.op() {
                 Op::Equal => 0,
                 Op::NotEqual => 1,
                 Op::Regex => 2,
                 Op::NotRegex => 3,
             },
-            value: matcher.value().to_owned(),
+            value: matcher.value(),
         }
     }
 
@@ -162,6 +163,15 @@ impl MatcherBody {
         };
         Matcher::new(self.name, op, self.value).map_err(|_| invalid("a matcher does not compile"))
     }
+}
+
+/// Annotations with texts of another kind.
+fn texts<'a, T: From<&'a str> + Ord>(
+    annotations: impl Iterator<Item = (&'a str, &'a str)>,
+) -> BTreeMap<T, T> {
+    annotations
+        .map(|(name, text)| (name.into(), text.into()))
+        .collect()
 }
 
 fn invalid(rule: &'static str) -> Unreadable {
@@ -196,9 +206,14 @@ impl Schema for SilenceSchema {
                 starts_at: record.starts_at.as_nanos(),
                 ends_at: record.ends_at.as_nanos(),
                 updated_at: record.updated_at.as_nanos(),
-                created_by: record.created_by.clone(),
-                comment: record.comment.clone(),
-                annotations: record.annotations.clone(),
+                created_by: &record.created_by,
+                comment: &record.comment,
+                annotations: texts(
+                    record
+                        .annotations
+                        .iter()
+                        .map(|(name, text)| (&**name, &**text)),
+                ),
             }),
         }
     }
@@ -208,8 +223,8 @@ impl Schema for SilenceSchema {
         if schema != SCHEMA {
             return Err(Unreadable::UnknownSchema { schema });
         }
-        let read: SilenceBody =
-            decode_body(&body.bytes).map_err(|_| Unreadable::Malformed { schema })?;
+        let read: SilenceBody<'_> =
+            decode_borrowed(&body.bytes).map_err(|_| Unreadable::Malformed { schema })?;
         let id = SilenceId::from_bytes(read.id);
         if id.key() != key {
             return Err(Unreadable::WrongKey);
@@ -227,9 +242,9 @@ impl Schema for SilenceSchema {
             starts_at: Timestamp::from_nanos(read.starts_at),
             ends_at: Timestamp::from_nanos(read.ends_at),
             updated_at: Timestamp::from_nanos(read.updated_at),
-            created_by: read.created_by,
-            comment: read.comment,
-            annotations: read.annotations,
+            created_by: read.created_by.to_owned(),
+            comment: read.comment.to_owned(),
+            annotations: texts(read.annotations.into_iter()),
         };
         check(&silence.matcher_sets, silence.starts_at, silence.ends_at)
             .map_err(|rule| invalid(rule.name()))?;
@@ -237,5 +252,10 @@ impl Schema for SilenceSchema {
             silence.release();
         }
         Ok(silence)
+    }
+
+    /// What mutes now comes before all else: a node that joins must not notify for want of it.
+    fn is_urgent(&self, record: &Silence, now: Timestamp) -> bool {
+        record.state(now) == SilenceState::Active
     }
 }

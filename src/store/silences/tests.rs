@@ -2,6 +2,7 @@
 //! the section of the reference that they are from.
 
 mod merging;
+mod muting;
 mod queries;
 
 use std::num::NonZeroUsize;
@@ -393,6 +394,11 @@ fn what_has_ended_holds_nothing_compiled() {
     };
     let expired = set(&silences, new("a=~b+", 0, 100));
     let ended = set(&silences, new("a=~b+", 0, 10));
+    assert!(
+        !compiled(expired) && !compiled(ended),
+        "until they are used"
+    );
+    assert_eq!(silences.mutes(&labels("a=bb")).len(), 2);
     assert!(compiled(expired) && compiled(ended));
     let _ = silences.expire(expired).unwrap();
     assert!(!compiled(expired));

@@ -18,9 +18,9 @@ use super::{BODY_BYTES_MAX, CodecLimits, DecodeError, STORE_NAME_BYTES_MAX};
 use crate::id::{NAME_BYTES_MAX, NodeId, NodeName, ProcessId};
 use crate::time::Timestamp;
 use crate::wire::{
-    Ack, Done, HeldVersion, Hello, Key, Leave, MemberRecord, MemberState, Members, Message,
-    Purpose, Refusal, RefusedEntry, Reject, RejectReason, Relayed, SchemaId, StoreId, StoreOffer,
-    StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
+    Ack, Done, HeldVersion, Hello, Key, Leave, MemberRecord, MemberState, Members, Message, More,
+    Purpose, Refusal, RefusedEntry, Reject, RejectReason, Relayed, SchemaId, Settled, StoreId,
+    StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Welcome,
 };
 
 /// Most bytes bincode's varints take.
@@ -61,9 +61,16 @@ fn put_message<W: Writer>(message: &Message, to: &mut Enc<W>) -> Result<(), Enco
         Message::Leave(leave) | Message::LeaveAck(leave) => leave.put(to),
         Message::Summary(summary) => summary.put(to),
         Message::Verdicts(verdicts) => verdicts.put(to),
-        Message::Wants(wants) => wants.put(to),
+        Message::More(more) => more.put(to),
+        Message::Settled(settled) => settled.put(to),
         Message::Done(done) => done.put(to),
-        Message::Swim(_) | Message::Delta(_) | Message::Items(_) => {
+        Message::Cells(_)
+        | Message::Delta(_)
+        | Message::Hashes(_)
+        | Message::Items(_)
+        | Message::Peeled(_)
+        | Message::Swim(_)
+        | Message::Wants(_) => {
             unreachable!("the caller has written what has a layout of its own")
         }
     }
@@ -85,10 +92,11 @@ pub(super) fn decode(
         8 => Message::Members(Field::take(from)?),
         9 => Message::Leave(Field::take(from)?),
         10 => Message::LeaveAck(Field::take(from)?),
-        11 => Message::Summary(Field::take(from)?),
-        12 => Message::Verdicts(Field::take(from)?),
-        14 => Message::Wants(Field::take(from)?),
         15 => Message::Done(Field::take(from)?),
+        16 => Message::Summary(Field::take(from)?),
+        17 => Message::Verdicts(Field::take(from)?),
+        19 => Message::More(Field::take(from)?),
+        21 => Message::Settled(Field::take(from)?),
         _ => return Ok(None),
     };
     match from.reader().0.len() {
@@ -119,6 +127,16 @@ pub(super) fn decode_record<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, D
     let mut from = DecoderImpl::new(Input(bytes), SETTINGS, ());
     let record = T::decode(&mut from).map_err(unreadable)?;
     match from.reader().0.len() {
+        0 => Ok(record),
+        bytes => Err(DecodeError::Trailing { bytes }),
+    }
+}
+
+pub(super) fn decode_borrowed<'a, T: bincode::BorrowDecode<'a, ()>>(
+    bytes: &'a [u8],
+) -> Result<T, DecodeError> {
+    let (record, read) = bincode::borrow_decode_from_slice(bytes, SETTINGS).map_err(unreadable)?;
+    match bytes.len() - read {
         0 => Ok(record),
         bytes => Err(DecodeError::Trailing { bytes }),
     }
@@ -227,7 +245,7 @@ enum_fields! {
     Purpose { 0 Link, 1 PushPull }
     Refusal { 0 ClockAhead, 1 Full, 2 TooLarge, 3 NoStore }
     RejectReason { 0 Busy, 1 Itself, 2 NameTaken, 3 StaleBoot, 4 Leaving }
-    Verdict { 0 Equal, 1 Differs, 2 NoStore }
+    Verdict { 0 Equal, 1 Cells, 2 NoStore, 3 List, 4 All }
 }
 
 /// Structs: their fields in the order given, then their lists, each with its limit.
@@ -260,15 +278,16 @@ struct_fields! {
     Leave { process; }
     MemberRecord { id, incarnation, state; }
     Members { ask; records: records_max }
+    More { store; }
     NodeId { process, renewal, addr; }
     ProcessId { name, boot; }
     RefusedEntry { packet, index, reason; }
     Reject { reason, boot_known; }
     Relayed { token, holder; held: held_max }
-    StoreSummary { store, count, root; }
+    Settled { store, agrees; }
+    StoreSummary { store, count, root, exponent, counters; }
     Summary { cut; stores: stores_max }
     Verdicts { cut_accepted; stores: stores_max }
-    Wants { store, to; wants: items_max }
     Welcome { node, incarnation, nonce, token, boot_known; stores: stores_max }
 }
 
@@ -295,6 +314,40 @@ impl<A: Field, B: Field> Field for (A, B) {
     }
     fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError> {
         Ok((A::take(from)?, B::take(from)?))
+    }
+}
+
+/// The counters of an estimator: small numbers mostly, of which bincode would make three bytes.
+impl Field for [i32; 64] {
+    fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError> {
+        for counter in self {
+            let mut rest = (counter << 1 ^ counter >> 31).cast_unsigned();
+            while rest >= 0x80 {
+                (rest as u8 | 0x80).put(to)?;
+                rest >>= 7;
+            }
+            (rest as u8).put(to)?;
+        }
+        Ok(())
+    }
+    fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError> {
+        let mut counters = [0; 64];
+        for counter in &mut counters {
+            let mut zigzag = 0_u64;
+            for shift in (0..35).step_by(7) {
+                let byte = u8::take(from)?;
+                zigzag |= u64::from(byte & 0x7f) << shift;
+                if byte & 0x80 == 0 {
+                    break;
+                }
+                if shift == 28 {
+                    return Err(DecodeError::Malformed);
+                }
+            }
+            let zigzag = u32::try_from(zigzag).map_err(|_| DecodeError::Malformed)?;
+            *counter = (zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed();
+        }
+        Ok(counters)
     }
 }
 

@@ -1,22 +1,15 @@
-//! Deltas and item lists: fixed layouts, so that a sender can fill a datagram exactly.
+//! Deltas: a fixed layout, so that a sender can fill a datagram exactly.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::{CodecLimits, DecodeError, MESSAGE_HEADER_BYTES};
 use crate::id::{NAME_BYTES_MAX, NodeName};
-use crate::time::Timestamp;
-use crate::wire::{Delta, Entry, HEADER_BYTES, Item, Items, Section, StoreId};
+use crate::wire::{Delta, Entry, HEADER_BYTES, Section, StoreId};
 
 /// Most entries in one delta, all sections together: an acknowledgement names them by a `u16`.
 pub const DELTA_ENTRIES_MAX: usize = 65_536;
 /// What a section of a delta takes beside its entries: `store u32, count u16`. Exact.
 pub const SECTION_OVERHEAD: usize = 6;
-/// What an `Items` takes beside its items, message header included: `store u32, from u64, to u64,
-/// count u32`. Exact.
-pub const ITEMS_OVERHEAD: usize = MESSAGE_HEADER_BYTES + 24;
-/// What one item takes: `kh u64, ts u64, tag u32`.
-pub const ITEM_BYTES: usize = 20;
-
 /// `token u64, packet u64, names u16, sections u16`.
 const DELTA_FIXED: usize = 20;
 
@@ -128,52 +121,6 @@ fn decode_section(body: &mut Bytes, limits: &CodecLimits) -> Result<Section, Dec
     Ok(Section { store, entries })
 }
 
-pub(super) fn encode_items(items: &Items, out: &mut BytesMut) {
-    out.put_u32(items.store.0);
-    out.put_u64(items.from);
-    out.put_u64(items.to);
-    let count = u32::try_from(items.items.len()).expect("a chunk of items is cut to fit a frame");
-    out.put_u32(count);
-    for item in &items.items {
-        out.put_u64(item.kh);
-        out.put_u64(item.ts.as_nanos());
-        out.put_u32(item.tag);
-    }
-}
-
-/// Only a list that is ascending and inside `from..=to` passes: the engine may rely on it.
-pub(super) fn decode_items(mut body: Bytes, limits: &CodecLimits) -> Result<Items, DecodeError> {
-    let truncated = |_| DecodeError::Truncated { what: "items" };
-    let store = StoreId(body.try_get_u32().map_err(truncated)?);
-    let from = body.try_get_u64().map_err(truncated)?;
-    let to = body.try_get_u64().map_err(truncated)?;
-    let count = body.try_get_u32().map_err(truncated)?;
-    check_count("items", u64::from(count), limits.items_max)?;
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    if count > body.len() / ITEM_BYTES {
-        return Err(DecodeError::Truncated { what: "items" });
-    }
-    let mut items = Vec::with_capacity(count);
-    for _ in 0..count {
-        items.push(Item {
-            kh: body.try_get_u64().map_err(truncated)?,
-            ts: Timestamp::from_nanos(body.try_get_u64().map_err(truncated)?),
-            tag: body.try_get_u32().map_err(truncated)?,
-        });
-    }
-    check_end(&body)?;
-    let inside = items.iter().all(|item| (from..=to).contains(&item.kh));
-    if from > to || !inside || !items.is_sorted() {
-        return Err(DecodeError::Disorder { what: "items" });
-    }
-    Ok(Items {
-        store,
-        from,
-        to,
-        items,
-    })
-}
-
 pub(super) fn check_count(what: &'static str, count: u64, max: usize) -> Result<(), DecodeError> {
     if count > max as u64 {
         return Err(DecodeError::TooMany { what, count, max });
@@ -181,7 +128,7 @@ pub(super) fn check_count(what: &'static str, count: u64, max: usize) -> Result<
     Ok(())
 }
 
-fn check_end(rest: &[u8]) -> Result<(), DecodeError> {
+pub(super) fn check_end(rest: &[u8]) -> Result<(), DecodeError> {
     match rest.len() {
         0 => Ok(()),
         bytes => Err(DecodeError::Trailing { bytes }),

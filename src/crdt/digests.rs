@@ -1,0 +1,191 @@
+//! The digests of a map, all in step with every write: root, estimator and table of the entries
+//! that outlive a cut.
+//!
+//! All three are linear: an entry is put in and taken out in constant time (about 16 + 15 + 5 ns
+//! beside the hashes it has anyway), in any order. They stand at one place in the expiry order, the
+//! *cut*, which moves to where it is asked for: what lies between is taken out, or put back, once.
+//!
+//! The table begins at 4 x 2^4 cells with the first entry and doubles when there are more than two
+//! entries to a cell, up to 4 x 2^13 (786 kB, from 32,769 entries on). It is not rebuilt at one go:
+//! the larger one is filled beside it, a few slots with every new key, and takes its place when
+//! all slots are in. So no single write is slow, and a table is never incomplete.
+
+use std::ops::Bound;
+
+use super::digest::Root;
+use super::estimator::{BitCounts, Estimator};
+use super::sketch::{EXPONENT_MAX, EXPONENT_MIN, Sketch, item_hash};
+use crate::time::Timestamp;
+use crate::wire::Item;
+
+/// Where an entry stands in the digests and in the expiry order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) item: Item,
+    /// The 128-bit hash of the entry.
+    pub(super) hash: u128,
+    /// The number of its slot.
+    pub(super) at: u32,
+    /// `None` for what is lasting.
+    pub(super) expiry: Option<Expiry>,
+}
+
+/// A place in the expiry order: instant and slot.
+pub(super) type Expiry = (Timestamp, u32);
+
+/// Root, estimator and table of a map at a cut. See the module.
+#[derive(Debug, Default)]
+pub struct Digests {
+    /// What expires here or before is left out.
+    cut: Expiry,
+    root: Root,
+    bits: BitCounts,
+    table: Option<Sketch>,
+    growing: Option<Growing>,
+}
+
+/// The next table, being filled.
+#[derive(Debug)]
+struct Growing {
+    table: Sketch,
+    /// Slots below are in.
+    filled: u32,
+}
+
+impl Digests {
+    /// How many entries outlive the cut, and the sum of their hashes.
+    #[must_use]
+    pub fn root(&self) -> Root {
+        self.root
+    }
+
+    /// From which the size of a difference is read.
+    #[must_use]
+    pub fn estimator(&self) -> Estimator {
+        self.bits.estimator(self.root.count)
+    }
+
+    /// The size of the table, [`Sketch::exponent`]; 0 before the first entry.
+    #[must_use]
+    pub fn exponent(&self) -> u8 {
+        self.table.as_ref().map_or(0, Sketch::exponent)
+    }
+
+    /// The table, folded to at most this size; empty and small before the first entry.
+    #[must_use]
+    pub fn table(&self, exponent: u8) -> Sketch {
+        let folded = self.table.as_ref().map(|table| table.folded(exponent));
+        folded.unwrap_or_else(|| Sketch::new(exponent.min(EXPONENT_MIN)))
+    }
+
+    pub(super) fn put_in(&mut self, place: &Place) {
+        if self.leaves_out(place) {
+            return;
+        }
+        self.root.add(place.hash);
+        let hash = item_hash(&place.item);
+        self.bits.add(hash);
+        self.toggle(place, hash);
+    }
+
+    pub(super) fn take_out(&mut self, place: &Place) {
+        if self.leaves_out(place) {
+            return;
+        }
+        self.root.sub(place.hash);
+        let hash = item_hash(&place.item);
+        self.bits.sub(hash);
+        self.toggle(place, hash);
+    }
+
+    fn leaves_out(&self, place: &Place) -> bool {
+        place.expiry.is_some_and(|expiry| expiry <= self.cut)
+    }
+
+    fn toggle(&mut self, place: &Place, hash: u64) {
+        let table = self.table.get_or_insert_with(|| Sketch::new(EXPONENT_MIN));
+        table.toggle_hashed(&place.item, hash);
+        if let Some(growing) = &mut self.growing
+            && place.at < growing.filled
+        {
+            growing.table.toggle_hashed(&place.item, hash);
+        }
+    }
+
+    /// Goes on with a growth, or begins one. Called with every new key, after it is in. There are
+    /// `slots` slots, and `place` tells what is in one.
+    pub(super) fn grow(&mut self, slots: u32, place: impl Fn(u32) -> Option<Place>) {
+        let exponent = self.exponent();
+        let crowded = self.root.count > 2 * (4 << exponent);
+        if self.growing.is_none() && crowded && exponent < EXPONENT_MAX {
+            self.growing = Some(Growing {
+                table: Sketch::new(exponent + 1),
+                filled: 0,
+            });
+        }
+        let cut = self.cut;
+        let Some(growing) = &mut self.growing else {
+            return;
+        };
+        let to = growing.filled.saturating_add(SLOTS_PER_KEY).min(slots);
+        for place in (growing.filled..to).filter_map(place) {
+            if place.expiry.is_none_or(|expiry| expiry > cut) {
+                growing.table.toggle(&place.item);
+            }
+        }
+        growing.filled = to;
+        if to == slots {
+            self.table = self.growing.take().map(|growing| growing.table);
+        }
+    }
+
+    /// The places to cross to stand at `cut`, in the order in which they are crossed: forward, and
+    /// where from and to.
+    pub(super) fn way(&self, cut: Timestamp) -> (bool, (Bound<Expiry>, Bound<Expiry>)) {
+        let to = end_of(cut);
+        let forward = self.cut <= to;
+        let (low, high) = if forward {
+            (self.cut, to)
+        } else {
+            (to, self.cut)
+        };
+        (forward, (Bound::Excluded(low), Bound::Included(high)))
+    }
+
+    /// Crosses these places, all there are up to `cut` if `whole`.
+    pub(super) fn cross(&mut self, places: &[Place], forward: bool, cut: Timestamp, whole: bool) {
+        for place in places {
+            // Taking out comes before the cut moves, putting in after.
+            if forward {
+                self.take_out(place);
+            } else if let Some(expiry) = place.expiry {
+                self.cut = just_before(expiry);
+                self.put_in(place);
+            }
+        }
+        let last = places.last().and_then(|place| place.expiry);
+        match last {
+            _ if whole => self.cut = end_of(cut),
+            Some(last) if forward => self.cut = last,
+            Some(last) => self.cut = just_before(last),
+            None => {}
+        }
+    }
+}
+
+/// The last place of an instant: no slot has that number.
+fn end_of(cut: Timestamp) -> Expiry {
+    (cut, u32::MAX)
+}
+
+fn just_before((expires_at, at): Expiry) -> Expiry {
+    match at.checked_sub(1) {
+        Some(at) => (expires_at, at),
+        None => end_of(Timestamp::from_nanos(
+            expires_at.as_nanos().saturating_sub(1),
+        )),
+    }
+}
+
+/// Slots that a growing table takes in with every new key: it is complete after n/7 of them.
+const SLOTS_PER_KEY: u32 = 8;

@@ -1,0 +1,192 @@
+//! The responder's side of a comparison: says what to do about each store, and sends cells.
+
+use crate::crdt::sketch::Shape;
+use crate::store::{Digests, Sketched};
+use crate::wire::codec::{CELL_BYTES, ITEM_BYTES};
+use crate::wire::{
+    Cells, Message, Peeled, Settled, StoreId, StoreSummary, Summary, Verdict, Verdicts,
+};
+
+use super::{Comparing, STEPS_MAX, Telling};
+use crate::engine::anti_entropy::{CUT_AHEAD_MAX, CUT_STEP};
+use crate::engine::event::Comparison;
+use crate::engine::{Engine, StreamId};
+
+impl Engine {
+    pub(super) fn summary_received(&mut self, stream: StreamId, summary: &Summary) {
+        let cut = summary.cut;
+        // This side must still hold everything that outlives the cut: nothing is collected before
+        // its expiry plus grace. A cut ahead of this clock is harmless, within reason.
+        let grace = self.config.max_clock_drift + CUT_STEP * 2;
+        let behind = self.now.wall.since(cut);
+        let ahead = cut.since(self.now.wall);
+        let cut_accepted = behind <= grace && ahead <= CUT_AHEAD_MAX;
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
+        let each_once = summary.stores.is_sorted_by(|a, b| a.store < b.store);
+        if std::mem::replace(&mut exchange.answered, true) || !each_once {
+            return self.exchange_unexpected(stream);
+        }
+        exchange.cut = cut;
+        let decide = |theirs: &StoreSummary| match self.stores.get(&theirs.store) {
+            None => (Verdict::NoStore, None),
+            // The exchange ends here: no digest is owed.
+            Some(_) if !cut_accepted => (Verdict::Equal, None),
+            Some(store) => decide(theirs, &store.digests(cut)),
+        };
+        let decided: Vec<_> = summary
+            .stores
+            .iter()
+            .map(|theirs| (theirs.store, decide(theirs)))
+            .collect();
+        self.pledge_exchange(stream);
+        let verdicts = decided
+            .iter()
+            .map(|&(store, (verdict, _))| (store, verdict));
+        let verdicts = Verdicts {
+            cut_accepted,
+            stores: verdicts.collect(),
+        };
+        self.send_exchanged(stream, &Message::Verdicts(verdicts));
+        let mut all = Vec::new();
+        for (store, (verdict, shape)) in decided {
+            match (verdict, shape) {
+                (Verdict::All, _) => all.push(store),
+                (Verdict::List, _) => self.await_list(stream, store),
+                (Verdict::Cells, Some(shape)) => self.send_cells(stream, store, shape),
+                _ => {}
+            }
+        }
+        self.sweep_stores(stream, &all);
+    }
+
+    fn await_list(&mut self, stream: StreamId, store: StoreId) {
+        if let Some(exchange) = self.exchanges.get_mut(&stream) {
+            exchange.used(Comparison::List);
+            exchange.comparing.insert(store, Comparing::Listed);
+        }
+    }
+
+    fn send_cells(&mut self, stream: StreamId, store: StoreId, shape: Shape) {
+        let Some(ours) = self.sketch_for(stream, store, shape) else {
+            return;
+        };
+        // The table never gets smaller: it has what was promised.
+        let cells = ours.table.cells(shape).unwrap_or_default();
+        let steps = 0;
+        let telling = Box::new(Telling { ours, shape, steps });
+        if let Some(exchange) = self.exchanges.get_mut(&stream) {
+            exchange.used(Comparison::Cells);
+            exchange
+                .comparing
+                .insert(store, Comparing::Telling(telling));
+        }
+        let (exponent, width) = shape.parts();
+        let cells = Cells {
+            store,
+            exponent,
+            width,
+            cells,
+        };
+        self.send_exchanged(stream, &Message::Cells(cells));
+    }
+
+    /// Sends what the next shape adds; nothing if this table has no more.
+    pub(super) fn more_asked(&mut self, stream: StreamId, store: StoreId) {
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
+        let Some(Comparing::Telling(telling)) = exchange.comparing.get_mut(&store) else {
+            return self.exchange_unexpected(stream);
+        };
+        if telling.steps >= STEPS_MAX {
+            return self.exchange_unexpected(stream);
+        }
+        telling.steps += 1;
+        let next = telling.shape.next();
+        let more = next.zip(telling.ours.table.more(telling.shape));
+        let (shape, cells) = more.unwrap_or((telling.shape, Vec::new()));
+        telling.shape = shape;
+        let (exponent, width) = shape.parts();
+        let cells = Cells {
+            store,
+            exponent,
+            width,
+            cells,
+        };
+        self.send_exchanged(stream, &Message::Cells(cells));
+    }
+
+    /// The initiator knows the difference: what it wants is owed, and the roots are compared.
+    pub(super) fn peeled_received(&mut self, stream: StreamId, peeled: Peeled) {
+        let store = peeled.store;
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
+        let Some(Comparing::Telling(telling)) = exchange.comparing.remove(&store) else {
+            return self.exchange_unexpected(stream);
+        };
+        let own = self.common_root(store, &telling.ours, &peeled);
+        let agrees = own.is_none() || peeled.common.is_none() || own == peeled.common;
+        if !agrees {
+            tracing::warn!(node = %self.setup.name, ?store, "the tables do not account for the roots");
+            self.counters.digest_mismatches += 1;
+            self.await_list(stream, store);
+        }
+        if let Some(exchange) = self.exchanges.get_mut(&stream) {
+            exchange.owe(store, peeled.wants);
+        }
+        self.send_exchanged(stream, &Message::Settled(Settled { store, agrees }));
+    }
+
+    /// This side's root without its differing entries, as of the table; `None` if it cannot be
+    /// told any more.
+    fn common_root(&self, store: StoreId, ours: &Sketched, peeled: &Peeled) -> Option<u128> {
+        let store = self.stores.get(&store)?;
+        let mut common = ours.digest.root;
+        let mut found = Vec::new();
+        for hashes in [&peeled.wants, &peeled.stale] {
+            found.clear();
+            store.find(hashes, &mut found);
+            let same = found.len() == hashes.len();
+            let unchanged = found.iter().all(|found| found.seq <= ours.head);
+            if !same || !unchanged {
+                return None;
+            }
+            let sum = found.iter().map(|found| found.hashed.hash);
+            common = sum.fold(common, u128::wrapping_sub);
+        }
+        Some(common)
+    }
+}
+
+/// What to do about a store; for cells, the first shape.
+fn decide(theirs: &StoreSummary, ours: &Digests) -> (Verdict, Option<Shape>) {
+    let digest = ours.digest;
+    if digest.count == theirs.count && digest.root == theirs.root {
+        return (Verdict::Equal, None);
+    }
+    let (less, more) = (
+        digest.count.min(theirs.count),
+        digest.count.max(theirs.count),
+    );
+    if less.saturating_mul(NEXT_TO_NOTHING) <= more {
+        return (Verdict::All, None);
+    }
+    let estimate = ours.estimator.difference(&theirs.counters.into());
+    let shape = Shape::for_items(estimate.max(more - less).max(1));
+    let fits = shape.filter(|shape| {
+        let cells = (shape.cells() * CELL_BYTES) as u64;
+        let list = theirs.count.saturating_mul(ITEM_BYTES as u64);
+        shape.needs() <= ours.exponent.min(theirs.exponent) && cells < list
+    });
+    match fits {
+        Some(shape) => (Verdict::Cells, Some(shape)),
+        None => (Verdict::List, None),
+    }
+}
+
+/// A side with so many times fewer entries than the other is sent everything, and sends all: what
+/// goes twice is at most as much as a list would take.
+const NEXT_TO_NOTHING: u64 = 32;

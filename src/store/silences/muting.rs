@@ -1,0 +1,190 @@
+//! What mutes an alert, remembered: asked again, only what changed is looked at.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::record::{Silence, SilenceId, SilenceState};
+use super::{Silences, active};
+use crate::store::map::Changed;
+use crate::store::matcher::Labels;
+use crate::time::Timestamp;
+
+/// With more changes than this since an alert was asked about, it is evaluated anew.
+const CHANGES_MAX: usize = 256;
+
+/// Answers what [`Silences::mutes`] answers, and remembers for each alert which silences match it and
+/// up to which change of the store it knows. Asked again, it evaluates the silences that have changed
+/// since and no others, so a new silence costs each alert one evaluation and not a scan. Starts and
+/// ends are looked up by the clock at every call. There is nothing to invalidate.
+///
+/// All calls may be made from any thread. Its lock is held for moments; silences are evaluated outside
+/// of it, and outside the store's.
+///
+/// ```
+/// # use rumormill::store::silences::{Muting, Silences};
+/// # use rumormill::store::matcher::Labels;
+/// # fn show(silences: &Silences, alerts: &[Labels]) {
+/// let muting = Muting::new(silences.clone(), 10_000.try_into().expect("not zero"));
+/// for labels in alerts {
+///     println!("{labels:?} is muted by {:?}", muting.mutes(labels));
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Muting {
+    silences: Silences,
+    /// Half of what is remembered: a full generation becomes the old one, and what was not asked
+    /// for since is forgotten.
+    generation_max: usize,
+    known: Mutex<Generations>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Generations {
+    pub(super) new: HashMap<Labels, Known>,
+    old: HashMap<Labels, Known>,
+}
+
+/// What is known of an alert.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// The silences that match it and had not ended at `at`, by id.
+    matching: Arc<[Arc<Silence>]>,
+    /// The change up to which it is known.
+    seq: u64,
+    /// When it was last evaluated: a clock that has been set back asks for more.
+    at: Timestamp,
+}
+
+impl Muting {
+    /// Remembers at most `alerts_max` alerts, those that were asked about last; at least two.
+    #[must_use]
+    pub fn new(silences: Silences, alerts_max: NonZeroUsize) -> Self {
+        Self {
+            silences,
+            generation_max: (alerts_max.get() / 2).max(1),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The active silences that mute an alert with these labels, by id.
+    #[must_use]
+    pub fn mutes(&self, labels: &Labels) -> Vec<SilenceId> {
+        let now = self.silences.now();
+        let known = self.lock().get(labels, self.generation_max);
+        let seq = known.as_ref().map(|known| known.seq);
+        let known = match known {
+            Some(known) if known.at <= now => self.caught_up(known, labels, now),
+            _ => self.evaluated(labels, now),
+        };
+        let muting = active(&known.matching, now).collect();
+        if seq != Some(known.seq) {
+            self.lock().remember(labels, known, self.generation_max);
+        }
+        muting
+    }
+
+    /// How many alerts are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let known = self.lock();
+        known.new.len() + known.old.len()
+    }
+
+    /// Whether none is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is known, with the changes since.
+    fn caught_up(&self, known: Known, labels: &Labels, now: Timestamp) -> Known {
+        let Some(changed) = self.silences.map.changed(known.seq, CHANGES_MAX) else {
+            return self.evaluated(labels, now);
+        };
+        let Changed { records, seq } = changed;
+        if records.is_empty() {
+            return Known { seq, ..known };
+        }
+        let mut matching: Vec<_> = known
+            .matching
+            .iter()
+            .filter(|silence| silence.state(now) != SilenceState::Expired)
+            .cloned()
+            .collect();
+        for (key, silence) in records {
+            let place = matching.binary_search_by_key(&key, |silence| silence.id.key());
+            let silence = silence.filter(|it| is_owed(it, labels, now));
+            match (place, silence) {
+                (Ok(at), Some(silence)) => matching[at] = silence,
+                (Ok(at), None) => {
+                    matching.remove(at);
+                }
+                (Err(at), Some(silence)) => matching.insert(at, silence),
+                (Err(_), None) => {}
+            }
+        }
+        Known {
+            matching: matching.into(),
+            seq,
+            at: now,
+        }
+    }
+
+    /// What is known after looking at every candidate.
+    fn evaluated(&self, labels: &Labels, now: Timestamp) -> Known {
+        // Before the candidates: a change between the two is looked at again.
+        let seq = self.silences.map.store().head();
+        let candidates = self.silences.candidates(labels, now);
+        let matching = candidates
+            .into_iter()
+            .filter(|silence| is_owed(silence, labels, now))
+            .collect();
+        Known {
+            matching,
+            seq,
+            at: now,
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Generations> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Generations {
+    /// What is known of an alert, which belongs to the new generation from then on.
+    fn get(&mut self, labels: &Labels, generation_max: usize) -> Option<Known> {
+        if let Some(known) = self.new.get(labels) {
+            return Some(known.clone());
+        }
+        let (labels, known) = self.old.remove_entry(labels)?;
+        self.add(labels, known.clone(), generation_max);
+        Some(known)
+    }
+
+    fn remember(&mut self, labels: &Labels, known: Known, generation_max: usize) {
+        match self.new.get_mut(labels) {
+            // Two may have been asked at once.
+            Some(held) if held.seq > known.seq => {}
+            Some(held) => *held = known,
+            None => {
+                self.old.remove(labels);
+                self.add(labels.clone(), known, generation_max);
+            }
+        }
+    }
+
+    fn add(&mut self, labels: Labels, known: Known, generation_max: usize) {
+        if self.new.len() >= generation_max {
+            self.old = std::mem::take(&mut self.new);
+        }
+        self.new.insert(labels, known);
+    }
+}
+
+/// Whether a silence mutes an alert now, or will when it starts.
+fn is_owed(silence: &Silence, labels: &Labels, now: Timestamp) -> bool {
+    silence.state(now) != SilenceState::Expired && silence.matches(labels)
+}

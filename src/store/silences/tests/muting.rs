@@ -1,0 +1,163 @@
+//! What is remembered of alerts is what would be found anew.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn muting(silences: &Silences, alerts_max: usize) -> Muting {
+    Muting::new(silences.clone(), NonZeroUsize::new(alerts_max).unwrap())
+}
+
+#[test]
+fn a_remembered_alert_hears_of_every_change() {
+    let clock = ManualClock::new();
+    let silences = store(&clock, 1);
+    let muting = muting(&silences, 10);
+    let alert = labels("a=b");
+    assert_eq!(muting.mutes(&alert), []);
+    let first = set(&silences, new("a=b", 0, 100));
+    let _other = set(&silences, new("a=c", 0, 100));
+    assert_eq!(muting.mutes(&alert), [first]);
+    let pattern = set(&silences, new("a=~b+", 5, 100));
+    assert_eq!(muting.mutes(&alert), [first], "it has not started");
+    clock.set(at(5));
+    let mut both = [first, pattern];
+    both.sort_unstable();
+    assert_eq!(muting.mutes(&alert), both);
+    let _ = silences.expire(first).unwrap();
+    assert_eq!(muting.mutes(&alert), [pattern]);
+    clock.set(at(100));
+    assert_eq!(muting.mutes(&alert), [], "all have ended");
+    clock.set(at(50));
+    assert_eq!(muting.mutes(&alert), [pattern], "a clock that was set back");
+}
+
+#[test]
+fn only_what_changed_is_evaluated() {
+    let clock = ManualClock::new();
+    let silences = store(&clock, 1);
+    let muting = muting(&silences, 10);
+    let old = set(&silences, new("a=~b.*,a=~.*c", 0, 100));
+    let alert = labels("a=bc");
+    assert_eq!(muting.mutes(&alert), [old]);
+    // What an evaluation would compile again.
+    silences.get(old).unwrap().release();
+    let new = set(&silences, new("a=~b.*,a=~.+c", 0, 100));
+    let mut both = [old, new];
+    both.sort_unstable();
+    assert_eq!(muting.mutes(&alert), both);
+    let compiled = |id| silences.get(id).unwrap().matcher_sets[0][0].is_compiled();
+    assert_eq!((compiled(old), compiled(new)), (false, true));
+}
+
+#[test]
+fn it_remembers_so_many_and_those_that_are_asked_about() {
+    let clock = ManualClock::new();
+    let silences = store(&clock, 1);
+    let muting = muting(&silences, 8);
+    let often = labels("a=often");
+    for n in 0..100 {
+        let _ = muting.mutes(&labels(&format!("a=n{n}")));
+        let _ = muting.mutes(&often);
+        assert!(muting.len() <= 8, "{} are remembered", muting.len());
+    }
+    let known = muting.lock();
+    assert!(known.new.contains_key(&often));
+}
+
+/// More changes than are looked at one by one.
+#[test]
+fn after_many_changes_it_begins_anew() {
+    let clock = ManualClock::new();
+    let silences = store(&clock, 1);
+    let muting = muting(&silences, 8);
+    let alert = labels("a=b");
+    assert_eq!(muting.mutes(&alert), []);
+    let made: Vec<_> = (0..600)
+        .map(|_| set(&silences, new("a=b", 0, 100)))
+        .collect();
+    assert_eq!(muting.mutes(&alert).len(), made.len());
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Make(&'static str, u64, u64),
+    Change(usize, u64),
+    Expire(usize),
+    Remove(usize),
+    Clock(u64),
+    Ask(&'static str),
+}
+
+const MATCHERS: [&str; 6] = [
+    "a=b",
+    "a=~\"b|c\"",
+    "a=~.+",
+    "a!=b,c=~d?",
+    "c!=\"\"",
+    "a=c,c=~d.*",
+];
+const ALERTS: [&str; 5] = ["a=b", "a=c,c=d", "c=de", "a=x", ""];
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (prop::sample::select(&MATCHERS[..]), 0..50_u64, 1..50_u64)
+            .prop_map(|(matchers, from, lasts)| Step::Make(matchers, from, lasts)),
+        1 => (0..20_usize, 1..50_u64).prop_map(|(which, lasts)| Step::Change(which, lasts)),
+        1 => (0..20_usize).prop_map(Step::Expire),
+        1 => (0..20_usize).prop_map(Step::Remove),
+        2 => (0..100_u64).prop_map(Step::Clock),
+        6 => prop::sample::select(&ALERTS[..]).prop_map(Step::Ask),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever happens to the silences and to the clock.
+    #[test]
+    fn what_is_remembered_is_what_would_be_found(steps in prop::collection::vec(any_step(), 1..80)) {
+        let clock = ManualClock::new();
+        let limits = SilenceLimits { retention: Duration::from_secs(10), ..SilenceLimits::default() };
+        let silences = store_with(&clock, 1, limits);
+        let muting = muting(&silences, 4);
+        let mut now = 0;
+        let mut ids = Vec::new();
+        for step in steps {
+            match step {
+                Step::Make(matchers, from, lasts) => {
+                    ids.push(set(&silences, new(matchers, now + from, now + from + lasts)));
+                }
+                Step::Change(which, lasts) => {
+                    let Some(silence) = ids.get(which).and_then(|id| silences.get(*id)) else { continue };
+                    let changed = NewSilence {
+                        id: Some(silence.id),
+                        matcher_sets: silence.matcher_sets.clone(),
+                        ..new("a=b", now, now + lasts)
+                    };
+                    if let Ok((id, _)) = silences.set(changed) {
+                        ids.push(id);
+                    }
+                }
+                Step::Expire(which) => {
+                    let _ = ids.get(which).map(|id| silences.expire(*id));
+                }
+                Step::Remove(which) => {
+                    let _ = ids.get(which).map(|id| silences.map().remove(&id.key()));
+                }
+                Step::Clock(to) => {
+                    now = to;
+                    clock.set(at(to));
+                    // Where a clock is set back, it is this that shows the store what it had hidden.
+                    while silences.store().collect(at(now)).is_some_and(|next| next <= at(now)) {}
+                }
+                Step::Ask(alert) => {
+                    prop_assert_eq!(muting.mutes(&labels(alert)), silences.mutes(&labels(alert)), "{}", alert);
+                }
+            }
+        }
+        for alert in ALERTS {
+            prop_assert_eq!(muting.mutes(&labels(alert)), silences.mutes(&labels(alert)), "{}", alert);
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! Two engines back to back in memory, on virtual time, without loss: every byte of their
+//! exchanges is counted, and any message can be looked at, changed, or made the last one.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "tests and a bench, each of which uses its part"
+)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use rumormill::config::Config;
+use rumormill::engine::{
+    CloseReason, Counters, Engine, Event, Input, Operation, Output, Setup, StreamId,
+};
+use rumormill::id::{ClusterId, NodeName};
+use rumormill::store::{
+    Body, Context, Limits, Map, ReplicationError, Schema, Tracker, Unreadable, Watch, WriteId,
+};
+use rumormill::time::{Now, Timestamp, WallClock};
+use rumormill::wire::codec::{self, CodecLimits, Decoded};
+use rumormill::wire::frame::{FRAME_HEADER_BYTES, PREFACE_BYTES};
+use rumormill::wire::{Entry, HEADER_BYTES, Key, Message, Purpose, SchemaId};
+
+pub const EPOCH: Timestamp = Timestamp::from_secs(1_800_000_000);
+/// Header and body together.
+pub const ENTRY_BYTES: usize = 300;
+const SHAPE: SchemaId = SchemaId::new(1);
+const HOUR: u64 = 3_600_000_000_000;
+
+/// What the exchanges took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// Both ways: frames with their headers, prefaces and handshakes included.
+    pub bytes: u64,
+    /// One-way messages: acknowledgements and handshakes included.
+    pub messages: u64,
+    /// Inside both engines, merging included.
+    pub spent: Duration,
+}
+
+/// What becomes of a message of an exchange.
+pub enum Fate {
+    /// The stream breaks before it.
+    Break,
+    Pass,
+    Replace(Message),
+}
+
+type Watcher = Box<dyn FnMut(usize, &Message, &[Map<Blobs>; 2]) -> Fate>;
+
+/// Engine 0 has no seeds; engine 1 dials it, and so begins the first exchange.
+pub struct Pair {
+    pub engines: [Engine; 2],
+    pub maps: [Map<Blobs>; 2],
+    pub cost: Cost,
+    pub events: Vec<(usize, Event)>,
+    /// Sees every message of an exchange, and who sends it.
+    pub watcher: Option<Watcher>,
+    clock: Arc<VirtualClock>,
+    inputs: VecDeque<(usize, Input)>,
+    /// Both ends of every stream.
+    streams: BTreeMap<(usize, StreamId), (usize, StreamId)>,
+    /// Both ends of those that carry an exchange.
+    exchanges: BTreeSet<(usize, StreamId)>,
+    accepted: u64,
+}
+
+impl Pair {
+    /// Two engines that hold these entries. The same seed, the same conversation.
+    pub fn new(a: &[Entry], b: &[Entry], seed: u64) -> Self {
+        let clock = Arc::new(VirtualClock::default());
+        let maps = [a, b].map(|entries| {
+            let context = Context {
+                clock: Arc::clone(&clock) as Arc<dyn WallClock>,
+                tracker: Arc::new(Untracked),
+            };
+            let map = Map::new(Blobs, Limits::default(), context);
+            map.store().merge(entries, EPOCH);
+            map
+        });
+        let config = Config::lan().push_pull_interval(None);
+        let engine = |index: usize| {
+            let stores = vec![maps[index].store()];
+            Engine::new(setup(index, seed), config.clone(), stores, clock.now())
+        };
+        let mut pair = Self {
+            engines: [engine(0), engine(1)],
+            maps,
+            cost: Cost::default(),
+            events: Vec::new(),
+            watcher: None,
+            clock,
+            inputs: VecDeque::new(),
+            streams: BTreeMap::new(),
+            exchanges: BTreeSet::new(),
+            accepted: 0,
+        };
+        pair.take_outputs(0);
+        pair.take_outputs(1);
+        pair
+    }
+
+    /// Until the exchange that follows the join has ended, well, on both sides. Costs are its own.
+    pub fn joined(&mut self) -> Cost {
+        self.run_until(|pair| (0..2).all(|side| pair.counters(side).push_pulls > 0));
+        self.cost
+    }
+
+    /// One exchange, begun by this side. Costs are its own.
+    pub fn exchange(&mut self, side: usize) -> Cost {
+        self.cost = Cost::default();
+        let before = [0, 1].map(|side| self.counters(side).push_pulls);
+        self.handle(side, Input::Operation(Operation::PushPull));
+        self.run_until(|pair| (0..2).all(|side| pair.counters(side).push_pulls > before[side]));
+        self.cost
+    }
+
+    pub fn counters(&self, side: usize) -> &Counters {
+        self.engines[side].counters()
+    }
+
+    /// Whether both hold the same.
+    pub fn agree(&self) -> bool {
+        let [a, b] = [0, 1].map(|side| self.maps[side].store().digest(Timestamp::ZERO));
+        a == b
+    }
+
+    pub fn run_until(&mut self, mut done: impl FnMut(&Self) -> bool) {
+        let end = self.clock.now().mono + Duration::from_secs(120);
+        while !done(self) {
+            if let Some((side, input)) = self.inputs.pop_front() {
+                self.handle(side, input);
+                continue;
+            }
+            let due = |side: usize| Some((self.engines[side].poll_timeout()?, side));
+            let (at, side) = (0..2).filter_map(due).min().expect("engines have timers");
+            assert!(at < end, "it happens within two minutes");
+            self.clock.advance_to(at);
+            self.turn(side, false, Engine::handle_timeout);
+        }
+    }
+
+    fn handle(&mut self, side: usize, input: Input) {
+        let exchanged = match &input {
+            Input::StreamFrame { stream, .. } => self.exchanges.contains(&(side, *stream)),
+            _ => false,
+        };
+        self.turn(side, exchanged, |engine, now| engine.handle(now, input));
+    }
+
+    fn turn(&mut self, side: usize, exchanged: bool, work: impl FnOnce(&mut Engine, Now)) {
+        let now = self.clock.now();
+        let began = instant();
+        work(&mut self.engines[side], now);
+        if exchanged {
+            self.cost.spent += began.elapsed();
+        }
+        self.take_outputs(side);
+    }
+
+    fn take_outputs(&mut self, from: usize) {
+        while let Some(output) = self.engines[from].poll_output() {
+            self.carry(from, output);
+        }
+    }
+
+    fn carry(&mut self, from: usize, output: Output) {
+        match output {
+            Output::CloseStream { stream } => self.close((from, stream), false),
+            Output::Datagram { to, bytes } => {
+                let from = addr(from);
+                self.inputs
+                    .push_back((index(to), Input::Datagram { from, bytes }));
+            }
+            Output::Event(event) => self.events.push((from, event)),
+            Output::OpenStream { stream, to } => {
+                self.accepted += 1;
+                let accepted = StreamId(2 * self.accepted + 1);
+                let (here, there) = ((from, stream), (index(to), accepted));
+                self.streams.insert(here, there);
+                self.streams.insert(there, here);
+                let peer = addr(from);
+                let opened = Input::StreamOpened {
+                    stream: accepted,
+                    peer,
+                };
+                self.inputs.push_back((index(to), opened));
+                self.inputs
+                    .push_back((from, Input::StreamOpened { stream, peer: to }));
+            }
+            Output::Resolve { seed } => {
+                let addrs = vec![seed.parse().unwrap()];
+                self.inputs
+                    .push_back((from, Input::Resolved { seed, addrs }));
+            }
+            Output::StreamSend { stream, frame } => self.send((from, stream), frame),
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, here: (usize, StreamId), frame: Bytes) {
+        let Some(&there) = self.streams.get(&here) else {
+            return;
+        };
+        let hello = 2;
+        if frame[0] == hello {
+            let decoded = codec::decode(&mut frame.clone(), &CodecLimits::default());
+            if let Ok(Decoded::Message(Message::Hello(hello))) = decoded
+                && hello.purpose == Purpose::PushPull
+            {
+                self.exchanges.extend([here, there]);
+                self.cost.bytes += 2 * PREFACE_BYTES as u64;
+            }
+        }
+        let mut frame = frame;
+        if self.exchanges.contains(&here) {
+            if let Some(watcher) = &mut self.watcher {
+                let decoded = codec::decode(&mut frame.clone(), &CodecLimits::default());
+                let Ok(Decoded::Message(message)) = decoded else {
+                    panic!("engines send messages");
+                };
+                match watcher(here.0, &message, &self.maps) {
+                    Fate::Break => return self.close(here, true),
+                    Fate::Pass => {}
+                    Fate::Replace(other) => {
+                        let mut bytes = BytesMut::new();
+                        codec::encode(&other, &mut bytes);
+                        frame = bytes.freeze();
+                    }
+                }
+            }
+            self.cost.messages += 1;
+            self.cost.bytes += (FRAME_HEADER_BYTES + frame.len()) as u64;
+        }
+        let (to, stream) = there;
+        self.inputs
+            .push_back((to, Input::StreamFrame { stream, frame }));
+    }
+
+    /// Ends a stream; the side that closed it needs not be told.
+    fn close(&mut self, here: (usize, StreamId), both: bool) {
+        let Some(there) = self.streams.remove(&here) else {
+            return;
+        };
+        self.streams.remove(&there);
+        let told = if both { vec![here, there] } else { vec![there] };
+        for (side, stream) in told {
+            let reason = CloseReason::Ended;
+            self.inputs
+                .push_back((side, Input::StreamClosed { stream, reason }));
+        }
+    }
+}
+
+fn setup(index: usize, seed: u64) -> Setup {
+    Setup {
+        name: NodeName::new(&format!("node-{index}")).unwrap(),
+        boot: EPOCH.as_nanos(),
+        addr: addr(index),
+        cluster: ClusterId::default(),
+        seeds: (1..=index).map(|_| addr(0).to_string()).collect(),
+        nonce: index as u64,
+        random_seed: 2 * seed + index as u64,
+        durable: false,
+    }
+}
+
+fn addr(index: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1 + index as u16))
+}
+
+fn index(addr: SocketAddr) -> usize {
+    usize::from(addr.port()) - 1
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+/// Time that passes when it is told to.
+#[derive(Default)]
+struct VirtualClock(AtomicU64);
+
+impl VirtualClock {
+    fn now(&self) -> Now {
+        Now {
+            mono: Duration::from_nanos(self.0.load(Ordering::Relaxed)),
+            wall: self.wall(),
+        }
+    }
+
+    fn advance_to(&self, mono: Duration) {
+        let nanos = u64::try_from(mono.as_nanos()).unwrap();
+        self.0.fetch_max(nanos, Ordering::Relaxed);
+    }
+}
+
+impl WallClock for VirtualClock {
+    fn wall(&self) -> Timestamp {
+        EPOCH.plus(Duration::from_nanos(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+/// Nobody follows the writes here.
+struct Untracked;
+
+impl Tracker for Untracked {
+    fn watch(&self, _: WriteId, _: usize) -> Watch {
+        Box::pin(std::future::ready(Err(ReplicationError::NotRunning)))
+    }
+}
+
+/// SplitMix64: the same entries in every run.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// An entry of [`ENTRY_BYTES`], random but for its age.
+pub fn entry(random: &mut Random) -> Entry {
+    let mut body = vec![0; ENTRY_BYTES - HEADER_BYTES];
+    for chunk in body.chunks_mut(8) {
+        chunk.copy_from_slice(&random.draw().to_le_bytes()[..chunk.len()]);
+    }
+    let mut key = [0; 16];
+    key.copy_from_slice(&body[..16]);
+    Entry {
+        key: Key(key),
+        ts: Timestamp::from_nanos(EPOCH.as_nanos() - HOUR - random.draw() % HOUR),
+        tie: 0,
+        expires_at: Timestamp::from_nanos(EPOCH.as_nanos() + HOUR + random.draw() % (100 * HOUR)),
+        schema: SHAPE,
+        body: body.into(),
+    }
+}
+
+/// A later version of an entry.
+pub fn newer(entry: &Entry, random: &mut Random) -> Entry {
+    let mut body = entry.body.to_vec();
+    body[20..28].copy_from_slice(&random.draw().to_le_bytes());
+    Entry {
+        ts: entry.ts.plus(Duration::from_secs(1 + random.draw() % 60)),
+        body: body.into(),
+        ..entry.clone()
+    }
+}
+
+/// A record is its bytes, the first sixteen of which are the key. A first byte of the rest below
+/// 16 makes it urgent.
+pub struct Blob(pub Bytes);
+
+pub struct Blobs;
+
+impl Schema for Blobs {
+    type Record = Blob;
+    type Index = ();
+
+    fn name(&self) -> &'static str {
+        "blobs"
+    }
+
+    fn schemas(&self) -> &[SchemaId] {
+        const { &[SHAPE] }
+    }
+
+    fn key(&self, blob: &Blob) -> Key {
+        Key(*blob.0.first_chunk().unwrap())
+    }
+
+    fn encode(&self, blob: &Blob) -> Body {
+        Body {
+            schema: SHAPE,
+            bytes: blob.0.clone(),
+        }
+    }
+
+    fn decode(&self, _: Key, body: &Body) -> Result<Blob, Unreadable> {
+        if body.bytes.len() < 17 {
+            let schema = body.schema;
+            return Err(Unreadable::Malformed { schema });
+        }
+        Ok(Blob(body.bytes.clone()))
+    }
+
+    fn is_urgent(&self, blob: &Blob, _: Timestamp) -> bool {
+        is_urgent(&blob.0)
+    }
+}
+
+pub fn is_urgent(body: &[u8]) -> bool {
+    body.get(16).is_some_and(|&byte| byte < 16)
+}
