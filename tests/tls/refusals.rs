@@ -75,7 +75,7 @@ impl Cluster {
             assert_eq!(view.members[0].state, MemberState::Alive);
             while let Ok(event) = tokio::time::timeout(Duration::ZERO, peer.events.recv()).await {
                 let event = event.unwrap();
-                let flap = matches!(event, Event::MemberFailed(_) | Event::MemberSuspected(_));
+                let flap = matches!(event, Event::MemberFailed(_) | Event::MemberLeft(_));
                 assert!(!flap, "{event:?}");
             }
         }
