@@ -116,7 +116,10 @@ fn a_joiner_is_sent_everything_what_is_urgent_first() {
     let cost = pair.joined();
     assert!(pair.agree());
     assert_eq!(comparison(&pair), Comparison::All);
-    assert!(cost.bytes < 5_000 * ENTRY_BYTES as u64 * 21 / 20, "{cost:?}");
+    assert!(
+        cost.bytes < 5_000 * ENTRY_BYTES as u64 * 21 / 20,
+        "{cost:?}"
+    );
     let order = order.borrow();
     assert_eq!(order.len(), 5_000);
     let urgent = order.iter().filter(|urgent| **urgent).count();

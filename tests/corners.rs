@@ -282,7 +282,10 @@ fn an_expired_write_replaces_a_lasting_one_where_it_was_missed() {
         sim.operate(node, Operation::PushPull);
     }
     let gone = sim.run_until(secs(90), |sim| sim.read(2, 1).is_none());
-    assert!(gone.is_some(), "the node that missed it keeps the old value");
+    assert!(
+        gone.is_some(),
+        "the node that missed it keeps the old value"
+    );
     sim.assert_sound();
 }
 

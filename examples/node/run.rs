@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use rumormill::engine::Event;
 use rumormill::node::{BuildError, Builder, Events, EventsError, Node, SystemClock};
+use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -22,7 +24,6 @@ use crate::app::App;
 use crate::flags::Flags;
 use crate::maintenance::{Keeper, collect_alerts};
 use crate::metrics::{MemberChange, Stats};
-use crate::muting::Muting;
 use crate::notify;
 use crate::reload::Configuration;
 use crate::settings::{Cluster, Settings};
@@ -57,13 +58,14 @@ pub(crate) async fn run(flags: Flags, settings: Settings) -> Result<(), RunError
     let name = settings.cluster.as_ref().map(node_name);
     let mut builder = builder(name.as_deref(), settings.cluster.as_ref());
     let events = builder.events();
+    let silences = builder.silences(settings.silences);
     let app = Arc::new(App {
         name,
         cluster: OnceLock::new(),
-        silences: builder.silences(settings.silences),
+        muting: Muting::new(silences.clone(), remembered(settings.max_alerts)),
+        silences,
         nflog: builder.nflog(settings.nflog),
         alerts: Alerts::new(settings.max_alerts),
-        muting: Muting::default(),
         stats: Stats::new(),
         room: Room::default(),
         gets: Semaphore::new(settings.get_concurrency),
@@ -216,6 +218,12 @@ async fn follow(mut events: Events, app: Arc<App>) {
         };
         app.stats.member(change);
     }
+}
+
+/// Twice as many alerts as may be held: asked about in turn, none of them is forgotten in between.
+fn remembered(alerts_max: usize) -> NonZeroUsize {
+    let twice = alerts_max.saturating_mul(2);
+    NonZeroUsize::new(twice).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The name that was given, or a random one that sorts by the time of the start: a ULID.
