@@ -50,6 +50,15 @@ fn cause(error: &BuildError) -> String {
 
 /// Runs until a signal ends it. However it ends, what was acknowledged is written first.
 pub(crate) async fn run(flags: Flags, settings: Settings) -> Result<(), RunError> {
+    run_with(flags, settings, join).await
+}
+
+/// With `join` to start the cluster, once HTTP is served; it returns only if that fails.
+async fn run_with(
+    flags: Flags,
+    settings: Settings,
+    join: impl AsyncFnOnce(Builder, &App) -> RunError,
+) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signals)?;
     settings
         .warnings
@@ -278,3 +287,85 @@ const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const HTTP_END_MAX: Duration = Duration::from_secs(1);
 /// How long leaving may take; with the rest it stays below ten seconds.
 const LEAVE_MAX: Duration = Duration::from_secs(6);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::{SocketAddr, TcpListener};
+    use std::path::Path;
+
+    use clap::Parser as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const SILENCE: &str = r#"{"matchers":[{"name":"a","value":"x","isRegex":false}],
+        "startsAt":"2020-01-01T00:00:00Z","endsAt":"2200-01-01T00:00:00Z",
+        "createdBy":"me","comment":"at the last moment"}"#;
+
+    /// Of the addresses that nobody uses at the moment.
+    fn free() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    }
+
+    async fn ask(addr: SocketAddr, method: &str, body: &str) -> String {
+        let length = body.len();
+        let request = format!(
+            "{method} /api/v2/silences HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        answer
+    }
+
+    /// Runs a node whose cluster cannot be joined; between HTTP and that it is asked something.
+    async fn asked(dir: &Path, taken: SocketAddr, method: &str, body: &str) -> String {
+        for _ in 0..5 {
+            let web = free();
+            let flags = Flags::parse_from([
+                "node".to_owned(),
+                format!("--config.file={}", dir.join("am.yml").display()),
+                format!("--storage.path={}", dir.join("data").display()),
+                format!("--web.listen-address={web}"),
+                format!("--cluster.listen-address={taken}"),
+            ]);
+            let settings = Settings::load(&flags).unwrap();
+            let mut answer = String::new();
+            let ended = run_with(flags, settings, async |builder, app| {
+                answer = ask(web, method, body).await;
+                join(builder, app).await
+            })
+            .await;
+            match ended {
+                // Somebody else took the port meanwhile.
+                Err(RunError::Web { .. }) => {}
+                Err(RunError::Cluster {
+                    error: BuildError::Bind { addr, .. },
+                }) if addr == taken => return answer,
+                ended => panic!("{ended:?}"),
+            }
+        }
+        panic!("no port for HTTP");
+    }
+
+    /// What was acknowledged is there after the next start, however the first one ended.
+    #[tokio::test]
+    async fn a_silence_from_just_before_the_cluster_fails_survives() {
+        let dir = std::env::temp_dir().join(format!("rumormill-run-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let config = "route: {receiver: a}\nreceivers: [{name: a}]\n";
+        fs::write(dir.join("am.yml"), config).unwrap();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = taken.local_addr().unwrap();
+        asked(&dir, addr, "POST", SILENCE).await;
+        let listed = asked(&dir, addr, "GET", "").await;
+        assert!(listed.contains("at the last moment"), "{listed}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
