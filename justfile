@@ -22,6 +22,14 @@ story *ARGS:
 sim *ARGS:
     cargo test --release --features sim --test sim -- {{ ARGS }}
 
+# Many seeds of the simulator: `just sweep --seeds 10000`.
+sweep *ARGS:
+    cargo run --release --features sim --example sweep -- {{ ARGS }}
+
+# Break the crate on purpose, and see that the simulator notices.
+mutants *ARGS:
+    tests/mutants/run {{ ARGS }}
+
 # The documentation, private items included.
 doc:
     RUSTDOCFLAGS=-Dwarnings cargo doc --all-features --no-deps --document-private-items --open

@@ -267,6 +267,28 @@ fn a_leave_does_not_take_writes_along() {
     assert_eq!((held(1), held(2)), (20_000, 20_000));
 }
 
+/// What expired before it had reached everybody still replaces what it had replaced.
+#[test]
+fn an_expired_write_replaces_a_lasting_one_where_it_was_missed() {
+    let mut sim = cluster(7, 3, Config::lan());
+    sim.write(0, 1, "lasting").expect("room");
+    sim.run_for(secs(1));
+    sim.isolate(&[2]);
+    sim.write_expiring(0, 1, "short", ms(100)).expect("room");
+    sim.run_for(secs(1));
+    assert!(sim.read(1, 1).is_none() && sim.read(2, 1).is_some());
+    sim.heal_all();
+    for node in 0..3 {
+        sim.operate(node, Operation::PushPull);
+    }
+    let gone = sim.run_until(secs(90), |sim| sim.read(2, 1).is_none());
+    assert!(
+        gone.is_some(),
+        "the node that missed it keeps the old value"
+    );
+    sim.assert_sound();
+}
+
 /// A writer that dies half way leaves the others to compare.
 #[test]
 fn a_writer_that_dies_half_way_leaves_nobody_behind() {

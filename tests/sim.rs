@@ -1,8 +1,10 @@
 //! The cluster under faults, on virtual time. Swarm tests draw whole stories from seeds; the others
 //! each show one promise.
 //!
-//! - `RUMORMILL_SEEDS=10000 cargo test --release --features sim --test sim -- --exact hundred_seeds`
+//! - `RUMORMILL_SEEDS=10000 cargo test --release --features sim --test sim -- --exact many_seeds`
 //! - `RUMORMILL_SEED=17 cargo test --release --features sim --test sim -- --exact replay --nocapture`
+//!   runs one; if it fails, the least of it that still fails is looked for and printed, with the
+//!   command that replays that: the same with `RUMORMILL_KEEP`.
 #![cfg(feature = "sim")]
 
 mod labels;
@@ -14,9 +16,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use labels::Labels;
+use rumormill::Config;
 use rumormill::engine::{Event, Operation, Readiness};
 use rumormill::id::ClusterId;
-use rumormill::sim::{NodeSpec, SimConfig, Simulator, Skew, brisk, run};
+use rumormill::sim::{
+    Failure, Invariant, Kept, NodeSpec, Scenario, SimConfig, Simulator, Skew, Workload, brisk, run,
+};
 use rumormill::store::{Expiry, Limits, Map, ReplicationError};
 use rumormill::wire::{Key, MemberState, Refusal};
 
@@ -73,11 +78,11 @@ fn seed_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Without optimization a seed takes seconds: the hundred are for release builds, a few run in
+/// Without optimization a seed takes seconds: the hundreds are for release builds, a few run in
 /// any.
 #[test]
-fn hundred_seeds() {
-    let usual = if cfg!(debug_assertions) { 8 } else { 100 };
+fn many_seeds() {
+    let usual = if cfg!(debug_assertions) { 8 } else { 400 };
     let count = seed_from("RUMORMILL_SEEDS").unwrap_or(usual);
     println!("{count} seeds");
     let next = AtomicU64::new(0);
@@ -105,16 +110,17 @@ fn hundred_seeds() {
             None => println!("seed {}: panic: {:?}", failure.seed, failure.panic),
         }
     }
-    if let Some(first) = failures.first() {
-        panic!(
-            "{} of {count} seeds failed; the first:\n{first}",
-            failures.len()
-        );
+    let failed = failures.len();
+    if let Some(first) = failures.into_iter().next() {
+        let first = shrunk(*first);
+        panic!("{failed} of {count} seeds failed; the first:\n{first}");
     }
 }
 
-/// Seeds that found bugs, and what they found. A change of the engine changes what a seed does, so
-/// each rule has a test of its own as well, where one can be told in a few lines.
+/// Seeds that found bugs, and what they found. They found it in the scenarios that were drawn then;
+/// with every change of what is drawn, and of the engine, a seed does something else, and is one
+/// like any other. So each rule has a test of its own in `tests/corners.rs`, where one can be told
+/// in a few lines, or a mutant in `tests/mutants`.
 #[test]
 fn seeds_that_found_bugs() {
     let seeds = [
@@ -139,13 +145,58 @@ fn seeds_that_found_bugs() {
     }
 }
 
+/// The failure of a whole scenario, with the least of it that fails likewise.
+fn shrunk(failure: Failure) -> Failure {
+    let replays_max = if cfg!(debug_assertions) { 40 } else { 400 };
+    Scenario::random(failure.seed).shrink(failure, replays_max, || Box::new(()))
+}
+
 #[test]
 fn replay() {
     let seed = seed_from("RUMORMILL_SEED").unwrap_or(0);
-    match run(seed) {
+    let whole = Scenario::random(seed);
+    let kept = std::env::var("RUMORMILL_KEEP").ok();
+    let kept = kept.map(|kept| kept.parse::<Kept>().expect("a part of a scenario"));
+    let run = match &kept {
+        Some(kept) => whole.keep(kept).run(),
+        None => whole.run(),
+    };
+    match run {
         Ok(report) => println!("{report:#?}"),
-        Err(failure) => panic!("{failure}"),
+        Err(failure) if kept.is_some() => panic!("{failure}"),
+        Err(failure) => panic!("{}", shrunk(*failure)),
     }
+}
+
+/// Invariant 9, on the seeds that the others run on, too.
+#[test]
+fn every_run_of_a_seed_is_the_same() {
+    let count = if cfg!(debug_assertions) { 1 } else { 10 };
+    for seed in 1000..1000 + count {
+        if let Err(failure) = Scenario::random(seed).run_twice(|| Box::new(())) {
+            panic!("{failure}");
+        }
+    }
+}
+
+/// A program that is not the same every time is found out.
+#[test]
+fn what_draws_from_elsewhere_is_found_out() {
+    struct Restless(u64);
+    impl Workload for Restless {
+        fn act(&mut self, sim: &mut Simulator, node: usize, _: u64) {
+            sim.write(node, 9_999, self.0.to_string()).unwrap();
+        }
+    }
+    let mut runs = 0;
+    let restless = || {
+        runs += 1;
+        Box::new(Restless(runs)) as Box<dyn Workload>
+    };
+    let failure = Scenario::random(3).run_twice(restless).unwrap_err();
+    let breach = failure.violation.map(|violation| violation.breach);
+    let invariant = breach.and_then(|breach| breach.invariant());
+    assert_eq!(invariant, Some(Invariant::Determinism));
 }
 
 #[test]
@@ -604,4 +655,24 @@ fn a_users_own_store_is_simulated_too() {
     });
     assert!(took.is_some());
     converge(&mut sim, 30);
+}
+
+/// Were the links of those who joined kept, whoever came later would find no room.
+#[test]
+fn many_more_nodes_join_by_one_seed_than_it_has_streams() {
+    const NODES: usize = 60;
+    let spec = NodeSpec {
+        config: Config::lan().direct_peers_max(4).streams_max(8),
+        seeds: Some(vec!["10.0.0.1:9094".to_owned()]),
+        ..NodeSpec::default()
+    };
+    let mut sim = Simulator::new(SimConfig::new(21));
+    sim.add_nodes_with(NODES, &spec);
+    let joined = |sim: &Simulator| (0..NODES).all(|node| sim.view(node).cluster_size() == NODES);
+    let took = sim.run_until(secs(15), joined);
+    assert!(took.is_some(), "not everybody knows everybody");
+    sim.run_for(secs(30));
+    let alarm = |event: &Event| matches!(event, Event::MemberFailed(_));
+    assert!(!sim.events().iter().any(|happened| alarm(&happened.event)));
+    sim.assert_sound();
 }

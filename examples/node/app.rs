@@ -44,6 +44,15 @@ impl App {
         self.cluster.get()
     }
 
+    /// Loads the certificates of the cluster anew, where it has any. The node logs how that went, and
+    /// looks at the files by itself as well.
+    pub(crate) async fn reload_certificates(&self) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.node().and_then(Node::tls) {
+            let _ = tls.reload().await;
+        }
+    }
+
     /// The active silences that mute an alert, by id. May take a while: not for async workers.
     pub(crate) fn mutes(&self, fingerprint: u64, alert: &Alert) -> Vec<SilenceId> {
         self.muting

@@ -111,11 +111,8 @@ fn check_root(
     intervals: &BTreeSet<&str>,
 ) -> Result<(), Fault> {
     let section = &root.value;
-    if !section
-        .receiver
-        .as_ref()
-        .is_some_and(|it| !it.value.is_empty())
-    {
+    let receiver = section.receiver.as_ref();
+    if receiver.is_none_or(|it| it.value.is_empty()) {
         fault(root, "root route must specify a default receiver")?;
     }
     let equal = section.equal.as_ref().is_some_and(|it| !it.is_empty());
@@ -180,10 +177,8 @@ fn check_route(
             }
         }
     }
-    let children = section.routes.iter().flatten();
-    children
-        .map(|child| check_route(&child.value, receivers, intervals))
-        .collect()
+    let mut children = section.routes.iter().flatten();
+    children.try_for_each(|child| check_route(&child.value, receivers, intervals))
 }
 
 impl RouteSection {

@@ -31,6 +31,7 @@ mod run;
 mod sections;
 mod settings;
 mod snapshots;
+mod tls;
 mod tree;
 mod web;
 

@@ -58,7 +58,11 @@ impl Muting {
         memory.follow(silences);
         let known = memory.known(silences, print, labels, now);
         let active = |silence: &&Arc<Silence>| silence.state(now) == SilenceState::Active;
-        known.iter().filter(active).map(|it| it.id).collect()
+        let muting = known.iter().filter(active).map(|it| it.id).collect();
+        if known.len() > KNOWN_MAX {
+            memory.by_alert.remove(&print);
+        }
+        muting
     }
 
     /// How many silences were matched against alerts, and how many needed not be.
@@ -140,6 +144,8 @@ impl Memory {
     }
 }
 
+/// Silences that are remembered of an alert. Where more match, the index is asked each time.
+const KNOWN_MAX: usize = 256;
 /// Changes that are remembered. Beyond that the index is asked again.
 const RECENT_MAX: usize = 256;
 const BYTES_AT_A_TIME: usize = 1 << 20;

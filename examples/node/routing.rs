@@ -46,7 +46,7 @@ impl Route {
             }
         };
         let span = |own: Option<Term>, parent: Option<Duration>, default| {
-            let inherited = parent.unwrap_or(Duration::from_secs(default));
+            let inherited = parent.unwrap_or_else(|| Duration::from_secs(default));
             own.map_or(inherited, |term| term.0)
         };
         let of = |own: &Option<Spanned<Term>>| own.as_ref().map(|it| it.value);

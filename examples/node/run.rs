@@ -123,11 +123,13 @@ pub(crate) async fn run(flags: Flags, settings: Settings) -> Result<(), RunError
     Ok(())
 }
 
-/// Reads the configuration file again at every SIGHUP, for ever. What is wrong is logged.
+/// Reads the configuration file and the certificates again at every SIGHUP, for ever. What is wrong
+/// is logged.
 async fn reload(mut hangup: Signal, app: Arc<App>) {
     while hangup.recv().await.is_some() {
-        let app = Arc::clone(&app);
-        let _ = tokio::task::spawn_blocking(move || app.configuration.reload().is_ok()).await;
+        let shared = Arc::clone(&app);
+        let _ = tokio::task::spawn_blocking(move || shared.configuration.reload().is_ok()).await;
+        app.reload_certificates().await;
     }
 }
 
@@ -157,6 +159,10 @@ fn builder(name: Option<&str>, cluster: Option<&Cluster>) -> Builder {
         .cluster(&cluster.id)
         .seeds(cluster.seeds.iter().map(String::as_str))
         .config(cluster.config.clone());
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &cluster.tls {
+        builder = builder.tls(tls.config());
+    }
     if let Some(advertise) = &cluster.advertise {
         builder = builder.advertise(advertise);
     }

@@ -1,19 +1,26 @@
-//! A sorted set in runs: what a B-tree of two levels with large leaves is.
+//! A sorted set in runs: what a B-tree of two levels with large leaves is, sorted when it is read.
 //!
-//! Elements are small and copied; a run has at most [`RUN`] of them side by side. So finding a place
-//! touches the list of first elements, which stays in the processor's caches, and one run; a node of
-//! a binary or narrow tree would be a cache miss at every level. Neighbours that are half empty
-//! together are joined.
+//! Elements are small and copied. A run holds at most [`RUN`] of them side by side, and all of its
+//! elements are below all of the next one's; within a run they are in the order in which they came
+//! until somebody asks. So an insertion touches the list of first elements, which stays in the
+//! processor's caches, and the end of one run; a tree would miss the caches at every level.
+//! Neighbours that are half empty together are joined.
 
 use std::ops::{Bound, RangeBounds};
 
 /// A sorted set.
 #[derive(Debug)]
 pub(super) struct SortedRuns<T> {
-    /// The first element of every run, side by side: a search touches no run but one.
+    /// The least element of every run, side by side: a search touches no run but one.
     firsts: Vec<T>,
-    /// Ascending; none is empty.
-    runs: Vec<Vec<T>>,
+    /// None is empty.
+    runs: Vec<Run<T>>,
+}
+
+#[derive(Debug)]
+struct Run<T> {
+    elements: Vec<T>,
+    is_sorted: bool,
 }
 
 impl<T: Copy + Ord> SortedRuns<T> {
@@ -24,49 +31,50 @@ impl<T: Copy + Ord> SortedRuns<T> {
         }
     }
 
-    /// Adds an element; answers whether it was not there.
-    pub(super) fn insert(&mut self, element: T) -> bool {
+    /// Adds an element, which must not be there.
+    pub(super) fn insert(&mut self, element: T) {
         let at = self.run_of(&element);
         let Some(run) = self.runs.get_mut(at) else {
-            self.add_run(0, vec![element]);
-            return true;
+            self.add_run(0, Run::of(element, Vec::new()));
+            return;
         };
-        let Err(place) = run.binary_search(&element) else {
-            return false;
-        };
-        if run.len() < RUN {
-            run.insert(place, element);
-            self.firsts[at] = run[0];
-            return true;
+        if run.elements.len() < RUN {
+            run.push(element);
+            self.firsts[at] = self.firsts[at].min(element);
+            return;
         }
-        // Where elements come in order, runs are left full.
-        let last = at + 1 == self.runs.len() && place == RUN;
-        let cut = if last { RUN } else { RUN / 2 };
+        run.sort();
+        let is_last = at + 1 == self.runs.len();
         let run = &mut self.runs[at];
-        let mut right = Vec::with_capacity(RUN);
-        right.extend(run.drain(cut..));
-        if place > cut || last {
-            right.insert(place - cut, element);
-        } else {
-            run.insert(place, element);
-            self.firsts[at] = run[0];
+        if is_last && run.elements.last() < Some(&element) {
+            // Where elements come in order, runs are left full.
+            self.add_run(at + 1, Run::of(element, Vec::with_capacity(RUN)));
+            return;
         }
+        let mut right = Vec::with_capacity(RUN);
+        right.extend(run.elements.drain(RUN / 2..));
+        let right = Run {
+            elements: right,
+            is_sorted: true,
+        };
         self.add_run(at + 1, right);
-        true
+        self.insert(element);
     }
 
-    /// Takes an element out; answers whether it was there.
-    pub(super) fn remove(&mut self, element: &T) -> bool {
+    /// Takes an element out, if it is there.
+    pub(super) fn remove(&mut self, element: &T) {
         let at = self.run_of(element);
         let Some(run) = self.runs.get_mut(at) else {
-            return false;
+            return;
         };
-        let Ok(place) = run.binary_search(element) else {
-            return false;
-        };
-        run.remove(place);
+        if run.is_sorted {
+            if let Ok(place) = run.elements.binary_search(element) {
+                run.elements.remove(place);
+            }
+        } else if let Some(place) = run.elements.iter().position(|other| other == element) {
+            run.elements.swap_remove(place);
+        }
         self.mend(at);
-        true
     }
 
     /// The least element.
@@ -76,29 +84,30 @@ impl<T: Copy + Ord> SortedRuns<T> {
 
     /// Takes the least element out.
     pub(super) fn pop_first(&mut self) -> Option<T> {
-        let first = self.runs.first_mut()?.remove(0);
+        let run = self.runs.first_mut()?;
+        run.sort();
+        let first = run.elements.remove(0);
         self.mend(0);
         Some(first)
     }
 
     /// The elements within `range`, ascending; none if its start is after its end.
-    pub(super) fn range(&self, range: impl RangeBounds<T>) -> impl DoubleEndedIterator<Item = T> {
-        let from = match range.start_bound() {
+    pub(super) fn range(&mut self, range: impl RangeBounds<T>) -> Range<'_, T> {
+        let front = match range.start_bound() {
             Bound::Excluded(bound) => self.place_of(bound, true),
             Bound::Included(bound) => self.place_of(bound, false),
             Bound::Unbounded => (0, 0),
         };
-        let to = match range.end_bound() {
+        let back = match range.end_bound() {
             Bound::Excluded(bound) => self.place_of(bound, false),
             Bound::Included(bound) => self.place_of(bound, true),
             Bound::Unbounded => (self.runs.len(), 0),
         };
-        (from.0..self.runs.len().min(to.0.saturating_add(1))).flat_map(move |at| {
-            let run = &self.runs[at];
-            let start = if at == from.0 { from.1 } else { 0 };
-            let end = if at == to.0 { to.1 } else { run.len() };
-            run.get(start..end).unwrap_or_default().iter().copied()
-        })
+        Range {
+            set: self,
+            front,
+            back,
+        }
     }
 
     /// The run that holds `element` if any does: the last that does not begin after it.
@@ -109,16 +118,18 @@ impl<T: Copy + Ord> SortedRuns<T> {
     }
 
     /// Run and place of the first element not below `bound`, or above it.
-    fn place_of(&self, bound: &T, above: bool) -> (usize, usize) {
+    fn place_of(&mut self, bound: &T, above: bool) -> (usize, usize) {
         let at = self.run_of(bound);
-        let place = self.runs.get(at).map_or(0, |run| {
-            run.partition_point(|element| element < bound || (above && element == bound))
+        let place = self.runs.get_mut(at).map_or(0, |run| {
+            run.sort();
+            let is_before = |element: &T| element < bound || (above && element == bound);
+            run.elements.partition_point(is_before)
         });
         (at, place)
     }
 
-    fn add_run(&mut self, at: usize, run: Vec<T>) {
-        self.firsts.insert(at, run[0]);
+    fn add_run(&mut self, at: usize, run: Run<T>) {
+        self.firsts.insert(at, run.elements[0]);
         self.runs.insert(at, run);
     }
 
@@ -126,29 +137,101 @@ impl<T: Copy + Ord> SortedRuns<T> {
     /// together with a neighbour joins it. A join ends a run that took many elements to fill, so
     /// a removal costs little on average.
     fn mend(&mut self, at: usize) {
-        let len = |at: usize| self.runs.get(at).map_or(RUN, Vec::len);
+        let len = |at: usize| self.runs.get(at).map_or(RUN, |run| run.elements.len());
         let here = len(at);
-        if here == 0 {
+        let Some(&first) = self.runs[at].elements.iter().min() else {
             self.runs.remove(at);
             self.firsts.remove(at);
             return;
-        }
-        self.firsts[at] = self.runs[at][0];
-        let left = if here + len(at + 1) <= RUN / 2 {
-            at
-        } else if at > 0 && here + len(at - 1) <= RUN / 2 {
-            at - 1
-        } else {
-            return;
         };
-        let right = self.runs.remove(left + 1);
-        self.firsts.remove(left + 1);
-        self.runs[left].extend(right);
+        let left = if here + len(at + 1) <= RUN / 2 {
+            Some(at)
+        } else if at > 0 && here + len(at - 1) <= RUN / 2 {
+            Some(at - 1)
+        } else {
+            None
+        };
+        self.firsts[at] = first;
+        if let Some(left) = left {
+            let right = self.runs.remove(left + 1);
+            self.firsts.remove(left + 1);
+            let run = &mut self.runs[left];
+            run.is_sorted &= right.is_sorted;
+            run.elements.extend(right.elements);
+        }
     }
 }
 
-/// Elements in a run: 4 kB of what the expiry order holds.
-const RUN: usize = 256;
+impl<T: Copy + Ord> Run<T> {
+    /// A run of one element, in memory for more.
+    fn of(element: T, mut elements: Vec<T>) -> Self {
+        elements.push(element);
+        Self {
+            elements,
+            is_sorted: true,
+        }
+    }
+
+    fn push(&mut self, element: T) {
+        self.is_sorted &= self.elements.last() < Some(&element);
+        self.elements.push(element);
+    }
+
+    fn sort(&mut self) {
+        if !self.is_sorted {
+            self.elements.sort_unstable();
+            self.is_sorted = true;
+        }
+    }
+}
+
+/// Some of a set, ascending. Runs are sorted as they are reached.
+pub(super) struct Range<'a, T> {
+    set: &'a mut SortedRuns<T>,
+    /// Run and place of the next element.
+    front: (usize, usize),
+    /// Run and place behind the last.
+    back: (usize, usize),
+}
+
+impl<T: Copy + Ord> Iterator for Range<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        while self.front < self.back {
+            let (at, place) = self.front;
+            let run = &mut self.set.runs[at];
+            if place < run.elements.len() {
+                run.sort();
+                self.front.1 += 1;
+                return Some(run.elements[place]);
+            }
+            self.front = (at + 1, 0);
+        }
+        None
+    }
+}
+
+impl<T: Copy + Ord> DoubleEndedIterator for Range<'_, T> {
+    fn next_back(&mut self) -> Option<T> {
+        while self.front < self.back {
+            if self.back.1 == 0 {
+                let at = self.back.0 - 1;
+                self.back = (at, self.set.runs[at].elements.len());
+                continue;
+            }
+            self.back.1 -= 1;
+            let (at, place) = self.back;
+            let run = &mut self.set.runs[at];
+            run.sort();
+            return Some(run.elements[place]);
+        }
+        None
+    }
+}
+
+/// Elements in a run: 2 kB of what the expiry order holds.
+const RUN: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -156,7 +239,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    fn all(runs: &SortedRuns<u32>) -> Vec<u32> {
+    fn all(runs: &mut SortedRuns<u32>) -> Vec<u32> {
         runs.range(..).collect()
     }
 
@@ -164,14 +247,14 @@ mod tests {
     fn what_comes_in_order_fills_its_runs() {
         let mut runs = SortedRuns::new();
         for element in 0..10_000 {
-            assert!(runs.insert(element));
+            runs.insert(element);
         }
         assert_eq!(runs.runs.len(), 10_000_usize.div_ceil(RUN));
         for element in (0..10_000).filter(|element| element % 100 != 0) {
-            assert!(runs.remove(&element));
+            runs.remove(&element);
         }
-        assert_eq!(all(&runs).len(), 100);
-        assert!(runs.runs.len() <= 3, "{} runs", runs.runs.len());
+        assert_eq!(all(&mut runs).len(), 100);
+        assert!(runs.runs.len() <= 6, "{} runs", runs.runs.len());
         assert!((0..100).all(|n| runs.pop_first() == Some(n * 100)));
         assert_eq!(runs.pop_first(), None);
         assert!(runs.runs.is_empty() && runs.firsts.is_empty());
@@ -180,7 +263,7 @@ mod tests {
     #[test]
     fn a_range_that_ends_before_it_starts_is_empty() {
         let mut runs = SortedRuns::new();
-        (0..1_000_u32).for_each(|element| assert!(runs.insert(element)));
+        (0..1_000_u32).for_each(|element| runs.insert(element));
         let backwards = (Bound::Excluded(700), Bound::Excluded(300));
         assert_eq!(runs.range(backwards).count(), 0);
         let nothing = (Bound::Excluded(5), Bound::Excluded(5));
@@ -199,16 +282,21 @@ mod tests {
             let mut model = BTreeSet::new();
             for (element, kind) in steps {
                 if kind < removing {
-                    prop_assert_eq!(runs.remove(&element), model.remove(&element));
+                    runs.remove(&element);
+                    model.remove(&element);
                 } else if kind == 9 {
                     prop_assert_eq!(runs.pop_first(), model.pop_first());
-                } else {
-                    prop_assert_eq!(runs.insert(element), model.insert(element));
+                } else if kind == 8 {
+                    let some = runs.range(element..).take(200).collect::<Vec<_>>();
+                    prop_assert_eq!(some, model.range(element..).take(200).copied().collect::<Vec<_>>());
+                } else if model.insert(element) {
+                    runs.insert(element);
                 }
             }
             prop_assert_eq!(runs.first(), model.first());
-            prop_assert!(runs.runs.iter().all(|run| (1..=RUN).contains(&run.len())));
-            prop_assert!(runs.runs.iter().zip(&runs.firsts).all(|(run, first)| run[0] == *first));
+            prop_assert!(runs.runs.iter().all(|run| (1..=RUN).contains(&run.elements.len())));
+            let mut firsts = runs.runs.iter().zip(&runs.firsts);
+            prop_assert!(firsts.all(|(run, first)| run.elements.iter().min() == Some(first)));
             for (a, b) in bounds {
                 let (from, to) = (a.min(b), a.max(b));
                 prop_assert!(runs.range(from..to).eq(model.range(from..to).copied()));

@@ -26,6 +26,8 @@ pub(super) struct Discovery {
     addrs: BTreeMap<SocketAddr, SeedAddr>,
     /// How many of the exchanges of the membership after a join are done.
     repeats: usize,
+    /// When a member was last asked about a stranger.
+    asked: Option<Duration>,
 }
 
 /// One address that some seed resolves to.
@@ -52,6 +54,7 @@ impl Discovery {
                 .collect(),
             addrs: BTreeMap::new(),
             repeats: 0,
+            asked: None,
         }
     }
 
@@ -260,6 +263,22 @@ impl Engine {
         self.timers.set_by(Kind::Members, self.now.mono + wait);
     }
 
+    /// Somebody unknown probes this node: it has joined elsewhere, most likely, and the news is
+    /// late. Until it is known it gets no answer and suspects this node, so a member is asked for
+    /// the membership: once a second, however many strangers there are.
+    pub(super) fn ask_about_stranger(&mut self) {
+        let now = self.now.mono;
+        if self
+            .discovery
+            .asked
+            .is_none_or(|asked| asked + STRANGERS_INTERVAL <= now)
+        {
+            self.discovery.asked = Some(now);
+            self.discovery.repeats = self.discovery.repeats.min(MEMBERS_REPEATS.len() - 1);
+            self.timers.set_by(Kind::Members, now);
+        }
+    }
+
     pub(super) fn repeat_members(&mut self) {
         if self.direct {
             let links = self.peers.values().filter_map(|peer| peer.link);
@@ -314,6 +333,8 @@ const SEED_BACKOFF_MIN: Duration = Duration::from_millis(20);
 const SEED_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// How long every seed must have refused before a node counts as alone.
 const ALONE_AFTER: Duration = Duration::from_secs(2);
+/// How often the membership is asked for because of strangers, at most.
+const STRANGERS_INTERVAL: Duration = Duration::from_secs(1);
 const MEMBERS_REPEATS: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(1),

@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::crdt::compare_versions;
 use crate::id::ProcessId;
 use crate::store::Merged;
 use crate::wire::codec;
-use crate::wire::{Ack, Delta, Message, Refusal, RefusedEntry, Section, frame};
+use crate::wire::{Ack, Delta, Entry, Message, Refusal, RefusedEntry, Section, StoreId, frame};
 
 use super::peer::{Place, SentItem, Uncommitted};
 use super::timers::Kind;
@@ -60,6 +61,7 @@ impl Engine {
     /// Joins the entries of a delta into the stores.
     pub(super) fn merge_sections(&mut self, from: &ProcessId, sections: &[Section]) -> Received {
         let mut received = Received::default();
+        let mut results = Vec::new();
         let mut index: usize = 0;
         for section in sections {
             let Some(store) = self.stores.get(&section.store).cloned() else {
@@ -71,15 +73,34 @@ impl Engine {
             };
             self.counters.entries_received += section.entries.len() as u64;
             for entries in section.entries.chunks(MERGE_CHUNK) {
-                let results = store.merge(entries, self.now.wall);
-                for (entry, result) in entries.iter().zip(results) {
+                store.merge_into(entries, self.now.wall, &mut results);
+                for (entry, result) in entries.iter().zip(results.drain(..)) {
                     let place = (section.store, entry.key);
+                    if result == Merged::Known {
+                        self.owe_what_replaced(from, section.store, entry);
+                    }
                     self.entry_merged(from, place, index, result, &mut received);
                     index += 1;
                 }
             }
         }
         received
+    }
+
+    /// A peer still has what an entry replaced that has expired here since. Exchanges compare what
+    /// lives, so no exchange would tell it.
+    fn owe_what_replaced(&mut self, peer: &ProcessId, store: StoreId, entry: &Entry) {
+        let wall = self.now.wall;
+        if !entry.outlives(wall) {
+            return;
+        }
+        let held = self.stores.get(&store).and_then(|s| s.held(&entry.key));
+        let replaced = held.is_some_and(|held| {
+            !held.entry.outlives(wall) && compare_versions(&held.entry, entry).is_gt()
+        });
+        if let Some(peer) = self.peers.get_mut(peer).filter(|_| replaced) {
+            peer.owe((store, entry.key));
+        }
     }
 
     fn entry_merged(

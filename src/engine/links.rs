@@ -94,9 +94,18 @@ impl Engine {
         }
     }
 
+    /// A link that this node dialled ends soon. One that it accepted is the other side's to end:
+    /// that may be in direct mode still, and would dial again.
     fn make_brief(&mut self, link: StreamId) {
-        self.timers
-            .set(Kind::Stream(link), self.now.mono + LINK_BRIEF);
+        if self.has_dialled(link) {
+            self.timers
+                .set(Kind::Stream(link), self.now.mono + LINK_BRIEF);
+        }
+    }
+
+    fn has_dialled(&self, stream: StreamId) -> bool {
+        let known = self.streams.get(&stream);
+        known.is_some_and(|known| known.target.is_some())
     }
 
     /// The session with a process ends in a while, unless it is used again.
@@ -133,7 +142,12 @@ impl Engine {
         if members.ask {
             self.send_members(stream, false);
         }
+        let answered = !members.ask && members.records.len() < MEMBERS_PER_FRAME;
         self.apply_records(members.records);
+        if answered && !self.direct && self.has_dialled(stream) {
+            // That was the last frame of the answer, and all that the link was for.
+            self.abandon_stream(stream);
+        }
     }
 
     /// Sends the whole membership on a link, in bounded frames.
@@ -328,7 +342,8 @@ impl Engine {
 }
 
 const MEMBERS_PER_FRAME: usize = 512;
-/// How long a link lives above direct mode: longer than an exchange of the membership takes.
+/// How long a link lives above direct mode if the answer with the membership is late, or if direct
+/// mode ends.
 const LINK_BRIEF: Duration = Duration::from_secs(1);
 const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(50);
 const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(10);

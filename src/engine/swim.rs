@@ -201,8 +201,12 @@ impl Engine {
         };
         // Sources that no handshake or member has vouched for change nothing.
         let known = self.swim.table.get_mut(&src.process.name);
+        let stranger = known.is_none();
         let Some(known) = known.filter(|known| known.id.addr == from) else {
             self.counters.unknown_source += 1;
+            if stranger {
+                self.ask_about_stranger();
+            }
             return;
         };
         known.heard = self.now.mono;

@@ -274,16 +274,9 @@ impl Checker {
         seen.flat_map(|seen| seen.entries.iter().map(|((store, _), e)| (*store, e)))
     }
 
-    /// Whether some process has held this version of a key, or a later one, that may have been
-    /// collected by now.
-    pub(super) fn may_be_collected(&self, store: StoreId, entry: &Entry, clock: Clock) -> bool {
-        let mut lives = self.lives.values();
-        lives.any(|seen| {
-            let held = seen.entries.get(&(store, entry.key));
-            held.is_some_and(|held| {
-                compare_versions(held, entry).is_ge() && clock.has_collected(held)
-            })
-        })
+    /// What a process has held last of a key.
+    pub(super) fn held_by(&self, life: Life, store: StoreId, key: Key) -> Option<&Entry> {
+        self.lives.get(&life)?.entries.get(&(store, key))
     }
 
     /// Other processes, dead or alive, that have held this version or a later one: in memory, or

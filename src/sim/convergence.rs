@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::checker::Acknowledged;
 use super::simulator::Simulator;
 use super::violation::{Breach, Violation};
 use crate::crdt::compare_versions;
@@ -187,9 +188,7 @@ impl Simulator {
                 let store = stores.find(|store| store.id() == write.store);
                 let held = store.and_then(|store| store.held(&write.entry.key));
                 let kept = held.is_some_and(|h| compare_versions(&h.entry, &write.entry).is_ge());
-                let clock = self.nodes[*node].checker_clock();
-                let checker = &self.checker;
-                if !kept && !checker.may_be_collected(write.store, &write.entry, clock) {
+                if !kept && !self.has_expired(group, write) {
                     return Some(Breach::WriteLost {
                         node: *node,
                         writer,
@@ -200,6 +199,19 @@ impl Simulator {
             }
         }
         None
+    }
+
+    /// Whether a live process has held this write or a later one of its key, and that has expired:
+    /// then nobody needs it, and who lacks it is not sent it.
+    fn has_expired(&self, group: &[usize], write: &Acknowledged) -> bool {
+        let cut = self.cut();
+        group.iter().any(|node| {
+            let life = (*node, self.nodes[*node].life);
+            let held = self.checker.held_by(life, write.store, write.entry.key);
+            held.is_some_and(|held| {
+                compare_versions(held, &write.entry).is_ge() && !held.outlives(cut)
+            })
+        })
     }
 
     /// Keys of which somebody holds an entry that is too far ahead of somebody's clock to be taken

@@ -49,9 +49,11 @@ fn broken_in_a_store(entries: &[Entry], limits: Limits) -> Option<&'static str> 
     let joined = entries.iter().cloned().reduce(|a, b| join(&a, &b))?;
     let early = entries.iter().map(|e| e.ts).max().unwrap_or_default();
     let lasting = Some(joined.clone()).filter(|_| joined.outlives(early));
+    // Under skew one of them may be past its collection when the last one is written.
+    let whole = entries.iter().all(|entry| entry.outlives(early));
     for order in orders(entries.len()) {
         let held = merged(entries, &order, early, limits);
-        if lasting.is_some() && held != lasting {
+        if lasting.is_some() && whole && held != lasting {
             return Some("the same in every order");
         }
     }
@@ -61,7 +63,14 @@ fn broken_in_a_store(entries: &[Entry], limits: Limits) -> Option<&'static str> 
     if is_monotone(entries) && late > early {
         let expected = Some(joined.clone()).filter(|_| joined.schema.is_lasting());
         for order in orders(entries.len()) {
-            if merged(entries, &order, late, limits) != expected {
+            // A loser that is dropped on arrival does not lengthen the winner's life any more: the
+            // versions are the same, and the later expiry comes with the next join.
+            let found = merged(entries, &order, late, limits);
+            let same = match (&found, &expected) {
+                (Some(found), Some(expected)) => compare_versions(found, expected).is_eq(),
+                (found, expected) => found == expected,
+            };
+            if !same {
                 return Some("the same in every order after collection");
             }
         }

@@ -108,7 +108,7 @@ impl Simulator {
         let clock = node.checker_clock();
         let mut late = clock;
         late.grace += COLLECT_WITHIN;
-        let settled = self.time > process.started + COLLECT_WITHIN;
+        let settled = self.time > self.disturbed + COLLECT_WITHIN;
         let mut last = self.checker.held_last((index, node.life));
         last.find_map(|(id, entry)| {
             let store = process.stores.iter().find(|store| store.id() == id)?;
@@ -143,14 +143,12 @@ impl Simulator {
     /// Invariant 5: in a network at peace nobody who runs is held for failed.
     fn false_alarm(&self, observer: usize, node: &Node, process: &Process) -> Option<Breach> {
         let calm = self.calm(&node.spec.config)?;
-        let live: BTreeSet<_> = self
-            .peers_of(observer)
-            .filter(|peer| self.is_up(*peer) && !self.nodes[*peer].leaving)
-            .map(|peer| &self.nodes[peer].name)
-            .collect();
-        let mut members = process.view.members.iter();
-        let wrong = members.find(|member| {
-            member.state == MemberState::Failed && live.contains(&member.process.name)
+        let members = process.view.members.iter();
+        let mut failed = members.filter(|member| member.state == MemberState::Failed);
+        let wrong = failed.find(|member| {
+            let named = |peer: &usize| self.nodes[*peer].name == member.process.name;
+            let peer = self.peers_of(observer).find(named);
+            peer.is_some_and(|peer| self.is_up(peer) && !self.nodes[peer].leaving)
         })?;
         Some(Breach::FalseAlarm {
             observer,
@@ -207,16 +205,22 @@ impl Simulator {
         let node = &self.nodes[index];
         let process = node.process.as_ref().filter(|_| !node.leaving)?;
         let wall = node.clock.wall();
+        let clock = node.checker_clock();
         let ahead = wall.plus(node.limits().max_clock_drift);
         for store in &process.stores {
             let before = store.head();
             let of_store = |key: &(u64, _, Key)| key.0 == node.cluster && key.1 == store.id();
             let versions = self.checker.versions.iter().filter(|(k, _)| of_store(k));
             for ((_, id, key), versions) in versions {
-                // A lasting write that a collected tombstone had removed is news again.
-                let held = store.held(key).is_some();
-                let known =
-                    |entry: &&Entry| entry.ts <= ahead && (held || !entry.schema.is_lasting());
+                let held = store.held(key).map(|change| change.entry);
+                let known = |entry: &&Entry| match &held {
+                    Some(held) => {
+                        compare_versions(entry, held).is_le()
+                            && entry.expires_at <= held.expires_at
+                            && entry.ts <= ahead
+                    }
+                    None => clock.has_collected(entry),
+                };
                 let versions: Vec<Entry> = versions.iter().filter(known).cloned().collect();
                 let news = store.merge(&versions, wall).into_iter();
                 let mut news = news.filter(|merged| !matches!(merged, Merged::Known));

@@ -15,6 +15,7 @@ use super::disk::{Disk, DiskConfig};
 use super::network::{NetEvent, Network, NetworkConfig, NetworkCounters};
 use super::process::{Node, NodeSpec, Process};
 use super::registers::SimClock;
+use super::tap::Tap;
 use super::trace::Trace;
 use super::violation::{Breach, Violation};
 use crate::engine::{Counters, Event, Operation, View};
@@ -129,6 +130,7 @@ pub struct Simulator {
     pub(super) next_inspection: Duration,
     pub(super) invariants: Vec<(String, InvariantCheck)>,
     pub(super) final_invariants: Vec<(String, InvariantCheck)>,
+    pub(super) tap: Option<Tap>,
 }
 
 impl Simulator {
@@ -156,6 +158,7 @@ impl Simulator {
             next_inspection: Duration::ZERO,
             invariants: Vec::new(),
             final_invariants: Vec::new(),
+            tap: None,
             config,
         }
     }

@@ -14,6 +14,7 @@ use super::next_version;
 use super::process::{Inbox, Process};
 use super::registers::{NoTracker, Registers};
 use super::simulator::{Happening, Occurrence, Simulator, seed_name};
+use super::tap::Seen;
 use super::trace::tag_name;
 use crate::engine::{Engine, Event, Input, Output, Setup, View};
 use crate::id::NodeName;
@@ -493,6 +494,7 @@ impl Simulator {
     }
 
     fn note_input(&mut self, index: usize, input: &Input) {
+        self.tapped(index, Seen::Input(input));
         let none = Bytes::new();
         let bytes = match input {
             Input::Datagram { bytes, .. } => bytes,
@@ -514,6 +516,7 @@ impl Simulator {
     }
 
     fn note_output(&mut self, index: usize, output: &Output) {
+        self.tapped(index, Seen::Output(output));
         match output {
             Output::Commit { batch, entries } => {
                 let count = entries.len();

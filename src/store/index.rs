@@ -13,18 +13,19 @@
 //!
 //! Invariant: the candidates for some labels at some instant are a superset of the silences that
 //! match the labels and have not ended by then. Nothing is evaluated here: this runs under the
-//! store's lock. Postings are ordered by end, so silences that have ended cost nothing though they
-//! stay until they are collected.
+//! store's lock. Long postings are ordered by end, so silences that have ended cost nothing though
+//! they stay until they are collected.
 
-use std::collections::hash_map::{self, RandomState};
+use std::collections::hash_map;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Index;
-use super::matcher::{Labels, Matcher};
-use super::silences::Silence;
+use super::matcher::{Labels, Matcher, Op};
+use super::silences::{Silence, SilenceId};
+use crate::crdt::fold::FoldHash;
 use crate::time::Timestamp;
 use crate::wire::Key;
 
@@ -78,7 +79,7 @@ impl SilenceIndex {
         let places = set
             .iter()
             .filter_map(|matcher| self.hashing.labelled(matcher));
-        places.min_by_key(|place| (place.by_name, self.posted(place)))
+        places.min_by_key(|place| (place.is_name(), self.posted(place)))
     }
 
     /// How many silences are posted at some labels.
@@ -133,30 +134,37 @@ impl Index<Silence> for SilenceIndex {
     }
 }
 
-/// The labels one of which an alert must have for a matcher to match.
-struct Labelled {
-    /// Their hashes; those beyond `count` mean nothing.
-    labels: [u64; TEXTS_MAX],
-    count: usize,
-    /// Whether it is the name alone that the alert must have.
-    by_name: bool,
+/// The labels one of which an alert must have for a matcher to match, by their hashes.
+enum Labelled {
+    /// A name, of whatever value.
+    Name(u64),
+    One(u64),
+    Some(Vec<u64>),
 }
 
 impl Labelled {
     fn hashes(&self) -> &[u64] {
-        &self.labels[..self.count]
+        match self {
+            Self::Name(one) | Self::One(one) => std::slice::from_ref(one),
+            Self::Some(some) => some,
+        }
+    }
+
+    fn is_name(&self) -> bool {
+        matches!(self, Self::Name(_))
     }
 }
 
-/// Silences by their end, then by id.
+/// Silences and their ends.
 #[derive(Debug)]
 enum Posting {
-    /// Ascending.
-    Few(Vec<(Place, Arc<Silence>)>),
-    Many(BTreeMap<Place, Arc<Silence>>),
+    /// Many labels have one silence only.
+    One(Timestamp, Arc<Silence>),
+    /// In any order. A silence may be there more than once.
+    Few(Vec<(Timestamp, Arc<Silence>)>),
+    /// By end, then by id.
+    Many(BTreeMap<(Timestamp, SilenceId), Arc<Silence>>),
 }
-
-type Place = (Timestamp, Key);
 
 impl Default for Posting {
     fn default() -> Self {
@@ -167,87 +175,82 @@ impl Default for Posting {
 impl Posting {
     fn len(&self) -> usize {
         match self {
+            Self::One(..) => 1,
             Self::Few(few) => few.len(),
             Self::Many(many) => many.len(),
         }
     }
 
     fn insert(&mut self, record: &Arc<Silence>) {
-        let place = place_of(record);
         match self {
+            Self::One(ends_at, one) => {
+                let one = (*ends_at, Arc::clone(one));
+                *self = Self::Few(vec![one, (record.ends_at, Arc::clone(record))]);
+            }
             Self::Few(few) => {
-                let at = match few.binary_search_by_key(&place, |(place, _)| *place) {
-                    Ok(at) => {
-                        few[at].1 = Arc::clone(record);
-                        return;
-                    }
-                    Err(at) => at,
-                };
                 if few.is_empty() {
-                    // Many labels have one silence only.
-                    few.reserve_exact(1);
+                    *self = Self::One(record.ends_at, Arc::clone(record));
+                    return;
                 }
-                few.insert(at, (place, Arc::clone(record)));
+                few.push((record.ends_at, Arc::clone(record)));
                 if few.len() > FEW_MAX {
-                    *self = Self::Many(std::mem::take(few).into_iter().collect());
+                    let all = std::mem::take(few).into_iter();
+                    *self = Self::Many(all.map(|(end, it)| ((end, it.id), it)).collect());
                 }
             }
             Self::Many(many) => {
-                many.insert(place, Arc::clone(record));
+                many.insert((record.ends_at, record.id), Arc::clone(record));
             }
         }
     }
 
     fn remove(&mut self, record: &Silence) {
-        let place = place_of(record);
         match self {
-            Self::Few(few) => {
-                if let Ok(at) = few.binary_search_by_key(&place, |(place, _)| *place) {
-                    few.remove(at);
+            Self::One(end, one) => {
+                if *end == record.ends_at && one.id == record.id {
+                    *self = Self::default();
                 }
             }
+            Self::Few(few) => {
+                few.retain(|(end, it)| *end != record.ends_at || it.id != record.id);
+            }
             Self::Many(many) => {
-                many.remove(&place);
+                many.remove(&(record.ends_at, record.id));
             }
         }
     }
 
     /// Appends what has not ended by `now`.
     fn after<'a>(&'a self, now: Timestamp, out: &mut Vec<&'a Arc<Silence>>) {
-        let first = (now, Key([0xff; 16]));
         match self {
+            Self::One(end, one) => out.extend((*end > now).then_some(one)),
             Self::Few(few) => {
-                let from = few.partition_point(|(place, _)| *place <= first);
-                out.extend(few[from..].iter().map(|(_, silence)| silence));
+                let lasting = few.iter().filter(|(end, _)| *end > now);
+                out.extend(lasting.map(|(_, silence)| silence));
             }
             Self::Many(many) => {
-                let after = (Bound::Excluded(first), Bound::Unbounded);
+                let last = SilenceId::from_bytes([u8::MAX; 16]);
+                let after = (Bound::Excluded((now, last)), Bound::Unbounded);
                 out.extend(many.range(after).map(|(_, silence)| silence));
             }
         }
     }
 }
 
-fn place_of(record: &Silence) -> Place {
-    (record.ends_at, record.id.key())
-}
-
-/// Hashes labels by folded multiplications under two random words: labels come from peers, who must
-/// not be able to choose them for collisions.
+/// Hashes labels.
 #[derive(Debug)]
-struct LabelHashing(u64, u64);
+struct LabelHashing(FoldHash);
 
 impl Default for LabelHashing {
     fn default() -> Self {
-        let random = RandomState::new();
-        Self(random.hash_one(0_u8), random.hash_one(1_u8))
+        Self(FoldHash::random())
     }
 }
 
 impl LabelHashing {
     /// The hash of a label of some value, which is not empty.
     fn pair(&self, name: &str, value: &str) -> u64 {
-        self.text(self.text(self.0, name), value)
+        self.0.after(self.0.of(name.as_bytes()), value.as_bytes())
     }
 
     /// The hash of a label of any value.
@@ -257,53 +260,21 @@ impl LabelHashing {
 
     /// The labels one of which an alert must have; `None` if none may do.
     fn labelled(&self, matcher: &Matcher) -> Option<Labelled> {
-        let mut place = Labelled {
-            labels: [0; TEXTS_MAX],
-            count: 0,
-            by_name: false,
-        };
-        for text in matcher.texts().into_iter().flatten() {
-            if text.is_empty() {
-                return None;
-            }
-            match place.labels.get_mut(place.count) {
-                Some(label) => *label = self.pair(matcher.name(), text),
-                None => {
-                    place.count = 0;
-                    break;
-                }
-            }
-            place.count += 1;
+        let name = matcher.name();
+        if matcher.op() == Op::Equal {
+            let value = matcher.value();
+            return (!value.is_empty()).then(|| Labelled::One(self.pair(name, value)));
         }
-        if place.count == 0 {
-            if !matcher.needs_label() {
-                return None;
+        match matcher.texts() {
+            Some(texts) if texts.first().is_some_and(|text| text.is_empty()) => None,
+            Some(texts) if texts.len() <= TEXTS_MAX => {
+                let pairs = texts.iter().map(|text| self.pair(name, text));
+                Some(Labelled::Some(pairs.collect()))
             }
-            place.by_name = true;
-            place.count = 1;
-            place.labels[0] = self.name(matcher.name());
+            _ if matcher.needs_label() => Some(Labelled::Name(self.name(name))),
+            _ => None,
         }
-        Some(place)
     }
-
-    #[inline]
-    fn text(&self, seed: u64, text: &str) -> u64 {
-        let (words, rest) = text.as_bytes().as_chunks::<8>();
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        let mut hash = seed;
-        for &word in words.iter().chain([&last]) {
-            hash = fold(hash ^ u64::from_le_bytes(word), self.1);
-        }
-        fold(hash ^ text.len() as u64, self.1)
-    }
-}
-
-/// The high half of a product, and the low one.
-#[allow(clippy::cast_possible_truncation, reason = "halves of a product")]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b | 1);
-    product as u64 ^ (product >> 64) as u64
 }
 
 /// What has been hashed is its own hash.
@@ -332,7 +303,6 @@ const FEW_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::super::matcher::{Syntax, sets_match};
-    use super::super::silences::SilenceId;
     use super::*;
     use proptest::prelude::*;
 

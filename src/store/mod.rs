@@ -122,8 +122,15 @@ pub trait Store: Send + Sync {
     fn changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change>;
     /// The current entry of a key, collected or hidden ones excepted from neither: what is held.
     fn held(&self, key: &Key) -> Option<Change>;
-    /// Joins entries in. Answers one by one, in order. `wall` is now.
-    fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged>;
+    /// Joins entries in. Appends the answers to `out`, one by one, in order. `wall` is now. For an
+    /// entry that is known nothing is allocated but the room for its answer.
+    fn merge_into(&self, entries: &[Entry], wall: Timestamp, out: &mut Vec<Merged>);
+    /// As [`merge_into`](Self::merge_into), the answers in a list of their own.
+    fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged> {
+        let mut out = Vec::new();
+        self.merge_into(entries, wall, &mut out);
+        out
+    }
     /// The digest above `cut`.
     fn digest(&self, cut: Timestamp) -> Digest;
     /// The digests above `cut`.
@@ -221,8 +228,9 @@ pub enum Unreadable {
 
 /// A store's own view of its records, kept in step under the store's lock. `()` is none.
 ///
-/// It must not panic: a panic during a merge stops the node, one during a local write goes to the
-/// caller; the entries stay whole, the index may have missed a change.
+/// It should not panic. A panic is contained: the record that was to be indexed is quarantined as
+/// [`Unreadable::Invalid`], be it a peer's or a local write; the index may have missed a change. (Where
+/// the program is built with `panic = "abort"`, nothing can contain it.)
 pub trait Index<R>: Default + Send + 'static {
     /// `record` is now the value of `key`; `old` was before.
     fn insert(&mut self, key: Key, old: Option<&Arc<R>>, record: &Arc<R>);

@@ -315,6 +315,36 @@ fn matcher_sets_are_never_lost() {
     assert_eq!(active.as_array().map(Vec::len), Some(1), "{active}");
 }
 
+/// GETs beyond the limit are refused; what tells of life is not.
+#[test]
+fn gets_have_a_limit() {
+    let dir = Dir::new("gets");
+    let flags = ["--cluster.listen-address=", "--web.get-concurrency=1"];
+    let node = Process::start(&dir, "narrow", &flags);
+    let refused = || {
+        let ask = || node.ask("GET", "/api/v2/silences", None, "");
+        let answers = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+            assert_eq!(node.get("/-/healthy").0, 200);
+            asking
+                .into_iter()
+                .map(|it| it.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        let refused = answers.iter().find(|(status, _)| *status != 200);
+        refused.is_some_and(|(status, why)| {
+            *status == 503 && why.contains("Limit of concurrent GET requests reached (1)")
+        })
+    };
+    until("one of many is refused", refused);
+    let page = node.metrics();
+    let none = "alertmanager_http_concurrency_limit_exceeded_total{method=\"get\"} 0\n";
+    assert!(
+        page.contains("limit_exceeded_total") && !page.contains(none),
+        "{page}"
+    );
+}
+
 /// Alerts beyond the limit are refused, those that are held are not.
 #[test]
 fn alerts_have_a_limit() {

@@ -32,6 +32,37 @@ fn a_refused_body_never_costs_the_answer() {
     assert_eq!(node.get("/api/v2/silences").1, serde_json::json!([]));
 }
 
+/// A request whose body does not come is answered when its time is over, and takes nothing away from
+/// others meanwhile.
+#[test]
+fn a_request_that_takes_too_long_is_answered() {
+    let dir = Dir::new("hasty");
+    let flags = ["--cluster.listen-address=", "--web.timeout=300ms"];
+    let node = Process::start(&dir, "am", &flags);
+    let address = node.url.trim_start_matches("http://");
+    let head = "POST /api/v2/alerts HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let mut slow: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(b"content-length: 1000\r\n\r\n[{").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(node.get("/api/v2/alerts").0, 200);
+    for stream in &mut slow {
+        let mut answer = [0; 1024];
+        let len = stream.read(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..len]);
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(
+            answer.ends_with("Exceeded configured timeout of 300ms.\n"),
+            "{answer}"
+        );
+    }
+    assert_eq!(node.get("/api/v2/alerts").1, serde_json::json!([]));
+}
+
 fn ask(node: &Process, line: &str, body: &[u8], chunked: bool) -> String {
     let mut stream = TcpStream::connect(node.url.trim_start_matches("http://")).unwrap();
     let length = if chunked {

@@ -179,16 +179,13 @@ impl Matcher {
         self.op.is_positive() && self.matches("")
     }
 
-    /// The label values that satisfy it and all of them, where they are few: a value, or the texts
-    /// of a pattern such as `node-1|node-2`. The empty one stands for a missing label.
-    pub(in crate::store) fn texts(&self) -> Option<impl Iterator<Item = &str>> {
-        let value = (self.op == Op::Equal).then(|| self.value());
-        let texts = match (&self.pattern, self.op) {
-            (Some(pattern), Op::Regex) => pattern.texts()?,
-            _ if value.is_none() => return None,
-            _ => &[],
-        };
-        Some(value.into_iter().chain(texts.iter().map(|text| &**text)))
+    /// For a pattern that is to match, such as `node-1|node-2`: all that it matches, ascending, where
+    /// that is little.
+    pub(in crate::store) fn texts(&self) -> Option<&[Box<str>]> {
+        match self.op {
+            Op::Regex => self.pattern.as_ref()?.texts(),
+            _ => None,
+        }
     }
 
     /// Whether a label must be there to satisfy it, as far as can be told without an evaluation.
@@ -210,7 +207,6 @@ impl Matcher {
     }
 
     /// Whether a compiled pattern is held.
-    #[cfg(test)]
     pub(in crate::store) fn is_compiled(&self) -> bool {
         self.pattern.as_ref().is_some_and(|it| it.is_compiled())
     }
