@@ -330,7 +330,7 @@ fn a_lowered_retention_hides_and_frees_nothing_early() {
     exchange(&*long.store(), &*lowered.store(), &clock);
     clock.set(200);
     let _ = lowered.expire(id).unwrap();
-    clock.set(9_999);
+    clock.set(9_000);
     collect(&*lowered.store(), &clock);
     assert!(lowered.get(id).is_none(), "hidden");
     assert_eq!(held(&*lowered.store())[0].expires_at, at(10_000));

@@ -4,6 +4,7 @@
 mod compared;
 mod contained;
 mod converge;
+mod model;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
