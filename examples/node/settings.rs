@@ -54,10 +54,7 @@ pub(crate) struct Cluster {
     pub(crate) seeds: Vec<String>,
     pub(crate) config: Config,
     /// `None`: plaintext.
-    #[cfg_attr(
-        not(feature = "tls"),
-        expect(dead_code, reason = "TLS is not built in")
-    )]
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "TLS is not built in"))]
     pub(crate) tls: Option<Tls>,
 }
 
