@@ -19,6 +19,7 @@ mod duration;
 mod file;
 mod flags;
 mod intervals;
+mod keys;
 mod logging;
 mod maintenance;
 mod metrics;
