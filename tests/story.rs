@@ -5,7 +5,20 @@ use std::process::Command;
 
 #[test]
 fn three_nodes_form_survive_a_kill_heal_and_notify_once() {
+    tell(&[]);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn three_nodes_do_the_same_over_mutual_tls() {
+    let told = tell(&["--tls"]);
+    assert!(told.contains("mutual TLS"), "{told}");
+}
+
+/// Has the story told to its end, and answers what was told.
+fn tell(args: &[&str]) -> String {
     let story = Command::new(example("three_nodes"))
+        .args(args)
         .output()
         .expect("the example can be started");
     let told = String::from_utf8_lossy(&story.stdout);
@@ -17,6 +30,7 @@ fn three_nodes_form_survive_a_kill_heal_and_notify_once() {
         String::from_utf8_lossy(&story.stderr)
     );
     assert!(told.contains("Every step held."), "{told}");
+    told.into_owned()
 }
 
 /// The executable of an example: Cargo builds the examples for a test run and puts them beside
@@ -43,6 +57,7 @@ fn build(name: &str, release: bool) {
         .args(["build", "--example", name, "--manifest-path"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .args(release.then_some("--release"))
+        .args(cfg!(feature = "tls").then_some("--features=tls"))
         .status()
         .expect("cargo can be started");
     assert!(status.success(), "cargo build --example {name}");

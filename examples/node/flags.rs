@@ -172,7 +172,7 @@ pub(crate) struct ClusterFlags {
     #[arg(long = "cluster.label", value_name = "LABEL")]
     pub(crate) label: Option<String>,
 
-    /// Not yet: a node that is asked for TLS refuses to start.
+    /// Mutual TLS for the cluster: a file with tls_server_config and tls_client_config.
     #[arg(long = "cluster.tls-config", value_name = "FILE")]
     pub(crate) tls_config: Option<String>,
 }

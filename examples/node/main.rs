@@ -23,7 +23,6 @@ mod logging;
 mod maintenance;
 mod metrics;
 mod moment;
-mod muting;
 mod notify;
 mod reload;
 mod routing;
@@ -31,6 +30,7 @@ mod run;
 mod sections;
 mod settings;
 mod snapshots;
+mod tls;
 mod tree;
 mod web;
 

@@ -1,7 +1,7 @@
 //! What flags, file and defaults come to.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rumormill::config::{Config, ConfigError};
@@ -12,6 +12,7 @@ use crate::duration::Span;
 use crate::file::{self, ClusterSection, File, FileError, Webhook};
 use crate::flags::{ClusterFlags, Flags};
 use crate::routing::Route;
+use crate::tls::{Tls, TlsSettingsError};
 
 /// Everything a node is told.
 #[derive(Debug)]
@@ -52,6 +53,12 @@ pub(crate) struct Cluster {
     pub(crate) id: String,
     pub(crate) seeds: Vec<String>,
     pub(crate) config: Config,
+    /// `None`: plaintext.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "TLS is not built in")
+    )]
+    pub(crate) tls: Option<Tls>,
 }
 
 /// Why a node cannot start as it was told to.
@@ -67,11 +74,8 @@ pub(crate) enum SettingsError {
     Read { file: String, error: std::io::Error },
     #[error("{0} must not be zero")]
     Zero(&'static str),
-    #[error(
-        "{0} asks for TLS, which this version does not have; remove it to run in plaintext, on a \
-         network that you trust"
-    )]
-    Tls(&'static str),
+    #[error(transparent)]
+    Tls(#[from] TlsSettingsError),
 }
 
 impl Settings {
@@ -110,7 +114,7 @@ impl Settings {
                 return Err(SettingsError::Zero(flag));
             }
         }
-        let cluster = Cluster::of(&flags.cluster, &file, &mut warnings)?;
+        let cluster = Cluster::of(&flags.cluster, &file, &flags.config_file, &mut warnings)?;
         Ok(Self {
             web: web_addresses(&flags.web_listen_address)?,
             get_concurrency: match flags.get_concurrency {
@@ -163,24 +167,16 @@ impl Cluster {
     fn of(
         flags: &ClusterFlags,
         file: &File,
+        config_file: &Path,
         warnings: &mut Vec<String>,
     ) -> Result<Option<Self>, SettingsError> {
         let section = file.cluster.clone().unwrap_or_default();
         // Asked for is asked for, even where clustering is off.
-        if flags
-            .tls_config
-            .as_ref()
-            .is_some_and(|file| !file.is_empty())
-        {
-            return Err(SettingsError::Tls("--cluster.tls-config"));
-        }
-        if section
-            .tls_config
-            .as_ref()
-            .is_some_and(|tls| tls.asks_for_tls())
-        {
-            return Err(SettingsError::Tls("cluster.tls-config"));
-        }
+        let tls = Tls::of(
+            flags.tls_config.as_deref(),
+            section.tls_config.as_ref(),
+            config_file,
+        )?;
         let config = timers(flags, &section, warnings)?;
         let listen = flags.listen_address.clone().or(section.listen_address);
         let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
@@ -209,6 +205,7 @@ impl Cluster {
                 .unwrap_or_default(),
             seeds: seeds.into_iter().filter(|seed| !seed.is_empty()).collect(),
             config,
+            tls,
         }))
     }
 }
@@ -386,12 +383,13 @@ mod tests {
         assert_eq!(cluster(&flags, "").config, expected);
     }
 
+    /// What cannot be had is an error, never plaintext.
     #[test]
-    fn tls_is_an_error_and_never_plaintext() {
+    fn tls_that_is_asked_for_is_tls_or_an_error() {
         let off = "cluster: {tls-config: {insecure-skip-verify: false}}";
-        assert!(settings(&[], off).is_ok());
+        assert!(settings(&[], off).unwrap().cluster.unwrap().tls.is_none());
         for (flags, file) in [
-            (&["--cluster.tls-config=tls.yml"][..], ""),
+            (&["--cluster.tls-config=/nowhere/tls.yml"][..], ""),
             (&[], "cluster: {tls-config: {cert-file: a.pem}}"),
             (&[], "cluster: {tls-config: {ca-file: a.pem}}"),
             (&[], "cluster: {tls-config: {insecure-skip-verify: true}}"),

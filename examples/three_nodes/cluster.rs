@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,9 +58,17 @@ pub(crate) struct NodeProcess {
 
 impl NodeProcess {
     /// Starts this very program again, as a node, and waits until it listens.
-    pub(crate) async fn start(name: &str, seeds: &[SocketAddr]) -> Result<Self, Failure> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["--node", name])
+    pub(crate) async fn start(
+        name: &str,
+        certificates: Option<&Path>,
+        seeds: &[SocketAddr],
+    ) -> Result<Self, Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--node", name]);
+        if let Some(folder) = certificates {
+            command.arg("--certificates").arg(folder);
+        }
+        let mut child = command
             .args(seeds.iter().map(SocketAddr::to_string))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -23,7 +23,7 @@ use crate::protocol::{Alert, Numbered, Reply, Request, Started, State};
 /// How long a silence of the story lasts.
 const SILENCED_FOR: Duration = Duration::from_secs(3600);
 
-pub(crate) async fn run(name: &str, seeds: &[&str]) -> ExitCode {
+pub(crate) async fn run(name: &str, certificates: Option<&str>, seeds: &[&str]) -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
@@ -33,6 +33,12 @@ pub(crate) async fn run(name: &str, seeds: &[&str]) -> ExitCode {
         .cluster("three-nodes")
         .seeds(seeds.iter().copied())
         .config(Config::lan());
+    #[cfg(feature = "tls")]
+    if let Some(folder) = certificates {
+        builder = builder.tls(crate::certificates::config(folder.as_ref(), name));
+    }
+    #[cfg(not(feature = "tls"))]
+    assert!(certificates.is_none(), "made by the feature tls alone");
     let silences = builder.silences(SilenceLimits::default());
     let nflog = builder.nflog(NflogLimits::default());
     let node = match builder.start().await {

@@ -1,5 +1,6 @@
 //! The story: what is done to the nodes, and what must hold.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +19,9 @@ type Node = Arc<NodeProcess>;
 type Told = Result<(), Failure>;
 
 /// Tells the whole story once.
-pub(crate) async fn tell() -> ExitCode {
-    let transcript = Transcript::begin("rumormill: three processes, one state");
-    let told = acts(&transcript).await;
+pub(crate) async fn tell(certificates: Option<&Path>) -> ExitCode {
+    let transcript = Transcript::begin(title(certificates));
+    let told = acts(&transcript, certificates).await;
     transcript.end(&told);
     match told {
         Ok(()) => ExitCode::SUCCESS,
@@ -29,9 +30,9 @@ pub(crate) async fn tell() -> ExitCode {
 }
 
 /// Forms the cluster and keeps it until it is interrupted, telling what its members see.
-pub(crate) async fn serve() -> ExitCode {
-    let transcript = Transcript::begin("rumormill: three processes, one state");
-    let nodes = match form(&transcript).await {
+pub(crate) async fn serve(certificates: Option<&Path>) -> ExitCode {
+    let transcript = Transcript::begin(title(certificates));
+    let nodes = match form(&transcript, certificates).await {
         Ok(nodes) => nodes,
         Err(failure) => {
             transcript.end(&Err(failure));
@@ -55,15 +56,15 @@ pub(crate) async fn serve() -> ExitCode {
     }
 }
 
-async fn acts(transcript: &Transcript) -> Told {
+async fn acts(transcript: &Transcript, certificates: Option<&Path>) -> Told {
     let webhook = Webhook::start().await?;
-    let nodes = form(transcript).await?;
+    let nodes = form(transcript, certificates).await?;
     write(transcript, &nodes).await?;
     notify(transcript, &nodes, &webhook).await?;
 
     let [first, second, third] = nodes;
     kill(transcript, &first, [&second, &third], &webhook).await?;
-    let first = come_back(transcript, [&second, &third], &webhook).await?;
+    let first = come_back(transcript, certificates, [&second, &third], &webhook).await?;
     leave(transcript, &third, [&first, &second]).await?;
 
     let counted = expect("notifications in all", 2, webhook.received_in_all());
@@ -71,11 +72,21 @@ async fn acts(transcript: &Transcript) -> Told {
     counted
 }
 
-async fn form(transcript: &Transcript) -> Result<[Node; 3], Failure> {
+fn title(certificates: Option<&Path>) -> &'static str {
+    match certificates {
+        Some(_) => "rumormill: three processes, one state, mutual TLS",
+        None => "rumormill: three processes, one state",
+    }
+}
+
+async fn form(transcript: &Transcript, certificates: Option<&Path>) -> Result<[Node; 3], Failure> {
     let work = async {
-        let first = start("node-1", &[]).await?;
+        let first = start("node-1", certificates, &[]).await?;
         let seeds = [first.addr];
-        let (second, third) = try_join!(start("node-2", &seeds), start("node-3", &seeds))?;
+        let (second, third) = try_join!(
+            start("node-2", certificates, &seeds),
+            start("node-3", certificates, &seeds)
+        )?;
         let readiness = try_join!(joined(&first), joined(&second), joined(&third))?;
         Ok(([first, second, third], <[String; 3]>::from(readiness)))
     };
@@ -239,11 +250,12 @@ async fn kill(
 
 async fn come_back(
     transcript: &Transcript,
+    certificates: Option<&Path>,
     [second, third]: [&Node; 2],
     webhook: &Webhook,
 ) -> Result<Node, Failure> {
     let work = async {
-        let first = start("node-1", &[second.addr, third.addr]).await?;
+        let first = start("node-1", certificates, &[second.addr, third.addr]).await?;
         let (readiness, _, _, _) = try_join!(
             joined(&first),
             first.ask(Request::AwaitSilences { count: BURST + 2 }),
@@ -342,8 +354,13 @@ async fn finished<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure>
     task.await.map_err(std::io::Error::from)?
 }
 
-async fn start(name: &str, seeds: &[std::net::SocketAddr]) -> Result<Node, Failure> {
-    NodeProcess::start(name, seeds).await.map(Arc::new)
+async fn start(
+    name: &str,
+    certificates: Option<&Path>,
+    seeds: &[std::net::SocketAddr],
+) -> Result<Node, Failure> {
+    let node = NodeProcess::start(name, certificates, seeds).await;
+    node.map(Arc::new)
 }
 
 /// Waits until a node counts three members; answers how it became ready.

@@ -260,6 +260,8 @@ impl Draw<'_> {
 
     fn faults(&mut self) {
         let mut kinds = Kind::ALL.to_vec();
+        let of_disks = |kind: &Kind| matches!(kind, Kind::Commits | Kind::CrashAll);
+        kinds.retain(|kind| self.durable || !of_disks(kind));
         for _ in 0..self.rng.random_range(KINDS) {
             let at = self.rng.random_range(0..kinds.len());
             let kind = kinds.swap_remove(at);
@@ -276,8 +278,8 @@ impl Draw<'_> {
         match kind {
             Kind::Bandwidth | Kind::Slow | Kind::Stall => self.hold_up(kind, at, span, node),
             Kind::Churn => self.churn(at, span),
-            Kind::Commits | Kind::CrashAll if self.durable => self.disks(kind, at, span),
-            Kind::Commits | Kind::CrashAll | Kind::Split => {
+            Kind::Commits | Kind::CrashAll => self.disks(kind, at, span),
+            Kind::Split => {
                 let size = self.rng.random_range(1..self.nodes);
                 let group = (node..node + size).map(|n| n % self.nodes).collect();
                 self.push(at, Step::Isolate { group, span });

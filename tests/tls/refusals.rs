@@ -75,7 +75,7 @@ impl Cluster {
             assert_eq!(view.members[0].state, MemberState::Alive);
             while let Ok(event) = tokio::time::timeout(Duration::ZERO, peer.events.recv()).await {
                 let event = event.unwrap();
-                let flap = matches!(event, Event::MemberFailed(_) | Event::MemberSuspected(_));
+                let flap = matches!(event, Event::MemberFailed(_) | Event::MemberLeft(_));
                 assert!(!flap, "{event:?}");
             }
         }
@@ -413,20 +413,16 @@ async fn no_more_connections_are_let_in_than_allowed() {
         limits.connections_max = 2.try_into().unwrap();
         let small = tls(files.config().limits(limits)).await;
         let dialler = tls(files.config()).await;
-        let first = dialler.dial(small.local_addr()).await.unwrap();
-        let _second = dialler.dial(small.local_addr()).await.unwrap();
-        assert!(dialler.dial(small.local_addr()).await.is_err());
-        let counted = small.tally().unwrap().snapshot();
-        assert_eq!(
-            (counted.tls_connections_refused, counted.tls_handshakes),
-            (1, 3)
-        );
-        // A stream that ends gives its connection to the next one.
-        drop(first);
-        let far = std::future::poll_fn(|cx| small.poll_accept(cx))
-            .await
-            .unwrap();
-        drop(far);
+        // Packets have a connection too, so one or two streams fit.
+        let mut streams = Vec::new();
+        while let Ok(stream) = dialler.dial(small.local_addr()).await {
+            streams.push(stream);
+        }
+        assert!(streams.len() <= 2, "{}", streams.len());
+        assert!(small.tally().unwrap().snapshot().tls_connections_refused > 0);
+        // A stream that ends on both sides gives its connection to the next one.
+        let accepted = std::future::poll_fn(|cx| small.poll_accept(cx));
+        drop((streams.pop(), accepted.await.unwrap()));
         while dialler.dial(small.local_addr()).await.is_err() {}
     })
     .await;

@@ -35,9 +35,13 @@ impl Member {
         files: Files,
         settle: impl FnOnce(TlsConfig) -> TlsConfig,
     ) -> Self {
+        // Late answers of a busy machine are not to pass for what a reload does.
+        let config = Config::local()
+            .probe_interval(Duration::from_secs(5))
+            .probe_timeout(Duration::from_secs(2));
         let mut builder = Node::builder(name)
             .listen("127.0.0.1:0")
-            .config(Config::local())
+            .config(config)
             .seeds(seeds)
             .tls(settle(files.config()));
         let notes = builder.store(Notes);

@@ -65,8 +65,9 @@ async fn render_metrics(State(app): Shared) -> Response {
     (kind, page).into_response()
 }
 
-/// Reads the configuration file again.
+/// Reads the configuration file and the certificates again.
 async fn reload(State(app): Shared) -> Response {
+    app.reload_certificates().await;
     match blocking(move || app.configuration.reload()).await {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => {

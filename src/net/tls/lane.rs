@@ -47,6 +47,8 @@ struct Queue {
     packets: VecDeque<(Instant, Bytes)>,
     bytes: usize,
     last_used: Option<Instant>,
+    /// To be dialled, though there is nothing to send yet.
+    wanted: bool,
     /// Its task is to end.
     closed: bool,
 }
@@ -58,23 +60,22 @@ impl Lanes {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let mut lanes = self.lock();
-        if !lanes.contains_key(&to) {
-            make_room(&mut lanes, core.bounds.connections_max);
-            let lane = Arc::new(Lane::default());
-            lanes.insert(to, Arc::clone(&lane));
-            core.spawn(run(Arc::clone(core), to, lane));
-        }
-        if let Some(lane) = lanes.get(&to) {
-            lane.push(core, Bytes::copy_from_slice(packet));
-        }
+        let lane = lane_to(&mut lanes, core, to);
+        lane.push(core, Bytes::copy_from_slice(packet));
         Ok(())
     }
 
-    /// The peer at this address has just been heard of: whoever waits to dial it waits no more.
-    pub(super) fn knock(&self, at: SocketAddr) {
-        if let Some(lane) = self.lock().get(&at) {
-            lane.knocked.notify_waiters();
-        }
+    /// The peer at this address has just shown that it is there: it is dialled at once, so that the
+    /// first packet need not wait for a handshake.
+    pub(super) fn warm(&self, core: &Arc<Core>, to: SocketAddr) {
+        let mut lanes = self.lock();
+        let lane = lane_to(&mut lanes, core, to);
+        let mut queue = lane.lock();
+        queue.wanted = true;
+        queue.last_used.get_or_insert_with(Instant::now);
+        drop(queue);
+        lane.filled.notify_one();
+        lane.knocked.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Arc<Lane>>> {
@@ -85,7 +86,7 @@ impl Lanes {
     fn retire(&self, to: SocketAddr, lane: &Arc<Lane>) -> bool {
         let mut lanes = self.lock();
         let mut queue = lane.lock();
-        if !queue.packets.is_empty() && !queue.closed {
+        if (queue.wanted || !queue.packets.is_empty()) && !queue.closed {
             return false;
         }
         queue.closed = true;
@@ -94,6 +95,21 @@ impl Lanes {
         }
         true
     }
+}
+
+fn lane_to<'a>(
+    lanes: &'a mut BTreeMap<SocketAddr, Arc<Lane>>,
+    core: &Arc<Core>,
+    to: SocketAddr,
+) -> &'a Arc<Lane> {
+    if !lanes.contains_key(&to) {
+        make_room(lanes, core.bounds.connections_max);
+    }
+    lanes.entry(to).or_insert_with(|| {
+        let lane = Arc::new(Lane::default());
+        core.spawn(run(Arc::clone(core), to, Arc::clone(&lane)));
+        lane
+    })
 }
 
 /// Closes the lane that was used longest ago if there are as many as allowed.
@@ -132,12 +148,12 @@ impl Lane {
         self.filled.notify_one();
     }
 
-    /// Waits until there is something to send, or the lane is closed.
+    /// Waits until there is something to do: to send, to dial, or to close.
     async fn filled(&self) {
         loop {
             {
                 let queue = self.lock();
-                if !queue.packets.is_empty() || queue.closed {
+                if queue.wanted || !queue.packets.is_empty() || queue.closed {
                     return;
                 }
             }
@@ -148,6 +164,7 @@ impl Lane {
     /// Takes packets that are young enough into `batch`, up to a bound, each with its length.
     fn take(&self, core: &Core, batch: &mut Vec<u8>) {
         let mut queue = self.lock();
+        queue.wanted = false;
         let now = Instant::now();
         while batch.len() < BATCH_BYTES
             && let Some((at, packet)) = queue.packets.pop_front()
@@ -188,7 +205,9 @@ async fn run(core: Arc<Core>, to: SocketAddr, lane: Arc<Lane>) {
         let knocked = lane.knocked.notified();
         let mut knocked = pin!(knocked);
         knocked.as_mut().enable();
-        let waits = match connect(&core, to, Kind::Packets).await {
+        let dialled = connect(&core, to, Kind::Packets).await;
+        lane.lock().wanted = false;
+        let waits = match dialled {
             Ok(dialled) => {
                 let began = Instant::now();
                 if serve(&core, &lane, dialled).await == End::Idle && core.lanes.retire(to, &lane) {
@@ -249,6 +268,9 @@ async fn serve(core: &Core, lane: &Lane, dialled: Dialled) -> End {
         batch.clear();
         batch.shrink_to(2 * BATCH_BYTES);
         lane.take(core, &mut batch);
+        if batch.is_empty() {
+            continue;
+        }
         let mut left = &batch[..];
         let write = poll_fn(|cx| {
             ready!(poll_write(&mut io, &mut left, cx)?);

@@ -157,7 +157,7 @@ async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admi
     ) {
         return;
     }
-    core.lanes.knock(from);
+    core.lanes.warm(&core, from);
     let revoked = core.revoked(loaded, &Side::Client, identity.as_deref());
     match kind {
         Kind::Packets => tokio::select! {

@@ -4,8 +4,8 @@
 //! certificate is not signed by a trusted authority. How it stays out of the protocol's way:
 //!
 //! - **Packets** go over one connection per peer and direction (`lane.rs`), dialled by a task of its
-//!   own, one dial at a time, with backoff. They wait in a bounded queue and are dropped when they are
-//!   older than `probe_timeout`. A peer that answers nothing costs nobody else anything.
+//!   own, one dial at a time, with backoff, as soon as the peer shows itself. They wait in a bounded
+//!   queue and are dropped when they are older than `probe_timeout`. A peer that answers nothing costs nobody else anything.
 //! - **Streams** follow one another over connections that are kept (`channel.rs`, `pool.rs`), so an
 //!   exchange of state costs no handshake. Dials that are refused are reported as refused, which the
 //!   engine takes for proof that a process has gone.

@@ -96,7 +96,7 @@ pub(super) async fn dial(core: Arc<Core>, to: SocketAddr) -> Result<BoxStream, D
         source: std::io::ErrorKind::UnexpectedEof.into(),
     };
     let stream = stream.await.map_err(|_| unreachable())?;
-    core.lanes.knock(to);
+    core.lanes.warm(&core, to);
     Ok(stream)
 }
 
