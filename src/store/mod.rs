@@ -133,7 +133,8 @@ pub trait Store: Send + Sync {
     fn digest(&self, cut: Timestamp) -> Digest;
     /// The digests above `cut`.
     fn digests(&self, cut: Timestamp) -> Digests;
-    /// The table above `cut`, folded to at most `4 x 2^exponent` cells.
+    /// The table above `cut`, folded to at most `4 x 2^exponent` cells. Folding the largest table
+    /// reads 786 kB under the lock, about as long as merging 256 entries takes.
     fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched;
     /// Appends what is held under these hashes of keys to `out`, in their order: for each at most
     /// one, but for collisions. The lock is held for 256 of them at a time.
