@@ -10,23 +10,22 @@
 //! cargo bench --bench broadcast
 //! ```
 
+mod support;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rumormill::config::Config;
 use rumormill::engine::{CloseReason, Engine, Input, Output, Setup, StreamId};
 use rumormill::id::{ClusterId, NodeName};
-use rumormill::store::{
-    Body, Context, Expiry, Limits, Map, ReplicationError, Schema, Tracker, Unreadable, Watch,
-    WriteId,
-};
-use rumormill::time::{Now, Timestamp, WallClock};
+use rumormill::store::{Body, Expiry, Limits, Map, Schema, Unreadable};
+use rumormill::time::Now;
 use rumormill::wire::{Key, SchemaId};
+use support::{BEGIN, VirtualClock, context, instant};
 
 /// Bytes of a record: about a silence with two matchers and a comment.
 const RECORD_BYTES: usize = 200;
@@ -34,7 +33,6 @@ const RECORD_BYTES: usize = 200;
 const KEYS: u64 = 1000;
 /// Long enough, in virtual time, for every acknowledgement.
 const SETTLE: Duration = Duration::from_millis(50);
-const EPOCH: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 fn broadcast(criterion: &mut Criterion) {
     for peers in [2, 15] {
@@ -95,10 +93,7 @@ impl Cluster {
     /// A cluster whose members all know each other.
     fn formed(size: usize) -> Self {
         let clock = Arc::new(VirtualClock::default());
-        let context = Context {
-            clock: Arc::clone(&clock) as Arc<dyn WallClock>,
-            tracker: Arc::new(Untracked),
-        };
+        let context = context(Arc::clone(&clock));
         let maps: Vec<_> = (0..size)
             .map(|_| Map::new(Blobs, Limits::default(), context.clone()))
             .collect();
@@ -148,7 +143,7 @@ impl Cluster {
                 bytes: Bytes::from(vec![self.written as u8; RECORD_BYTES]),
             };
             let _ = self.maps[0]
-                .put(blob, Expiry::At(EPOCH.plus(Duration::from_secs(1 << 30))))
+                .put(blob, Expiry::At(BEGIN.plus(Duration::from_secs(1 << 30))))
                 .expect("the store is not full");
         }
         self.cost = Cost::default();
@@ -273,7 +268,7 @@ impl Cluster {
 fn setup(index: usize) -> Setup {
     Setup {
         name: NodeName::new(&format!("node-{index:02}")).expect("a valid name"),
-        boot: EPOCH.as_nanos(),
+        boot: BEGIN.as_nanos(),
         addr: addr(index),
         cluster: ClusterId::default(),
         seeds: if index == 0 {
@@ -296,44 +291,6 @@ fn addr(index: usize) -> SocketAddr {
 
 fn index(addr: SocketAddr) -> usize {
     usize::from(addr.port()) - 1
-}
-
-#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
-fn instant() -> Instant {
-    Instant::now()
-}
-
-/// Time that passes when it is told to.
-#[derive(Default)]
-struct VirtualClock(AtomicU64);
-
-impl VirtualClock {
-    fn now(&self) -> Now {
-        Now {
-            mono: Duration::from_nanos(self.0.load(Ordering::Relaxed)),
-            wall: self.wall(),
-        }
-    }
-
-    fn advance_to(&self, mono: Duration) {
-        let nanos = u64::try_from(mono.as_nanos()).expect("a bench is short");
-        self.0.fetch_max(nanos, Ordering::Relaxed);
-    }
-}
-
-impl WallClock for VirtualClock {
-    fn wall(&self) -> Timestamp {
-        EPOCH.plus(Duration::from_nanos(self.0.load(Ordering::Relaxed)))
-    }
-}
-
-/// Nobody follows the writes here.
-struct Untracked;
-
-impl Tracker for Untracked {
-    fn watch(&self, _write: WriteId, _copies: usize) -> Watch {
-        Box::pin(std::future::ready(Err(ReplicationError::NotRunning)))
-    }
 }
 
 struct Blob {

@@ -1,4 +1,5 @@
-//! A record type of your own, replicated: which version of a service should run where.
+//! A record type of your own, replicated: which version of a service should run where. Its schema, the
+//! `impl Schema` below, is 30 lines.
 //!
 //! ```sh
 //! cargo run --example custom_store
@@ -50,14 +51,10 @@ impl Schema for Rollouts {
     }
 
     // Called for everything that arrives: what is refused here is kept apart, not evaluated.
-    fn decode(&self, key: Key, body: &Body) -> Result<Rollout, Unreadable> {
-        let rollout: Rollout = serde_json::from_slice(&body.bytes).map_err(|_| {
-            let schema = body.schema;
-            Unreadable::Malformed { schema }
-        })?;
-        if self.key(&rollout) != key {
-            return Err(Unreadable::WrongKey);
-        }
+    fn decode(&self, _: Key, body: &Body) -> Result<Rollout, Unreadable> {
+        let schema = body.schema;
+        let malformed = |_| Unreadable::Malformed { schema };
+        let rollout: Rollout = serde_json::from_slice(&body.bytes).map_err(malformed)?;
         if rollout.percent > 100 {
             let rule = "a rollout is of at most 100 percent";
             return Err(Unreadable::Invalid { rule });

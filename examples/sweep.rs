@@ -5,10 +5,11 @@
 //! ```
 //!
 //! Each seed is a cluster of its own with its own faults, judged by every checker there is
-//! ([`rumormill::sim::run`]). A seed that fails is printed at once, with its log and the command
-//! that replays it, and makes the exit 1. The progress ends with the `--from` that goes on from there,
-//! if one has to stop: every seed before it is done. Memory is that of one simulation a core. Where stderr is no
-//! terminal, the bar is a line every ten seconds.
+//! ([`rumormill::sim::run`]). A seed that fails is printed at once: what was broken, the log, the
+//! command that replays it, and for the first few the least of its scenario that fails likewise. It
+//! makes the exit 1. The progress names the `--from` to go on from, if one has to stop: every seed
+//! before it is done. Memory is that of one simulation a core. Where stderr is no terminal, the bar
+//! is a line every ten seconds.
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -20,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use rumormill::sim::{Failure, Report, run};
+use rumormill::sim::{Failure, Report, Scenario, run};
 
 /// Runs seeds of the simulator.
 #[derive(Parser)]
@@ -68,16 +69,21 @@ fn main() -> ExitCode {
     let end = args.from.saturating_add(args.seeds);
     let next = AtomicU64::new(args.from);
     let stop = AtomicBool::new(false);
+    let shrinks = AtomicU64::new(if args.fail_fast { 0 } else { SHRUNK_MAX });
     let mut tally = Tally::new(args.from, end);
     let mut progress = Progress::new();
     thread::scope(|scope| {
         let (sender, ended) = mpsc::sync_channel::<Ended>(64);
         for _ in 0..jobs.map_or(1, NonZeroUsize::get) {
-            let (sender, next, stop) = (sender.clone(), &next, &stop);
+            let (sender, next, stop, shrinks) = (sender.clone(), &next, &stop, &shrinks);
             let worker = move || {
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || sender.send((seed, run(seed))).is_err() {
+                    if seed >= end {
+                        return;
+                    }
+                    let ended = run(seed).map_err(|failure| shrunk(failure, shrinks));
+                    if sender.send((seed, ended)).is_err() {
                         return;
                     }
                 }
@@ -235,6 +241,19 @@ impl Progress {
     }
 }
 
+/// The failure with the least of its scenario that fails likewise, for as many as are still to be
+/// shrunk: that takes many runs.
+fn shrunk(failure: Box<Failure>, shrinks: &AtomicU64) -> Box<Failure> {
+    let left = shrinks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+        left.checked_sub(1)
+    });
+    if left.is_err() {
+        return failure;
+    }
+    let scenario = Scenario::random(failure.seed);
+    Box::new(scenario.shrink(*failure, REPLAYS_MAX, || Box::new(())))
+}
+
 /// Why a seed failed, on one line.
 fn reason(failure: &Failure) -> String {
     let why = match &failure.violation {
@@ -272,3 +291,6 @@ const WORKER: &str = "seeds";
 const REDRAW: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(10);
 const FAILURES_LISTED: usize = 100;
+/// Failures that are shrunk, and runs for each of them.
+const SHRUNK_MAX: u64 = 4;
+const REPLAYS_MAX: usize = 200;

@@ -60,7 +60,7 @@
 //! | [`time`] | wall-clock instants and the two clocks as data; nothing reads a clock |
 //! | [`config`] | every timer and limit, presets, validation |
 //! | [`wire`] | messages, entries, envelopes and frames, and their bytes |
-//! | [`crdt`] | the join, the replicated map with its change index, digests |
+//! | [`crdt`] | the join, the replicated map with its change index, digests and the foldable table |
 //! | [`store`] | typed records over the map: [`store::Map`], silences, notification log, matchers |
 //! | [`engine`] | the protocol of one node: inputs in, outputs out; no I/O, no clock |
 //! | `net` | transports: UDP and TCP, mutual TLS (feature `tls`), and an in-memory network (feature `net`) |

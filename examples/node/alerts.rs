@@ -35,17 +35,8 @@ pub(crate) enum AlertError {
 }
 
 impl Alert {
-    /// FNV-1a over `name 0xff value 0xff` of all labels, as Prometheus fingerprints them.
     pub(crate) fn fingerprint(&self) -> u64 {
-        let bytes = self.labels.iter().flat_map(|(name, value)| {
-            name.bytes()
-                .chain([0xff])
-                .chain(value.bytes())
-                .chain([0xff])
-        });
-        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-        })
+        fingerprint(&self.labels)
     }
 
     pub(crate) fn is_resolved(&self, now: Timestamp) -> bool {
@@ -154,9 +145,11 @@ impl Alerts {
         self.lock().changes
     }
 
-    /// Whether there is one of this fingerprint.
-    pub(crate) fn holds(&self, fingerprint: u64) -> bool {
-        self.lock().by_fingerprint.contains_key(&fingerprint)
+    /// Whether there is one of these labels.
+    pub(crate) fn holds(&self, labels: &Labels) -> bool {
+        self.lock()
+            .by_fingerprint
+            .contains_key(&fingerprint(labels))
     }
 
     /// Forgets the resolved ones.
@@ -170,6 +163,19 @@ impl Alerts {
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// FNV-1a over `name 0xff value 0xff` of all labels, as Prometheus fingerprints them.
+fn fingerprint(labels: &Labels) -> u64 {
+    let bytes = labels.iter().flat_map(|(name, value)| {
+        name.bytes()
+            .chain([0xff])
+            .chain(value.bytes())
+            .chain([0xff])
+    });
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 fn overlap(old: &Alert, new: &Alert) -> bool {

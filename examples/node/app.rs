@@ -6,14 +6,13 @@ use std::time::Duration;
 use rumormill::engine::Readiness;
 use rumormill::node::Node;
 use rumormill::store::nflog::Nflog;
-use rumormill::store::silences::{SilenceId, Silences};
+use rumormill::store::silences::{Muting, SilenceId, Silences};
 use rumormill::time::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::alerts::{Alert, Alerts};
 use crate::api::Room;
 use crate::metrics::Stats;
-use crate::muting::Muting;
 use crate::reload::Configuration;
 
 /// One node's state.
@@ -23,9 +22,9 @@ pub(crate) struct App {
     /// Set once the cluster is listened to, which may take a moment after HTTP is.
     pub(crate) cluster: OnceLock<Node>,
     pub(crate) silences: Silences,
+    pub(crate) muting: Muting,
     pub(crate) nflog: Nflog,
     pub(crate) alerts: Alerts,
-    pub(crate) muting: Muting,
     pub(crate) stats: Stats,
     /// For the bodies of requests.
     pub(crate) room: Room,
@@ -54,9 +53,8 @@ impl App {
     }
 
     /// The active silences that mute an alert, by id. May take a while: not for async workers.
-    pub(crate) fn mutes(&self, fingerprint: u64, alert: &Alert) -> Vec<SilenceId> {
-        self.muting
-            .mutes(&self.silences, fingerprint, &alert.labels)
+    pub(crate) fn mutes(&self, alert: &Alert) -> Vec<SilenceId> {
+        self.muting.mutes(&alert.labels)
     }
 
     /// Why this node may not act yet, or that it may.

@@ -23,7 +23,6 @@ mod logging;
 mod maintenance;
 mod metrics;
 mod moment;
-mod muting;
 mod notify;
 mod reload;
 mod routing;

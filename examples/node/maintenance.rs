@@ -164,6 +164,8 @@ pub(crate) async fn collect_alerts(app: Arc<App>, interval: Duration) {
     loop {
         ticks.tick().await;
         app.alerts.collect(SystemClock.wall());
-        app.muting.retain(|print| app.alerts.holds(print));
+        let app = Arc::clone(&app);
+        let forget = move || app.muting.retain(|labels| app.alerts.holds(labels));
+        let _ = tokio::task::spawn_blocking(forget).await;
     }
 }

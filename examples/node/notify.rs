@@ -150,7 +150,7 @@ impl Flush {
         let alerts = std::mem::take(&mut self.alerts);
         let asked = Arc::clone(&app);
         let unmuted = move || {
-            let loud = |(print, alert): &(u64, Arc<Alert>)| asked.mutes(*print, alert).is_empty();
+            let loud = |(_, alert): &(u64, Arc<Alert>)| asked.mutes(alert).is_empty();
             alerts.into_iter().filter(loud).collect()
         };
         let Ok(unmuted) = tokio::task::spawn_blocking(unmuted).await else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use rumormill::engine::Event;
 use rumormill::node::{BuildError, Builder, Events, EventsError, Node, SystemClock};
+use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -22,7 +24,6 @@ use crate::app::App;
 use crate::flags::Flags;
 use crate::maintenance::{Keeper, collect_alerts};
 use crate::metrics::{MemberChange, Stats};
-use crate::muting::Muting;
 use crate::notify;
 use crate::reload::Configuration;
 use crate::settings::{Cluster, Settings};
@@ -49,6 +50,15 @@ fn cause(error: &BuildError) -> String {
 
 /// Runs until a signal ends it. However it ends, what was acknowledged is written first.
 pub(crate) async fn run(flags: Flags, settings: Settings) -> Result<(), RunError> {
+    run_with(flags, settings, join).await
+}
+
+/// With `join` to start the cluster, once HTTP is served; it returns only if that fails.
+async fn run_with(
+    flags: Flags,
+    settings: Settings,
+    join: impl AsyncFnOnce(Builder, &App) -> RunError,
+) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signals)?;
     settings
         .warnings
@@ -57,13 +67,14 @@ pub(crate) async fn run(flags: Flags, settings: Settings) -> Result<(), RunError
     let name = settings.cluster.as_ref().map(node_name);
     let mut builder = builder(name.as_deref(), settings.cluster.as_ref());
     let events = builder.events();
+    let silences = builder.silences(settings.silences);
     let app = Arc::new(App {
         name,
         cluster: OnceLock::new(),
-        silences: builder.silences(settings.silences),
+        muting: Muting::new(silences.clone(), remembered(settings.max_alerts)),
+        silences,
         nflog: builder.nflog(settings.nflog),
         alerts: Alerts::new(settings.max_alerts),
-        muting: Muting::default(),
         stats: Stats::new(),
         room: Room::default(),
         gets: Semaphore::new(settings.get_concurrency),
@@ -224,6 +235,12 @@ async fn follow(mut events: Events, app: Arc<App>) {
     }
 }
 
+/// Twice as many alerts as may be held: asked about in turn, none of them is forgotten in between.
+fn remembered(alerts_max: usize) -> NonZeroUsize {
+    let twice = alerts_max.saturating_mul(2);
+    NonZeroUsize::new(twice).unwrap_or(NonZeroUsize::MIN)
+}
+
 /// The name that was given, or a random one that sorts by the time of the start: a ULID.
 fn node_name(cluster: &Cluster) -> String {
     if let Some(name) = &cluster.name {
@@ -276,3 +293,85 @@ const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const HTTP_END_MAX: Duration = Duration::from_secs(1);
 /// How long leaving may take; with the rest it stays below ten seconds.
 const LEAVE_MAX: Duration = Duration::from_secs(6);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::{SocketAddr, TcpListener};
+    use std::path::Path;
+
+    use clap::Parser as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const SILENCE: &str = r#"{"matchers":[{"name":"a","value":"x","isRegex":false}],
+        "startsAt":"2020-01-01T00:00:00Z","endsAt":"2200-01-01T00:00:00Z",
+        "createdBy":"me","comment":"at the last moment"}"#;
+
+    /// Of the addresses that nobody uses at the moment.
+    fn free() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    }
+
+    async fn ask(addr: SocketAddr, method: &str, body: &str) -> String {
+        let length = body.len();
+        let request = format!(
+            "{method} /api/v2/silences HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        answer
+    }
+
+    /// Runs a node whose cluster cannot be joined; between HTTP and that it is asked something.
+    async fn asked(dir: &Path, taken: SocketAddr, method: &str, body: &str) -> String {
+        for _ in 0..5 {
+            let web = free();
+            let flags = Flags::parse_from([
+                "node".to_owned(),
+                format!("--config.file={}", dir.join("am.yml").display()),
+                format!("--storage.path={}", dir.join("data").display()),
+                format!("--web.listen-address={web}"),
+                format!("--cluster.listen-address={taken}"),
+            ]);
+            let settings = Settings::load(&flags).unwrap();
+            let mut answer = String::new();
+            let ended = run_with(flags, settings, async |builder, app| {
+                answer = ask(web, method, body).await;
+                join(builder, app).await
+            })
+            .await;
+            match ended {
+                // Somebody else took the port meanwhile.
+                Err(RunError::Web { .. }) => {}
+                Err(RunError::Cluster {
+                    error: BuildError::Bind { addr, .. },
+                }) if addr == taken => return answer,
+                ended => panic!("{ended:?}"),
+            }
+        }
+        panic!("no port for HTTP");
+    }
+
+    /// What was acknowledged is there after the next start, however the first one ended.
+    #[tokio::test]
+    async fn a_silence_from_just_before_the_cluster_fails_survives() {
+        let dir = std::env::temp_dir().join(format!("rumormill-run-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let config = "route: {receiver: a}\nreceivers: [{name: a}]\n";
+        fs::write(dir.join("am.yml"), config).unwrap();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = taken.local_addr().unwrap();
+        asked(&dir, addr, "POST", SILENCE).await;
+        let listed = asked(&dir, addr, "GET", "").await;
+        assert!(listed.contains("at the last moment"), "{listed}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -2,9 +2,10 @@
 //! committed seeds.
 
 use bytes::{Bytes, BytesMut};
-use rumormill::wire::Message;
+use rumormill::crdt::sketch::{Difference, EXPONENT_MAX, Shape, Sketch};
 use rumormill::wire::codec::{self, CodecLimits, Decoded};
 use rumormill::wire::frame::{self, ENVELOPE_BYTES, FrameError, FrameReader, open_datagram};
+use rumormill::wire::{Cells, Message};
 
 /// The cluster that the seeds belong to.
 pub const CLUSTER_TAG: u64 = 7;
@@ -61,11 +62,39 @@ fn messages(mut bytes: Bytes) {
     while !bytes.is_empty() {
         let before = bytes.len();
         match codec::decode(&mut bytes, &CodecLimits::default()) {
-            Ok(Decoded::Message(message)) => comes_back(message),
+            Ok(Decoded::Message(message)) => {
+                if let Message::Cells(cells) = &message {
+                    come_apart(cells);
+                }
+                comes_back(message);
+            }
             Ok(Decoded::Unknown { .. }) => {}
             Err(_) => return,
         }
         assert!(bytes.len() < before, "a message takes bytes");
+    }
+}
+
+/// Any cells give at most as many items as there are cells, each once, or none: as first cells and
+/// as those that extend others.
+fn come_apart(cells: &Cells) {
+    let Some(shape) = Shape::new(cells.exponent, cells.width) else {
+        return;
+    };
+    // Ours has nothing; the largest takes long to make and is met seldom.
+    let exponent = (shape.needs() + 1).min(EXPONENT_MAX);
+    let ours = Sketch::new(exponent);
+    let zeros = ours.cells(shape).expect("it is large enough");
+    let mut extended = Difference::new(&ours, shape, &zeros).expect("its own cells");
+    let _ = extended.extend(&ours, &cells.cells);
+    let whole = Difference::new(&ours, shape, &cells.cells);
+    assert_eq!(whole.is_some(), cells.cells.len() == shape.cells());
+    for difference in whole.iter().chain([&extended]) {
+        let Some(items) = difference.peel() else {
+            continue;
+        };
+        assert!(items.len() <= difference.shape().cells());
+        assert!(items.is_sorted_by(|a, b| a < b), "each once");
     }
 }
 

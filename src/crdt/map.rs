@@ -18,6 +18,7 @@
 //!
 //! The map has no lock and knows no records: each entry carries a value `V` for whoever does.
 
+use std::cmp::Ordering;
 use std::ops::RangeBounds;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use super::changes::ChangeIndex;
 use super::compare_versions;
 use super::digest::{self, BodyHash, Fingerprint, Root};
 use super::digests::{Digests, Place};
+use super::fold::FoldHash;
 use super::keys::KeyIndex;
 use super::order::SortedRuns;
 use crate::time::Timestamp;
@@ -62,6 +64,8 @@ pub struct Slot<V> {
     seq: u64,
     kh: u64,
     body: BodyHash,
+    /// Of the body's bytes, under the map's own words: equal ones are as good as compared.
+    quick: u64,
     print: Fingerprint,
     /// What the map's user keeps with the entry.
     pub value: V,
@@ -126,6 +130,7 @@ pub enum Effect<V> {
 /// Entries by key. See the module for what is kept in step.
 pub struct EntryMap<V> {
     bounds: Bounds,
+    quick: FoldHash,
     slots: Vec<Option<Slot<V>>>,
     free: Vec<u32>,
     by_key: KeyIndex,
@@ -141,6 +146,7 @@ impl<V> EntryMap<V> {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
+            quick: FoldHash::random(),
             slots: Vec::new(),
             free: Vec::new(),
             by_key: KeyIndex::new(),
@@ -196,13 +202,24 @@ impl<V> EntryMap<V> {
     /// headers; bodies only where the headers tie.
     #[must_use]
     pub fn judge(&self, entry: &Entry, wall: Timestamp) -> Verdict {
-        let kh = digest::kh(&entry.key);
+        self.judge_hashed(digest::kh(&entry.key), entry, wall)
+    }
+
+    /// As [`judge`](Self::judge), given the hash of the entry's key.
+    #[must_use]
+    pub fn judge_hashed(&self, kh: u64, entry: &Entry, wall: Timestamp) -> Verdict {
         self.judge_by(self.by_key.first(kh), kh, entry, wall)
     }
 
-    /// What [`judge`](Self::judge) says of each of a run of entries, in order. It asks for all
-    /// places before it looks at the first, so that the waits for memory overlap.
-    pub fn judge_run(&self, run: &[Entry], wall: Timestamp, mut each: impl FnMut(usize, Verdict)) {
+    /// What [`judge`](Self::judge) says of each of a run of entries, in order, with the hash of its
+    /// key. It asks for all places before it looks at the first, so that the waits for memory
+    /// overlap.
+    pub fn judge_run(
+        &self,
+        run: &[Entry],
+        wall: Timestamp,
+        mut each: impl FnMut(usize, u64, Verdict),
+    ) {
         let mut places = [(0, None); JUDGED_TOGETHER];
         for (chunk, entries) in run.chunks(JUDGED_TOGETHER).enumerate() {
             for (place, entry) in places.iter_mut().zip(entries) {
@@ -211,7 +228,7 @@ impl<V> EntryMap<V> {
             }
             for (index, (&(kh, first), entry)) in places.iter().zip(entries).enumerate() {
                 let verdict = self.judge_by(first, kh, entry, wall);
-                each(chunk * JUDGED_TOGETHER + index, verdict);
+                each(chunk * JUDGED_TOGETHER + index, kh, verdict);
             }
         }
     }
@@ -222,7 +239,20 @@ impl<V> EntryMap<V> {
     /// # Panics
     /// If 2^32 - 1 entries are held.
     pub fn apply(&mut self, entry: Entry, body: BodyHash, value: V) -> Option<Applied<V>> {
-        let kh = digest::kh(&entry.key);
+        self.apply_hashed(digest::kh(&entry.key), entry, body, value)
+    }
+
+    /// As [`apply`](Self::apply), given the hash of the entry's key.
+    ///
+    /// # Panics
+    /// As `apply`.
+    pub fn apply_hashed(
+        &mut self,
+        kh: u64,
+        entry: Entry,
+        body: BodyHash,
+        value: V,
+    ) -> Option<Applied<V>> {
         let Some(at) = self.find(kh, &entry.key) else {
             return Some(self.insert(kh, entry, body, value));
         };
@@ -237,6 +267,7 @@ impl<V> EntryMap<V> {
         self.head += 1;
         slot.seq = self.head;
         let effect = if version.is_gt() {
+            slot.quick = self.quick.of(&entry.body);
             slot.entry = entry;
             slot.body = body;
             Effect::Replaced(std::mem::replace(&mut slot.value, value))
@@ -371,9 +402,9 @@ impl<V> EntryMap<V> {
     #[inline]
     fn judge_by(&self, first: Option<u32>, kh: u64, entry: &Entry, wall: Timestamp) -> Verdict {
         let place = self.held_at(first, kh, &entry.key);
-        let held = place.and_then(|at| self.slot(at)).map(|slot| &slot.entry);
+        let held = place.and_then(|at| self.slot(at));
         let known = match held {
-            Some(held) => !changes(held, entry),
+            Some(held) => !self.changes_held(held, entry),
             None => self.collectable(entry, wall),
         };
         if known {
@@ -389,6 +420,25 @@ impl<V> EntryMap<V> {
         }
     }
 
+    /// Whether the join of what is held and an entry differs from what is held. Bodies of equal
+    /// headers are told apart by a hash under words that nobody knows: to compare them would be to
+    /// wait for the memory of one that is almost always the same.
+    #[inline]
+    fn changes_held(&self, slot: &Slot<V>, entry: &Entry) -> bool {
+        let held = &slot.entry;
+        if entry.expires_at > held.expires_at {
+            return true;
+        }
+        let version = |entry: &Entry| (entry.ts, entry.tie, entry.schema);
+        match version(entry).cmp(&version(held)) {
+            Ordering::Less => false,
+            Ordering::Greater => true,
+            Ordering::Equal => {
+                self.quick.of(&entry.body) != slot.quick && compare_versions(entry, held).is_gt()
+            }
+        }
+    }
+
     /// Puts in an entry of a new key.
     fn insert(&mut self, kh: u64, entry: Entry, body: BodyHash, value: V) -> Applied<V> {
         let next = || slot_number(self.slots.len());
@@ -399,6 +449,7 @@ impl<V> EntryMap<V> {
             seq: self.head,
             kh,
             body,
+            quick: self.quick.of(&entry.body),
             print: Fingerprint::with_body(&entry, body),
             value,
             entry,
@@ -447,11 +498,6 @@ fn place_of<V>(slot: &Slot<V>, at: u32) -> Place {
         at,
         expiry: (!entry.schema.is_lasting()).then_some((entry.expires_at, at)),
     }
-}
-
-/// Whether the join of `held` and `entry` differs from `held`.
-fn changes(held: &Entry, entry: &Entry) -> bool {
-    entry.expires_at > held.expires_at || compare_versions(entry, held).is_gt()
 }
 
 /// The number of the slot at an index.

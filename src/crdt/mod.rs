@@ -13,6 +13,7 @@ mod changes;
 pub mod digest;
 pub mod digests;
 pub mod estimator;
+pub(crate) mod fold;
 mod keys;
 pub mod map;
 mod order;

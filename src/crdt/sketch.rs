@@ -22,7 +22,8 @@ use crate::wire::{Cell, Item};
 
 /// The smallest table that is kept: 4 x 2^4 cells.
 pub const EXPONENT_MIN: u8 = 4;
-/// The largest: 4 x 2^13 cells, 786 kB, enough for differences of about 22,000 items.
+/// The largest: 4 x 2^13 cells, 786 kB, enough for differences of about 20,000 items: a tenth of
+/// the keys of a store of 100,000, of which a list would take two bytes for every three of entries.
 pub const EXPONENT_MAX: u8 = 13;
 /// Most cells in one table.
 pub const CELLS_MAX: usize = PARTITIONS << EXPONENT_MAX;

@@ -61,6 +61,7 @@ impl Engine {
     /// Joins the entries of a delta into the stores.
     pub(super) fn merge_sections(&mut self, from: &ProcessId, sections: &[Section]) -> Received {
         let mut received = Received::default();
+        let mut results = Vec::new();
         let mut index: usize = 0;
         for section in sections {
             let Some(store) = self.stores.get(&section.store).cloned() else {
@@ -72,8 +73,8 @@ impl Engine {
             };
             self.counters.entries_received += section.entries.len() as u64;
             for entries in section.entries.chunks(MERGE_CHUNK) {
-                let results = store.merge(entries, self.now.wall);
-                for (entry, result) in entries.iter().zip(results) {
+                store.merge_into(entries, self.now.wall, &mut results);
+                for (entry, result) in entries.iter().zip(results.drain(..)) {
                     let place = (section.store, entry.key);
                     if result == Merged::Known {
                         self.owe_what_replaced(from, section.store, entry);

@@ -14,7 +14,7 @@
 //! | `peer`, `outbox`, `acks` | per-peer cursors, eager deltas, acknowledgements and loss |
 //! | `relays` | the way past a broken link |
 //! | `inbox` | merging deltas, acknowledging them |
-//! | `anti_entropy`, `exchange` | push/pull: when, and what is said |
+//! | `anti_entropy`, `exchange` | push/pull: when, and what is said: the flow is drawn there |
 //! | `watches` | following writes to other processes |
 //! | `commits` | durability as outputs and inputs |
 //! | `timers` | one ordered set of timers |

@@ -104,3 +104,55 @@ impl Engine {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config::Config;
+    use crate::engine::{Engine, Input, Operation, Setup};
+    use crate::id::{ClusterId, NodeName};
+    use crate::store::WriteId;
+    use crate::time::{Now, Timestamp};
+    use crate::wire::{Key, StoreId};
+
+    #[test]
+    fn what_is_over_its_limit_is_named() {
+        let setup = Setup {
+            name: NodeName::new("a").expect("a name"),
+            boot: 1,
+            addr: ([10, 0, 0, 1], 1).into(),
+            cluster: ClusterId::default(),
+            seeds: vec!["b:1".to_owned()],
+            nonce: 1,
+            random_seed: 1,
+            durable: false,
+        };
+        let now = Now {
+            mono: Duration::ZERO,
+            wall: Timestamp::from_secs(1),
+        };
+        let mut engine = Engine::new(setup, Config::lan(), Vec::new(), now);
+        let write = WriteId {
+            store: StoreId(1),
+            key: Key([0; 16]),
+            seq: 1,
+        };
+        let watch = Operation::Watch {
+            ticket: 1,
+            write,
+            copies: 0,
+            within: Duration::from_secs(1),
+        };
+        engine.handle(now, Input::Operation(watch));
+        assert_eq!(engine.over_limit(), None);
+        engine.config.members_max = 0;
+        engine.config.watches_max = 0;
+        engine.config.streams_max = 0;
+        assert_eq!(engine.over_limit().map(|size| size.what), None);
+        engine.config.seeds_max = 0;
+        engine.setup.seeds.clear();
+        let over = engine.over_limit().expect("a seed too many");
+        assert_eq!((over.what, over.is, over.max), ("seeds", 1, 0));
+    }
+}

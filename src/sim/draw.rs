@@ -100,11 +100,12 @@ pub(super) fn draw(seed: u64) -> Scenario {
         rng: &mut rng,
         steps: Vec::new(),
     };
-    draw.writes();
+    let config = draw.config();
     draw.faults();
+    draw.writes(nodes + draw.joiners <= config.direct_peers_max);
     draw.steps.sort_by_key(|(at, _)| *at);
     let spec = NodeSpec {
-        config: draw.config(),
+        config,
         durable,
         ..NodeSpec::default()
     };
@@ -211,7 +212,10 @@ impl Draw<'_> {
         network
     }
 
-    fn writes(&mut self) {
+    /// In direct mode what expires may replace what does not. Where push/pull alone carries writes,
+    /// an entry that expires on its way never gets to replace anything, so there they have keys of
+    /// their own.
+    fn writes(&mut self, direct: bool) {
         for _ in 0..self.rng.random_range(WRITES) {
             let at = self.millis(100, self.millis_max - 500);
             let (node, key) = (self.node(), self.rng.random_range(0..KEYS));
@@ -233,7 +237,7 @@ impl Draw<'_> {
                 6..=8 => write(60, Some(self.rng.random_range(0..self.nodes))),
                 9..=10 => Step::Write {
                     node,
-                    key,
+                    key: if direct { key } else { key + KEYS },
                     bytes: 50,
                     ttl: Some(self.millis(10, 20_000)),
                     copies: None,
@@ -256,6 +260,8 @@ impl Draw<'_> {
 
     fn faults(&mut self) {
         let mut kinds = Kind::ALL.to_vec();
+        let of_disks = |kind: &Kind| matches!(kind, Kind::Commits | Kind::CrashAll);
+        kinds.retain(|kind| self.durable || !of_disks(kind));
         for _ in 0..self.rng.random_range(KINDS) {
             let at = self.rng.random_range(0..kinds.len());
             let kind = kinds.swap_remove(at);
@@ -272,8 +278,8 @@ impl Draw<'_> {
         match kind {
             Kind::Bandwidth | Kind::Slow | Kind::Stall => self.hold_up(kind, at, span, node),
             Kind::Churn => self.churn(at, span),
-            Kind::Commits | Kind::CrashAll if self.durable => self.disks(kind, at, span),
-            Kind::Commits | Kind::CrashAll | Kind::Split => {
+            Kind::Commits | Kind::CrashAll => self.disks(kind, at, span),
+            Kind::Split => {
                 let size = self.rng.random_range(1..self.nodes);
                 let group = (node..node + size).map(|n| n % self.nodes).collect();
                 self.push(at, Step::Isolate { group, span });

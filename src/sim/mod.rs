@@ -26,14 +26,49 @@
 //! sim.assert_sound();
 //! ```
 //!
-//! What must always hold is checked after every turn, and whether everybody agrees by
-//! [`Simulator::converge`]; the first [`Violation`] is kept. [`Scenario::random`] draws a whole
-//! story of writes and faults from a seed, and its [`Failure`] prints the command that replays it.
+//! What must always hold ([`Invariant`], one to ten) is checked after every turn, every five virtual
+//! seconds, and, when everybody agrees, by [`Simulator::converge`]; the first [`Violation`] is kept.
+//!
+//! # Scenarios
+//! [`Scenario::random`] draws a whole story from a seed before it begins: a cluster of 2 to 7 nodes,
+//! its configuration, at least 30 virtual seconds with at least 100 writes, and three to six kinds of
+//! faults ([`Step`]). While the faults last, safety is checked; then they end, and everybody must
+//! agree within 60 virtual seconds. A [`Failure`] prints the seed, the last lines of the log, one
+//! line an event, and the command that replays it; [`Scenario::shrink`] finds the least of the
+//! steps that fails likewise, and prints the command that replays that.
+//!
+//! ```
+//! use rumormill::sim::{Scenario, Workload};
+//!
+//! if let Err(failure) = rumormill::sim::run(7) {
+//!     let program = || Box::new(()) as Box<dyn Workload>;
+//!     panic!("{}", Scenario::random(7).shrink(*failure, 200, program));
+//! }
+//! ```
+//!
+//! # A program of your own
+//! [`Simulator::set_store_factory`] gives every node further stores, [`Simulator::add_invariant`] and
+//! [`Simulator::add_final_invariant`] check what your program promises. A [`Workload`] puts both into
+//! every scenario: [`Scenario::run_with`].
 //!
 //! # What is and is not modelled
-//! Latency, loss, duplication, reordering, corruption, one-way and two-way cuts, refused and silent
-//! dials, retransmission, process and power failures, stalls, clock skew, slow, failing and torn
-//! commits. Not modelled: bandwidth, congestion, and the network's own queues.
+//! Latency (constant, even, heavy-tailed), loss, duplication, reordering, corruption and replay of
+//! datagrams; one-way, two-way and datagram-only cuts; what a node can send at a time, with a queue
+//! that drops datagrams and holds streams back; streams with the loss and retransmission of each
+//! segment of 1,460 bytes, refused and silent dials, half-open ends; slow processes, stalls, clock
+//! jumps; process and power failures with and without the disk, at the same address or another; slow,
+//! failing and torn commits; members that come and go; a second cluster on the same network;
+//! entries that nobody can read; a rolling upgrade to a version that says and writes more. Not
+//! modelled: congestion control, what segments sent again take of the bandwidth, and damage to
+//! streams, which TCP notices.
+//!
+//! # What it costs
+//! `cargo run --release --features sim --example scale -- --nodes 1000 --seconds 60` prints it. A
+//! thousand nodes, default timers, three seeds each, all started at once, took 62 s of wall time
+//! for the 60 s (46 s of one core, on a machine with other work) and 1.2 GB: about a second for a
+//! virtual second. Nine tenths of that go to the 15 s in which they join and the news of it ebbs;
+//! from then on a virtual second takes 0.1 to 0.2 s. Memory grows with the square of the number of
+//! nodes, as everybody knows everybody: 1.2 MB a node at a thousand, 0.2 MB at a hundred.
 
 mod agenda;
 mod bandwidth;
@@ -55,6 +90,8 @@ mod registers;
 mod runner;
 mod scenario;
 mod settled;
+#[cfg(test)]
+mod settled_tests;
 mod shrink;
 mod simulator;
 mod step;

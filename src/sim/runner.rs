@@ -177,11 +177,11 @@ impl<'a> Runner<'a> {
             |of: fn(&Step) -> Option<f64>, calm: f64| active().filter_map(of).fold(calm, f64::max);
         match kind {
             Step::Bandwidth { node, .. } => {
-                let limits = active().filter_map(|step| match step {
+                let mut limits = active().filter_map(|step| match step {
                     Step::Bandwidth { node: n, limit, .. } if n == node => Some(*limit),
                     _ => None,
                 });
-                sim.set_bandwidth(*node, limits.last().or(network.bandwidth));
+                sim.set_bandwidth(*node, limits.next_back().or(network.bandwidth));
             }
             Step::CommitDelay { .. } => {
                 let delays = active().filter_map(|step| match step {
@@ -214,7 +214,7 @@ impl<'a> Runner<'a> {
                     _ => None,
                 };
                 let calm = (network.duplication, network.reorder);
-                let (duplication, reorder) = active().filter_map(of).last().unwrap_or(calm);
+                let (duplication, reorder) = active().filter_map(of).next_back().unwrap_or(calm);
                 sim.set_disorder(duplication, reorder);
             }
             Step::Latency { .. } => {
@@ -227,7 +227,7 @@ impl<'a> Runner<'a> {
                     network.latency_max,
                     network.latency_shape,
                 );
-                let (min, max, shape) = active().filter_map(of).last().unwrap_or(calm);
+                let (min, max, shape) = active().filter_map(of).next_back().unwrap_or(calm);
                 sim.set_latency(min, max);
                 sim.set_latency_shape(shape);
             }

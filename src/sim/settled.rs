@@ -108,7 +108,7 @@ impl Simulator {
         let clock = node.checker_clock();
         let mut late = clock;
         late.grace += COLLECT_WITHIN;
-        let settled = self.time > process.started + COLLECT_WITHIN;
+        let settled = self.time > self.disturbed + COLLECT_WITHIN;
         let mut last = self.checker.held_last((index, node.life));
         last.find_map(|(id, entry)| {
             let store = process.stores.iter().find(|store| store.id() == id)?;
@@ -143,14 +143,12 @@ impl Simulator {
     /// Invariant 5: in a network at peace nobody who runs is held for failed.
     fn false_alarm(&self, observer: usize, node: &Node, process: &Process) -> Option<Breach> {
         let calm = self.calm(&node.spec.config)?;
-        let live: BTreeSet<_> = self
-            .peers_of(observer)
-            .filter(|peer| self.is_up(*peer) && !self.nodes[*peer].leaving)
-            .map(|peer| &self.nodes[peer].name)
-            .collect();
-        let mut members = process.view.members.iter();
-        let wrong = members.find(|member| {
-            member.state == MemberState::Failed && live.contains(&member.process.name)
+        let members = process.view.members.iter();
+        let mut failed = members.filter(|member| member.state == MemberState::Failed);
+        let wrong = failed.find(|member| {
+            let named = |peer: &usize| self.nodes[*peer].name == member.process.name;
+            let peer = self.peers_of(observer).find(named);
+            peer.is_some_and(|peer| self.is_up(peer) && !self.nodes[peer].leaving)
         })?;
         Some(Breach::FalseAlarm {
             observer,

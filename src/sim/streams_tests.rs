@@ -1,5 +1,6 @@
 //! What streams promise, shown on a network without engines.
 
+use super::bandwidth::Bandwidth;
 use super::harness::{Line, addr};
 use super::network::NetworkConfig;
 use super::streams::*;
@@ -173,14 +174,74 @@ fn frames_wait_for_a_cut_to_heal() {
 }
 
 #[test]
-fn a_cut_that_lasts_ends_the_stream_on_both_sides() {
+fn a_cut_that_lasts_ends_the_stream_for_who_sends_and_tells_the_other_when_it_does() {
     let mut line = opened();
     line.network.links.cut(0, 1);
     line.send(0, A, &[1]);
     line.run();
     assert!(matches!(closes(&line, 0)[..], [(_, CloseReason::Ended)]));
+    assert!(closes(&line, 1).is_empty() && frames(&line, 1).is_empty());
+    line.network.links.heal_all();
+    line.send(1, B, &[2]);
+    line.run();
     assert!(matches!(closes(&line, 1)[..], [(_, CloseReason::Ended)]));
-    assert!(frames(&line, 1).is_empty());
+    assert!(frames(&line, 0).is_empty());
+}
+
+#[test]
+fn a_forgotten_stream_carries_nothing_and_tells_nobody_but_who_sends() {
+    let mut line = opened();
+    assert_eq!(line.network.streams.forget_between(1, 0), 1);
+    line.run_until(Duration::from_secs(60));
+    assert!(closes(&line, 0).is_empty() && closes(&line, 1).is_empty());
+    line.send(1, B, &[2]);
+    line.run();
+    assert!(matches!(closes(&line, 1)[..], [(_, CloseReason::Ended)]));
+    assert!(closes(&line, 0).is_empty() && frames(&line, 0).is_empty());
+}
+
+#[test]
+fn each_segment_of_a_frame_is_lost_by_itself() {
+    let config = NetworkConfig {
+        loss: 0.01,
+        ..NetworkConfig::default()
+    };
+    let mut line = Line::new(2, config);
+    line.open(0, A, addr(1));
+    line.run();
+    // Of 1,000 segments ten are lost: a frame of one segment would be lost once in a hundred.
+    let sent = line.now;
+    line.send(0, A, &vec![1; 1_460_000]);
+    line.run();
+    assert!(line.now >= sent + RETRY, "{:?}", line.now - sent);
+    assert_eq!(frames(&line, 1), [1]);
+}
+
+#[test]
+fn a_narrow_link_holds_a_stream_back_and_drops_nothing() {
+    let config = NetworkConfig {
+        bandwidth: Some(Bandwidth {
+            bytes_per_second: 100_000,
+            queue_bytes: 10_000,
+        }),
+        ..NetworkConfig::default()
+    };
+    let mut line = Line::new(2, config);
+    line.open(0, A, addr(1));
+    line.run();
+    let sent = line.now;
+    line.send(0, A, &vec![1; 100_000]);
+    line.send(0, A, &[2]);
+    assert_eq!(line.network.streams.backlog_max(0), 100_001);
+    line.datagram(0, addr(1), &[3; 1_000]);
+    line.run();
+    assert_eq!(frames(&line, 1), [1, 2]);
+    let took = line.now - sent;
+    assert!(
+        took >= Duration::from_secs(1) && took < Duration::from_millis(1_100),
+        "{took:?}"
+    );
+    assert_eq!(line.network.links.counters.datagrams_overflowed, 0);
 }
 
 #[test]

@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn tags_have_names() {
         assert_eq!(tag_name(Some(&1)), "swim");
-        assert_eq!(tag_name(Some(&17)), "pong");
+        assert_eq!(tag_name(Some(&17)), "verdicts");
+        assert_eq!(tag_name(Some(&24)), "wants");
         assert_eq!(tag_name(Some(&0)), "?");
         assert_eq!(tag_name(None), "?");
     }

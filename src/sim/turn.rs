@@ -408,11 +408,12 @@ impl Simulator {
             Output::Commit { batch, entries } => self.commit(index, batch, entries),
             Output::Datagram { to, bytes } => {
                 let node = &self.nodes[index];
-                let bytes = if node.next_version && network.links.counters.datagrams % 4 == 0 {
-                    next_version::extended(&bytes, node.cluster)
-                } else {
-                    bytes
-                };
+                let bytes =
+                    if node.next_version && network.links.counters.datagrams.is_multiple_of(4) {
+                        next_version::extended(&bytes, node.cluster)
+                    } else {
+                        bytes
+                    };
                 network.datagram(time, index, to, &bytes, &mut fx);
             }
             Output::Event(event) => {

@@ -16,15 +16,16 @@
 //! store's lock. Long postings are ordered by end, so silences that have ended cost nothing though
 //! they stay until they are collected.
 
-use std::collections::hash_map::{self, RandomState};
+use std::collections::hash_map;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Index;
 use super::matcher::{Labels, Matcher, Op};
 use super::silences::{Silence, SilenceId};
+use crate::crdt::fold::FoldHash;
 use crate::time::Timestamp;
 use crate::wire::Key;
 
@@ -157,6 +158,8 @@ impl Labelled {
 /// Silences and their ends.
 #[derive(Debug)]
 enum Posting {
+    /// Many labels have one silence only.
+    One(Timestamp, Arc<Silence>),
     /// In any order. A silence may be there more than once.
     Few(Vec<(Timestamp, Arc<Silence>)>),
     /// By end, then by id.
@@ -172,6 +175,7 @@ impl Default for Posting {
 impl Posting {
     fn len(&self) -> usize {
         match self {
+            Self::One(..) => 1,
             Self::Few(few) => few.len(),
             Self::Many(many) => many.len(),
         }
@@ -179,10 +183,14 @@ impl Posting {
 
     fn insert(&mut self, record: &Arc<Silence>) {
         match self {
+            Self::One(ends_at, one) => {
+                let one = (*ends_at, Arc::clone(one));
+                *self = Self::Few(vec![one, (record.ends_at, Arc::clone(record))]);
+            }
             Self::Few(few) => {
                 if few.is_empty() {
-                    // Many labels have one silence only.
-                    few.reserve_exact(1);
+                    *self = Self::One(record.ends_at, Arc::clone(record));
+                    return;
                 }
                 few.push((record.ends_at, Arc::clone(record)));
                 if few.len() > FEW_MAX {
@@ -198,6 +206,11 @@ impl Posting {
 
     fn remove(&mut self, record: &Silence) {
         match self {
+            Self::One(end, one) => {
+                if *end == record.ends_at && one.id == record.id {
+                    *self = Self::default();
+                }
+            }
             Self::Few(few) => {
                 few.retain(|(end, it)| *end != record.ends_at || it.id != record.id);
             }
@@ -210,6 +223,7 @@ impl Posting {
     /// Appends what has not ended by `now`.
     fn after<'a>(&'a self, now: Timestamp, out: &mut Vec<&'a Arc<Silence>>) {
         match self {
+            Self::One(end, one) => out.extend((*end > now).then_some(one)),
             Self::Few(few) => {
                 let lasting = few.iter().filter(|(end, _)| *end > now);
                 out.extend(lasting.map(|(_, silence)| silence));
@@ -223,22 +237,20 @@ impl Posting {
     }
 }
 
-/// Hashes labels by folded multiplications under two random words: labels come from peers, who must
-/// not be able to choose them for collisions.
+/// Hashes labels.
 #[derive(Debug)]
-struct LabelHashing(u64, u64);
+struct LabelHashing(FoldHash);
 
 impl Default for LabelHashing {
     fn default() -> Self {
-        let random = RandomState::new();
-        Self(random.hash_one(0_u8), random.hash_one(1_u8))
+        Self(FoldHash::random())
     }
 }
 
 impl LabelHashing {
     /// The hash of a label of some value, which is not empty.
     fn pair(&self, name: &str, value: &str) -> u64 {
-        self.text(self.text(self.0, name), value)
+        self.0.after(self.0.of(name.as_bytes()), value.as_bytes())
     }
 
     /// The hash of a label of any value.
@@ -263,25 +275,6 @@ impl LabelHashing {
             _ => None,
         }
     }
-
-    #[inline]
-    fn text(&self, seed: u64, text: &str) -> u64 {
-        let (words, rest) = text.as_bytes().as_chunks::<8>();
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        let mut hash = seed;
-        for &word in words.iter().chain([&last]) {
-            hash = fold(hash ^ u64::from_le_bytes(word), self.1);
-        }
-        fold(hash ^ text.len() as u64, self.1)
-    }
-}
-
-/// The high half of a product, and the low one.
-#[allow(clippy::cast_possible_truncation, reason = "halves of a product")]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b | 1);
-    product as u64 ^ (product >> 64) as u64
 }
 
 /// What has been hashed is its own hash.

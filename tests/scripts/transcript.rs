@@ -269,6 +269,7 @@ impl Transcript {
                 peer,
                 received,
                 sent,
+                ..
             } => {
                 format!("push/pull with {peer}: {received} received, {sent} sent")
             }

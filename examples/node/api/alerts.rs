@@ -183,7 +183,7 @@ impl Postable {
 }
 
 fn gettable(app: &App, route: Option<&Route>, fingerprint: u64, alert: &Alert) -> Gettable {
-    let silenced_by = app.mutes(fingerprint, alert);
+    let silenced_by = app.mutes(alert);
     let routes = route
         .map(|route| route.of(&alert.labels))
         .unwrap_or_default();

@@ -58,16 +58,16 @@ pub(crate) fn render(app: &App) -> String {
         "Silences in the index of matchers, ended ones that are not collected yet included.",
         app.silences.map().with_index(SilenceIndex::len),
     );
-    let (scanned, skipped) = app.muting.looked_at();
+    let looked_at = app.muting.looked_at();
     page.counter(
         "alertmanager_silences_query_silences_scanned_total",
         "Silences that were matched against alerts.",
-        scanned,
+        looked_at.scanned,
     );
     page.counter(
         "alertmanager_silences_query_silences_skipped_total",
         "Silences that the index or an earlier answer spared the match against an alert.",
-        skipped,
+        looked_at.skipped,
     );
     page.gauge(
         "alertmanager_silences_quarantined",
@@ -113,7 +113,7 @@ fn alerts(app: &App) -> (usize, usize) {
     let firing = app.alerts.firing(SystemClock.wall());
     let suppressed = firing
         .iter()
-        .filter(|(print, alert)| !app.mutes(*print, alert).is_empty())
+        .filter(|(_, alert)| !app.mutes(alert).is_empty())
         .count();
     (firing.len() - suppressed, suppressed)
 }

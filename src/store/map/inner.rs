@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Included};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -72,6 +73,8 @@ pub(super) type Wrote<R> = Result<(u64, Option<Arc<R>>), WriteError>;
 pub(super) struct News<R> {
     /// Its place in the run.
     pub(super) index: usize,
+    /// The hash of its key.
+    pub(super) kh: u64,
     pub(super) body: Bytes,
     pub(super) hash: BodyHash,
     pub(super) value: Value<R>,
@@ -146,7 +149,7 @@ impl<S: Schema> Inner<S> {
         news: News<S::Record>,
         wall: Timestamp,
     ) -> (Merged, Option<Arc<S::Record>>) {
-        match self.entries.judge(entry, wall) {
+        match self.entries.judge_hashed(news.kh, entry, wall) {
             Verdict::Known => return (Merged::Known, None),
             Verdict::Refused(why) => return (Merged::Refused(why), None),
             Verdict::Fresh => {}
@@ -159,7 +162,10 @@ impl<S: Schema> Inner<S> {
             schema: entry.schema,
             body: news.body,
         };
-        let Some(applied) = self.entries.apply(entry, news.hash, news.value) else {
+        let applied = self
+            .entries
+            .apply_hashed(news.kh, entry, news.hash, news.value);
+        let Some(applied) = applied else {
             return (Merged::Known, None);
         };
         let (seq, at, as_sent) = (applied.seq, applied.at, applied.as_sent);
@@ -204,12 +210,15 @@ impl<S: Schema> Inner<S> {
         let live = slot.entry().outlives(now);
         match &mut slot.value {
             Value::Record { record, indexed } if live && !*indexed => {
-                *indexed = true;
-                self.index.insert(key, was, record);
+                *indexed = contained(|| self.index.insert(key, was, record));
+                if !*indexed {
+                    slot.value = Value::Quarantined(INDEX_PANICKED);
+                    self.quarantine.insert(at);
+                }
             }
             _ => {
                 if let Some(was) = was {
-                    self.index.remove(key, was);
+                    contained(|| self.index.remove(key, was));
                 }
             }
         }
@@ -256,9 +265,10 @@ impl<S: Schema> Inner<S> {
             {
                 *indexed = !forward;
                 if forward {
-                    self.index.remove(key, record);
-                } else {
-                    self.index.insert(key, None, record);
+                    contained(|| self.index.remove(key, record));
+                } else if !contained(|| self.index.insert(key, None, record)) {
+                    slot.value = Value::Quarantined(INDEX_PANICKED);
+                    self.quarantine.insert(at);
                 }
             }
         }
@@ -274,7 +284,7 @@ impl<S: Schema> Inner<S> {
             indexed: true,
         } = &slot.value
         {
-            self.index.remove(slot.entry().key, record);
+            contained(|| self.index.remove(slot.entry().key, record));
         }
         Some(slot)
     }
@@ -290,6 +300,12 @@ impl<S: Schema> Inner<S> {
         }
         Some(if due <= wall { due } else { whole_second(due) })
     }
+}
+
+/// Calls an index; whether it came back. Its panic must not stop the node: the entry is whole by then,
+/// and what was to be indexed is quarantined.
+fn contained(call: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(call)).is_ok()
 }
 
 /// The next instant.
@@ -315,5 +331,8 @@ fn whole_second(at: Timestamp) -> Timestamp {
     Timestamp::from_nanos(nanos.checked_next_multiple_of(second).unwrap_or(nanos))
 }
 
+const INDEX_PANICKED: Unreadable = Unreadable::Invalid {
+    rule: "the store's index panicked",
+};
 const CHANGED_IS_HELD: &str = "a key that has just changed is held";
 const EXPIRING_IS_HELD: &str = "the expiry order holds only what is held";

@@ -80,22 +80,24 @@ impl<S: Schema> Shared<S> {
     fn merge_run(&self, run: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) -> bool {
         let start = out.len();
         let mut news = Vec::new();
-        self.lock().entries.judge_run(run, wall, |index, verdict| {
-            out.push(match verdict {
-                Verdict::Known => Merged::Known,
-                Verdict::Refused(why) => Merged::Refused(why),
-                Verdict::Fresh => {
-                    news.push(index);
-                    Merged::Known
-                }
+        self.lock()
+            .entries
+            .judge_run(run, wall, |index, kh, verdict| {
+                out.push(match verdict {
+                    Verdict::Known => Merged::Known,
+                    Verdict::Refused(why) => Merged::Refused(why),
+                    Verdict::Fresh => {
+                        news.push((index, kh));
+                        Merged::Known
+                    }
+                });
             });
-        });
         if news.is_empty() {
             return false;
         }
         let news: Vec<_> = news
             .into_iter()
-            .map(|index| self.read_news(index, &run[index]))
+            .map(|(index, kh)| self.read_news(index, kh, &run[index]))
             .collect();
 
         let mut changed = false;
@@ -113,7 +115,7 @@ impl<S: Schema> Shared<S> {
     }
 
     /// Reads an entry of a peer: its body is copied, or it would keep the whole packet in memory.
-    fn read_news(&self, index: usize, entry: &Entry) -> News<S::Record> {
+    fn read_news(&self, index: usize, kh: u64, entry: &Entry) -> News<S::Record> {
         let body = Body {
             schema: entry.schema.shape(),
             bytes: Bytes::copy_from_slice(&entry.body),
@@ -128,6 +130,7 @@ impl<S: Schema> Shared<S> {
         };
         News {
             index,
+            kh,
             hash: BodyHash::of(&body.bytes),
             body: body.bytes,
             value,
@@ -204,15 +207,20 @@ impl<S: Schema> Store for Shared<S> {
     }
 
     fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged> {
-        let mut out = Vec::with_capacity(entries.len());
+        let mut out = Vec::new();
+        self.merge_into(entries, wall, &mut out);
+        out
+    }
+
+    fn merge_into(&self, entries: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) {
+        out.reserve(entries.len());
         let mut changed = false;
         for run in entries.chunks(RUN) {
-            changed |= self.merge_run(run, wall, &mut out);
+            changed |= self.merge_run(run, wall, out);
         }
         if changed {
             self.notify();
         }
-        out
     }
 
     fn digest(&self, cut: Timestamp) -> Digest {

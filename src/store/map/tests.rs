@@ -1,8 +1,10 @@
 //! The promises of a typed store, each as a claim. Two stores that talk do so by `exchange`:
 //! everything one holds is merged into the other, as a push/pull would have it.
 
+mod compared;
 mod contained;
 mod converge;
+mod model;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -62,6 +64,12 @@ impl Schema for Notes {
             id,
             text: text.to_owned(),
         })
+    }
+
+    /// Notes that shout.
+    fn is_urgent(&self, note: &Note, _: Timestamp) -> bool {
+        assert_ne!(note.text, "panic!");
+        note.text.ends_with('!')
     }
 }
 
@@ -283,18 +291,6 @@ fn growing_expiry_shows_a_hidden_record_again() {
 }
 
 #[test]
-fn equal_timestamps_converge() {
-    let clock = Clock::at(100);
-    let (a, b) = (notes(&clock), notes(&clock));
-    put(&a, note(1, "left"), until(200));
-    put(&b, note(1, "right"), until(300));
-    exchange(&a, &b);
-    assert_eq!(held(&a), held(&b));
-    assert_eq!(text(&a, 1).as_deref(), Some("right"));
-    assert_eq!(held(&a)[&key(1)].expires_at, at(300));
-}
-
-#[test]
 fn the_greater_tie_wins_at_equal_timestamps() {
     let clock = Clock::at(100);
     let (a, b) = (notes(&clock), notes(&clock));
@@ -317,38 +313,6 @@ fn older_never_replaces_newer() {
 }
 
 #[test]
-fn an_expire_beats_what_its_writer_had_seen_under_clock_skew() {
-    let (fast, slow) = (Clock::at(1_000), Clock::at(800));
-    let (a, b) = (notes(&fast), notes(&slow));
-    put(&a, note(1, "live"), until(9_000));
-    exchange(&a, &b);
-    put(&b, note(1, "expired"), until(801));
-    exchange(&a, &b);
-    for map in [&a, &b] {
-        let entry = held(map)[&key(1)].clone();
-        assert_eq!(entry.ts, Timestamp::from_nanos(at(1_000).as_nanos() + 1));
-        assert_eq!(entry.expires_at, at(9_000));
-        assert_eq!(text(map, 1).as_deref(), Some("expired"));
-    }
-}
-
-#[test]
-fn a_stale_live_entry_of_an_offline_peer_does_not_beat_a_tombstone() {
-    let clock = Clock::at(100);
-    let (online, offline) = (notes(&clock), notes(&clock));
-    put(&online, note(1, "live"), until(5_000));
-    exchange(&online, &offline);
-    remove(&online, 1);
-    clock.set(4_000);
-    collect(&online, 4_000);
-    exchange(&online, &offline);
-    assert_eq!(text(&online, 1), None);
-    assert_eq!(text(&offline, 1), None);
-    assert_eq!(held(&online), held(&offline));
-    assert!(offline.with_index(|index| index.0.is_empty()));
-}
-
-#[test]
 fn a_stale_expired_entry_does_not_return_where_its_tombstone_was_collected() {
     let clock = Clock::at(100);
     let limits = Limits {
@@ -365,55 +329,6 @@ fn a_stale_expired_entry_does_not_return_where_its_tombstone_was_collected() {
     let stale = held(&offline)[&key(1)].clone();
     assert_eq!(merge(&online, &stale), Merged::Known);
     assert_eq!(online.store().len(), 0);
-}
-
-#[test]
-fn a_tombstone_outlives_what_it_replaced() {
-    let clock = Clock::at(100);
-    let map = notes(&clock);
-    let ttl = map.limits().tombstone_ttl;
-    put(&map, note(1, "long"), until(90_000_000));
-    put(&map, note(2, "short"), until(200));
-    put(&map, note(3, "lasting"), Expiry::Never);
-    for id in 1..=3 {
-        remove(&map, id);
-        assert!(map.remove(&key(id)).unwrap().is_none());
-        assert_eq!(text(&map, id), None);
-    }
-    let held = held(&map);
-    assert_eq!(held[&key(1)].expires_at, at(90_000_000));
-    assert_eq!(held[&key(2)].expires_at, at(100).plus(ttl));
-    assert_eq!(held[&key(3)].expires_at, at(100).plus(ttl));
-    assert!(map.remove(&key(9)).unwrap().is_none());
-}
-
-#[test]
-fn a_lasting_put_over_a_tombstone_is_not_collected() {
-    let clock = Clock::at(100);
-    let map = notes(&clock);
-    put(&map, note(1, "first"), until(200));
-    remove(&map, 1);
-    put(&map, note(1, "second"), Expiry::Never);
-    clock.set(u32::MAX.into());
-    assert_eq!(collect(&map, u32::MAX.into()), None);
-    assert_eq!(text(&map, 1).as_deref(), Some("second"));
-    assert_eq!(map.store().digest(Timestamp::MAX).count, 1);
-}
-
-#[test]
-fn a_lowered_retention_hides_nothing_sooner_than_was_promised() {
-    let clock = Clock::at(100);
-    let (a, b) = (notes(&clock), notes(&clock));
-    put(&a, note(1, "long"), until(9_000));
-    exchange(&a, &b);
-    // The writer's retention was lowered: its next version asks for less.
-    put(&a, note(1, "short"), until(150));
-    clock.set(200 + grace());
-    collect(&a, 200 + grace());
-    exchange(&a, &b);
-    assert_eq!(held(&a)[&key(1)].expires_at, at(9_000));
-    assert_eq!(text(&a, 1).as_deref(), Some("short"));
-    assert_eq!(text(&b, 1).as_deref(), Some("short"));
 }
 
 #[test]
@@ -466,33 +381,6 @@ fn a_quarantined_entry_is_collected_like_any_other() {
     merge(&map, &poison);
     collect(&map, 200 + grace());
     assert_eq!((map.store().len(), map.quarantined_len()), (0, 0));
-}
-
-#[test]
-fn a_schema_from_the_future_is_kept_for_those_who_can_read_it() {
-    let map = notes(&Clock::at(100));
-    let future = [SchemaId::new(2), SchemaId::new(2).lasting(), {
-        // A lasting tombstone is nothing this version writes.
-        SchemaId::from_raw(0x8000)
-    }];
-    for (id, schema) in (1..).zip(future) {
-        let entry = Entry {
-            schema,
-            ..raw(id, 100, 900, "?")
-        };
-        assert!(stored(merge(&map, &entry)));
-        assert_eq!(held(&map)[&key(id)], entry);
-        assert_eq!(text(&map, id), None);
-    }
-    let listed = map.quarantined(9);
-    assert_eq!(listed.len(), 3);
-    assert_eq!(
-        listed[1].why,
-        Unreadable::UnknownSchema {
-            schema: SchemaId::new(2)
-        }
-    );
-    assert_eq!(listed[1].schema, SchemaId::new(2).lasting());
 }
 
 #[test]

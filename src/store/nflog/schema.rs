@@ -80,7 +80,8 @@ impl Schema for NflogSchema {
         }
     }
 
-    fn decode(&self, key: Key, body: &Body) -> Result<NflogEntry, Unreadable> {
+    /// The store checks that the key is that of the entry.
+    fn decode(&self, _: Key, body: &Body) -> Result<NflogEntry, Unreadable> {
         let schema = body.schema.shape();
         if schema != SCHEMA {
             return Err(Unreadable::UnknownSchema { schema });
@@ -107,9 +108,6 @@ impl Schema for NflogSchema {
             resolved: read.resolved,
             receiver_data: data.collect(),
         };
-        if state_key(&entry.receiver, &entry.group_key) != key {
-            return Err(Unreadable::WrongKey);
-        }
         for hashes in [&entry.firing, &entry.resolved] {
             if !hashes.is_sorted_by(|a, b| a < b) {
                 return Err(Unreadable::Invalid {

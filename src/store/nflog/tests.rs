@@ -229,7 +229,6 @@ fn what_cannot_be_read_is_quarantined_and_the_rest_is_not() {
     let schema = SchemaId::new(1);
     let rule = "alert hashes ascend, each once";
     for (bytes, why) in [
-        (raw("other", &[1]), Unreadable::WrongKey),
         (raw("g", &[2, 1]), Unreadable::Invalid { rule }),
         (raw("g", &[1, 1]), Unreadable::Invalid { rule }),
         (
@@ -248,17 +247,23 @@ fn what_cannot_be_read_is_quarantined_and_the_rest_is_not() {
         schema,
         body: raw("g", &[2, 1]),
     };
-    let merged = log.store().merge(&[poison], at(0));
-    assert!(matches!(
-        merged[..],
-        [Merged::Stored {
+    let wrong_key = Entry {
+        key: Key([7; 16]),
+        body: raw("other", &[1]),
+        ..poison.clone()
+    };
+    let merged = log.store().merge(&[poison, wrong_key], at(0));
+    assert!(merged.iter().all(|one| matches!(
+        one,
+        Merged::Stored {
             quarantined: true,
             ..
-        }]
-    ));
+        }
+    )));
     log.log(made(&[1], &[])).unwrap();
     assert!(last(&log).is_some());
-    assert_eq!(log.quarantined(10).len(), 1);
+    let why: Vec<_> = log.quarantined(10).into_iter().map(|one| one.why).collect();
+    assert_eq!(why, [Unreadable::Invalid { rule }, Unreadable::WrongKey]);
     assert_eq!(log.query(&email(0), "g"), None);
 }
 

@@ -34,7 +34,7 @@ use super::matcher::{Labels, Matcher};
 use super::{Context, Expiry, Limits, Map, Quarantined, Schema as _, Store, WriteError, Written};
 use crate::time::Timestamp;
 
-pub use muting::Muting;
+pub use muting::{LookedAt, Muting};
 pub use query::{Listed, Query, StateCounts};
 pub use record::{Silence, SilenceId, SilenceIdError, SilenceState};
 pub use schema::{MATCHERS_MAX, RuleError, SilenceSchema};

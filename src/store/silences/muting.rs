@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::record::{Silence, SilenceId, SilenceState};
@@ -38,6 +39,18 @@ pub struct Muting {
     /// for since is forgotten.
     generation_max: usize,
     known: Mutex<Generations>,
+    scanned: AtomicU64,
+    skipped: AtomicU64,
+}
+
+/// What the questions of a [`Muting`] have cost since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LookedAt {
+    /// Silences that were evaluated, once for each alert.
+    pub scanned: u64,
+    /// Silences that were held and spared the evaluation, by the index or by what was remembered.
+    /// Those that have ended or are quarantined count as long as they are held.
+    pub skipped: u64,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +78,8 @@ impl Muting {
             silences,
             generation_max: (alerts_max.get() / 2).max(1),
             known: Mutex::default(),
+            scanned: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
         }
     }
 
@@ -74,10 +89,11 @@ impl Muting {
         let now = self.silences.now();
         let known = self.lock().get(labels, self.generation_max);
         let seq = known.as_ref().map(|known| known.seq);
-        let known = match known {
+        let (known, scanned) = match known {
             Some(known) if known.at <= now => self.caught_up(known, labels, now),
             _ => self.evaluated(labels, now),
         };
+        self.count(scanned);
         let muting = active(&known.matching, now).collect();
         if seq != Some(known.seq) {
             self.lock().remember(labels, known, self.generation_max);
@@ -98,14 +114,36 @@ impl Muting {
         self.len() == 0
     }
 
-    /// What is known, with the changes since.
-    fn caught_up(&self, known: Known, labels: &Labels, now: Timestamp) -> Known {
+    /// Forgets the alerts that `keep` answers `false` for. Holds the lock meanwhile.
+    pub fn retain(&self, mut keep: impl FnMut(&Labels) -> bool) {
+        let mut known = self.lock();
+        known.new.retain(|labels, _| keep(labels));
+        known.old.retain(|labels, _| keep(labels));
+    }
+
+    /// What all questions so far have cost.
+    #[must_use]
+    pub fn looked_at(&self) -> LookedAt {
+        LookedAt {
+            scanned: self.scanned.load(Ordering::Relaxed),
+            skipped: self.skipped.load(Ordering::Relaxed),
+        }
+    }
+
+    fn count(&self, scanned: usize) {
+        let skipped = self.silences.store().len().saturating_sub(scanned);
+        self.scanned.fetch_add(scanned as u64, Ordering::Relaxed);
+        self.skipped.fetch_add(skipped as u64, Ordering::Relaxed);
+    }
+
+    /// What is known, with the changes since, and how many silences were evaluated.
+    fn caught_up(&self, known: Known, labels: &Labels, now: Timestamp) -> (Known, usize) {
         let Some(changed) = self.silences.map.changed(known.seq, CHANGES_MAX) else {
             return self.evaluated(labels, now);
         };
         let Changed { records, seq } = changed;
         if records.is_empty() {
-            return Known { seq, ..known };
+            return (Known { seq, ..known }, 0);
         }
         let mut matching: Vec<_> = known
             .matching
@@ -113,9 +151,12 @@ impl Muting {
             .filter(|silence| silence.state(now) != SilenceState::Expired)
             .cloned()
             .collect();
+        let mut scanned = 0;
         for (key, silence) in records {
             let place = matching.binary_search_by_key(&key, |silence| silence.id.key());
-            let silence = silence.filter(|it| is_owed(it, labels, now));
+            let silence = silence.filter(|it| it.state(now) != SilenceState::Expired);
+            scanned += usize::from(silence.is_some());
+            let silence = silence.filter(|it| it.matches(labels));
             match (place, silence) {
                 (Ok(at), Some(silence)) => matching[at] = silence,
                 (Ok(at), None) => {
@@ -125,27 +166,30 @@ impl Muting {
                 (Err(_), None) => {}
             }
         }
-        Known {
+        let known = Known {
             matching: matching.into(),
             seq,
             at: now,
-        }
+        };
+        (known, scanned)
     }
 
-    /// What is known after looking at every candidate.
-    fn evaluated(&self, labels: &Labels, now: Timestamp) -> Known {
+    /// What is known after looking at every candidate, and how many there were.
+    fn evaluated(&self, labels: &Labels, now: Timestamp) -> (Known, usize) {
         // Before the candidates: a change between the two is looked at again.
         let seq = self.silences.map.store().head();
         let candidates = self.silences.candidates(labels, now);
+        let scanned = candidates.len();
         let matching = candidates
             .into_iter()
             .filter(|silence| is_owed(silence, labels, now))
             .collect();
-        Known {
+        let known = Known {
             matching,
             seq,
             at: now,
-        }
+        };
+        (known, scanned)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Generations> {

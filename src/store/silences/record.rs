@@ -166,6 +166,12 @@ impl Silence {
         u64::MAX - self.ends_at.as_nanos()
     }
 
+    /// Whether it holds a compiled pattern.
+    pub(super) fn is_compiled(&self) -> bool {
+        let mut matchers = self.matcher_sets.iter().flatten();
+        matchers.any(Matcher::is_compiled)
+    }
+
     /// Forgets its compiled patterns.
     pub(super) fn release(&self) {
         self.matcher_sets

@@ -248,7 +248,7 @@ impl Schema for SilenceSchema {
         };
         check(&silence.matcher_sets, silence.starts_at, silence.ends_at)
             .map_err(|rule| invalid(rule.name()))?;
-        if self.clock.wall() >= silence.ends_at {
+        if silence.is_compiled() && self.clock.wall() >= silence.ends_at {
             silence.release();
         }
         Ok(silence)

@@ -154,3 +154,84 @@ fn what_the_wire_cannot_carry_is_too_large_whatever_the_limits_say() {
     put(&map, note(1, &"x".repeat(BODY_BYTES_MAX - 1)), until(200));
     assert_eq!(held(&map)[&key(1)].body.len(), BODY_BYTES_MAX);
 }
+
+/// An index that panics at what it does not like, on the way in or on the way out.
+#[derive(Default)]
+struct Picky(usize);
+
+impl Index<Note> for Picky {
+    fn insert(&mut self, _: Key, _: Option<&Arc<Note>>, record: &Arc<Note>) {
+        assert_ne!(record.text, "in", "on purpose");
+        self.0 += 1;
+    }
+
+    fn remove(&mut self, _: Key, old: &Arc<Note>) {
+        assert_ne!(old.text, "out", "on purpose");
+        self.0 -= 1;
+    }
+}
+
+struct PickyNotes;
+
+impl Schema for PickyNotes {
+    type Record = Note;
+    type Index = Picky;
+
+    fn name(&self) -> &'static str {
+        "picky"
+    }
+
+    fn schemas(&self) -> &[SchemaId] {
+        SCHEMAS
+    }
+
+    fn key(&self, record: &Note) -> Key {
+        key(record.id)
+    }
+
+    fn encode(&self, record: &Note) -> Body {
+        Notes.encode(record)
+    }
+
+    fn decode(&self, key: Key, body: &Body) -> Result<Note, Unreadable> {
+        Notes.decode(key, body)
+    }
+}
+
+#[test]
+fn an_index_that_panics_quarantines_what_it_panicked_at() {
+    let clock = Clock::at(100);
+    let context = Context {
+        clock: Arc::new(clock.clone()),
+        tracker: Arc::new(NoTracker),
+    };
+    let map = Map::new(PickyNotes, Limits::default(), context);
+    let all = [raw(1, 100, 200, "in"), raw(2, 100, 200, "fine")];
+    let merged = map.store().merge(&all, at(100));
+    let quarantined = |merged: &Merged| match merged {
+        Merged::Stored { quarantined, .. } => *quarantined,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        merged.iter().map(quarantined).collect::<Vec<_>>(),
+        [true, false]
+    );
+    assert_eq!(map.store().held(&key(1)).unwrap().entry, all[0]);
+    assert!(map.get(&key(1)).is_none() && map.get(&key(2)).is_some());
+
+    let _ = map.put(note(3, "in"), until(300)).unwrap();
+    assert_eq!(map.quarantined_len(), 2);
+    let _ = map.put(note(4, "out"), until(200)).unwrap();
+    clock.set(250);
+    while map
+        .store()
+        .collect(at(250))
+        .is_some_and(|next| next <= at(250))
+    {}
+    assert!(map.get(&key(4)).is_none());
+    let _ = map.put(note(3, "fine"), until(300)).unwrap();
+    assert_eq!(
+        (map.quarantined_len(), map.get(&key(3)).is_some()),
+        (1, true)
+    );
+}

@@ -39,7 +39,15 @@ fn only_what_changed_is_evaluated() {
     let muting = muting(&silences, 10);
     let old = set(&silences, new("a=~b.*,a=~.*c", 0, 100));
     let alert = labels("a=bc");
+    let other = set(&silences, new("c=d", 0, 100));
     assert_eq!(muting.mutes(&alert), [old]);
+    let looked_at = |scanned, skipped| {
+        let expected = LookedAt { scanned, skipped };
+        assert_eq!(muting.looked_at(), expected);
+    };
+    looked_at(1, 1);
+    assert_eq!(muting.mutes(&alert), [old]);
+    looked_at(1, 3);
     // What an evaluation would compile again.
     silences.get(old).unwrap().release();
     let new = set(&silences, new("a=~b.*,a=~.+c", 0, 100));
@@ -48,6 +56,10 @@ fn only_what_changed_is_evaluated() {
     assert_eq!(muting.mutes(&alert), both);
     let compiled = |id| silences.get(id).unwrap().matcher_sets[0][0].is_compiled();
     assert_eq!((compiled(old), compiled(new)), (false, true));
+    looked_at(2, 5);
+    let _ = silences.expire(other).unwrap();
+    assert_eq!(muting.mutes(&alert), both);
+    looked_at(2, 8);
 }
 
 #[test]
@@ -63,6 +75,22 @@ fn it_remembers_so_many_and_those_that_are_asked_about() {
     }
     let known = muting.lock();
     assert!(known.new.contains_key(&often));
+}
+
+#[test]
+fn alerts_are_forgotten_when_it_is_told_so() {
+    let clock = ManualClock::new();
+    let silences = store(&clock, 1);
+    let muting = muting(&silences, 4);
+    for alert in ["a=1", "a=2", "a=3"] {
+        let _ = muting.mutes(&labels(alert));
+    }
+    muting.retain(|alert| *alert == labels("a=2"));
+    assert_eq!(muting.len(), 1);
+    let silence = set(&silences, new("a=~[12]", 0, 100));
+    for alert in ["a=1", "a=2"] {
+        assert_eq!(muting.mutes(&labels(alert)), [silence]);
+    }
 }
 
 /// More changes than are looked at one by one.

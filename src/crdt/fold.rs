@@ -1,0 +1,92 @@
+//! A fast hash under random words, for tables of this process alone: what is hashed comes from peers,
+//! who must not be able to choose it for collisions. It differs from process to process, so nothing
+//! may be listed in its order.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+
+/// A hash of bytes by folded multiplications (as in wyhash), under two words of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoldHash(u64, u64);
+
+impl FoldHash {
+    pub(crate) fn random() -> Self {
+        let random = RandomState::new();
+        Self(random.hash_one(0_u8), random.hash_one(1_u8))
+    }
+
+    /// The hash of some bytes.
+    pub(crate) fn of(self, bytes: &[u8]) -> u64 {
+        self.after(self.0, bytes)
+    }
+
+    /// The hash of bytes that follow others, of which `hash` is the hash.
+    #[inline]
+    pub(crate) fn after(self, hash: u64, bytes: &[u8]) -> u64 {
+        let (blocks, rest) = bytes.as_chunks::<16>();
+        let mut last = [0; 16];
+        last[..rest.len()].copy_from_slice(rest);
+        // Two lanes, that one need not wait for the other.
+        let (pairs, odd) = blocks.as_chunks::<2>();
+        let (mut one, mut other) = (hash, hash.rotate_left(32));
+        for [a, b] in pairs {
+            one = self.block(one, a);
+            other = self.block(other, b);
+        }
+        for block in odd {
+            one = self.block(one, block);
+        }
+        other = self.block(other, &last);
+        fold(one ^ bytes.len() as u64, other ^ self.1)
+    }
+
+    #[inline]
+    fn block(self, hash: u64, block: &[u8; 16]) -> u64 {
+        let block = u128::from_le_bytes(*block);
+        fold(low(block) ^ self.1, low(block >> 64) ^ hash)
+    }
+}
+
+/// A product, its high half folded onto its low one.
+#[inline]
+pub(crate) const fn fold(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
+    low(product) ^ low(product >> 64)
+}
+
+/// Truncation is the purpose.
+#[allow(clippy::cast_possible_truncation)]
+#[inline]
+const fn low(wide: u128) -> u64 {
+    wide as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const HASHING: FoldHash = FoldHash(0x1234_5678_9abc_def1, 0x0fed_cba9_8765_4321);
+
+    #[test]
+    fn hashes_differ_in_every_bit_and_length() {
+        for len in 0..100 {
+            let bytes = vec![0; len];
+            let mut seen = BTreeSet::from([HASHING.of(&bytes)]);
+            for bit in 0..8 * len {
+                let mut other = bytes.clone();
+                other[bit / 8] ^= 1 << (bit % 8);
+                assert!(seen.insert(HASHING.of(&other)), "length {len}, bit {bit}");
+            }
+            assert!(seen.insert(HASHING.of(&[&bytes[..], &[0]].concat())));
+        }
+    }
+
+    #[test]
+    fn what_follows_is_hashed_with_what_was_before() {
+        let pair = |a: &str, b: &str| HASHING.after(HASHING.of(a.as_bytes()), b.as_bytes());
+        assert_ne!(pair("ab", "c"), pair("a", "bc"));
+        assert_ne!(pair("ab", ""), pair("", "ab"));
+        assert_ne!(pair("a", "b"), pair("b", "a"));
+    }
+}
