@@ -63,7 +63,7 @@
 //! | [`crdt`] | the join, the replicated map with its change index, digests and the foldable table |
 //! | [`store`] | typed records over the map: [`store::Map`], silences, notification log, matchers |
 //! | [`engine`] | the protocol of one node: inputs in, outputs out; no I/O, no clock |
-//! | `net` | transports: UDP and TCP, and an in-memory network (feature `net`) |
+//! | `net` | transports: UDP and TCP, mutual TLS (feature `tls`), and an in-memory network (feature `net`) |
 //! | `metrics` | every counter as a metric (feature `metrics`) |
 //! | `node` | the driver and the async API (feature `net`) |
 //! | `sim` | seeded clusters of engines on virtual time (feature `sim`); uses all down to `engine` |
@@ -81,11 +81,14 @@
 //! 9. The same seed gives the same trace.
 //! 10. Alive, suspect, failed and left are never confused.
 //!
-//! The simulator checks them under loss, duplication, reordering, partitions, crashes and skew.
+//! The simulator checks them under loss, duplication, reordering, partitions, crashes and skew. Your
+//! own schema and invariants can be simulated too: `examples/simulate_your_store.rs`.
 //!
 //! # Security
-//! Without TLS or keys, which do not exist yet, anybody who can reach a node's port can join the
-//! cluster. Bytes from strangers are counted and dropped; nothing more is promised.
+//! With mutual TLS (feature `tls`, `Builder::tls`) nobody without a certificate of a trusted authority
+//! reads, writes or joins. Members trust each other: each may write anything. Without it, anybody who
+//! can reach a node's port can join the cluster; bytes from strangers are counted and dropped, and
+//! nothing more is promised.
 
 #![forbid(unsafe_code)]
 

@@ -11,6 +11,7 @@ use rumormill::store::silences::SilenceLimits;
 use crate::duration::Span;
 use crate::file::{self, ClusterSection, File, FileError, Webhook};
 use crate::flags::{ClusterFlags, Flags};
+use crate::keys;
 use crate::routing::Route;
 use crate::tls::{Tls, TlsSettingsError};
 
@@ -54,10 +55,7 @@ pub(crate) struct Cluster {
     pub(crate) seeds: Vec<String>,
     pub(crate) config: Config,
     /// `None`: plaintext.
-    #[cfg_attr(
-        not(feature = "tls"),
-        expect(dead_code, reason = "TLS is not built in")
-    )]
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "TLS is not built in"))]
     pub(crate) tls: Option<Tls>,
 }
 
@@ -93,7 +91,7 @@ impl Settings {
             file: name(),
             error,
         })?;
-        let unknown = file::unknown_keys(&text).into_iter();
+        let unknown = keys::unknown_keys(&text).into_iter();
         let unknown = unknown.map(|key| format!("unknown key {key}"));
         let mut warnings: Vec<String> = unknown
             .chain(file.not_done())

@@ -11,10 +11,7 @@ use crate::file::TlsSection;
 
 /// What both ways of writing it come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "tls"),
-    expect(dead_code, reason = "TLS is not built in")
-)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "TLS is not built in"))]
 pub(crate) struct Tls {
     /// Shown to those who connect, and the authorities that they are verified by.
     server: Files,

@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[cfg(feature = "tls")]
+#[path = "../certs/mod.rs"]
+mod certs;
 mod commands;
 mod config;
 mod http;
@@ -13,3 +16,5 @@ mod life;
 mod notify;
 mod raw;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;

@@ -322,13 +322,19 @@ pub(crate) fn node() -> &'static Path {
     NODE.get_or_init(|| {
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().and_then(Path::parent).unwrap();
-        let all = cfg!(all(feature = "metrics", feature = "serde", feature = "sim"));
+        let all = cfg!(all(
+            feature = "metrics",
+            feature = "serde",
+            feature = "sim",
+            feature = "tls"
+        ));
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--example", "node", "--manifest-path"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
             .arg("--target-dir")
             .arg(profile.parent().unwrap())
             .args(all.then_some("--all-features"))
+            .args((cfg!(feature = "tls") && !all).then_some("--features=tls"))
             .args(profile.ends_with("release").then_some("--release"))
             .status()
             .unwrap();

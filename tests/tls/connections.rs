@@ -8,7 +8,7 @@ use std::time::Duration;
 use rumormill::config::Config;
 use rumormill::engine::Event;
 use rumormill::net::Transport;
-use rumormill::net::tls::Tls;
+use rumormill::net::tls::{Tls, TlsLimits};
 use rumormill::node::{Node, SystemClock};
 use rumormill::store::Expiry;
 use rumormill::store::matcher::{Matcher, Op};
@@ -139,6 +139,89 @@ async fn redials_to_one_process_resume_its_session() {
         assert!(counted.tls_handshakes_resumed < counted.tls_handshakes);
     })
     .await;
+}
+
+fn handshakes(tls: &Tls) -> u64 {
+    tls.tally().unwrap().snapshot().tls_handshakes
+}
+
+/// Opens a stream from `a` to `b` and ends it on both sides.
+async fn short_stream(a: &Tls, b: &Tls) {
+    let (near, far) = tokio::join!(
+        a.dial(b.local_addr()),
+        std::future::poll_fn(|cx| b.poll_accept(cx))
+    );
+    drop((near.unwrap(), far.unwrap()));
+}
+
+/// One stream after another over one connection, which is closed when nobody has used it for long.
+#[tokio::test]
+async fn a_connection_serves_streams_until_nobody_uses_it() {
+    in_time(async {
+        let (files, _) = world();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let b = bind(&files, any).await;
+        let mut limits = TlsLimits::default();
+        limits.idle_timeout = Some(Duration::from_millis(500));
+        let config = files.config().limits(limits);
+        let a = Tls::bind(any, config, &Config::local()).await.unwrap();
+        short_stream(&a, &b).await;
+        // Each side has a connection for packets, too: as soon as the other one has shown itself.
+        while handshakes(&a) < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for _ in 0..5 {
+            // On its way back to the pool, for a moment.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            short_stream(&a, &b).await;
+        }
+        assert_eq!(handshakes(&a), 3);
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        short_stream(&a, &b).await;
+        assert!(handshakes(&a) > 3);
+    })
+    .await;
+}
+
+/// What waits for a connection grows old and is dropped, and so is what is too much.
+#[tokio::test]
+async fn packets_that_wait_are_bounded_in_age_and_bytes() {
+    in_time(async {
+        let (files, _) = world();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = hole.local_addr().unwrap();
+        let mut limits = TlsLimits::default();
+        limits.packet_age_max = Some(Duration::from_millis(100));
+        limits.packet_queue_bytes = 10_000.try_into().unwrap();
+        limits.handshake_timeout = Some(Duration::from_secs(60));
+        let config = files.config().limits(limits);
+        let a = Tls::bind(any, config, &Config::local()).await.unwrap();
+        for number in 0..25_u8 {
+            a.try_send(to, &[number; 1000]).unwrap();
+        }
+        let counted = || a.tally().unwrap().snapshot();
+        assert_eq!(counted().tls_packets_overflowed, 15);
+        // They wait for a handshake that does not go on; then another process is there.
+        let held = hole.accept().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        drop((held, hole));
+        let b = bind(&files, to).await;
+        a.try_send(to, b"young").unwrap();
+        // A busy machine may let the first of them grow old as well.
+        while recv_soon(&b).await.is_none_or(|packet| packet != b"young") {
+            a.try_send(to, b"young").unwrap();
+        }
+        assert!(counted().tls_packets_expired >= 5);
+    })
+    .await;
+}
+
+async fn recv_soon(transport: &Tls) -> Option<Vec<u8>> {
+    let soon = tokio::time::timeout(Duration::from_millis(50), recv(transport));
+    let (packet, _) = soon.await.ok()?;
+    assert_eq!(packet, b"young", "an old one arrived");
+    Some(packet)
 }
 
 /// A host that accepts connections and answers nothing holds up nobody else.

@@ -276,14 +276,15 @@ async fn streams(
         }
         let (stream, loan) = lend(channel, name_check.clone());
         place.send((Box::new(stream), peer));
-        channel = tokio::select! {
-            Ok(channel) = loan.back => channel,
+        let back = tokio::select! {
+            back = loan.back => back,
             () = &mut revoked => {
                 let _ = loan.revoke.send(());
                 return;
             }
-            else => return,
         };
+        let Ok(returned) = back else { return };
+        channel = returned;
         if !channel.settle().await {
             return;
         }

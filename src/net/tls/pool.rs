@@ -125,26 +125,29 @@ async fn keep(core: Arc<Core>, to: SocketAddr, dialled: Dialled, first: Wanted) 
         let (stream, loan) = lend(channel, name_check.clone());
         // If nobody waits any more, the stream comes back at once.
         drop(wanted.send(Box::new(stream)));
-        channel = tokio::select! {
-            Ok(channel) = loan.back => channel,
+        let back = tokio::select! {
+            back = loan.back => back,
             () = &mut revoked => {
                 let _ = loan.revoke.send(());
                 return;
             }
-            else => return,
         };
+        let Ok(returned) = back else { return };
+        channel = returned;
         if !channel.settle().await {
             return;
         }
         let taken = core.pool.put(to, core.bounds.idle_max);
-        wanted = tokio::select! {
-            Ok(wanted) = taken => wanted,
+        let taken = tokio::select! {
+            taken = taken => taken,
             // Nothing may come now: whatever does, the connection is over.
             _ = channel.expect(channel::Kind::Opened) => return,
             () = sleep(core.bounds.idle_timeout) => return,
             () = &mut revoked => return,
-            else => return,
         };
+        // An error means that it had to make room for another one.
+        let Ok(next) = taken else { return };
+        wanted = next;
     }
 }
 
