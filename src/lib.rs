@@ -81,7 +81,8 @@
 //! 9. The same seed gives the same trace.
 //! 10. Alive, suspect, failed and left are never confused.
 //!
-//! The simulator checks them under loss, duplication, reordering, partitions, crashes and skew.
+//! The simulator checks them under loss, duplication, reordering, partitions, crashes and skew. Your
+//! own schema and invariants can be simulated too: `examples/simulate_your_store.rs`.
 //!
 //! # Security
 //! With mutual TLS (feature `tls`, `Builder::tls`) nobody without a certificate of a trusted authority

@@ -6,6 +6,13 @@
 //! amtool --alertmanager.url=http://127.0.0.1:9093 silence add alertname=DiskFull -c why
 //! ```
 //!
+//! A second one on the same machine has a directory and addresses of its own:
+//!
+//! ```sh
+//! cargo run --example node -- --config.file=examples/node/alertmanager.yml --storage.path=data-2/ \
+//!     --web.listen-address=:9095 --cluster.listen-address=:9096 --cluster.peer=127.0.0.1:9094
+//! ```
+//!
 //! It starts in [`run`]: what [`flags`] and [`file`] say becomes [`settings`]; the stores are
 //! restored from [`snapshots`]; then HTTP ([`api`], [`metrics`]) and the cluster are there until a
 //! signal comes. It shows the alerts it is told of and what silences them, and notifies webhooks of
@@ -19,6 +26,7 @@ mod duration;
 mod file;
 mod flags;
 mod intervals;
+mod keys;
 mod logging;
 mod maintenance;
 mod metrics;

@@ -60,6 +60,8 @@ async fn run_with(
     join: impl AsyncFnOnce(Builder, &App) -> RunError,
 ) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signals)?;
+    let (version, file) = (env!("CARGO_PKG_VERSION"), flags.config_file.display());
+    info!(version, %file, "starting");
     settings
         .warnings
         .iter()
@@ -91,7 +93,7 @@ async fn run_with(
 
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(());
-    let mut servers = serve(&app, &settings.web, &stopped).await?;
+    let servers = serve(&app, &settings.web, &stopped).await?;
     drop(stopped);
     if settings.cluster.is_some() {
         tasks.spawn(follow(events, Arc::clone(&app)));
@@ -111,8 +113,24 @@ async fn run_with(
         Ok(signal) => info!(signal, "leaving"),
         Err(error) => error!(%error, "ending"),
     }
-    // First no more writes, then what was written reaches the others, then the disk.
     drop(stop);
+    let saved = wind_up(&app, &keeper, servers, tasks).await;
+    ended?;
+    if !saved {
+        return Err(RunError::Snapshot);
+    }
+    info!("left");
+    Ok(())
+}
+
+/// First no more writes, then what was written reaches the others, then the disk; answers whether
+/// it is on the disk.
+async fn wind_up(
+    app: &App,
+    keeper: &Keeper,
+    mut servers: JoinSet<()>,
+    mut tasks: JoinSet<()>,
+) -> bool {
     let served = async { while servers.join_next().await.is_some() {} };
     if timeout(HTTP_END_MAX, served).await.is_err() {
         warn!("some HTTP connections were still open");
@@ -125,13 +143,7 @@ async fn run_with(
     {
         warn!("left without an answer from all peers");
     }
-    let saved = keeper.save().await;
-    ended?;
-    if !saved {
-        return Err(RunError::Snapshot);
-    }
-    info!("left");
-    Ok(())
+    keeper.save().await
 }
 
 /// Reads the configuration file and the certificates again at every SIGHUP, for ever. What is wrong
@@ -150,7 +162,7 @@ async fn join(builder: Builder, app: &App) -> RunError {
         match builder.start().await {
             Ok(node) => {
                 let advertised = node.view().addr;
-                info!(name = %node.name(), listens = %node.local_addr(), %advertised, "cluster");
+                info!(name = %node.name(), listens = %node.local_addr(), %advertised, "listening for the cluster");
                 let _ = app.cluster.set(node);
             }
             Err(error) => return RunError::Cluster { error },

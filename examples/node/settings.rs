@@ -11,6 +11,7 @@ use rumormill::store::silences::SilenceLimits;
 use crate::duration::Span;
 use crate::file::{self, ClusterSection, File, FileError, Webhook};
 use crate::flags::{ClusterFlags, Flags};
+use crate::keys;
 use crate::routing::Route;
 use crate::tls::{Tls, TlsSettingsError};
 
@@ -90,7 +91,7 @@ impl Settings {
             file: name(),
             error,
         })?;
-        let unknown = file::unknown_keys(&text).into_iter();
+        let unknown = keys::unknown_keys(&text).into_iter();
         let unknown = unknown.map(|key| format!("unknown key {key}"));
         let mut warnings: Vec<String> = unknown
             .chain(file.not_done())

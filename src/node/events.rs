@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, watch};
+use tracing::field::{self, display};
 use tracing::{debug, info, warn};
 
-use crate::engine::{Event, View};
+use crate::engine::{Event, Readiness, View};
 use crate::id::NodeName;
 use crate::wire::{Refusal, StoreId};
 
@@ -108,12 +109,6 @@ impl EventLog {
     /// Logs one event.
     pub(super) fn log(&mut self, event: &Event) {
         match event {
-            Event::PushPullCompleted { .. }
-            | Event::PushPullProgress { .. }
-            | Event::MemberUpdated(_)
-            | Event::MemberRefuted(_) => {
-                debug!(?event, "event");
-            }
             Event::EntryQuarantined { store, .. } => {
                 self.trouble(event, None, *store, Trouble::Quarantined);
             }
@@ -128,30 +123,41 @@ impl EventLog {
                 let trouble = Trouble::Refused { reason, by_us };
                 self.trouble(event, Some(peer), *store, trouble);
             }
-            Event::StoreMissing { store, .. } => {
-                warn!(store = self.name(*store), ?event, "event");
-            }
-            Event::MemberFailed(member) => {
+            Event::MemberFailed(member) | Event::MemberLeft(member) => {
                 self.forget(&member.process.name);
-                warn!(?event, "event");
+                about_member(event);
             }
+            Event::MemberRefuted(_)
+            | Event::MemberSuspected(_)
+            | Event::MemberUp(_)
+            | Event::MemberUpdated(_) => about_member(event),
+            Event::StoreMissing { peer, store } => {
+                let store = self.name(*store);
+                warn!(%peer, store, "a peer does not have this store");
+            }
+            Event::CommitFailed => warn!("a commit failed, and is tried again"),
+            Event::DirectModeExceeded { members } => {
+                warn!(
+                    members,
+                    "more members than direct_peers_max: writes go by push/pull alone"
+                );
+            }
+            Event::DirectModeRestored { members } => info!(members, "writes go directly again"),
+            Event::Left => info!("this node has left"),
+            Event::NameConflict { addr } => {
+                warn!(%addr, "another live process uses this node's name");
+            }
+            Event::PushPullCompleted { .. } | Event::PushPullProgress { .. } => {
+                debug!(?event, "push/pull");
+            }
+            Event::PushPullFailed { peer } => {
+                warn!(%peer, "a push/pull ended early, and is tried again");
+            }
+            Event::Readiness(readiness) => about_readiness(readiness),
             Event::CertificateExpires { .. }
             | Event::CertificatesNotReloaded { .. }
-            | Event::CommitFailed
-            | Event::HandshakeRefused { .. }
-            | Event::DirectModeExceeded { .. }
-            | Event::MemberSuspected(_)
-            | Event::NameConflict { .. }
-            | Event::PushPullFailed { .. } => warn!(?event, "event"),
-            Event::MemberLeft(member) => {
-                self.forget(&member.process.name);
-                info!(?event, "event");
-            }
-            Event::CertificatesReloaded { .. }
-            | Event::DirectModeRestored { .. }
-            | Event::Left
-            | Event::MemberUp(_)
-            | Event::Readiness(_) => info!(?event, "event"),
+            | Event::CertificatesReloaded { .. }
+            | Event::HandshakeRefused { .. } => about_security(event),
         }
     }
 
@@ -165,7 +171,7 @@ impl EventLog {
     ) -> bool {
         let is_new = self.warned.insert((peer.cloned(), store), trouble) != Some(trouble);
         let name = self.name(store);
-        debug!(store = name, ?event, "event");
+        debug!(store = name, ?event, "entry");
         match (is_new, trouble) {
             (false, _) => {}
             (true, Trouble::Quarantined) => warn!(
@@ -174,7 +180,7 @@ impl EventLog {
             ),
             (true, Trouble::Refused { reason, by_us }) => warn!(
                 store = name,
-                ?peer,
+                peer = peer.map(display),
                 ?reason,
                 by_us,
                 "entries are refused; each is logged at debug"
@@ -190,6 +196,55 @@ impl EventLog {
 
     fn name(&self, store: StoreId) -> &str {
         self.stores.get(&store).map_or("", String::as_str)
+    }
+}
+
+/// What has become of a member.
+fn about_member(event: &Event) {
+    macro_rules! say {
+        ($level:ident, $member:ident, $message:literal) => {{
+            let process = &$member.process;
+            $level!(name = %process.name, addr = %$member.addr, boot = process.boot, $message)
+        }};
+    }
+    match event {
+        Event::MemberFailed(member) => say!(warn, member, "a member failed"),
+        Event::MemberLeft(member) => say!(info, member, "a member left"),
+        Event::MemberRefuted(member) => say!(info, member, "a suspected member is alive"),
+        Event::MemberSuspected(member) => say!(warn, member, "a member is suspected"),
+        Event::MemberUp(member) => say!(info, member, "a member is up"),
+        Event::MemberUpdated(member) => say!(info, member, "a member moved or restarted"),
+        _ => debug!(?event, "event"),
+    }
+}
+
+fn about_readiness(readiness: &Readiness) {
+    match readiness {
+        Readiness::Alone => info!("ready: nobody else is there"),
+        Readiness::Joining => info!("joining: no peer's state has arrived yet"),
+        Readiness::SettleTimedOut => warn!("ready without the state of a peer: no seed answers"),
+        Readiness::Synced { with } => info!(%with, "ready: a peer's state has arrived"),
+    }
+}
+
+fn about_security(event: &Event) {
+    match event {
+        Event::CertificateExpires { at } => warn!(?at, "this node's certificate ends soon"),
+        Event::CertificatesNotReloaded { file } => {
+            let file = file.as_deref().map(|file| display(file.display()));
+            warn!(
+                file,
+                "new certificates cannot be loaded; the old ones stay in use"
+            );
+        }
+        Event::CertificatesReloaded { expires_at } => {
+            let expires_at = expires_at.map(field::debug);
+            info!(expires_at, "new certificates are in use");
+        }
+        Event::HandshakeRefused { addr, reason } => {
+            warn!(%addr, ?reason, "a TLS handshake was refused");
+        }
+        _ => debug!(?event, "event"),
     }
 }
 

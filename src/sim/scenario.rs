@@ -293,7 +293,7 @@ mod tests {
             assert!(faults.len() >= 3, "seed {seed}: {faults:?}");
             all.extend(faults);
         }
-        assert_eq!(all.len(), 24, "{all:?}");
+        assert_eq!(all.len(), 25, "{all:?}");
         assert!((0..20).any(|seed| Scenario::random(seed).spec.durable));
         assert!((0..20).any(|seed| Scenario::random(seed).strangers > 0));
     }

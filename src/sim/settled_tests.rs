@@ -74,12 +74,11 @@ impl Store for Faulty {
     fn held(&self, key: &Key) -> Option<Change> {
         self.inner.held(key)
     }
-    fn merge_into(&self, entries: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) {
+    fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged> {
         if self.fault == Fault::ForgetsWhatItMerged {
-            out.extend(entries.iter().map(|_| Merged::Known));
-            return;
+            return entries.iter().map(|_| Merged::Known).collect();
         }
-        self.inner.merge_into(entries, wall, out);
+        self.inner.merge(entries, wall)
     }
     fn digest(&self, cut: Timestamp) -> Digest {
         self.inner.digest(cut)

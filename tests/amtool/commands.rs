@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Dir, Process, amtool, has_amtool, three, until};
+use crate::support::{CONFIG, Dir, Process, amtool, has_amtool, three, until};
 
 /// Add on node 1, query on node 3, expire on node 2, expired on node 1; and the other commands.
 #[test]
@@ -201,4 +201,20 @@ fn shape(text: &str) -> Vec<Vec<String>> {
     };
     let line = |line: &str| line.split_whitespace().map(word).collect();
     text.lines().map(line).collect()
+}
+
+/// The routes come from the status, although the file has a section that `amtool` does not know.
+#[test]
+fn amtool_reads_the_routes_of_a_node() {
+    if !has_amtool() {
+        return;
+    }
+    let dir = Dir::new("routes");
+    let own = "cluster:\n  gossip-interval: 100ms\n  pushpull-interval: 30s\n";
+    fs::write(dir.0.join("am.yml"), format!("{own}{CONFIG}")).unwrap();
+    let node = Process::start(&dir, "am", &[]);
+    let shown = amtool(&node.url, &["config", "show"]).unwrap();
+    assert!(shown.contains("#   gossip-interval: 100ms\n"), "{shown}");
+    let routes = ["config", "routes", "test", "alertname=x"];
+    assert_eq!(amtool(&node.url, &routes).unwrap(), "everyone");
 }

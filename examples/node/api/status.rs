@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::answer::json_of;
 use crate::app::App;
+use crate::keys;
 use crate::moment::Moment;
 
 pub(super) async fn status(State(app): Shared) -> Response {
     let unknown = "unknown";
     json_of(&json!({
         "cluster": cluster(&app),
-        "config": {"original": masked(&app.configuration.now().file)},
+        "config": {"original": shown(&app.configuration.now().file)},
         "uptime": Moment(app.started),
         "versionInfo": {
             "version": env!("CARGO_PKG_VERSION"),
@@ -60,7 +61,13 @@ fn cluster(app: &App) -> Value {
     })
 }
 
-/// The configuration without its secrets, as Alertmanager shows it.
+/// The configuration as Alertmanager shows it: without its secrets, and without what is this
+/// program's own. Clients read it, and `amtool config routes` takes no key that it does not know.
+fn shown(file: &str) -> String {
+    masked(&keys::commented_out(file, "cluster"))
+}
+
+/// Without the secrets.
 fn masked(file: &str) -> String {
     static SECRET: LazyLock<Regex> = LazyLock::new(|| {
         let key = r"\b(\w*(?:password|secret|token|credentials|_key|api_url|url))";
