@@ -53,8 +53,8 @@ fn two_nodes_share_a_silence_over_tls() {
     let again = authority.leaf(&["127.0.0.1"]);
     fs::write(dir.0.join("node.pem"), &again.cert).unwrap();
     fs::write(dir.0.join("node.key"), &again.key).unwrap();
-    one.signal("HUP");
-    two.signal("HUP");
+    one.signal("-HUP");
+    two.signal("-HUP");
     let three = Process::start(&dir, "three", &[&peer, &tls]);
     until("a third one joins", || three.get("/-/ready").0 == 200);
     let peers = three.get("/api/v2/status").1["cluster"]["peers"].clone();

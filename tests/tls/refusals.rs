@@ -375,6 +375,41 @@ impl Inside {
     }
 }
 
+/// A session that began with a good certificate is not resumed with it once it has ended.
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "certificates end by the system's clock"
+)]
+async fn a_certificate_that_ends_is_refused_in_resumed_sessions_too() {
+    in_time(async {
+        let mut cluster = Cluster::form().await;
+        let since_epoch = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        let ends = Duration::from_secs(since_epoch.as_secs() + 4);
+        let leaf = cluster.authority.leaf_with(&[LOOPBACK], |params| {
+            params.not_after = rcgen::date_time_ymd(1970, 1, 1) + ends;
+        });
+        let files = cluster.files(&leaf);
+        let stranger = tls(files.config()).await;
+        let (first, second) = (
+            stranger.dial(cluster.a.addr()).await.unwrap(),
+            stranger.dial(cluster.a.addr()).await.unwrap(),
+        );
+        let resumed = stranger.tally().unwrap().snapshot().tls_handshakes_resumed;
+        assert!(resumed > 0);
+        // The one wait for time itself: the certificate has to end.
+        tokio::time::sleep(ends.saturating_sub(since_epoch) + Duration::from_secs(1)).await;
+        assert!(stranger.dial(cluster.a.addr()).await.is_err());
+        let expected = HandshakeRefusal::CertificateExpired;
+        assert_eq!(cluster.refusal().await.1, expected);
+        drop((first, second));
+        cluster.is_well().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_flood_of_handshakes_is_limited_and_the_cluster_goes_on() {
     in_time(async {

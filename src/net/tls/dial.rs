@@ -88,21 +88,34 @@ async fn shake_hands(
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
     let identity = PeerIdentity::new(io.get_ref().1.peer_certificates());
-    count(core, io.get_ref().1.handshake_kind());
+    let side = Side::Server(name);
+    let kind = io.get_ref().1.handshake_kind();
+    conclude(core, kind, &loaded, &side, identity.as_ref())?;
     Ok(Dialled {
         io: io.into(),
         identity: identity.map(Arc::new),
         loaded,
-        side: Side::Server(name),
+        side,
     })
 }
 
-/// Counts a handshake that succeeded.
-pub(super) fn count(core: &Core, kind: Option<HandshakeKind>) {
-    core.tally.tls_handshakes.one();
-    if kind == Some(HandshakeKind::Resumed) {
+/// Counts a handshake that succeeded. One that was resumed succeeds only if the peer's certificate
+/// is still good.
+pub(super) fn conclude(
+    core: &Core,
+    kind: Option<HandshakeKind>,
+    loaded: &Loaded,
+    side: &Side,
+    peer: Option<&PeerIdentity>,
+) -> io::Result<()> {
+    let resumed = kind == Some(HandshakeKind::Resumed);
+    if resumed {
+        let verified = loaded.verify(side, peer);
+        verified.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         core.tally.tls_handshakes_resumed.one();
     }
+    core.tally.tls_handshakes.one();
+    Ok(())
 }
 
 /// Sets the options of a connection, best effort: it works without them.

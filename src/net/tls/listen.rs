@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::Core;
 use super::channel::{self, Channel, lend};
-use super::dial::{count, prepare};
+use super::dial::{conclude, prepare};
 use super::error::refusal;
 use super::hello::{ADDRESS_NOT_VERIFIED, BUSY, Hello, Kind, UNKNOWN_VERSION, WELCOME};
 use super::identity::PeerIdentity;
@@ -188,13 +188,15 @@ async fn welcome(
         return Err(HandshakeRefusal::Protocol);
     };
     let identity = PeerIdentity::new(io.get_ref().1.peer_certificates()).map(Arc::new);
+    let shaken = io.get_ref().1.handshake_kind();
+    let peer_identity = identity.as_deref();
+    conclude(core, shaken, &loaded, &Side::Client, peer_identity).map_err(why)?;
     let Some(from) = verified(addr, peer.ip(), identity.as_deref()) else {
         let _ = io.write_u8(ADDRESS_NOT_VERIFIED).await;
         let _ = io.shutdown().await;
         return Err(HandshakeRefusal::AddressNotVerified { claimed: addr });
     };
     prepare(core, io.get_ref().0, kind);
-    count(core, io.get_ref().1.handshake_kind());
     Ok(Greeted {
         io: io.into(),
         identity,

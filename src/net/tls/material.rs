@@ -136,25 +136,38 @@ impl Loaded {
         Arc::clone(config)
     }
 
-    /// Whether a peer that was believed earlier is believed now. Ready configurations are not asked.
+    /// Whether a peer that was believed earlier is believed now; a short-lived certificate may end
+    /// while its connection lasts. Ready configurations are not asked.
     pub(super) fn still_accepts(&self, side: &Side, peer: Option<&PeerIdentity>) -> bool {
+        match self.verify(side, peer) {
+            Ok(()) => true,
+            Err(error) => has_ended(&error),
+        }
+    }
+
+    /// Looks at a peer's certificate again, as a whole handshake does. One that is resumed does not:
+    /// a certificate may have ended since.
+    pub(super) fn verify(
+        &self,
+        side: &Side,
+        peer: Option<&PeerIdentity>,
+    ) -> Result<(), rustls::Error> {
         let Some(verifiers) = &self.verifiers else {
-            return true;
+            return Ok(());
         };
         let now = UnixTime::now();
         let chain = peer.map_or(&[][..], PeerIdentity::chain);
         match (chain, side) {
-            ([], Side::Client) => !verifiers.of_clients.client_auth_mandatory(),
-            ([], Side::Server(_)) => false,
+            ([], Side::Client) if !verifiers.of_clients.client_auth_mandatory() => Ok(()),
+            ([], _) => Err(rustls::Error::NoCertificatesPresented),
             ([cert, rest @ ..], Side::Client) => {
                 let verified = verifiers.of_clients.verify_client_cert(cert, rest, now);
-                // A short-lived certificate may end while its connection lasts.
-                verified.is_ok() || verified.is_err_and(|error| has_ended(&error))
+                verified.map(drop)
             }
             ([cert, rest @ ..], Side::Server(name)) => {
                 let verifier = &verifiers.of_servers;
                 let verified = verifier.verify_server_cert(cert, rest, name, &[], now);
-                verified.is_ok() || verified.is_err_and(|error| has_ended(&error))
+                verified.map(drop)
             }
         }
     }
