@@ -270,18 +270,26 @@ fn a_leave_does_not_take_writes_along() {
 /// What expired before it had reached everybody still replaces what it had replaced.
 #[test]
 fn an_expired_write_replaces_a_lasting_one_where_it_was_missed() {
-    let mut sim = cluster(7, 3, Config::lan());
+    an_expired_write_replaces(Config::lan());
+    // Where push/pull alone carries writes, too.
+    an_expired_write_replaces(Config::lan().direct_peers_max(1));
+}
+
+fn an_expired_write_replaces(config: Config) {
+    let mut sim = cluster(7, 3, config);
     sim.write(0, 1, "lasting").expect("room");
-    sim.run_for(secs(1));
+    let all = |sim: &Simulator| (0..3).all(|node| sim.read(node, 1).is_some());
+    assert!(sim.run_until(secs(300), all).is_some());
     sim.isolate(&[2]);
     sim.write_expiring(0, 1, "short", ms(100)).expect("room");
     sim.run_for(secs(1));
-    assert!(sim.read(1, 1).is_none() && sim.read(2, 1).is_some());
+    assert!(sim.read(0, 1).is_none() && sim.read(2, 1).is_some());
     sim.heal_all();
     for node in 0..3 {
         sim.operate(node, Operation::PushPull);
     }
-    let gone = sim.run_until(secs(90), |sim| sim.read(2, 1).is_none());
+    let gone = |sim: &Simulator| (0..3).all(|node| sim.read(node, 1).is_none());
+    let gone = sim.run_until(secs(300), gone);
     assert!(
         gone.is_some(),
         "the node that missed it keeps the old value"

@@ -26,6 +26,9 @@ pub(super) struct Received {
     pub(super) held: Vec<Place>,
     /// What must be on disk before the delta may be acknowledged; empty where memory suffices.
     pub(super) needs: Vec<SentItem>,
+    /// Keys of which the sender still has what an entry replaced that has expired here since.
+    /// Exchanges compare what lives, so no exchange would tell it: whoever sees it answers.
+    pub(super) replaced: Vec<Place>,
 }
 
 impl Engine {
@@ -44,6 +47,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(process) else {
             return;
         };
+        received.replaced.iter().for_each(|&place| peer.owe(place));
         peer.ack.on_stream = link.is_some();
         let waiting = Uncommitted {
             packet: number,
@@ -76,8 +80,8 @@ impl Engine {
                 store.merge_into(entries, self.now.wall, &mut results);
                 for (entry, result) in entries.iter().zip(results.drain(..)) {
                     let place = (section.store, entry.key);
-                    if result == Merged::Known {
-                        self.owe_what_replaced(from, section.store, entry);
+                    if result == Merged::Known && self.has_replaced(section.store, entry) {
+                        received.replaced.push(place);
                     }
                     self.entry_merged(from, place, index, result, &mut received);
                     index += 1;
@@ -87,20 +91,14 @@ impl Engine {
         received
     }
 
-    /// A peer still has what an entry replaced that has expired here since. Exchanges compare what
-    /// lives, so no exchange would tell it.
-    fn owe_what_replaced(&mut self, peer: &ProcessId, store: StoreId, entry: &Entry) {
+    /// Whether something replaced this entry that has expired since.
+    fn has_replaced(&self, store: StoreId, entry: &Entry) -> bool {
         let wall = self.now.wall;
-        if !entry.outlives(wall) {
-            return;
-        }
-        let held = self.stores.get(&store).and_then(|s| s.held(&entry.key));
-        let replaced = held.is_some_and(|held| {
-            !held.entry.outlives(wall) && compare_versions(&held.entry, entry).is_gt()
-        });
-        if let Some(peer) = self.peers.get_mut(peer).filter(|_| replaced) {
-            peer.owe((store, entry.key));
-        }
+        let held = || self.stores.get(&store).and_then(|s| s.held(&entry.key));
+        entry.outlives(wall)
+            && held().is_some_and(|held| {
+                !held.entry.outlives(wall) && compare_versions(&held.entry, entry).is_gt()
+            })
     }
 
     fn entry_merged(

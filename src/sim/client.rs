@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::registers::{Register, Registers};
 use super::simulator::{Happening, Simulator};
+use super::violation::Breach;
 use crate::engine::Operation;
 use crate::store::{Expiry, Held, Map, ReplicationError, Store, WriteError, WriteId, Written};
 
@@ -59,8 +60,17 @@ impl Simulator {
         record: Register,
         expiry: Expiry,
     ) -> Result<WriteId, WriteError> {
-        let written = self.process(node).registers.put(record, expiry)?;
+        let written = self.process(node).registers.put(record, expiry);
+        let written = written.inspect_err(|error| self.refused(node, error))?;
         Ok(self.acknowledged(node, &written))
+    }
+
+    /// Only a write with a condition may lose: the others come after whatever their writer holds.
+    fn refused(&mut self, node: usize, error: &WriteError) {
+        if *error == WriteError::Conflict {
+            let breach = Breach::WriteOverruled { node };
+            self.checker.report(self.time, breach);
+        }
     }
 
     /// Removes a register; `None` if there was nothing to remove.
@@ -73,7 +83,8 @@ impl Simulator {
     pub fn remove(&mut self, node: usize, key: u64) -> Result<Option<WriteId>, WriteError> {
         self.note(node, format_args!("remove {key}"), &[]);
         let entry_key = Registers::entry_key(key);
-        let written = self.process(node).registers.remove(&entry_key)?;
+        let written = self.process(node).registers.remove(&entry_key);
+        let written = written.inspect_err(|error| self.refused(node, error))?;
         Ok(written.map(|written| self.acknowledged(node, &written)))
     }
 

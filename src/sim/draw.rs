@@ -102,7 +102,7 @@ pub(super) fn draw(seed: u64) -> Scenario {
     };
     let config = draw.config();
     draw.faults();
-    draw.writes(nodes + draw.joiners <= config.direct_peers_max);
+    draw.writes();
     draw.steps.sort_by_key(|(at, _)| *at);
     let spec = NodeSpec {
         config,
@@ -212,10 +212,7 @@ impl Draw<'_> {
         network
     }
 
-    /// In direct mode what expires may replace what does not. Where push/pull alone carries writes,
-    /// an entry that expires on its way never gets to replace anything, so there they have keys of
-    /// their own.
-    fn writes(&mut self, direct: bool) {
+    fn writes(&mut self) {
         for _ in 0..self.rng.random_range(WRITES) {
             let at = self.millis(100, self.millis_max - 500);
             let (node, key) = (self.node(), self.rng.random_range(0..KEYS));
@@ -237,7 +234,7 @@ impl Draw<'_> {
                 6..=8 => write(60, Some(self.rng.random_range(0..self.nodes))),
                 9..=10 => Step::Write {
                     node,
-                    key: if direct { key } else { key + KEYS },
+                    key,
                     bytes: 50,
                     ttl: Some(self.millis(10, 20_000)),
                     copies: None,

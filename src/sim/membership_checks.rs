@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use super::checker::Life;
 use super::violation::Breach;
-use crate::engine::{Member, View};
+use crate::engine::{Event, Member, View};
 use crate::id::{NodeName, ProcessId};
 use crate::wire::MemberState;
 
@@ -24,6 +24,10 @@ pub(super) struct Memberships {
     /// Every process that ever was, under all the boots that it took.
     processes: BTreeMap<ProcessId, Life>,
     leaving: BTreeSet<Life>,
+    /// Whom each process suspects.
+    suspected: BTreeSet<(Life, ProcessId)>,
+    /// Whom anybody ever declared failed.
+    declared: BTreeSet<ProcessId>,
 }
 
 impl Memberships {
@@ -81,6 +85,38 @@ impl Memberships {
         let left = left.filter(|addr| !here.contains(addr)).collect();
         self.left.insert(life, left);
         breaches
+    }
+
+    /// Invariant 5: whoever is the first to declare a process failed has suspected it until then,
+    /// and not merely before it refuted. `is_there` tells of a process that runs and does not leave.
+    pub(super) fn told(
+        &mut self,
+        life: Life,
+        event: &Event,
+        is_there: impl Fn(&ProcessId) -> bool,
+    ) -> Option<Breach> {
+        let suspects = |member: &Member| member.state == MemberState::Suspect;
+        let (member, suspected) = match event {
+            Event::MemberFailed(member) | Event::MemberLeft(member) => (member, false),
+            Event::MemberRefuted(member)
+            | Event::MemberSuspected(member)
+            | Event::MemberUp(member)
+            | Event::MemberUpdated(member) => (member, suspects(member)),
+            _ => return None,
+        };
+        let process = &member.process;
+        let known = (life, process.clone());
+        let before = if suspected {
+            !self.suspected.insert(known)
+        } else {
+            self.suspected.remove(&known)
+        };
+        let failed = matches!(event, Event::MemberFailed(_));
+        let first = failed && self.declared.insert(process.clone());
+        (first && !before && is_there(process)).then(|| Breach::DeclaredUnsuspected {
+            observer: life.0,
+            member: process.name.clone(),
+        })
     }
 
     /// Invariant 5: boots only grow.

@@ -16,6 +16,7 @@ use super::violation::Breach;
 use crate::config::Config;
 use crate::crdt::compare_versions;
 use crate::engine::{Event, Member};
+use crate::id::ProcessId;
 use crate::store::Merged;
 use crate::time::WallClock as _;
 use crate::wire::{Entry, Key, MemberState, frame};
@@ -177,6 +178,20 @@ impl Simulator {
                 seen: Some(MemberState::Failed),
                 calm,
             };
+            self.checker.report(self.time, breach);
+        }
+    }
+
+    /// Invariant 5: nobody is declared failed who has refuted.
+    pub(super) fn note_declared(&mut self, life: (usize, u64), event: &Event) {
+        let is_there = |process: &ProcessId| {
+            let mut nodes = self.nodes.iter().filter(|node| !node.leaving);
+            nodes.any(|node| {
+                let running = node.process.as_ref();
+                running.is_some_and(|running| running.view.this == *process)
+            })
+        };
+        if let Some(breach) = self.checker.members.told(life, event, is_there) {
             self.checker.report(self.time, breach);
         }
     }

@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use super::network::{Effects, Links, NetEvent};
 use crate::engine::{CloseReason, Input, StreamId};
+use crate::wire::frame;
 
 /// First retransmission of a segment.
 pub(super) const RETRY: Duration = Duration::from_millis(200);
@@ -307,7 +308,7 @@ impl Streams {
         };
         let refusal = if !links.hosts[host].up {
             Some(CloseReason::Refused)
-        } else if links.hosts[host].cluster != links.hosts[dialler].cluster {
+        } else if !speaks_to(links.hosts[dialler].cluster, links.hosts[host].cluster) {
             Some(CloseReason::Ended)
         } else {
             None
@@ -618,4 +619,9 @@ impl Streams {
         self.tell_closed(number, Side::Dialler, reason, fx);
         self.tell_closed(number, Side::Acceptor, CloseReason::Ended, fx);
     }
+}
+
+/// Whether the first bytes of a dialler are let in by the other side: the shipped check.
+fn speaks_to(dialler: u64, acceptor: u64) -> bool {
+    frame::check_preface(frame::preface(dialler), acceptor).is_ok()
 }

@@ -418,6 +418,7 @@ impl Simulator {
             }
             Output::Event(event) => {
                 self.note_alarm(index, &event);
+                self.note_declared((index, life), &event);
                 let node = index;
                 self.events.push(Occurrence {
                     at: time,

@@ -125,6 +125,14 @@ pub enum Breach {
         /// The key.
         key: Key,
     },
+    /// A member was declared failed by a process that did not suspect it, and by nobody before.
+    #[error("node {observer} declared {member} failed, which it did not suspect any more")]
+    DeclaredUnsuspected {
+        /// Who did.
+        observer: usize,
+        /// Whom.
+        member: NodeName,
+    },
     /// A healthy member, in a network at peace, is held for failed for too long.
     #[error("node {observer} holds {member} for {seen:?} after {calm:?} of peace")]
     FalseAlarm {
@@ -303,6 +311,12 @@ pub enum Breach {
         /// The key.
         key: Key,
     },
+    /// A write without a condition lost against what its writer had seen.
+    #[error("a write of node {node} lost against what the node itself held")]
+    WriteOverruled {
+        /// Who wrote it.
+        node: usize,
+    },
 }
 
 impl Breach {
@@ -317,13 +331,15 @@ impl Breach {
             Self::NotDurable { .. } | Self::WatchLied { .. } | Self::WriteLost { .. } => {
                 Invariant::Kept
             }
-            Self::CollectedEarly { .. }
+            Self::WriteOverruled { .. }
+            | Self::CollectedEarly { .. }
             | Self::ExpiryShrank { .. }
             | Self::OlderReplacedNewer { .. } => Invariant::Monotone,
             Self::LawBroken { .. } => Invariant::JoinLaws,
-            Self::BootShrank { .. } | Self::FalseAlarm { .. } | Self::ViewStale { .. } => {
-                Invariant::Healthy
-            }
+            Self::BootShrank { .. }
+            | Self::DeclaredUnsuspected { .. }
+            | Self::FalseAlarm { .. }
+            | Self::ViewStale { .. } => Invariant::Healthy,
             Self::ClusterCrossed { .. } | Self::Fabricated { .. } => Invariant::Isolation,
             Self::NotCollected { .. } | Self::OverLimit { .. } => Invariant::Bounded,
             Self::PoisonSpread { .. } | Self::StrangeMessages { .. } => Invariant::PoisonContained,

@@ -122,12 +122,14 @@ pub trait Store: Send + Sync {
     fn changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change>;
     /// The current entry of a key, collected or hidden ones excepted from neither: what is held.
     fn held(&self, key: &Key) -> Option<Change>;
-    /// Joins entries in. Answers one by one, in order. `wall` is now.
-    fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged>;
-    /// As [`merge`](Self::merge), the answers appended to `out`: so a [`Map`] allocates nothing for an
-    /// entry that is known.
-    fn merge_into(&self, entries: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) {
-        out.extend(self.merge(entries, wall));
+    /// Joins entries in. Appends the answers to `out`, one by one, in order. `wall` is now. For an
+    /// entry that is known, nothing is allocated but the room for its answer.
+    fn merge_into(&self, entries: &[Entry], wall: Timestamp, out: &mut Vec<Merged>);
+    /// As [`merge_into`](Self::merge_into), the answers in a list of their own.
+    fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged> {
+        let mut out = Vec::new();
+        self.merge_into(entries, wall, &mut out);
+        out
     }
     /// The digest above `cut`.
     fn digest(&self, cut: Timestamp) -> Digest;

@@ -12,6 +12,8 @@ struct Hunk {
     file: String,
     old: String,
     new: String,
+    /// How many lines it says that it has of each.
+    counts: (usize, usize),
 }
 
 /// The hunks of a patch, and what comes before them.
@@ -27,6 +29,7 @@ fn parse(patch: &str) -> (&str, Vec<Hunk>) {
                 file: file.clone(),
                 old: String::new(),
                 new: String::new(),
+                counts: counts(line),
             });
         } else if let Some(hunk) = hunks.last_mut().filter(|_| !line.starts_with("---")) {
             let (mark, text) = line.split_at_checked(1).unwrap_or((" ", ""));
@@ -43,6 +46,16 @@ fn parse(patch: &str) -> (&str, Vec<Hunk>) {
     (about.trim(), hunks)
 }
 
+/// The counts in the head of a hunk, `@@ -1,4 +1,5 @@`: `patch` goes by them.
+fn counts(head: &str) -> (usize, usize) {
+    let mut ranges = head.split(' ').skip(1);
+    let mut count = || {
+        let (_, count) = ranges.next()?.split_once(',')?;
+        count.parse().ok()
+    };
+    (count().unwrap_or(1), count().unwrap_or(1))
+}
+
 /// What is wrong with a patch, given the sources.
 fn faults(patch: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let (about, hunks) = parse(patch);
@@ -53,8 +66,19 @@ fn faults(patch: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
     if hunks.is_empty() {
         found.push("changes nothing".to_owned());
     }
-    for Hunk { file, old, new } in hunks {
+    for Hunk {
+        file,
+        old,
+        new,
+        counts,
+    } in hunks
+    {
         match read(&file) {
+            _ if counts != (old.lines().count(), new.lines().count()) => {
+                found.push(format!(
+                    "has other line counts in {file} than it says: {counts:?}"
+                ));
+            }
             None => found.push(format!("there is no {file}")),
             Some(_) if old == new => found.push(format!("leaves {file} as it is")),
             Some(source) => match source.matches(&old).count() {
@@ -106,6 +130,7 @@ fn a_patch_that_does_not_fit_is_seen() {
         patch("src/a.rs", "one();", "one();"),
         patch("src/a.rs", "one();", "none();").replace("Breaks it.", ""),
         "Breaks it.\n".to_owned(),
+        patch("src/a.rs", "one();", "none();").replace("-1,1", "-1,2"),
     ] {
         assert_eq!(faults(&wrong, read).len(), 1, "{wrong}");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::crdt::digest;
 use crate::store::{Change, Sweep};
 use crate::wire::{Ack, Delta, Done, Entry, Message, RefusedEntry, Section, StoreId};
 
@@ -186,6 +187,11 @@ impl Engine {
             .sum();
         self.counters.push_pull_entries_received += count as u64;
         let received = self.merge_sections(&peer, &delta.sections);
+        if let Some(exchange) = self.exchanges.get_mut(&stream) {
+            for (store, key) in &received.replaced {
+                exchange.owe(*store, [digest::kh(key)]);
+            }
+        }
         if received.needs.is_empty() {
             self.exchange_ack(stream, delta.packet, &received);
         } else if let Some(exchange) = self.exchanges.get_mut(&stream) {

@@ -206,12 +206,6 @@ impl<S: Schema> Store for Shared<S> {
         })
     }
 
-    fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged> {
-        let mut out = Vec::new();
-        self.merge_into(entries, wall, &mut out);
-        out
-    }
-
     fn merge_into(&self, entries: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) {
         out.reserve(entries.len());
         let mut changed = false;
