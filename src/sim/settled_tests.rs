@@ -74,11 +74,12 @@ impl Store for Faulty {
     fn held(&self, key: &Key) -> Option<Change> {
         self.inner.held(key)
     }
-    fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged> {
+    fn merge_into(&self, entries: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) {
         if self.fault == Fault::ForgetsWhatItMerged {
-            return entries.iter().map(|_| Merged::Known).collect();
+            out.extend(entries.iter().map(|_| Merged::Known));
+            return;
         }
-        self.inner.merge(entries, wall)
+        self.inner.merge_into(entries, wall, out);
     }
     fn digest(&self, cut: Timestamp) -> Digest {
         self.inner.digest(cut)
