@@ -16,6 +16,7 @@ use super::network::{LatencyShape, NetworkConfig};
 use super::process::NodeSpec;
 use super::registers::Skew;
 use super::scenario::Scenario;
+use super::simulator::seed_name;
 use super::step::Step;
 use crate::config::Config;
 
@@ -90,8 +91,12 @@ pub(super) fn draw(seed: u64) -> Scenario {
     let nodes = rng.random_range(2..=7);
     let durable = rng.random_bool(1.0 / 3.0);
     let long = rng.random_bool(0.05);
+    let seeds = rng
+        .random_bool(0.5)
+        .then(|| rng.random_range(1..=2.min(nodes - 1)));
     let mut draw = Draw {
         nodes,
+        seeds,
         joiners: 0,
         strangers: if rng.random_bool(0.2) { 2 } else { 0 },
         durable,
@@ -107,6 +112,7 @@ pub(super) fn draw(seed: u64) -> Scenario {
     let spec = NodeSpec {
         config,
         durable,
+        seeds: seeds.map(|seeds| (0..seeds).map(seed_name).collect()),
         ..NodeSpec::default()
     };
     Scenario {
@@ -129,6 +135,9 @@ pub(super) fn draw(seed: u64) -> Scenario {
 struct Draw<'a> {
     rng: &'a mut Pcg64,
     nodes: usize,
+    /// How many of them everybody looks for, from index 0; `None` is all. The others are found
+    /// through these only, and found again without them.
+    seeds: Option<usize>,
     joiners: usize,
     strangers: usize,
     durable: bool,
@@ -419,7 +428,8 @@ impl Draw<'_> {
             }
             return;
         }
-        let node = self.node();
+        // Whom others look for stays.
+        let node = self.rng.random_range(self.seeds.unwrap_or(0)..self.nodes);
         self.push(at, Step::Leave { node });
         if self.chance(0.6) {
             self.push(at + span + Duration::from_secs(3), Step::Join { node });
