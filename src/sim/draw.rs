@@ -38,8 +38,11 @@ const BIG_BYTES: usize = 200_000;
 /// How long most stories are, in ms, and the long ones.
 const STORY: u64 = 30_000;
 const LONG_STORY: u64 = 90_000;
-/// After this much time everything that expired in a long story has been collected everywhere.
-const AFTERMATH: Duration = Duration::from_secs(200);
+/// How long a long story goes on after everybody has agreed: then everything that expired in it is
+/// not served any more.
+const LONG_AFTERMATH: Duration = Duration::from_secs(200);
+/// After this much everything that expired has been collected: the engine looks every ten minutes.
+const COLLECTED: Duration = Duration::from_secs(1_500);
 
 /// Kinds of faults, as they are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +124,11 @@ pub(super) fn draw(seed: u64) -> Scenario {
         seeds: seeds.map(|seeds| (0..seeds).map(seed_name).collect()),
         ..NodeSpec::default()
     };
+    let aftermath = match (long, draw.rng.random_range(0..5)) {
+        (true, 0) => COLLECTED,
+        (true, _) => LONG_AFTERMATH,
+        (false, _) => Duration::ZERO,
+    };
     Scenario {
         seed,
         nodes,
@@ -130,7 +138,7 @@ pub(super) fn draw(seed: u64) -> Scenario {
         disk: DiskConfig::default(),
         spec,
         story: Duration::from_millis(draw.millis_max),
-        aftermath: if long { AFTERMATH } else { Duration::ZERO },
+        aftermath,
         clocks_mend: draw.rng.random_bool(0.5),
         steps: draw.steps,
         kept: None,
