@@ -38,8 +38,9 @@ const BIG_BYTES: usize = 200_000;
 /// How long most stories are, in ms, and the long ones.
 const STORY: u64 = 30_000;
 const LONG_STORY: u64 = 90_000;
-/// How long a long story goes on after everybody has agreed: then everything that expired in it is
-/// not served any more.
+/// How long it goes on after everybody has agreed: a false alarm would have healed by then. After
+/// a long story, everything that expired in it is not served any more.
+const AFTERMATH: Duration = Duration::from_secs(40);
 const LONG_AFTERMATH: Duration = Duration::from_secs(200);
 /// After this much everything that expired has been collected: the engine looks every ten minutes.
 const COLLECTED: Duration = Duration::from_secs(1_500);
@@ -127,7 +128,7 @@ pub(super) fn draw(seed: u64) -> Scenario {
     let aftermath = match (long, draw.rng.random_range(0..5)) {
         (true, 0) => COLLECTED,
         (true, _) => LONG_AFTERMATH,
-        (false, _) => Duration::ZERO,
+        (false, _) => AFTERMATH,
     };
     Scenario {
         seed,

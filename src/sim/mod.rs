@@ -33,9 +33,10 @@
 //! [`Scenario::random`] draws a whole story from a seed before it begins: a cluster of 2 to 7 nodes,
 //! its configuration, at least 30 virtual seconds with at least 100 writes, and three to six kinds of
 //! faults ([`Step`]). While the faults last, safety is checked; then they end, and everybody must
-//! agree within 60 virtual seconds. A [`Failure`] prints the seed, the last lines of the log, one
-//! line an event, and the command that replays it; [`Scenario::shrink`] finds the least of the
-//! steps that fails likewise, and prints the command that replays that.
+//! agree within 60 virtual seconds, and again after a while of peace. A [`Failure`] prints the seed,
+//! the last lines of the log, one line an event, and the command that replays it;
+//! [`Scenario::shrink`] finds the least of the steps that fails likewise, and prints the command
+//! that replays that.
 //!
 //! ```
 //! use rumormill::sim::{Scenario, Workload};
@@ -60,7 +61,8 @@
 //! failing and torn commits; members that come and go; a second cluster on the same network;
 //! entries that nobody can read; a rolling upgrade to a version that says and writes more. Not
 //! modelled: congestion control, what segments sent again take of the bandwidth, and damage to
-//! streams, which TCP notices.
+//! streams, which TCP notices. Drawn scenarios write [`Registers`] only: schemas with a join of
+//! their own are not in them, unless a [`Workload`] brings them.
 //!
 //! # What it costs
 //! `cargo run --release --features sim --example scale -- --nodes 1000 --seconds 60` prints it. A
