@@ -68,10 +68,14 @@ struct Watching {
     life: Life,
     write: WriteId,
     entry: Entry,
+    /// How many copies were asked for.
+    copies: usize,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
+    /// Its cluster's tag, once it has held something.
+    cluster: u64,
     heads: BTreeMap<StoreId, u64>,
     entries: BTreeMap<(StoreId, Key), Entry>,
 }
@@ -184,6 +188,7 @@ impl Checker {
             }
         }
         let seen = self.lives.entry(life).or_default();
+        seen.cluster = cluster;
         seen.entries.insert((store, key), entry);
     }
 
@@ -219,8 +224,20 @@ impl Checker {
     }
 
     /// A process follows one of its writes.
-    pub(super) fn watch(&mut self, ticket: u64, life: Life, write: WriteId, entry: Entry) {
-        let watching = Watching { life, write, entry };
+    pub(super) fn watch(
+        &mut self,
+        ticket: u64,
+        life: Life,
+        write: WriteId,
+        entry: Entry,
+        copies: usize,
+    ) {
+        let watching = Watching {
+            life,
+            write,
+            entry,
+            copies,
+        };
         self.watching.insert(ticket, watching);
     }
 
@@ -248,7 +265,7 @@ impl Checker {
             };
             return self.report(at, breach);
         }
-        if held.copies == 0 && own_disk == Some(false) {
+        if watching.copies == 0 && own_disk == Some(false) {
             return self.report(at, Breach::NotDurable { node, ticket });
         }
         let mine = |ack: &&mut Acknowledged| {
@@ -279,8 +296,8 @@ impl Checker {
         self.lives.get(&life)?.entries.get(&(store, key))
     }
 
-    /// Other processes, dead or alive, that have held this version or a later one: in memory, or
-    /// on disk where they are durable.
+    /// Other processes of the writer's cluster, dead or alive, that have held this version or a
+    /// later one: in memory, or on disk where they are durable.
     fn holders(
         &self,
         writer: Life,
@@ -288,8 +305,14 @@ impl Checker {
         entry: &Entry,
         on_disk: &impl Fn(usize, StoreId, &Entry) -> Option<bool>,
     ) -> usize {
-        let others = self.lives.keys().filter(|life| **life != writer);
-        let holding = others.filter(|life| {
+        let Some(cluster) = self.lives.get(&writer).map(|seen| seen.cluster) else {
+            return 0;
+        };
+        let others = self
+            .lives
+            .iter()
+            .filter(|(life, seen)| **life != writer && seen.cluster == cluster);
+        let holding = others.filter(|(life, _)| {
             self.has_held(**life, store, entry) && on_disk(life.0, store, entry).unwrap_or(true)
         });
         holding.count()
@@ -345,6 +368,14 @@ mod tests {
         checker.violation.as_ref().map(|v| &v.breach)
     }
 
+    fn write() -> WriteId {
+        WriteId {
+            store: STORE,
+            key: Key([1; 16]),
+            seq: 1,
+        }
+    }
+
     #[test]
     fn an_older_version_over_a_newer_one_is_a_violation_within_one_life() {
         let mut checker = Checker::new(9);
@@ -388,12 +419,7 @@ mod tests {
             let mut checker = Checker::new(0);
             change(&mut checker, (0, 0), entry(5, 50), Origin::Writer);
             change(&mut checker, (1, 0), entry(5, 50), Origin::Peers);
-            let write = WriteId {
-                store: STORE,
-                key: Key([1; 16]),
-                seq: 1,
-            };
-            checker.watch(1, (0, 0), write, entry(5, 50));
+            checker.watch(1, (0, 0), write(), entry(5, 50), claimed);
             let on_disk = |_: usize, _: StoreId, _: &Entry| durable.then_some(false);
             checker.watched(AT, 1, Held { copies: claimed }, on_disk);
             checker.violation
@@ -401,5 +427,49 @@ mod tests {
         assert_eq!(watch(1, false), None);
         assert!(watch(2, false).is_some());
         assert!(watch(1, true).is_some());
+    }
+
+    #[test]
+    fn who_holds_the_same_in_another_cluster_is_no_copy() {
+        let mut checker = Checker::new(0);
+        change(&mut checker, (0, 0), entry(5, 50), Origin::Writer);
+        let clock = Clock {
+            wall: Timestamp::from_nanos(1000),
+            grace: Duration::ZERO,
+        };
+        checker.changed(
+            AT,
+            (1, 0),
+            CLUSTER + 1,
+            STORE,
+            entry(5, 50),
+            Origin::Writer,
+            clock,
+        );
+        checker.watch(1, (0, 0), write(), entry(5, 50), 1);
+        checker.watched(AT, 1, Held { copies: 1 }, |_, _, _| None);
+        assert!(matches!(
+            breach(&checker),
+            Some(Breach::WatchLied {
+                claimed: 1,
+                found: 0,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn durable_is_on_the_own_disk_however_many_copies_there_are() {
+        let watch = |asked: usize| {
+            let mut checker = Checker::new(0);
+            change(&mut checker, (0, 0), entry(5, 50), Origin::Writer);
+            change(&mut checker, (1, 0), entry(5, 50), Origin::Peers);
+            checker.watch(1, (0, 0), write(), entry(5, 50), asked);
+            let on_disk = |node: usize, _: StoreId, _: &Entry| Some(node != 0);
+            checker.watched(AT, 1, Held { copies: 1 }, on_disk);
+            checker.violation.map(|violation| violation.breach)
+        };
+        assert_eq!(watch(1), None, "a copy elsewhere was asked for");
+        assert!(matches!(watch(0), Some(Breach::NotDurable { node: 0, .. })));
     }
 }

@@ -143,7 +143,7 @@ impl Simulator {
         let change = of_store.next().and_then(|store| store.held(&write.key));
         let entry = change.expect("a followed write is held").entry;
         let life = (node, self.nodes[node].life);
-        self.checker.watch(ticket, life, write, entry);
+        self.checker.watch(ticket, life, write, entry, copies);
         let operation = Operation::Watch {
             ticket,
             write,
