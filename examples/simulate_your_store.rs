@@ -8,12 +8,16 @@
 //! ```sh
 //! cargo run --release --features sim --example simulate_your_store -- --naive
 //! ```
+//!
+//! What it prints ends with the command that shows the least again: `--seed` and `--keep`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use std::rc::Rc;
 
-use rumormill::sim::{Scenario, Simulator, Workload};
+use clap::Parser;
+use rumormill::sim::{Kept, Scenario, Simulator, Workload};
 use rumormill::store::{Body, Expiry, Limits, Map, Schema, Unreadable};
 use rumormill::wire::{Key, SchemaId};
 
@@ -102,18 +106,41 @@ impl Workload for Program {
     }
 }
 
-fn main() {
-    let naive = std::env::args().any(|arg| arg == "--naive");
+/// Runs seeds of the simulator with a program on every node.
+#[derive(Parser)]
+struct Args {
+    /// One key for an incident, where there should be one for each stage.
+    #[arg(long)]
+    naive: bool,
+    /// This seed alone; ten without it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// This part of it alone, as a failure prints it.
+    #[arg(long, requires = "seed")]
+    keep: Option<Kept>,
+}
+
+fn main() -> ExitCode {
+    let Args { naive, seed, keep } = Args::parse();
     let program = || Program(Incidents { naive }, Nodes::default());
-    for seed in 0..10 {
-        let scenario = Scenario::random(seed);
+    let seeds = seed.map_or(0..10, |seed| seed..seed.saturating_add(1));
+    for seed in seeds {
+        let mut scenario = Scenario::random(seed);
+        let naive = if naive { " --naive" } else { "" };
+        scenario.replay = Some(format!("{COMMAND} --{naive}"));
+        if let Some(keep) = &keep {
+            scenario = scenario.keep(keep);
+        }
         match scenario.run_with(&mut program()) {
             Ok(report) => println!("seed {seed}: sound, {} nodes", report.nodes),
             Err(failure) => {
                 let failure = scenario.shrink(*failure, 200, || Box::new(program()));
-                let least = failure.shrunk.expect("it was shrunk");
-                panic!("{:#?}\n{:?}", least.scenario.steps, least.failure.violation);
+                eprintln!("{failure}");
+                return ExitCode::FAILURE;
             }
         }
     }
+    ExitCode::SUCCESS
 }
+
+const COMMAND: &str = "cargo run --release --features sim --example simulate_your_store";

@@ -142,6 +142,7 @@ pub(super) fn draw(seed: u64) -> Scenario {
         aftermath,
         clocks_mend: draw.rng.random_bool(0.5),
         steps: draw.steps,
+        replay: None,
         kept: None,
     }
 }

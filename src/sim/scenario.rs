@@ -41,6 +41,10 @@ pub struct Scenario {
     pub aftermath: Duration,
     /// Whether clocks that are off are right again once the faults are over.
     pub clocks_mend: bool,
+    /// The command that runs seeds of a program of your own, for failures to print: `--seed 17`
+    /// and, of a part, `--keep 3,17-20/nodes=3/story=12500ms` are put after it. `None` is the test
+    /// that runs without a program.
+    pub replay: Option<String>,
     /// What was kept of it, if it was shrunk.
     pub(super) kept: Option<Kept>,
 }
@@ -114,6 +118,8 @@ pub struct Failure {
     pub trace_hash: u64,
     /// What was kept of the scenario, if it was told in part.
     pub kept: Option<Kept>,
+    /// The scenario's command: [`Scenario::replay`].
+    pub replay: Option<String>,
     /// The least of it that was found to fail likewise, if it was looked for.
     pub shrunk: Option<Box<Shrunk>>,
 }
@@ -143,6 +149,10 @@ impl Failure {
 
     fn command(&self) -> String {
         let kept = self.kept.as_ref();
+        if let Some(replay) = &self.replay {
+            let kept = kept.map_or_else(String::new, |kept| format!(" --keep {kept}"));
+            return format!("{replay} --seed {}{kept}", self.seed);
+        }
         let kept = kept.map_or_else(String::new, |kept| format!(" RUMORMILL_KEEP={kept}"));
         format!(
             "RUMORMILL_SEED={}{kept} cargo test --release --features sim --test sim -- \
@@ -194,15 +204,21 @@ impl Scenario {
         self.run_with(&mut ())
     }
 
-    /// Runs it with a program of the caller's on every node.
+    /// Runs it with a program of the caller's on every node. Set [`replay`](Self::replay) first:
+    /// the command that is printed otherwise does not know of the program.
     ///
     /// # Errors
     /// As [`run`](Self::run); the invariants of the program are checked too.
     pub fn run_with(&self, workload: &mut dyn Workload) -> Result<Report, Box<Failure>> {
+        self.told(workload).1
+    }
+
+    /// The same, with the simulation as it ended.
+    fn told(&self, workload: &mut dyn Workload) -> (Simulator, Result<Report, Box<Failure>>) {
         let mut sim = runner::simulator(self);
         let mut runner = Runner::new(self, workload);
         let told = catch_unwind(AssertUnwindSafe(|| runner.tell(&mut sim)));
-        match told {
+        let ended = match told {
             Ok(Ok(converged_in)) => Ok(Report {
                 seed: self.seed,
                 nodes: self.nodes,
@@ -220,7 +236,8 @@ impl Scenario {
                 let text = text.or_else(|| payload.downcast_ref().map(|s: &&str| (*s).to_owned()));
                 Err(self.failure(&sim, None, text))
             }
-        }
+        };
+        (sim, ended)
     }
 
     /// Runs it twice: invariant 9, the same seed gives the same trace.
@@ -236,17 +253,17 @@ impl Scenario {
             Err(failure) => failure.trace_hash,
         };
         let one = self.run_with(&mut *workload());
-        let other = self.run_with(&mut *workload());
+        let (sim, other) = self.told(&mut *workload());
         let (first, second) = (trace(&one), trace(&other));
         if first == second {
             return one;
         }
         let violation = Violation {
             seed: self.seed,
-            at: Duration::ZERO,
+            at: sim.time(),
             breach: Breach::NotDeterministic { first, second },
         };
-        Err(self.failure(&runner::simulator(self), Some(violation), None))
+        Err(self.failure(&sim, Some(violation), None))
     }
 
     fn failure(
@@ -263,6 +280,7 @@ impl Scenario {
             log: sim.log().map(str::to_owned).collect(),
             trace_hash: sim.trace_hash(),
             kept: self.kept.clone(),
+            replay: self.replay.clone(),
             shrunk: None,
         })
     }
@@ -300,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_failure_says_how_to_see_it_again() {
-        let failure = Failure {
+        let mut failure = Failure {
             seed: 17,
             at: Duration::from_secs(3),
             violation: None,
@@ -308,6 +326,7 @@ mod tests {
             log: vec!["the last line".to_owned()],
             trace_hash: 0,
             kept: None,
+            replay: None,
             shrunk: None,
         };
         let text = failure.to_string();
@@ -316,5 +335,10 @@ mod tests {
             "RUMORMILL_SEED=17 cargo test --release --features sim --test sim -- \
              --exact replay --nocapture"
         ));
+        failure.replay = Some("cargo run --example mine --".to_owned());
+        failure.kept = "3-4/nodes=2/story=5ms".parse().ok();
+        let text = failure.to_string();
+        let command = "cargo run --example mine -- --seed 17 --keep 3-4/nodes=2/story=5ms";
+        assert!(text.ends_with(command), "{text}");
     }
 }

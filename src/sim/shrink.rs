@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::scenario::{Failure, Scenario, Workload};
 use super::step::Step;
+use super::violation::Breach;
 
 /// A part of a scenario, as text `3,17-20/nodes=3/story=12500ms`: which steps, how many nodes, how
 /// long.
@@ -35,15 +36,26 @@ pub struct Shrunk {
 }
 
 impl Scenario {
-    /// The part of a scenario that [`Kept`] names. Steps that it does not have are left out.
+    /// The part of a scenario that [`Kept`] names. Steps that it does not have are left out. What
+    /// a failure of it prints names the same part of the whole, even if this is a part already.
     #[must_use]
     pub fn keep(&self, kept: &Kept) -> Self {
-        let steps = kept.steps.iter().filter_map(|index| self.steps.get(*index));
+        let indices = kept.steps.iter().copied();
+        let indices = indices.filter(|index| *index < self.steps.len());
+        let in_whole = |index: usize| match &self.kept {
+            Some(part) => part.steps[index],
+            None => index,
+        };
+        let nodes = kept.nodes.clamp(2, self.nodes);
         Self {
-            steps: steps.cloned().collect(),
-            nodes: kept.nodes.clamp(2, self.nodes),
+            steps: indices.clone().map(|i| self.steps[i].clone()).collect(),
+            nodes,
             story: kept.story,
-            kept: Some(kept.clone()),
+            kept: Some(Kept {
+                steps: indices.map(in_whole).collect(),
+                nodes,
+                story: kept.story,
+            }),
             ..self.clone()
         }
     }
@@ -102,7 +114,13 @@ impl<F: FnMut() -> Box<dyn Workload>> Shrinker<'_, F> {
             return false;
         }
         self.replays += 1;
-        let run = self.whole.keep(&kept).run_with(&mut *(self.workload)());
+        let part = self.whole.keep(&kept);
+        let breach = self.best.1.violation.as_ref().map(|found| &found.breach);
+        // Of two courses only two runs know.
+        let run = match breach {
+            Some(Breach::NotDeterministic { .. }) => part.run_twice(&mut self.workload),
+            _ => part.run_with(&mut *(self.workload)()),
+        };
         match run {
             Err(failure) if failure.is_like(&self.best.1) => {
                 self.best = (kept, *failure);
@@ -289,6 +307,22 @@ mod tests {
         for wrong in ["", "3", "3/nodes=x/story=1ms", "5-3/nodes=2/story=1ms"] {
             assert_eq!(wrong.parse::<Kept>(), Err(KeptError), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_part_is_a_part_of_the_whole() {
+        let part = |steps: &[usize], nodes| Kept {
+            steps: steps.to_vec(),
+            nodes,
+            story: Duration::from_secs(9),
+        };
+        let whole = Scenario::random(5);
+        let of_part = whole.keep(&part(&[2, 3, 5, 8, 1 << 20], 99));
+        let of_part = of_part.keep(&part(&[1, 3, 4], 2));
+        let kept = of_part.kept.as_ref().expect("it is a part");
+        assert_eq!(*kept, part(&[3, 8], 2));
+        assert_eq!(of_part.steps, whole.keep(kept).steps);
+        assert_eq!(of_part.steps.len(), 2);
     }
 
     /// Fires once both kinds of faults have happened.
