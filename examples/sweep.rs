@@ -82,7 +82,12 @@ fn main() -> ExitCode {
                     if seed >= end {
                         return;
                     }
-                    let ended = run(seed).map_err(|failure| shrunk(failure, shrinks));
+                    // Now and then twice: both must take the same course.
+                    let ended = match seed % TWICE_EVERY {
+                        0 => Scenario::random(seed).run_twice(|| Box::new(())),
+                        _ => run(seed),
+                    };
+                    let ended = ended.map_err(|failure| shrunk(failure, shrinks));
                     if sender.send((seed, ended)).is_err() {
                         return;
                     }
@@ -290,6 +295,7 @@ fn now() -> Instant {
 const WORKER: &str = "seeds";
 const REDRAW: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(10);
+const TWICE_EVERY: u64 = 50;
 const FAILURES_LISTED: usize = 100;
 /// Failures that are shrunk, and runs for each of them.
 const SHRUNK_MAX: u64 = 4;

@@ -95,7 +95,12 @@ fn many_seeds() {
                     if seed >= count {
                         return;
                     }
-                    if let Err(failure) = run(seed) {
+                    // Now and then twice: both must take the same course.
+                    let ended = match seed % 50 {
+                        0 => Scenario::random(seed).run_twice(|| Box::new(())),
+                        _ => run(seed),
+                    };
+                    if let Err(failure) = ended {
                         failures.lock().unwrap().push(failure);
                     }
                 }
@@ -157,11 +162,8 @@ fn replay() {
     let whole = Scenario::random(seed);
     let kept = std::env::var("RUMORMILL_KEEP").ok();
     let kept = kept.map(|kept| kept.parse::<Kept>().expect("a part of a scenario"));
-    let run = match &kept {
-        Some(kept) => whole.keep(kept).run(),
-        None => whole.run(),
-    };
-    match run {
+    let scenario = kept.as_ref().map_or(whole.clone(), |kept| whole.keep(kept));
+    match scenario.run_twice(|| Box::new(())) {
         Ok(report) => println!("{report:#?}"),
         Err(failure) if kept.is_some() => panic!("{failure}"),
         Err(failure) => panic!("{}", shrunk(*failure)),
