@@ -28,6 +28,8 @@ pub(super) struct Discovery {
     repeats: usize,
     /// When a member was last asked about a stranger.
     asked: Option<Duration>,
+    /// How long to wait before asking again: longer each time that brought no new name.
+    ask_wait: Duration,
 }
 
 /// One address that some seed resolves to.
@@ -55,7 +57,23 @@ impl Discovery {
             addrs: BTreeMap::new(),
             repeats: 0,
             asked: None,
+            ask_wait: Duration::ZERO,
         }
+    }
+
+    /// Whether it is time to ask about strangers; then it is done.
+    fn asks(&mut self, now: Duration) -> bool {
+        let due = self.asked.is_none_or(|at| at + self.ask_wait <= now);
+        if due {
+            self.asked = Some(now);
+            self.ask_wait = (self.ask_wait * 2).clamp(STRANGERS_WAIT_MIN, STRANGERS_WAIT_MAX);
+        }
+        due
+    }
+
+    /// A member under a new name: asking is worth it.
+    pub(super) fn name_is_new(&mut self) {
+        self.ask_wait = STRANGERS_WAIT_MIN;
     }
 
     /// How many seeds there are, and to how many addresses they resolve.
@@ -265,15 +283,11 @@ impl Engine {
 
     /// Somebody unknown probes this node: it has joined elsewhere, most likely, and the news is
     /// late. Until it is known it gets no answer and suspects this node, so a member is asked for
-    /// the membership: once a second, however many strangers there are.
+    /// the membership: once a second, however many strangers there are, and ever more rarely, up
+    /// to once a minute, while that brings no new name.
     pub(super) fn ask_about_stranger(&mut self) {
         let now = self.now.mono;
-        if self
-            .discovery
-            .asked
-            .is_none_or(|asked| asked + STRANGERS_INTERVAL <= now)
-        {
-            self.discovery.asked = Some(now);
+        if self.discovery.asks(now) {
             self.discovery.repeats = self.discovery.repeats.min(MEMBERS_REPEATS.len() - 1);
             self.timers.set_by(Kind::Members, now);
         }
@@ -333,11 +347,36 @@ const SEED_BACKOFF_MIN: Duration = Duration::from_millis(20);
 const SEED_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// How long every seed must have refused before a node counts as alone.
 const ALONE_AFTER: Duration = Duration::from_secs(2);
-/// How often the membership is asked for because of strangers, at most.
-const STRANGERS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait between asking for the membership because of strangers.
+const STRANGERS_WAIT_MIN: Duration = Duration::from_secs(1);
+const STRANGERS_WAIT_MAX: Duration = Duration::from_secs(60);
 const MEMBERS_REPEATS: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(4),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_about_strangers_becomes_rare_while_it_brings_nothing() {
+        let secs = Duration::from_secs;
+        let mut discovery = Discovery {
+            seeds: BTreeMap::new(),
+            addrs: BTreeMap::new(),
+            repeats: 0,
+            asked: None,
+            ask_wait: Duration::ZERO,
+        };
+        let asked = |discovery: &mut Discovery, from: u64, to: u64| -> Vec<u64> {
+            (from..to).filter(|at| discovery.asks(secs(*at))).collect()
+        };
+        let rare = asked(&mut discovery, 0, 200);
+        assert_eq!(rare, [0, 1, 3, 7, 15, 31, 63, 123, 183]);
+        discovery.name_is_new();
+        assert_eq!(asked(&mut discovery, 200, 208), [200, 202, 206]);
+    }
+}

@@ -197,6 +197,9 @@ impl Engine {
         let now = self.now.mono;
         let before = self.swim.table.get(&name).cloned();
         let same_process = before.as_ref().is_some_and(|b| b.id.process == id.process);
+        if before.is_none() {
+            self.discovery.name_is_new();
+        }
         let known = self.swim.table.entry(name).or_insert_with(|| Known {
             id: id.clone(),
             incarnation,

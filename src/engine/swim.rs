@@ -196,15 +196,20 @@ impl Swim {
 impl Engine {
     /// A packet of the failure detector, by datagram.
     pub(super) fn swim_packet(&mut self, from: SocketAddr, packet: &Bytes) {
-        let Some((src, _)) = self.swim_header(packet) else {
+        let Some((src, message)) = self.swim_header(packet) else {
             return;
         };
-        // Sources that no handshake or member has vouched for change nothing.
+        // Sources that no handshake or member has vouched for change nothing, but that the probe
+        // of an unknown name has a member asked for the membership, now and then.
         let known = self.swim.table.get_mut(&src.process.name);
         let stranger = known.is_none();
         let Some(known) = known.filter(|known| known.id.addr == from) else {
             self.counters.unknown_source += 1;
-            if stranger {
+            let probe = matches!(
+                message,
+                foca::Message::Ping(_) | foca::Message::IndirectPing { .. }
+            );
+            if stranger && probe {
                 self.ask_about_stranger();
             }
             return;
