@@ -126,6 +126,21 @@ fn a_joiner_is_sent_everything_what_is_urgent_first() {
     assert!(urgent > 200 && order[..urgent].iter().all(|urgent| *urgent));
 }
 
+/// A process takes one place at another, however often it asks.
+#[test]
+fn a_second_exchange_of_one_process_is_refused() {
+    let mut pair = pair_of(&sides(300, 5, 6));
+    pair.joined();
+    let before = [0, 1].map(|side| pair.counters(side).push_pulls);
+    let failed = pair.counters(1).push_pulls_failed;
+    pair.begin(1);
+    pair.begin(1);
+    pair.run_until(|pair| pair.counters(1).push_pulls_failed > failed);
+    pair.run_until(|pair| (0..2).all(|side| pair.counters(side).push_pulls > before[side]));
+    assert_eq!(pair.counters(1).push_pulls_failed, failed + 1);
+    assert_eq!(pair.counters(0).push_pulls, before[0] + 1);
+}
+
 #[test]
 fn progress_is_told() {
     let sides = [sides(25_000, 0, 5)[0].clone(), Vec::new()];

@@ -297,6 +297,40 @@ fn an_expired_write_replaces(config: Config) {
     sim.assert_sound();
 }
 
+/// As above, where nobody but a node that holds the expired write compares: its answer to the old
+/// value is not cut off by the end of the exchange.
+#[test]
+fn an_expired_write_replaces_a_lasting_one_though_only_its_holder_asks() {
+    for direct in [true, false] {
+        let mut config = quiet();
+        if !direct {
+            config = config.direct_peers_max(1);
+        }
+        let mut sim = cluster(7, 3, config);
+        let every_second = |sim: &mut Simulator, is: &dyn Fn(&Simulator) -> bool| {
+            (0..30).any(|_| {
+                sim.operate(0, Operation::PushPull);
+                sim.run_for(secs(1));
+                is(sim)
+            })
+        };
+        sim.write(0, 1, "lasting").expect("room");
+        let all = |sim: &Simulator| (0..3).all(|node| sim.read(node, 1).is_some());
+        assert!(every_second(&mut sim, &all), "direct: {direct}");
+        if direct {
+            sim.isolate(&[2]);
+        }
+        sim.write_expiring(0, 1, "short", ms(100)).expect("room");
+        // Until what has expired is not compared any more.
+        sim.run_for(secs(40));
+        assert!(sim.read(0, 1).is_none() && sim.read(2, 1).is_some());
+        sim.heal_all();
+        let gone = |sim: &Simulator| (0..3).all(|node| sim.read(node, 1).is_none());
+        assert!(every_second(&mut sim, &gone), "direct: {direct}");
+        sim.assert_sound();
+    }
+}
+
 /// A writer that dies half way leaves the others to compare.
 #[test]
 fn a_writer_that_dies_half_way_leaves_nobody_behind() {

@@ -147,7 +147,7 @@ setters! {
 
 // Streams, joining and leaving.
 setters! {
-    /// How long a dial, or one turn of an exchange on a stream, may take.
+    /// How long a dial, or one turn of an exchange on a stream that moves something, may take.
     ///
     /// Default 10 s (Alertmanager's `--cluster.tcp-timeout`); 1 ms to 24 h.
     ///
@@ -201,7 +201,8 @@ setters! {
     /// too where the network is not trusted.
     streams_max: usize;
     /// How many push/pulls a node takes part in at a time. Further ones are answered `Busy` and
-    /// retried by the initiator.
+    /// retried by the initiator; so is a second one of the same process. Where it is more than 1,
+    /// one place is kept for those that this node begins.
     ///
     /// Default 4; 1 to 1024.
     ///

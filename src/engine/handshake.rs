@@ -135,10 +135,23 @@ impl Engine {
         } else if self.swim.members().count() >= self.config.members_max {
             return reject(RejectReason::Busy);
         }
-        if hello.purpose == Purpose::PushPull && self.exchanges.len() >= self.config.exchanges_max {
+        if hello.purpose == Purpose::PushPull && !self.has_room_for(&hello.node.process) {
             return reject(RejectReason::Busy);
         }
         None
+    }
+
+    /// Whether an exchange that a process begins can be taken part in: one of each at a time, and
+    /// one place is kept for this node's own.
+    fn has_room_for(&self, process: &ProcessId) -> bool {
+        let max = self.config.exchanges_max;
+        let accepted = self.exchanges.values().filter(|known| !known.initiator);
+        let (mut count, mut same) = (0, false);
+        for known in accepted {
+            count += 1;
+            same |= known.peer == *process;
+        }
+        !same && self.exchanges.len() < max && count < accepted_max(max)
     }
 
     pub(super) fn welcomed(&mut self, stream: StreamId, welcome: Welcome) {
@@ -338,6 +351,21 @@ impl Engine {
     }
 }
 
+/// Of so many exchanges at a time, how many others may begin.
+fn accepted_max(exchanges_max: usize) -> usize {
+    exchanges_max.saturating_sub(1).max(1)
+}
+
 /// Tokens of one session that are honoured at once.
 pub(super) const TOKENS_MAX: usize = 4;
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_exchange_of_several_is_kept_for_this_node() {
+        assert_eq!([1, 2, 3, 4].map(accepted_max), [1, 1, 2, 3]);
+    }
+}

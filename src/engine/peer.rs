@@ -106,7 +106,8 @@ pub(super) struct Peer {
     pub(super) relayed_for: BTreeMap<Place, BTreeSet<ProcessId>>,
     /// Entries the peer refused: the change, and why.
     pub(super) refused: BTreeMap<Place, (u64, Refusal)>,
-    /// More refusals than are kept: what was delivered is not known to be held.
+    /// More refusals than are kept: what was delivered, or covered by an exchange, is not known to
+    /// be held.
     pub(super) refusals_untold: bool,
     pub(super) ack: AckState,
     /// The next exchange, if it is not synced.
@@ -243,9 +244,12 @@ impl Peer {
         {
             return false;
         }
+        if self.refusals_untold {
+            // It may be among those that were refused and are not kept.
+            return false;
+        }
         let exchanged = seq <= at(&self.base);
         let delivered = !overtaken
-            && !self.refusals_untold
             && seq > at(&self.start)
             && seq <= at(&self.cursor)
             && !self.outstanding.contains_key(place);
@@ -358,6 +362,20 @@ impl SeqSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_refusals_are_untold_nothing_is_known_to_be_held() {
+        let place = (StoreId::of("notes"), Key([1; 16]));
+        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut peer = Peer::new(addr, 1, BTreeSet::from([place.0]), BTreeMap::new());
+        peer.base.insert(place.0, 5);
+        peer.cursor.insert(place.0, 9);
+        assert!(peer.holds(&place, 5, true), "an exchange covers it");
+        assert!(peer.holds(&place, 9, false), "it was delivered");
+        peer.refusals_untold = true;
+        assert!(!peer.holds(&place, 5, true));
+        assert!(!peer.holds(&place, 9, false));
+    }
 
     #[test]
     fn acknowledged_packets_merge_into_ranges_in_any_order() {

@@ -122,6 +122,11 @@ impl Pair {
         self.cost
     }
 
+    /// Has this side begin an exchange, which nothing is waited for.
+    pub fn begin(&mut self, side: usize) {
+        self.handle(side, Input::Operation(Operation::PushPull));
+    }
+
     pub fn counters(&self, side: usize) -> &Counters {
         self.engines[side].counters()
     }

@@ -191,6 +191,21 @@ impl Exchange {
         self.sending.extend(places);
     }
 
+    /// Whether a message brings the exchange closer to its end. Each step of a comparison comes once,
+    /// or a few times; the others could be repeated for ever.
+    fn is_moved_by(&self, message: &Message) -> bool {
+        match message {
+            Message::Ack(ack) => ack.ranges.iter().any(|&(start, end)| {
+                start <= end && self.inflight.range(start..=end).next().is_some()
+            }),
+            Message::Delta(delta) => delta.sections.iter().any(|held| !held.entries.is_empty()),
+            Message::Done(_) => !self.other_done,
+            Message::Hashes(chunk) => !chunk.hashes.is_empty() || chunk.to == u64::MAX,
+            Message::Items(chunk) => !chunk.items.is_empty() || chunk.to == u64::MAX,
+            _ => true,
+        }
+    }
+
     fn is_drained(&self) -> bool {
         self.sending.is_empty() && self.sweeps.is_empty() && self.inflight.is_empty()
     }
@@ -198,13 +213,15 @@ impl Exchange {
 
 impl Engine {
     pub(super) fn exchange_message(&mut self, stream: StreamId, message: Message, bytes: usize) {
-        self.expect_progress(stream);
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
             return;
         };
         exchange.tally.bytes_received += bytes as u64;
         self.counters.push_pull_bytes_received += bytes as u64;
         let initiator = exchange.initiator;
+        if exchange.is_moved_by(&message) {
+            self.expect_progress(stream);
+        }
         match (message, initiator) {
             (Message::Ack(ack), _) => self.exchange_acked(stream, &ack),
             (Message::Delta(delta), _) => self.exchange_delta(stream, delta),
@@ -260,3 +277,53 @@ impl Engine {
 const STEPS_MAX: u32 = 6;
 /// By how much they can raise the exponent that a shape needs.
 const STEPS_EXPONENTS: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::NodeName;
+    use crate::wire::{Ack, Delta, Done, Items, Section};
+
+    #[test]
+    fn what_could_be_repeated_for_ever_keeps_no_exchange_alive() {
+        let name = NodeName::new("a").unwrap();
+        let peer = ProcessId { name, boot: 1 };
+        let mut exchange = Exchange::new(peer, false, BTreeMap::new());
+        let store = StoreId::of("notes");
+        exchange.inflight.insert(3, Vec::new());
+        let ack = |start, end| {
+            Message::Ack(Ack {
+                token: 0,
+                ranges: vec![(start, end)],
+                refused: Vec::new(),
+            })
+        };
+        assert!(exchange.is_moved_by(&ack(1, 3)));
+        assert!(!exchange.is_moved_by(&ack(4, 9)) && !exchange.is_moved_by(&ack(3, 1)));
+        let empty = Section {
+            store,
+            entries: Vec::new(),
+        };
+        let delta = Message::Delta(Delta {
+            token: 0,
+            packet: 1,
+            uncovered: Vec::new(),
+            sections: vec![empty],
+        });
+        assert!(!exchange.is_moved_by(&delta));
+        let items = |to| {
+            Message::Items(Items {
+                store,
+                from: 0,
+                to,
+                sum: 0,
+                items: Vec::new(),
+            })
+        };
+        assert!(exchange.is_moved_by(&items(u64::MAX)) && !exchange.is_moved_by(&items(7)));
+        let done = Message::Done(Done { complete: true });
+        assert!(exchange.is_moved_by(&done));
+        exchange.other_done = true;
+        assert!(!exchange.is_moved_by(&done));
+    }
+}

@@ -192,6 +192,11 @@ impl Engine {
                 exchange.owe(*store, [digest::kh(key)]);
             }
         }
+        if !received.replaced.is_empty() {
+            // The answer goes ahead of the acknowledgement, which may be all that the other side
+            // waits for.
+            self.pump_exchange(stream);
+        }
         if received.needs.is_empty() {
             self.exchange_ack(stream, delta.packet, &received);
         } else if let Some(exchange) = self.exchanges.get_mut(&stream) {
@@ -291,7 +296,9 @@ impl Engine {
         let Some(exchange) = self.exchanges.get(&stream) else {
             return;
         };
-        if exchange.done && exchange.other_done {
+        // An answer to a replaced value may come, and go, after either side's end.
+        let settled = exchange.is_drained() && exchange.uncommitted.is_empty();
+        if exchange.done && exchange.other_done && settled {
             self.exchange_ended(stream, true);
             // Both close; what was sent before is written first.
             self.close_stream(stream);
