@@ -162,7 +162,10 @@ fn replay() {
     let whole = Scenario::random(seed);
     let kept = std::env::var("RUMORMILL_KEEP").ok();
     let kept = kept.map(|kept| kept.parse::<Kept>().expect("a part of a scenario"));
-    let scenario = kept.as_ref().map_or(whole.clone(), |kept| whole.keep(kept));
+    let scenario = match &kept {
+        Some(kept) => whole.keep(kept),
+        None => whole,
+    };
     match scenario.run_twice(|| Box::new(())) {
         Ok(report) => println!("{report:#?}"),
         Err(failure) if kept.is_some() => panic!("{failure}"),
