@@ -150,7 +150,7 @@ impl<S: Schema> Inner<S> {
         wall: Timestamp,
     ) -> (Merged, Option<Arc<S::Record>>) {
         match self.entries.judge_hashed(news.kh, entry, wall) {
-            Verdict::Known => return (Merged::Known, None),
+            Verdict::Gone | Verdict::Known => return (Merged::Known, None),
             Verdict::Refused(why) => return (Merged::Refused(why), None),
             Verdict::Fresh => {}
         }
