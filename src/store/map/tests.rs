@@ -262,12 +262,33 @@ fn a_clock_set_back_shows_the_hidden_again() {
     }
     put(&map, note(0, "later"), until(201));
     collect(&map, 210);
+    clock.set(210);
     assert!(map.with_index(|index| index.0.is_empty()));
+    clock.set(150);
+    assert_eq!(map.with_index(|index| index.0.len()), 256);
     assert_eq!(collect(&map, 150), Some(at(200)));
     assert_eq!(map.with_index(|index| index.0.len()), 256);
     assert_eq!(map.records().len(), 256);
+    clock.set(200);
     collect(&map, 200);
     assert_eq!(map.with_index(|index| index.0.len()), 1);
+}
+
+/// It had never been shown here.
+#[test]
+fn a_clock_set_back_shows_what_came_already_expired() {
+    let clock = Clock::at(250);
+    let map = notes(&clock);
+    collect(&map, 100);
+    assert!(stored(merge(&map, &raw(1, 90, 200, "late"))));
+    assert_eq!(map.get(&key(1)), None);
+    clock.set(150);
+    collect(&map, 150);
+    assert!(map.get(&key(1)).is_some());
+    assert_eq!(map.with_index(|index| index.0.len()), 1);
+    clock.set(250);
+    collect(&map, 250);
+    assert!(map.with_index(|index| index.0.is_empty()));
 }
 
 #[test]
