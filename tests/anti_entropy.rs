@@ -99,6 +99,50 @@ fn when_most_differs_a_list_finds_it() {
     assert!(cost.bytes < 3_000 * ENTRY_BYTES as u64 * 27 / 20);
 }
 
+/// The responder answers what it was asked, or the exchange ends; the next one heals.
+#[test]
+fn answers_to_what_was_not_asked_end_the_exchange() {
+    let spoilt: [fn(&mut Message) -> bool; 3] = [
+        |message| match message {
+            Message::Wants(wants) => {
+                wants.wants = vec![12_345];
+                true
+            }
+            _ => false,
+        },
+        |message| match message {
+            Message::Verdicts(verdicts) => {
+                verdicts.stores.clear();
+                true
+            }
+            _ => false,
+        },
+        |message| match message {
+            Message::Verdicts(verdicts) => {
+                verdicts.stores = verdicts.stores.repeat(2);
+                true
+            }
+            _ => false,
+        },
+    ];
+    for spoil in spoilt {
+        let mut pair = pair_of(&sides(300, 300, 3));
+        let mut once = true;
+        pair.watcher = Some(Box::new(move |side, message, _| {
+            let mut message = message.clone();
+            if side == 0 && once && spoil(&mut message) {
+                once = false;
+                return Fate::Replace(message);
+            }
+            Fate::Pass
+        }));
+        pair.joined();
+        assert!(pair.agree());
+        assert_eq!(pair.counters(1).unexpected, 1);
+        assert_eq!(pair.counters(1).push_pulls_failed, 1);
+    }
+}
+
 #[test]
 fn a_joiner_is_sent_everything_what_is_urgent_first() {
     let sides = [sides(5_000, 0, 4)[0].clone(), Vec::new()];
