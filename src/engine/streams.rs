@@ -130,6 +130,10 @@ impl Engine {
             Ok(Decoded::Message(message)) if frame.is_empty() => message,
             Ok(Decoded::Unknown { .. }) => {
                 self.counters.unknown_messages += 1;
+                // Nothing of a later version comes before the introduction.
+                if !matches!(phase, Phase::Open(_)) {
+                    self.abandon_stream(stream);
+                }
                 return;
             }
             other => {

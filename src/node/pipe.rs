@@ -247,12 +247,15 @@ async fn read_frames(
             }
         }
         let bytes = frame.freeze();
-        if let Some(may_be) = name_check.take()
+        // Kept until the peer has said its name: something else before it is not to switch it off.
+        if let Some(may_be) = &name_check
             && let Some(name) = introduced(&bytes)
-            && !may_be(&name)
         {
-            debug!(?stream, %name, "stream closed: the peer may not have this name");
-            return CloseReason::Local;
+            if !may_be(&name) {
+                debug!(?stream, %name, "stream closed: the peer may not have this name");
+                return CloseReason::Local;
+            }
+            name_check = None;
         }
         let event = StreamEvent::Frame {
             stream,
@@ -266,8 +269,8 @@ async fn read_frames(
     }
 }
 
-/// The name by which a stream's first frame introduces the peer. Whatever else comes first is the
-/// engine's to refuse: without an introduction it opens nothing.
+/// The name by which a frame introduces the peer. Whatever else comes before it is the engine's to
+/// refuse: without an introduction it opens nothing.
 fn introduced(frame: &Bytes) -> Option<NodeName> {
     match codec::decode(&mut frame.clone(), &CodecLimits::default()) {
         Ok(Decoded::Message(Message::Hello(hello))) => Some(hello.node.process.name),
@@ -321,3 +324,72 @@ const READ_BUFFER_BYTES: usize = 16 << 10;
 const WRITE_BATCH_BYTES: usize = 64 << 10;
 /// For the other side to close, after this one has.
 const LINGER: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{NodeId, ProcessId};
+    use crate::wire::{Hello, Purpose, Welcome};
+
+    fn liar() -> NodeId {
+        NodeId {
+            process: ProcessId {
+                name: NodeName::new("liar").unwrap(),
+                boot: 1,
+            },
+            renewal: 0,
+            addr: SocketAddr::from(([10, 0, 0, 1], 1)),
+        }
+    }
+
+    fn hello() -> Message {
+        Message::Hello(Hello {
+            purpose: Purpose::Link,
+            node: liar(),
+            incarnation: 0,
+            nonce: 1,
+            token: 1,
+            stores: Vec::new(),
+        })
+    }
+
+    fn welcome() -> Message {
+        Message::Welcome(Welcome {
+            node: liar(),
+            incarnation: 0,
+            nonce: 1,
+            token: 1,
+            boot_known: 0,
+            stores: Vec::new(),
+        })
+    }
+
+    /// Whatever comes before an introduction, on accepted streams and on dialled ones, the name in
+    /// it is asked about, and the introduction does not reach the engine.
+    #[tokio::test]
+    async fn what_comes_before_a_lie_does_not_hide_it() {
+        for lie in [hello(), welcome()] {
+            let mut encoded = BytesMut::new();
+            codec::encode(&lie, &mut encoded);
+            // A message of a later version, twice, then the lie.
+            let mut sent = Vec::new();
+            for frame in [&[200, 0, 0, 0, 0][..], &[201, 0, 0, 0, 1, 7], &encoded] {
+                append(&mut sent, &Bytes::copy_from_slice(frame));
+            }
+            let (events, mut received) = mpsc::channel(8);
+            let within = Duration::from_secs(60);
+            let shared = Shared::new(within, 0, Arc::default(), events);
+            let may_be: NameCheck = Arc::new(|name| name.as_str() != "liar");
+            let mut read = &sent[..];
+            let reason = read_frames(&mut read, StreamId(1), &shared, Some(may_be)).await;
+            // Without the check, the end of the bytes would have been the end.
+            assert_eq!(reason, CloseReason::Local);
+            drop(shared);
+            let mut frames = 0;
+            while received.recv().await.is_some() {
+                frames += 1;
+            }
+            assert_eq!(frames, 2, "the introduction reached the engine");
+        }
+    }
+}

@@ -16,9 +16,14 @@ use super::network::{LatencyShape, NetworkConfig};
 use super::process::NodeSpec;
 use super::registers::Skew;
 use super::scenario::Scenario;
+use super::simulator::seed_name;
 use super::step::Step;
 use crate::config::Config;
 
+/// Members at the start; up to [`JOINERS_MAX`] more may come.
+const NODES: std::ops::RangeInclusive<usize> = 2..=7;
+const JOINERS_MAX: usize = 3;
+const NODES_MAX: usize = 10;
 /// Writes in a story, beside bursts.
 const WRITES: std::ops::Range<usize> = 110..200;
 /// Kinds of faults in a story, and how often each happens.
@@ -87,26 +92,33 @@ impl Kind {
 /// Draws the scenario of a seed.
 pub(super) fn draw(seed: u64) -> Scenario {
     let mut rng = Pcg64::seed_from_u64(seed ^ 0x7363_656e_6172_696f);
-    let nodes = rng.random_range(2..=7);
+    let nodes = rng.random_range(NODES);
     let durable = rng.random_bool(1.0 / 3.0);
     let long = rng.random_bool(0.05);
+    let seeds = rng
+        .random_bool(0.5)
+        .then(|| rng.random_range(1..=2.min(nodes - 1)));
     let mut draw = Draw {
         nodes,
+        seeds,
         joiners: 0,
         strangers: if rng.random_bool(0.2) { 2 } else { 0 },
         durable,
+        push_pull: true,
         millis_max: if long { LONG_STORY } else { STORY },
         long,
         rng: &mut rng,
         steps: Vec::new(),
     };
     let config = draw.config();
+    draw.push_pull = config.push_pull_interval.is_some();
     draw.faults();
     draw.writes();
     draw.steps.sort_by_key(|(at, _)| *at);
     let spec = NodeSpec {
         config,
         durable,
+        seeds: seeds.map(|seeds| (0..seeds).map(seed_name).collect()),
         ..NodeSpec::default()
     };
     Scenario {
@@ -129,9 +141,13 @@ pub(super) fn draw(seed: u64) -> Scenario {
 struct Draw<'a> {
     rng: &'a mut Pcg64,
     nodes: usize,
+    /// How many of them everybody looks for, from index 0; `None` is all. The others are found
+    /// through these only, and found again without them.
+    seeds: Option<usize>,
     joiners: usize,
     strangers: usize,
     durable: bool,
+    push_pull: bool,
     long: bool,
     millis_max: u64,
     steps: Vec<(Duration, Step)>,
@@ -187,6 +203,10 @@ impl Draw<'_> {
             config.probe_timeout = config.probe_interval / 3;
             config.suspicion_mult = self.rng.random_range(2..6);
             config.indirect_probes = self.rng.random_range(1..4);
+        }
+        // Up to `direct_peers_max` a write gets everywhere without it.
+        if config.direct_peers_max >= NODES_MAX && self.chance(0.3) {
+            config.push_pull_interval = None;
         }
         if self.chance(0.2) {
             config.ack_delay_max = self.millis(0, 25);
@@ -259,6 +279,8 @@ impl Draw<'_> {
         let mut kinds = Kind::ALL.to_vec();
         let of_disks = |kind: &Kind| matches!(kind, Kind::Commits | Kind::CrashAll);
         kinds.retain(|kind| self.durable || !of_disks(kind));
+        // What is refused for its clock is offered again by push/pull, and by nothing else.
+        kinds.retain(|kind| self.push_pull || *kind != Kind::ClockJump);
         for _ in 0..self.rng.random_range(KINDS) {
             let at = self.rng.random_range(0..kinds.len());
             let kind = kinds.swap_remove(at);
@@ -410,7 +432,7 @@ impl Draw<'_> {
 
     /// Somebody new comes, or somebody leaves and maybe comes back.
     fn churn(&mut self, at: Duration, span: Duration) {
-        if self.chance(0.4) && self.strangers == 0 && self.joiners < 3 {
+        if self.chance(0.4) && self.strangers == 0 && self.joiners < JOINERS_MAX {
             let node = self.nodes + self.joiners;
             self.joiners += 1;
             self.push(at, Step::Join { node });
@@ -419,7 +441,8 @@ impl Draw<'_> {
             }
             return;
         }
-        let node = self.node();
+        // Whom others look for stays.
+        let node = self.rng.random_range(self.seeds.unwrap_or(0)..self.nodes);
         self.push(at, Step::Leave { node });
         if self.chance(0.6) {
             self.push(at + span + Duration::from_secs(3), Step::Join { node });

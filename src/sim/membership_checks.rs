@@ -24,6 +24,8 @@ pub(super) struct Memberships {
     /// Every process that ever was, under all the boots that it took.
     processes: BTreeMap<ProcessId, Life>,
     leaving: BTreeSet<Life>,
+    /// Whose leave each process has acknowledged.
+    acknowledged: BTreeSet<(Life, ProcessId)>,
     /// Whom each process suspects.
     suspected: BTreeSet<(Life, ProcessId)>,
     /// Whom anybody ever declared failed.
@@ -36,10 +38,19 @@ impl Memberships {
         self.leaving.insert(life);
     }
 
-    /// Whether a process has seen another one leave.
+    /// A process acknowledges the leave of another one, which it must know.
+    pub(super) fn acknowledges(&mut self, life: Life, process: ProcessId) {
+        let members = self.views.get(&life);
+        if members.is_some_and(|members| members.iter().any(|m| m.process == process)) {
+            self.acknowledged.insert((life, process));
+        }
+    }
+
+    /// Whether a process has seen another one leave, or has told it so.
     pub(super) fn knows_departed(&self, observer: Life, process: &ProcessId) -> bool {
         let departed = self.departed.get(&(observer, process.name.clone()));
         departed.is_some_and(|boot| *boot >= process.boot)
+            || self.acknowledged.contains(&(observer, process.clone()))
     }
 
     /// Looks at a new view of a process.
@@ -235,6 +246,39 @@ mod tests {
             breaches[..],
             [Breach::BootShrank { from: 6, to: 5, .. }]
         ));
+    }
+
+    #[test]
+    fn who_refuted_is_not_declared() {
+        let member = |state| Member {
+            process: process("n1", 5),
+            addr: addr(2),
+            state,
+        };
+        let suspected = Event::MemberSuspected(member(MemberState::Suspect));
+        let refuted = Event::MemberRefuted(member(MemberState::Alive));
+        let failed = Event::MemberFailed(member(MemberState::Failed));
+        let tell = |events: &[&Event], is_there: bool| {
+            let mut seen = memberships();
+            let told = events.iter().map(|e| seen.told(OBSERVER, e, |_| is_there));
+            told.last().flatten()
+        };
+        assert_eq!(tell(&[&suspected, &failed], true), None);
+        let breach = tell(&[&suspected, &refuted, &failed], true);
+        assert!(matches!(breach, Some(Breach::DeclaredUnsuspected { .. })));
+        assert_eq!(tell(&[&suspected, &refuted, &failed], false), None);
+        assert_eq!(tell(&[&suspected, &failed, &failed], true), None);
+    }
+
+    #[test]
+    fn an_acknowledged_leave_of_a_member_is_known() {
+        let mut seen = memberships();
+        seen.acknowledges(OBSERVER, process("n1", 5));
+        assert!(!seen.knows_departed(OBSERVER, &process("n1", 5)));
+        see(&mut seen, 5, MemberState::Alive);
+        seen.acknowledges(OBSERVER, process("n1", 5));
+        assert!(seen.knows_departed(OBSERVER, &process("n1", 5)));
+        assert!(!seen.knows_departed(OTHER, &process("n1", 5)));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::laws;
 use super::process::{Node, Process};
 use super::registers::Registers;
@@ -19,8 +21,11 @@ use crate::engine::{Event, Member};
 use crate::id::ProcessId;
 use crate::store::Merged;
 use crate::time::WallClock as _;
-use crate::wire::{Entry, Key, MemberState, frame};
+use crate::wire::codec::{self, CodecLimits, Decoded};
+use crate::wire::{Entry, Key, MemberState, Message, frame};
 
+/// The tag of [`Message::LeaveAck`].
+const LEAVE_ACK: u8 = 10;
 /// How often everything is looked at, in virtual time.
 pub(super) const INSPECT_EVERY: Duration = Duration::from_secs(5);
 /// A process's queues are measured every so many turns.
@@ -179,6 +184,18 @@ impl Simulator {
                 calm,
             };
             self.checker.report(self.time, breach);
+        }
+    }
+
+    /// A process that acknowledges a leave knows of it from then on, whatever it shows.
+    pub(super) fn note_leave_ack(&mut self, index: usize, mut message: Bytes) {
+        if message.first() != Some(&LEAVE_ACK) {
+            return;
+        }
+        let decoded = codec::decode(&mut message, &CodecLimits::default());
+        if let Ok(Decoded::Message(Message::LeaveAck(leave))) = decoded {
+            let life = (index, self.nodes[index].life);
+            self.checker.members.acknowledges(life, leave.process);
         }
     }
 

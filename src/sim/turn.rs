@@ -395,8 +395,14 @@ impl Simulator {
     fn act(&mut self, index: usize, output: Output) {
         self.note_output(index, &output);
         match &output {
-            Output::Datagram { bytes, .. } => self.measure_output(index, bytes.len(), true),
-            Output::StreamSend { frame, .. } => self.measure_output(index, frame.len(), false),
+            Output::Datagram { bytes, .. } => {
+                self.measure_output(index, bytes.len(), true);
+                self.note_leave_ack(index, bytes.slice(DATAGRAM_TAG_AT..));
+            }
+            Output::StreamSend { frame, .. } => {
+                self.measure_output(index, frame.len(), false);
+                self.note_leave_ack(index, frame.clone());
+            }
             _ => {}
         }
         let (time, life) = (self.time, self.nodes[index].life);

@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use rumormill::config::Config;
+use rumormill::id::{NodeId, NodeName, ProcessId};
 use rumormill::net::Transport;
 use rumormill::node::Builder;
 use rumormill::store::Expiry;
-use rumormill::wire::MemberState;
+use rumormill::wire::codec::encode;
 use rumormill::wire::frame::{encode_frame_header, preface};
+use rumormill::wire::{Hello, MemberState, Message, Purpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{World, in_time, note};
@@ -19,11 +22,12 @@ fn tag() -> u64 {
 }
 
 /// Says `bytes` on a new stream and waits until the node closes it.
-async fn say(stranger: &dyn Transport, to: SocketAddr, bytes: &[u8]) {
+async fn say(stranger: &dyn Transport, to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = stranger.dial(to).await.unwrap();
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
+    answer
 }
 
 async fn garbage_packets_are_counted_and_nothing_is_lost(world: World) {
@@ -73,6 +77,48 @@ async fn garbage_streams_are_closed_and_counted(world: World) {
     assert!(counted.malformed + counted.unexpected + counted.unknown_messages > 0);
 }
 
+/// Whoever introduces himself does so first: an introduction behind something unknown is not answered.
+async fn nothing_comes_before_an_introduction(world: World) {
+    let a = world.start("a", &[]).await;
+    let stranger = world.bind().await;
+    let hello = Message::Hello(Hello {
+        purpose: Purpose::Link,
+        node: NodeId {
+            process: ProcessId {
+                name: NodeName::new("b").unwrap(),
+                boot: 1,
+            },
+            renewal: 0,
+            addr: stranger.local_addr(),
+        },
+        incarnation: 0,
+        nonce: 1,
+        token: 1,
+        stores: Vec::new(),
+    });
+    let mut frame = BytesMut::new();
+    encode(&hello, &mut frame);
+    let header = encode_frame_header(frame.len());
+    let unknown = [200, 0, 0, 0, 0];
+    let said = [
+        &preface(tag())[..],
+        &encode_frame_header(unknown.len()),
+        &unknown,
+        &header,
+        &frame,
+    ];
+    let answer = say(&*stranger, a.addr(), &said.concat()).await;
+    assert!(answer.len() <= preface(tag()).len(), "{answer:?}");
+    assert_eq!(a.node.counters().unknown_messages, 1);
+    assert!(a.node.view().members.is_empty());
+    // By itself it is.
+    let mut stream = stranger.dial(a.addr()).await.unwrap();
+    let said = [&preface(tag())[..], &header, &frame].concat();
+    stream.write_all(&said).await.unwrap();
+    let mut answer = vec![0; preface(tag()).len() + 1];
+    stream.read_exact(&mut answer).await.unwrap();
+}
+
 async fn clusters_never_mix(world: World) {
     let a = world.start("a", &[]).await;
     let config = Config::local().settle_timeout(Duration::from_millis(500));
@@ -110,4 +156,5 @@ in_every_world! {
     clusters_never_mix,
     garbage_packets_are_counted_and_nothing_is_lost,
     garbage_streams_are_closed_and_counted,
+    nothing_comes_before_an_introduction,
 }
