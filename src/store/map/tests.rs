@@ -541,7 +541,10 @@ fn twice_the_same_key_in_one_merge_joins() {
     let (older, newer) = (raw(1, 90, 200_000, "older"), raw(1, 91, 1, "newer"));
     for entries in [[older.clone(), newer.clone()], [newer.clone(), older]] {
         let map = notes(&Clock::at(100_000));
-        assert_eq!(map.store().merge(&[newer.clone()], late), [Merged::Known]);
+        assert_eq!(
+            map.store().merge(std::slice::from_ref(&newer), late),
+            [Merged::Known]
+        );
         let merged = map.store().merge(&entries, late);
         assert!(stored(merged[0]) && stored(merged[1]));
         assert_eq!(held(&map)[&key(1)], raw(1, 91, 200_000, "newer"));
