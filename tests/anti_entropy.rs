@@ -8,6 +8,7 @@ mod pair;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use pair::{ENTRY_BYTES, EPOCH, Fate, Pair, Random, entry, is_urgent, newer};
 use proptest::prelude::*;
@@ -97,6 +98,74 @@ fn when_most_differs_a_list_finds_it() {
     assert!(pair.agree());
     assert_eq!(comparison(&pair), Comparison::List);
     assert!(cost.bytes < 3_000 * ENTRY_BYTES as u64 * 27 / 20);
+}
+
+/// The responder answers what it was asked, or the exchange ends; the next one heals.
+#[test]
+fn answers_to_what_was_not_asked_end_the_exchange() {
+    let spoilt: [fn(&mut Message) -> bool; 3] = [
+        |message| match message {
+            Message::Wants(wants) => {
+                wants.wants = vec![12_345];
+                true
+            }
+            _ => false,
+        },
+        |message| match message {
+            Message::Verdicts(verdicts) => {
+                verdicts.stores.clear();
+                true
+            }
+            _ => false,
+        },
+        |message| match message {
+            Message::Verdicts(verdicts) => {
+                verdicts.stores = verdicts.stores.repeat(2);
+                true
+            }
+            _ => false,
+        },
+    ];
+    for spoil in spoilt {
+        let mut pair = pair_of(&sides(300, 300, 3));
+        let mut once = true;
+        pair.watcher = Some(Box::new(move |side, message, _| {
+            let mut message = message.clone();
+            if side == 0 && once && spoil(&mut message) {
+                once = false;
+                return Fate::Replace(message);
+            }
+            Fate::Pass
+        }));
+        pair.joined();
+        assert!(pair.agree());
+        assert_eq!(pair.counters(1).unexpected, 1);
+        assert_eq!(pair.counters(1).push_pulls_failed, 1);
+    }
+}
+
+/// Digests are not moved there, however much that would take: even equal stores are listed.
+#[test]
+fn a_cut_far_ahead_is_answered_by_a_list() {
+    let mut pair = pair_of(&sides(300, 0, 3));
+    let verdicts = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&verdicts);
+    pair.watcher = Some(Box::new(move |_, message, _| match message {
+        Message::Summary(summary) => {
+            let mut ahead = summary.clone();
+            ahead.cut = ahead.cut.plus(Duration::from_secs(1800));
+            Fate::Replace(Message::Summary(ahead))
+        }
+        Message::Verdicts(verdicts) => {
+            let verdicts = verdicts.stores.iter().map(|&(_, verdict)| verdict);
+            seen.borrow_mut().extend(verdicts);
+            Fate::Pass
+        }
+        _ => Fate::Pass,
+    }));
+    pair.joined();
+    assert_eq!(*verdicts.borrow(), [Verdict::List]);
+    assert!(pair.agree());
 }
 
 #[test]

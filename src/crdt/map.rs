@@ -50,7 +50,9 @@ pub struct Bounds {
 pub enum Verdict {
     /// It would change what is held.
     Fresh,
-    /// There is nothing new in it, or it would be collected at once.
+    /// Nothing is held of its key, and it would be collected at once.
+    Gone,
+    /// There is nothing new in it.
     Known,
     /// It may not be taken.
     Refused(Refusal),
@@ -405,7 +407,8 @@ impl<V> EntryMap<V> {
         let held = place.and_then(|at| self.slot(at));
         let known = match held {
             Some(held) => !self.changes_held(held, entry),
-            None => self.collectable(entry, wall),
+            None if self.collectable(entry, wall) => return Verdict::Gone,
+            None => false,
         };
         if known {
             Verdict::Known

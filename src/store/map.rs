@@ -305,9 +305,17 @@ impl<S: Schema> Map<S> {
     /// it: that would wait for itself.
     ///
     /// The index holds the records that have not expired, as of the last
-    /// [`collect`](Store::collect): check `expires_at` where it matters to the instant.
+    /// [`collect`](Store::collect), and all that a clock that was set back shows again: check
+    /// `expires_at` where it matters to the instant.
     pub fn with_index<T>(&self, look: impl FnOnce(&S::Index) -> T) -> T {
-        look(&self.shared.lock().index)
+        let now = self.shared.context.clock.wall();
+        let mut inner = self.shared.lock();
+        while inner.hides_too_much(now) {
+            inner.hide(now);
+            drop(inner);
+            inner = self.shared.lock();
+        }
+        look(&inner.index)
     }
 
     /// What it was made with.

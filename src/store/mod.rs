@@ -104,7 +104,8 @@ pub struct Sweep {
 }
 
 /// What the engine needs of a store. All calls are short: they take the store's lock for at most
-/// 256 entries. `merge` is the only one that runs schema code, outside the lock.
+/// 256 entries. Of a schema, only its index is called under the lock, by `merge_into` and `collect`;
+/// `merge_into` decodes, and `sweep` asks what is urgent, outside of it.
 pub trait Store: Send + Sync {
     /// Its number on the wire.
     fn id(&self) -> StoreId;

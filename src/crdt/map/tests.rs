@@ -84,9 +84,9 @@ fn an_older_version_with_a_later_expiry_only_extends() {
 #[test]
 fn what_would_be_collected_at_once_is_known_and_not_stored() {
     let map = EntryMap::<()>::new(bounds());
-    assert_eq!(map.judge(&plain(1, 10, 98), at(100)), Verdict::Known);
+    assert_eq!(map.judge(&plain(1, 10, 98), at(100)), Verdict::Gone);
     assert_eq!(map.judge(&plain(1, 10, 99), at(100)), Verdict::Fresh);
-    assert_eq!(map.judge(&plain(1, 10, 0), at(100)), Verdict::Known);
+    assert_eq!(map.judge(&plain(1, 10, 0), at(100)), Verdict::Gone);
     let lasting = entry(1, 10, 0, SchemaId::new(1).lasting(), b"");
     assert_eq!(map.judge(&lasting, at(100)), Verdict::Fresh);
 }

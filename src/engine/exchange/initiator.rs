@@ -14,7 +14,10 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
             return;
         };
-        if exchange.answered {
+        // One for each store of the summary, in its order.
+        let asked = exchange.heads.keys();
+        let each = verdicts.stores.iter().map(|(store, _)| store).eq(asked);
+        if exchange.answered || !each {
             return self.exchange_unexpected(stream);
         }
         if !verdicts.cut_accepted {
@@ -24,9 +27,6 @@ impl Engine {
         exchange.answered = true;
         let mut all = Vec::new();
         for &(store, verdict) in &verdicts.stores {
-            if !exchange.heads.contains_key(&store) {
-                continue;
-            }
             match verdict {
                 Verdict::All => all.push(store),
                 Verdict::Cells => {

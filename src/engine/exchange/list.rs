@@ -17,8 +17,9 @@ pub(super) struct List {
     sum: u128,
     /// How far the initiator has sent it.
     next: usize,
-    /// The end of the chunk that is not answered yet, at the initiator.
-    sent_to: Option<u64>,
+    /// The chunk that is not answered yet, at the initiator: its first line, and the hash at which
+    /// it ends.
+    sent: Option<(usize, u64)>,
     /// Where the next chunk must begin, at the responder.
     expected: u64,
     /// Whether any chunk differed, to the responder.
@@ -116,7 +117,7 @@ impl Engine {
             lines,
             sum,
             next: 0,
-            sent_to: None,
+            sent: None,
             expected: 0,
             differs: false,
         })
@@ -144,7 +145,7 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
             return;
         };
-        let Some(list) = exchange.list.as_mut().filter(|list| list.sent_to.is_none()) else {
+        let Some(list) = exchange.list.as_mut().filter(|list| list.sent.is_none()) else {
             return;
         };
         let message = list.chunk(max);
@@ -156,11 +157,11 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
             return;
         };
-        let asked = |list: &&mut List| list.store == wants.store && list.sent_to == Some(wants.to);
+        let asked = |list: &&mut List| list.store == wants.store && list.has_sent(wants);
         let Some(list) = exchange.list.as_mut().filter(asked) else {
             return self.exchange_unexpected(stream);
         };
-        list.sent_to = None;
+        list.sent = None;
         let ends = list.next == list.lines.len();
         let by_hashes = matches!(list.lines, Lines::Hashes(_));
         if ends {
@@ -262,13 +263,26 @@ impl Engine {
 }
 
 impl List {
+    /// Whether these are asked for: keys of the chunk that is not answered yet.
+    fn has_sent(&self, wants: &Wants) -> bool {
+        let Some((start, to)) = self.sent else {
+            return false;
+        };
+        let all = &wants.wants;
+        let among = match &self.lines {
+            Lines::Hashes(lines) => all.iter().all(|kh| holds(&lines[start..self.next], *kh)),
+            Lines::Items(lines) => all.iter().all(|kh| holds(&lines[start..self.next], *kh)),
+        };
+        to == wants.to && among
+    }
+
     /// The next chunk of at most `max` lines.
     fn chunk(&mut self, max: usize) -> Message {
         let (store, start, sum) = (self.store, self.next, self.sum);
         match &self.lines {
             Lines::Hashes(lines) => {
                 let (from, to, end) = cut_chunk(lines, start, max);
-                (self.next, self.sent_to) = (end, Some(to));
+                (self.next, self.sent) = (end, Some((start, to)));
                 Message::Hashes(Hashes {
                     store,
                     from,
@@ -278,7 +292,7 @@ impl List {
             }
             Lines::Items(lines) => {
                 let (from, to, end) = cut_chunk(lines, start, max);
-                (self.next, self.sent_to) = (end, Some(to));
+                (self.next, self.sent) = (end, Some((start, to)));
                 Message::Items(Items {
                     store,
                     from,
@@ -305,6 +319,10 @@ fn cut_chunk<T: Line>(lines: &[T], start: usize, max: usize) -> (u64, u64, usize
         Some(last) if end < lines.len() => (from, last.kh(), end),
         _ => (from, u64::MAX, end),
     }
+}
+
+fn holds<T: Line>(lines: &[T], kh: u64) -> bool {
+    lines.binary_search_by_key(&kh, Line::kh).is_ok()
 }
 
 fn within<T: Line>(lines: &[T], from: u64, to: u64) -> &[T] {

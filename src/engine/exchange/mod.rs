@@ -48,18 +48,18 @@
 //! `digest_mismatches` is counted and whole hashes are listed, which leaves no doubt. Where one of
 //! these entries has changed since, nothing can be said, and the next exchange will tell.
 //!
-//! **Bounds.** A side keeps for each store under comparison a table of at most sixteen thirds of the
-//! first shape and at most 786 kB; or, for one store at a time, a sorted list of 24 to 32 bytes an
-//! entry. What is to be sent is 16 bytes an entry, or a position where everything is. An exchange
-//! that breaks off is made up for by another, which compares again and so sends nothing twice
-//! that was merged.
+//! **Bounds.** A side keeps for each store under comparison a table of at most 6.4 times the first shape
+//! (its exponent raised by two, or by three from five partitions on) and at most 786 kB; or, for one
+//! store at a time, a sorted list of 24 to 32 bytes an entry. What is to be sent is two words an
+//! entry, once each, or a position where everything is. An exchange that breaks off is made up for
+//! by another, which compares again and so sends nothing twice that was merged.
 
 mod initiator;
 mod list;
 mod responder;
 mod transfer;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::crdt::sketch::{Difference, Shape};
 use crate::id::ProcessId;
@@ -89,7 +89,7 @@ pub(super) struct Exchange {
     to_list: VecDeque<StoreId>,
     list: Option<List>,
     /// Hashes of keys whose entries are owed to the other side.
-    sending: VecDeque<(StoreId, u64)>,
+    sending: BTreeSet<(StoreId, u64)>,
     sweeps: VecDeque<SweepRun>,
     inflight: BTreeMap<u64, Vec<SentItem>>,
     next_packet: u64,
@@ -164,7 +164,7 @@ impl Exchange {
             comparing: BTreeMap::new(),
             to_list: VecDeque::new(),
             list: None,
-            sending: VecDeque::new(),
+            sending: BTreeSet::new(),
             sweeps: VecDeque::new(),
             inflight: BTreeMap::new(),
             next_packet: 1,

@@ -33,6 +33,8 @@ impl Engine {
             None => (Verdict::NoStore, None),
             // The exchange ends here: no digest is owed.
             Some(_) if !cut_accepted => (Verdict::Equal, None),
+            // To move the digests that far could take going over everything, under the lock.
+            Some(_) if ahead > grace => (Verdict::List, None),
             Some(store) => decide(theirs, &store.digests(cut)),
         };
         let decided: Vec<_> = summary

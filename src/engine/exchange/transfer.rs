@@ -99,7 +99,7 @@ impl Engine {
         };
         let mut found = Vec::new();
         while !load.is_full()
-            && let Some((id, kh)) = exchange.sending.pop_front()
+            && let Some((id, kh)) = exchange.sending.pop_first()
         {
             let Some(store) = self.stores.get(&id) else {
                 continue;
@@ -200,7 +200,10 @@ impl Engine {
         if received.needs.is_empty() {
             self.exchange_ack(stream, delta.packet, &received);
         } else if let Some(exchange) = self.exchanges.get_mut(&stream) {
-            // At most what the other side's window lets it have under way.
+            if exchange.uncommitted.len() >= FRAMES_IN_FLIGHT {
+                // More than the other side's window lets it have under way.
+                return self.exchange_unexpected(stream);
+            }
             exchange.uncommitted.push((delta.packet, received));
         }
         self.exchange_moved(stream, count as u64, 0);

@@ -150,7 +150,7 @@ impl<S: Schema> Inner<S> {
         wall: Timestamp,
     ) -> (Merged, Option<Arc<S::Record>>) {
         match self.entries.judge_hashed(news.kh, entry, wall) {
-            Verdict::Known => return (Merged::Known, None),
+            Verdict::Gone | Verdict::Known => return (Merged::Known, None),
             Verdict::Refused(why) => return (Merged::Refused(why), None),
             Verdict::Fresh => {}
         }
@@ -207,7 +207,9 @@ impl<S: Schema> Inner<S> {
             }) => Some(record),
             _ => None,
         };
-        let live = slot.entry().outlives(now);
+        // What has expired and is still to be hidden is indexed until then: should the clock be set
+        // back before, nothing else would show it.
+        let live = slot.entry().outlives(now) || (slot.entry().expires_at, at) > self.hidden;
         match &mut slot.value {
             Value::Record { record, indexed } if live && !*indexed => {
                 *indexed = contained(|| self.index.insert(key, was, record));
@@ -275,6 +277,11 @@ impl<S: Schema> Inner<S> {
         batch.len()
     }
 
+    /// Whether the clock was set back since records were last hidden.
+    pub(super) fn hides_too_much(&self, wall: Timestamp) -> bool {
+        self.hidden > (wall, u32::MAX)
+    }
+
     /// Frees the first entry past its grace; answers it, to be dropped outside the lock.
     pub(super) fn free(&mut self, wall: Timestamp) -> Option<Slot<Value<S::Record>>> {
         let (at, slot) = self.entries.collect(wall)?;
@@ -295,7 +302,7 @@ impl<S: Schema> Inner<S> {
         let unseen = (Excluded(self.hidden), Included((Timestamp::MAX, u32::MAX)));
         let hide = self.entries.expiring(unseen).next();
         let due = hide.map_or(free, |(expires_at, _)| free.min(expires_at));
-        if self.hidden > (wall, u32::MAX) {
+        if self.hides_too_much(wall) {
             return Some(wall);
         }
         Some(if due <= wall { due } else { whole_second(due) })

@@ -79,38 +79,43 @@ impl<S: Schema> Shared<S> {
     /// Joins one run in; answers whether anything changed.
     fn merge_run(&self, run: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) -> bool {
         let start = out.len();
-        let mut news = Vec::new();
+        let (mut news, mut gone) = (Vec::new(), Vec::new());
         self.lock()
             .entries
             .judge_run(run, wall, |index, kh, verdict| {
+                match verdict {
+                    Verdict::Fresh => news.push((index, kh)),
+                    Verdict::Gone => gone.push((index, kh)),
+                    Verdict::Known | Verdict::Refused(_) => {}
+                }
                 out.push(match verdict {
-                    Verdict::Known => Merged::Known,
                     Verdict::Refused(why) => Merged::Refused(why),
-                    Verdict::Fresh => {
-                        news.push((index, kh));
-                        Merged::Known
-                    }
+                    Verdict::Fresh | Verdict::Gone | Verdict::Known => Merged::Known,
                 });
             });
-        if news.is_empty() {
-            return false;
-        }
-        let news: Vec<_> = news
-            .into_iter()
-            .map(|(index, kh)| self.read_news(index, kh, &run[index]))
-            .collect();
 
         let mut changed = false;
-        let mut displaced = Vec::new();
-        let mut inner = self.lock();
-        for new in news {
-            let (index, merged) = (new.index, inner.merge(&run[new.index], new, wall));
-            let (merged, old) = merged;
-            changed |= matches!(merged, Merged::Stored { .. });
-            displaced.extend(old);
-            out[start + index] = merged;
+        while !news.is_empty() {
+            let read = news.drain(..);
+            let read: Vec<_> = read
+                .map(|(index, kh)| self.read_news(index, kh, &run[index]))
+                .collect();
+            let mut displaced = Vec::new();
+            let mut inner = self.lock();
+            for new in read {
+                let (index, merged) = (new.index, inner.merge(&run[new.index], new, wall));
+                let (merged, old) = merged;
+                changed |= matches!(merged, Merged::Stored { .. });
+                displaced.extend(old);
+                out[start + index] = merged;
+            }
+            // What had nothing to join with may have it now, from the same run: once more.
+            let joins = |&(index, kh): &(usize, u64)| {
+                inner.entries.judge_hashed(kh, &run[index], wall) == Verdict::Fresh
+            };
+            news.extend(gone.drain(..).filter(joins));
+            drop(inner);
         }
-        drop(inner);
         changed
     }
 

@@ -262,12 +262,33 @@ fn a_clock_set_back_shows_the_hidden_again() {
     }
     put(&map, note(0, "later"), until(201));
     collect(&map, 210);
+    clock.set(210);
     assert!(map.with_index(|index| index.0.is_empty()));
+    clock.set(150);
+    assert_eq!(map.with_index(|index| index.0.len()), 256);
     assert_eq!(collect(&map, 150), Some(at(200)));
     assert_eq!(map.with_index(|index| index.0.len()), 256);
     assert_eq!(map.records().len(), 256);
+    clock.set(200);
     collect(&map, 200);
     assert_eq!(map.with_index(|index| index.0.len()), 1);
+}
+
+/// It had never been shown here.
+#[test]
+fn a_clock_set_back_shows_what_came_already_expired() {
+    let clock = Clock::at(250);
+    let map = notes(&clock);
+    collect(&map, 100);
+    assert!(stored(merge(&map, &raw(1, 90, 200, "late"))));
+    assert_eq!(map.get(&key(1)), None);
+    clock.set(150);
+    collect(&map, 150);
+    assert!(map.get(&key(1)).is_some());
+    assert_eq!(map.with_index(|index| index.0.len()), 1);
+    clock.set(250);
+    collect(&map, 250);
+    assert!(map.with_index(|index| index.0.is_empty()));
 }
 
 #[test]
@@ -514,6 +535,20 @@ fn twice_the_same_key_in_one_merge_joins() {
     assert!(stored(merged[0]) && stored(merged[1]));
     assert_eq!(merged[2], Merged::Known);
     assert_eq!(held(&map)[&key(1)], raw(1, 91, 300, "newer"));
+
+    // As in two calls, though the newer one alone would be past its grace.
+    let late = at(100_000);
+    let (older, newer) = (raw(1, 90, 200_000, "older"), raw(1, 91, 1, "newer"));
+    for entries in [[older.clone(), newer.clone()], [newer.clone(), older]] {
+        let map = notes(&Clock::at(100_000));
+        assert_eq!(
+            map.store().merge(std::slice::from_ref(&newer), late),
+            [Merged::Known]
+        );
+        let merged = map.store().merge(&entries, late);
+        assert!(stored(merged[0]) && stored(merged[1]));
+        assert_eq!(held(&map)[&key(1)], raw(1, 91, 200_000, "newer"));
+    }
 }
 
 #[test]

@@ -262,7 +262,9 @@ impl Silences {
         let now = self.now();
         let mut candidates = self.candidates(labels, now);
         candidates.retain(|silence| {
-            silence.state(now) == SilenceState::Active && silence.matches(labels)
+            silence.state(now) == SilenceState::Active
+                && silence.matches(labels)
+                && self.is_live(silence.id)
         });
         candidates.iter().map(|silence| silence.id).collect()
     }
@@ -325,6 +327,12 @@ impl Silences {
     /// The silences that may match an alert and have not ended, by id.
     fn candidates(&self, labels: &Labels, now: Timestamp) -> Vec<Arc<Silence>> {
         self.map.with_index(|index| index.candidates(labels, now))
+    }
+
+    /// Whether the entry of a silence is held and has not expired: its writer may have let it go
+    /// before it ends.
+    fn is_live(&self, id: SilenceId) -> bool {
+        self.map.get(&id.key()).is_some()
     }
 
     /// A silence that is shown, and the sequence of its last change.

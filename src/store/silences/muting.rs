@@ -88,14 +88,17 @@ impl Muting {
     pub fn mutes(&self, labels: &Labels) -> Vec<SilenceId> {
         let now = self.silences.now();
         let known = self.lock().get(labels, self.generation_max);
-        let seq = known.as_ref().map(|known| known.seq);
+        let before = known.as_ref().map(|known| (known.seq, known.at));
         let (known, scanned) = match known {
             Some(known) if known.at <= now => self.caught_up(known, labels, now),
             _ => self.evaluated(labels, now),
         };
         self.count(scanned);
-        let muting = active(&known.matching, now).collect();
-        if seq != Some(known.seq) {
+        let muting = active(&known.matching, now);
+        let muting = muting.filter(|id| self.silences.is_live(*id)).collect();
+        // Also where a clock that was set back made it evaluate anew.
+        let kept = before.is_some_and(|(seq, at)| seq == known.seq && at <= known.at);
+        if !kept {
             self.lock().remember(labels, known, self.generation_max);
         }
         muting

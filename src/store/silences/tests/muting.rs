@@ -110,6 +110,8 @@ fn after_many_changes_it_begins_anew() {
 #[derive(Clone, Debug)]
 enum Step {
     Make(&'static str, u64, u64),
+    /// Written elsewhere, with an entry that expires before the silence ends.
+    MakeShort(&'static str, u64, u64),
     Change(usize, u64),
     Expire(usize),
     Remove(usize),
@@ -131,12 +133,57 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (prop::sample::select(&MATCHERS[..]), 0..50_u64, 1..50_u64)
             .prop_map(|(matchers, from, lasts)| Step::Make(matchers, from, lasts)),
+        2 => (prop::sample::select(&MATCHERS[..]), 2..50_u64, 1..40_u64)
+            .prop_map(|(matchers, lasts, expires)| Step::MakeShort(matchers, lasts, expires)),
         1 => (0..20_usize, 1..50_u64).prop_map(|(which, lasts)| Step::Change(which, lasts)),
         1 => (0..20_usize).prop_map(Step::Expire),
         1 => (0..20_usize).prop_map(Step::Remove),
         2 => (0..100_u64).prop_map(Step::Clock),
         6 => prop::sample::select(&ALERTS[..]).prop_map(Step::Ask),
     ]
+}
+
+/// The alert is asked about before its silence's entry expires, and after.
+#[test]
+fn a_silence_whose_entry_has_gone_mutes_nothing() {
+    let clock = ManualClock::new();
+    let (silences, elsewhere) = (store(&clock, 1), store(&clock, 2));
+    let muting = muting(&silences, 4);
+    let id = set(&elsewhere, new("a=b", 0, 100));
+    let mut entry = elsewhere.store().held(&id.key()).unwrap().entry;
+    entry.expires_at = at(50);
+    silences.store().merge(&[entry], at(0));
+    let alert = labels("a=b");
+    assert_eq!(
+        (muting.mutes(&alert), silences.mutes(&alert)),
+        (vec![id], vec![id])
+    );
+    clock.set(at(50));
+    assert_eq!(
+        (muting.mutes(&alert), silences.mutes(&alert)),
+        (vec![], vec![])
+    );
+    let _ = silences.store().collect(at(90));
+    assert_eq!(
+        (muting.mutes(&alert), silences.mutes(&alert)),
+        (vec![], vec![])
+    );
+}
+
+#[test]
+fn a_clock_that_was_set_back_costs_one_evaluation() {
+    let clock = ManualClock::new();
+    let silences = store(&clock, 1);
+    let muting = muting(&silences, 4);
+    let alert = labels("a=b");
+    let silence = set(&silences, new("a=b", 0, 100));
+    clock.set(at(50));
+    assert_eq!(muting.mutes(&alert), [silence]);
+    clock.set(at(20));
+    for _ in 0..3 {
+        assert_eq!(muting.mutes(&alert), [silence]);
+    }
+    assert_eq!(muting.looked_at().scanned, 2);
 }
 
 proptest! {
@@ -148,6 +195,7 @@ proptest! {
         let clock = ManualClock::new();
         let limits = SilenceLimits { retention: Duration::from_secs(10), ..SilenceLimits::default() };
         let silences = store_with(&clock, 1, limits);
+        let elsewhere = store_with(&clock, 2, limits);
         let muting = muting(&silences, 4);
         let mut now = 0;
         let mut ids = Vec::new();
@@ -155,6 +203,13 @@ proptest! {
             match step {
                 Step::Make(matchers, from, lasts) => {
                     ids.push(set(&silences, new(matchers, now + from, now + from + lasts)));
+                }
+                Step::MakeShort(matchers, lasts, expires) => {
+                    let id = set(&elsewhere, new(matchers, now, now + lasts));
+                    let mut entry = elsewhere.store().held(&id.key()).unwrap().entry;
+                    entry.expires_at = at(now + expires.min(lasts - 1));
+                    silences.store().merge(&[entry], at(now));
+                    ids.push(id);
                 }
                 Step::Change(which, lasts) => {
                     let Some(silence) = ids.get(which).and_then(|id| silences.get(*id)) else { continue };
@@ -180,6 +235,8 @@ proptest! {
                     while silences.store().collect(at(now)).is_some_and(|next| next <= at(now)) {}
                 }
                 Step::Ask(alert) => {
+                    let muted = muting.mutes(&labels(alert));
+                    prop_assert!(muted.iter().all(|id| silences.map().get(&id.key()).is_some()));
                     prop_assert_eq!(muting.mutes(&labels(alert)), silences.mutes(&labels(alert)), "{}", alert);
                 }
             }
