@@ -125,6 +125,13 @@ pub enum BuildError {
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// [`Builder::tls`] was set, and the node was to start on a transport that is bound already: what
+    /// it speaks is that transport's.
+    #[cfg(feature = "tls")]
+    #[error(
+        "TLS was set, but a transport that is bound already speaks what it speaks: use start()"
+    )]
+    TlsOnTransport,
     /// More seeds than `seeds_max`.
     #[error("{count} seeds are over the limit of {max}, which is seeds_max")]
     TooManySeeds {
@@ -404,18 +411,27 @@ impl Builder {
         if let Some(config) = self.tls.take() {
             let transport = Tls::bind(listen, config, &self.config).await?;
             self.tls_handle = Some(transport.handle());
-            return self.start_on(Arc::new(transport)).await;
+            return self.run_on(Arc::new(transport)).await;
         }
         let transport = Plain::bind(listen).await?;
-        self.start_on(Arc::new(transport)).await
+        self.run_on(Arc::new(transport)).await
     }
 
     /// Starts the node on a transport that is bound already; [`listen`](Self::listen) is ignored.
     /// Otherwise as [`start`](Self::start).
     ///
     /// # Errors
-    /// [`BuildError`]; nothing was started, and the transport is dropped.
-    pub async fn start_on(mut self, transport: Arc<dyn Transport>) -> Result<Node, BuildError> {
+    /// [`BuildError`]; nothing was started, and the transport is dropped. With the feature `tls`:
+    /// `BuildError::TlsOnTransport` if `tls` was set, because the transport decides what it speaks.
+    pub async fn start_on(self, transport: Arc<dyn Transport>) -> Result<Node, BuildError> {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return Err(BuildError::TlsOnTransport);
+        }
+        self.run_on(transport).await
+    }
+
+    async fn run_on(mut self, transport: Arc<dyn Transport>) -> Result<Node, BuildError> {
         self.check()?;
         let (name, cluster) = (self.node_name()?, self.cluster_id()?);
         let addr = advertised(

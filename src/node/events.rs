@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, watch};
-use tracing::field::{self, display};
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::engine::{Event, Readiness, View};
 use crate::id::NodeName;
+use crate::time::Timestamp;
 use crate::wire::{Refusal, StoreId};
 
 /// The node has stopped: it left, its last handle was dropped, or its driver panicked.
@@ -229,16 +230,20 @@ fn about_readiness(readiness: &Readiness) {
 
 fn about_security(event: &Event) {
     match event {
-        Event::CertificateExpires { at } => warn!(?at, "this node's certificate ends soon"),
+        Event::CertificateExpires { at } => {
+            let at = date(*at);
+            warn!(at, "this node's certificate ends soon");
+        }
         Event::CertificatesNotReloaded { file } => {
             let file = file.as_deref().map(|file| display(file.display()));
-            warn!(
+            // Why is warned of where they are loaded.
+            debug!(
                 file,
                 "new certificates cannot be loaded; the old ones stay in use"
             );
         }
         Event::CertificatesReloaded { expires_at } => {
-            let expires_at = expires_at.map(field::debug);
+            let expires_at = expires_at.map(date);
             info!(expires_at, "new certificates are in use");
         }
         Event::HandshakeRefused { addr, reason } => {
@@ -248,10 +253,39 @@ fn about_security(event: &Event) {
     }
 }
 
+/// As RFC 3339 writes it, in UTC and whole seconds. Years are counted from March, so that a leap day
+/// is the last of its year; 146,097 days are 400 years.
+fn date(at: Timestamp) -> String {
+    let secs = at.as_nanos() / 1_000_000_000;
+    let (days, of_day) = (secs / 86_400 + 719_468, secs % 86_400);
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = (from_march + 2) % 12 + 1;
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::Key;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (secs, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_000_000_000, "2001-09-09T01:46:40Z"),
+            (1_740_787_199, "2025-02-28T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(date(Timestamp::from_secs(secs)), expected);
+        }
+    }
 
     #[test]
     fn the_same_trouble_with_a_peer_and_a_store_is_warned_of_once() {

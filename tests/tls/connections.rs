@@ -218,6 +218,46 @@ async fn packets_that_wait_are_bounded_in_age_and_bytes() {
     .await;
 }
 
+/// Packets for a process that has died are dialled for while they are young, and no longer.
+#[tokio::test]
+async fn a_dead_peer_is_not_dialled_for_ever() {
+    in_time(async {
+        let (files, _) = world();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let mut limits = TlsLimits::default();
+        limits.packet_age_max = Some(Duration::from_millis(100));
+        let config = files.config().limits(limits);
+        let a = Tls::bind(any, config, &Config::local()).await.unwrap();
+        let b = bind(&files, any).await;
+        let to = b.local_addr();
+        a.try_send(to, b"first").unwrap();
+        assert_eq!(recv(&b).await.0, b"first");
+        drop(b);
+        let grave = tokio::net::TcpListener::bind(to).await.unwrap();
+        // Whoever dials is hung up on. Packets go until one has made it dial.
+        let dialled = async {
+            loop {
+                a.try_send(to, b"into the void").unwrap();
+                let soon = tokio::time::timeout(Duration::from_millis(50), grave.accept());
+                if soon.await.is_ok() {
+                    return;
+                }
+            }
+        };
+        dialled.await;
+        let silence = Duration::from_secs(2);
+        let mut dials = 0;
+        while let Ok(dial) = tokio::time::timeout(silence, grave.accept()).await {
+            drop(dial.unwrap());
+            dials += 1;
+        }
+        // Backoff grows from 20 ms to far more than the packets' age within eight of them.
+        assert!(dials <= 20, "{dials}");
+        assert!(a.tally().unwrap().snapshot().tls_packets_expired > 0);
+    })
+    .await;
+}
+
 async fn recv_soon(transport: &Tls) -> Option<Vec<u8>> {
     let soon = tokio::time::timeout(Duration::from_millis(50), recv(transport));
     let (packet, _) = soon.await.ok()?;

@@ -149,3 +149,26 @@ async fn a_seeds_name_is_verified_from_end_to_end() {
     })
     .await;
 }
+
+/// A certificate for all names of a domain makes its owner none of its nodes.
+#[tokio::test]
+async fn a_wildcard_is_no_nodes_name() {
+    in_time(async {
+        let authority = Authority::new("ours");
+        let config = |name: &str| {
+            let files = Files::new(&authority.leaf(&[LOOPBACK, name]), &authority.pem());
+            let config = files.config().node_name_in_certificate(true).watch(None);
+            (files, config)
+        };
+        let (_a_files, a_config) = config("am-0.am.test");
+        let (_b_files, b_config) = config("AM-1.am.test");
+        let (_c_files, c_config) = config("*.am.test");
+        let (a, mut events) = start("am-0.am.test", &[], a_config).await;
+        let (b, _) = start("am-1.am.test", &[&a], b_config).await;
+        b.ready().await.unwrap();
+        let (_wild, _) = start("am-2.am.test", &[&a], c_config).await;
+        assert_eq!(name_refusal(&mut events).await.as_str(), "am-2.am.test");
+        assert_eq!(a.view().cluster_size(), 2);
+    })
+    .await;
+}

@@ -202,13 +202,13 @@ async fn a_client_without_a_certificate_is_refused() {
     .await;
 }
 
-fn pem_to_der(pem: &str) -> rustls::pki_types::CertificateDer<'static> {
+pub(crate) fn pem_to_der(pem: &str) -> rustls::pki_types::CertificateDer<'static> {
     use rustls::pki_types::pem::PemObject as _;
     rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
 /// A server's configuration, as a caller would make it.
-fn ready_server(files: &Files) -> Arc<rustls::ServerConfig> {
+pub(crate) fn ready_server(files: &Files) -> Arc<rustls::ServerConfig> {
     use rustls::pki_types::pem::PemObject as _;
     let PemFiles { cert, key, .. } = files.pem();
     let cert = rustls::pki_types::CertificateDer::from_pem_file(cert).unwrap();
@@ -562,4 +562,20 @@ async fn dangers_are_what_they_are_called() {
         assert!(handle.expires_at().is_some());
     })
     .await;
+}
+
+/// A node that was to speak TLS never runs without it.
+#[tokio::test]
+async fn tls_on_another_transport_is_an_error() {
+    let authority = Authority::new("ours");
+    let files = Files::new(&authority.leaf(&[LOOPBACK]), &authority.pem());
+    let plain = Plain::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let builder = Node::builder("a")
+        .config(Config::local())
+        .tls(files.config());
+    let error = builder.start_on(Arc::new(plain)).await.unwrap_err();
+    assert!(
+        matches!(error, BuildError::TlsOnTransport),
+        "{error}"
+    );
 }

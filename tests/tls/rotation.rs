@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use rumormill::config::Config;
 use rumormill::engine::Event;
-use rumormill::net::tls::{TlsConfig, TlsError};
+use rumormill::net::tls::{Tls, TlsConfig, TlsError, rustls};
+use rumormill::net::{BoxStream, Transport as _};
 use rumormill::node::{Events, Node};
 use rumormill::store::{Expiry, Map};
 use rumormill::wire::MemberState;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::certs::{Authority, Files, Leaf};
+use crate::refusals::{pem_to_der, ready_server};
 use crate::support::{Notes, in_time, key, note};
 
 const LOOPBACK: &str = "127.0.0.1";
@@ -253,6 +256,87 @@ async fn the_end_of_a_nodes_own_certificate_is_told_before_it_comes() {
             matches!(first, Event::CertificatesReloaded { .. }),
             "{first:?}"
         );
+    })
+    .await;
+}
+
+async fn bind(config: TlsConfig) -> Tls {
+    let any = "127.0.0.1:0".parse().unwrap();
+    Tls::bind(any, config, &Config::local()).await.unwrap()
+}
+
+/// A stream from one to the other, both of its ends.
+async fn stream(from: &Tls, to: &Tls) -> (BoxStream, BoxStream) {
+    let accepted = std::future::poll_fn(|cx| to.poll_accept(cx));
+    let (near, far) = tokio::join!(from.dial(to.local_addr()), accepted);
+    (near.unwrap(), far.unwrap().0)
+}
+
+/// That a certificate has ended does not end its connection; that its authority is not trusted any
+/// more does, whether the certificate has ended or not.
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "certificates end by the system's clock"
+)]
+async fn a_certificate_that_has_ended_hides_no_distrust() {
+    in_time(async {
+        let (ours, others) = (Authority::new("ours"), Authority::new("others"));
+        let since_epoch = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        let ends = Duration::from_secs(since_epoch.as_secs() + 3);
+        let short = ours.leaf_with(&[LOOPBACK], |params| {
+            params.not_after = rcgen::date_time_ymd(1970, 1, 1) + ends;
+        });
+        let files = Files::new(&ours.leaf(&[LOOPBACK]), &ours.pem());
+        let a = bind(files.config().watch(None)).await;
+        let short = Files::new(&short, &ours.pem());
+        let b = bind(short.config().watch(None)).await;
+        let (mut near, mut far) = stream(&b, &a).await;
+        // The one wait for time itself: the certificate has to end.
+        tokio::time::sleep(ends.saturating_sub(since_epoch) + Duration::from_secs(1)).await;
+        a.handle().reload().await.unwrap();
+        for _ in 0..20 {
+            near.write_all(b"there").await.unwrap();
+            near.flush().await.unwrap();
+            let mut said = [0; 5];
+            far.read_exact(&mut said).await.unwrap();
+        }
+        let revoked = || a.tally().unwrap().snapshot().tls_connections_revoked;
+        assert_eq!(revoked(), 0);
+        files.put_ca(&others.pem());
+        a.handle().reload().await.unwrap();
+        assert!(!matches!(near.read(&mut [0; 1]).await, Ok(1..)));
+        assert!(revoked() > 0);
+    })
+    .await;
+}
+
+/// Nobody can ask a ready configuration whom it believes: everybody shakes hands anew.
+#[tokio::test]
+async fn other_ready_configurations_end_what_is_open() {
+    in_time(async {
+        let ours = Authority::new("ours");
+        let files = Files::new(&ours.leaf(&[LOOPBACK]), &ours.pem());
+        let client = || {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(pem_to_der(&ours.pem())).unwrap();
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let client = rustls::ClientConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            Arc::new(client)
+        };
+        let ready = || TlsConfig::from_configs(client(), ready_server(&files));
+        let (a, b) = (bind(ready()).await, bind(ready()).await);
+        let (mut near, _far) = stream(&b, &a).await;
+        a.handle().replace(client(), ready_server(&files)).unwrap();
+        assert!(!matches!(near.read(&mut [0; 1]).await, Ok(1..)));
+        assert!(a.tally().unwrap().snapshot().tls_connections_revoked > 0);
+        drop(stream(&b, &a).await);
     })
     .await;
 }

@@ -147,8 +147,8 @@ impl TlsConfig {
     }
 
     /// Whether a peer's certificate must carry the peer's node name as a DNS name among its subject
-    /// alternative names. Then a member cannot pass for another one on a stream; only for node names
-    /// that are DNS names. Default: no.
+    /// alternative names: the same name, but for the case of ASCII letters. A wildcard stands for no
+    /// node. Then a member cannot pass for another one on a stream. Default: no.
     #[must_use]
     pub fn node_name_in_certificate(mut self, required: bool) -> Self {
         self.node_name_in_certificate = required;
@@ -156,7 +156,8 @@ impl TlsConfig {
     }
 
     /// Another rule for who may have which node name, beside the one above. It is asked once per stream,
-    /// in the stream's task, and must not block. Peers without a certificate are refused.
+    /// in the stream's task, and must not block. Peers without a certificate are refused. With
+    /// [`danger_skip_verify`](Self::danger_skip_verify) the identity of a dialled peer is whatever it claims.
     #[must_use]
     pub fn authorize(
         mut self,
@@ -174,7 +175,9 @@ impl TlsConfig {
     }
 
     /// Believes every certificate of those who are dialled, whoever signed it. **Anybody between two
-    /// nodes can then pretend to be either of them.** Those who connect are still verified.
+    /// nodes can then pretend to be either of them.** Those who connect are still verified. What
+    /// [`authorize`](Self::authorize) and [`node_name_in_certificate`](Self::node_name_in_certificate)
+    /// make of a dialled peer's certificate means nothing then: anybody can make one with any name.
     #[must_use]
     pub fn danger_skip_verify(mut self, skip: bool) -> Self {
         self.skip_verify = skip;
@@ -288,8 +291,8 @@ impl TlsLimits {
     pub(super) fn bounds(&self, timers: &Config) -> Bounds {
         let packet_age_max = self.packet_age_max.unwrap_or(timers.probe_timeout);
         let interval = timers.push_pull_interval.unwrap_or_default();
-        let idle = IDLE_TIMEOUT_DEFAULT.max(interval * 20);
-        let for_packets = (packet_age_max * 4).max(USER_TIMEOUT_MIN);
+        let idle = IDLE_TIMEOUT_DEFAULT.max(interval.saturating_mul(20));
+        let for_packets = packet_age_max.saturating_mul(4).max(USER_TIMEOUT_MIN);
         Bounds {
             handshakes_max: self.handshakes_max.get(),
             handshakes_per_second: self.handshakes_per_second.get(),
@@ -310,3 +313,22 @@ const WATCH_MIN: Duration = Duration::from_millis(100);
 const WARN_BEFORE_DEFAULT: Duration = Duration::from_secs(14 * 24 * 3600);
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 const USER_TIMEOUT_MIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_span_is_too_long() {
+        let limits = TlsLimits {
+            packet_age_max: Some(Duration::MAX),
+            idle_timeout: Some(Duration::MAX),
+            ..TlsLimits::default()
+        };
+        let timers = Config::default().push_pull_interval(Some(Duration::MAX));
+        let bounds = limits.bounds(&timers);
+        assert_eq!(bounds.packets_user_timeout, Duration::MAX);
+        let open = TlsLimits::default().bounds(&timers);
+        assert_eq!(open.idle_timeout, Duration::MAX);
+    }
+}

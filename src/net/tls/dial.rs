@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::HandshakeKind;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
 #[cfg(any(target_os = "android", target_os = "linux"))]
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,7 +18,7 @@ use super::Core;
 use super::error::refusal;
 use super::hello::{Hello, Kind, WELCOME};
 use super::identity::PeerIdentity;
-use super::material::{Loaded, Side};
+use super::material::{Believed, Loaded, Side};
 use crate::engine::HandshakeRefusal;
 use crate::net::{DialError, tcp};
 
@@ -26,8 +26,7 @@ use crate::net::{DialError, tcp};
 pub(super) struct Dialled {
     pub(super) io: TlsStream<TcpStream>,
     pub(super) identity: Option<Arc<PeerIdentity>>,
-    /// What it was verified with.
-    pub(super) loaded: Arc<Loaded>,
+    pub(super) believed: Believed,
     pub(super) side: Side,
 }
 
@@ -90,11 +89,11 @@ async fn shake_hands(
     let identity = PeerIdentity::new(io.get_ref().1.peer_certificates());
     let side = Side::Server(name);
     let kind = io.get_ref().1.handshake_kind();
-    conclude(core, kind, &loaded, &side, identity.as_ref())?;
+    let believed = conclude(core, kind, loaded, &side, identity.as_ref())?;
     Ok(Dialled {
         io: io.into(),
         identity: identity.map(Arc::new),
-        loaded,
+        believed,
         side,
     })
 }
@@ -104,18 +103,19 @@ async fn shake_hands(
 pub(super) fn conclude(
     core: &Core,
     kind: Option<HandshakeKind>,
-    loaded: &Loaded,
+    loaded: Arc<Loaded>,
     side: &Side,
     peer: Option<&PeerIdentity>,
-) -> io::Result<()> {
+) -> io::Result<Believed> {
+    let at = UnixTime::now();
     let resumed = kind == Some(HandshakeKind::Resumed);
     if resumed {
-        let verified = loaded.verify(side, peer);
+        let verified = loaded.verify(side, peer, at);
         verified.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         core.tally.tls_handshakes_resumed.one();
     }
     core.tally.tls_handshakes.one();
-    Ok(())
+    Ok(Believed { with: loaded, at })
 }
 
 /// Sets the options of a connection, best effort: it works without them.

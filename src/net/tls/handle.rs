@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::config::{Source, TlsConfig};
 use super::material::{Loaded, fingerprint};
@@ -20,9 +20,11 @@ use crate::time::Timestamp;
 
 /// Replaces the certificates of a running node. Cheap to clone.
 ///
-/// New handshakes use the new certificates at once, whatever happens to the old files. Connections
-/// that are open stay open, so no member is dropped, except for those whose peer is not believed any
-/// more by the new authorities: these are closed and dialled anew. Sessions of before are not resumed.
+/// New handshakes use the new certificates at once, whatever happens to the old files. After a
+/// [`reload`](Self::reload), connections that are open stay open, so no member is dropped, except for
+/// those whose peer's certificate the new authorities would not have let in: these are closed, and
+/// dialled anew when they are needed. That a peer's certificate has ended since never closes its
+/// connection: to end it, replace the authority. Sessions of before are not resumed.
 #[derive(Clone)]
 pub struct TlsHandle(pub(super) Arc<Materials>);
 
@@ -43,7 +45,9 @@ impl TlsHandle {
         self.0.reload().await
     }
 
-    /// Uses other ready configurations from now on, in the place of files too.
+    /// Uses other ready configurations from now on, in the place of files too. Nobody but they can say
+    /// whom they believe, and only in a handshake: so all connections are closed, counted in
+    /// `tls_connections_revoked`, and dialled anew when they are needed.
     ///
     /// # Errors
     /// [`TlsError::Stopped`].
@@ -55,7 +59,7 @@ impl TlsHandle {
         let mut config = self.0.config();
         config.source = Source::Ready { client, server };
         let loaded = Loaded::load(&config, &self.0.names)?;
-        self.0.put(config, loaded)
+        self.0.put(config, loaded, None)
     }
 
     /// When the certificate that this node shows ends, if it is known: not for ready configurations.
@@ -110,12 +114,12 @@ impl Materials {
 
     async fn reload(&self) -> Result<(), TlsError> {
         let _one = self.reloading.lock().await;
-        let config = self.config();
+        let (config, before) = self.in_use().clone();
         if matches!(config.source, Source::Ready { .. }) {
             return Err(TlsError::NoFiles);
         }
         let loaded = load(config.clone(), Arc::clone(&self.names)).await;
-        let put = loaded.and_then(|loaded| self.put(config, loaded));
+        let put = loaded.and_then(|loaded| self.put(config, loaded, Some(&before)));
         if let Err(error) = &put {
             self.tally.tls_reloads_failed.one();
             warn!(%error, source = ?std::error::Error::source(error), "certificates were not reloaded");
@@ -125,15 +129,28 @@ impl Materials {
         put
     }
 
-    fn put(&self, config: TlsConfig, loaded: Loaded) -> Result<(), TlsError> {
+    /// Puts something else in use; with `before`, only in its place: what the application has put
+    /// there while files were read is newer than they are.
+    fn put(
+        &self,
+        config: TlsConfig,
+        loaded: Loaded,
+        before: Option<&Arc<Loaded>>,
+    ) -> Result<(), TlsError> {
         if self.refusals.is_closed() {
             return Err(TlsError::Stopped);
         }
-        warn_of_danger(&config);
         let expires_at = loaded.expires_at;
-        *self.in_use() = (config, Arc::new(loaded));
+        let in_use = (config, Arc::new(loaded));
+        {
+            let mut now = self.in_use();
+            if before.is_some_and(|before| !Arc::ptr_eq(before, &now.1)) {
+                return Err(TlsError::NoFiles);
+            }
+            now.clone_from(&in_use);
+        }
+        warn_of_danger(&in_use.0);
         self.tally.tls_reloads.one();
-        info!("certificates reloaded");
         self.refusals
             .tell(Event::CertificatesReloaded { expires_at });
         self.reloads.send_modify(|reloads| *reloads += 1);
@@ -189,5 +206,48 @@ pub(super) fn info_of_files(config: &TlsConfig) -> Vec<&PathBuf> {
             .flat_map(|files| [&files.cert, &files.key, &files.ca])
             .collect(),
         Source::Ready { .. } => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready() -> TlsConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls13 = &[&rustls::version::TLS13];
+        let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(tls13)
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(tls13)
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
+        TlsConfig::from_configs(Arc::new(client), Arc::new(server))
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_a_replacement_does_not_undo_it() {
+        let (refusals, _events) = Refusals::new();
+        let materials = Materials::load(ready(), Arc::new(refusals), Arc::default());
+        let materials = Arc::new(materials.await.unwrap());
+        let put = |before: &Arc<Loaded>| {
+            let config = ready();
+            let loaded = Loaded::load(&config, &materials.names).unwrap();
+            materials.put(config, loaded, Some(before))
+        };
+        let before = materials.loaded();
+        let Source::Ready { client, server } = ready().source else {
+            unreachable!()
+        };
+        let handle = TlsHandle(Arc::clone(&materials));
+        handle.replace(client, Arc::clone(&server)).unwrap();
+        assert!(matches!(put(&before), Err(TlsError::NoFiles)));
+        assert!(Arc::ptr_eq(&materials.loaded().server, &server));
+        assert_eq!(materials.tally.snapshot().tls_reloads, 1);
+        put(&materials.loaded()).unwrap();
     }
 }

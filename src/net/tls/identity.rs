@@ -63,10 +63,12 @@ impl PeerIdentity {
         self.is_for(&ServerName::from(ip))
     }
 
-    /// Whether the certificate is for the node of this name: it is one of its DNS names.
+    /// Whether the certificate is for the node of this name: it is one of its DNS names, letter by
+    /// letter, but for the case of ASCII letters. A wildcard stands for no node.
     #[must_use]
     pub fn is_for_node(&self, name: &NodeName) -> bool {
-        self.is_for_name(name.as_str())
+        let (name, dns_names) = (name.as_str(), self.dns_names());
+        !name.contains('*') && dns_names.iter().any(|dns| dns.eq_ignore_ascii_case(name))
     }
 
     fn is_for(&self, name: &ServerName<'_>) -> bool {

@@ -161,6 +161,19 @@ impl Lane {
         }
     }
 
+    /// Drops packets that have grown old, so that nothing is dialled for them.
+    fn expire(&self, core: &Core) {
+        let mut queue = self.lock();
+        let now = Instant::now();
+        while let Some((at, packet)) = queue.packets.front()
+            && now.saturating_duration_since(*at) > core.bounds.packet_age_max
+        {
+            queue.bytes -= packet.len();
+            queue.packets.pop_front();
+            core.tally.tls_packets_expired.one();
+        }
+    }
+
     /// Takes packets that are young enough into `batch`, up to a bound, each with its length.
     fn take(&self, core: &Core, batch: &mut Vec<u8>) {
         let mut queue = self.lock();
@@ -197,6 +210,8 @@ enum End {
 async fn run(core: Arc<Core>, to: SocketAddr, lane: Arc<Lane>) {
     let mut backoff = Duration::ZERO;
     loop {
+        // What the last connection left, or the last dial was too late for, is not dialled for.
+        lane.expire(&core);
         let idle = timeout(core.bounds.idle_timeout, lane.filled()).await;
         if (idle.is_err() || lane.is_closed()) && core.lanes.retire(to, &lane) {
             return;
@@ -246,10 +261,10 @@ async fn serve(core: &Core, lane: &Lane, dialled: Dialled) -> End {
     let Dialled {
         mut io,
         identity,
-        loaded,
+        believed,
         side,
     } = dialled;
-    let mut revoked = pin!(core.revoked(loaded, &side, identity.as_deref()));
+    let mut revoked = pin!(core.revoked(believed, &side, identity.as_deref()));
     let mut batch = Vec::new();
     loop {
         let mut filled = pin!(lane.filled());

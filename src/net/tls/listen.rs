@@ -21,7 +21,7 @@ use super::dial::{conclude, prepare};
 use super::error::refusal;
 use super::hello::{ADDRESS_NOT_VERIFIED, BUSY, Hello, Kind, UNKNOWN_VERSION, WELCOME};
 use super::identity::PeerIdentity;
-use super::material::{Loaded, Side};
+use super::material::{Believed, Side};
 use crate::engine::HandshakeRefusal;
 use crate::net::tcp::Listener;
 
@@ -119,7 +119,7 @@ impl Drop for Admitted {
 struct Greeted {
     io: TlsStream<TcpStream>,
     identity: Option<Arc<PeerIdentity>>,
-    loaded: Arc<Loaded>,
+    believed: Believed,
     kind: Kind,
     /// Where the dialler is reached.
     from: SocketAddr,
@@ -142,7 +142,7 @@ async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admi
     let Greeted {
         mut io,
         identity,
-        loaded,
+        believed,
         kind,
         from,
     } = greeted;
@@ -158,7 +158,7 @@ async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admi
         return;
     }
     core.lanes.warm(&core, from);
-    let revoked = core.revoked(loaded, &Side::Client, identity.as_deref());
+    let revoked = core.revoked(believed, &Side::Client, identity.as_deref());
     match kind {
         Kind::Packets => tokio::select! {
             () = packets(&core, io, from) => {}
@@ -190,7 +190,7 @@ async fn welcome(
     let identity = PeerIdentity::new(io.get_ref().1.peer_certificates()).map(Arc::new);
     let shaken = io.get_ref().1.handshake_kind();
     let peer_identity = identity.as_deref();
-    conclude(core, shaken, &loaded, &Side::Client, peer_identity).map_err(why)?;
+    let believed = conclude(core, shaken, loaded, &Side::Client, peer_identity).map_err(why)?;
     let Some(from) = verified(addr, peer.ip(), identity.as_deref()) else {
         let _ = io.write_u8(ADDRESS_NOT_VERIFIED).await;
         let _ = io.shutdown().await;
@@ -200,7 +200,7 @@ async fn welcome(
     Ok(Greeted {
         io: io.into(),
         identity,
-        loaded,
+        believed,
         kind,
         from,
     })
@@ -231,7 +231,7 @@ async fn say(io: &mut TlsStream<TcpStream>, answer: u8) -> io::Result<()> {
 async fn packets(core: &Core, io: TlsStream<TcpStream>, from: SocketAddr) {
     let mut io = BufReader::with_capacity(READ_BUFFER_BYTES, io);
     // The dialler ends a connection that it does not use; one whose dialler has gone silent ends here.
-    let patience = core.bounds.idle_timeout * 2;
+    let patience = core.bounds.idle_timeout.saturating_mul(2);
     loop {
         let packet = async {
             let len = io.read_u16().await?;
@@ -258,7 +258,7 @@ async fn streams(
 ) {
     let mut channel = Channel::new(io);
     let mut revoked = std::pin::pin!(revoked);
-    let patience = core.bounds.idle_timeout * 2;
+    let patience = core.bounds.idle_timeout.saturating_mul(2);
     loop {
         tokio::select! {
             opened = timeout(patience, channel.expect(channel::Kind::Open)) => {

@@ -46,6 +46,12 @@ struct Verifiers {
     of_clients: Arc<dyn ClientCertVerifier>,
 }
 
+/// With what a peer was believed, and when.
+pub(super) struct Believed {
+    pub(super) with: Arc<Loaded>,
+    pub(super) at: UnixTime,
+}
+
 /// Which side a peer was on in its handshake.
 #[derive(Clone, Debug)]
 pub(super) enum Side {
@@ -136,26 +142,29 @@ impl Loaded {
         Arc::clone(config)
     }
 
-    /// Whether a peer that was believed earlier is believed now; a short-lived certificate may end
-    /// while its connection lasts. Ready configurations are not asked.
-    pub(super) fn still_accepts(&self, side: &Side, peer: Option<&PeerIdentity>) -> bool {
-        match self.verify(side, peer) {
-            Ok(()) => true,
-            Err(error) => has_ended(&error),
-        }
+    /// Whether a peer that was believed at `at` would have been believed then with what is loaded now.
+    /// A short-lived certificate may end while its connection lasts; that it has ended must not hide
+    /// that its authority is not trusted any more. Ready configurations cannot be asked: none would.
+    pub(super) fn still_accepts(
+        &self,
+        side: &Side,
+        peer: Option<&PeerIdentity>,
+        at: UnixTime,
+    ) -> bool {
+        self.verifiers.is_some() && self.verify(side, peer, at).is_ok()
     }
 
-    /// Looks at a peer's certificate again, as a whole handshake does. One that is resumed does not:
-    /// a certificate may have ended since.
+    /// Looks at a peer's certificate again, as a whole handshake at `now` does. One that is resumed
+    /// does not: a certificate may have ended since. Ready configurations decide alone.
     pub(super) fn verify(
         &self,
         side: &Side,
         peer: Option<&PeerIdentity>,
+        now: UnixTime,
     ) -> Result<(), rustls::Error> {
         let Some(verifiers) = &self.verifiers else {
             return Ok(());
         };
-        let now = UnixTime::now();
         let chain = peer.map_or(&[][..], PeerIdentity::chain);
         match (chain, side) {
             ([], Side::Client) if !verifiers.of_clients.client_auth_mandatory() => Ok(()),
@@ -171,14 +180,6 @@ impl Loaded {
             }
         }
     }
-}
-
-fn has_ended(error: &rustls::Error) -> bool {
-    use rustls::CertificateError::{Expired, ExpiredContext};
-    matches!(
-        error,
-        rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. })
-    )
 }
 
 fn client_verifier(

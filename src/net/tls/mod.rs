@@ -59,7 +59,7 @@ use crate::engine::{Event, HandshakeRefusal};
 use config::Bounds;
 use handle::{Materials, info_of_files};
 use lane::Lanes;
-use material::{Loaded, Side};
+use material::{Believed, Side};
 use pool::Pool;
 use refusals::Refusals;
 
@@ -207,13 +207,14 @@ impl Core {
             .expect("nothing panics under this lock")
     }
 
-    /// Waits until a peer that was believed with `loaded` is not believed any more.
-    async fn revoked(&self, loaded: Arc<Loaded>, side: &Side, peer: Option<&PeerIdentity>) {
+    /// Waits until a peer that was believed is not believed any more. Time alone never does that.
+    async fn revoked(&self, believed: Believed, side: &Side, peer: Option<&PeerIdentity>) {
         let mut reloads = self.materials.reloads.subscribe();
-        let mut asked = loaded;
+        let Believed { with, at } = believed;
+        let mut asked = with;
         loop {
             let now = self.materials.loaded();
-            if !Arc::ptr_eq(&asked, &now) && !now.still_accepts(side, peer) {
+            if !Arc::ptr_eq(&asked, &now) && !now.still_accepts(side, peer, at) {
                 self.tally.tls_connections_revoked.one();
                 return;
             }

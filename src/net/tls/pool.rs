@@ -105,13 +105,13 @@ async fn keep(core: Arc<Core>, to: SocketAddr, dialled: Dialled, first: Wanted) 
     let Dialled {
         io,
         identity,
-        loaded,
+        believed,
         side,
     } = dialled;
     let name_check = core.name_check(identity.as_ref(), to);
     let mut channel = Channel::new(io);
     let mut wanted = first;
-    let revoked = core.revoked(loaded, &side, identity.as_deref());
+    let revoked = core.revoked(believed, &side, identity.as_deref());
     let mut revoked = std::pin::pin!(revoked);
     loop {
         let opening = timeout(core.bounds.handshake_timeout, async {

@@ -15,12 +15,19 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 pub(super) struct Names(Mutex<BTreeMap<IpAddr, BTreeSet<String>>>);
 
 impl Names {
-    /// Learns that `host` stands for these addresses. A name that is an address says nothing new.
+    /// Learns that `host` stands for these addresses, and for no others any more. A name that is an
+    /// address says nothing new, and neither does one that resolved to nothing.
     pub(super) fn learn(&self, host: &str, addrs: &[SocketAddr]) {
-        if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        if addrs.is_empty() || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
             return;
         }
         let mut names = self.lock();
+        names.retain(|ip, known| {
+            if !addrs.iter().any(|addr| addr.ip() == *ip) {
+                known.remove(host);
+            }
+            !known.is_empty()
+        });
         for addr in addrs {
             if names.len() >= ADDRS_MAX && !names.contains_key(&addr.ip()) {
                 // Old addresses of seeds that moved: those that still hold are learnt again.
@@ -154,3 +161,25 @@ impl ServerCertVerifier for DangerBelieveAnyone {
 const ADDRS_MAX: usize = 1024;
 /// Names of one address.
 const NAMES_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_what_it_resolved_to_last() {
+        let names = Names::default();
+        let addr = |host: u8| SocketAddr::from(([10, 0, 0, host], 1));
+        names.learn("seeds.test", &[addr(1), addr(2)]);
+        names.learn("am-0.test", &[addr(1)]);
+        names.learn("10.0.0.9", &[addr(9)]);
+        names.learn("seeds.test", &[addr(2), addr(3)]);
+        names.learn("seeds.test", &[]);
+        assert_eq!(names.of(addr(1).ip()), ["am-0.test"]);
+        assert_eq!(names.of(addr(2).ip()), ["seeds.test"]);
+        assert_eq!(names.of(addr(3).ip()), ["seeds.test"]);
+        names.learn("am-0.test", &[addr(4)]);
+        assert!(names.of(addr(1).ip()).is_empty() && names.of(addr(9).ip()).is_empty());
+        assert_eq!(names.lock().len(), 3);
+    }
+}
