@@ -574,8 +574,5 @@ async fn tls_on_another_transport_is_an_error() {
         .config(Config::local())
         .tls(files.config());
     let error = builder.start_on(Arc::new(plain)).await.unwrap_err();
-    assert!(
-        matches!(error, BuildError::TlsOnTransport),
-        "{error}"
-    );
+    assert!(matches!(error, BuildError::TlsOnTransport), "{error}");
 }
