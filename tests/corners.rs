@@ -331,6 +331,23 @@ fn an_expired_write_replaces_a_lasting_one_though_only_its_holder_asks() {
     }
 }
 
+/// A dial that takes longer than the wait for the next try does not end the trying.
+#[test]
+fn an_exchange_that_cannot_be_dialled_is_tried_until_it_can() {
+    let mut sim = cluster(1, 3, quiet().backlog_keys_max(50));
+    // Streams between them stand still, and nothing is acknowledged; both stay alive by way of 1.
+    sim.cut_one_way(0, 2);
+    for key in 0..300 {
+        sim.write(2, key, "x").expect("room");
+    }
+    sim.run_for(secs(15));
+    assert!(sim.read(1, 299).is_some() && sim.read(0, 299).is_none());
+    sim.heal_all();
+    let caught_up = sim.run_until(secs(60), |sim| sim.read(0, 299).is_some());
+    assert!(caught_up.is_some(), "nobody tries again");
+    sim.assert_sound();
+}
+
 /// A writer that dies half way leaves the others to compare.
 #[test]
 fn a_writer_that_dies_half_way_leaves_nobody_behind() {

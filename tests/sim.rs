@@ -140,6 +140,10 @@ fn seeds_that_found_bugs() {
         ),
         (436, "the same, with durable nodes"),
         (459, "the same, after a burst"),
+        (
+            1345,
+            "a push/pull that could not be dialled was never tried again",
+        ),
         (1103, "relays that repeated what was under way, twentyfold"),
         (10589, "a leave that only a paused member could have heard"),
     ];

@@ -96,6 +96,8 @@ impl Engine {
     pub(super) fn exchange_dial_failed(&mut self, name: &NodeName) {
         self.counters.push_pulls_failed += 1;
         tracing::debug!(peer = %name, "push/pull: dial failed");
+        // Its time to try again may have passed unused while it was dialled.
+        self.timers.set_by(Kind::Unsynced, self.now.mono);
     }
 
     pub(super) fn begin_exchange(&mut self, stream: StreamId) {
