@@ -276,15 +276,7 @@ impl Transport for Endpoint {
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
         let mut packets = self.packets.lock().expect("nothing panics under this lock");
-        match packets.poll_recv(cx) {
-            Poll::Ready(Some((from, bytes))) => {
-                let count = bytes.len().min(buf.len());
-                buf[..count].copy_from_slice(&bytes[..count]);
-                Poll::Ready(Ok((count, from)))
-            }
-            // A dead endpoint hears nothing any more.
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
-        }
+        super::poll_packet(&mut packets, cx, buf)
     }
 
     fn dial(&self, to: SocketAddr) -> Dial {

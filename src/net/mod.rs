@@ -20,8 +20,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 pub use counters::{NetCounters, Tally};
 
@@ -201,6 +203,22 @@ pub async fn dial_within(
     match tokio::time::timeout(within, transport.dial(to)).await {
         Ok(dialled) => dialled,
         Err(_) => Err(DialError::TimedOut { to, within }),
+    }
+}
+
+/// Takes a packet off a queue into `buf`. From a queue that nobody fills any more nothing comes.
+fn poll_packet(
+    packets: &mut mpsc::Receiver<(SocketAddr, Bytes)>,
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<io::Result<(usize, SocketAddr)>> {
+    match packets.poll_recv(cx) {
+        Poll::Ready(Some((from, packet))) => {
+            let count = packet.len().min(buf.len());
+            buf[..count].copy_from_slice(&packet[..count]);
+            Poll::Ready(Ok((count, from)))
+        }
+        Poll::Ready(None) | Poll::Pending => Poll::Pending,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::crdt::sketch::Shape;
 use crate::store::{Digests, Sketched};
 use crate::wire::codec::{CELL_BYTES, ITEM_BYTES};
 use crate::wire::{
-    Cells, Message, Peeled, Settled, StoreId, StoreSummary, Summary, Verdict, Verdicts,
+    Cell, Cells, Message, Peeled, Settled, StoreId, StoreSummary, Summary, Verdict, Verdicts,
 };
 
 use super::{Comparing, STEPS_MAX, Telling};
@@ -84,6 +84,10 @@ impl Engine {
                 .comparing
                 .insert(store, Comparing::Telling(telling));
         }
+        self.say_cells(stream, store, shape, cells);
+    }
+
+    fn say_cells(&mut self, stream: StreamId, store: StoreId, shape: Shape, cells: Vec<Cell>) {
         let (exponent, width) = shape.parts();
         let cells = Cells {
             store,
@@ -110,14 +114,7 @@ impl Engine {
         let more = next.zip(telling.ours.table.more(telling.shape));
         let (shape, cells) = more.unwrap_or((telling.shape, Vec::new()));
         telling.shape = shape;
-        let (exponent, width) = shape.parts();
-        let cells = Cells {
-            store,
-            exponent,
-            width,
-            cells,
-        };
-        self.send_exchanged(stream, &Message::Cells(cells));
+        self.say_cells(stream, store, shape, cells);
     }
 
     /// The initiator knows the difference: what it wants is owed, and the roots are compared.

@@ -266,15 +266,7 @@ impl Transport for Tls {
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
         let mut packets = self.packets.lock().expect("nothing panics under this lock");
-        match packets.poll_recv(cx) {
-            Poll::Ready(Some((from, packet))) => {
-                let count = packet.len().min(buf.len());
-                buf[..count].copy_from_slice(&packet[..count]);
-                Poll::Ready(Ok((count, from)))
-            }
-            // The core holds a sender.
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
-        }
+        super::poll_packet(&mut packets, cx, buf)
     }
 
     fn dial(&self, to: SocketAddr) -> Dial {
