@@ -208,16 +208,3 @@ pub fn received(entry: &Entry) -> Entry {
         ..entry.clone()
     }
 }
-
-#[allow(unsafe_code)]
-unsafe extern "C" {
-    fn clock_gettime(clk: i32, ts: *mut [i64; 2]) -> i32;
-}
-#[allow(unsafe_code)]
-fn cpu() -> Duration {
-    let mut t = [0i64; 2];
-    unsafe {
-        clock_gettime(3, &raw mut t);
-    }
-    Duration::new(t[0] as u64, t[1] as u32)
-}

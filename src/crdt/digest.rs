@@ -1,23 +1,19 @@
 //! Hashes of entries and the root sum of a map.
 //!
-//! Every hash is SipHash-2-4 under a fixed protocol key, so all nodes of all clusters agree:
+//! Every hash is SipHash-1-3 under a fixed protocol key, so all nodes of all clusters agree:
 //!
 //! ```text
-//! body    = H128(body bytes)
-//! content = H128(tie, expires_at, schema, body)        tag = its low 32 bits
-//! entry   = H128(key, ts, content)                     summed in the root
-//! kh      = H64(key)
+//! body  = H128(body bytes)
+//! entry = H128(key, ts, tie, expires_at, schema, body)  summed in the root, tag = its low 32 bits
+//! kh    = H64(key)
 //! ```
 //!
-//! The bytes of a body are read once, and before any lock is taken: whatever else an entry's hash
-//! depends on (a local write learns its timestamp under the lock, a join may raise `expires_at`)
-//! is hashed from 40 bytes. The sum is linear: an entry is added and taken out in constant time,
-//! and the order of doing so does not matter.
+//! The bytes of a body are read before any lock is taken: whatever else an entry's hash depends on
+//! (a local write learns its timestamp under the lock) is hashed from 64 bytes. The sum is linear:
+//! an entry is added and taken out in constant time, and the order of doing so does not matter.
 
-use std::hash::Hasher as _;
-
-use siphasher::sip::SipHasher24;
-use siphasher::sip128::SipHasher24 as SipHasher24x128;
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::SipHasher13 as SipHasher13x128;
 
 use crate::time::Timestamp;
 use crate::wire::{Entry, Item, Key, SchemaId};
@@ -34,61 +30,38 @@ impl BodyHash {
     }
 }
 
-/// What a digest needs of one entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint {
-    /// The 128-bit hash of the whole entry, as summed in a [`Root`].
-    pub hash: u128,
-    /// The content tag: of tie, expiry, schema and body.
-    pub tag: u32,
-}
-
-impl Fingerprint {
-    /// Fingerprints an entry.
-    #[must_use]
-    pub fn of(entry: &Entry) -> Self {
-        Self::with_body(entry, BodyHash::of(&entry.body))
-    }
-
-    /// Fingerprints an entry whose body was hashed before.
-    #[must_use]
-    pub fn with_body(entry: &Entry, body: BodyHash) -> Self {
-        let content = content_hash(entry.tie, entry.expires_at, entry.schema, body);
-        let mut bytes = [0; 40];
-        bytes[..16].copy_from_slice(&entry.key.0);
-        bytes[16..24].copy_from_slice(&entry.ts.as_nanos().to_le_bytes());
-        bytes[24..].copy_from_slice(&content.to_le_bytes());
-        Self {
-            hash: hash128(ENTRY_KEY, &bytes),
-            tag: low_bits(content),
-        }
-    }
-}
-
-/// The 128-bit hash of an entry, header and body.
+/// The 128-bit hash of an entry, header and body, as summed in a [`Root`].
 #[must_use]
 pub fn entry_hash(entry: &Entry) -> u128 {
-    Fingerprint::of(entry).hash
+    entry_hash_of(entry, BodyHash::of(&entry.body))
 }
 
-/// The content tag of an entry: tells two values of one key and timestamp apart.
+/// The hash of an entry whose body was hashed before.
 #[must_use]
-pub fn content_tag(entry: &Entry) -> u32 {
-    let body = BodyHash::of(&entry.body);
-    low_bits(content_hash(
-        entry.tie,
-        entry.expires_at,
-        entry.schema,
-        body,
-    ))
+pub fn entry_hash_of(entry: &Entry, body: BodyHash) -> u128 {
+    let mut bytes = [0; 64];
+    bytes[..16].copy_from_slice(&entry.key.0);
+    bytes[16..24].copy_from_slice(&entry.ts.as_nanos().to_le_bytes());
+    bytes[24..32].copy_from_slice(&entry.tie.to_le_bytes());
+    bytes[32..40].copy_from_slice(&entry.expires_at.as_nanos().to_le_bytes());
+    bytes[40..42].copy_from_slice(&entry.schema.raw().to_le_bytes());
+    bytes[48..].copy_from_slice(&body.0.to_le_bytes());
+    hash128(ENTRY_KEY, &bytes)
+}
+
+/// The tag of an entry of this hash: tells two values of one key and timestamp apart.
+///
+/// Truncation is the purpose: a tag is the low bits.
+#[allow(clippy::cast_possible_truncation)]
+#[must_use]
+pub const fn tag(hash: u128) -> u32 {
+    hash as u32
 }
 
 /// The hash of a key, by which item lists are sorted.
 #[must_use]
 pub fn kh(key: &Key) -> u64 {
-    let mut hasher = SipHasher24::new_with_keys(KEY_KEY.0, KEY_KEY.1);
-    hasher.write(&key.0);
-    hasher.finish()
+    SipHasher13::new_with_keys(KEY_KEY.0, KEY_KEY.1).hash(&key.0)
 }
 
 /// The item that stands for an entry in a sorted list.
@@ -97,7 +70,7 @@ pub fn item(entry: &Entry) -> Item {
     Item {
         kh: kh(&entry.key),
         ts: entry.ts,
-        tag: content_tag(entry),
+        tag: tag(entry_hash(entry)),
     }
 }
 
@@ -134,29 +107,13 @@ impl Root {
     }
 }
 
-fn content_hash(tie: u64, expires_at: Timestamp, schema: SchemaId, body: BodyHash) -> u128 {
-    let mut bytes = [0; 40];
-    bytes[..8].copy_from_slice(&tie.to_le_bytes());
-    bytes[8..16].copy_from_slice(&expires_at.as_nanos().to_le_bytes());
-    bytes[16..18].copy_from_slice(&schema.raw().to_le_bytes());
-    bytes[24..].copy_from_slice(&body.0.to_le_bytes());
-    hash128(CONTENT_KEY, &bytes)
-}
-
 fn hash128(key: (u64, u64), bytes: &[u8]) -> u128 {
-    SipHasher24x128::new_with_keys(key.0, key.1)
+    SipHasher13x128::new_with_keys(key.0, key.1)
         .hash(bytes)
         .as_u128()
 }
 
-/// Truncation is the purpose: a tag is the low bits of a hash.
-#[allow(clippy::cast_possible_truncation)]
-const fn low_bits(hash: u128) -> u32 {
-    hash as u32
-}
-
 const BODY_KEY: (u64, u64) = (0x7275_6d6f_726d_696c, 0x626f_6479_2d68_6173);
-const CONTENT_KEY: (u64, u64) = (0x7275_6d6f_726d_696c, 0x636f_6e74_656e_742d);
 const ENTRY_KEY: (u64, u64) = (0x7275_6d6f_726d_696c, 0x656e_7472_792d_6861);
 const KEY_KEY: (u64, u64) = (0x7275_6d6f_726d_696c, 0x6b65_792d_6861_7368);
 
@@ -177,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_is_in_the_hash_and_content_alone_in_the_tag() {
+    fn every_field_is_in_the_hash_and_in_the_tag() {
         let base = entry();
         let vary: [fn(&mut Entry); 6] = [
             |e| e.key.0[15] ^= 1,
@@ -190,12 +147,9 @@ mod tests {
         for (index, change) in vary.iter().enumerate() {
             let mut other = base.clone();
             change(&mut other);
-            assert_ne!(entry_hash(&base), entry_hash(&other), "field {index}");
-            assert_eq!(
-                content_tag(&base) == content_tag(&other),
-                index < 2,
-                "field {index}"
-            );
+            let (ours, theirs) = (entry_hash(&base), entry_hash(&other));
+            assert_ne!(ours, theirs, "field {index}");
+            assert_ne!(tag(ours), tag(theirs), "field {index}");
         }
     }
 
@@ -204,7 +158,7 @@ mod tests {
     fn the_hashes_are_those_of_the_protocol() {
         let entry = entry();
         assert_eq!(
-            (kh(&entry.key), content_tag(&entry), entry_hash(&entry)),
+            (kh(&entry.key), item(&entry).tag, entry_hash(&entry)),
             GOLDEN
         );
         assert_eq!(

@@ -10,9 +10,19 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::wire::Key;
 
+/// Where a key is, and what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Its slot.
+    pub(super) at: u32,
+    /// A hash of the whole entry that is held there, under words that nobody else knows: who holds an
+    /// entry of that hash holds this one, and need not look at the slot.
+    pub(super) quick: u64,
+}
+
 /// Slots by key and by hash.
 pub(super) struct KeyIndex {
-    first: HashMap<u64, u32, Keyed>,
+    first: HashMap<u64, Found, Keyed>,
     /// Keys whose hash is taken by another.
     twins: BTreeMap<(u64, Key), u32>,
 }
@@ -30,10 +40,10 @@ impl KeyIndex {
         self.first.len() + self.twins.len()
     }
 
-    /// The slot of the first key with a hash: nearly always the only one. Compare the key there;
-    /// if it is another, ask for the [`twin`](Self::twin).
+    /// The first key with a hash: nearly always the only one. Compare the key in its slot; if it is
+    /// another, ask for the [`twin`](Self::twin).
     #[inline]
-    pub(super) fn first(&self, kh: u64) -> Option<u32> {
+    pub(super) fn first(&self, kh: u64) -> Option<Found> {
         self.first.get(&kh).copied()
     }
 
@@ -46,28 +56,31 @@ impl KeyIndex {
     /// The slots of all keys with a hash.
     pub(super) fn with_hash(&self, kh: u64) -> impl Iterator<Item = u32> + '_ {
         let twins = self.twins_of(kh).map(|(_, &at)| at);
-        self.first.get(&kh).copied().into_iter().chain(twins)
+        self.first(kh).map(|first| first.at).into_iter().chain(twins)
     }
 
-    /// Adds a key that is not held.
-    pub(super) fn insert(&mut self, kh: u64, key: Key, at: u32) {
-        let first = *self.first.entry(kh).or_insert(at);
-        if first != at {
-            self.twins.insert((kh, key), at);
+    /// Adds a key that is not held, or notes what is held of it now.
+    pub(super) fn put(&mut self, kh: u64, key: Key, found: Found) {
+        let first = self.first.entry(kh).or_insert(found);
+        if first.at == found.at {
+            first.quick = found.quick;
+        } else {
+            self.twins.insert((kh, key), found.at);
         }
     }
 
-    /// Takes out a key that is held in slot `at`.
-    pub(super) fn remove(&mut self, kh: u64, key: &Key, at: u32) {
-        if self.first.get(&kh) != Some(&at) {
+    /// Takes out a key that is held in slot `at`. `quick` hashes what is in a slot.
+    pub(super) fn remove(&mut self, kh: u64, key: &Key, at: u32, quick: impl FnOnce(u32) -> u64) {
+        if self.first.get(&kh).map(|first| first.at) != Some(at) {
             self.twins.remove(&(kh, *key));
             return;
         }
         self.first.remove(&kh);
         let next = self.twins_of(kh).next();
-        if let Some((&place, &twin)) = next {
+        if let Some((&place, &at)) = next {
             self.twins.remove(&place);
-            self.first.insert(kh, twin);
+            let quick = quick(at);
+            self.first.insert(kh, Found { at, quick });
         }
     }
 
@@ -137,6 +150,11 @@ mod tests {
         }
     }
 
+    fn found(at: u32) -> Found {
+        let quick = u64::from(at) + 1_000;
+        Found { at, quick }
+    }
+
     proptest! {
         /// Against a plain map, with so few hashes that most are shared.
         #[test]
@@ -149,11 +167,12 @@ mod tests {
                 let key = Key([key; 16]);
                 match (held.get(&(kh, key)).copied(), insert) {
                     (None, true) => {
-                        index.insert(kh, key, at);
+                        index.put(kh, key, found(at));
                         held.insert((kh, key), at);
                     }
+                    (Some(old), true) => index.put(kh, key, found(old)),
                     (Some(old), false) => {
-                        index.remove(kh, &key, old);
+                        index.remove(kh, &key, old, |at| found(at).quick);
                         held.remove(&(kh, key));
                     }
                     _ => {}
@@ -169,7 +188,9 @@ mod tests {
                 prop_assert_eq!(found, expected);
                 for key in (0..5_u8).map(|key| Key([key; 16])) {
                     let expected = held.get(&(kh, key)).copied();
-                    let first = index.first(kh).filter(|&at| expected == Some(at));
+                    let first = index.first(kh).filter(|first| expected == Some(first.at));
+                    prop_assert!(first.is_none_or(|first| first == found(first.at)));
+                    let first = first.map(|first| first.at);
                     prop_assert_eq!(first.or_else(|| index.twin(kh, &key)), expected);
                 }
             }

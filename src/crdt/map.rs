@@ -24,10 +24,10 @@ use std::time::Duration;
 
 use super::changes::ChangeIndex;
 use super::compare_versions;
-use super::digest::{self, BodyHash, Fingerprint, Root};
+use super::digest::{self, BodyHash, Root};
 use super::digests::{Digests, Place};
 use super::fold::FoldHash;
-use super::keys::KeyIndex;
+use super::keys::{Found, KeyIndex};
 use super::order::SortedRuns;
 use crate::time::Timestamp;
 use crate::wire::{Entry, Item, Key, Refusal};
@@ -65,10 +65,8 @@ pub struct Slot<V> {
     entry: Entry,
     seq: u64,
     kh: u64,
-    body: BodyHash,
-    /// Of the body's bytes, under the map's own words: equal ones are as good as compared.
-    quick: u64,
-    print: Fingerprint,
+    /// Low and high half of its hash.
+    hash: [u64; 2],
     /// What the map's user keeps with the entry.
     pub value: V,
 }
@@ -89,7 +87,8 @@ impl<V> Slot<V> {
     /// Its hash, as summed in the root.
     #[must_use]
     pub fn hash(&self) -> u128 {
-        self.print.hash
+        let [low, high] = self.hash.map(u128::from);
+        low | high << 64
     }
 
     /// The item that stands for it.
@@ -98,7 +97,7 @@ impl<V> Slot<V> {
         Item {
             kh: self.kh,
             ts: self.entry.ts,
-            tag: self.print.tag,
+            tag: digest::tag(self.hash()),
         }
     }
 }
@@ -200,8 +199,7 @@ impl<V> EntryMap<V> {
         self.slots.get_mut(at as usize)?.as_mut()
     }
 
-    /// What [`apply`](Self::apply) would do with an entry that came from a peer at `wall`. Reads
-    /// headers; bodies only where the headers tie.
+    /// What [`merge`](Self::merge) would do with an entry that came from a peer at `wall`.
     #[must_use]
     pub fn judge(&self, entry: &Entry, wall: Timestamp) -> Verdict {
         self.judge_hashed(digest::kh(&entry.key), entry, wall)
@@ -210,12 +208,12 @@ impl<V> EntryMap<V> {
     /// As [`judge`](Self::judge), given the hash of the entry's key.
     #[must_use]
     pub fn judge_hashed(&self, kh: u64, entry: &Entry, wall: Timestamp) -> Verdict {
-        self.judge_by(self.by_key.first(kh), kh, entry, wall)
+        self.judge_at(self.find(kh, &entry.key), entry, wall)
     }
 
     /// What [`judge`](Self::judge) says of each of a run of entries, in order, with the hash of its
-    /// key. It asks for all places before it looks at the first, so that the waits for memory
-    /// overlap.
+    /// key. Places are asked for together, so that the waits for memory overlap, and what is held as
+    /// it came is known by its hash: no slot is looked at for it.
     pub fn judge_run(
         &self,
         run: &[Entry],
@@ -225,14 +223,46 @@ impl<V> EntryMap<V> {
         let mut places = [(0, None); JUDGED_TOGETHER];
         for (chunk, entries) in run.chunks(JUDGED_TOGETHER).enumerate() {
             for (place, entry) in places.iter_mut().zip(entries) {
-                let kh = digest::kh(&entry.key);
-                *place = (kh, self.by_key.first(kh));
+                place.0 = digest::kh(&entry.key);
+            }
+            for place in &mut places[..entries.len()] {
+                place.1 = self.by_key.first(place.0);
             }
             for (index, (&(kh, first), entry)) in places.iter().zip(entries).enumerate() {
-                let verdict = self.judge_by(first, kh, entry, wall);
+                let verdict = match first {
+                    None => self.judge_at(None, entry, wall),
+                    Some(held) if held.quick == self.quick(entry) => Verdict::Known,
+                    Some(held) => {
+                        let place = self.held_at(held, kh, &entry.key);
+                        self.judge_at(place, entry, wall)
+                    }
+                };
                 each(chunk * JUDGED_TOGETHER + index, kh, verdict);
             }
         }
+    }
+
+    /// Joins an entry of a peer in, unless [`judge`](Self::judge) does not find it fresh: then its
+    /// verdict is the answer, and nothing has changed. `kh` is the hash of its key, `body` that of
+    /// its body.
+    ///
+    /// # Panics
+    /// If 2^32 - 1 entries are held.
+    pub fn merge(
+        &mut self,
+        kh: u64,
+        entry: Entry,
+        body: BodyHash,
+        value: V,
+        wall: Timestamp,
+    ) -> Result<Applied<V>, Verdict> {
+        let place = self.find(kh, &entry.key);
+        match self.judge_at(place, &entry, wall) {
+            Verdict::Fresh => {}
+            other => return Err(other),
+        }
+        let applied = self.apply_at(place, kh, entry, body, value);
+        applied.ok_or(Verdict::Known)
     }
 
     /// Joins an entry in, whatever [`judge`](Self::judge) says of it. `body` must be the hash of
@@ -241,21 +271,20 @@ impl<V> EntryMap<V> {
     /// # Panics
     /// If 2^32 - 1 entries are held.
     pub fn apply(&mut self, entry: Entry, body: BodyHash, value: V) -> Option<Applied<V>> {
-        self.apply_hashed(digest::kh(&entry.key), entry, body, value)
+        let kh = digest::kh(&entry.key);
+        let place = self.find(kh, &entry.key);
+        self.apply_at(place, kh, entry, body, value)
     }
 
-    /// As [`apply`](Self::apply), given the hash of the entry's key.
-    ///
-    /// # Panics
-    /// As `apply`.
-    pub fn apply_hashed(
+    fn apply_at(
         &mut self,
+        place: Option<u32>,
         kh: u64,
         entry: Entry,
         body: BodyHash,
         value: V,
     ) -> Option<Applied<V>> {
-        let Some(at) = self.find(kh, &entry.key) else {
+        let Some(at) = place else {
             return Some(self.insert(kh, entry, body, value));
         };
         let slot = self.slots[at as usize].as_mut().expect(KEY_HAS_SLOT);
@@ -268,17 +297,18 @@ impl<V> EntryMap<V> {
         let old_seq = slot.seq;
         self.head += 1;
         slot.seq = self.head;
-        let effect = if version.is_gt() {
-            slot.quick = self.quick.of(&entry.body);
+        let (body, effect) = if version.is_gt() {
             slot.entry = entry;
-            slot.body = body;
-            Effect::Replaced(std::mem::replace(&mut slot.value, value))
+            let old = std::mem::replace(&mut slot.value, value);
+            (body, Effect::Replaced(old))
         } else {
-            Effect::Extended(value)
+            (BodyHash::of(&slot.entry.body), Effect::Extended(value))
         };
         slot.entry.expires_at = came.max(had);
-        slot.print = Fingerprint::with_body(&slot.entry, slot.body);
+        slot.hash = halves(digest::entry_hash_of(&slot.entry, body));
         let is = place_of(slot, at);
+        let quick = quick_of(self.quick, &slot.entry);
+        self.by_key.put(kh, slot.entry.key, Found { at, quick });
         self.changes.remove(old_seq);
         self.changes.push(self.head, at);
         self.move_place(was, is);
@@ -365,7 +395,12 @@ impl<V> EntryMap<V> {
         }
         let (_, at) = self.expiries.pop_first()?;
         let slot = self.slots[at as usize].take().expect(EXPIRY_HAS_SLOT);
-        self.by_key.remove(slot.kh, &slot.entry.key, at);
+        let (slots, words) = (&self.slots, self.quick);
+        let quick = |at: u32| {
+            let twin = slots[at as usize].as_ref().expect(KEY_HAS_SLOT);
+            quick_of(words, &twin.entry)
+        };
+        self.by_key.remove(slot.kh, &slot.entry.key, at, quick);
         self.changes.remove(slot.seq);
         self.digests.take_out(&place_of(&slot, at));
         self.free.push(at);
@@ -384,29 +419,31 @@ impl<V> EntryMap<V> {
     }
 
     fn find(&self, kh: u64, key: &Key) -> Option<u32> {
-        self.held_at(self.by_key.first(kh), kh, key)
+        self.held_at(self.by_key.first(kh)?, kh, key)
     }
 
-    /// Where a key is, given the first slot of its hash.
+    /// Where a key is, given the first of its hash.
     #[inline]
-    fn held_at(&self, first: Option<u32>, kh: u64, key: &Key) -> Option<u32> {
-        let first = first?;
-        let is_first = self.slot(first).is_some_and(|slot| slot.entry.key == *key);
+    fn held_at(&self, first: Found, kh: u64, key: &Key) -> Option<u32> {
+        let is_first = self.slot(first.at).is_some_and(|slot| slot.entry.key == *key);
         if is_first {
-            Some(first)
+            Some(first.at)
         } else {
             self.by_key.twin(kh, key)
         }
     }
 
-    /// What is held of a key, found by the first slot of its hash, compared with an entry that
-    /// came.
+    fn quick(&self, entry: &Entry) -> u64 {
+        quick_of(self.quick, entry)
+    }
+
+    /// What is held in a place compared with an entry that came. Reads headers; bodies only where
+    /// the headers tie.
     #[inline]
-    fn judge_by(&self, first: Option<u32>, kh: u64, entry: &Entry, wall: Timestamp) -> Verdict {
-        let place = self.held_at(first, kh, &entry.key);
+    fn judge_at(&self, place: Option<u32>, entry: &Entry, wall: Timestamp) -> Verdict {
         let held = place.and_then(|at| self.slot(at));
         let known = match held {
-            Some(held) => !self.changes_held(held, entry),
+            Some(held) => !changes_held(&held.entry, entry),
             None if self.collectable(entry, wall) => return Verdict::Gone,
             None => false,
         };
@@ -423,37 +460,17 @@ impl<V> EntryMap<V> {
         }
     }
 
-    /// Whether the join of what is held and an entry differs from what is held. Bodies of equal
-    /// headers are told apart by a hash under words that nobody knows: to compare them would be to
-    /// wait for the memory of one that is almost always the same.
-    #[inline]
-    fn changes_held(&self, slot: &Slot<V>, entry: &Entry) -> bool {
-        let held = &slot.entry;
-        if entry.expires_at > held.expires_at {
-            return true;
-        }
-        let version = |entry: &Entry| (entry.ts, entry.tie, entry.schema);
-        match version(entry).cmp(&version(held)) {
-            Ordering::Less => false,
-            Ordering::Greater => true,
-            Ordering::Equal => {
-                self.quick.of(&entry.body) != slot.quick && compare_versions(entry, held).is_gt()
-            }
-        }
-    }
-
     /// Puts in an entry of a new key.
     fn insert(&mut self, kh: u64, entry: Entry, body: BodyHash, value: V) -> Applied<V> {
         let next = || slot_number(self.slots.len());
         let at = self.free.pop().unwrap_or_else(next);
-        self.by_key.insert(kh, entry.key, at);
+        let quick = self.quick(&entry);
+        self.by_key.put(kh, entry.key, Found { at, quick });
         self.head += 1;
         let slot = Slot {
             seq: self.head,
             kh,
-            body,
-            quick: self.quick.of(&entry.body),
-            print: Fingerprint::with_body(&entry, body),
+            hash: halves(digest::entry_hash_of(&entry, body)),
             value,
             entry,
         };
@@ -497,10 +514,34 @@ fn place_of<V>(slot: &Slot<V>, at: u32) -> Place {
     let entry = &slot.entry;
     Place {
         item: slot.item(),
-        hash: slot.print.hash,
+        hash: slot.hash(),
         at,
         expiry: (!entry.schema.is_lasting()).then_some((entry.expires_at, at)),
     }
+}
+
+/// Whether the join of what is held and an entry differs from what is held.
+#[inline]
+fn changes_held(held: &Entry, entry: &Entry) -> bool {
+    entry.expires_at > held.expires_at || compare_versions(entry, held).is_gt()
+}
+
+/// The hash of an entry, header and body, by which the map knows it again.
+#[inline]
+fn quick_of(words: FoldHash, entry: &Entry) -> u64 {
+    let mut header = [0; 48];
+    header[..16].copy_from_slice(&entry.key.0);
+    header[16..24].copy_from_slice(&entry.ts.as_nanos().to_le_bytes());
+    header[24..32].copy_from_slice(&entry.tie.to_le_bytes());
+    header[32..40].copy_from_slice(&entry.expires_at.as_nanos().to_le_bytes());
+    header[40..42].copy_from_slice(&entry.schema.raw().to_le_bytes());
+    words.after(words.of(&header), &entry.body)
+}
+
+/// A hash, low half first: in the alignment of the other fields.
+#[allow(clippy::cast_possible_truncation)]
+const fn halves(hash: u128) -> [u64; 2] {
+    [hash as u64, (hash >> 64) as u64]
 }
 
 /// The number of the slot at an index.

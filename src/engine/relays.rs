@@ -24,7 +24,7 @@ impl Engine {
             .iter()
             .filter_map(|&(store, key)| {
                 let entry = self.stores.get(&store)?.held(&key)?.entry;
-                let tag = digest::content_tag(&entry);
+                let tag = digest::tag(digest::entry_hash(&entry));
                 Some(HeldVersion {
                     store,
                     key,
@@ -63,7 +63,7 @@ impl Engine {
                 .and_then(|s| s.held(&version.key));
             let Some(current) = current else { continue };
             let same = current.entry.ts == version.ts
-                && digest::content_tag(&current.entry) == version.tag;
+                && digest::tag(digest::entry_hash(&current.entry)) == version.tag;
             if same && let Some(peer) = self.peers.get_mut(&relayed.holder) {
                 peer.settle(&place);
                 held.push((place, current.seq));

@@ -237,7 +237,7 @@ pub struct HeldVersion {
     pub key: Key,
     /// Its timestamp.
     pub ts: Timestamp,
-    /// Its content tag.
+    /// The low 32 bits of its hash.
     pub tag: u32,
 }
 
@@ -348,7 +348,7 @@ pub struct Item {
     pub kh: u64,
     /// The entry's timestamp.
     pub ts: Timestamp,
-    /// Content tag: keyed hash of tie, schema, body and expiry.
+    /// The low 32 bits of the entry's hash: tells two values of one key and timestamp apart.
     pub tag: u32,
 }
 
@@ -359,7 +359,7 @@ pub struct Cell {
     pub kh: u64,
     /// XOR of their timestamps.
     pub ts: u64,
-    /// XOR of their content tags.
+    /// XOR of their tags.
     pub tag: u32,
     /// XOR of their checksums.
     pub check: u32,

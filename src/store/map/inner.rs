@@ -19,7 +19,7 @@ use crate::wire::{Entry, Key};
 /// What this node makes of an entry.
 pub(super) enum Value<R> {
     /// It cannot be used here.
-    Quarantined(Unreadable),
+    Quarantined(Box<Unreadable>),
     /// It was decoded.
     Record {
         record: Arc<R>,
@@ -149,11 +149,6 @@ impl<S: Schema> Inner<S> {
         news: News<S::Record>,
         wall: Timestamp,
     ) -> (Merged, Option<Arc<S::Record>>) {
-        match self.entries.judge_hashed(news.kh, entry, wall) {
-            Verdict::Gone | Verdict::Known => return (Merged::Known, None),
-            Verdict::Refused(why) => return (Merged::Refused(why), None),
-            Verdict::Fresh => {}
-        }
         let entry = Entry {
             key: entry.key,
             ts: entry.ts,
@@ -162,11 +157,13 @@ impl<S: Schema> Inner<S> {
             schema: entry.schema,
             body: news.body,
         };
-        let applied = self
+        let merged = self
             .entries
-            .apply_hashed(news.kh, entry, news.hash, news.value);
-        let Some(applied) = applied else {
-            return (Merged::Known, None);
+            .merge(news.kh, entry, news.hash, news.value, wall);
+        let applied = match merged {
+            Ok(applied) => applied,
+            Err(Verdict::Refused(why)) => return (Merged::Refused(why), None),
+            Err(_) => return (Merged::Known, None),
         };
         let (seq, at, as_sent) = (applied.seq, applied.at, applied.as_sent);
         let displaced = self.follow(applied, wall);
@@ -214,7 +211,7 @@ impl<S: Schema> Inner<S> {
             Value::Record { record, indexed } if live && !*indexed => {
                 *indexed = contained(|| self.index.insert(key, was, record));
                 if !*indexed {
-                    slot.value = Value::Quarantined(INDEX_PANICKED);
+                    slot.value = Value::Quarantined(Box::new(INDEX_PANICKED));
                     self.quarantine.insert(at);
                 }
             }
@@ -237,7 +234,7 @@ impl<S: Schema> Inner<S> {
             Some(Quarantined {
                 key: slot.entry().key,
                 schema: slot.entry().schema,
-                why: why.clone(),
+                why: (**why).clone(),
             })
         })
     }
@@ -269,7 +266,7 @@ impl<S: Schema> Inner<S> {
                 if forward {
                     contained(|| self.index.remove(key, record));
                 } else if !contained(|| self.index.insert(key, None, record)) {
-                    slot.value = Value::Quarantined(INDEX_PANICKED);
+                    slot.value = Value::Quarantined(Box::new(INDEX_PANICKED));
                     self.quarantine.insert(at);
                 }
             }

@@ -130,7 +130,7 @@ impl<S: Schema> Shared<S> {
         } else {
             match self.decode(entry.key, &body) {
                 Ok(record) => Value::record(Arc::new(record)),
-                Err(why) => Value::Quarantined(why),
+                Err(why) => Value::Quarantined(Box::new(why)),
             }
         };
         News {

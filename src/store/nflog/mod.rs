@@ -236,7 +236,7 @@ fn state_key(receiver: &ReceiverKey, group_key: &str) -> Key {
         idx,
     } = receiver;
     let mut digits = [0; 10];
-    Key::of_parts([
+    let natural = [
         group_key.as_bytes(),
         b":",
         group_name.as_bytes(),
@@ -244,7 +244,8 @@ fn state_key(receiver: &ReceiverKey, group_key: &str) -> Key {
         integration.as_bytes(),
         b"/",
         decimal(*idx, &mut digits),
-    ])
+    ];
+    Key::of(&natural.concat())
 }
 
 /// A number as it is written.
