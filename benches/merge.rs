@@ -23,7 +23,7 @@ use rumormill::crdt::digest::{BodyHash, entry_hash};
 use rumormill::crdt::map::{Bounds, EntryMap};
 use rumormill::store::index::SilenceIndex;
 use rumormill::store::nflog::NflogSchema;
-use rumormill::store::silences::{Silence, SilenceSchema};
+use rumormill::store::silences::{HeldSilence, SilenceSchema};
 use rumormill::store::{Body, Index, Limits, Map, Schema, Store};
 use rumormill::wire::Entry;
 use support::{BEGIN, ENTRY_BYTES, Random, VirtualClock, context, received, timed};
@@ -136,14 +136,14 @@ fn label_index(table: &mut Table, entries: &[Entry], held: usize, schema: &Silen
         };
         Arc::new(schema.decode(entry.key, &body).expect("it is a silence"))
     };
-    let silences: Vec<Arc<Silence>> = entries.iter().map(read).collect();
+    let silences: Vec<Arc<HeldSilence>> = entries.iter().map(read).collect();
     let (old, new) = silences.split_at(held);
     let index = mean(|| {
         let mut index = SilenceIndex::default();
         for silence in old {
-            index.insert(silence.id.key(), None, silence);
+            index.insert(silence.id().key(), None, silence);
         }
-        let insert = |silence: &Arc<Silence>| index.insert(silence.id.key(), None, silence);
+        let insert = |silence: &Arc<HeldSilence>| index.insert(silence.id().key(), None, silence);
         per(new, timed_each(new, insert))
     });
     table.row(format!("silences/fresh/{held}/index/ns_per_entry"), index);

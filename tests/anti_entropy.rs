@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pair::{ENTRY_BYTES, EPOCH, Fate, Pair, Random, entry, is_urgent, newer};
 use proptest::prelude::*;
-use rumormill::crdt::digest::{content_tag, entry_hash, item};
+use rumormill::crdt::digest::{entry_hash, item};
 use rumormill::engine::{Comparison, Event};
 use rumormill::time::Timestamp;
 use rumormill::wire::{Cell, Entry, Message, SchemaId, Verdict};
@@ -273,7 +273,7 @@ fn look_alikes() -> [Entry; 2] {
             body,
             ..base.clone()
         };
-        if let Some(other) = tags.insert(content_tag(&one), one.clone()) {
+        if let Some(other) = tags.insert(item(&one).tag, one.clone()) {
             return [one, other];
         }
     }

@@ -136,13 +136,13 @@ pub fn silences(count: usize, random: &mut Random) -> Vec<Entry> {
     let schema = SilenceSchema::new(Arc::new(VirtualClock::default()));
     let fitting = |random: &mut Random| {
         let mut silence = silence(random);
-        let bytes = HEADER_BYTES + schema.encode(&silence).bytes.len();
+        let bytes = HEADER_BYTES + schema.encode(&silence.clone().into()).bytes.len();
         let comment = (100 + ENTRY_BYTES).checked_sub(bytes).expect("it fits");
         silence.comment = "x".repeat(comment);
         let tie = u64::MAX - silence.ends_at.as_nanos();
         let kept = Duration::from_secs(120 * 3600);
         let (ts, expires_at) = (silence.updated_at, silence.ends_at.plus(kept));
-        entry(&schema, &silence, ts, tie, expires_at)
+        entry(&schema, &silence.into(), ts, tie, expires_at)
     };
     (0..count).map(|_| fitting(random)).collect()
 }

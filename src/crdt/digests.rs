@@ -5,7 +5,7 @@
 //! beside the hashes it has anyway), in any order. They stand at one place in the expiry order, the
 //! *cut*, which moves to where it is asked for: what lies between is taken out, or put back, once.
 //!
-//! The table begins at 4 x 2^4 cells with the first entry and doubles when there are more than two
+//! The table begins at 4 x 2^4 cells with the first entry and quadruples when there are more than two
 //! entries to a cell, up to 4 x 2^13 (786 kB, from 32,769 entries on). It is not rebuilt at one go:
 //! the larger one is filled beside it, a few slots with every new key, and takes its place when
 //! all slots are in. So no single write is slow, and a table is never incomplete.
@@ -119,7 +119,7 @@ impl Digests {
         let crowded = self.root.count > 2 * (4 << exponent);
         if self.growing.is_none() && crowded && exponent < EXPONENT_MAX {
             self.growing = Some(Growing {
-                table: Sketch::new(exponent + 1),
+                table: Sketch::new((exponent + GROWTH).min(EXPONENT_MAX)),
                 filled: 0,
             });
         }
@@ -187,5 +187,7 @@ fn just_before((expires_at, at): Expiry) -> Expiry {
     }
 }
 
+/// A table grows by so many doublings: every entry is put into a larger one 1.3 times, not twice.
+const GROWTH: u8 = 2;
 /// Slots that a growing table takes in with every new key: it is complete after n/7 of them.
 const SLOTS_PER_KEY: u32 = 8;

@@ -180,12 +180,12 @@ mod tests {
             }
             prop_assert_eq!(index.len(), held.len());
             for kh in 0..4 {
-                let mut found: Vec<_> = index.with_hash(kh).collect();
-                found.sort_unstable();
+                let mut listed: Vec<_> = index.with_hash(kh).collect();
+                listed.sort_unstable();
                 let of_hash = held.iter().filter(|((hash, _), _)| *hash == kh);
                 let mut expected: Vec<_> = of_hash.map(|(_, &at)| at).collect();
                 expected.sort_unstable();
-                prop_assert_eq!(found, expected);
+                prop_assert_eq!(listed, expected);
                 for key in (0..5_u8).map(|key| Key([key; 16])) {
                     let expected = held.get(&(kh, key)).copied();
                     let first = index.first(kh).filter(|first| expected == Some(first.at));

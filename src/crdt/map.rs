@@ -18,7 +18,6 @@
 //!
 //! The map has no lock and knows no records: each entry carries a value `V` for whoever does.
 
-use std::cmp::Ordering;
 use std::ops::RangeBounds;
 use std::time::Duration;
 

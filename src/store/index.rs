@@ -23,8 +23,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Index;
-use super::matcher::{Labels, Matcher, Op};
-use super::silences::{Silence, SilenceId};
+use super::matcher::{Labels, Op};
+use super::silences::{Condition, HeldSilence, SilenceId};
 use crate::crdt::fold::FoldHash;
 use crate::time::Timestamp;
 use crate::wire::Key;
@@ -41,9 +41,10 @@ pub struct SilenceIndex {
 impl SilenceIndex {
     /// The silences that may match `labels` and have not ended by `now`, each once, ordered by id.
     #[must_use]
-    pub fn candidates(&self, labels: &Labels, now: Timestamp) -> Vec<Arc<Silence>> {
+    pub fn candidates(&self, labels: &Labels, now: Timestamp) -> Vec<Arc<HeldSilence>> {
         let mut found = Vec::new();
         for (name, value) in labels.iter().filter(|(_, value)| !value.is_empty()) {
+            let (name, value) = (name.as_bytes(), value.as_bytes());
             for label in [self.hashing.pair(name, value), self.hashing.name(name)] {
                 if let Some(posting) = self.by_label.get(&label) {
                     posting.after(now, &mut found);
@@ -51,8 +52,8 @@ impl SilenceIndex {
             }
         }
         self.scan.after(now, &mut found);
-        found.sort_unstable_by_key(|silence| silence.id);
-        found.dedup_by_key(|silence| silence.id);
+        found.sort_unstable_by_key(|silence| silence.id());
+        found.dedup_by_key(|silence| silence.id());
         found.into_iter().cloned().collect()
     }
 
@@ -74,21 +75,13 @@ impl SilenceIndex {
         self.scan.len()
     }
 
-    /// Where a set is posted: at the labels of one matcher; `None` is the scan list.
-    fn place(&self, set: &[Matcher]) -> Option<Labelled> {
-        let places = set
-            .iter()
-            .filter_map(|matcher| self.hashing.labelled(matcher));
-        places.min_by_key(|place| (place.is_name(), self.posted(place)))
-    }
-
     /// How many silences are posted at some labels.
     fn posted(&self, place: &Labelled) -> usize {
         let len = |label| self.by_label.get(label).map_or(0, Posting::len);
         place.hashes().iter().map(len).sum()
     }
 
-    fn post(&mut self, place: Option<&Labelled>, record: &Arc<Silence>) {
+    fn post(&mut self, place: Option<Labelled>, record: &Arc<HeldSilence>) {
         let Some(place) = place else {
             self.scan.insert(record);
             return;
@@ -99,36 +92,54 @@ impl SilenceIndex {
     }
 }
 
-impl Index<Silence> for SilenceIndex {
-    fn insert(&mut self, key: Key, old: Option<&Arc<Silence>>, record: &Arc<Silence>) {
+impl Index<HeldSilence> for SilenceIndex {
+    /// Each set is posted at the labels of one of its matchers, where that is possible: the one with
+    /// the fewest silences so far.
+    fn insert(
+        &mut self,
+        key: Key,
+        old: Option<&Arc<HeldSilence>>,
+        record: &Arc<HeldSilence>,
+    ) {
         if let Some(old) = old {
             self.remove(key, old);
         }
-        for set in &record.matcher_sets {
-            let place = self.place(set);
-            self.post(place.as_ref(), record);
-        }
+        let mut current = 0;
+        let mut best: Option<((bool, usize), Labelled)> = None;
+        record.conditions(|set, condition| {
+            if set != current {
+                current = set;
+                let place = best.take().map(|(_, place)| place);
+                self.post(place, record);
+            }
+            let Some(place) = self.hashing.labelled(&condition) else {
+                return;
+            };
+            let rank = (place.is_name(), self.posted(&place));
+            if best.as_ref().is_none_or(|(least, _)| rank < *least) {
+                best = Some((rank, place));
+            }
+        });
+        self.post(best.map(|(_, place)| place), record);
         self.len += 1;
     }
 
     /// Where a set was posted depended on what was there: it is looked for wherever it may be.
-    fn remove(&mut self, _: Key, old: &Arc<Silence>) {
-        for set in &old.matcher_sets {
-            for matcher in set {
-                let Some(place) = self.hashing.labelled(matcher) else {
+    fn remove(&mut self, _: Key, old: &Arc<HeldSilence>) {
+        old.conditions(|_, condition| {
+            let Some(place) = self.hashing.labelled(&condition) else {
+                return;
+            };
+            for &label in place.hashes() {
+                let hash_map::Entry::Occupied(mut posting) = self.by_label.entry(label) else {
                     continue;
                 };
-                for &label in place.hashes() {
-                    let hash_map::Entry::Occupied(mut posting) = self.by_label.entry(label) else {
-                        continue;
-                    };
-                    posting.get_mut().remove(old);
-                    if posting.get().len() == 0 {
-                        posting.remove();
-                    }
+                posting.get_mut().remove(old);
+                if posting.get().len() == 0 {
+                    posting.remove();
                 }
             }
-        }
+        });
         self.scan.remove(old);
         self.len -= 1;
     }
@@ -159,11 +170,11 @@ impl Labelled {
 #[derive(Debug)]
 enum Posting {
     /// Many labels have one silence only.
-    One(Timestamp, Arc<Silence>),
+    One(Timestamp, Arc<HeldSilence>),
     /// In any order. A silence may be there more than once.
-    Few(Vec<(Timestamp, Arc<Silence>)>),
+    Few(Vec<(Timestamp, Arc<HeldSilence>)>),
     /// By end, then by id.
-    Many(BTreeMap<(Timestamp, SilenceId), Arc<Silence>>),
+    Many(BTreeMap<(Timestamp, SilenceId), Arc<HeldSilence>>),
 }
 
 impl Default for Posting {
@@ -181,47 +192,47 @@ impl Posting {
         }
     }
 
-    fn insert(&mut self, record: &Arc<Silence>) {
+    fn insert(&mut self, record: &Arc<HeldSilence>) {
         match self {
             Self::One(ends_at, one) => {
                 let one = (*ends_at, Arc::clone(one));
-                *self = Self::Few(vec![one, (record.ends_at, Arc::clone(record))]);
+                *self = Self::Few(vec![one, (record.ends_at(), Arc::clone(record))]);
             }
             Self::Few(few) => {
                 if few.is_empty() {
-                    *self = Self::One(record.ends_at, Arc::clone(record));
+                    *self = Self::One(record.ends_at(), Arc::clone(record));
                     return;
                 }
-                few.push((record.ends_at, Arc::clone(record)));
+                few.push((record.ends_at(), Arc::clone(record)));
                 if few.len() > FEW_MAX {
                     let all = std::mem::take(few).into_iter();
-                    *self = Self::Many(all.map(|(end, it)| ((end, it.id), it)).collect());
+                    *self = Self::Many(all.map(|(end, it)| ((end, it.id()), it)).collect());
                 }
             }
             Self::Many(many) => {
-                many.insert((record.ends_at, record.id), Arc::clone(record));
+                many.insert((record.ends_at(), record.id()), Arc::clone(record));
             }
         }
     }
 
-    fn remove(&mut self, record: &Silence) {
+    fn remove(&mut self, record: &HeldSilence) {
         match self {
             Self::One(end, one) => {
-                if *end == record.ends_at && one.id == record.id {
+                if *end == record.ends_at() && one.id() == record.id() {
                     *self = Self::default();
                 }
             }
             Self::Few(few) => {
-                few.retain(|(end, it)| *end != record.ends_at || it.id != record.id);
+                few.retain(|(end, it)| *end != record.ends_at() || it.id() != record.id());
             }
             Self::Many(many) => {
-                many.remove(&(record.ends_at, record.id));
+                many.remove(&(record.ends_at(), record.id()));
             }
         }
     }
 
     /// Appends what has not ended by `now`.
-    fn after<'a>(&'a self, now: Timestamp, out: &mut Vec<&'a Arc<Silence>>) {
+    fn after<'a>(&'a self, now: Timestamp, out: &mut Vec<&'a Arc<HeldSilence>>) {
         match self {
             Self::One(end, one) => out.extend((*end > now).then_some(one)),
             Self::Few(few) => {
@@ -249,29 +260,28 @@ impl Default for LabelHashing {
 
 impl LabelHashing {
     /// The hash of a label of some value, which is not empty.
-    fn pair(&self, name: &str, value: &str) -> u64 {
-        self.0.after(self.0.of(name.as_bytes()), value.as_bytes())
+    fn pair(&self, name: &[u8], value: &[u8]) -> u64 {
+        self.0.after(self.0.of(name), value)
     }
 
     /// The hash of a label of any value.
-    fn name(&self, name: &str) -> u64 {
-        self.pair(name, "")
+    fn name(&self, name: &[u8]) -> u64 {
+        self.pair(name, b"")
     }
 
     /// The labels one of which an alert must have; `None` if none may do.
-    fn labelled(&self, matcher: &Matcher) -> Option<Labelled> {
-        let name = matcher.name();
-        if matcher.op() == Op::Equal {
-            let value = matcher.value();
+    fn labelled(&self, condition: &Condition<'_>) -> Option<Labelled> {
+        let (name, op, value) = condition.parts();
+        if op == Op::Equal {
             return (!value.is_empty()).then(|| Labelled::One(self.pair(name, value)));
         }
-        match matcher.texts() {
+        match condition.texts() {
             Some(texts) if texts.first().is_some_and(|text| text.is_empty()) => None,
             Some(texts) if texts.len() <= TEXTS_MAX => {
-                let pairs = texts.iter().map(|text| self.pair(name, text));
+                let pairs = texts.iter().map(|text| self.pair(name, text.as_bytes()));
                 Some(Labelled::Some(pairs.collect()))
             }
-            _ if matcher.needs_label() => Some(Labelled::Name(self.name(name))),
+            _ if condition.needs_label() => Some(Labelled::Name(self.name(name))),
             _ => None,
         }
     }
@@ -303,11 +313,12 @@ const FEW_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::super::matcher::{Syntax, sets_match};
+    use super::super::silences::Silence;
     use super::*;
     use proptest::prelude::*;
 
-    fn silence(id: u8, sets: &[&str], ends_at: u64) -> Arc<Silence> {
-        Arc::new(Silence {
+    fn silence(id: u8, sets: &[&str], ends_at: u64) -> Arc<HeldSilence> {
+        Arc::new(HeldSilence::from(Silence {
             id: SilenceId::from_bytes([id; 16]),
             matcher_sets: sets
                 .iter()
@@ -319,7 +330,7 @@ mod tests {
             created_by: String::new(),
             comment: String::new(),
             annotations: BTreeMap::new(),
-        })
+        }))
     }
 
     fn labels(text: &str) -> Labels {
@@ -329,7 +340,7 @@ mod tests {
             .collect()
     }
 
-    fn insert(index: &mut SilenceIndex, silence: &Arc<Silence>) {
+    fn insert(index: &mut SilenceIndex, silence: &Arc<HeldSilence>) {
         index.insert(silence.id.key(), None, silence);
     }
 
@@ -446,7 +457,7 @@ mod tests {
             now in 0..20_u64,
         ) {
             let mut index = SilenceIndex::default();
-            let mut held: BTreeMap<u8, Arc<Silence>> = BTreeMap::new();
+            let mut held: BTreeMap<u8, Arc<HeldSilence>> = BTreeMap::new();
             for (id, sets, ends_at, remove) in writes {
                 if remove {
                     if let Some(old) = held.remove(&id) {

@@ -273,6 +273,48 @@ pub fn decode_borrowed<'a, T: bincode::BorrowDecode<'a, ()>>(
     body::decode_borrowed(bytes)
 }
 
+/// A record read value by value, as [`encode_body`] writes one after the other: for who needs less
+/// than all of it, or wants no list in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a>(&'a [u8]);
+
+impl<'a> Values<'a> {
+    /// The values in these bytes.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The next value; its texts are those of the bytes.
+    ///
+    /// # Errors
+    /// As [`decode_body`], but for `Trailing`. What is left is then to be thrown away.
+    #[inline]
+    pub fn take<T: bincode::BorrowDecode<'a, ()>>(&mut self) -> Result<T, DecodeError> {
+        body::take_value(&mut self.0)
+    }
+
+    /// The length of the list, or map, of which the elements come next.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    #[inline]
+    pub fn take_len(&mut self) -> Result<u64, DecodeError> {
+        self.take()
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// [`DecodeError::Trailing`] if anything is left.
+    pub fn end(self) -> Result<(), DecodeError> {
+        match self.0.len() {
+            0 => Ok(()),
+            bytes => Err(DecodeError::Trailing { bytes }),
+        }
+    }
+}
+
 fn tag(message: &Message) -> u8 {
     match message {
         Message::Swim(_) => 1,

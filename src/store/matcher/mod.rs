@@ -207,6 +207,7 @@ impl Matcher {
     }
 
     /// Whether a compiled pattern is held.
+    #[cfg(test)]
     pub(in crate::store) fn is_compiled(&self) -> bool {
         self.pattern.as_ref().is_some_and(|it| it.is_compiled())
     }

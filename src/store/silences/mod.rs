@@ -18,6 +18,8 @@
 //! - A silence that cannot be evaluated here is quarantined by the map: it mutes nothing, is in
 //!   nobody's way, and is passed on.
 
+mod body;
+mod held;
 mod muting;
 mod query;
 mod record;
@@ -33,9 +35,11 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
 use super::matcher::{Labels, Matcher};
-use super::{Context, Expiry, Limits, Map, Quarantined, Schema as _, Store, WriteError, Written};
+use super::{Context, Expiry, Limits, Map, Quarantined, Store, WriteError, Written};
 use crate::time::Timestamp;
 
+pub(in crate::store) use held::Condition;
+pub use held::HeldSilence;
 pub use muting::{LookedAt, Muting};
 pub use query::{Listed, Query, StateCounts};
 pub use record::{Silence, SilenceId, SilenceIdError, SilenceState};
@@ -234,7 +238,8 @@ impl Silences {
     /// A silence, unless retention hides it.
     #[must_use]
     pub fn get(&self, id: SilenceId) -> Option<Arc<Silence>> {
-        self.shown(id, self.now()).ok().map(|(silence, _)| silence)
+        let (silence, _) = self.shown(id, self.now()).ok()?;
+        Some(Arc::clone(silence.whole()))
     }
 
     /// The silences that a query asks for: active ones first, the soonest to end first; then
@@ -248,7 +253,7 @@ impl Silences {
             .eligible(query, now)
             .into_iter()
             .filter(|silence| !silence.is_hidden(now, retention))
-            .filter_map(|silence| query.admit(silence, now))
+            .filter_map(|silence| query.admit(&silence, now))
             .collect();
         query::sort(&mut listed);
         listed
@@ -264,9 +269,9 @@ impl Silences {
         candidates.retain(|silence| {
             silence.state(now) == SilenceState::Active
                 && silence.matches(labels)
-                && self.is_live(silence.id)
+                && self.is_live(silence.id())
         });
-        candidates.iter().map(|silence| silence.id).collect()
+        candidates.iter().map(|silence| silence.id()).collect()
     }
 
     /// How many silences are in each state, those that retention hides left out. Looks at every
@@ -325,7 +330,7 @@ impl Silences {
     }
 
     /// The silences that may match an alert and have not ended, by id.
-    fn candidates(&self, labels: &Labels, now: Timestamp) -> Vec<Arc<Silence>> {
+    fn candidates(&self, labels: &Labels, now: Timestamp) -> Vec<Arc<HeldSilence>> {
         self.map.with_index(|index| index.candidates(labels, now))
     }
 
@@ -336,7 +341,7 @@ impl Silences {
     }
 
     /// A silence that is shown, and the sequence of its last change.
-    fn shown(&self, id: SilenceId, now: Timestamp) -> Result<(Arc<Silence>, u64), SilenceError> {
+    fn shown(&self, id: SilenceId, now: Timestamp) -> Result<(Arc<HeldSilence>, u64), SilenceError> {
         let (silence, seen) = self.map.read(&id.key());
         silence
             .filter(|silence| !silence.is_hidden(now, self.limits.retention))
@@ -345,7 +350,7 @@ impl Silences {
     }
 
     /// What a query must look at.
-    fn eligible(&self, query: &Query, now: Timestamp) -> Vec<Arc<Silence>> {
+    fn eligible(&self, query: &Query, now: Timestamp) -> Vec<Arc<HeldSilence>> {
         if let Some(ids) = &query.ids {
             let mut ids = ids.clone();
             ids.sort_unstable();
@@ -426,14 +431,14 @@ impl Silences {
     fn write(&self, silence: Silence, seen: u64) -> Result<Written, WriteError> {
         let tie = silence.tie();
         let expiry = Expiry::At(silence.ends_at.plus(self.limits.retention));
-        self.map.put_if(silence, expiry, tie, seen)
+        self.map.put_if(silence.into(), expiry, tie, seen)
     }
 
     fn check_size(&self, silence: &Silence) -> Result<(), SilenceError> {
         let Some(max) = self.limits.max_silence_size_bytes.map(NonZeroUsize::get) else {
             return Ok(());
         };
-        let bytes = self.map.schema().encode(silence).bytes.len();
+        let bytes = body::write(silence).len();
         if bytes > max {
             return Err(SilenceError::TooLarge { bytes, max });
         }
@@ -442,11 +447,11 @@ impl Silences {
 }
 
 /// The active ones of some silences.
-fn active(silences: &[Arc<Silence>], now: Timestamp) -> impl Iterator<Item = SilenceId> + '_ {
+fn active(silences: &[Arc<HeldSilence>], now: Timestamp) -> impl Iterator<Item = SilenceId> + '_ {
     silences
         .iter()
         .filter(move |silence| silence.state(now) == SilenceState::Active)
-        .map(|silence| silence.id)
+        .map(|silence| silence.id())
 }
 
 /// Checks what is asked for and answers its start (reference 2.3, those of the API included).

@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::record::{Silence, SilenceId, SilenceState};
+use super::held::HeldSilence;
+use super::record::{SilenceId, SilenceState};
 use super::{Silences, active};
 use crate::store::map::Changed;
 use crate::store::matcher::Labels;
@@ -63,7 +64,7 @@ pub(super) struct Generations {
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     /// The silences that match it and had not ended at `at`, by id.
-    matching: Arc<[Arc<Silence>]>,
+    matching: Arc<[Arc<HeldSilence>]>,
     /// The change up to which it is known.
     seq: u64,
     /// When it was last evaluated: a clock that has been set back asks for more.
@@ -156,7 +157,7 @@ impl Muting {
             .collect();
         let mut scanned = 0;
         for (key, silence) in records {
-            let place = matching.binary_search_by_key(&key, |silence| silence.id.key());
+            let place = matching.binary_search_by_key(&key, |silence| silence.id().key());
             let silence = silence.filter(|it| it.state(now) != SilenceState::Expired);
             scanned += usize::from(silence.is_some());
             let silence = silence.filter(|it| it.matches(labels));
@@ -232,6 +233,6 @@ impl Generations {
 }
 
 /// Whether a silence mutes an alert now, or will when it starts.
-fn is_owed(silence: &Silence, labels: &Labels, now: Timestamp) -> bool {
+fn is_owed(silence: &HeldSilence, labels: &Labels, now: Timestamp) -> bool {
     silence.state(now) != SilenceState::Expired && silence.matches(labels)
 }

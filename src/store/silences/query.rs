@@ -3,6 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
+use super::held::HeldSilence;
 use super::record::{Silence, SilenceId, SilenceState};
 use crate::store::matcher::{Labels, Matcher};
 use crate::time::Timestamp;
@@ -48,13 +49,14 @@ impl Query {
     }
 
     /// The silence, if all conditions but `ids` hold of it.
-    pub(super) fn admit(&self, silence: Arc<Silence>, now: Timestamp) -> Option<Listed> {
-        let state = silence.state(now);
-        let admitted = self.wants(state)
-            && silence
-                .matcher_sets
-                .iter()
-                .any(|set| self.filter.iter().all(|asked| set.contains(asked)))
+    pub(super) fn admit(&self, held: &HeldSilence, now: Timestamp) -> Option<Listed> {
+        let state = held.state(now);
+        if !self.wants(state) {
+            return None;
+        }
+        let silence = held.whole();
+        let mut sets = silence.matcher_sets.iter();
+        let admitted = sets.any(|set| self.filter.iter().all(|asked| set.contains(asked)))
             && self
                 .matching
                 .as_ref()
@@ -62,7 +64,10 @@ impl Query {
         if state == SilenceState::Expired {
             silence.release();
         }
-        admitted.then_some(Listed { state, silence })
+        admitted.then(|| Listed {
+            state,
+            silence: Arc::clone(silence),
+        })
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use crate::store::matcher::{Labels, Matcher, sets_match};
 use crate::time::Timestamp;
@@ -101,6 +100,19 @@ pub enum SilenceState {
     Expired,
 }
 
+impl SilenceState {
+    /// The state at `now` of what lasts from `starts_at` until `ends_at`.
+    pub(super) fn at(now: Timestamp, starts_at: Timestamp, ends_at: Timestamp) -> Self {
+        if now >= ends_at {
+            Self::Expired
+        } else if now < starts_at {
+            Self::Pending
+        } else {
+            Self::Active
+        }
+    }
+}
+
 impl fmt::Display for SilenceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -139,13 +151,7 @@ impl Silence {
     /// expiring it takes effect at once.
     #[must_use]
     pub fn state(&self, now: Timestamp) -> SilenceState {
-        if now >= self.ends_at {
-            SilenceState::Expired
-        } else if now < self.starts_at {
-            SilenceState::Pending
-        } else {
-            SilenceState::Active
-        }
+        SilenceState::at(now, self.starts_at, self.ends_at)
     }
 
     /// Whether its matchers match an alert, whatever its state.
@@ -154,22 +160,10 @@ impl Silence {
         sets_match(&self.matcher_sets, labels)
     }
 
-    /// Whether local retention hides it at `now`: it ended at least `retention` ago.
-    #[must_use]
-    pub(super) fn is_hidden(&self, now: Timestamp, retention: Duration) -> bool {
-        self.ends_at.plus(retention) <= now
-    }
-
     /// The tie of its entry: at equal timestamps the earlier end wins, so a silence that was
     /// expired and extended in the same instant is expired everywhere.
     pub(super) fn tie(&self) -> u64 {
         u64::MAX - self.ends_at.as_nanos()
-    }
-
-    /// Whether it holds a compiled pattern.
-    pub(super) fn is_compiled(&self) -> bool {
-        let mut matchers = self.matcher_sets.iter().flatten();
-        matchers.any(Matcher::is_compiled)
     }
 
     /// Forgets its compiled patterns.

@@ -1,26 +1,20 @@
-//! Silences in bytes, and the rules every one of them keeps.
-//!
-//! Schema 1 is, in this order and as [`encode_body`] writes it: id (16 bytes), matcher sets (a list
-//! of lists of name, operator, value), starts_at, ends_at, updated_at (nanoseconds), created_by,
-//! comment, annotations. Operators are 0 `=`, 1 `!=`, 2 `=~`, 3 `!~`.
+//! The rules that every silence keeps, and the schema of their store.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bincode::{BorrowDecode, Encode};
-
-use super::record::{Silence, SilenceId, SilenceState};
+use super::body;
+use super::held::HeldSilence;
+use super::record::{SilenceId, SilenceState};
 use crate::store::index::SilenceIndex;
-use crate::store::matcher::{Matcher, Op};
+use crate::store::matcher::Matcher;
 use crate::store::{Body, Schema, Unreadable};
 use crate::time::{Timestamp, WallClock};
-use crate::wire::codec::{decode_borrowed, encode_body};
 use crate::wire::{Key, SchemaId};
 
 /// Most matchers in one silence, over all its sets.
 pub const MATCHERS_MAX: usize = 256;
 
-const SCHEMA: SchemaId = SchemaId::new(1);
+pub(super) const SCHEMA: SchemaId = SchemaId::new(1);
 
 /// The schema of the store of silences, `silences`.
 pub struct SilenceSchema {
@@ -77,7 +71,7 @@ pub enum RuleError {
 }
 
 impl RuleError {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::EmptySet { .. } => "a matcher set is empty",
             Self::EndBeforeStart { .. } => "the end is before the start",
@@ -110,6 +104,11 @@ pub(super) fn check(
             return Err(RuleError::MatchesEmpty { set });
         }
     }
+    check_times(starts_at, ends_at)
+}
+
+/// Checks when a silence starts and ends.
+pub(super) fn check_times(starts_at: Timestamp, ends_at: Timestamp) -> Result<(), RuleError> {
     if starts_at == Timestamp::ZERO || ends_at == Timestamp::ZERO {
         return Err(RuleError::ZeroTime);
     }
@@ -119,67 +118,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// As it is in bytes; texts are those of the record, or of the bytes.
-#[derive(Encode, BorrowDecode)]
-struct SilenceBody<'a> {
-    id: [u8; 16],
-    matcher_sets: Vec<Vec<MatcherBody<'a>>>,
-    starts_at: u64,
-    ends_at: u64,
-    updated_at: u64,
-    created_by: &'a str,
-    comment: &'a str,
-    annotations: BTreeMap<&'a str, &'a str>,
-}
-
-#[derive(Encode, BorrowDecode)]
-struct MatcherBody<'a> {
-    name: &'a str,
-    op: u8,
-    value: &'a str,
-}
-
-impl<'a> MatcherBody<'a> {
-    fn of(matcher: &'a Matcher) -> Self {
-        Self {
-            name: matcher.name(),
-            op: match matcher.op() {
-                Op::Equal => 0,
-                Op::NotEqual => 1,
-                Op::Regex => 2,
-                Op::NotRegex => 3,
-            },
-            value: matcher.value(),
-        }
-    }
-
-    fn read(self) -> Result<Matcher, Unreadable> {
-        let op = match self.op {
-            0 => Op::Equal,
-            1 => Op::NotEqual,
-            2 => Op::Regex,
-            3 => Op::NotRegex,
-            _ => return Err(invalid("a matcher has an unknown operator")),
-        };
-        Matcher::new(self.name, op, self.value).map_err(|_| invalid("a matcher does not compile"))
-    }
-}
-
-/// Annotations with texts of another kind.
-fn texts<'a, T: From<&'a str> + Ord>(
-    annotations: impl Iterator<Item = (&'a str, &'a str)>,
-) -> BTreeMap<T, T> {
-    annotations
-        .map(|(name, text)| (name.into(), text.into()))
-        .collect()
-}
-
-fn invalid(rule: &'static str) -> Unreadable {
-    Unreadable::Invalid { rule }
-}
-
 impl Schema for SilenceSchema {
-    type Record = Silence;
+    type Record = HeldSilence;
     type Index = SilenceIndex;
 
     fn name(&self) -> &'static str {
@@ -190,72 +130,31 @@ impl Schema for SilenceSchema {
         &[SCHEMA]
     }
 
-    fn key(&self, record: &Silence) -> Key {
-        record.id.key()
+    fn key(&self, record: &HeldSilence) -> Key {
+        record.id().key()
     }
 
-    fn encode(&self, record: &Silence) -> Body {
-        let sets = record.matcher_sets.iter();
+    fn encode(&self, record: &HeldSilence) -> Body {
         Body {
             schema: SCHEMA,
-            bytes: encode_body(&SilenceBody {
-                id: record.id.bytes(),
-                matcher_sets: sets
-                    .map(|set| set.iter().map(MatcherBody::of).collect())
-                    .collect(),
-                starts_at: record.starts_at.as_nanos(),
-                ends_at: record.ends_at.as_nanos(),
-                updated_at: record.updated_at.as_nanos(),
-                created_by: &record.created_by,
-                comment: &record.comment,
-                annotations: texts(
-                    record
-                        .annotations
-                        .iter()
-                        .map(|(name, text)| (&**name, &**text)),
-                ),
-            }),
+            bytes: body::write(record),
         }
     }
 
-    fn decode(&self, key: Key, body: &Body) -> Result<Silence, Unreadable> {
+    fn decode(&self, key: Key, body: &Body) -> Result<HeldSilence, Unreadable> {
         let schema = body.schema.shape();
         if schema != SCHEMA {
             return Err(Unreadable::UnknownSchema { schema });
         }
-        let read: SilenceBody<'_> =
-            decode_borrowed(&body.bytes).map_err(|_| Unreadable::Malformed { schema })?;
-        let id = SilenceId::from_bytes(read.id);
-        if id.key() != key {
-            return Err(Unreadable::WrongKey);
-        }
-        // Before anything is compiled.
-        if read.matcher_sets.iter().map(Vec::len).sum::<usize>() > MATCHERS_MAX {
-            return Err(invalid("too many matchers"));
-        }
-        let sets = read.matcher_sets.into_iter();
-        let silence = Silence {
-            id,
-            matcher_sets: sets
-                .map(|set| set.into_iter().map(MatcherBody::read).collect())
-                .collect::<Result<_, _>>()?,
-            starts_at: Timestamp::from_nanos(read.starts_at),
-            ends_at: Timestamp::from_nanos(read.ends_at),
-            updated_at: Timestamp::from_nanos(read.updated_at),
-            created_by: read.created_by.to_owned(),
-            comment: read.comment.to_owned(),
-            annotations: texts(read.annotations.into_iter()),
-        };
-        check(&silence.matcher_sets, silence.starts_at, silence.ends_at)
-            .map_err(|rule| invalid(rule.name()))?;
-        if silence.is_compiled() && self.clock.wall() >= silence.ends_at {
+        let silence = HeldSilence::read(SilenceId::from_bytes(key.0), &body.bytes)?;
+        if silence.state(self.clock.wall()) == SilenceState::Expired {
             silence.release();
         }
         Ok(silence)
     }
 
     /// What mutes now comes before all else: a node that joins must not notify for want of it.
-    fn is_urgent(&self, record: &Silence, now: Timestamp) -> bool {
+    fn is_urgent(&self, record: &HeldSilence, now: Timestamp) -> bool {
         record.state(now) == SilenceState::Active
     }
 }

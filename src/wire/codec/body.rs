@@ -142,6 +142,16 @@ pub(super) fn decode_borrowed<'a, T: bincode::BorrowDecode<'a, ()>>(
     }
 }
 
+/// Takes one value off the front.
+#[inline]
+pub(super) fn take_value<'a, T: bincode::BorrowDecode<'a, ()>>(
+    bytes: &mut &'a [u8],
+) -> Result<T, DecodeError> {
+    let (value, read) = bincode::borrow_decode_from_slice(bytes, SETTINGS).map_err(unreadable)?;
+    *bytes = &bytes[read..];
+    Ok(value)
+}
+
 /// What bincode says, in our words.
 fn unreadable(error: Unreadable) -> DecodeError {
     match error {

@@ -93,7 +93,7 @@ fn digests_and_table_are_of_one_moment_and_of_the_cut() {
     }
     let store = map.store();
     let whole = store.digests(Timestamp::ZERO);
-    assert_eq!((whole.digest.count, whole.exponent), (200, 5));
+    assert_eq!((whole.digest.count, whole.exponent), (200, 6));
     for cut in [149, 200, 160, 400, 0, 151] {
         let digests = store.digests(at(cut));
         let sketched = store.sketch(at(cut), 2);

@@ -1,0 +1,171 @@
+//! A silence as the store holds it: read as far as its rules need when it comes, and whole when
+//! somebody asks for it. Most silences of a node mute nothing there: they need no texts of their own.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::body::{self, MatcherBody};
+use super::record::{Silence, SilenceId, SilenceState};
+use crate::store::Unreadable;
+use crate::store::matcher::{Matcher, Op};
+use crate::time::Timestamp;
+
+/// A silence of the store, as [`map`](super::Silences::map) has it: to be used as the [`Silence`] that
+/// it dereferences to, which is read from its bytes the first time.
+#[derive(Clone)]
+pub struct HeldSilence {
+    id: SilenceId,
+    starts_at: Timestamp,
+    ends_at: Timestamp,
+    /// What it came in, and passed every check; empty where `whole` was there from the start.
+    body: Bytes,
+    whole: OnceLock<Arc<Silence>>,
+}
+
+/// One matcher of a silence.
+pub(in crate::store) enum Condition<'a> {
+    /// As it is in the bytes. It has no pattern.
+    Bytes(MatcherBody<'a>),
+    /// Of a silence that was read whole.
+    Whole(&'a Matcher),
+}
+
+impl Condition<'_> {
+    /// The label it looks at, how it compares, and with what.
+    pub(in crate::store) fn parts(&self) -> (&[u8], Op, &[u8]) {
+        match self {
+            Self::Bytes(matcher) => (matcher.name, matcher.op().expect(WAS_CHECKED), matcher.value),
+            Self::Whole(matcher) => {
+                let (name, value) = (matcher.name().as_bytes(), matcher.value().as_bytes());
+                (name, matcher.op(), value)
+            }
+        }
+    }
+
+    /// As [`Matcher::texts`].
+    pub(in crate::store) fn texts(&self) -> Option<&[Box<str>]> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::Whole(matcher) => matcher.texts(),
+        }
+    }
+
+    /// As [`Matcher::needs_label`].
+    pub(in crate::store) fn needs_label(&self) -> bool {
+        match self {
+            Self::Bytes(_) => {
+                let (_, op, value) = self.parts();
+                (op == Op::Equal) != value.is_empty()
+            }
+            Self::Whole(matcher) => matcher.needs_label(),
+        }
+    }
+}
+
+impl HeldSilence {
+    /// Checks the bytes of a silence. One with patterns is read whole at once: they must be tried.
+    pub(super) fn read(id: SilenceId, body: &Bytes) -> Result<Self, Unreadable> {
+        let checked = body::check(id, body)?;
+        let whole = OnceLock::new();
+        if checked.has_patterns {
+            let _ = whole.set(Arc::new(body::read(id, body)?));
+        }
+        Ok(Self {
+            id,
+            starts_at: checked.starts_at,
+            ends_at: checked.ends_at,
+            body: body.clone(),
+            whole,
+        })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> SilenceId {
+        self.id
+    }
+
+    /// When it stops to mute.
+    #[must_use]
+    pub fn ends_at(&self) -> Timestamp {
+        self.ends_at
+    }
+
+    /// Its state at `now`, as [`Silence::state`].
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> SilenceState {
+        SilenceState::at(now, self.starts_at, self.ends_at)
+    }
+
+    /// The whole of it.
+    #[must_use]
+    pub fn whole(&self) -> &Arc<Silence> {
+        let read = || body::read(self.id, &self.body).expect(WAS_CHECKED);
+        self.whole.get_or_init(|| Arc::new(read()))
+    }
+
+    /// Whether local retention hides it at `now`: it ended at least `retention` ago.
+    pub(super) fn is_hidden(&self, now: Timestamp, retention: Duration) -> bool {
+        self.ends_at.plus(retention) <= now
+    }
+
+    /// Forgets its compiled patterns.
+    pub(super) fn release(&self) {
+        if let Some(whole) = self.whole.get() {
+            whole.release();
+        }
+    }
+
+    /// Calls `each` with every matcher and the number of its set. Reads nothing whole.
+    pub(in crate::store) fn conditions(&self, mut each: impl FnMut(usize, Condition<'_>)) {
+        if let Some(whole) = self.whole.get() {
+            for (set, matchers) in whole.matcher_sets.iter().enumerate() {
+                matchers
+                    .iter()
+                    .for_each(|matcher| each(set, Condition::Whole(matcher)));
+            }
+        } else {
+            body::matchers(&self.body, |set, matcher| each(set, Condition::Bytes(matcher)));
+        }
+    }
+}
+
+impl From<Silence> for HeldSilence {
+    fn from(silence: Silence) -> Self {
+        Self {
+            id: silence.id,
+            starts_at: silence.starts_at,
+            ends_at: silence.ends_at,
+            body: Bytes::new(),
+            whole: OnceLock::from(Arc::new(silence)),
+        }
+    }
+}
+
+impl Deref for HeldSilence {
+    type Target = Silence;
+
+    fn deref(&self) -> &Silence {
+        self.whole()
+    }
+}
+
+impl PartialEq for HeldSilence {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for HeldSilence {}
+
+impl fmt::Debug for HeldSilence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+const WAS_CHECKED: &str = "what passed the check can be read whole";
