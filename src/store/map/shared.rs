@@ -22,6 +22,9 @@ use crate::wire::{Entry, Key, SchemaId, StoreId};
 /// Entries handled in one hold of the lock.
 pub(super) const RUN: usize = 256;
 
+/// News that are read, outside the lock, before they are joined in.
+const READ_TOGETHER: usize = 32;
+
 /// One store.
 pub(super) struct Shared<S: Schema> {
     pub(super) id: StoreId,
@@ -94,27 +97,46 @@ impl<S: Schema> Shared<S> {
                 });
             });
 
+        let mut changed = self.merge_news(run, &news, wall, &mut out[start..]);
+        if !gone.is_empty() {
+            // What had nothing to join with may have it now, from the same run: once more.
+            let inner = self.lock();
+            gone.retain(|&(index, kh)| {
+                inner.entries.judge_hashed(kh, &run[index], wall) == Verdict::Fresh
+            });
+            drop(inner);
+            changed |= self.merge_news(run, &gone, wall, &mut out[start..]);
+        }
+        changed
+    }
+
+    /// Joins the news of a run in, a few at a time: what was read is then still in the caches.
+    /// Answers whether anything changed.
+    fn merge_news(
+        &self,
+        run: &[Entry],
+        news: &[(usize, u64)],
+        wall: Timestamp,
+        out: &mut [Merged],
+    ) -> bool {
         let mut changed = false;
-        while !news.is_empty() {
-            let read = news.drain(..);
-            let read: Vec<_> = read
-                .map(|(index, kh)| self.read_news(index, kh, &run[index]))
-                .collect();
-            let mut displaced = Vec::new();
+        let mut read = Vec::with_capacity(news.len().min(READ_TOGETHER));
+        let mut displaced = Vec::new();
+        for news in news.chunks(READ_TOGETHER) {
+            read.extend(
+                news.iter()
+                    .map(|&(index, kh)| self.read_news(index, kh, &run[index])),
+            );
             let mut inner = self.lock();
-            for new in read {
+            for new in read.drain(..) {
                 let (index, merged) = (new.index, inner.merge(&run[new.index], new, wall));
                 let (merged, old) = merged;
                 changed |= matches!(merged, Merged::Stored { .. });
                 displaced.extend(old);
-                out[start + index] = merged;
+                out[index] = merged;
             }
-            // What had nothing to join with may have it now, from the same run: once more.
-            let joins = |&(index, kh): &(usize, u64)| {
-                inner.entries.judge_hashed(kh, &run[index], wall) == Verdict::Fresh
-            };
-            news.extend(gone.drain(..).filter(joins));
             drop(inner);
+            displaced.clear();
         }
         changed
     }

@@ -170,24 +170,32 @@ fn walk<'a>(
     mut meet: impl FnMut(Met<'a>) -> Result<(), Unreadable>,
 ) -> Result<Fixed<'a>, Unreadable> {
     let mut values = Values::new(bytes);
-    if values.take::<[u8; 16]>().map_err(malformed)? != id.bytes() {
+    let (own, sets): ([u8; ID_BYTES], u64) = values.take().map_err(malformed)?;
+    if own != id.bytes() {
         return Err(Unreadable::WrongKey);
     }
-    walk_sets(&mut values, &mut meet)?;
-    let nanos = |values: &mut Values<'a>| values.take().map(Timestamp::from_nanos);
+    walk_sets(&mut values, sets, &mut meet)?;
+    let (times, texts, annotations) = values.take().map_err(malformed)?;
+    let (starts_at, ends_at, updated_at): (u64, u64, u64) = times;
+    let (created_by, comment): (&[u8], &[u8]) = texts;
+    if !is_text(created_by) || !is_text(comment) {
+        return Err(MALFORMED);
+    }
     let fixed = Fixed {
-        starts_at: nanos(&mut values).map_err(malformed)?,
-        ends_at: nanos(&mut values).map_err(malformed)?,
-        updated_at: nanos(&mut values).map_err(malformed)?,
-        created_by: take_text(&mut values)?,
-        comment: take_text(&mut values)?,
+        starts_at: Timestamp::from_nanos(starts_at),
+        ends_at: Timestamp::from_nanos(ends_at),
+        updated_at: Timestamp::from_nanos(updated_at),
+        created_by,
+        comment,
     };
-    let annotations = values.take_len().map_err(malformed)?;
     if annotations > ANNOTATIONS_MAX {
         return Err(TOO_MANY_ANNOTATIONS);
     }
     for _ in 0..annotations {
-        let (name, value) = (take_text(&mut values)?, take_text(&mut values)?);
+        let (name, value): (&[u8], &[u8]) = values.take().map_err(malformed)?;
+        if !is_text(name) || !is_text(value) {
+            return Err(MALFORMED);
+        }
         meet(Met::Annotation(name, value))?;
     }
     values.end().map_err(malformed)?;
@@ -198,10 +206,10 @@ fn walk<'a>(
 #[inline]
 fn walk_sets<'a>(
     values: &mut Values<'a>,
+    sets: u64,
     meet: &mut impl FnMut(Met<'a>) -> Result<(), Unreadable>,
 ) -> Result<(), Unreadable> {
     let mut left = MATCHERS_MAX;
-    let sets = values.take_len().map_err(malformed)?;
     if sets == 0 {
         return Err(invalid(RuleError::NoSets));
     }
@@ -246,12 +254,6 @@ pub(super) fn matchers<'a>(bytes: &'a [u8], mut each: impl FnMut(usize, MatcherB
         Ok(())
     };
     all().expect("the bytes were checked");
-}
-
-/// The bytes of the text that comes next.
-fn take_text<'a>(values: &mut Values<'a>) -> Result<&'a [u8], Unreadable> {
-    let bytes = values.take().map_err(malformed)?;
-    is_text(bytes).then_some(bytes).ok_or(MALFORMED)
 }
 
 /// Whether bytes are UTF-8. Most are ASCII, which is told much sooner.
