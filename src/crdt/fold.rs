@@ -23,27 +23,52 @@ impl FoldHash {
     /// The hash of bytes that follow others, of which `hash` is the hash.
     #[inline]
     pub(crate) fn after(self, hash: u64, bytes: &[u8]) -> u64 {
-        let (blocks, rest) = bytes.as_chunks::<16>();
-        let mut last = [0; 16];
-        last[..rest.len()].copy_from_slice(rest);
+        let (blocks, _) = bytes.as_chunks::<16>();
         // Two lanes, that one need not wait for the other.
         let (pairs, odd) = blocks.as_chunks::<2>();
         let (mut one, mut other) = (hash, hash.rotate_left(32));
         for [a, b] in pairs {
-            one = self.block(one, a);
-            other = self.block(other, b);
+            one = self.block(one, words(a));
+            other = self.block(other, words(b));
         }
         for block in odd {
-            one = self.block(one, block);
+            one = self.block(one, words(block));
         }
-        other = self.block(other, &last);
+        other = self.block(other, last_words(bytes));
         fold(one ^ bytes.len() as u64, other ^ self.1)
     }
 
     #[inline]
-    fn block(self, hash: u64, block: &[u8; 16]) -> u64 {
-        let block = u128::from_le_bytes(*block);
-        fold(low(block) ^ self.1, low(block >> 64) ^ hash)
+    fn block(self, hash: u64, (a, b): (u64, u64)) -> u64 {
+        fold(a ^ self.1, b ^ hash)
+    }
+}
+
+#[inline]
+fn words(block: &[u8; 16]) -> (u64, u64) {
+    let block = u128::from_le_bytes(*block);
+    (low(block), low(block >> 64))
+}
+
+/// The last 16 bytes, or all there are: every byte is in one of two words, some in both. With the
+/// length, which is hashed too, they tell what was read where. Nothing is copied.
+#[inline]
+fn last_words(bytes: &[u8]) -> (u64, u64) {
+    if let Some(last) = bytes.last_chunk::<16>() {
+        words(last)
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        (u64::from(first), u64::from(last))
+    } else if let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) {
+        let middle = bytes[bytes.len() / 2];
+        (
+            u64::from_le_bytes([first, middle, 0, 0, 0, 0, 0, 0]),
+            u64::from(last),
+        )
+    } else {
+        (0, 0)
     }
 }
 

@@ -56,7 +56,10 @@ impl KeyIndex {
     /// The slots of all keys with a hash.
     pub(super) fn with_hash(&self, kh: u64) -> impl Iterator<Item = u32> + '_ {
         let twins = self.twins_of(kh).map(|(_, &at)| at);
-        self.first(kh).map(|first| first.at).into_iter().chain(twins)
+        self.first(kh)
+            .map(|first| first.at)
+            .into_iter()
+            .chain(twins)
     }
 
     /// Adds a key that is not held, or notes what is held of it now.

@@ -424,7 +424,9 @@ impl<V> EntryMap<V> {
     /// Where a key is, given the first of its hash.
     #[inline]
     fn held_at(&self, first: Found, kh: u64, key: &Key) -> Option<u32> {
-        let is_first = self.slot(first.at).is_some_and(|slot| slot.entry.key == *key);
+        let is_first = self
+            .slot(first.at)
+            .is_some_and(|slot| slot.entry.key == *key);
         if is_first {
             Some(first.at)
         } else {

@@ -95,12 +95,7 @@ impl SilenceIndex {
 impl Index<HeldSilence> for SilenceIndex {
     /// Each set is posted at the labels of one of its matchers, where that is possible: the one with
     /// the fewest silences so far.
-    fn insert(
-        &mut self,
-        key: Key,
-        old: Option<&Arc<HeldSilence>>,
-        record: &Arc<HeldSilence>,
-    ) {
+    fn insert(&mut self, key: Key, old: Option<&Arc<HeldSilence>>, record: &Arc<HeldSilence>) {
         if let Some(old) = old {
             self.remove(key, old);
         }

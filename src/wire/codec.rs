@@ -263,16 +263,6 @@ pub fn decode_body<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, DecodeErro
     body::decode_record(bytes)
 }
 
-/// As [`decode_body`], of a record whose texts may be those of `bytes`: nothing is copied for them.
-///
-/// # Errors
-/// As [`decode_body`].
-pub fn decode_borrowed<'a, T: bincode::BorrowDecode<'a, ()>>(
-    bytes: &'a [u8],
-) -> Result<T, DecodeError> {
-    body::decode_borrowed(bytes)
-}
-
 /// A record read value by value, as [`encode_body`] writes one after the other: for who needs less
 /// than all of it, or wants no list in memory.
 #[derive(Clone, Copy, Debug)]
@@ -300,7 +290,39 @@ impl<'a> Values<'a> {
     /// As [`take`](Self::take).
     #[inline]
     pub fn take_len(&mut self) -> Result<u64, DecodeError> {
-        self.take()
+        match self.0 {
+            // Most are so short that they are their own encoding.
+            [byte, rest @ ..] if *byte <= body::VARINT_BYTE_MAX => {
+                self.0 = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.take(),
+        }
+    }
+
+    /// The bytes of the text, or list of bytes, that comes next: what `take::<&[u8]>` answers, sooner.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    #[inline]
+    pub fn take_bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+        let len = usize::try_from(self.take_len()?).unwrap_or(usize::MAX);
+        let split = self.0.split_at_checked(len);
+        let (bytes, rest) = split.ok_or(DecodeError::Truncated { what: "body" })?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    /// The next `N` bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    #[inline]
+    pub fn take_array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let split = self.0.split_first_chunk();
+        let (array, rest) = split.ok_or(DecodeError::Truncated { what: "body" })?;
+        self.0 = rest;
+        Ok(*array)
     }
 
     /// Ends the reading.

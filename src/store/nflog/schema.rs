@@ -11,7 +11,7 @@ use bincode::{BorrowDecode, Encode};
 use super::{NflogEntry, ReceiverKey, ReceiverValue, state_key};
 use crate::store::{Body, Schema, Unreadable};
 use crate::time::Timestamp;
-use crate::wire::codec::{decode_borrowed, encode_body};
+use crate::wire::codec::{DecodeError, Values, encode_body};
 use crate::wire::{Key, SchemaId};
 
 const SCHEMA: SchemaId = SchemaId::new(1);
@@ -21,7 +21,7 @@ const SCHEMA: SchemaId = SchemaId::new(1);
 pub struct NflogSchema;
 
 /// As it is in bytes; texts are those of the record, or of the bytes.
-#[derive(Encode, BorrowDecode)]
+#[derive(Encode)]
 struct EntryBody<'a> {
     group_name: &'a str,
     integration: &'a str,
@@ -86,28 +86,7 @@ impl Schema for NflogSchema {
         if schema != SCHEMA {
             return Err(Unreadable::UnknownSchema { schema });
         }
-        let read: EntryBody<'_> =
-            decode_borrowed(&body.bytes).map_err(|_| Unreadable::Malformed { schema })?;
-        let data = read.receiver_data.into_iter().map(|(name, value)| {
-            let value = match value {
-                ValueBody::Double(value) => ReceiverValue::Double(value),
-                ValueBody::Int(value) => ReceiverValue::Int(value),
-                ValueBody::Str(value) => ReceiverValue::Str(value.to_owned()),
-            };
-            (name.to_owned(), value)
-        });
-        let entry = NflogEntry {
-            receiver: ReceiverKey {
-                group_name: read.group_name.to_owned(),
-                integration: read.integration.to_owned(),
-                idx: read.idx,
-            },
-            group_key: read.group_key.to_owned(),
-            timestamp: Timestamp::from_nanos(read.timestamp),
-            firing: read.firing,
-            resolved: read.resolved,
-            receiver_data: data.collect(),
-        };
+        let entry = read(&body.bytes).map_err(|_| Unreadable::Malformed { schema })?;
         for hashes in [&entry.firing, &entry.resolved] {
             if !hashes.is_sorted_by(|a, b| a < b) {
                 return Err(Unreadable::Invalid {
@@ -118,3 +97,57 @@ impl Schema for NflogSchema {
         Ok(entry)
     }
 }
+
+fn read(bytes: &[u8]) -> Result<NflogEntry, DecodeError> {
+    let mut values = Values::new(bytes);
+    let group_name = take_text(&mut values)?;
+    let integration = take_text(&mut values)?;
+    let idx = values.take()?;
+    let group_key = take_text(&mut values)?;
+    let timestamp = Timestamp::from_nanos(values.take()?);
+    let firing = take_hashes(&mut values)?;
+    let resolved = take_hashes(&mut values)?;
+    let data: BTreeMap<&str, ValueBody<'_>> = values.take()?;
+    values.end()?;
+    let data = data.into_iter().map(|(name, value)| {
+        let value = match value {
+            ValueBody::Double(value) => ReceiverValue::Double(value),
+            ValueBody::Int(value) => ReceiverValue::Int(value),
+            ValueBody::Str(value) => ReceiverValue::Str(value.to_owned()),
+        };
+        (name.to_owned(), value)
+    });
+    Ok(NflogEntry {
+        receiver: ReceiverKey {
+            group_name: group_name.to_owned(),
+            integration: integration.to_owned(),
+            idx,
+        },
+        group_key: group_key.to_owned(),
+        timestamp,
+        firing,
+        resolved,
+        receiver_data: data.collect(),
+    })
+}
+
+fn take_text<'a>(values: &mut Values<'a>) -> Result<&'a str, DecodeError> {
+    std::str::from_utf8(values.take_bytes()?).map_err(|_| DecodeError::Text)
+}
+
+/// The memory is bounded by the bytes: each number takes one at least.
+fn take_hashes(values: &mut Values<'_>) -> Result<Vec<u64>, DecodeError> {
+    let len = values.take_len()?;
+    let mut hashes = Vec::with_capacity(
+        usize::try_from(len)
+            .unwrap_or(usize::MAX)
+            .min(HASHES_AT_ONCE),
+    );
+    for _ in 0..len {
+        hashes.push(values.take()?);
+    }
+    Ok(hashes)
+}
+
+/// Room that is made for alert hashes before they are there.
+const HASHES_AT_ONCE: usize = 64;

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use bincode::{BorrowDecode, Encode};
+use bincode::Encode;
 use bytes::Bytes;
 
 use super::record::{Silence, SilenceId};
@@ -34,7 +34,7 @@ struct SilenceBody<'a> {
 
 /// A matcher as it is in bytes. Its texts are checked once, when the silence comes: to hash them,
 /// bytes do.
-#[derive(Clone, Copy, Encode, BorrowDecode)]
+#[derive(Clone, Copy, Encode)]
 pub(in crate::store) struct MatcherBody<'a> {
     pub(in crate::store) name: &'a [u8],
     op: u8,
@@ -61,6 +61,14 @@ impl<'a> MatcherBody<'a> {
             },
             value: matcher.value().as_bytes(),
         }
+    }
+
+    #[inline]
+    fn take(values: &mut Values<'a>) -> Result<Self, DecodeError> {
+        let name = values.take_bytes()?;
+        let [op] = values.take_array()?;
+        let value = values.take_bytes()?;
+        Ok(Self { name, op, value })
     }
 
     /// How it compares; `None` for an operator that there is not.
@@ -170,32 +178,24 @@ fn walk<'a>(
     mut meet: impl FnMut(Met<'a>) -> Result<(), Unreadable>,
 ) -> Result<Fixed<'a>, Unreadable> {
     let mut values = Values::new(bytes);
-    let (own, sets): ([u8; ID_BYTES], u64) = values.take().map_err(malformed)?;
-    if own != id.bytes() {
+    if values.take_array().map_err(malformed)? != id.bytes() {
         return Err(Unreadable::WrongKey);
     }
-    walk_sets(&mut values, sets, &mut meet)?;
-    let (times, texts, annotations) = values.take().map_err(malformed)?;
-    let (starts_at, ends_at, updated_at): (u64, u64, u64) = times;
-    let (created_by, comment): (&[u8], &[u8]) = texts;
-    if !is_text(created_by) || !is_text(comment) {
-        return Err(MALFORMED);
-    }
+    walk_sets(&mut values, &mut meet)?;
+    let times: (u64, u64, u64) = values.take().map_err(malformed)?;
     let fixed = Fixed {
-        starts_at: Timestamp::from_nanos(starts_at),
-        ends_at: Timestamp::from_nanos(ends_at),
-        updated_at: Timestamp::from_nanos(updated_at),
-        created_by,
-        comment,
+        starts_at: Timestamp::from_nanos(times.0),
+        ends_at: Timestamp::from_nanos(times.1),
+        updated_at: Timestamp::from_nanos(times.2),
+        created_by: take_text(&mut values)?,
+        comment: take_text(&mut values)?,
     };
+    let annotations = values.take_len().map_err(malformed)?;
     if annotations > ANNOTATIONS_MAX {
         return Err(TOO_MANY_ANNOTATIONS);
     }
     for _ in 0..annotations {
-        let (name, value): (&[u8], &[u8]) = values.take().map_err(malformed)?;
-        if !is_text(name) || !is_text(value) {
-            return Err(MALFORMED);
-        }
+        let (name, value) = (take_text(&mut values)?, take_text(&mut values)?);
         meet(Met::Annotation(name, value))?;
     }
     values.end().map_err(malformed)?;
@@ -206,10 +206,10 @@ fn walk<'a>(
 #[inline]
 fn walk_sets<'a>(
     values: &mut Values<'a>,
-    sets: u64,
     meet: &mut impl FnMut(Met<'a>) -> Result<(), Unreadable>,
 ) -> Result<(), Unreadable> {
     let mut left = MATCHERS_MAX;
+    let sets = values.take_len().map_err(malformed)?;
     if sets == 0 {
         return Err(invalid(RuleError::NoSets));
     }
@@ -223,7 +223,7 @@ fn walk_sets<'a>(
         let mut asks = false;
         for _ in 0..matchers {
             left = left.checked_sub(1).ok_or_else(|| invalid(TOO_MANY))?;
-            let matcher: MatcherBody<'a> = values.take().map_err(malformed)?;
+            let matcher = MatcherBody::take(values).map_err(malformed)?;
             if !is_text(matcher.name) || !is_text(matcher.value) {
                 return Err(MALFORMED);
             }
@@ -248,12 +248,19 @@ pub(super) fn matchers<'a>(bytes: &'a [u8], mut each: impl FnMut(usize, MatcherB
     let mut all = || -> Result<(), DecodeError> {
         for set in 0..values.take_len()? {
             for _ in 0..values.take_len()? {
-                each(usize::try_from(set).unwrap_or(usize::MAX), values.take()?);
+                let matcher = MatcherBody::take(&mut values)?;
+                each(usize::try_from(set).unwrap_or(usize::MAX), matcher);
             }
         }
         Ok(())
     };
     all().expect("the bytes were checked");
+}
+
+/// The bytes of the text that comes next.
+fn take_text<'a>(values: &mut Values<'a>) -> Result<&'a [u8], Unreadable> {
+    let bytes = values.take_bytes().map_err(malformed)?;
+    is_text(bytes).then_some(bytes).ok_or(MALFORMED)
 }
 
 /// Whether bytes are UTF-8. Most are ASCII, which is told much sooner.
@@ -306,7 +313,9 @@ mod tests {
         let matcher = matcher.prop_map(|(name, op, value)| format!("{name}{op}\"{value}\""));
         let set = prop::collection::vec(matcher, 0..4).prop_map(|set| set.join(","));
         let sets = prop::collection::vec(set, 0..3).prop_map(|sets| {
-            let sets = sets.iter().map(|set| Syntax::Utf8.matchers(&format!("{{{set}}}")));
+            let sets = sets
+                .iter()
+                .map(|set| Syntax::Utf8.matchers(&format!("{{{set}}}")));
             sets.filter_map(Result::ok).collect::<Vec<_>>()
         });
         let annotations = prop::collection::btree_map("[a-c]{0,2}", "[a-c]{0,2}", 0..3);

@@ -38,7 +38,11 @@ impl Condition<'_> {
     /// The label it looks at, how it compares, and with what.
     pub(in crate::store) fn parts(&self) -> (&[u8], Op, &[u8]) {
         match self {
-            Self::Bytes(matcher) => (matcher.name, matcher.op().expect(WAS_CHECKED), matcher.value),
+            Self::Bytes(matcher) => (
+                matcher.name,
+                matcher.op().expect(WAS_CHECKED),
+                matcher.value,
+            ),
             Self::Whole(matcher) => {
                 let (name, value) = (matcher.name().as_bytes(), matcher.value().as_bytes());
                 (name, matcher.op(), value)
@@ -129,7 +133,9 @@ impl HeldSilence {
                     .for_each(|matcher| each(set, Condition::Whole(matcher)));
             }
         } else {
-            body::matchers(&self.body, |set, matcher| each(set, Condition::Bytes(matcher)));
+            body::matchers(&self.body, |set, matcher| {
+                each(set, Condition::Bytes(matcher))
+            });
         }
     }
 }

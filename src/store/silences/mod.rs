@@ -341,7 +341,11 @@ impl Silences {
     }
 
     /// A silence that is shown, and the sequence of its last change.
-    fn shown(&self, id: SilenceId, now: Timestamp) -> Result<(Arc<HeldSilence>, u64), SilenceError> {
+    fn shown(
+        &self,
+        id: SilenceId,
+        now: Timestamp,
+    ) -> Result<(Arc<HeldSilence>, u64), SilenceError> {
         let (silence, seen) = self.map.read(&id.key());
         silence
             .filter(|silence| !silence.is_hidden(now, self.limits.retention))

@@ -132,18 +132,10 @@ pub(super) fn decode_record<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, D
     }
 }
 
-pub(super) fn decode_borrowed<'a, T: bincode::BorrowDecode<'a, ()>>(
-    bytes: &'a [u8],
-) -> Result<T, DecodeError> {
-    let (record, read) = bincode::borrow_decode_from_slice(bytes, SETTINGS).map_err(unreadable)?;
-    match bytes.len() - read {
-        0 => Ok(record),
-        bytes => Err(DecodeError::Trailing { bytes }),
-    }
-}
+/// A number up to this is one byte, itself; a greater byte says how many bytes follow.
+pub(super) const VARINT_BYTE_MAX: u8 = 250;
 
 /// Takes one value off the front.
-#[inline]
 pub(super) fn take_value<'a, T: bincode::BorrowDecode<'a, ()>>(
     bytes: &mut &'a [u8],
 ) -> Result<T, DecodeError> {
