@@ -166,12 +166,12 @@ pub fn notifications(count: usize, random: &mut Random) -> Vec<Entry> {
             receiver_data: BTreeMap::new(),
         };
         made.firing.sort_unstable();
-        let bytes = HEADER_BYTES + NflogSchema.encode(&made).bytes.len();
+        let bytes = HEADER_BYTES + NflogSchema.encode(&made.clone().into()).bytes.len();
         let missing = ENTRY_BYTES.checked_sub(bytes).expect("it fits");
         made.group_key.push_str(&"x".repeat(missing));
         let kept = Duration::from_secs(8 * 3600);
         let ts = made.timestamp;
-        entry(&NflogSchema, &made, ts, 0, ts.plus(kept))
+        entry(&NflogSchema, &made.into(), ts, 0, ts.plus(kept))
     };
     (0..count).map(|_| fitting(random)).collect()
 }

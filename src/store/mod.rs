@@ -8,6 +8,7 @@
 //! is given finished records.
 
 pub mod index;
+mod lazy;
 pub mod map;
 pub mod matcher;
 pub mod nflog;

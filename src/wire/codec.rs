@@ -313,6 +313,18 @@ impl<'a> Values<'a> {
         Ok(bytes)
     }
 
+    /// The bytes of the text that comes next, which are checked to be one.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    #[inline]
+    pub fn take_text(&mut self) -> Result<&'a [u8], DecodeError> {
+        let bytes = self.take_bytes()?;
+        // Most texts are ASCII, which is told much sooner.
+        let is_text = bytes.is_ascii() || std::str::from_utf8(bytes).is_ok();
+        is_text.then_some(bytes).ok_or(DecodeError::Text)
+    }
+
     /// The next `N` bytes.
     ///
     /// # Errors

@@ -40,6 +40,21 @@ impl Key {
         let hasher = SipHasher13::new_with_keys(0x7275_6d6f_726d_696c, 0x6e61_7475_7261_6c6b);
         Self(hasher.hash(natural).as_bytes())
     }
+
+    /// The key of the natural key that these parts are together.
+    pub(crate) fn of_parts(parts: &[&[u8]]) -> Self {
+        let mut whole = [0; 512];
+        let mut rest = &mut whole[..];
+        for part in parts {
+            let Some((to, after)) = rest.split_at_mut_checked(part.len()) else {
+                return Self::of(&parts.concat());
+            };
+            to.copy_from_slice(part);
+            rest = after;
+        }
+        let left = rest.len();
+        Self::of(&whole[..whole.len() - left])
+    }
 }
 
 impl fmt::Debug for Key {
@@ -244,6 +259,17 @@ mod tests {
             expires_at: Timestamp::from_nanos(3),
             schema: SchemaId::new(4).lasting(),
             body: Bytes::from_static(body),
+        }
+    }
+
+    #[test]
+    fn a_key_of_parts_is_that_of_the_whole() {
+        for len in [0, 1, 37, 511, 512, 513, 2_000] {
+            let natural = vec![7; len];
+            for cut in 0..len {
+                let (left, right) = natural.split_at(cut);
+                assert_eq!(Key::of_parts(&[left, b"", right]), Key::of(&natural));
+            }
         }
     }
 

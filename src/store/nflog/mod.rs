@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 use crate::wire::Key;
 
 pub use decide::{Decision, Group, Reason, needs_notification};
-pub use schema::NflogSchema;
+pub use schema::{HeldEntry, NflogSchema};
 
 /// One integration of a receiver.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -167,16 +167,17 @@ impl Nflog {
             resolved: ascending(made.resolved),
             receiver_data: made.receiver_data,
         };
-        Ok(self.map.put(entry, Expiry::At(now.plus(kept)))?)
+        Ok(self.map.put(entry.into(), Expiry::At(now.plus(kept)))?)
     }
 
     /// The last notification of a group through a receiver, if one is known.
     #[must_use]
     pub fn query(&self, receiver: &ReceiverKey, group_key: &str) -> Option<Arc<NflogEntry>> {
         // Names may hold the separators of the state key, so it is not enough to go by.
-        self.map
-            .get(&state_key(receiver, group_key))
-            .filter(|entry| entry.receiver == *receiver && entry.group_key == group_key)
+        let held = self.map.get(&state_key(receiver, group_key))?;
+        let entry = held.whole();
+        let is_it = entry.receiver == *receiver && entry.group_key == group_key;
+        is_it.then(|| Arc::clone(entry))
     }
 
     /// Entries that are kept and passed on but cannot be read here, at most `max`.
@@ -230,22 +231,15 @@ pub fn alert_hash(labels: &Labels) -> u64 {
 
 /// The entry key of `<group_key>:<group_name>/<integration>/<idx>` (reference 3.2).
 fn state_key(receiver: &ReceiverKey, group_key: &str) -> Key {
-    let ReceiverKey {
-        group_name,
-        integration,
-        idx,
-    } = receiver;
+    let names = [group_key, &receiver.group_name, &receiver.integration];
+    state_key_of(names.map(str::as_bytes), receiver.idx)
+}
+
+/// The same of group key, group name and integration, in this order.
+fn state_key_of([group_key, group_name, integration]: [&[u8]; 3], idx: u32) -> Key {
     let mut digits = [0; 10];
-    let natural = [
-        group_key.as_bytes(),
-        b":",
-        group_name.as_bytes(),
-        b"/",
-        integration.as_bytes(),
-        b"/",
-        decimal(*idx, &mut digits),
-    ];
-    Key::of(&natural.concat())
+    let idx = decimal(idx, &mut digits);
+    Key::of_parts(&[group_key, b":", group_name, b"/", integration, b"/", idx])
 }
 
 /// A number as it is written.

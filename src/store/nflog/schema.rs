@@ -5,10 +5,14 @@
 //! number, 2 number with a fraction).
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use bincode::{BorrowDecode, Encode};
 
-use super::{NflogEntry, ReceiverKey, ReceiverValue, state_key};
+use super::{NflogEntry, ReceiverKey, ReceiverValue, state_key, state_key_of};
+use crate::store::lazy::Lazy;
 use crate::store::{Body, Schema, Unreadable};
 use crate::time::Timestamp;
 use crate::wire::codec::{DecodeError, Values, encode_body};
@@ -20,7 +24,7 @@ const SCHEMA: SchemaId = SchemaId::new(1);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NflogSchema;
 
-/// As it is in bytes; texts are those of the record, or of the bytes.
+/// As it is in bytes.
 #[derive(Encode)]
 struct EntryBody<'a> {
     group_name: &'a str,
@@ -28,8 +32,8 @@ struct EntryBody<'a> {
     idx: u32,
     group_key: &'a str,
     timestamp: u64,
-    firing: Vec<u64>,
-    resolved: Vec<u64>,
+    firing: &'a [u64],
+    resolved: &'a [u64],
     receiver_data: BTreeMap<&'a str, ValueBody<'a>>,
 }
 
@@ -40,8 +44,54 @@ enum ValueBody<'a> {
     Double(f64),
 }
 
+/// An entry of the log, as [`map`](super::Nflog::map) has it: to be used as the [`NflogEntry`] that it
+/// dereferences to, which is read from its bytes the first time.
+#[derive(Clone)]
+pub struct HeldEntry {
+    key: Key,
+    whole: Lazy<NflogEntry>,
+}
+
+impl HeldEntry {
+    /// The whole of it.
+    #[must_use]
+    pub fn whole(&self) -> &Arc<NflogEntry> {
+        self.whole
+            .get(|bytes| read(bytes).expect("what passed the check can be read whole"))
+    }
+}
+
+impl From<NflogEntry> for HeldEntry {
+    fn from(entry: NflogEntry) -> Self {
+        Self {
+            key: state_key(&entry.receiver, &entry.group_key),
+            whole: entry.into(),
+        }
+    }
+}
+
+impl Deref for HeldEntry {
+    type Target = NflogEntry;
+
+    fn deref(&self) -> &NflogEntry {
+        self.whole()
+    }
+}
+
+impl PartialEq for HeldEntry {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for HeldEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
 impl Schema for NflogSchema {
-    type Record = NflogEntry;
+    type Record = HeldEntry;
     type Index = ();
 
     fn name(&self) -> &'static str {
@@ -52,11 +102,11 @@ impl Schema for NflogSchema {
         &[SCHEMA]
     }
 
-    fn key(&self, record: &NflogEntry) -> Key {
-        state_key(&record.receiver, &record.group_key)
+    fn key(&self, record: &HeldEntry) -> Key {
+        record.key
     }
 
-    fn encode(&self, record: &NflogEntry) -> Body {
+    fn encode(&self, record: &HeldEntry) -> Body {
         let data = record.receiver_data.iter().map(|(name, value)| {
             let value = match value {
                 ReceiverValue::Double(value) => ValueBody::Double(*value),
@@ -73,43 +123,59 @@ impl Schema for NflogSchema {
                 idx: record.receiver.idx,
                 group_key: &record.group_key,
                 timestamp: record.timestamp.as_nanos(),
-                firing: record.firing.clone(),
-                resolved: record.resolved.clone(),
+                firing: &record.firing,
+                resolved: &record.resolved,
                 receiver_data: data.collect(),
             }),
         }
     }
 
     /// The store checks that the key is that of the entry.
-    fn decode(&self, _: Key, body: &Body) -> Result<NflogEntry, Unreadable> {
+    fn decode(&self, _: Key, body: &Body) -> Result<HeldEntry, Unreadable> {
         let schema = body.schema.shape();
         if schema != SCHEMA {
             return Err(Unreadable::UnknownSchema { schema });
         }
-        let entry = read(&body.bytes).map_err(|_| Unreadable::Malformed { schema })?;
-        for hashes in [&entry.firing, &entry.resolved] {
-            if !hashes.is_sorted_by(|a, b| a < b) {
-                return Err(Unreadable::Invalid {
-                    rule: "alert hashes ascend, each once",
-                });
-            }
+        let found = walk(&body.bytes, |_, _| {}).map_err(|_| Unreadable::Malformed { schema })?;
+        if !found.ascends {
+            return Err(Unreadable::Invalid {
+                rule: "alert hashes ascend, each once",
+            });
         }
-        Ok(entry)
+        let names = [found.group_key, found.group_name, found.integration];
+        Ok(HeldEntry {
+            key: state_key_of(names, found.idx),
+            whole: Lazy::in_bytes(body.bytes.clone()),
+        })
     }
 }
 
+/// What is in bytes beside alert hashes. Texts are checked and still bytes.
+struct Found<'a> {
+    group_name: &'a [u8],
+    integration: &'a [u8],
+    idx: u32,
+    group_key: &'a [u8],
+    timestamp: Timestamp,
+    receiver_data: BTreeMap<&'a str, ValueBody<'a>>,
+    /// Whether alert hashes ascend, each once.
+    ascends: bool,
+}
+
+/// A list of alert hashes.
+#[derive(Clone, Copy)]
+enum Alerts {
+    Firing,
+    Resolved,
+}
+
 fn read(bytes: &[u8]) -> Result<NflogEntry, DecodeError> {
-    let mut values = Values::new(bytes);
-    let group_name = take_text(&mut values)?;
-    let integration = take_text(&mut values)?;
-    let idx = values.take()?;
-    let group_key = take_text(&mut values)?;
-    let timestamp = Timestamp::from_nanos(values.take()?);
-    let firing = take_hashes(&mut values)?;
-    let resolved = take_hashes(&mut values)?;
-    let data: BTreeMap<&str, ValueBody<'_>> = values.take()?;
-    values.end()?;
-    let data = data.into_iter().map(|(name, value)| {
+    let (mut firing, mut resolved) = (Vec::new(), Vec::new());
+    let found = walk(bytes, |alerts, hash| match alerts {
+        Alerts::Firing => firing.push(hash),
+        Alerts::Resolved => resolved.push(hash),
+    })?;
+    let data = found.receiver_data.into_iter().map(|(name, value)| {
         let value = match value {
             ValueBody::Double(value) => ReceiverValue::Double(value),
             ValueBody::Int(value) => ReceiverValue::Int(value),
@@ -117,37 +183,51 @@ fn read(bytes: &[u8]) -> Result<NflogEntry, DecodeError> {
         };
         (name.to_owned(), value)
     });
+    let text = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Text)?;
+        Ok(text.to_owned())
+    };
     Ok(NflogEntry {
         receiver: ReceiverKey {
-            group_name: group_name.to_owned(),
-            integration: integration.to_owned(),
-            idx,
+            group_name: text(found.group_name)?,
+            integration: text(found.integration)?,
+            idx: found.idx,
         },
-        group_key: group_key.to_owned(),
-        timestamp,
+        group_key: text(found.group_key)?,
+        timestamp: found.timestamp,
         firing,
         resolved,
         receiver_data: data.collect(),
     })
 }
 
-fn take_text<'a>(values: &mut Values<'a>) -> Result<&'a str, DecodeError> {
-    std::str::from_utf8(values.take_bytes()?).map_err(|_| DecodeError::Text)
-}
-
-/// The memory is bounded by the bytes: each number takes one at least.
-fn take_hashes(values: &mut Values<'_>) -> Result<Vec<u64>, DecodeError> {
-    let len = values.take_len()?;
-    let mut hashes = Vec::with_capacity(
-        usize::try_from(len)
-            .unwrap_or(usize::MAX)
-            .min(HASHES_AT_ONCE),
-    );
-    for _ in 0..len {
-        hashes.push(values.take()?);
+/// Goes over the bytes of an entry, and calls `alert` with every alert hash.
+#[inline]
+fn walk(bytes: &[u8], mut alert: impl FnMut(Alerts, u64)) -> Result<Found<'_>, DecodeError> {
+    let mut values = Values::new(bytes);
+    let group_name = values.take_text()?;
+    let integration = values.take_text()?;
+    let idx = values.take()?;
+    let group_key = values.take_text()?;
+    let timestamp = values.take().map(Timestamp::from_nanos)?;
+    let mut ascends = true;
+    for alerts in [Alerts::Firing, Alerts::Resolved] {
+        let mut last = None;
+        for _ in 0..values.take_len()? {
+            let hash = values.take()?;
+            ascends &= last.replace(hash).is_none_or(|last| last < hash);
+            alert(alerts, hash);
+        }
     }
-    Ok(hashes)
+    let receiver_data = values.take()?;
+    values.end()?;
+    Ok(Found {
+        group_name,
+        integration,
+        idx,
+        group_key,
+        timestamp,
+        receiver_data,
+        ascends,
+    })
 }
-
-/// Room that is made for alert hashes before they are there.
-const HASHES_AT_ONCE: usize = 64;

@@ -179,7 +179,7 @@ fn schema_1_is_these_bytes() {
         resolved: vec![2],
         receiver_data: data.into(),
     };
-    let body = NflogSchema.encode(&entry);
+    let body = NflogSchema.encode(&entry.clone().into());
     assert_eq!(body.schema, SchemaId::new(1));
     let hex: String = body.bytes.iter().map(|b| format!("{b:02x}")).collect();
     let golden = concat!(
@@ -206,7 +206,7 @@ fn schema_1_is_these_bytes() {
     );
     assert_eq!(hex, golden);
     let key = state_key(&entry.receiver, &entry.group_key);
-    assert_eq!(NflogSchema.decode(key, &body), Ok(entry));
+    assert_eq!(NflogSchema.decode(key, &body), Ok(entry.into()));
 }
 
 #[test]

@@ -65,9 +65,9 @@ impl<'a> MatcherBody<'a> {
 
     #[inline]
     fn take(values: &mut Values<'a>) -> Result<Self, DecodeError> {
-        let name = values.take_bytes()?;
+        let name = values.take_text()?;
         let [op] = values.take_array()?;
-        let value = values.take_bytes()?;
+        let value = values.take_text()?;
         Ok(Self { name, op, value })
     }
 
@@ -187,15 +187,18 @@ fn walk<'a>(
         starts_at: Timestamp::from_nanos(times.0),
         ends_at: Timestamp::from_nanos(times.1),
         updated_at: Timestamp::from_nanos(times.2),
-        created_by: take_text(&mut values)?,
-        comment: take_text(&mut values)?,
+        created_by: values.take_text().map_err(malformed)?,
+        comment: values.take_text().map_err(malformed)?,
     };
     let annotations = values.take_len().map_err(malformed)?;
     if annotations > ANNOTATIONS_MAX {
         return Err(TOO_MANY_ANNOTATIONS);
     }
     for _ in 0..annotations {
-        let (name, value) = (take_text(&mut values)?, take_text(&mut values)?);
+        let (name, value) = (
+            values.take_text().map_err(malformed)?,
+            values.take_text().map_err(malformed)?,
+        );
         meet(Met::Annotation(name, value))?;
     }
     values.end().map_err(malformed)?;
@@ -224,9 +227,6 @@ fn walk_sets<'a>(
         for _ in 0..matchers {
             left = left.checked_sub(1).ok_or_else(|| invalid(TOO_MANY))?;
             let matcher = MatcherBody::take(values).map_err(malformed)?;
-            if !is_text(matcher.name) || !is_text(matcher.value) {
-                return Err(MALFORMED);
-            }
             let op = matcher.op().ok_or(UNKNOWN_OPERATOR)?;
             if matcher.name.is_empty() {
                 return Err(NO_MATCHER);
@@ -255,18 +255,6 @@ pub(super) fn matchers<'a>(bytes: &'a [u8], mut each: impl FnMut(usize, MatcherB
         Ok(())
     };
     all().expect("the bytes were checked");
-}
-
-/// The bytes of the text that comes next.
-fn take_text<'a>(values: &mut Values<'a>) -> Result<&'a [u8], Unreadable> {
-    let bytes = values.take_bytes().map_err(malformed)?;
-    is_text(bytes).then_some(bytes).ok_or(MALFORMED)
-}
-
-/// Whether bytes are UTF-8. Most are ASCII, which is told much sooner.
-#[inline]
-fn is_text(bytes: &[u8]) -> bool {
-    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Unreadable> {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::body::{self, MatcherBody};
 use super::record::{Silence, SilenceId, SilenceState};
 use crate::store::Unreadable;
+use crate::store::lazy::Lazy;
 use crate::store::matcher::{Matcher, Op};
 use crate::time::Timestamp;
 
@@ -21,9 +22,7 @@ pub struct HeldSilence {
     id: SilenceId,
     starts_at: Timestamp,
     ends_at: Timestamp,
-    /// What it came in, and passed every check; empty where `whole` was there from the start.
-    body: Bytes,
-    whole: OnceLock<Arc<Silence>>,
+    whole: Lazy<Silence>,
 }
 
 /// One matcher of a silence.
@@ -74,15 +73,15 @@ impl HeldSilence {
     /// Checks the bytes of a silence. One with patterns is read whole at once: they must be tried.
     pub(super) fn read(id: SilenceId, body: &Bytes) -> Result<Self, Unreadable> {
         let checked = body::check(id, body)?;
-        let whole = OnceLock::new();
-        if checked.has_patterns {
-            let _ = whole.set(Arc::new(body::read(id, body)?));
-        }
+        let whole = if checked.has_patterns {
+            body::read(id, body)?.into()
+        } else {
+            Lazy::in_bytes(body.clone())
+        };
         Ok(Self {
             id,
             starts_at: checked.starts_at,
             ends_at: checked.ends_at,
-            body: body.clone(),
             whole,
         })
     }
@@ -108,8 +107,8 @@ impl HeldSilence {
     /// The whole of it.
     #[must_use]
     pub fn whole(&self) -> &Arc<Silence> {
-        let read = || body::read(self.id, &self.body).expect(WAS_CHECKED);
-        self.whole.get_or_init(|| Arc::new(read()))
+        self.whole
+            .get(|bytes| body::read(self.id, bytes).expect(WAS_CHECKED))
     }
 
     /// Whether local retention hides it at `now`: it ended at least `retention` ago.
@@ -119,23 +118,22 @@ impl HeldSilence {
 
     /// Forgets its compiled patterns.
     pub(super) fn release(&self) {
-        if let Some(whole) = self.whole.get() {
+        if let Ok(whole) = self.whole.look() {
             whole.release();
         }
     }
 
     /// Calls `each` with every matcher and the number of its set. Reads nothing whole.
     pub(in crate::store) fn conditions(&self, mut each: impl FnMut(usize, Condition<'_>)) {
-        if let Some(whole) = self.whole.get() {
-            for (set, matchers) in whole.matcher_sets.iter().enumerate() {
-                matchers
-                    .iter()
-                    .for_each(|matcher| each(set, Condition::Whole(matcher)));
+        match self.whole.look() {
+            Ok(whole) => {
+                for (set, matchers) in whole.matcher_sets.iter().enumerate() {
+                    for matcher in matchers {
+                        each(set, Condition::Whole(matcher));
+                    }
+                }
             }
-        } else {
-            body::matchers(&self.body, |set, matcher| {
-                each(set, Condition::Bytes(matcher))
-            });
+            Err(bytes) => body::matchers(bytes, |set, it| each(set, Condition::Bytes(it))),
         }
     }
 }
@@ -146,8 +144,7 @@ impl From<Silence> for HeldSilence {
             id: silence.id,
             starts_at: silence.starts_at,
             ends_at: silence.ends_at,
-            body: Bytes::new(),
-            whole: OnceLock::from(Arc::new(silence)),
+            whole: silence.into(),
         }
     }
 }
