@@ -13,7 +13,7 @@ use rumormill::time::Timestamp;
 use rumormill::wire::codec::{
     self, ACK_OVERHEAD, ACK_RANGE_BYTES, ACK_REFUSED_BYTES, BODY_BYTES_MAX, CodecLimits,
     DecodeError, Decoded, ITEM_BYTES, ITEMS_OVERHEAD, RELAYED_HELD_BYTES, RELAYED_OVERHEAD,
-    SECTION_OVERHEAD, delta_overhead,
+    SECTION_OVERHEAD, Values, delta_overhead,
 };
 use rumormill::wire::{Ack, Done, Entry, Hashed, Hashes, Item, Items, Message, StoreId, Wants};
 
@@ -117,16 +117,39 @@ fn a_record_with_bytes_left_over_or_missing_is_refused() {
     for len in 0..body.len() {
         assert!(codec::decode_body::<RecordV1>(&body[..len]).is_err());
     }
-    let body = codec::encode_body(&("text", 7_u64));
-    assert_eq!(codec::decode_borrowed(&body), Ok(("text", 7_u64)));
-    let longer = [&body[..], b"x"].concat();
-    assert_eq!(
-        codec::decode_borrowed::<(&str, u64)>(&longer),
-        Err(DecodeError::Trailing { bytes: 1 })
-    );
-    for len in 0..body.len() {
-        assert!(codec::decode_borrowed::<(&str, u64)>(&body[..len]).is_err());
+}
+
+/// One after the other, a record's values are what the whole of it is, whatever the lengths of its
+/// texts and lists.
+#[test]
+fn values_are_those_of_the_record() {
+    for len in [0, 1, 249, 250, 251, 252, 1_000, 70_000] {
+        let text = "é".repeat(len / 2) + &"x".repeat(len % 2);
+        let body = codec::encode_body(&([1_u8, 2], &*text, vec![9_u64; len], text.as_bytes()));
+        let read = |body: &[u8]| {
+            let mut values = Values::new(body);
+            let array = values.take_array()?;
+            let text = values.take_text()?.to_vec();
+            let list = (0..values.take_len()?).map(|_| values.take());
+            let list: Vec<u64> = list.collect::<Result<_, _>>()?;
+            let bytes = values.take_bytes()?.to_vec();
+            values.end()?;
+            Ok((array, text, list, bytes))
+        };
+        let whole = (
+            [1, 2],
+            text.clone().into_bytes(),
+            vec![9; len],
+            text.into_bytes(),
+        );
+        assert_eq!(read(&body), Ok(whole));
+        let longer = [&body[..], b"x"].concat();
+        assert_eq!(read(&longer), Err(DecodeError::Trailing { bytes: 1 }));
+        for cut in (0..body.len()).rev().step_by(len / 20 + 1) {
+            assert!(read(&body[..cut]).is_err());
+        }
     }
+    assert_eq!(Values::new(b"\x01\xff").take_text(), Err(DecodeError::Text));
 }
 
 #[test]
@@ -137,10 +160,10 @@ fn a_record_that_claims_too_much_memory_is_refused() {
         codec::decode_body::<Vec<u64>>(&claim),
         Err(DecodeError::Limit { .. })
     ));
-    assert!(matches!(
-        codec::decode_borrowed::<Vec<&str>>(&claim),
-        Err(DecodeError::Limit { .. })
-    ));
+    assert_eq!(
+        Values::new(&claim).take_bytes(),
+        Err(DecodeError::Truncated { what: "body" })
+    );
 }
 
 #[test]
