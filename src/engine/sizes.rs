@@ -8,11 +8,11 @@
 use crate::wire::frame;
 
 use super::Engine;
-use super::acks::REFUSED_MAX;
 use super::discovery::ADDRS_PER_SEED_MAX;
 use super::handshake::TOKENS_MAX;
 use super::inbox::UNCOMMITTED_MAX;
 use super::outbox::{ENTRIES_PER_PACKET_MAX, FRAME_BYTES_TARGET, REMOTE_RANGES_MAX};
+use super::refusals::REFUSED_MAX;
 use super::relays::RELAYED_FOR_MAX;
 
 /// The length of one queue or map.

@@ -21,7 +21,8 @@ use rumormill::engine::{
 };
 use rumormill::id::{ClusterId, NodeName};
 use rumormill::store::{
-    Body, Context, Limits, Map, ReplicationError, Schema, Tracker, Unreadable, Watch, WriteId,
+    Body, Context, Limits, Map, Merged, ReplicationError, Schema, Tracker, Unreadable, Watch,
+    WriteId,
 };
 use rumormill::time::{Now, Timestamp, WallClock};
 use rumormill::wire::codec::{self, CodecLimits, Decoded};
@@ -55,6 +56,59 @@ pub enum Fate {
 
 type Watcher = Box<dyn FnMut(usize, &Message, &[Map<Blobs>; 2]) -> Fate>;
 
+/// The stores of two nodes, which outlive their engines.
+pub struct Held {
+    pub maps: [Map<Blobs>; 2],
+    clock: Arc<VirtualClock>,
+}
+
+impl Held {
+    pub fn new(a: &[Entry], b: &[Entry]) -> Self {
+        let clock = Arc::new(VirtualClock::default());
+        let mut held = Self {
+            maps: [&clock, &clock].map(empty),
+            clock,
+        };
+        held.merge(0, a);
+        held.merge(1, b);
+        held
+    }
+
+    /// Gives a side these entries.
+    pub fn merge(&mut self, side: usize, entries: &[Entry]) {
+        let merged = self.maps[side].store().merge(entries, self.wall());
+        let stored = |merged: &Merged| matches!(merged, Merged::Stored { .. });
+        assert!(merged.iter().all(stored), "they are news");
+    }
+
+    /// Takes everything from a side.
+    pub fn empty(&mut self, side: usize) {
+        self.maps[side] = empty(&self.clock);
+    }
+
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
+    /// Lets time pass, and frees what has expired by then.
+    pub fn pass(&mut self, time: Duration) {
+        self.clock.advance_to(self.clock.now().mono + time);
+        let now = self.wall();
+        for map in &self.maps {
+            let due = |next: Option<Timestamp>| next.is_some_and(|next| next <= now);
+            while due(map.store().collect(now)) {}
+        }
+    }
+}
+
+fn empty(clock: &Arc<VirtualClock>) -> Map<Blobs> {
+    let context = Context {
+        clock: Arc::clone(clock) as Arc<dyn WallClock>,
+        tracker: Arc::new(Untracked),
+    };
+    Map::new(Blobs, Limits::default(), context)
+}
+
 /// Engine 0 has no seeds; engine 1 dials it, and so begins the first exchange.
 pub struct Pair {
     pub engines: [Engine; 2],
@@ -75,16 +129,13 @@ pub struct Pair {
 impl Pair {
     /// Two engines that hold these entries. The same seed, the same conversation.
     pub fn new(a: &[Entry], b: &[Entry], seed: u64) -> Self {
-        let clock = Arc::new(VirtualClock::default());
-        let maps = [a, b].map(|entries| {
-            let context = Context {
-                clock: Arc::clone(&clock) as Arc<dyn WallClock>,
-                tracker: Arc::new(Untracked),
-            };
-            let map = Map::new(Blobs, Limits::default(), context);
-            map.store().merge(entries, EPOCH);
-            map
-        });
+        Self::over(&Held::new(a, b), seed)
+    }
+
+    /// Two engines that start over these stores.
+    pub fn over(held: &Held, seed: u64) -> Self {
+        let clock = Arc::clone(&held.clock);
+        let maps = held.maps.clone();
         let config = Config::lan().push_pull_interval(None);
         let engine = |index: usize| {
             let stores = vec![maps[index].store()];
