@@ -50,7 +50,8 @@ impl Engine {
             size("sessions", self.peers.len(), sessions),
             size("session tokens", self.tokens.len(), sessions * TOKENS_MAX),
             size("streams", self.streams.len(), config.streams_max),
-            size("exchanges", self.exchanges.len(), config.streams_max),
+            // Those accepted while this node's own were being dialled may come on top.
+            size("exchanges", self.exchanges.len(), 2 * config.exchanges_max),
             size("members", self.swim.table.len(), config.members_max),
             size("members that left", self.swim.left.len(), sessions),
             size("watches", self.watches.len(), config.watches_max),

@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use rumormill::config::Config;
 use rumormill::engine::{
-    CloseReason, Counters, Engine, Event, Input, Operation, Output, Setup, StreamId,
+    CloseReason, Comparison, Counters, Engine, Event, Input, Operation, Output, Setup, StreamId,
 };
 use rumormill::id::{ClusterId, NodeName};
 use rumormill::store::{
-    Body, Context, Limits, Map, Merged, ReplicationError, Schema, Tracker, Unreadable, Watch,
-    WriteId,
+    Body, Context, Held as Copies, Limits, Map, Merged, ReplicationError, Schema, Tracker,
+    Unreadable, Watch, WriteId,
 };
 use rumormill::time::{Now, Timestamp, WallClock};
 use rumormill::wire::codec::{self, CodecLimits, Decoded};
@@ -52,9 +52,11 @@ pub enum Fate {
     Break,
     Pass,
     Replace(Message),
+    Twice,
 }
 
 type Watcher = Box<dyn FnMut(usize, &Message, &[Map<Blobs>; 2]) -> Fate>;
+type TurnHook = Box<dyn FnMut(&[Map<Blobs>; 2])>;
 
 /// The stores of two nodes, which outlive their engines.
 pub struct Held {
@@ -117,6 +119,12 @@ pub struct Pair {
     pub events: Vec<(usize, Event)>,
     /// Sees every message of an exchange, and who sends it.
     pub watcher: Option<Watcher>,
+    /// Called before every turn of an engine.
+    pub before_turn: Option<TurnHook>,
+    /// The largest frame of an exchange.
+    pub frame_bytes_max: usize,
+    /// Followed writes that were answered: whose, and how.
+    pub watched: Vec<(usize, Result<Copies, ReplicationError>)>,
     clock: Arc<VirtualClock>,
     inputs: VecDeque<(usize, Input)>,
     /// Both ends of every stream.
@@ -147,6 +155,9 @@ impl Pair {
             cost: Cost::default(),
             events: Vec::new(),
             watcher: None,
+            before_turn: None,
+            frame_bytes_max: 0,
+            watched: Vec::new(),
             clock,
             inputs: VecDeque::new(),
             streams: BTreeMap::new(),
@@ -178,6 +189,33 @@ impl Pair {
         self.handle(side, Input::Operation(Operation::PushPull));
     }
 
+    /// How the last exchange found out.
+    pub fn comparison(&self) -> Comparison {
+        let completed = self.events.iter().rev().find_map(|(_, event)| match event {
+            Event::PushPullCompleted { comparison, .. } => Some(*comparison),
+            _ => None,
+        });
+        completed.unwrap()
+    }
+
+    /// Has this side follow the last change of a key for a while, until another holds it.
+    pub fn watch(&mut self, side: usize, key: Key) {
+        let store = self.maps[side].store();
+        let write = WriteId {
+            store: store.id(),
+            key,
+            seq: store.held(&key).unwrap().seq,
+        };
+        let watch = Operation::Watch {
+            ticket: 1,
+            write,
+            copies: 1,
+            within: Duration::from_millis(10),
+        };
+        self.handle(side, Input::Operation(watch));
+        self.run_until(|pair| !pair.watched.is_empty());
+    }
+
     pub fn counters(&self, side: usize) -> &Counters {
         self.engines[side].counters()
     }
@@ -203,6 +241,16 @@ impl Pair {
         }
     }
 
+    /// Until so much time has passed.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.clock.now().mono + time;
+        self.run_until(|pair| pair.clock.now().mono >= end);
+    }
+
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
     fn handle(&mut self, side: usize, input: Input) {
         let exchanged = match &input {
             Input::StreamFrame { stream, .. } => self.exchanges.contains(&(side, *stream)),
@@ -212,6 +260,9 @@ impl Pair {
     }
 
     fn turn(&mut self, side: usize, exchanged: bool, work: impl FnOnce(&mut Engine, Now)) {
+        if let Some(hook) = &mut self.before_turn {
+            hook(&self.maps);
+        }
         let now = self.clock.now();
         let began = instant();
         work(&mut self.engines[side], now);
@@ -257,6 +308,7 @@ impl Pair {
                     .push_back((from, Input::Resolved { seed, addrs }));
             }
             Output::StreamSend { stream, frame } => self.send((from, stream), frame),
+            Output::Watched { outcome, .. } => self.watched.push((from, outcome)),
             _ => {}
         }
     }
@@ -276,6 +328,7 @@ impl Pair {
             }
         }
         let mut frame = frame;
+        let mut times = 1;
         if self.exchanges.contains(&here) {
             if let Some(watcher) = &mut self.watcher {
                 let decoded = codec::decode(&mut frame.clone(), &CodecLimits::default());
@@ -285,6 +338,7 @@ impl Pair {
                 match watcher(here.0, &message, &self.maps) {
                     Fate::Break => return self.close(here, true),
                     Fate::Pass => {}
+                    Fate::Twice => times = 2,
                     Fate::Replace(other) => {
                         let mut bytes = BytesMut::new();
                         codec::encode(&other, &mut bytes);
@@ -294,10 +348,14 @@ impl Pair {
             }
             self.cost.messages += 1;
             self.cost.bytes += (FRAME_HEADER_BYTES + frame.len()) as u64;
+            self.frame_bytes_max = self.frame_bytes_max.max(frame.len());
         }
         let (to, stream) = there;
-        self.inputs
-            .push_back((to, Input::StreamFrame { stream, frame }));
+        for _ in 0..times {
+            let frame = frame.clone();
+            self.inputs
+                .push_back((to, Input::StreamFrame { stream, frame }));
+        }
     }
 
     /// Ends a stream; the side that closed it needs not be told.
@@ -413,6 +471,29 @@ pub fn newer(entry: &Entry, random: &mut Random) -> Entry {
         body: body.into(),
         ..entry.clone()
     }
+}
+
+/// `shared` entries on both sides; a third of `apart` only here, a third only there, and a third
+/// updated, on one side or the other.
+pub fn sides(shared: usize, apart: usize, seed: u64) -> [Vec<Entry>; 2] {
+    let mut random = Random(seed);
+    let base: Vec<_> = (0..shared).map(|_| entry(&mut random)).collect();
+    let mut sides = [base.clone(), base];
+    for number in 0..apart {
+        match number % 3 {
+            2 => {
+                let at = number / 3;
+                let update = newer(&sides[0][at], &mut random);
+                sides[at % 2][at] = update;
+            }
+            side => sides[side].push(entry(&mut random)),
+        }
+    }
+    sides
+}
+
+pub fn pair_of(sides: &[Vec<Entry>; 2]) -> Pair {
+    Pair::new(&sides[0], &sides[1], 1)
 }
 
 /// A record is its bytes, the first sixteen of which are the key. A first byte of the rest below

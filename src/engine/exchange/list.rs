@@ -121,7 +121,8 @@ impl Engine {
             list.window.advance();
         }
         if !list.window.is_full() {
-            let runs = list.window.fill(&**store, cut, RUNS_PER_SLICE);
+            let items = |from, out: &mut Vec<_>| store.items(from, cut, out);
+            let runs = list.window.fill(RUNS_PER_SLICE, items);
             let full = list.window.is_full();
             self.charge_looks(stream, runs);
             if !full {
