@@ -352,3 +352,51 @@ fn what_cannot_be_read_is_exchanged_all_the_same() {
     assert!(pair.agree());
     assert_eq!(pair.maps[1].quarantined_len(), 2);
 }
+
+/// In the simulator, where time passes on the way: two nodes that were apart hold far more than is
+/// listed in one turn, and both are written to all the while.
+#[cfg(feature = "sim")]
+#[test]
+fn nodes_that_were_apart_meet_under_live_writes() {
+    use rumormill::Config;
+    use rumormill::sim::{NodeSpec, SimConfig, Simulator};
+
+    let mut sim = Simulator::new(SimConfig::new(7));
+    // Nothing but exchanges brings a write.
+    let interval = Duration::from_millis(500);
+    let config = Config::lan()
+        .direct_peers_max(0)
+        .push_pull_interval(interval);
+    let spec = NodeSpec {
+        config,
+        ..NodeSpec::default()
+    };
+    sim.add_nodes_with(2, &spec);
+    sim.converge(Duration::from_secs(30)).unwrap();
+    sim.partition(0, 1);
+    for key in 0..10_000 {
+        let node = usize::from(key % 4 == 0);
+        sim.write(node, key, vec![1]).unwrap();
+    }
+    sim.heal_all();
+    let mut random = Random(16);
+    for _ in 0..600 {
+        for node in 0..2 {
+            sim.write(
+                node,
+                random.draw() % 10_000,
+                random.draw().to_le_bytes().to_vec(),
+            )
+            .unwrap();
+        }
+        sim.run_for(Duration::from_millis(10));
+    }
+    sim.converge(Duration::from_secs(30)).unwrap();
+    sim.assert_sound();
+    for node in 0..2 {
+        assert_eq!(sim.stores(node)[0].len(), 10_000);
+        let counters = sim.counters(node);
+        assert!(counters.push_pulls_list > 0 && counters.push_pulls_cells > 0);
+        assert_eq!(counters.digest_mismatches, 0);
+    }
+}
