@@ -100,7 +100,7 @@ struct Sides {
 impl Sides {
     fn new(n: usize, d: usize, random: &mut Random) -> Self {
         let updated = d / 3;
-        let alone = [(d + 2) / 3, (d + 1) / 3];
+        let alone = [d.div_ceil(3), (d + 1) / 3];
         assert_eq!(updated + alone[0] + alone[1], d);
         let lasts = |random: &mut Random| {
             let entry = entry(random);

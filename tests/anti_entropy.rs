@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use pair::{ENTRY_BYTES, EPOCH, Fate, Pair, Random, entry, is_urgent, newer, pair_of, sides};
+use pair::{ENTRY_BYTES, EPOCH, Fate, Held, Pair, Random, entry, is_urgent, newer, pair_of, sides};
 use rumormill::crdt::digest::{content_tag, entry_hash, item};
 use rumormill::engine::{Comparison, Event};
 use rumormill::time::Timestamp;
@@ -336,6 +336,32 @@ fn writes_during_an_exchange_are_part_of_it_or_of_the_next() {
     }
 }
 
+/// More refusals than are kept make nothing known to be held, until an exchange shows otherwise.
+#[test]
+fn what_was_refused_and_taken_later_is_known_to_be_held() {
+    let mut random = Random(17);
+    let ahead = EPOCH.plus(Duration::from_secs(600));
+    let late: Vec<_> = (0..5_000)
+        .map(|_| Entry {
+            ts: ahead,
+            ..entry(&mut random)
+        })
+        .collect();
+    let held = Held::new(&[], &[]);
+    held.maps[0].store().merge(&late, ahead);
+    let mut pair = Pair::over(&held, 1);
+    pair.joined();
+    assert_eq!(pair.counters(1).entries_refused, 5_000);
+    let key = late[4_999].key;
+    pair.watch(0, key);
+    assert!(pair.watched.pop().unwrap().1.is_err());
+    pair.run_for(Duration::from_secs(400));
+    pair.exchange(0);
+    assert!(pair.agree());
+    pair.watch(0, key);
+    assert!(pair.watched.pop().unwrap().1.is_ok());
+}
+
 /// An entry that cannot be read is compared and sent like any other.
 #[test]
 fn what_cannot_be_read_is_exchanged_all_the_same() {
@@ -399,4 +425,30 @@ fn nodes_that_were_apart_meet_under_live_writes() {
         assert!(counters.push_pulls_list > 0 && counters.push_pulls_cells > 0);
         assert_eq!(counters.digest_mismatches, 0);
     }
+}
+
+/// Many nodes that join at once are served a few at a time; the others come back.
+#[cfg(feature = "sim")]
+#[test]
+fn more_nodes_join_at_once_than_exchanges_are_allowed() {
+    use rumormill::Config;
+    use rumormill::sim::{NodeSpec, SimConfig, Simulator};
+
+    let mut sim = Simulator::new(SimConfig::new(8));
+    let spec = NodeSpec {
+        config: Config::lan().exchanges_max(2),
+        ..NodeSpec::default()
+    };
+    let first = sim.add_node(spec.clone());
+    for key in 0..3_000 {
+        sim.write(first, key, vec![2; 200]).unwrap();
+    }
+    sim.add_nodes_with(8, &spec);
+    sim.converge(Duration::from_secs(60)).unwrap();
+    // How many there are at a time is among the sizes that are looked at all the while.
+    sim.assert_sound();
+    let failed: u64 = (1..9)
+        .map(|node| sim.counters(node).push_pulls_failed)
+        .sum();
+    assert!(failed > 0, "some had to come back");
 }

@@ -104,6 +104,9 @@ impl Engine {
                 continue;
             };
             peer.refused.take_back((place, seq));
+            if !peer.relayed_for.contains_key(&place) {
+                continue;
+            }
             // What it acknowledged may be older than what is held here by now; the newer one is
             // forwarded, and acknowledged, in its turn.
             let current = self

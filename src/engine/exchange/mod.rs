@@ -50,9 +50,11 @@
 //!
 //! **Bounds.** A side keeps for each store under comparison a table of at most 6.4 times the first shape
 //! (its exponent raised by two, or by three from five partitions on) and at most 786 kB; or, for one
-//! store at a time, a sorted list of 24 to 32 bytes an entry. What is to be sent is two words an
-//! entry, once each, or a position where everything is. An exchange that breaks off is made up for
-//! by another, which compares again and so sends nothing twice that was merged.
+//! store at a time, a window of a sorted list: at most 65,536 lines, 3 MB, read over turns, whatever
+//! the size of the store. What is to be sent is two words an entry, once each, or a position where
+//! everything is. Each step of a comparison is taken once; what exchange after exchange may cost the
+//! responder is in `work`. An exchange that breaks off is made up for by another, which compares again
+//! and so sends nothing twice that was merged.
 
 mod initiator;
 mod list;
