@@ -69,6 +69,7 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     push_pulls_equal, Count, "Push/pulls completed that found nothing to differ.";
     push_pulls_list, Count, "Push/pulls completed that needed a list.";
     push_pulls_failed, Count, "Push/pulls that failed.";
+    push_pulls_throttled, Count, "Push/pulls refused because the peer's had cost this node too much lately.";
     push_pull_bytes_received, Bytes, "Bytes received in push/pulls, after their handshakes.";
     push_pull_bytes_sent, Bytes, "Bytes sent in push/pulls, after their handshakes.";
     push_pull_entries_received, Count, "Entries received in push/pulls.";

@@ -86,11 +86,7 @@ impl Engine {
         for (place, seq, reason) in denied {
             if let Some(peer) = self.peers.get_mut(process) {
                 peer.relayed_for.remove(&place);
-                if peer.refused.len() < REFUSED_MAX || peer.refused.contains_key(&place) {
-                    peer.refused.insert(place, (seq, reason));
-                } else {
-                    peer.refusals_untold = true;
-                }
+                peer.refused.add((place, seq), reason);
             }
             self.emit(Event::EntryRefused {
                 peer: process.name.clone(),
@@ -107,12 +103,9 @@ impl Engine {
             let Some(peer) = self.peers.get_mut(process) else {
                 continue;
             };
-            if peer
-                .refused
-                .get(&place)
-                .is_some_and(|&(refused, _)| refused <= seq)
-            {
-                peer.refused.remove(&place);
+            peer.refused.take_back((place, seq));
+            if !peer.relayed_for.contains_key(&place) {
+                continue;
             }
             // What it acknowledged may be older than what is held here by now; the newer one is
             // forwarded, and acknowledged, in its turn.
@@ -207,7 +200,6 @@ pub(super) fn probe_timeout(peer: &Peer, ack_delay_max: Duration) -> Duration {
 }
 
 const REORDER_PACKETS: u64 = 3;
-pub(super) const REFUSED_MAX: usize = 4096;
 const PROBES_BEFORE_LINK: u32 = 2;
 const PROBES_MAX: u32 = 6;
 pub(super) const SILENCE_MIN: Duration = Duration::from_millis(50);

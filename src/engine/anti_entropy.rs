@@ -167,6 +167,7 @@ impl Engine {
             return;
         };
         let name = exchange.peer.name.clone();
+        let (wall, grace) = (self.now.wall, self.cut_grace());
         if complete {
             self.counters.push_pulls += 1;
             *match exchange.tally.comparison {
@@ -182,9 +183,14 @@ impl Engine {
                 if !peer.synced {
                     peer.next_exchange = self.now.mono;
                 }
-                for (id, head) in exchange.heads {
-                    let base = peer.base.entry(id).or_default();
-                    *base = head.max(*base);
+                // Far ahead of this clock, a cut leaves out what lives here: then the peer is not
+                // known to hold what was not sent.
+                if exchange.cut.since(wall) <= grace {
+                    peer.refused.exchanged(&exchange.heads, exchange.refused);
+                    for (id, head) in exchange.heads {
+                        let base = peer.base.entry(id).or_default();
+                        *base = head.max(*base);
+                    }
                 }
             }
             self.watch_synced(&exchange.peer);
@@ -208,6 +214,14 @@ impl Engine {
         if self.peers.values().any(|peer| !peer.synced) {
             self.timers.set_by(Kind::Unsynced, self.now.mono);
         }
+    }
+}
+
+impl Engine {
+    /// How far a cut may lie behind this node's clock, whose collection waits for so long after an
+    /// expiry; and how far ahead the cut of a sound clock may lie.
+    pub(super) fn cut_grace(&self) -> Duration {
+        self.config.max_clock_drift + CUT_STEP * 2
     }
 }
 

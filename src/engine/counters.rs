@@ -58,6 +58,8 @@ pub struct Counters {
     pub push_pulls_list: u64,
     /// Push/pulls that failed.
     pub push_pulls_failed: u64,
+    /// Push/pulls that were refused because the peer's had cost this node too much lately.
+    pub push_pulls_throttled: u64,
     /// Bytes received in push/pulls, after the handshakes.
     pub push_pull_bytes_received: u64,
     /// Bytes sent in push/pulls, after the handshakes.

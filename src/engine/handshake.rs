@@ -97,7 +97,7 @@ impl Engine {
     }
 
     /// Why a stream cannot be accepted, if so.
-    pub(super) fn objection(&self, hello: &Hello) -> Option<Reject> {
+    pub(super) fn objection(&mut self, hello: &Hello) -> Option<Reject> {
         let name = &hello.node.process.name;
         let boot_known = self.swim.boot_known(name);
         let reject = |reason| Some(Reject { reason, boot_known });
@@ -135,7 +135,14 @@ impl Engine {
         } else if self.swim.members().count() >= self.config.members_max {
             return reject(RejectReason::Busy);
         }
-        if hello.purpose == Purpose::PushPull && !self.has_room_for(&hello.node.process) {
+        if hello.purpose == Purpose::Link {
+            return None;
+        }
+        if self.is_overworked_by(&hello.node.process) {
+            self.counters.push_pulls_throttled += 1;
+            return reject(RejectReason::Busy);
+        }
+        if !self.has_room_for(&hello.node.process) {
             return reject(RejectReason::Busy);
         }
         None
@@ -278,6 +285,9 @@ impl Engine {
         let heads = self.heads();
         let now = self.now.mono;
         let new = !self.peers.contains_key(process);
+        // A restart pays nothing off.
+        let before = self.peers.iter().filter(|(p, _)| p.name == process.name);
+        let paid_off = before.map(|(_, peer)| peer.paid_off).max();
         let peer = self
             .peers
             .entry(process.clone())
@@ -289,6 +299,7 @@ impl Engine {
             peer.ack = AckState::default();
         }
         peer.stores = shared;
+        peer.paid_off = paid_off.unwrap_or_default();
         if new {
             // The side that dialled exchanges first; the other one only if that does not happen.
             peer.next_exchange = if dialled {

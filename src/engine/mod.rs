@@ -11,7 +11,7 @@
 //! | `streams`, `handshake`, `links` | every stream; the one idle link of each pair, and what its end proves |
 //! | `discovery` | seeds, join, reconnect, readiness |
 //! | `leave` | leaving: drained, announced and acknowledged |
-//! | `peer`, `outbox`, `acks` | per-peer cursors, eager deltas, acknowledgements and loss |
+//! | `peer`, `outbox`, `acks`, `refusals` | per-peer cursors, eager deltas, acknowledgements and loss |
 //! | `relays` | the way past a broken link |
 //! | `inbox` | merging deltas, acknowledging them |
 //! | `anti_entropy`, `exchange` | push/pull: when, and what is said: the flow is drawn there |
@@ -39,6 +39,7 @@ mod links;
 mod membership;
 mod outbox;
 mod peer;
+mod refusals;
 mod relays;
 #[cfg(feature = "sim")]
 mod sizes;
@@ -181,21 +182,28 @@ impl Engine {
             return;
         }
         self.forgive_stall();
-        // Every timer that runs sets its successor later than now, except at most once for work
-        // that goes on in slices: the bound is generous and reached by bugs alone.
+        let mut slices = Vec::new();
+        // Every timer that runs sets its successor later than now: the bound is generous and
+        // reached by bugs alone.
         for _ in 0..TIMERS_PER_TURN_MAX {
             let Some(due) = self.timers.pop(self.now.mono) else {
                 break;
             };
             match due {
                 Due::Swim(timer) => self.swim_timer(timer),
+                // Longer work goes on by one slice in a turn.
+                Due::Own(Kind::Pump(stream)) => slices.push(stream),
                 Due::Own(kind) => self.own_timer(kind),
             }
+        }
+        for stream in slices {
+            self.pump_exchange(stream);
         }
         self.flush();
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) next, on the monotonic clock.
+    /// When to call [`handle_timeout`](Self::handle_timeout) next, on the monotonic clock. A time
+    /// that has come says that there is more to do at once: what has arrived goes first.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         if self.leaving == Leaving::Left {

@@ -12,6 +12,7 @@ use crate::id::ProcessId;
 use crate::wire::{Key, Refusal, RefusedEntry, StoreId};
 
 use super::io::StreamId;
+use super::refusals::Refusals;
 
 /// A key within a store.
 pub(super) type Place = (StoreId, Key);
@@ -104,15 +105,13 @@ pub(super) struct Peer {
     pub(super) uncovered: bool,
     /// Writers who asked us to forward a key to this peer.
     pub(super) relayed_for: BTreeMap<Place, BTreeSet<ProcessId>>,
-    /// Entries the peer refused: the change, and why.
-    pub(super) refused: BTreeMap<Place, (u64, Refusal)>,
-    /// More refusals than are kept: what was delivered, or covered by an exchange, is not known to
-    /// be held.
-    pub(super) refusals_untold: bool,
+    pub(super) refused: Refusals,
     pub(super) ack: AckState,
     /// The next exchange, if it is not synced.
     pub(super) next_exchange: Duration,
     pub(super) exchange_backoff: Duration,
+    /// When the work of the exchanges that it began is made up for.
+    pub(super) paid_off: Duration,
 }
 
 impl Peer {
@@ -146,11 +145,11 @@ impl Peer {
             silent_since: None,
             uncovered: false,
             relayed_for: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            refusals_untold: false,
+            refused: Refusals::default(),
             ack: AckState::default(),
             next_exchange: Duration::ZERO,
             exchange_backoff: Duration::ZERO,
+            paid_off: Duration::ZERO,
         }
     }
 
@@ -237,15 +236,7 @@ impl Peer {
     /// change without sending it.
     pub(super) fn holds(&self, place: &Place, seq: u64, overtaken: bool) -> bool {
         let at = |map: &BTreeMap<StoreId, u64>| map.get(&place.0).copied().unwrap_or(0);
-        if self
-            .refused
-            .get(place)
-            .is_some_and(|&(refused, _)| refused >= seq)
-        {
-            return false;
-        }
-        if self.refusals_untold {
-            // It may be among those that were refused and are not kept.
+        if self.refused.may_have(place, seq) {
             return false;
         }
         let exchanged = seq <= at(&self.base);
@@ -364,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_refusals_are_untold_nothing_is_known_to_be_held() {
+    fn what_was_refused_is_not_known_to_be_held() {
         let place = (StoreId::of("notes"), Key([1; 16]));
         let addr = SocketAddr::from(([127, 0, 0, 1], 1));
         let mut peer = Peer::new(addr, 1, BTreeSet::from([place.0]), BTreeMap::new());
@@ -372,7 +363,7 @@ mod tests {
         peer.cursor.insert(place.0, 9);
         assert!(peer.holds(&place, 5, true), "an exchange covers it");
         assert!(peer.holds(&place, 9, false), "it was delivered");
-        peer.refusals_untold = true;
+        peer.refused.add((place, 9), Refusal::Full);
         assert!(!peer.holds(&place, 5, true));
         assert!(!peer.holds(&place, 9, false));
     }

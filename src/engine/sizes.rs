@@ -8,11 +8,11 @@
 use crate::wire::frame;
 
 use super::Engine;
-use super::acks::REFUSED_MAX;
 use super::discovery::ADDRS_PER_SEED_MAX;
 use super::handshake::TOKENS_MAX;
 use super::inbox::UNCOMMITTED_MAX;
 use super::outbox::{ENTRIES_PER_PACKET_MAX, FRAME_BYTES_TARGET, REMOTE_RANGES_MAX};
+use super::refusals::REFUSED_MAX;
 use super::relays::RELAYED_FOR_MAX;
 
 /// The length of one queue or map.
@@ -50,7 +50,8 @@ impl Engine {
             size("sessions", self.peers.len(), sessions),
             size("session tokens", self.tokens.len(), sessions * TOKENS_MAX),
             size("streams", self.streams.len(), config.streams_max),
-            size("exchanges", self.exchanges.len(), config.streams_max),
+            // Those accepted while this node's own were being dialled may come on top.
+            size("exchanges", self.exchanges.len(), 2 * config.exchanges_max),
             size("members", self.swim.table.len(), config.members_max),
             size("members that left", self.swim.left.len(), sessions),
             size("watches", self.watches.len(), config.watches_max),

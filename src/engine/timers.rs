@@ -30,7 +30,7 @@ pub(super) enum Kind {
     Leave,
     /// Exchange the membership again.
     Members,
-    /// Go on looking for what an exchange has to send.
+    /// Go on with an exchange: read a list, look for what is to be sent.
     Pump(StreamId),
     /// Start the periodic push/pull.
     PushPull,

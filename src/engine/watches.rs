@@ -62,7 +62,7 @@ impl Engine {
             .peers
             .iter()
             .filter_map(|(process, peer)| {
-                let &(seq, reason) = peer.refused.get(&place)?;
+                let (seq, reason) = peer.refused.get(&place)?;
                 (seq >= write.seq).then(|| (process.clone(), reason))
             })
             .collect();

@@ -414,6 +414,10 @@ impl<M: Machine> Driver<M> {
         let Some(due) = due.into_iter().flatten().min() else {
             return Poll::Pending;
         };
+        if due <= now {
+            // Longer work that goes on in slices; a sleep would take a millisecond.
+            return Poll::Ready(Turn::More);
+        }
         let due: Instant = self.clock.instant(due);
         if self.sleep.deadline() != due || self.sleep.is_elapsed() {
             self.sleep.as_mut().reset(due);

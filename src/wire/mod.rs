@@ -418,7 +418,8 @@ pub struct Items {
     pub from: u64,
     /// Last hash covered; `u64::MAX` ends the list.
     pub to: u64,
-    /// Wrapping sum of the 128-bit hashes of all entries of the list, later chunks included.
+    /// Wrapping sum of the 128-bit hashes of all entries of the list up to the end of this chunk:
+    /// in the last one, of all there are.
     pub sum: u128,
     /// The items, ascending.
     pub items: Vec<Item>,

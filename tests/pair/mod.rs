@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use rumormill::config::Config;
 use rumormill::engine::{
-    CloseReason, Counters, Engine, Event, Input, Operation, Output, Setup, StreamId,
+    CloseReason, Comparison, Counters, Engine, Event, Input, Operation, Output, Setup, StreamId,
 };
 use rumormill::id::{ClusterId, NodeName};
 use rumormill::store::{
-    Body, Context, Limits, Map, ReplicationError, Schema, Tracker, Unreadable, Watch, WriteId,
+    Body, Context, Held as Copies, Limits, Map, Merged, ReplicationError, Schema, Tracker,
+    Unreadable, Watch, WriteId,
 };
 use rumormill::time::{Now, Timestamp, WallClock};
 use rumormill::wire::codec::{self, CodecLimits, Decoded};
@@ -51,9 +52,64 @@ pub enum Fate {
     Break,
     Pass,
     Replace(Message),
+    Twice,
 }
 
 type Watcher = Box<dyn FnMut(usize, &Message, &[Map<Blobs>; 2]) -> Fate>;
+type TurnHook = Box<dyn FnMut(&[Map<Blobs>; 2])>;
+
+/// The stores of two nodes, which outlive their engines.
+pub struct Held {
+    pub maps: [Map<Blobs>; 2],
+    clock: Arc<VirtualClock>,
+}
+
+impl Held {
+    pub fn new(a: &[Entry], b: &[Entry]) -> Self {
+        let clock = Arc::new(VirtualClock::default());
+        let mut held = Self {
+            maps: [&clock, &clock].map(empty),
+            clock,
+        };
+        held.merge(0, a);
+        held.merge(1, b);
+        held
+    }
+
+    /// Gives a side these entries.
+    pub fn merge(&mut self, side: usize, entries: &[Entry]) {
+        let merged = self.maps[side].store().merge(entries, self.wall());
+        let stored = |merged: &Merged| matches!(merged, Merged::Stored { .. });
+        assert!(merged.iter().all(stored), "they are news");
+    }
+
+    /// Takes everything from a side.
+    pub fn empty(&mut self, side: usize) {
+        self.maps[side] = empty(&self.clock);
+    }
+
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
+    /// Lets time pass, and frees what has expired by then.
+    pub fn pass(&mut self, time: Duration) {
+        self.clock.advance_to(self.clock.now().mono + time);
+        let now = self.wall();
+        for map in &self.maps {
+            let due = |next: Option<Timestamp>| next.is_some_and(|next| next <= now);
+            while due(map.store().collect(now)) {}
+        }
+    }
+}
+
+fn empty(clock: &Arc<VirtualClock>) -> Map<Blobs> {
+    let context = Context {
+        clock: Arc::clone(clock) as Arc<dyn WallClock>,
+        tracker: Arc::new(Untracked),
+    };
+    Map::new(Blobs, Limits::default(), context)
+}
 
 /// Engine 0 has no seeds; engine 1 dials it, and so begins the first exchange.
 pub struct Pair {
@@ -63,6 +119,12 @@ pub struct Pair {
     pub events: Vec<(usize, Event)>,
     /// Sees every message of an exchange, and who sends it.
     pub watcher: Option<Watcher>,
+    /// Called before every turn of an engine.
+    pub before_turn: Option<TurnHook>,
+    /// The largest frame of an exchange.
+    pub frame_bytes_max: usize,
+    /// Followed writes that were answered: whose, and how.
+    pub watched: Vec<(usize, Result<Copies, ReplicationError>)>,
     clock: Arc<VirtualClock>,
     inputs: VecDeque<(usize, Input)>,
     /// Both ends of every stream.
@@ -75,16 +137,13 @@ pub struct Pair {
 impl Pair {
     /// Two engines that hold these entries. The same seed, the same conversation.
     pub fn new(a: &[Entry], b: &[Entry], seed: u64) -> Self {
-        let clock = Arc::new(VirtualClock::default());
-        let maps = [a, b].map(|entries| {
-            let context = Context {
-                clock: Arc::clone(&clock) as Arc<dyn WallClock>,
-                tracker: Arc::new(Untracked),
-            };
-            let map = Map::new(Blobs, Limits::default(), context);
-            map.store().merge(entries, EPOCH);
-            map
-        });
+        Self::over(&Held::new(a, b), seed)
+    }
+
+    /// Two engines that start over these stores.
+    pub fn over(held: &Held, seed: u64) -> Self {
+        let clock = Arc::clone(&held.clock);
+        let maps = held.maps.clone();
         let config = Config::lan().push_pull_interval(None);
         let engine = |index: usize| {
             let stores = vec![maps[index].store()];
@@ -96,6 +155,9 @@ impl Pair {
             cost: Cost::default(),
             events: Vec::new(),
             watcher: None,
+            before_turn: None,
+            frame_bytes_max: 0,
+            watched: Vec::new(),
             clock,
             inputs: VecDeque::new(),
             streams: BTreeMap::new(),
@@ -127,6 +189,33 @@ impl Pair {
         self.handle(side, Input::Operation(Operation::PushPull));
     }
 
+    /// How the last exchange found out.
+    pub fn comparison(&self) -> Comparison {
+        let completed = self.events.iter().rev().find_map(|(_, event)| match event {
+            Event::PushPullCompleted { comparison, .. } => Some(*comparison),
+            _ => None,
+        });
+        completed.unwrap()
+    }
+
+    /// Has this side follow the last change of a key for a while, until another holds it.
+    pub fn watch(&mut self, side: usize, key: Key) {
+        let store = self.maps[side].store();
+        let write = WriteId {
+            store: store.id(),
+            key,
+            seq: store.held(&key).unwrap().seq,
+        };
+        let watch = Operation::Watch {
+            ticket: 1,
+            write,
+            copies: 1,
+            within: Duration::from_millis(10),
+        };
+        self.handle(side, Input::Operation(watch));
+        self.run_until(|pair| !pair.watched.is_empty());
+    }
+
     pub fn counters(&self, side: usize) -> &Counters {
         self.engines[side].counters()
     }
@@ -152,6 +241,19 @@ impl Pair {
         }
     }
 
+    /// Until so much time has passed.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.clock.now().mono + time;
+        while self.clock.now().mono < end {
+            let minute = end.min(self.clock.now().mono + Duration::from_secs(60));
+            self.run_until(|pair| pair.clock.now().mono >= minute);
+        }
+    }
+
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
     fn handle(&mut self, side: usize, input: Input) {
         let exchanged = match &input {
             Input::StreamFrame { stream, .. } => self.exchanges.contains(&(side, *stream)),
@@ -161,6 +263,9 @@ impl Pair {
     }
 
     fn turn(&mut self, side: usize, exchanged: bool, work: impl FnOnce(&mut Engine, Now)) {
+        if let Some(hook) = &mut self.before_turn {
+            hook(&self.maps);
+        }
         let now = self.clock.now();
         let began = instant();
         work(&mut self.engines[side], now);
@@ -206,6 +311,7 @@ impl Pair {
                     .push_back((from, Input::Resolved { seed, addrs }));
             }
             Output::StreamSend { stream, frame } => self.send((from, stream), frame),
+            Output::Watched { outcome, .. } => self.watched.push((from, outcome)),
             _ => {}
         }
     }
@@ -225,6 +331,7 @@ impl Pair {
             }
         }
         let mut frame = frame;
+        let mut times = 1;
         if self.exchanges.contains(&here) {
             if let Some(watcher) = &mut self.watcher {
                 let decoded = codec::decode(&mut frame.clone(), &CodecLimits::default());
@@ -234,6 +341,7 @@ impl Pair {
                 match watcher(here.0, &message, &self.maps) {
                     Fate::Break => return self.close(here, true),
                     Fate::Pass => {}
+                    Fate::Twice => times = 2,
                     Fate::Replace(other) => {
                         let mut bytes = BytesMut::new();
                         codec::encode(&other, &mut bytes);
@@ -243,10 +351,14 @@ impl Pair {
             }
             self.cost.messages += 1;
             self.cost.bytes += (FRAME_HEADER_BYTES + frame.len()) as u64;
+            self.frame_bytes_max = self.frame_bytes_max.max(frame.len());
         }
         let (to, stream) = there;
-        self.inputs
-            .push_back((to, Input::StreamFrame { stream, frame }));
+        for _ in 0..times {
+            let frame = frame.clone();
+            self.inputs
+                .push_back((to, Input::StreamFrame { stream, frame }));
+        }
     }
 
     /// Ends a stream; the side that closed it needs not be told.
@@ -362,6 +474,29 @@ pub fn newer(entry: &Entry, random: &mut Random) -> Entry {
         body: body.into(),
         ..entry.clone()
     }
+}
+
+/// `shared` entries on both sides; a third of `apart` only here, a third only there, and a third
+/// updated, on one side or the other.
+pub fn sides(shared: usize, apart: usize, seed: u64) -> [Vec<Entry>; 2] {
+    let mut random = Random(seed);
+    let base: Vec<_> = (0..shared).map(|_| entry(&mut random)).collect();
+    let mut sides = [base.clone(), base];
+    for number in 0..apart {
+        match number % 3 {
+            2 => {
+                let at = number / 3;
+                let update = newer(&sides[0][at], &mut random);
+                sides[at % 2][at] = update;
+            }
+            side => sides[side].push(entry(&mut random)),
+        }
+    }
+    sides
+}
+
+pub fn pair_of(sides: &[Vec<Entry>; 2]) -> Pair {
+    Pair::new(&sides[0], &sides[1], 1)
 }
 
 /// A record is its bytes, the first sixteen of which are the key. A first byte of the rest below

@@ -34,11 +34,12 @@ impl Engine {
                     exchange.comparing.insert(store, Comparing::AwaitingCells);
                 }
                 Verdict::List => exchange.list_next(store, false),
-                Verdict::Equal | Verdict::NoStore => {}
+                Verdict::Equal => {}
+                // What is not compared is not covered.
+                Verdict::NoStore => drop(exchange.heads.remove(&store)),
             }
         }
         self.sweep_stores(stream, &all);
-        self.next_chunk(stream);
     }
 
     pub(super) fn cells_received(&mut self, stream: StreamId, cells: &Cells) {
@@ -51,8 +52,7 @@ impl Engine {
             (Some(Comparing::AwaitingCells | Comparing::Reading(_)), _)
                 if cells.cells.is_empty() =>
             {
-                exchange.list_next(store, false);
-                return self.next_chunk(stream);
+                return exchange.list_next(store, false);
             }
             (Some(Comparing::AwaitingCells), Some(shape)) => {
                 let ours = self.sketch_for(stream, store, shape);
@@ -102,7 +102,6 @@ impl Engine {
             self.send_exchanged(stream, &Message::More(More { store }));
         } else {
             exchange.list_next(store, false);
-            self.next_chunk(stream);
         }
     }
 
@@ -141,7 +140,6 @@ impl Engine {
             Some(Comparing::AwaitingSettled { by_hashes: false }) => {
                 self.counters.digest_mismatches += 1;
                 exchange.list_next(store, true);
-                self.next_chunk(stream);
             }
             _ => self.exchange_unexpected(stream),
         }

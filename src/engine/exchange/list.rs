@@ -1,85 +1,76 @@
 //! The lists: what differs, read from both sides' items one after the other. Always ends.
+//!
+//! Each side reads its store [`Window`] by window, in slices: the exchange is pumped until a window
+//! is full, and other work goes on in between. The initiator cuts chunks from its windows; the
+//! responder compares a chunk with as many windows of its own as it spans, then answers. One chunk
+//! is under way at a time.
 
-use crate::store::HashedItem;
-use crate::wire::{Hashed, Hashes, Item, Items, Message, Settled, StoreId, Wants};
-
-use super::{Comparing, Exchange};
-use crate::engine::event::Comparison;
-use crate::engine::{Engine, StreamId};
 use std::cmp::Ordering;
 
-/// A snapshot of one store's entries, sorted.
+use super::window::{Line, Window};
+use super::{Comparing, Exchange};
+use crate::engine::event::Comparison;
+use crate::engine::timers::Kind;
+use crate::engine::{Engine, StreamId};
+use crate::wire::{Hashed, Hashes, Item, Items, Message, Settled, StoreId, Wants};
+
+/// One store, listed.
 #[derive(Debug)]
 pub(super) struct List {
     store: StoreId,
-    lines: Lines,
-    /// Wrapping sum of the hashes of all.
+    by_hashes: bool,
+    window: Window,
+    /// Where the next chunk begins, or what is left of the one that came.
+    next: u64,
+    /// Wrapping sum of the hashes of all lines before.
     sum: u128,
-    /// How far the initiator has sent it.
-    next: usize,
-    /// The chunk that is not answered yet, at the initiator: its first line, and the hash at which
-    /// it ends.
-    sent: Option<(usize, u64)>,
-    /// Where the next chunk must begin, at the responder.
-    expected: u64,
+    chunk: Option<Chunk>,
     /// Whether any chunk differed, to the responder.
     differs: bool,
 }
 
+/// The chunk under way.
 #[derive(Debug)]
-enum Lines {
+enum Chunk {
+    /// To the initiator: sent, from one hash to another, and not answered yet.
+    Sent { from: u64, to: u64 },
+    /// To the responder: being compared.
+    Came(Came),
+}
+
+/// A chunk that came.
+#[derive(Debug)]
+struct Came {
+    lines: Theirs,
+    /// How many of its lines have been compared.
+    compared: usize,
+    to: u64,
+    /// As in [`Items`].
+    sum: u128,
+    /// What this side lacks of the lines that have been compared.
+    wants: Vec<u64>,
+}
+
+#[derive(Debug)]
+enum Theirs {
     Hashes(Vec<Hashed>),
     Items(Vec<Item>),
 }
 
-/// A line of a sorted list.
-pub(super) trait Line: Copy + Ord {
+/// What is in the order of the hashes of keys.
+pub(super) trait ByHash: Copy + Ord {
     fn kh(&self) -> u64;
 }
 
-impl Line for Hashed {
+impl ByHash for Hashed {
     fn kh(&self) -> u64 {
         self.kh
     }
 }
 
-impl Line for Item {
+impl ByHash for Item {
     fn kh(&self) -> u64 {
         self.kh
-    }
-}
-
-impl Lines {
-    fn new(by_hashes: bool, count: usize) -> Self {
-        if by_hashes {
-            Self::Hashes(Vec::with_capacity(count))
-        } else {
-            Self::Items(Vec::with_capacity(count))
-        }
-    }
-
-    fn push(&mut self, hashed: &HashedItem) {
-        match self {
-            Self::Hashes(lines) => lines.push(Hashed {
-                kh: hashed.item.kh,
-                hash: hashed.hash,
-            }),
-            Self::Items(lines) => lines.push(hashed.item),
-        }
-    }
-
-    fn sort(&mut self) {
-        match self {
-            Self::Hashes(lines) => lines.sort_unstable(),
-            Self::Items(lines) => lines.sort_unstable(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Hashes(lines) => lines.len(),
-            Self::Items(lines) => lines.len(),
-        }
     }
 }
 
@@ -92,63 +83,69 @@ impl Exchange {
             self.to_list.push_back(store);
         }
     }
+
+    /// The list under way, the initiator's next one if there is none.
+    fn current_list(&mut self) -> Option<&mut List> {
+        if self.list.is_none() {
+            let store = self.to_list.pop_front()?;
+            let by_hashes = matches!(
+                self.comparing.get(&store),
+                Some(Comparing::Listing { by_hashes: true })
+            );
+            self.list = Some(List::new(store, by_hashes));
+        }
+        self.list.as_mut()
+    }
 }
 
 impl Engine {
-    /// The sorted entries of a store above the cut. The lock is held for 256 of them at a time.
-    fn snapshot(&mut self, stream: StreamId, id: StoreId, by_hashes: bool) -> Option<List> {
-        let store = self.stores.get(&id)?;
-        let cut = self.exchanges.get(&stream)?.cut;
-        let mut lines = Lines::new(by_hashes, store.len());
-        let mut sum = 0_u128;
-        let mut position = Some(0);
-        let mut run = Vec::new();
-        while let Some(from) = position {
-            position = store.items(from, cut, &mut run);
-            for hashed in run.drain(..) {
-                sum = sum.wrapping_add(hashed.hash);
-                lines.push(&hashed);
-            }
+    /// Goes on with the list for a slice: reads on, then sends a chunk or compares the one that
+    /// came.
+    pub(super) fn list_on(&mut self, stream: StreamId) {
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
+        let (initiator, cut) = (exchange.initiator, exchange.cut);
+        let due = |list: &&mut List| match list.chunk {
+            None => initiator,
+            Some(Chunk::Came(_)) => true,
+            Some(Chunk::Sent { .. }) => false,
+        };
+        let Some(list) = exchange.current_list().filter(due) else {
+            return;
+        };
+        let Some(store) = self.stores.get(&list.store) else {
+            return;
+        };
+        if list.next > list.window.to() {
+            list.window.advance();
         }
-        lines.sort();
-        self.pledge_exchange(stream);
-        Some(List {
-            store: id,
-            lines,
-            sum,
-            next: 0,
-            sent: None,
-            expected: 0,
-            differs: false,
-        })
+        if !list.window.is_full() {
+            let items = |from, out: &mut Vec<_>| store.items(from, cut, out);
+            let runs = list.window.fill(RUNS_PER_SLICE, items);
+            let full = list.window.is_full();
+            self.charge_looks(stream, runs);
+            if !full {
+                return self.timers.set(Kind::Pump(stream), self.now.mono);
+            }
+            self.pledge_exchange(stream);
+            // Until now the other side had to wait for this one.
+            self.expect_progress(stream);
+        }
+        if initiator {
+            self.send_chunk(stream);
+        } else {
+            self.compare_chunk(stream);
+        }
     }
 
-    /// The initiator sends its next chunk, or goes on to the next store.
-    pub(super) fn next_chunk(&mut self, stream: StreamId) {
+    fn send_chunk(&mut self, stream: StreamId) {
         let max = self.config.items_chunk_max;
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+        let exchange = self.exchanges.get_mut(&stream);
+        let Some(list) = exchange.and_then(|exchange| exchange.list.as_mut()) else {
             return;
         };
-        if exchange.list.is_none() {
-            let Some(store) = exchange.to_list.pop_front() else {
-                return;
-            };
-            let by_hashes = matches!(
-                exchange.comparing.get(&store),
-                Some(Comparing::Listing { by_hashes: true })
-            );
-            let list = self.snapshot(stream, store, by_hashes);
-            if let Some(exchange) = self.exchanges.get_mut(&stream) {
-                exchange.list = list;
-            }
-        }
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
-        let Some(list) = exchange.list.as_mut().filter(|list| list.sent.is_none()) else {
-            return;
-        };
-        let message = list.chunk(max);
+        let message = list.cut_chunk(max);
         self.send_exchanged(stream, &message);
     }
 
@@ -157,95 +154,77 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
             return;
         };
-        let asked = |list: &&mut List| list.store == wants.store && list.has_sent(wants);
+        let asked = |list: &&mut List| list.has_sent(wants);
         let Some(list) = exchange.list.as_mut().filter(asked) else {
             return self.exchange_unexpected(stream);
         };
-        list.sent = None;
-        let ends = list.next == list.lines.len();
-        let by_hashes = matches!(list.lines, Lines::Hashes(_));
-        if ends {
+        list.chunk = None;
+        if wants.to == u64::MAX {
+            let by_hashes = list.by_hashes;
             exchange.list = None;
             let awaiting = Comparing::AwaitingSettled { by_hashes };
             exchange.comparing.insert(wants.store, awaiting);
         }
         exchange.owe(wants.store, wants.wants.iter().copied());
-        self.next_chunk(stream);
     }
 
-    pub(super) fn items_received(&mut self, stream: StreamId, theirs: &Items) {
-        let (store, from, to) = (theirs.store, theirs.from, theirs.to);
-        let Some(list) = self.list_for(stream, store, from, false) else {
-            return self.exchange_unexpected(stream);
-        };
-        let Lines::Items(lines) = &list.lines else {
-            return self.exchange_unexpected(stream);
-        };
-        let (push, wants) = compare(within(lines, from, to), &theirs.items, by_timestamp);
-        list.differs |= !push.is_empty() || !wants.is_empty();
-        list.expected = to.wrapping_add(1);
-        // Equal lists of different sums: an item stands for two different entries.
-        let agrees = list.differs || list.sum == theirs.sum;
-        self.answer_chunk(stream, (store, to), push, wants, agrees);
+    pub(super) fn items_received(&mut self, stream: StreamId, theirs: Items) {
+        let (from, to) = (theirs.from, theirs.to);
+        let came = Came::new(Theirs::Items(theirs.items), to, theirs.sum);
+        self.chunk_received(stream, theirs.store, from, came);
     }
 
-    pub(super) fn hashes_received(&mut self, stream: StreamId, theirs: &Hashes) {
-        let (store, from, to) = (theirs.store, theirs.from, theirs.to);
-        let Some(list) = self.list_for(stream, store, from, true) else {
-            return self.exchange_unexpected(stream);
-        };
-        let Lines::Hashes(lines) = &list.lines else {
-            return self.exchange_unexpected(stream);
-        };
-        let both = |_: &Hashed, _: &Hashed| Ordering::Equal;
-        let (push, wants) = compare(within(lines, from, to), &theirs.hashes, both);
-        list.expected = to.wrapping_add(1);
-        self.answer_chunk(stream, (store, to), push, wants, true);
+    pub(super) fn hashes_received(&mut self, stream: StreamId, theirs: Hashes) {
+        let (from, to) = (theirs.from, theirs.to);
+        let came = Came::new(Theirs::Hashes(theirs.hashes), to, 0);
+        self.chunk_received(stream, theirs.store, from, came);
     }
 
-    /// The responder's list for a chunk, made for the first one. `None` if no such chunk is due.
-    fn list_for(
-        &mut self,
-        stream: StreamId,
-        store: StoreId,
-        from: u64,
-        by_hashes: bool,
-    ) -> Option<&mut List> {
-        let exchange = self.exchanges.get_mut(&stream)?;
-        let current = exchange.list.as_ref();
-        let expected = current.map_or(0, |list| list.expected);
-        let begins = current.is_none();
-        let another = current.is_some_and(|list| list.store != store);
-        // Where cells led nowhere, the initiator lists without asking.
-        let due = matches!(
-            exchange.comparing.get(&store),
-            Some(Comparing::Listed | Comparing::Telling(_))
-        );
-        if !due || another || from != expected {
-            return None;
-        }
-        if begins {
-            exchange.used(Comparison::List);
-            exchange.comparing.insert(store, Comparing::Listed);
-            let list = self.snapshot(stream, store, by_hashes);
-            self.exchanges.get_mut(&stream)?.list = list;
-        }
-        self.exchanges.get_mut(&stream)?.list.as_mut()
-    }
-
-    fn answer_chunk(
-        &mut self,
-        stream: StreamId,
-        (store, to): (StoreId, u64),
-        push: Vec<u64>,
-        wants: Vec<u64>,
-        agrees: bool,
-    ) {
+    /// Takes a chunk that is due: of this kind, and right after the last one.
+    fn chunk_received(&mut self, stream: StreamId, store: StoreId, from: u64, came: Came) {
+        let by_hashes = matches!(came.lines, Theirs::Hashes(_));
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
             return;
         };
+        let due = match exchange.comparing.get(&store) {
+            Some(Comparing::Listed { by_hashes: due }) => *due == by_hashes,
+            // Where cells led nowhere, the initiator lists without asking.
+            Some(Comparing::Telling(_)) => !by_hashes,
+            _ => false,
+        };
+        let begins = exchange.list.is_none();
+        let list = exchange
+            .list
+            .get_or_insert_with(|| List::new(store, by_hashes));
+        let follows = list.store == store && list.chunk.is_none() && list.next == from;
+        if !due || !follows {
+            return self.exchange_unexpected(stream);
+        }
+        list.chunk = Some(Chunk::Came(came));
+        if begins {
+            exchange.used(Comparison::List);
+            exchange
+                .comparing
+                .insert(store, Comparing::Listed { by_hashes });
+            self.charge_answer(stream);
+        }
+    }
+
+    /// Compares the chunk that came with the window, as far as that goes, and answers at its end.
+    fn compare_chunk(&mut self, stream: StreamId) {
+        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+            return;
+        };
+        let Some(list) = exchange.list.as_mut() else {
+            return;
+        };
+        let store = list.store;
+        let (push, answer) = list.compare_on();
         exchange.owe(store, push);
-        let ends = to == u64::MAX;
+        let Some((wants, agrees)) = answer else {
+            return self.timers.set(Kind::Pump(stream), self.now.mono);
+        };
+        let ends = wants.to == u64::MAX;
         if ends {
             exchange.list = None;
             if agrees {
@@ -253,9 +232,11 @@ impl Engine {
             } else {
                 tracing::warn!(node = %self.setup.name, ?store, "equal lists under different roots");
                 self.counters.digest_mismatches += 1;
+                let listed = Comparing::Listed { by_hashes: true };
+                exchange.comparing.insert(store, listed);
             }
         }
-        self.send_exchanged(stream, &Message::Wants(Wants { store, to, wants }));
+        self.send_exchanged(stream, &Message::Wants(wants));
         if ends {
             self.send_exchanged(stream, &Message::Settled(Settled { store, agrees }));
         }
@@ -263,77 +244,157 @@ impl Engine {
 }
 
 impl List {
-    /// Whether these are asked for: keys of the chunk that is not answered yet.
-    fn has_sent(&self, wants: &Wants) -> bool {
-        let Some((start, to)) = self.sent else {
-            return false;
-        };
-        let all = &wants.wants;
-        let among = match &self.lines {
-            Lines::Hashes(lines) => all.iter().all(|kh| holds(&lines[start..self.next], *kh)),
-            Lines::Items(lines) => all.iter().all(|kh| holds(&lines[start..self.next], *kh)),
-        };
-        to == wants.to && among
+    fn new(store: StoreId, by_hashes: bool) -> Self {
+        Self {
+            store,
+            by_hashes,
+            window: Window::new(0),
+            next: 0,
+            sum: 0,
+            chunk: None,
+            differs: false,
+        }
     }
 
-    /// The next chunk of at most `max` lines.
-    fn chunk(&mut self, max: usize) -> Message {
-        let (store, start, sum) = (self.store, self.next, self.sum);
+    /// Whether these are asked for: keys of the chunk that is not answered yet.
+    fn has_sent(&self, wants: &Wants) -> bool {
+        let Some(Chunk::Sent { from, to }) = self.chunk else {
+            return false;
+        };
+        let lines = self.window.within(from, to);
+        let among = |kh: &u64| lines.binary_search_by_key(kh, |line| line.item.kh).is_ok();
+        self.store == wants.store && to == wants.to && wants.wants.iter().all(among)
+    }
+
+    /// Takes the next chunk of at most `max` lines off the window.
+    fn cut_chunk(&mut self, max: usize) -> Message {
+        let (store, from) = (self.store, self.next);
+        let rest = self.window.within(from, self.window.to());
+        let (lines, to) = cut(rest, max, self.window.to());
+        self.sum = sum_with(self.sum, lines);
+        let sum = self.sum;
+        let message = if self.by_hashes {
+            Message::Hashes(Hashes {
+                store,
+                from,
+                to,
+                hashes: hashes(lines),
+            })
+        } else {
+            Message::Items(Items {
+                store,
+                from,
+                to,
+                sum,
+                items: items(lines),
+            })
+        };
+        self.chunk = Some(Chunk::Sent { from, to });
+        self.next = to.wrapping_add(1);
+        message
+    }
+
+    /// Compares the chunk that came up to the end of the window. The hashes of keys of which the
+    /// other side lacks what is here; and at the end of the chunk the answer, and whether the sums
+    /// agree.
+    fn compare_on(&mut self) -> (Vec<u64>, Option<(Wants, bool)>) {
+        let Some(Chunk::Came(came)) = &mut self.chunk else {
+            return (Vec::new(), None);
+        };
+        let to = came.to.min(self.window.to());
+        let ours = self.window.within(self.next, to);
+        let (push, wants) = came.compare(ours, to);
+        self.differs |= !push.is_empty() || !wants.is_empty();
+        self.sum = sum_with(self.sum, ours);
+        self.next = to.wrapping_add(1);
+        came.wants.extend(wants);
+        if to < came.to {
+            return (push, None);
+        }
+        // Equal lists of different sums: an item stands for two different entries.
+        let agrees = self.by_hashes || self.differs || self.sum == came.sum;
+        let wants = Wants {
+            store: self.store,
+            to,
+            wants: std::mem::take(&mut came.wants),
+        };
+        self.chunk = None;
+        (push, Some((wants, agrees)))
+    }
+}
+
+impl Came {
+    fn new(lines: Theirs, to: u64, sum: u128) -> Self {
+        Self {
+            lines,
+            compared: 0,
+            to,
+            sum,
+            wants: Vec::new(),
+        }
+    }
+
+    /// Compares its lines up to a hash with ours, as [`compare`].
+    fn compare(&mut self, ours: &[Line], to: u64) -> (Vec<u64>, Vec<u64>) {
         match &self.lines {
-            Lines::Hashes(lines) => {
-                let (from, to, end) = cut_chunk(lines, start, max);
-                (self.next, self.sent) = (end, Some((start, to)));
-                Message::Hashes(Hashes {
-                    store,
-                    from,
-                    to,
-                    hashes: lines[start..end].to_vec(),
-                })
+            Theirs::Hashes(lines) => {
+                let theirs = lines_up_to(lines, &mut self.compared, to);
+                compare(&hashes(ours), theirs, |_, _| Ordering::Equal)
             }
-            Lines::Items(lines) => {
-                let (from, to, end) = cut_chunk(lines, start, max);
-                (self.next, self.sent) = (end, Some((start, to)));
-                Message::Items(Items {
-                    store,
-                    from,
-                    to,
-                    sum,
-                    items: lines[start..end].to_vec(),
-                })
+            Theirs::Items(lines) => {
+                let theirs = lines_up_to(lines, &mut self.compared, to);
+                compare(&items(ours), theirs, by_timestamp)
             }
         }
     }
 }
 
-/// The hashes from and to which a chunk goes that begins at `start`, and where it ends: between
-/// hashes, never within equal ones.
-fn cut_chunk<T: Line>(lines: &[T], start: usize, max: usize) -> (u64, u64, usize) {
-    let before = start.checked_sub(1).and_then(|last| lines.get(last));
-    let from = before.map_or(0, |last| last.kh().saturating_add(1));
-    let mut end = (start + max).min(lines.len());
-    while end < lines.len() && lines[end].kh() == lines[end - 1].kh() {
-        end += 1;
-    }
-    let last = lines.get(end.wrapping_sub(1));
-    match last {
-        Some(last) if end < lines.len() => (from, last.kh(), end),
-        _ => (from, u64::MAX, end),
+/// The lines after the first `from` up to a hash; `from` moves behind them.
+fn lines_up_to<'a, T: ByHash>(lines: &'a [T], from: &mut usize, to: u64) -> &'a [T] {
+    let rest = lines.get(*from..).unwrap_or_default();
+    let part = &rest[..rest.partition_point(|line| line.kh() <= to)];
+    *from += part.len();
+    part
+}
+
+/// The first lines, `max` or as many more as are of the last one's hash, and the hash at which
+/// they end: `end` if these are all.
+fn cut(lines: &[Line], max: usize, end: u64) -> (&[Line], u64) {
+    let Some(last) = lines.get(max - 1).filter(|_| max < lines.len()) else {
+        return (lines, end);
+    };
+    let to = last.item.kh;
+    let count = lines.partition_point(|line| line.item.kh <= to);
+    if count < lines.len() {
+        (&lines[..count], to)
+    } else {
+        (lines, end)
     }
 }
 
-fn holds<T: Line>(lines: &[T], kh: u64) -> bool {
-    lines.binary_search_by_key(&kh, Line::kh).is_ok()
+fn sum_with(sum: u128, lines: &[Line]) -> u128 {
+    let hashes = lines.iter().map(|line| line.hash);
+    hashes.fold(sum, u128::wrapping_add)
 }
 
-fn within<T: Line>(lines: &[T], from: u64, to: u64) -> &[T] {
-    let start = lines.partition_point(|line| line.kh() < from);
-    let end = lines.partition_point(|line| line.kh() <= to);
-    lines.get(start..end).unwrap_or_default()
+fn items(lines: &[Line]) -> Vec<Item> {
+    lines.iter().map(|line| line.item).collect()
+}
+
+fn hashes(lines: &[Line]) -> Vec<Hashed> {
+    let hashed = lines.iter().map(|line| Hashed {
+        kh: line.item.kh,
+        hash: line.hash,
+    });
+    let mut hashes: Vec<_> = hashed.collect();
+    // Of one hash of keys, lines are in the order of their items.
+    hashes.sort_unstable();
+    hashes
 }
 
 /// The hashes of keys of which the other side lacks `ours`, and of which we lack `theirs`. Both
 /// lists ascend. Where each has one line of a key, `later` says which moves, both if neither is.
-pub(super) fn compare<T: Line>(
+pub(super) fn compare<T: ByHash>(
     ours: &[T],
     theirs: &[T],
     later: impl Fn(&T, &T) -> Ordering,
@@ -342,7 +403,7 @@ pub(super) fn compare<T: Line>(
     let (mut ours, mut theirs) = (ours, theirs);
     loop {
         let heads = [ours.first(), theirs.first()];
-        let Some(kh) = heads.into_iter().flatten().map(Line::kh).min() else {
+        let Some(kh) = heads.into_iter().flatten().map(ByHash::kh).min() else {
             return (push, wants);
         };
         let (our, their) = (take_key(&mut ours, kh), take_key(&mut theirs, kh));
@@ -369,12 +430,15 @@ pub(super) fn by_timestamp(our: &Item, their: &Item) -> Ordering {
 }
 
 /// Takes the lines of a key off the front.
-fn take_key<'a, T: Line>(lines: &mut &'a [T], kh: u64) -> &'a [T] {
+fn take_key<'a, T: ByHash>(lines: &mut &'a [T], kh: u64) -> &'a [T] {
     let count = lines.iter().take_while(|line| line.kh() == kh).count();
     let (taken, rest) = lines.split_at(count);
     *lines = rest;
     taken
 }
+
+/// Runs of a store's slots that are read in one turn.
+const RUNS_PER_SLICE: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -405,19 +469,20 @@ mod tests {
 
     #[test]
     fn chunks_cover_all_hashes_and_end_between_them() {
-        let lines: Vec<_> = [1, 2, 2, 2, 7, 9].map(|kh| item(kh, kh, 0)).into();
+        let line = |kh| Line {
+            item: item(kh, kh, 0),
+            hash: kh.into(),
+        };
+        let lines: Vec<_> = [1, 2, 2, 2, 7, 9, 9].map(line).into();
+        let mut rest = &lines[..];
         let mut chunks = Vec::new();
-        let mut start = 0;
-        loop {
-            let (from, to, end) = cut_chunk(&lines, start, 2);
-            chunks.push((from, to, end));
-            if to == u64::MAX {
-                break;
-            }
-            start = end;
+        while !rest.is_empty() {
+            let (chunk, to) = cut(rest, 2, u64::MAX);
+            chunks.push((chunk.len(), to));
+            rest = &rest[chunk.len()..];
         }
-        assert_eq!(chunks, [(0, 2, 4), (3, u64::MAX, 6)]);
-        assert_eq!(cut_chunk::<Item>(&[], 0, 2), (0, u64::MAX, 0));
-        assert_eq!(within(&lines, 2, 7).len(), 4);
+        assert_eq!(chunks, [(4, 2), (3, u64::MAX)]);
+        assert_eq!(cut(&lines, 7, 100), (&lines[..], 100));
+        assert_eq!(cut(&[], 2, u64::MAX), (&[][..], u64::MAX));
     }
 }

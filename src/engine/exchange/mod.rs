@@ -50,14 +50,18 @@
 //!
 //! **Bounds.** A side keeps for each store under comparison a table of at most 6.4 times the first shape
 //! (its exponent raised by two, or by three from five partitions on) and at most 786 kB; or, for one
-//! store at a time, a sorted list of 24 to 32 bytes an entry. What is to be sent is two words an
-//! entry, once each, or a position where everything is. An exchange that breaks off is made up for
-//! by another, which compares again and so sends nothing twice that was merged.
+//! store at a time, a window of a sorted list: at most 65,536 lines, 3 MB, read over turns, whatever
+//! the size of the store. What is to be sent is two words an entry, once each, or a position where
+//! everything is. Each step of a comparison is taken once; what exchange after exchange may cost the
+//! responder is in `work`. An exchange that breaks off is made up for by another, which compares again
+//! and so sends nothing twice that was merged.
 
 mod initiator;
 mod list;
 mod responder;
 mod transfer;
+mod window;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -70,6 +74,7 @@ use crate::wire::{Message, StoreId};
 use super::event::Comparison;
 use super::inbox::Received;
 use super::peer::SentItem;
+use super::refusals::Refusals;
 use super::{Engine, StreamId};
 use list::List;
 
@@ -97,6 +102,8 @@ pub(super) struct Exchange {
     /// disk, where this node is durable, before this side is done: the other side then counts it
     /// as held.
     pub(super) pledged: u64,
+    /// What the other side refused of it.
+    pub(super) refused: Refusals,
     /// Deltas merged and not committed yet.
     uncommitted: Vec<(u64, Received)>,
     done: bool,
@@ -123,8 +130,8 @@ enum Comparing {
     AwaitingSettled { by_hashes: bool },
     /// Initiator: to be listed, or being listed.
     Listing { by_hashes: bool },
-    /// Responder: a list is due, or under way.
-    Listed,
+    /// Responder: a list of this kind is due, or under way.
+    Listed { by_hashes: bool },
     /// Initiator: the cells did not come apart, more are due.
     Reading(Box<Reading>),
     /// Responder: cells were sent.
@@ -169,6 +176,7 @@ impl Exchange {
             inflight: BTreeMap::new(),
             next_packet: 1,
             pledged: 0,
+            refused: Refusals::default(),
             uncommitted: Vec::new(),
             done: false,
             other_done: false,
@@ -230,8 +238,8 @@ impl Engine {
             (Message::Settled(settled), true) => self.settled_received(stream, settled),
             (Message::Verdicts(verdicts), true) => self.verdicts_received(stream, &verdicts),
             (Message::Wants(wants), true) => self.wants_received(stream, &wants),
-            (Message::Hashes(hashes), false) => self.hashes_received(stream, &hashes),
-            (Message::Items(items), false) => self.items_received(stream, &items),
+            (Message::Hashes(hashes), false) => self.hashes_received(stream, hashes),
+            (Message::Items(items), false) => self.items_received(stream, items),
             (Message::More(more), false) => self.more_asked(stream, more.store),
             (Message::Peeled(peeled), false) => self.peeled_received(stream, peeled),
             (Message::Summary(summary), false) => self.summary_received(stream, &summary),

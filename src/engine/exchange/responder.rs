@@ -8,7 +8,7 @@ use crate::wire::{
 };
 
 use super::{Comparing, STEPS_MAX, Telling};
-use crate::engine::anti_entropy::{CUT_AHEAD_MAX, CUT_STEP};
+use crate::engine::anti_entropy::CUT_AHEAD_MAX;
 use crate::engine::event::Comparison;
 use crate::engine::{Engine, StreamId};
 
@@ -17,7 +17,7 @@ impl Engine {
         let cut = summary.cut;
         // This side must still hold everything that outlives the cut: nothing is collected before
         // its expiry plus grace. A cut ahead of this clock is harmless, within reason.
-        let grace = self.config.max_clock_drift + CUT_STEP * 2;
+        let grace = self.cut_grace();
         let behind = self.now.wall.since(cut);
         let ahead = cut.since(self.now.wall);
         let cut_accepted = behind <= grace && ahead <= CUT_AHEAD_MAX;
@@ -29,6 +29,9 @@ impl Engine {
             return self.exchange_unexpected(stream);
         }
         exchange.cut = cut;
+        // What is not named is not compared.
+        let is_named = |id: &StoreId| summary.stores.iter().any(|named| named.store == *id);
+        exchange.heads.retain(|id, _| is_named(id));
         let decide = |theirs: &StoreSummary| match self.stores.get(&theirs.store) {
             None => (Verdict::NoStore, None),
             // The exchange ends here: no digest is owed.
@@ -55,7 +58,7 @@ impl Engine {
         for (store, (verdict, shape)) in decided {
             match (verdict, shape) {
                 (Verdict::All, _) => all.push(store),
-                (Verdict::List, _) => self.await_list(stream, store),
+                (Verdict::List, _) => self.await_list(stream, store, false),
                 (Verdict::Cells, Some(shape)) => self.send_cells(stream, store, shape),
                 _ => {}
             }
@@ -63,10 +66,11 @@ impl Engine {
         self.sweep_stores(stream, &all);
     }
 
-    fn await_list(&mut self, stream: StreamId, store: StoreId) {
+    fn await_list(&mut self, stream: StreamId, store: StoreId, by_hashes: bool) {
         if let Some(exchange) = self.exchanges.get_mut(&stream) {
             exchange.used(Comparison::List);
-            exchange.comparing.insert(store, Comparing::Listed);
+            let listed = Comparing::Listed { by_hashes };
+            exchange.comparing.insert(store, listed);
         }
     }
 
@@ -74,6 +78,7 @@ impl Engine {
         let Some(ours) = self.sketch_for(stream, store, shape) else {
             return;
         };
+        self.charge_answer(stream);
         // The table never gets smaller: it has what was promised.
         let cells = ours.table.cells(shape).unwrap_or_default();
         let steps = 0;
@@ -120,18 +125,23 @@ impl Engine {
     /// The initiator knows the difference: what it wants is owed, and the roots are compared.
     pub(super) fn peeled_received(&mut self, stream: StreamId, peeled: Peeled) {
         let store = peeled.store;
+        let keys = peeled.wants.len() + peeled.stale.len();
         let Some(exchange) = self.exchanges.get_mut(&stream) else {
             return;
         };
         let Some(Comparing::Telling(telling)) = exchange.comparing.remove(&store) else {
             return self.exchange_unexpected(stream);
         };
+        if keys > telling.shape.cells() {
+            // No more items can be read than there are cells.
+            return self.exchange_unexpected(stream);
+        }
         let own = self.common_root(store, &telling.ours, &peeled);
         let agrees = own.is_none() || peeled.common.is_none() || own == peeled.common;
         if !agrees {
             tracing::warn!(node = %self.setup.name, ?store, "the tables do not account for the roots");
             self.counters.digest_mismatches += 1;
-            self.await_list(stream, store);
+            self.await_list(stream, store, true);
         }
         if let Some(exchange) = self.exchanges.get_mut(&stream) {
             exchange.owe(store, peeled.wants);

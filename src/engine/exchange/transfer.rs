@@ -69,8 +69,10 @@ impl Engine {
         self.pledge_exchange(stream);
     }
 
-    /// Sends what is owed as far as the window allows, and ends this side when nothing is.
+    /// Goes on with a list, sends what is owed as far as the window allows, and ends this side when
+    /// nothing is.
     pub(in crate::engine) fn pump_exchange(&mut self, stream: StreamId) {
+        self.list_on(stream);
         let mut looks = LOOKS_PER_TURN;
         while let Some(exchange) = self.exchanges.get(&stream) {
             if exchange.inflight.len() >= FRAMES_IN_FLIGHT {
@@ -88,6 +90,7 @@ impl Engine {
             // Much was looked at and little was there to send: on in the next turn.
             self.timers.set(Kind::Pump(stream), self.now.mono);
         }
+        self.charge_looks(stream, LOOKS_PER_TURN - looks);
         self.conclude_exchange(stream);
     }
 
@@ -152,6 +155,7 @@ impl Engine {
             sections: sections.collect(),
         };
         self.send_exchanged(stream, &Message::Delta(delta));
+        self.charge_entries(stream, load.count);
         self.exchange_moved(stream, 0, load.count as u64);
     }
 
@@ -277,6 +281,9 @@ impl Engine {
                     }
                 }
             }
+        }
+        for &(place, seq, reason) in &denied {
+            exchange.refused.add((place, seq), reason);
         }
         self.acknowledged(&peer, held, denied);
     }
