@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Input, View};
 use crate::id::{ClusterId, NodeName, ProcessId};
 use crate::store::{Limits, Map, Store};
-use crate::time::{Now, WallClock as _};
+use crate::time::{Now, Timestamp, WallClock as _};
 
 /// Receive buffer for datagrams of a stalled process, in bytes: what the driver asks for.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
@@ -57,6 +57,8 @@ pub(super) struct Node {
     pub(super) cluster: u64,
     pub(super) seeds: Vec<String>,
     pub(super) clock: SimClock,
+    /// The latest time that its process has read off its clock.
+    pub(super) latest_wall: Timestamp,
     pub(super) disk: Disk,
     /// Which process this is, from 1.
     pub(super) life: u64,
@@ -114,11 +116,21 @@ impl Node {
         }
     }
 
-    /// What time it is for the checker.
+    /// What time it is for its process.
     pub(super) fn checker_clock(&self) -> Clock {
         Clock {
             wall: self.clock.wall(),
             grace: self.limits().grace(),
+        }
+    }
+
+    /// The latest time that it has been for its process: what was collected before its clock was
+    /// set back is gone.
+    pub(super) fn latest_clock(&self) -> Clock {
+        let clock = self.checker_clock();
+        Clock {
+            wall: clock.wall.max(self.latest_wall),
+            ..clock
         }
     }
 

@@ -111,8 +111,8 @@ impl Simulator {
 
     /// Invariants 3 and 7: what was held is held until its time is over, and not much longer.
     fn misplaced(&self, index: usize, node: &Node, process: &Process) -> Option<Breach> {
-        let clock = node.checker_clock();
-        let mut late = clock;
+        let latest = node.latest_clock();
+        let mut late = node.checker_clock();
         late.grace += COLLECT_WITHIN;
         let settled = self.time > self.disturbed + COLLECT_WITHIN;
         let mut last = self.checker.held_last((index, node.life));
@@ -121,7 +121,7 @@ impl Simulator {
             let held = store.held(&entry.key).map(|change| change.entry);
             let current = held.filter(|held| compare_versions(held, entry).is_ge());
             let (node, key) = (index, entry.key);
-            if current.is_none() && !clock.has_collected(entry) {
+            if current.is_none() && !latest.has_collected(entry) {
                 let store = id;
                 return Some(Breach::CollectedEarly { node, store, key });
             }

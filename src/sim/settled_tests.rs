@@ -216,6 +216,21 @@ fn an_entry_collected_before_its_time_is_found_out() {
     ));
 }
 
+/// A clock that is set back does not bring back what was collected before.
+#[test]
+fn what_was_collected_by_a_clock_that_was_ahead_is_not_missed() {
+    let mut sim = cluster(1);
+    let write = sim.write_expiring(0, 1, "x", secs(1_000)).expect("room");
+    sim.set_skew(0, Skew::Ahead(secs(3_000)));
+    // The engine looks every ten minutes.
+    sim.run_for(secs(650));
+    let store = sim.registers(0).store();
+    assert!(store.held(&write.key).is_none(), "it is collected");
+    sim.set_skew(0, Skew::None);
+    sim.run_for(secs(10));
+    sim.assert_sound();
+}
+
 #[test]
 fn an_entry_that_is_never_collected_is_found_out() {
     let (mut sim, map) = cluster_with(Fault::NeverCollects, 1);

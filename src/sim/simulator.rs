@@ -235,6 +235,7 @@ impl Simulator {
             addr,
             cluster,
             clock,
+            latest_wall: Timestamp::default(),
             disk: Disk::default(),
             life: 0,
             process: None,
@@ -411,7 +412,7 @@ impl Simulator {
 
     pub(super) fn notice_writes_of(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        let clock = node.checker_clock();
+        let clock = node.latest_clock();
         let Some(process) = node.process.as_mut() else {
             return;
         };

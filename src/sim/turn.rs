@@ -101,6 +101,7 @@ impl Simulator {
             stores.extend(factory(index, &context));
         }
         let wall = node.clock.wall();
+        node.latest_wall = wall;
         let changed = Arc::new(AtomicBool::new(false));
         for store in &stores {
             for chunk in node.disk.entries(store.id()).chunks(CHUNK) {
@@ -309,10 +310,12 @@ impl Simulator {
     /// One call of an engine, and all that follows from it. Without an input, its timeout.
     fn turn(&mut self, index: usize, input: Option<Input>) {
         self.notice_writes_of(index);
-        let now = self.nodes[index].now(self.time);
-        let Some(mut process) = self.nodes[index].process.take() else {
+        let node = &mut self.nodes[index];
+        let now = node.now(self.time);
+        let Some(mut process) = node.process.take() else {
             return;
         };
+        node.latest_wall = node.latest_wall.max(now.wall);
         match input {
             Some(input) => {
                 self.note_input(index, &input);
@@ -385,7 +388,7 @@ impl Simulator {
 
     fn observe_merges(&mut self, life: (usize, u64), process: &Process) {
         let node = &self.nodes[life.0];
-        let (cluster, clock) = (node.cluster, node.checker_clock());
+        let (cluster, clock) = (node.cluster, node.latest_clock());
         let stores = &process.stores;
         self.checker
             .observe(self.time, life, cluster, stores, Origin::Peers, clock);
