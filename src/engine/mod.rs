@@ -47,6 +47,8 @@ mod swim;
 mod swim_codec;
 mod swim_log;
 mod timers;
+#[cfg(feature = "sim")]
+mod told;
 mod watches;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -73,6 +73,7 @@
 //! nodes, as everybody knows everybody: 1.2 MB a node at a thousand, 0.2 MB at a hundred.
 
 mod agenda;
+mod alerting;
 mod bandwidth;
 mod checker;
 mod client;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::alerting::Alerting;
 use super::checker::Clock;
 use super::disk::Disk;
 use super::registers::{Registers, SimClock, Skew};
@@ -24,6 +25,9 @@ const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// What a node is made with.
 #[derive(Clone, Debug)]
 pub struct NodeSpec {
+    /// Whether it has the crate's own two stores as well: [`Silences`](crate::store::silences) and
+    /// [`Nflog`](crate::store::nflog). All nodes of a cluster should agree on it. Default false.
+    pub alerting: bool,
     /// Its cluster. Default: the empty id.
     pub cluster: ClusterId,
     /// Its configuration. Default: [`Config::lan`].
@@ -40,6 +44,7 @@ pub struct NodeSpec {
 impl Default for NodeSpec {
     fn default() -> Self {
         Self {
+            alerting: false,
             cluster: ClusterId::default(),
             config: Config::lan(),
             durable: false,
@@ -84,6 +89,7 @@ pub(super) struct Process {
     pub(super) engine: Engine,
     pub(super) stores: Vec<Arc<dyn Store>>,
     pub(super) registers: Map<Registers>,
+    pub(super) alerting: Option<Alerting>,
     pub(super) started: Duration,
     /// The wake-up that counts; others are stale.
     pub(super) wake: Option<Duration>,

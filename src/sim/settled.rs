@@ -57,6 +57,8 @@ impl Simulator {
                 .or_else(|| over_limit(*index, process))
                 .or_else(|| self.stream_over_limit(*index, &node.spec.config))
                 .or_else(|| misread(*index, node, process))
+                .or_else(|| self.misjudges(*index))
+                .or_else(|| self_check_failed(*index, process))
                 .or_else(|| self.false_alarm(*index, node, process))
         });
         if let Some(breach) = breach {
@@ -294,6 +296,13 @@ impl Simulator {
 fn alarm_heals_within(config: &Config) -> Duration {
     let reconnect = config.reconnect_interval.unwrap_or(config.tcp_timeout);
     (reconnect + config.tcp_timeout) * 2 + config.probe_interval * 20
+}
+
+/// Nobody lies here: a push/pull whose tables do not account for its roots has compared them
+/// wrongly. By chance it happens once in 2^32 pairs of one key and timestamp.
+fn self_check_failed(node: usize, process: &Process) -> Option<Breach> {
+    let count = process.engine.counters().digest_mismatches;
+    (count > 0).then_some(Breach::SelfCheckFailed { node, count })
 }
 
 /// Invariant 7: the engine's queues and maps.

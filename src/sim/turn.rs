@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::RngExt as _;
 
+use super::alerting::Alerting;
 use super::checker::Origin;
 use super::network::Effects;
 use super::next_version;
@@ -16,10 +17,11 @@ use super::registers::{NoTracker, Registers};
 use super::simulator::{Happening, Occurrence, Simulator, seed_name};
 use super::tap::Seen;
 use super::trace::tag_name;
+use super::violation::Breach;
 use crate::engine::{Engine, Event, Input, Output, Setup, View};
-use crate::id::NodeName;
-use crate::store::{Context, Map};
-use crate::time::WallClock as _;
+use crate::id::{NodeId, NodeName};
+use crate::store::{Context, Limits, Map, Store};
+use crate::time::{Timestamp, WallClock as _};
 use crate::wire::{Entry, StoreId};
 
 /// Wake-ups of one node at one instant before the engine is held to be stuck.
@@ -30,6 +32,8 @@ const OUTPUTS_MAX: u32 = 1_000_000;
 const CHUNK: usize = 256;
 /// Where the first message's tag is in a datagram, after version and cluster tag.
 const DATAGRAM_TAG_AT: usize = crate::wire::frame::ENVELOPE_BYTES;
+/// The tag of a packet of the failure detector.
+const SWIM: u8 = 1;
 
 impl Simulator {
     /// Does the next thing.
@@ -97,6 +101,11 @@ impl Simulator {
         };
         let registers = Map::new(schema, node.limits(), context.clone());
         let mut stores = vec![registers.store()];
+        let alerting = node.spec.alerting.then(|| {
+            let seed = self.rng.random();
+            Alerting::new(&node.spec, node.limits(), &context, seed)
+        });
+        stores.extend(alerting.iter().flat_map(Alerting::stores));
         if let Some(factory) = self.factory.as_mut() {
             stores.extend(factory(index, &context));
         }
@@ -104,9 +113,7 @@ impl Simulator {
         node.latest_wall = wall;
         let changed = Arc::new(AtomicBool::new(false));
         for store in &stores {
-            for chunk in node.disk.entries(store.id()).chunks(CHUNK) {
-                store.merge(chunk, wall);
-            }
+            fill(&**store, node.disk.entries(store.id()), wall, node.limits());
             let raise = Arc::clone(&changed);
             store.on_change(Arc::new(move || raise.store(true, Ordering::Relaxed)));
         }
@@ -137,6 +144,7 @@ impl Simulator {
             engine,
             stores,
             registers,
+            alerting,
             started: self.time,
             wake: None,
             spins: (Duration::ZERO, 0),
@@ -176,7 +184,7 @@ impl Simulator {
     /// Gives an input to a node's engine, now or when it resumes; to nobody if it is down.
     pub(super) fn deliver(&mut self, index: usize, input: Input) {
         if let Input::Datagram { bytes, .. } = &input
-            && bytes.get(DATAGRAM_TAG_AT) == Some(&1)
+            && bytes.get(DATAGRAM_TAG_AT) == Some(&SWIM)
         {
             self.nodes[index].swim_received += 1;
         }
@@ -319,7 +327,15 @@ impl Simulator {
         match input {
             Some(input) => {
                 self.note_input(index, &input);
+                let told_down = told_down(&process.engine, &input);
                 process.engine.handle(now, input);
+                let is = process.engine.identity();
+                if let Some(was) = told_down
+                    && (is.process != was.process || is.renewal <= was.renewal)
+                {
+                    self.checker
+                        .report(self.time, Breach::NotRenewed { node: index });
+                }
             }
             None => {
                 self.note(index, format_args!("timeout"), &[]);
@@ -428,6 +444,7 @@ impl Simulator {
             Output::Event(event) => {
                 self.note_alarm(index, &event);
                 self.note_declared((index, life), &event);
+                self.checker.note_refusal((index, life), &event);
                 let node = index;
                 self.events.push(Occurrence {
                     at: time,
@@ -549,4 +566,27 @@ impl Simulator {
             other => self.note(index, format_args!("> {other:?}"), &[]),
         }
     }
+}
+
+/// Gives a store what is on its node's disk, as restoring a snapshot does: what it held is taken
+/// back, however far the clock has been set back since.
+fn fill(store: &dyn Store, entries: Vec<Entry>, wall: Timestamp, limits: Limits) {
+    let horizon = wall.plus(limits.max_clock_drift);
+    let (ahead, sane): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.ts > horizon);
+    for chunk in sane.chunks(CHUNK) {
+        store.merge(chunk, wall);
+    }
+    for entry in ahead {
+        let then = entry.ts;
+        store.merge(&[entry], then);
+    }
+}
+
+/// As whom a process is told by an input that it is down: it has to come back, one renewal on.
+fn told_down(engine: &Engine, input: &Input) -> Option<NodeId> {
+    let Input::Datagram { from, bytes } = input else {
+        return None;
+    };
+    let told = bytes.get(DATAGRAM_TAG_AT) == Some(&SWIM) && engine.is_told_down(*from, bytes);
+    told.then(|| engine.identity().clone())
 }
