@@ -54,7 +54,7 @@ fn converge(sim: &mut Simulator, limit_secs: u64) -> Duration {
     match sim.converge(secs(limit_secs)) {
         Ok(took) => took,
         Err(violation) => {
-            let log: Vec<&str> = sim.log().collect();
+            let log: Vec<String> = sim.log().collect();
             panic!("{}\n{violation}", log.join("\n"));
         }
     }

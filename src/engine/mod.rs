@@ -92,7 +92,7 @@ pub struct Engine {
     stores: BTreeMap<StoreId, Arc<dyn Store>>,
     swim: Swim,
     /// Sessions, by process.
-    peers: BTreeMap<ProcessId, Peer>,
+    peers: BTreeMap<ProcessId, Box<Peer>>,
     /// Our session tokens: whom a datagram that carries one is from.
     tokens: BTreeMap<u64, ProcessId>,
     streams: BTreeMap<StreamId, Stream>,

@@ -277,7 +277,7 @@ impl Scenario {
             at: sim.time(),
             violation,
             panic,
-            log: sim.log().map(str::to_owned).collect(),
+            log: sim.log().collect(),
             trace_hash: sim.trace_hash(),
             kept: self.kept.clone(),
             replay: self.replay.clone(),

@@ -375,7 +375,7 @@ impl Simulator {
     }
 
     /// The last lines of the log, oldest first.
-    pub fn log(&self) -> impl Iterator<Item = &str> {
+    pub fn log(&self) -> impl Iterator<Item = String> {
         self.trace.lines()
     }
 
@@ -392,7 +392,7 @@ impl Simulator {
     #[track_caller]
     pub fn assert_sound(&self) {
         if let Some(violation) = self.violation() {
-            let lines: Vec<&str> = self.log().collect();
+            let lines: Vec<String> = self.log().collect();
             panic!("{}\n{violation}", lines.join("\n"));
         }
     }

@@ -16,7 +16,7 @@ use super::process::{Inbox, Process};
 use super::registers::{NoTracker, Registers};
 use super::simulator::{Happening, Occurrence, Simulator, seed_name};
 use super::tap::Seen;
-use super::trace::tag_name;
+use super::trace::{Packet, With, tag_name};
 use super::violation::Breach;
 use crate::engine::{Engine, Event, Input, Output, Setup, View};
 use crate::id::{NodeId, NodeName};
@@ -514,8 +514,16 @@ impl Simulator {
 
     /// Adds a line to the trace.
     pub(super) fn note(&mut self, index: usize, what: std::fmt::Arguments<'_>, bytes: &[u8]) {
-        let name = self.nodes[index].name.as_str();
-        self.trace.record(self.time, &name, what, bytes);
+        let name = &self.nodes[index].name;
+        self.trace.record(self.time, Some(name), what, bytes);
+        if self.checker.violation.is_some() {
+            self.trace.freeze();
+        }
+    }
+
+    fn note_packet(&mut self, index: usize, packet: Packet<'_>) {
+        let name = &self.nodes[index].name;
+        self.trace.packet(self.time, name, packet);
         if self.checker.violation.is_some() {
             self.trace.freeze();
         }
@@ -523,21 +531,12 @@ impl Simulator {
 
     fn note_input(&mut self, index: usize, input: &Input) {
         self.tapped(index, Seen::Input(input));
-        let none = Bytes::new();
-        let bytes = match input {
-            Input::Datagram { bytes, .. } => bytes,
-            Input::StreamFrame { frame, .. } => frame,
-            _ => &none,
-        };
-        let len = bytes.len();
         match input {
-            Input::Datagram { from, .. } => {
-                let tag = tag_name(bytes.get(DATAGRAM_TAG_AT));
-                self.note(index, format_args!("<- {from} {tag} {len} B"), bytes);
+            Input::Datagram { from, bytes } => {
+                self.note_packet(index, datagram("<-", *from, bytes));
             }
-            Input::StreamFrame { stream, .. } => {
-                let (stream, tag) = (stream.0, tag_name(bytes.first()));
-                self.note(index, format_args!("<= #{stream} {tag} {len} B"), bytes);
+            Input::StreamFrame { stream, frame } => {
+                self.note_packet(index, frame_of("<=", stream.0, frame));
             }
             other => self.note(index, format_args!("< {other:?}"), &[]),
         }
@@ -554,17 +553,30 @@ impl Simulator {
                     &[],
                 );
             }
-            Output::Datagram { to, bytes } => {
-                let (tag, len) = (tag_name(bytes.get(DATAGRAM_TAG_AT)), bytes.len());
-                self.note(index, format_args!("-> {to} {tag} {len} B"), bytes);
-            }
+            Output::Datagram { to, bytes } => self.note_packet(index, datagram("->", *to, bytes)),
             Output::StreamSend { stream, frame } => {
-                let (tag, len) = (tag_name(frame.first()), frame.len());
-                let stream = stream.0;
-                self.note(index, format_args!("=> #{stream} {tag} {len} B"), frame);
+                self.note_packet(index, frame_of("=>", stream.0, frame));
             }
             other => self.note(index, format_args!("> {other:?}"), &[]),
         }
+    }
+}
+
+fn datagram<'a>(arrow: &'static str, addr: SocketAddr, bytes: &'a Bytes) -> Packet<'a> {
+    Packet {
+        arrow,
+        with: With::Addr(addr),
+        tag: tag_name(bytes.get(DATAGRAM_TAG_AT)),
+        bytes,
+    }
+}
+
+fn frame_of<'a>(arrow: &'static str, stream: u64, frame: &'a Bytes) -> Packet<'a> {
+    Packet {
+        arrow,
+        with: With::Stream(stream),
+        tag: tag_name(frame.first()),
+        bytes: frame,
     }
 }
 
