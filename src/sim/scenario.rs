@@ -312,6 +312,9 @@ mod tests {
             all.extend(faults);
         }
         assert_eq!(all.len(), 25, "{all:?}");
+        let crowded = |seed| Scenario::random(seed).spec.config.entries_max < 1_000;
+        assert!((0..100).any(crowded));
+        assert!((0..20).any(|seed| Scenario::random(seed).spec.alerting));
         assert!((0..20).any(|seed| Scenario::random(seed).spec.durable));
         assert!((0..20).any(|seed| Scenario::random(seed).strangers > 0));
     }

@@ -282,6 +282,20 @@ fn a_false_alarm_in_a_network_at_peace_is_found_out() {
     ));
 }
 
+/// Cut off, and declared failed by the others, it learns of that when the cut heals.
+#[test]
+fn who_was_declared_failed_comes_back_as_itself_one_renewal_on() {
+    let mut sim = cluster(3);
+    let before = sim.process(2).engine.identity().clone();
+    sim.isolate(&[2]);
+    sim.run_for(secs(20));
+    sim.heal_all();
+    sim.converge(secs(30)).expect("it is alive to all");
+    let after = sim.process(2).engine.identity();
+    assert_eq!(after.process, before.process);
+    assert!(after.renewal > before.renewal, "{after:?}");
+}
+
 #[test]
 fn too_large_a_datagram_is_found_out() {
     let mut sim = cluster(2);
