@@ -227,7 +227,7 @@ impl Draw<'_> {
             config.streams_max = (least + self.rng.random_range(0..4)).max(STREAMS_MIN);
         }
         if self.chance(0.08) {
-            config.entries_max = self.rng.random_range(60..600);
+            config.entries_max = self.rng.random_range(60..300);
         }
         if self.chance(0.1) {
             config.entry_bytes_max = self.rng.random_range(1_000..BIG_BYTES);
@@ -304,16 +304,25 @@ impl Draw<'_> {
         }
         for burst in 0..self.rng.random_range(1..=3) {
             let (at, node) = (self.millis(500, self.millis_max - 1_000), self.node());
-            let step = Step::Burst {
-                node,
-                first_key: 1_000 * (burst + 1),
-                count: BURST.0,
-                bytes: BURST.1,
-                // Room comes back.
-                ttl: self.crowded.then(|| self.millis(10, 20_000)),
-            };
-            self.push(at, step);
+            self.burst(at, node, 1_000 * (burst + 1));
+            // A store is overfilled by those who have not heard of each other yet.
+            let others = if self.crowded { self.nodes } else { 0 };
+            for other in (0..others).filter(|other| *other != node) {
+                self.burst(at, other, 10_000 * (other as u64 + 1));
+            }
         }
+    }
+
+    fn burst(&mut self, at: Duration, node: usize, first_key: u64) {
+        let step = Step::Burst {
+            node,
+            first_key,
+            count: BURST.0,
+            bytes: BURST.1,
+            // Room comes back.
+            ttl: self.crowded.then(|| self.millis(10, 20_000)),
+        };
+        self.push(at, step);
     }
 
     /// Silences are made, changed and ended, and notifications logged.
