@@ -27,21 +27,21 @@ impl Engine {
     /// Whether a datagram tells this very process that it is down, and comes from a member. It has
     /// to come back then, unless it is leaving.
     pub(crate) fn is_told_down(&self, from: SocketAddr, datagram: &Bytes) -> bool {
-        let mut bytes = datagram.clone();
-        if self.is_leaving() || frame::open_datagram(&mut bytes, self.cluster_tag).is_err() {
-            return false;
-        }
+        let mut messages = datagram.slice(frame::ENVELOPE_BYTES.min(datagram.len())..);
         let Ok(Decoded::Message(Message::Swim(mut packet))) =
-            codec::decode(&mut bytes, &self.limits)
+            codec::decode(&mut messages, &self.limits)
         else {
             return false;
         };
         let Ok(header) = SwimCodec.decode_header(&mut packet) else {
             return false;
         };
+        if !matches!(header.message, foca::Message::TurnUndead) || header.dst != *self.identity() {
+            return false;
+        }
         let known = self.swim.get(&header.src.process.name);
-        matches!(header.message, foca::Message::TurnUndead)
-            && header.dst == *self.identity()
-            && known.is_some_and(|known| known.id.addr == from)
+        known.is_some_and(|known| known.id.addr == from)
+            && frame::open_datagram(&mut datagram.clone(), self.cluster_tag).is_ok()
+            && !self.is_leaving()
     }
 }

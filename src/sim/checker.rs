@@ -78,7 +78,13 @@ struct Seen {
     cluster: u64,
     heads: BTreeMap<StoreId, u64>,
     entries: BTreeMap<(StoreId, Key), Entry>,
+    /// How its stores were when everything in them was last looked at.
+    looked: Option<Looked>,
 }
+
+/// Whether a process is of the next version, how many keys it has held, and the head and length of
+/// each of its stores.
+type Looked = (bool, usize, Vec<(u64, usize)>);
 
 /// Remembers what every process has held.
 #[derive(Debug)]
@@ -193,6 +199,20 @@ impl Checker {
         let seen = self.lives.entry(life).or_default();
         seen.cluster = cluster;
         seen.entries.insert((store, key), entry);
+    }
+
+    /// Whether a process's stores have changed since this was last asked.
+    pub(super) fn has_changed(
+        &mut self,
+        life: Life,
+        next_version: bool,
+        stores: &[Arc<dyn Store>],
+    ) -> bool {
+        let seen = self.lives.entry(life).or_default();
+        let stores = stores.iter().map(|store| (store.head(), store.len()));
+        let looked = Some((next_version, seen.entries.len(), stores.collect()));
+        let before = std::mem::replace(&mut seen.looked, looked);
+        before != seen.looked
     }
 
     /// Looks at a new view of a process.

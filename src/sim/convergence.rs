@@ -35,13 +35,13 @@ impl Simulator {
             if let Some(violation) = self.violation() {
                 return Err(violation.clone());
             }
-            let unsettled = self.unsettled();
-            if unsettled.is_none() && self.time > start {
+            if self.time > start && self.is_settled() {
                 break;
             }
-            if let Some(because) = unsettled
-                && self.time >= start + limit
-            {
+            if self.time >= start + limit {
+                let Some(because) = self.unsettled() else {
+                    break;
+                };
                 let because = Box::new(because);
                 return Err(self.broken(Breach::NotConverged { limit, because }));
             }
@@ -64,28 +64,37 @@ impl Simulator {
         self.violation().cloned().expect("one was reported")
     }
 
-    /// The first sign, cheap to see, that not everybody agrees yet.
-    fn unsettled(&self) -> Option<Breach> {
+    /// Whether everybody agrees, as far as is cheap to see.
+    fn is_settled(&self) -> bool {
         let live = self.live();
-        let cut = self.cut();
-        for group in self.groups(&live) {
-            for place in 0..self.stores(group[0]).len() {
-                let mut digests = group
-                    .iter()
-                    .map(|node| self.stores(*node)[place].digest(cut));
-                let first = digests.next();
-                if digests.all(|digest| Some(digest) == first) {
-                    continue;
-                }
-                let excepted = self.refused_for_drift(&group);
-                let differs = self.difference(&group, place, cut, &excepted);
-                let wrong = differs.or_else(|| self.digest_wrong(&group, place, cut));
-                if wrong.is_some() {
-                    return wrong;
-                }
-            }
+        if live.iter().any(|node| self.wrong_view(*node).is_some()) {
+            return false;
         }
-        live.iter().find_map(|node| self.wrong_view(*node))
+        let cut = self.cut();
+        let mut groups = self.groups(&live).into_iter();
+        groups.all(|group| {
+            let mut places = 0..self.stores(group[0]).len();
+            places.all(|place| self.holds_the_same(&group, place, cut))
+        })
+    }
+
+    fn holds_the_same(&self, group: &[usize], place: usize, cut: Timestamp) -> bool {
+        let stores = || group.iter().map(|node| &self.stores(*node)[place]);
+        let mut digests = stores().map(|store| store.digest(cut));
+        let first = digests.next();
+        if digests.all(|digest| Some(digest) == first) {
+            return true;
+        }
+        let excepted = self.refused_for_drift(group);
+        let may_differ = !excepted.is_empty() || stores().any(|store| is_full(&**store));
+        may_differ && self.difference(group, place, cut, &excepted).is_none()
+    }
+
+    /// Why not everybody agrees.
+    fn unsettled(&self) -> Option<Breach> {
+        let mut live = self.live().into_iter();
+        let differs = self.first_difference();
+        differs.or_else(|| live.find_map(|node| self.wrong_view(node)))
     }
 
     /// The first difference in what is held, entry by entry, and in what is answered.

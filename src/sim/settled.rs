@@ -42,22 +42,41 @@ impl Simulator {
     pub(super) fn inspect_now_and_then(&mut self) {
         if self.time >= self.next_inspection {
             self.next_inspection = self.time + INSPECT_EVERY;
-            self.inspect();
+            self.inspect(false);
         }
     }
 
-    fn inspect(&mut self) {
+    /// Stores in which nothing has changed since the last look are not gone through again, but where
+    /// something may be overdue by now.
+    fn inspect(&mut self, through: bool) {
+        let through = through || self.time > self.disturbed + COLLECT_WITHIN;
         let running = |node: &usize| self.is_up(*node) && !self.is_paused(*node);
         let running: Vec<usize> = (0..self.nodes.len()).filter(running).collect();
+        let mut changed = BTreeSet::new();
+        for index in &running {
+            let node = &self.nodes[*index];
+            let life = (*index, node.life);
+            if let Some(process) = &node.process
+                && self
+                    .checker
+                    .has_changed(life, process.next_version, &process.stores)
+            {
+                changed.insert(*index);
+            }
+        }
         let breach = running.iter().find_map(|index| {
             let node = &self.nodes[*index];
             let process = node.process.as_ref()?;
-            let misplaced = self.misplaced(*index, node, process);
-            misplaced
+            let in_stores = || {
+                let misplaced = self.misplaced(*index, node, process);
+                misplaced.or_else(|| misread(*index, node, process))
+            };
+            let look = through || changed.contains(index);
+            let found = if look { in_stores() } else { None };
+            found
+                .or_else(|| self.misjudges(*index))
                 .or_else(|| over_limit(*index, process))
                 .or_else(|| self.stream_over_limit(*index, &node.spec.config))
-                .or_else(|| misread(*index, node, process))
-                .or_else(|| self.misjudges(*index))
                 .or_else(|| self_check_failed(*index, process))
                 .or_else(|| self.false_alarm(*index, node, process))
         });
@@ -69,7 +88,7 @@ impl Simulator {
     /// Looks at everything once more, and at what holds only when all is settled: the laws, and
     /// that nothing seen before is news. Everybody agrees when this is called.
     pub(super) fn inspect_settled(&mut self) {
-        self.inspect();
+        self.inspect(true);
         let breach = self
             .broken_law()
             .or_else(|| (0..self.nodes.len()).find_map(|node| self.not_absorbed(node)))
