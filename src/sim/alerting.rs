@@ -189,7 +189,8 @@ impl Simulator {
         };
         let silence = Arc::clone(&shown[at].silence);
         let Some(lasts) = lasts else {
-            drop(self.expire_silence(node, silence.id));
+            // It may be at its end already.
+            let _ = self.expire_silence(node, silence.id);
             return;
         };
         let new = NewSilence {
@@ -229,7 +230,7 @@ impl Simulator {
         }
         let silences = alerting.silences.quarantined(1);
         let log = alerting.log.quarantined(1);
-        let found = silences.first().or(log.first())?;
+        let found = silences.first().or_else(|| log.first())?;
         Some(Breach::PoisonSpread {
             node,
             key: found.key,
