@@ -296,6 +296,23 @@ fn who_was_declared_failed_comes_back_as_itself_one_renewal_on() {
     assert!(after.renewal > before.renewal, "{after:?}");
 }
 
+/// As from a snapshot of its own: it held that, so it is the clock that is wrong.
+#[test]
+fn a_node_reads_back_its_disk_however_far_its_clock_was_set_back() {
+    let mut sim = Simulator::new(SimConfig::new(1));
+    let node = sim.add_node(NodeSpec {
+        durable: true,
+        seeds: Some(Vec::new()),
+        ..NodeSpec::default()
+    });
+    sim.write(node, 1, "kept").expect("room");
+    sim.run_for(secs(1));
+    sim.crash(node);
+    sim.set_skew(node, Skew::Behind(secs(600)));
+    sim.restart(node);
+    assert_eq!(sim.read(node, 1).as_deref(), Some(&b"kept"[..]));
+}
+
 #[test]
 fn too_large_a_datagram_is_found_out() {
     let mut sim = cluster(2);

@@ -90,33 +90,15 @@ impl Simulator {
         node.leaving = false;
         node.paused_until = None;
         self.network.start(index, node.addr);
-        let context = Context {
-            clock: Arc::new(node.clock.clone()),
-            tracker: Arc::new(NoTracker),
-        };
-        let schema = if node.next_version {
-            Registers::next_version()
-        } else {
-            Registers::default()
-        };
-        let registers = Map::new(schema, node.limits(), context.clone());
-        let mut stores = vec![registers.store()];
-        let alerting = node.spec.alerting.then(|| {
-            let seed = self.rng.random();
-            Alerting::new(&node.spec, node.limits(), &context, seed)
-        });
-        stores.extend(alerting.iter().flat_map(Alerting::stores));
-        if let Some(factory) = self.factory.as_mut() {
-            stores.extend(factory(index, &context));
-        }
         let wall = node.clock.wall();
         node.latest_wall = wall;
+        let (registers, alerting, stores) = self.make_stores(index);
         let changed = Arc::new(AtomicBool::new(false));
         for store in &stores {
-            fill(&**store, node.disk.entries(store.id()), wall, node.limits());
             let raise = Arc::clone(&changed);
             store.on_change(Arc::new(move || raise.store(true, Ordering::Relaxed)));
         }
+        let node = &self.nodes[index];
         let life = (index, node.life);
         let (origin, clock) = (Origin::Disk, node.checker_clock());
         self.checker
@@ -160,6 +142,38 @@ impl Simulator {
         self.see_view(life, &process.view);
         self.note(index, format_args!("{line}"), &[]);
         self.settle(index, process);
+    }
+
+    /// The stores of a process that starts, filled from its disk.
+    fn make_stores(
+        &mut self,
+        index: usize,
+    ) -> (Map<Registers>, Option<Alerting>, Vec<Arc<dyn Store>>) {
+        let node = &self.nodes[index];
+        let context = Context {
+            clock: Arc::new(node.clock.clone()),
+            tracker: Arc::new(NoTracker),
+        };
+        let schema = if node.next_version {
+            Registers::next_version()
+        } else {
+            Registers::default()
+        };
+        let registers = Map::new(schema, node.limits(), context.clone());
+        let mut stores = vec![registers.store()];
+        let alerting = node.spec.alerting.then(|| {
+            let seed = self.rng.random();
+            Alerting::new(&node.spec, node.limits(), &context, seed)
+        });
+        stores.extend(alerting.iter().flat_map(Alerting::stores));
+        if let Some(factory) = self.factory.as_mut() {
+            stores.extend(factory(index, &context));
+        }
+        let (wall, limits) = (node.clock.wall(), node.limits());
+        for store in &stores {
+            fill(&**store, node.disk.entries(store.id()), wall, limits);
+        }
+        (registers, alerting, stores)
     }
 
     /// The other nodes of a node's cluster.
