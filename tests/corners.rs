@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use labels::Labels;
 use rumormill::config::Config;
-use rumormill::engine::Operation;
+use rumormill::engine::{Event, Operation};
 use rumormill::sim::{NodeSpec, Register, SimConfig, Simulator, Skew};
 use rumormill::store::{Context, Expiry, Limits, Map, ReplicationError};
 use rumormill::wire::{MemberState, Refusal};
@@ -359,5 +359,49 @@ fn a_writer_that_dies_half_way_leaves_nobody_behind() {
     sim.heal_all();
     let both = |sim: &Simulator| sim.read(1, 1).is_some() && sim.read(2, 1).is_some();
     assert!(sim.run_until(secs(30), both).is_some());
+    sim.assert_sound();
+}
+
+/// A full store refuses what is new to it, says so, and takes it when there is room again.
+#[test]
+fn a_full_store_refuses_aloud_and_takes_the_rest_once_there_is_room() {
+    const ROOM: u64 = 50;
+    let config = Config::lan()
+        .push_pull_interval(secs(5))
+        .max_clock_drift(secs(1))
+        .entries_max(50);
+    let mut sim = cluster(8, 3, config);
+    let soon = secs(5);
+    for key in 0..ROOM {
+        sim.write_expiring(0, key, "for a while", soon)
+            .expect("room");
+        sim.write(1, 100 + key, "to stay").expect("room");
+        sim.write(2, 200 + key, "to stay").expect("room");
+    }
+    assert!(sim.write(1, 1_000, "one too many").is_err());
+    sim.run_for(secs(3));
+    for node in 0..3 {
+        let held = sim.registers(node).store().len();
+        assert_eq!(held, 100, "a merge may take twice as many, on node {node}");
+        let aloud = |by_us| {
+            let mut events = sim.events().iter();
+            events.any(|o| {
+                o.node == node
+                    && matches!(o.event, Event::EntryRefused { reason: Refusal::Full, by_us: by, .. }
+                        if by == by_us)
+            })
+        };
+        assert!(aloud(true) && aloud(false), "node {node} says it");
+    }
+    // What has been refused and said is excused.
+    assert!(sim.converge(secs(30)).is_ok());
+    let lasting = |sim: &Simulator| {
+        let mut keys = (100..150).chain(200..250);
+        keys.all(|key| sim.all_read(key, b"to stay"))
+    };
+    assert!(!lasting(&sim));
+    // The engine looks for what it may free every ten minutes.
+    let took = sim.run_until(secs(900), lasting);
+    assert!(took.is_some_and(|took| took > secs(60)), "{took:?}");
     sim.assert_sound();
 }

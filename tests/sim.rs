@@ -10,6 +10,7 @@
 mod labels;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,9 @@ use rumormill::id::ClusterId;
 use rumormill::sim::{
     Failure, Invariant, Kept, NodeSpec, Scenario, SimConfig, Simulator, Skew, Workload, brisk, run,
 };
+use rumormill::store::matcher::{Matcher, Op};
+use rumormill::store::nflog::{Notified, ReceiverKey};
+use rumormill::store::silences::NewSilence;
 use rumormill::store::{Expiry, Limits, Map, ReplicationError};
 use rumormill::wire::{Key, MemberState, Refusal};
 
@@ -54,7 +58,7 @@ fn converge(sim: &mut Simulator, limit_secs: u64) -> Duration {
     match sim.converge(secs(limit_secs)) {
         Ok(took) => took,
         Err(violation) => {
-            let log: Vec<&str> = sim.log().collect();
+            let log: Vec<String> = sim.log().collect();
             panic!("{}\n{violation}", log.join("\n"));
         }
     }
@@ -663,6 +667,48 @@ fn a_users_own_store_is_simulated_too() {
         maps.borrow().iter().all(|map| map.get(&key).is_some())
     });
     assert!(took.is_some());
+    converge(&mut sim, 30);
+}
+
+/// The shipped stores behave on simulated nodes as anywhere: written by their own operations, they
+/// say the same everywhere.
+#[test]
+fn silences_and_notifications_are_the_same_everywhere() {
+    let spec = NodeSpec {
+        alerting: true,
+        ..NodeSpec::default()
+    };
+    let mut sim = cluster_of(20, 3, &spec);
+    let matcher = Matcher::new("alertname", Op::Equal, "disk full").unwrap();
+    let new = NewSilence::new(vec![matcher], sim.wall(0).plus(MINUTE));
+    let id = sim.set_silence(0, new).unwrap().unwrap();
+    let alert = [("alertname".to_owned(), "disk full".to_owned())].into();
+    let muted =
+        |sim: &Simulator| (0..3).all(|node| sim.silences(node).unwrap().mutes(&alert) == [id]);
+    assert!(sim.run_until(secs(1), muted).is_some());
+    let receiver = ReceiverKey {
+        group_name: "team".to_owned(),
+        integration: "email".to_owned(),
+        idx: 0,
+    };
+    let made = Notified {
+        receiver: receiver.clone(),
+        group_key: "all".to_owned(),
+        firing: vec![2, 1],
+        resolved: Vec::new(),
+        receiver_data: BTreeMap::new(),
+        repeat_interval: MINUTE,
+    };
+    assert_eq!(sim.log_notification(1, made), Some(Ok(())));
+    converge(&mut sim, 30);
+    for node in 0..3 {
+        let logged = sim.nflog(node).unwrap().query(&receiver, "all");
+        assert_eq!(logged.map(|entry| entry.firing.clone()), Some(vec![1, 2]));
+    }
+    assert_eq!(sim.expire_silence(2, id), Some(Ok(())));
+    let over =
+        |sim: &Simulator| (0..3).all(|node| sim.silences(node).unwrap().mutes(&alert).is_empty());
+    assert!(sim.run_until(secs(1), over).is_some());
     converge(&mut sim, 30);
 }
 

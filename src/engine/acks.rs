@@ -170,7 +170,8 @@ impl Engine {
         probe_timeout(peer, self.config.ack_delay_max)
     }
 
-    pub(super) fn arm_loss(&mut self, process: &ProcessId, peer: &Peer) {
+    /// When to look at what a peer has not acknowledged, if there is anything.
+    pub(super) fn loss_due(&self, peer: &Peer) -> Option<Duration> {
         let pto = probe_timeout(peer, self.config.ack_delay_max);
         let lost = peer.oldest(false).map(|sent| sent + pto);
         let stuck = peer.oldest(true).map(|sent| sent + self.config.tcp_timeout);
@@ -178,7 +179,11 @@ impl Engine {
             .silent_since
             .filter(|_| !peer.uncovered)
             .map(|since| since + patience(peer));
-        match [lost, stuck, silent].into_iter().flatten().min() {
+        [lost, stuck, silent].into_iter().flatten().min()
+    }
+
+    pub(super) fn arm_loss(&mut self, process: &ProcessId, due: Option<Duration>) {
+        match due {
             Some(due) => self
                 .timers
                 .set(Kind::Loss(process.clone()), due.max(self.now.mono)),

@@ -291,7 +291,7 @@ impl Engine {
         let peer = self
             .peers
             .entry(process.clone())
-            .or_insert_with(|| Peer::new(addr, our_token, shared.clone(), heads));
+            .or_insert_with(|| Box::new(Peer::new(addr, our_token, shared.clone(), heads)));
         peer.addr = addr;
         if peer.their_token != their_token {
             // A session that the other side began anew: what was owed to the old one is void.

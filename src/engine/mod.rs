@@ -48,6 +48,8 @@ mod swim;
 mod swim_codec;
 mod swim_log;
 mod timers;
+#[cfg(feature = "sim")]
+mod told;
 mod watches;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -91,7 +93,7 @@ pub struct Engine {
     stores: BTreeMap<StoreId, Arc<dyn Store>>,
     swim: Swim,
     /// Sessions, by process.
-    peers: BTreeMap<ProcessId, Peer>,
+    peers: BTreeMap<ProcessId, Box<Peer>>,
     /// Our session tokens: whom a datagram that carries one is from.
     tokens: BTreeMap<u64, ProcessId>,
     streams: BTreeMap<StreamId, Stream>,

@@ -63,6 +63,12 @@ impl Engine {
         if !self.swim.is_live(process) {
             return;
         }
+        let Some(peer) = self.peers.get(process) else {
+            return;
+        };
+        if !self.owes(peer) && peer.outstanding.len() <= self.config.backlog_keys_max {
+            return self.owes_nothing(process);
+        }
         let uncovered = self.uncovered_through(process);
         let Some(mut peer) = self.peers.remove(process) else {
             return;
@@ -86,8 +92,24 @@ impl Engine {
         if peer.streaming && peer.inflight.is_empty() && !self.owes(&peer) {
             peer.streaming = false;
         }
-        self.arm_loss(process, &peer);
+        let due = self.loss_due(&peer);
+        self.arm_loss(process, due);
         self.peers.insert(process.clone(), peer);
+    }
+
+    /// Nothing waits to be sent to a peer, which is so for most of them in most turns.
+    fn owes_nothing(&mut self, process: &ProcessId) {
+        let Some(peer) = self.peers.get(process) else {
+            return;
+        };
+        let due = self.loss_due(peer);
+        let stores = peer.stores.iter();
+        let cursors: Vec<_> = stores.map(|&id| (id, self.cursor_of(peer, id))).collect();
+        if let Some(peer) = self.peers.get_mut(process) {
+            peer.cursor.extend(cursors);
+            peer.streaming &= !peer.inflight.is_empty();
+        }
+        self.arm_loss(process, due);
     }
 
     /// Fills and sends one packet; false if nothing waits that may go this way.

@@ -76,6 +76,9 @@ impl Timers {
 
     /// Sets one of the engine's own timers, or moves it.
     pub(super) fn set(&mut self, kind: Kind, due: Duration) {
+        if self.own.get(&kind).is_some_and(|&(set, _)| set == due) {
+            return;
+        }
         self.cancel(&kind);
         let place = self.place(due);
         self.own.insert(kind.clone(), place);

@@ -17,11 +17,11 @@ use siphasher::sip::SipHasher13;
 use super::membership_checks::Memberships;
 use super::violation::{Breach, Violation};
 use crate::crdt::compare_versions;
-use crate::engine::View;
+use crate::engine::{Event, View};
 use crate::id::NodeName;
 use crate::store::{Held, Store, WriteId};
 use crate::time::Timestamp;
-use crate::wire::{Entry, Key, StoreId};
+use crate::wire::{Entry, Key, Refusal, StoreId};
 
 /// One process, as the checker counts them: a node and which of its lives.
 pub(super) type Life = (usize, u64);
@@ -78,7 +78,13 @@ struct Seen {
     cluster: u64,
     heads: BTreeMap<StoreId, u64>,
     entries: BTreeMap<(StoreId, Key), Entry>,
+    /// How its stores were when everything in them was last looked at.
+    looked: Option<Looked>,
 }
+
+/// Whether a process is of the next version, how many keys it has held, and the head and length of
+/// each of its stores.
+type Looked = (bool, usize, Vec<(u64, usize)>);
 
 /// Remembers what every process has held.
 #[derive(Debug)]
@@ -91,6 +97,8 @@ pub(super) struct Checker {
     /// Versions of each key that were seen, at most [`VERSIONS_MAX`] each, by cluster.
     pub(super) versions: BTreeMap<(u64, StoreId, Key), Vec<Entry>>,
     watching: BTreeMap<u64, Watching>,
+    /// What each process has said that it refused for want of room.
+    no_room: BTreeSet<(Life, StoreId, Key)>,
     pub(super) acknowledged: Vec<Acknowledged>,
     pub(super) violation: Option<Violation>,
 }
@@ -104,6 +112,7 @@ impl Checker {
             members: Memberships::default(),
             versions: BTreeMap::new(),
             watching: BTreeMap::new(),
+            no_room: BTreeSet::new(),
             acknowledged: Vec::new(),
             violation: None,
         }
@@ -192,6 +201,20 @@ impl Checker {
         seen.entries.insert((store, key), entry);
     }
 
+    /// Whether a process's stores have changed since this was last asked.
+    pub(super) fn has_changed(
+        &mut self,
+        life: Life,
+        next_version: bool,
+        stores: &[Arc<dyn Store>],
+    ) -> bool {
+        let seen = self.lives.entry(life).or_default();
+        let stores = stores.iter().map(|store| (store.head(), store.len()));
+        let looked = Some((next_version, seen.entries.len(), stores.collect()));
+        let before = std::mem::replace(&mut seen.looked, looked);
+        before != seen.looked
+    }
+
     /// Looks at a new view of a process.
     pub(super) fn view_changed(
         &mut self,
@@ -210,6 +233,25 @@ impl Checker {
         if let Some(breach) = self.members.dialled(life, addr) {
             self.report(at, breach);
         }
+    }
+
+    /// A process reports something: what it refused for want of room is remembered.
+    pub(super) fn note_refusal(&mut self, life: Life, event: &Event) {
+        if let Event::EntryRefused {
+            store,
+            key,
+            reason: Refusal::Full,
+            by_us: true,
+            ..
+        } = *event
+        {
+            self.no_room.insert((life, store, key));
+        }
+    }
+
+    /// Whether a process has said that it refused a key for want of room.
+    pub(super) fn has_refused(&self, life: Life, store: StoreId, key: Key) -> bool {
+        self.no_room.contains(&(life, store, key))
     }
 
     /// A write was acknowledged to its writer.

@@ -60,13 +60,23 @@ impl Simulator {
         record: Register,
         expiry: Expiry,
     ) -> Result<WriteId, WriteError> {
-        let written = self.process(node).registers.put(record, expiry);
+        let registers = self.process(node).registers.clone();
+        let store = registers.store();
+        let is_new = store.held(&Registers::entry_key(record.key)).is_none();
+        let full = is_new && store.len() >= store.entries_max();
+        let written = registers.put(record, expiry);
+        // Of two reasons one is told.
+        let too_large = matches!(written, Err(WriteError::TooLarge { .. }));
+        if full != matches!(written, Err(WriteError::StoreFull { .. })) && !too_large {
+            let breach = Breach::RoomMisjudged { node, full };
+            self.checker.report(self.time, breach);
+        }
         let written = written.inspect_err(|error| self.refused(node, error))?;
         Ok(self.acknowledged(node, &written))
     }
 
     /// Only a write with a condition may lose: the others come after whatever their writer holds.
-    fn refused(&mut self, node: usize, error: &WriteError) {
+    pub(super) fn refused(&mut self, node: usize, error: &WriteError) {
         if *error == WriteError::Conflict {
             let breach = Breach::WriteOverruled { node };
             self.checker.report(self.time, breach);
@@ -88,11 +98,13 @@ impl Simulator {
         Ok(written.map(|written| self.acknowledged(node, &written)))
     }
 
-    fn acknowledged(&mut self, node: usize, written: &Written) -> WriteId {
+    pub(super) fn acknowledged(&mut self, node: usize, written: &Written) -> WriteId {
         let write = written.id();
         self.notice_writes_of(node);
-        let store = self.process(node).registers.store();
-        let change = store.held(&write.key).expect("what was written is held");
+        let mut stores = self.process(node).stores.iter();
+        let store = stores.find(|store| store.id() == write.store);
+        let change = store.and_then(|store| store.held(&write.key));
+        let change = change.expect("what was written is held");
         let life = (node, self.nodes[node].life);
         self.checker
             .acknowledge(self.time, life, write.store, change.entry);

@@ -35,13 +35,13 @@ impl Simulator {
             if let Some(violation) = self.violation() {
                 return Err(violation.clone());
             }
-            let unsettled = self.unsettled();
-            if unsettled.is_none() && self.time > start {
+            if self.time > start && self.is_settled() {
                 break;
             }
-            if let Some(because) = unsettled
-                && self.time >= start + limit
-            {
+            if self.time >= start + limit {
+                let Some(because) = self.unsettled() else {
+                    break;
+                };
                 let because = Box::new(because);
                 return Err(self.broken(Breach::NotConverged { limit, because }));
             }
@@ -64,53 +64,60 @@ impl Simulator {
         self.violation().cloned().expect("one was reported")
     }
 
-    /// The first sign, cheap to see, that not everybody agrees yet.
-    fn unsettled(&self) -> Option<Breach> {
+    /// Whether everybody agrees, as far as is cheap to see.
+    fn is_settled(&self) -> bool {
         let live = self.live();
-        let cut = self.cut();
-        for group in self.groups(&live) {
-            for pair in group.windows(2) {
-                for (a, b) in self.stores(pair[0]).iter().zip(self.stores(pair[1])) {
-                    if a.digest(cut) == b.digest(cut) {
-                        continue;
-                    }
-                    let excepted = self.refused_for_drift(&group);
-                    let differs = self.difference(pair[0], pair[1], &**a, &**b, cut, &excepted);
-                    let wrong = differs.or_else(|| digest_wrong(pair[0], &**a, cut));
-                    if wrong.is_some() || excepted.is_empty() {
-                        return wrong;
-                    }
-                }
-            }
+        if live.iter().any(|node| self.wrong_view(*node).is_some()) {
+            return false;
         }
-        live.iter().find_map(|node| self.wrong_view(*node))
+        let cut = self.cut();
+        let mut groups = self.groups(&live).into_iter();
+        groups.all(|group| {
+            let mut places = 0..self.stores(group[0]).len();
+            places.all(|place| self.holds_the_same(&group, place, cut))
+        })
     }
 
-    /// The first difference in what is held, entry by entry.
+    fn holds_the_same(&self, group: &[usize], place: usize, cut: Timestamp) -> bool {
+        let stores = || group.iter().map(|node| &self.stores(*node)[place]);
+        let mut digests = stores().map(|store| store.digest(cut));
+        let first = digests.next();
+        if digests.all(|digest| Some(digest) == first) {
+            return true;
+        }
+        let excepted = self.refused_for_drift(group);
+        let may_differ = !excepted.is_empty() || stores().any(|store| is_full(&**store));
+        may_differ && self.difference(group, place, cut, &excepted).is_none()
+    }
+
+    /// Why not everybody agrees.
+    fn unsettled(&self) -> Option<Breach> {
+        let mut live = self.live().into_iter();
+        let differs = self.first_difference();
+        differs.or_else(|| live.find_map(|node| self.wrong_view(node)))
+    }
+
+    /// The first difference in what is held, entry by entry, and in what is answered.
     fn first_difference(&self) -> Option<Breach> {
         let live = self.live();
         let cut = self.cut();
         for group in self.groups(&live) {
-            for node in &group {
-                let mut stores = self.stores(*node).iter();
-                let wrong = stores.find_map(|store| digest_wrong(*node, &**store, cut));
-                if wrong.is_some() {
-                    return wrong;
-                }
-            }
             let excepted = self.refused_for_drift(&group);
-            for pair in group.windows(2) {
-                let mut stores = self.stores(pair[0]).iter().zip(self.stores(pair[1]));
-                let differs = stores.find_map(|(a, b)| {
-                    self.difference(pair[0], pair[1], &**a, &**b, cut, &excepted)
-                });
-                if differs.is_some() {
-                    return differs;
-                }
+            let mut places = 0..self.stores(group[0]).len();
+            let found = places.find_map(|place| {
+                let wrong = self.digest_wrong(&group, place, cut);
+                wrong.or_else(|| self.difference(&group, place, cut, &excepted))
+            });
+            let found = found.or_else(|| self.lost(&group, &excepted));
+            if found.is_some() {
+                return found;
             }
-            let lost = self.lost(&group, &excepted);
-            if lost.is_some() {
-                return lost;
+            let whole = |node: &usize| !self.stores(*node).iter().any(|store| is_full(&**store));
+            if excepted.is_empty() && group.iter().all(whole) {
+                let differ = self.answers_differ(&group, cut);
+                if differ.is_some() {
+                    return differ;
+                }
             }
         }
         None
@@ -139,26 +146,57 @@ impl Simulator {
         walls.max().unwrap_or_default()
     }
 
+    /// Of one of a group's stores: the first key that somebody holds otherwise than the latest of
+    /// all, or does not hold, though it must.
     fn difference(
         &self,
-        a: usize,
-        b: usize,
-        of_a: &dyn Store,
-        of_b: &dyn Store,
+        group: &[usize],
+        place: usize,
         cut: Timestamp,
         excepted: &Places,
     ) -> Option<Breach> {
-        let (held_a, held_b) = (held(of_a, cut), held(of_b, cut));
-        let mut keys = held_a.keys().chain(held_b.keys());
-        let key = *keys.find(|key| {
-            held_a.get(key) != held_b.get(key) && !excepted.contains(&(of_a.id(), **key))
-        })?;
-        Some(Breach::Differs {
-            a,
-            b,
-            store: of_a.id(),
-            key,
+        let store = |node: usize| &*self.stores(node)[place];
+        let held: Vec<_> = group.iter().map(|node| held(store(*node), cut)).collect();
+        let mut latest: BTreeMap<Key, (usize, &Entry)> = BTreeMap::new();
+        for (node, held) in group.iter().zip(&held) {
+            for (key, entry) in held {
+                let known = latest.entry(*key).or_insert((*node, entry));
+                let order = compare_versions(entry, known.1);
+                if order
+                    .then(entry.expires_at.cmp(&known.1.expires_at))
+                    .is_gt()
+                {
+                    *known = (*node, entry);
+                }
+            }
+        }
+        let id = store(*group.first()?).id();
+        latest.retain(|key, _| !excepted.contains(&(id, *key)));
+        group.iter().zip(&held).find_map(|(node, held)| {
+            let odd = |(key, (_, entry)): &(&Key, &(usize, &Entry))| match held.get(key) {
+                Some(held) => held != *entry,
+                None => !self.has_no_room(*node, store(*node), **key),
+            };
+            let (key, (other, _)) = latest.iter().find(odd)?;
+            Some(Breach::Differs {
+                a: *other,
+                b: *node,
+                store: id,
+                key: *key,
+            })
         })
+    }
+
+    fn digest_wrong(&self, group: &[usize], place: usize, cut: Timestamp) -> Option<Breach> {
+        let mut nodes = group.iter();
+        nodes.find_map(|node| digest_wrong(*node, &*self.stores(*node)[place], cut))
+    }
+
+    /// Whether a node need not hold a key that it does not hold: its store is full, and it has said
+    /// that it refused the key.
+    fn has_no_room(&self, node: usize, store: &dyn Store, key: Key) -> bool {
+        let life = (node, self.nodes[node].life);
+        is_full(store) && self.checker.has_refused(life, store.id(), key)
     }
 
     /// An acknowledged write that some running process has held, or its writer's disk, and that a
@@ -188,7 +226,10 @@ impl Simulator {
                 let store = stores.find(|store| store.id() == write.store);
                 let held = store.and_then(|store| store.held(&write.entry.key));
                 let kept = held.is_some_and(|h| compare_versions(&h.entry, &write.entry).is_ge());
-                if !kept && !self.has_expired(group, write) {
+                let excused = || {
+                    store.is_some_and(|store| self.has_no_room(*node, &**store, write.entry.key))
+                };
+                if !kept && !self.has_expired(group, write) && !excused() {
                     return Some(Breach::WriteLost {
                         node: *node,
                         writer,
@@ -271,8 +312,11 @@ impl Simulator {
                 });
             }
             if expected == MemberState::Alive {
-                let this = &self.view(peer).this;
-                if found.is_some_and(|m| m.process != *this || m.addr != node.addr) {
+                let this = self.process(peer).engine.identity();
+                let known = self.process(observer).engine.identity_of(&member);
+                if found.is_some_and(|m| m.process != this.process || m.addr != node.addr)
+                    || known != Some(this)
+                {
                     return Some(Breach::ViewStale { observer, member });
                 }
             }
@@ -280,6 +324,11 @@ impl Simulator {
         let ready = view.readiness.is_ready();
         (!ready).then_some(Breach::NotReady { node: observer })
     }
+}
+
+/// Whether a store takes no further key, not even from others.
+fn is_full(store: &dyn Store) -> bool {
+    store.len() >= 2 * store.entries_max()
 }
 
 /// Everything a store holds above a cut.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
+use super::alerting::{GROUPS, SUBJECTS};
 use super::bandwidth::Bandwidth;
 use super::brisk;
 use super::disk::DiskConfig;
@@ -29,10 +30,14 @@ const WRITES: std::ops::Range<usize> = 110..200;
 /// Kinds of faults in a story, and how often each happens.
 const KINDS: std::ops::RangeInclusive<usize> = 3..=6;
 const TIMES: std::ops::RangeInclusive<usize> = 1..=3;
+/// Writes of silences and notifications, where there are such stores.
+const ALERTING_WRITES: std::ops::Range<usize> = 40..90;
 /// Keys that single writes share.
 const KEYS: u64 = 40;
 /// Over the datagram window, so that a peer is served over a stream.
 const BURST: (u64, usize) = (300, 200);
+/// The least `streams_max` that is valid.
+const STREAMS_MIN: usize = 2;
 /// The largest single value.
 const BIG_BYTES: usize = 200_000;
 /// How long most stories are, in ms, and the long ones.
@@ -97,6 +102,7 @@ impl Kind {
 pub(super) fn draw(seed: u64) -> Scenario {
     let mut rng = Pcg64::seed_from_u64(seed ^ 0x7363_656e_6172_696f);
     let nodes = rng.random_range(NODES);
+    let alerting = rng.random_bool(1.0 / 3.0);
     let durable = rng.random_bool(1.0 / 3.0);
     let long = rng.random_bool(0.05);
     let seeds = rng
@@ -109,6 +115,7 @@ pub(super) fn draw(seed: u64) -> Scenario {
         strangers: if rng.random_bool(0.2) { 2 } else { 0 },
         durable,
         push_pull: true,
+        crowded: false,
         millis_max: if long { LONG_STORY } else { STORY },
         long,
         rng: &mut rng,
@@ -116,10 +123,16 @@ pub(super) fn draw(seed: u64) -> Scenario {
     };
     let config = draw.config();
     draw.push_pull = config.push_pull_interval.is_some();
+    draw.crowded = config.entries_max < Config::lan().entries_max;
+    let crowded = draw.crowded;
     draw.faults();
     draw.writes();
+    if alerting {
+        draw.alerting_writes();
+    }
     draw.steps.sort_by_key(|(at, _)| *at);
     let spec = NodeSpec {
+        alerting,
         config,
         durable,
         seeds: seeds.map(|seeds| (0..seeds).map(seed_name).collect()),
@@ -127,6 +140,7 @@ pub(super) fn draw(seed: u64) -> Scenario {
     };
     let aftermath = match (long, draw.rng.random_range(0..5)) {
         (true, 0) => COLLECTED,
+        (true, _) if crowded => COLLECTED,
         (true, _) => LONG_AFTERMATH,
         (false, _) => AFTERMATH,
     };
@@ -158,6 +172,8 @@ struct Draw<'a> {
     strangers: usize,
     durable: bool,
     push_pull: bool,
+    /// Stores have room for less than is written.
+    crowded: bool,
     long: bool,
     millis_max: u64,
     steps: Vec<(Duration, Step)>,
@@ -206,6 +222,17 @@ impl Draw<'_> {
             config.direct_peers_max = self.rng.random_range(0..4);
         }
         if self.chance(0.1) {
+            // Just as many as the configuration must have, or a few more.
+            let least = config.direct_peers_max + config.exchanges_max;
+            config.streams_max = (least + self.rng.random_range(0..4)).max(STREAMS_MIN);
+        }
+        if self.chance(0.08) {
+            config.entries_max = self.rng.random_range(60..300);
+        }
+        if self.chance(0.1) {
+            config.entry_bytes_max = self.rng.random_range(1_000..BIG_BYTES);
+        }
+        if self.chance(0.1) {
             config.watches_max = self.rng.random_range(1..8);
         }
         if self.chance(0.2) {
@@ -214,8 +241,10 @@ impl Draw<'_> {
             config.suspicion_mult = self.rng.random_range(2..6);
             config.indirect_probes = self.rng.random_range(1..4);
         }
-        // Up to `direct_peers_max` a write gets everywhere without it.
-        if config.direct_peers_max >= NODES_MAX && self.chance(0.3) {
+        // Up to `direct_peers_max` a write gets everywhere without it; what was refused for want of
+        // room does not.
+        let room = config.entries_max == Config::lan().entries_max;
+        if room && config.direct_peers_max >= NODES_MAX && self.chance(0.3) {
             config.push_pull_interval = None;
         }
         if self.chance(0.2) {
@@ -275,11 +304,55 @@ impl Draw<'_> {
         }
         for burst in 0..self.rng.random_range(1..=3) {
             let (at, node) = (self.millis(500, self.millis_max - 1_000), self.node());
-            let step = Step::Burst {
-                node,
-                first_key: 1_000 * (burst + 1),
-                count: BURST.0,
-                bytes: BURST.1,
+            self.burst(at, node, 1_000 * (burst + 1));
+            // A store is overfilled by those who have not heard of each other yet.
+            let others = if self.crowded { self.nodes } else { 0 };
+            for other in (0..others).filter(|other| *other != node) {
+                self.burst(at, other, 10_000 * (other as u64 + 1));
+            }
+        }
+    }
+
+    fn burst(&mut self, at: Duration, node: usize, first_key: u64) {
+        let step = Step::Burst {
+            node,
+            first_key,
+            count: BURST.0,
+            bytes: BURST.1,
+            // Room comes back.
+            ttl: self.crowded.then(|| self.millis(10, 20_000)),
+        };
+        self.push(at, step);
+    }
+
+    /// Silences are made, changed and ended, and notifications logged.
+    fn alerting_writes(&mut self) {
+        for _ in 0..self.rng.random_range(ALERTING_WRITES) {
+            let at = self.millis(100, self.millis_max - 500);
+            let node = self.node();
+            let step = match self.rng.random_range(0..10) {
+                0..=2 => Step::Silence {
+                    node,
+                    subject: self.rng.random_range(0..SUBJECTS),
+                    starts_in: match self.rng.random_range(0..3) {
+                        0 => self.millis(1, 10_000),
+                        _ => Duration::ZERO,
+                    },
+                    lasts: self.millis(500, 60_000),
+                },
+                3..=4 => Step::ChangeSilence {
+                    node,
+                    pick: self.rng.random(),
+                    lasts: match self.rng.random_range(0..2) {
+                        0 => None,
+                        _ => Some(self.millis(500, 60_000)),
+                    },
+                },
+                _ => Step::Notify {
+                    node,
+                    group: self.rng.random_range(0..GROUPS),
+                    repeat: self.millis(500, 40_000),
+                },
             };
             self.push(at, step);
         }

@@ -378,7 +378,7 @@ impl Simulator {
 
     fn fault_all(&mut self, what: std::fmt::Arguments<'_>) {
         self.disturbed = self.time;
-        self.trace.record(self.time, &"all", what, &[]);
+        self.trace.record(self.time, None, what, &[]);
     }
 
     fn fault(&mut self, node: usize, what: std::fmt::Arguments<'_>, bytes: &[u8]) {

@@ -32,8 +32,12 @@
 //! # Scenarios
 //! [`Scenario::random`] draws a whole story from a seed before it begins: a cluster of 2 to 7 nodes,
 //! its configuration, at least 30 virtual seconds with at least 100 writes, and three to six kinds of
-//! faults ([`Step`]). While the faults last, safety is checked; then they end, and everybody must
-//! agree within 60 virtual seconds, and again after a while of peace. A [`Failure`] prints the seed,
+//! faults ([`Step`]). A third of them have disks, and a third replicate [`Silences`] and [`Nflog`]
+//! beside the [`Registers`], written by their own operations. Some have as few streams as a
+//! configuration may have, or room for fewer entries than are written: a full store need not hold
+//! what it has said that it refused, until it has room. While the faults last, safety is checked;
+//! then they end, and everybody must agree within 60 virtual seconds, and again after a while of
+//! peace. A [`Failure`] prints the seed,
 //! the last lines of the log, one line an event, and the command that replays it;
 //! [`Scenario::shrink`] finds the least of the steps that fails likewise, and prints the command
 //! that replays that.
@@ -61,8 +65,10 @@
 //! failing and torn commits; members that come and go; a second cluster on the same network;
 //! entries that nobody can read; a rolling upgrade to a version that says and writes more. Not
 //! modelled: congestion control, what segments sent again take of the bandwidth, and damage to
-//! streams, which TCP notices. Drawn scenarios write [`Registers`] only: schemas with a join of
-//! their own are not in them, unless a [`Workload`] brings them.
+//! streams, which TCP notices.
+//!
+//! [`Silences`]: crate::store::silences::Silences
+//! [`Nflog`]: crate::store::nflog::Nflog
 //!
 //! # What it costs
 //! `cargo run --release --features sim --example scale -- --nodes 1000 --seconds 60` prints it. A
@@ -73,6 +79,7 @@
 //! nodes, as everybody knows everybody: 1.2 MB a node at a thousand, 0.2 MB at a hundred.
 
 mod agenda;
+mod alerting;
 mod bandwidth;
 mod checker;
 mod client;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::alerting::Alerting;
 use super::checker::Clock;
 use super::disk::Disk;
 use super::registers::{Registers, SimClock, Skew};
@@ -16,7 +17,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Input, View};
 use crate::id::{ClusterId, NodeName, ProcessId};
 use crate::store::{Limits, Map, Store};
-use crate::time::{Now, WallClock as _};
+use crate::time::{Now, Timestamp, WallClock as _};
 
 /// Receive buffer for datagrams of a stalled process, in bytes: what the driver asks for.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
@@ -24,6 +25,9 @@ const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// What a node is made with.
 #[derive(Clone, Debug)]
 pub struct NodeSpec {
+    /// Whether it has the crate's own two stores as well: [`Silences`](crate::store::silences) and
+    /// [`Nflog`](crate::store::nflog). All nodes of a cluster should agree on it. Default false.
+    pub alerting: bool,
     /// Its cluster. Default: the empty id.
     pub cluster: ClusterId,
     /// Its configuration. Default: [`Config::lan`].
@@ -40,6 +44,7 @@ pub struct NodeSpec {
 impl Default for NodeSpec {
     fn default() -> Self {
         Self {
+            alerting: false,
             cluster: ClusterId::default(),
             config: Config::lan(),
             durable: false,
@@ -57,6 +62,8 @@ pub(super) struct Node {
     pub(super) cluster: u64,
     pub(super) seeds: Vec<String>,
     pub(super) clock: SimClock,
+    /// The latest time that its process has read off its clock.
+    pub(super) latest_wall: Timestamp,
     pub(super) disk: Disk,
     /// Which process this is, from 1.
     pub(super) life: u64,
@@ -82,6 +89,7 @@ pub(super) struct Process {
     pub(super) engine: Engine,
     pub(super) stores: Vec<Arc<dyn Store>>,
     pub(super) registers: Map<Registers>,
+    pub(super) alerting: Option<Alerting>,
     pub(super) started: Duration,
     /// The wake-up that counts; others are stale.
     pub(super) wake: Option<Duration>,
@@ -114,11 +122,21 @@ impl Node {
         }
     }
 
-    /// What time it is for the checker.
+    /// What time it is for its process.
     pub(super) fn checker_clock(&self) -> Clock {
         Clock {
             wall: self.clock.wall(),
             grace: self.limits().grace(),
+        }
+    }
+
+    /// The latest time that it has been for its process: what was collected before its clock was
+    /// set back is gone.
+    pub(super) fn latest_clock(&self) -> Clock {
+        let clock = self.checker_clock();
+        Clock {
+            wall: clock.wall.max(self.latest_wall),
+            ..clock
         }
     }
 

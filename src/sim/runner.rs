@@ -306,9 +306,10 @@ impl<'a> Runner<'a> {
                 first_key,
                 count,
                 bytes,
+                ttl,
             } if is_ready(sim, node) => {
                 for key in first_key..first_key + count {
-                    write(sim, node, key, bytes, None, None);
+                    write(sim, node, key, bytes, ttl, None);
                 }
                 self.workload.act(sim, node, number as u64);
             }
@@ -320,8 +321,22 @@ impl<'a> Runner<'a> {
                     }
                 }
             }
+            Step::ChangeSilence { node, pick, lasts } if is_ready(sim, node) => {
+                sim.change_silence(node, pick, lasts);
+            }
+            Step::Notify {
+                node,
+                group,
+                repeat,
+            } if is_ready(sim, node) => sim.notify_group(node, group, repeat),
+            Step::Silence {
+                node,
+                subject,
+                starts_in,
+                lasts,
+            } if is_ready(sim, node) => sim.silence_subject(node, subject, starts_in, lasts),
             Step::Remove { node, key } if is_ready(sim, node) => {
-                // A full store is no failure, and it is not full.
+                // What is held has room for its tombstone.
                 let _ = sim.remove(node, key);
                 self.workload.act(sim, node, number as u64);
             }

@@ -277,7 +277,7 @@ impl Scenario {
             at: sim.time(),
             violation,
             panic,
-            log: sim.log().map(str::to_owned).collect(),
+            log: sim.log().collect(),
             trace_hash: sim.trace_hash(),
             kept: self.kept.clone(),
             replay: self.replay.clone(),
@@ -312,6 +312,9 @@ mod tests {
             all.extend(faults);
         }
         assert_eq!(all.len(), 25, "{all:?}");
+        let crowded = |seed| Scenario::random(seed).spec.config.entries_max < 1_000;
+        assert!((0..100).any(crowded));
+        assert!((0..20).any(|seed| Scenario::random(seed).spec.alerting));
         assert!((0..20).any(|seed| Scenario::random(seed).spec.durable));
         assert!((0..20).any(|seed| Scenario::random(seed).strangers > 0));
     }

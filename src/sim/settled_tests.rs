@@ -216,6 +216,21 @@ fn an_entry_collected_before_its_time_is_found_out() {
     ));
 }
 
+/// A clock that is set back does not bring back what was collected before.
+#[test]
+fn what_was_collected_by_a_clock_that_was_ahead_is_not_missed() {
+    let mut sim = cluster(1);
+    let write = sim.write_expiring(0, 1, "x", secs(1_000)).expect("room");
+    sim.set_skew(0, Skew::Ahead(secs(3_000)));
+    // The engine looks every ten minutes.
+    sim.run_for(secs(650));
+    let store = sim.registers(0).store();
+    assert!(store.held(&write.key).is_none(), "it is collected");
+    sim.set_skew(0, Skew::None);
+    sim.run_for(secs(10));
+    sim.assert_sound();
+}
+
 #[test]
 fn an_entry_that_is_never_collected_is_found_out() {
     let (mut sim, map) = cluster_with(Fault::NeverCollects, 1);
@@ -265,6 +280,37 @@ fn a_false_alarm_in_a_network_at_peace_is_found_out() {
         breach(&sim, Invariant::Healthy),
         Breach::FalseAlarm { .. }
     ));
+}
+
+/// Cut off, and declared failed by the others, it learns of that when the cut heals.
+#[test]
+fn who_was_declared_failed_comes_back_as_itself_one_renewal_on() {
+    let mut sim = cluster(3);
+    let before = sim.process(2).engine.identity().clone();
+    sim.isolate(&[2]);
+    sim.run_for(secs(20));
+    sim.heal_all();
+    sim.converge(secs(30)).expect("it is alive to all");
+    let after = sim.process(2).engine.identity();
+    assert_eq!(after.process, before.process);
+    assert!(after.renewal > before.renewal, "{after:?}");
+}
+
+/// As from a snapshot of its own: it held that, so it is the clock that is wrong.
+#[test]
+fn a_node_reads_back_its_disk_however_far_its_clock_was_set_back() {
+    let mut sim = Simulator::new(SimConfig::new(1));
+    let node = sim.add_node(NodeSpec {
+        durable: true,
+        seeds: Some(Vec::new()),
+        ..NodeSpec::default()
+    });
+    sim.write(node, 1, "kept").expect("room");
+    sim.run_for(secs(1));
+    sim.crash(node);
+    sim.set_skew(node, Skew::Behind(secs(600)));
+    sim.restart(node);
+    assert_eq!(sim.read(node, 1).as_deref(), Some(&b"kept"[..]));
 }
 
 #[test]

@@ -235,6 +235,7 @@ impl Simulator {
             addr,
             cluster,
             clock,
+            latest_wall: Timestamp::default(),
             disk: Disk::default(),
             life: 0,
             process: None,
@@ -374,7 +375,7 @@ impl Simulator {
     }
 
     /// The last lines of the log, oldest first.
-    pub fn log(&self) -> impl Iterator<Item = &str> {
+    pub fn log(&self) -> impl Iterator<Item = String> {
         self.trace.lines()
     }
 
@@ -391,7 +392,7 @@ impl Simulator {
     #[track_caller]
     pub fn assert_sound(&self) {
         if let Some(violation) = self.violation() {
-            let lines: Vec<&str> = self.log().collect();
+            let lines: Vec<String> = self.log().collect();
             panic!("{}\n{violation}", lines.join("\n"));
         }
     }
@@ -411,7 +412,7 @@ impl Simulator {
 
     pub(super) fn notice_writes_of(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        let clock = node.checker_clock();
+        let clock = node.latest_clock();
         let Some(process) = node.process.as_mut() else {
             return;
         };

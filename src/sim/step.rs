@@ -32,6 +32,8 @@ pub enum Step {
         count: u64,
         /// Size of each value.
         bytes: usize,
+        /// They expire after so long.
+        ttl: Option<Duration>,
     },
     /// Commits take up to so long.
     CommitDelay {
@@ -46,6 +48,15 @@ pub enum Step {
         failure: f64,
         /// For how long.
         span: Duration,
+    },
+    /// One of the silences that a node shows is changed.
+    ChangeSilence {
+        /// Where.
+        node: usize,
+        /// Which of them, of as many as there are, over and over again.
+        pick: u64,
+        /// It ends so long from now; `None` is at once.
+        lasts: Option<Duration>,
     },
     /// Every live node writes one key at one instant.
     Concurrent {
@@ -146,6 +157,15 @@ pub enum Step {
         /// For how long.
         span: Duration,
     },
+    /// A notification is logged.
+    Notify {
+        /// Where.
+        node: usize,
+        /// About which group.
+        group: u64,
+        /// The entry is kept for twice as long.
+        repeat: Duration,
+    },
     /// A link is cut, both ways.
     Partition {
         /// One end.
@@ -191,6 +211,17 @@ pub enum Step {
         /// How far off.
         skew: Skew,
     },
+    /// A silence is made.
+    Silence {
+        /// Where.
+        node: usize,
+        /// What it mutes.
+        subject: u64,
+        /// When it begins, from now.
+        starts_in: Duration,
+        /// For how long it mutes then.
+        lasts: Duration,
+    },
     /// A process takes its time over every input.
     Slow {
         /// Which.
@@ -226,8 +257,11 @@ impl Step {
     pub fn fault(&self) -> Option<&'static str> {
         Some(match self {
             Self::Burst { .. }
+            | Self::ChangeSilence { .. }
             | Self::Concurrent { .. }
+            | Self::Notify { .. }
             | Self::Remove { .. }
+            | Self::Silence { .. }
             | Self::Write { .. } => return None,
             Self::Bandwidth { .. } => "bandwidth",
             Self::CommitDelay { .. } => "delayed commits",
@@ -269,7 +303,12 @@ impl Step {
         match self {
             Self::Burst { count, .. } => *count,
             Self::Concurrent { .. } => nodes as u64,
-            Self::Poison { .. } | Self::Remove { .. } | Self::Write { .. } => 1,
+            Self::ChangeSilence { .. }
+            | Self::Notify { .. }
+            | Self::Poison { .. }
+            | Self::Remove { .. }
+            | Self::Silence { .. }
+            | Self::Write { .. } => 1,
             _ => 0,
         }
     }
@@ -284,13 +323,16 @@ impl Step {
             Self::Isolate { group, .. } => group.clone(),
             Self::Bandwidth { node, .. }
             | Self::Burst { node, .. }
+            | Self::ChangeSilence { node, .. }
             | Self::Crash { node, .. }
             | Self::Join { node }
             | Self::Leave { node }
+            | Self::Notify { node, .. }
             | Self::Pause { node, .. }
             | Self::Poison { node, .. }
             | Self::Remove { node, .. }
             | Self::SetSkew { node, .. }
+            | Self::Silence { node, .. }
             | Self::Slow { node, .. }
             | Self::Upgrade { node }
             | Self::Write { node, .. } => vec![*node],

@@ -1,21 +1,60 @@
 //! The trace: a hash over everything that happened, and the last lines of a log.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
-use std::hash::Hasher as _;
+use std::fmt;
+use std::hash::{Hash as _, Hasher as _};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-/// Everything that went in and out, hashed; and its last lines, as text.
+use crate::id::NodeName;
+
+/// Everything that went in and out, hashed; and its last lines, which become text when they are
+/// asked for: most never are.
 #[derive(Debug)]
 pub(super) struct Trace {
     hasher: SipHasher13,
     records: u64,
     lines_max: usize,
-    lines: VecDeque<String>,
+    lines: VecDeque<Line>,
     frozen: bool,
-    scratch: String,
+}
+
+/// A packet or a frame, coming or going.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packet<'a> {
+    pub(super) arrow: &'static str,
+    pub(super) with: With,
+    pub(super) tag: &'static str,
+    pub(super) bytes: &'a [u8],
+}
+
+/// Where a packet comes from or goes to.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(super) enum With {
+    Addr(SocketAddr),
+    Stream(u64),
+}
+
+#[derive(Debug)]
+struct Line {
+    time: Duration,
+    /// `None` is everybody.
+    whose: Option<NodeName>,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Packet {
+        arrow: &'static str,
+        with: With,
+        tag: &'static str,
+        len: usize,
+    },
+    Text(Cow<'static, str>),
 }
 
 impl Trace {
@@ -27,7 +66,6 @@ impl Trace {
             lines_max,
             lines: VecDeque::new(),
             frozen: false,
-            scratch: String::new(),
         }
     }
 
@@ -35,35 +73,57 @@ impl Trace {
     pub(super) fn record(
         &mut self,
         time: Duration,
-        whose: &dyn fmt::Display,
+        whose: Option<&NodeName>,
         what: fmt::Arguments<'_>,
         bytes: &[u8],
     ) {
-        self.scratch.clear();
-        let micros = time.as_micros();
-        // Writing to a string cannot fail.
-        let _ = write!(
-            self.scratch,
-            "{:>5}.{:06} {whose:<5} {what}",
-            micros / 1_000_000,
-            micros % 1_000_000
-        );
+        let text = match what.as_str() {
+            Some(text) => Cow::Borrowed(text),
+            None => Cow::Owned(what.to_string()),
+        };
+        self.hash_in(time, whose, &text, bytes);
+        self.keep(time, whose, What::Text(text));
+    }
+
+    /// Adds a packet that comes or goes.
+    pub(super) fn packet(&mut self, time: Duration, whose: &NodeName, packet: Packet<'_>) {
+        let Packet {
+            arrow,
+            with,
+            tag,
+            bytes,
+        } = packet;
+        with.hash(&mut self.hasher);
+        self.hash_in(time, Some(whose), arrow, bytes);
+        let len = bytes.len();
+        let what = What::Packet {
+            arrow,
+            with,
+            tag,
+            len,
+        };
+        self.keep(time, Some(whose), what);
+    }
+
+    fn hash_in(&mut self, time: Duration, whose: Option<&NodeName>, text: &str, bytes: &[u8]) {
         self.hasher.write_u128(time.as_nanos());
-        self.hasher.write(self.scratch.as_bytes());
-        self.hasher.write_u64(bytes.len() as u64);
-        self.hasher.write(bytes);
+        let whose = whose.map_or("", NodeName::as_str);
+        for part in [whose.as_bytes(), text.as_bytes(), bytes] {
+            self.hasher.write_u64(part.len() as u64);
+            self.hasher.write(part);
+        }
         self.records += 1;
+    }
+
+    fn keep(&mut self, time: Duration, whose: Option<&NodeName>, what: What) {
         if self.lines_max == 0 || self.frozen {
             return;
         }
-        let mut line = if self.lines.len() < self.lines_max {
-            String::new()
-        } else {
-            self.lines.pop_front().unwrap_or_default()
-        };
-        line.clear();
-        line.push_str(&self.scratch);
-        self.lines.push_back(line);
+        if self.lines.len() == self.lines_max {
+            self.lines.pop_front();
+        }
+        let whose = whose.cloned();
+        self.lines.push_back(Line { time, whose, what });
     }
 
     /// Keeps the lines as they are: what follows is not what one wants to read.
@@ -79,8 +139,29 @@ impl Trace {
         self.records
     }
 
-    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().map(String::as_str)
+    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+        self.lines.iter().map(Line::to_string)
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.time.as_micros();
+        let whose = self.whose.as_ref().map_or("all", NodeName::as_str);
+        let (secs, micros) = (micros / 1_000_000, micros % 1_000_000);
+        write!(f, "{secs:>5}.{micros:06} {whose:<5} ")?;
+        match &self.what {
+            What::Packet {
+                arrow,
+                with,
+                tag,
+                len,
+            } => match with {
+                With::Addr(addr) => write!(f, "{arrow} {addr} {tag} {len} B"),
+                With::Stream(stream) => write!(f, "{arrow} #{stream} {tag} {len} B"),
+            },
+            What::Text(text) => f.write_str(text),
+        }
     }
 }
 
@@ -121,16 +202,16 @@ pub(super) fn tag_name(tag: Option<&u8>) -> &'static str {
 mod tests {
     use super::*;
 
+    fn name(name: &str) -> NodeName {
+        NodeName::new(name).expect("a name")
+    }
+
     #[test]
     fn the_hash_covers_time_owner_text_and_bytes() {
         let hash = |at: u64, who: &str, text: &str, bytes: &[u8]| {
             let mut trace = Trace::new(0);
-            trace.record(
-                Duration::from_nanos(at),
-                &who,
-                format_args!("{text}"),
-                bytes,
-            );
+            let at = Duration::from_nanos(at);
+            trace.record(at, Some(&name(who)), format_args!("{text}"), bytes);
             trace.hash()
         };
         let one = hash(1, "n0", "x", b"y");
@@ -140,8 +221,36 @@ mod tests {
             hash(1, "n1", "x", b"y"),
             hash(1, "n0", "z", b"y"),
             hash(1, "n0", "x", b"z"),
+            hash(1, "n0", "xy", b""),
         ] {
             assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn a_packet_is_hashed_with_its_bytes_and_measured_in_its_line() {
+        let trace = |arrow, with, bytes: &[u8]| {
+            let mut trace = Trace::new(1);
+            let tag = "swim";
+            let packet = Packet {
+                arrow,
+                with,
+                tag,
+                bytes,
+            };
+            trace.packet(Duration::from_millis(12), &name("n0"), packet);
+            trace
+        };
+        let addr = With::Addr(([10, 0, 0, 1], 7).into());
+        let one = trace("->", addr, b"abc");
+        let line = one.lines().next().expect("it is kept");
+        assert_eq!(line, "    0.012000 n0    -> 10.0.0.1:7 swim 3 B");
+        for other in [
+            trace("<-", addr, b"abc"),
+            trace("->", With::Stream(4), b"abc"),
+            trace("->", addr, b"abd"),
+        ] {
+            assert_ne!(one.hash(), other.hash());
         }
     }
 
@@ -149,14 +258,14 @@ mod tests {
     fn only_the_last_lines_are_kept() {
         let mut trace = Trace::new(2);
         for n in 0..5 {
-            trace.record(Duration::from_secs(n), &"n0", format_args!("line {n}"), b"");
+            trace.record(Duration::from_secs(n), None, format_args!("line {n}"), b"");
         }
-        let lines: Vec<&str> = trace.lines().collect();
+        let lines: Vec<String> = trace.lines().collect();
         assert_eq!(lines.len(), 2);
-        assert!(lines[0].ends_with("line 3") && lines[1].ends_with("line 4"));
+        assert!(lines[0].ends_with("all   line 3") && lines[1].ends_with("line 4"));
         assert_eq!(trace.records(), 5);
         trace.freeze();
-        trace.record(Duration::from_secs(9), &"n0", format_args!("late"), b"");
+        trace.record(Duration::from_secs(9), None, format_args!("late"), b"");
         assert!(trace.lines().all(|line| !line.ends_with("late")));
     }
 

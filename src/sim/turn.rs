@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::RngExt as _;
 
+use super::alerting::Alerting;
 use super::checker::Origin;
 use super::network::Effects;
 use super::next_version;
@@ -15,11 +16,12 @@ use super::process::{Inbox, Process};
 use super::registers::{NoTracker, Registers};
 use super::simulator::{Happening, Occurrence, Simulator, seed_name};
 use super::tap::Seen;
-use super::trace::tag_name;
+use super::trace::{Packet, With, tag_name};
+use super::violation::Breach;
 use crate::engine::{Engine, Event, Input, Output, Setup, View};
-use crate::id::NodeName;
-use crate::store::{Context, Map};
-use crate::time::WallClock as _;
+use crate::id::{NodeId, NodeName};
+use crate::store::{Context, Limits, Map, Store};
+use crate::time::{Timestamp, WallClock as _};
 use crate::wire::{Entry, StoreId};
 
 /// Wake-ups of one node at one instant before the engine is held to be stuck.
@@ -30,6 +32,8 @@ const OUTPUTS_MAX: u32 = 1_000_000;
 const CHUNK: usize = 256;
 /// Where the first message's tag is in a datagram, after version and cluster tag.
 const DATAGRAM_TAG_AT: usize = crate::wire::frame::ENVELOPE_BYTES;
+/// The tag of a packet of the failure detector.
+const SWIM: u8 = 1;
 
 impl Simulator {
     /// Does the next thing.
@@ -86,29 +90,15 @@ impl Simulator {
         node.leaving = false;
         node.paused_until = None;
         self.network.start(index, node.addr);
-        let context = Context {
-            clock: Arc::new(node.clock.clone()),
-            tracker: Arc::new(NoTracker),
-        };
-        let schema = if node.next_version {
-            Registers::next_version()
-        } else {
-            Registers::default()
-        };
-        let registers = Map::new(schema, node.limits(), context.clone());
-        let mut stores = vec![registers.store()];
-        if let Some(factory) = self.factory.as_mut() {
-            stores.extend(factory(index, &context));
-        }
         let wall = node.clock.wall();
+        node.latest_wall = wall;
+        let (registers, alerting, stores) = self.make_stores(index);
         let changed = Arc::new(AtomicBool::new(false));
         for store in &stores {
-            for chunk in node.disk.entries(store.id()).chunks(CHUNK) {
-                store.merge(chunk, wall);
-            }
             let raise = Arc::clone(&changed);
             store.on_change(Arc::new(move || raise.store(true, Ordering::Relaxed)));
         }
+        let node = &self.nodes[index];
         let life = (index, node.life);
         let (origin, clock) = (Origin::Disk, node.checker_clock());
         self.checker
@@ -136,6 +126,7 @@ impl Simulator {
             engine,
             stores,
             registers,
+            alerting,
             started: self.time,
             wake: None,
             spins: (Duration::ZERO, 0),
@@ -151,6 +142,38 @@ impl Simulator {
         self.see_view(life, &process.view);
         self.note(index, format_args!("{line}"), &[]);
         self.settle(index, process);
+    }
+
+    /// The stores of a process that starts, filled from its disk.
+    fn make_stores(
+        &mut self,
+        index: usize,
+    ) -> (Map<Registers>, Option<Alerting>, Vec<Arc<dyn Store>>) {
+        let node = &self.nodes[index];
+        let context = Context {
+            clock: Arc::new(node.clock.clone()),
+            tracker: Arc::new(NoTracker),
+        };
+        let schema = if node.next_version {
+            Registers::next_version()
+        } else {
+            Registers::default()
+        };
+        let registers = Map::new(schema, node.limits(), context.clone());
+        let mut stores = vec![registers.store()];
+        let alerting = node.spec.alerting.then(|| {
+            let seed = self.rng.random();
+            Alerting::new(&node.spec, node.limits(), &context, seed)
+        });
+        stores.extend(alerting.iter().flat_map(Alerting::stores));
+        if let Some(factory) = self.factory.as_mut() {
+            stores.extend(factory(index, &context));
+        }
+        let (wall, limits) = (node.clock.wall(), node.limits());
+        for store in &stores {
+            fill(&**store, node.disk.entries(store.id()), wall, limits);
+        }
+        (registers, alerting, stores)
     }
 
     /// The other nodes of a node's cluster.
@@ -175,7 +198,7 @@ impl Simulator {
     /// Gives an input to a node's engine, now or when it resumes; to nobody if it is down.
     pub(super) fn deliver(&mut self, index: usize, input: Input) {
         if let Input::Datagram { bytes, .. } = &input
-            && bytes.get(DATAGRAM_TAG_AT) == Some(&1)
+            && bytes.get(DATAGRAM_TAG_AT) == Some(&SWIM)
         {
             self.nodes[index].swim_received += 1;
         }
@@ -309,14 +332,24 @@ impl Simulator {
     /// One call of an engine, and all that follows from it. Without an input, its timeout.
     fn turn(&mut self, index: usize, input: Option<Input>) {
         self.notice_writes_of(index);
-        let now = self.nodes[index].now(self.time);
-        let Some(mut process) = self.nodes[index].process.take() else {
+        let node = &mut self.nodes[index];
+        let now = node.now(self.time);
+        let Some(mut process) = node.process.take() else {
             return;
         };
+        node.latest_wall = node.latest_wall.max(now.wall);
         match input {
             Some(input) => {
                 self.note_input(index, &input);
+                let told_down = told_down(&process.engine, &input);
                 process.engine.handle(now, input);
+                let is = process.engine.identity();
+                if let Some(was) = told_down
+                    && (is.process != was.process || is.renewal <= was.renewal)
+                {
+                    self.checker
+                        .report(self.time, Breach::NotRenewed { node: index });
+                }
             }
             None => {
                 self.note(index, format_args!("timeout"), &[]);
@@ -385,7 +418,7 @@ impl Simulator {
 
     fn observe_merges(&mut self, life: (usize, u64), process: &Process) {
         let node = &self.nodes[life.0];
-        let (cluster, clock) = (node.cluster, node.checker_clock());
+        let (cluster, clock) = (node.cluster, node.latest_clock());
         let stores = &process.stores;
         self.checker
             .observe(self.time, life, cluster, stores, Origin::Peers, clock);
@@ -425,6 +458,7 @@ impl Simulator {
             Output::Event(event) => {
                 self.note_alarm(index, &event);
                 self.note_declared((index, life), &event);
+                self.checker.note_refusal((index, life), &event);
                 let node = index;
                 self.events.push(Occurrence {
                     at: time,
@@ -494,8 +528,16 @@ impl Simulator {
 
     /// Adds a line to the trace.
     pub(super) fn note(&mut self, index: usize, what: std::fmt::Arguments<'_>, bytes: &[u8]) {
-        let name = self.nodes[index].name.as_str();
-        self.trace.record(self.time, &name, what, bytes);
+        let name = &self.nodes[index].name;
+        self.trace.record(self.time, Some(name), what, bytes);
+        if self.checker.violation.is_some() {
+            self.trace.freeze();
+        }
+    }
+
+    fn note_packet(&mut self, index: usize, packet: Packet<'_>) {
+        let name = &self.nodes[index].name;
+        self.trace.packet(self.time, name, packet);
         if self.checker.violation.is_some() {
             self.trace.freeze();
         }
@@ -503,21 +545,12 @@ impl Simulator {
 
     fn note_input(&mut self, index: usize, input: &Input) {
         self.tapped(index, Seen::Input(input));
-        let none = Bytes::new();
-        let bytes = match input {
-            Input::Datagram { bytes, .. } => bytes,
-            Input::StreamFrame { frame, .. } => frame,
-            _ => &none,
-        };
-        let len = bytes.len();
         match input {
-            Input::Datagram { from, .. } => {
-                let tag = tag_name(bytes.get(DATAGRAM_TAG_AT));
-                self.note(index, format_args!("<- {from} {tag} {len} B"), bytes);
+            Input::Datagram { from, bytes } => {
+                self.note_packet(index, datagram("<-", *from, bytes));
             }
-            Input::StreamFrame { stream, .. } => {
-                let (stream, tag) = (stream.0, tag_name(bytes.first()));
-                self.note(index, format_args!("<= #{stream} {tag} {len} B"), bytes);
+            Input::StreamFrame { stream, frame } => {
+                self.note_packet(index, frame_of("<=", stream.0, frame));
             }
             other => self.note(index, format_args!("< {other:?}"), &[]),
         }
@@ -534,16 +567,52 @@ impl Simulator {
                     &[],
                 );
             }
-            Output::Datagram { to, bytes } => {
-                let (tag, len) = (tag_name(bytes.get(DATAGRAM_TAG_AT)), bytes.len());
-                self.note(index, format_args!("-> {to} {tag} {len} B"), bytes);
-            }
+            Output::Datagram { to, bytes } => self.note_packet(index, datagram("->", *to, bytes)),
             Output::StreamSend { stream, frame } => {
-                let (tag, len) = (tag_name(frame.first()), frame.len());
-                let stream = stream.0;
-                self.note(index, format_args!("=> #{stream} {tag} {len} B"), frame);
+                self.note_packet(index, frame_of("=>", stream.0, frame));
             }
             other => self.note(index, format_args!("> {other:?}"), &[]),
         }
     }
+}
+
+fn datagram<'a>(arrow: &'static str, addr: SocketAddr, bytes: &'a Bytes) -> Packet<'a> {
+    Packet {
+        arrow,
+        with: With::Addr(addr),
+        tag: tag_name(bytes.get(DATAGRAM_TAG_AT)),
+        bytes,
+    }
+}
+
+fn frame_of<'a>(arrow: &'static str, stream: u64, frame: &'a Bytes) -> Packet<'a> {
+    Packet {
+        arrow,
+        with: With::Stream(stream),
+        tag: tag_name(frame.first()),
+        bytes: frame,
+    }
+}
+
+/// Gives a store what is on its node's disk, as restoring a snapshot does: what it held is taken
+/// back, however far the clock has been set back since.
+fn fill(store: &dyn Store, entries: Vec<Entry>, wall: Timestamp, limits: Limits) {
+    let horizon = wall.plus(limits.max_clock_drift);
+    let (ahead, sane): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.ts > horizon);
+    for chunk in sane.chunks(CHUNK) {
+        store.merge(chunk, wall);
+    }
+    for entry in ahead {
+        let then = entry.ts;
+        store.merge(&[entry], then);
+    }
+}
+
+/// As whom a process is told by an input that it is down: it has to come back, one renewal on.
+fn told_down(engine: &Engine, input: &Input) -> Option<NodeId> {
+    let Input::Datagram { from, bytes } = input else {
+        return None;
+    };
+    let told = bytes.get(DATAGRAM_TAG_AT) == Some(&SWIM) && engine.is_told_down(*from, bytes);
+    told.then(|| engine.identity().clone())
 }

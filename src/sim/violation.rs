@@ -35,6 +35,14 @@ impl std::error::Error for Violation {}
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Breach {
+    /// Two nodes that hold the same, at the same time, answer differently.
+    #[error("nodes {a} and {b} hold the same and do not answer the same")]
+    AnswersDiffer {
+        /// One.
+        a: usize,
+        /// The other.
+        b: usize,
+    },
     /// A member's boot went back in somebody's view, or a process lowered its own.
     #[error("node {observer} saw the boot of {member} go from {from} to {to}")]
     BootShrank {
@@ -237,6 +245,18 @@ pub enum Breach {
         /// What it does.
         mistake: &'static str,
     },
+    /// What an alert is muted by is not what a look at every silence finds.
+    #[error("node {node} does not mute by the silences that match and are active")]
+    MutesWrongly {
+        /// Where.
+        node: usize,
+    },
+    /// A process was told that it is down, and did not come back as itself, one renewal on.
+    #[error("node {node} was told that it is down and did not renew itself")]
+    NotRenewed {
+        /// Who.
+        node: usize,
+    },
     /// A process that has left is a member again.
     #[error("node {observer} holds {member} boot {boot} for {seen:?}, after it had left")]
     Returned {
@@ -248,6 +268,22 @@ pub enum Breach {
         boot: u64,
         /// As what.
         seen: MemberState,
+    },
+    /// A new key was written to a full store, or refused by one that is not full.
+    #[error("node {node} misjudged the room in its store, which is full: {full}")]
+    RoomMisjudged {
+        /// Where.
+        node: usize,
+        /// Whether it has room for no new key.
+        full: bool,
+    },
+    /// The self-check of a push/pull failed, though nobody lied.
+    #[error("node {node} found {count} digests that do not account for what was compared")]
+    SelfCheckFailed {
+        /// Who found it.
+        node: usize,
+        /// How many.
+        count: u64,
     },
     /// Messages of a version to come were not skipped, or others were.
     #[error("node {node} skipped {skipped} messages of {given} that it does not know")]
@@ -324,9 +360,12 @@ impl Breach {
     #[must_use]
     pub fn invariant(&self) -> Option<Invariant> {
         Some(match self {
-            Self::Differs { .. } | Self::DigestWrong { .. } | Self::NotReady { .. } => {
-                Invariant::Convergence
-            }
+            Self::AnswersDiffer { .. }
+            | Self::Differs { .. }
+            | Self::DigestWrong { .. }
+            | Self::MutesWrongly { .. }
+            | Self::NotReady { .. }
+            | Self::SelfCheckFailed { .. } => Invariant::Convergence,
             Self::NotConverged { because, .. } => return because.invariant(),
             Self::NotDurable { .. } | Self::WatchLied { .. } | Self::WriteLost { .. } => {
                 Invariant::Kept
@@ -339,9 +378,12 @@ impl Breach {
             Self::BootShrank { .. }
             | Self::DeclaredUnsuspected { .. }
             | Self::FalseAlarm { .. }
+            | Self::NotRenewed { .. }
             | Self::ViewStale { .. } => Invariant::Healthy,
             Self::ClusterCrossed { .. } | Self::Fabricated { .. } => Invariant::Isolation,
-            Self::NotCollected { .. } | Self::OverLimit { .. } => Invariant::Bounded,
+            Self::NotCollected { .. } | Self::OverLimit { .. } | Self::RoomMisjudged { .. } => {
+                Invariant::Bounded
+            }
             Self::PoisonSpread { .. } | Self::StrangeMessages { .. } => Invariant::PoisonContained,
             Self::NotDeterministic { .. } => Invariant::Determinism,
             Self::DialledLeft { .. }
