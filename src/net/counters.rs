@@ -79,6 +79,8 @@ counters! {
     tls_connections_revoked,
     /// Packets dropped because they waited for a TLS connection until they were old.
     tls_packets_expired,
+    /// Packets dropped because they arrived over TLS when they were old.
+    tls_packets_late,
     /// Packets dropped because the queue for their peer was full.
     tls_packets_overflowed,
     /// Streams closed because the peer's certificate does not allow the name that it gave.

@@ -248,8 +248,9 @@ pub struct TlsLimits {
     pub idle_timeout: Option<Duration>,
     /// Packets that wait for one peer's connection; the oldest go first. Default 1 MiB.
     pub packet_queue_bytes: NonZeroUsize,
-    /// Packets that have waited longer are dropped: late is worse than lost to a failure detector.
-    /// Default: the node's `probe_timeout`.
+    /// Packets that have waited longer, here or on their way, are dropped: late is worse than lost to
+    /// a failure detector. Their receiver judges them by its own limit, beyond what the first bytes of
+    /// their connection took. Default: the node's `probe_timeout`.
     pub packet_age_max: Option<Duration>,
     /// Unacknowledged data after which the system gives a connection up, where it can. Default:
     /// four times `packet_age_max` but at least 2 s for packets, `tcp_timeout` for streams.

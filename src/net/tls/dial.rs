@@ -11,7 +11,7 @@ use rustls::pki_types::{ServerName, UnixTime};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::Core;
@@ -28,6 +28,8 @@ pub(super) struct Dialled {
     pub(super) identity: Option<Arc<PeerIdentity>>,
     pub(super) believed: Believed,
     pub(super) side: Side,
+    /// When the hello was written.
+    pub(super) began: Instant,
 }
 
 /// Dials `to`. Takes at most `handshake_timeout`. Cancel safe: dropping it gives up.
@@ -80,6 +82,7 @@ async fn shake_hands(
         kind,
         addr: core.advertised(),
     };
+    let began = Instant::now();
     io.write_all(&hello.encode()).await?;
     io.flush().await?;
     // A peer that refuses our certificate says so here.
@@ -95,6 +98,7 @@ async fn shake_hands(
         identity: identity.map(Arc::new),
         believed,
         side,
+        began,
     })
 }
 

@@ -27,6 +27,7 @@ use tokio_rustls::TlsStream;
 use super::Core;
 use super::dial::{Dialled, connect};
 use super::hello::Kind;
+use super::record::{self, PACKET_BYTES_MAX};
 use crate::net::DialError;
 
 /// All lanes of a node.
@@ -174,8 +175,8 @@ impl Lane {
         }
     }
 
-    /// Takes packets that are young enough into `batch`, up to a bound, each with its length.
-    fn take(&self, core: &Core, batch: &mut Vec<u8>) {
+    /// Takes packets that are young enough into `batch`, up to a bound.
+    fn take(&self, core: &Core, began: Instant, batch: &mut Vec<u8>) {
         let mut queue = self.lock();
         queue.wanted = false;
         let now = Instant::now();
@@ -187,9 +188,7 @@ impl Lane {
                 core.tally.tls_packets_expired.one();
                 continue;
             }
-            let len = u16::try_from(packet.len()).expect("longer ones are not queued");
-            batch.extend_from_slice(&len.to_be_bytes());
-            batch.extend_from_slice(&packet);
+            record::put(batch, &packet, at, began);
         }
     }
 
@@ -263,6 +262,7 @@ async fn serve(core: &Core, lane: &Lane, dialled: Dialled) -> End {
         identity,
         believed,
         side,
+        began,
     } = dialled;
     let mut revoked = pin!(core.revoked(believed, &side, identity.as_deref()));
     let mut batch = Vec::new();
@@ -282,7 +282,7 @@ async fn serve(core: &Core, lane: &Lane, dialled: Dialled) -> End {
         }
         batch.clear();
         batch.shrink_to(2 * BATCH_BYTES);
-        lane.take(core, &mut batch);
+        lane.take(core, began, &mut batch);
         if batch.is_empty() {
             continue;
         }
@@ -327,8 +327,6 @@ fn has_ended(io: &Io) -> bool {
     }
 }
 
-/// A length of two bytes says no more, so nobody can name a longer one.
-pub(super) const PACKET_BYTES_MAX: usize = 65_535;
 /// Written at once.
 const BATCH_BYTES: usize = 32 << 10;
 const BACKOFF_MIN: Duration = Duration::from_millis(20);

@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -22,6 +21,7 @@ use super::error::refusal;
 use super::hello::{ADDRESS_NOT_VERIFIED, BUSY, Hello, Kind, UNKNOWN_VERSION, WELCOME};
 use super::identity::PeerIdentity;
 use super::material::{Believed, Side};
+use super::record::{self, Age, Ages};
 use crate::engine::HandshakeRefusal;
 use crate::net::tcp::Listener;
 
@@ -123,6 +123,8 @@ struct Greeted {
     kind: Kind,
     /// Where the dialler is reached.
     from: SocketAddr,
+    /// When its hello was read.
+    began: Instant,
 }
 
 async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admitted) {
@@ -145,6 +147,7 @@ async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admi
         believed,
         kind,
         from,
+        began,
     } = greeted;
     let Ok(_permit) = Arc::clone(&core.connections).try_acquire_owned() else {
         core.tally.tls_connections_refused.one();
@@ -161,7 +164,7 @@ async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admi
     let revoked = core.revoked(believed, &Side::Client, identity.as_deref());
     match kind {
         Kind::Packets => tokio::select! {
-            () = packets(&core, io, from) => {}
+            () = packets(&core, io, from, began) => {}
             () = revoked => {}
         },
         Kind::Streams => {
@@ -187,6 +190,7 @@ async fn welcome(
         let _ = io.shutdown().await;
         return Err(HandshakeRefusal::Protocol);
     };
+    let began = Instant::now();
     let identity = PeerIdentity::new(io.get_ref().1.peer_certificates()).map(Arc::new);
     let shaken = io.get_ref().1.handshake_kind();
     let peer_identity = identity.as_deref();
@@ -203,6 +207,7 @@ async fn welcome(
         believed,
         kind,
         from,
+        began,
     })
 }
 
@@ -226,22 +231,26 @@ async fn say(io: &mut TlsStream<TcpStream>, answer: u8) -> io::Result<()> {
     io.flush().await
 }
 
-/// Takes packets until the connection ends. A node that is busy slows its peers down, whose packets
-/// then grow old where they are.
-async fn packets(core: &Core, io: TlsStream<TcpStream>, from: SocketAddr) {
+/// Takes packets until the connection ends, or brings nothing but old ones. A node that is busy slows
+/// its peers down, whose packets then grow old where they are.
+async fn packets(core: &Core, io: TlsStream<TcpStream>, from: SocketAddr, began: Instant) {
     let mut io = BufReader::with_capacity(READ_BUFFER_BYTES, io);
     // The dialler ends a connection that it does not use; one whose dialler has gone silent ends here.
     let patience = core.bounds.idle_timeout.saturating_mul(2);
+    let mut ages = Ages::new(began, core.bounds.packet_age_max);
     loop {
-        let packet = async {
-            let len = io.read_u16().await?;
-            let mut packet = BytesMut::zeroed(usize::from(len));
-            io.read_exact(&mut packet).await?;
-            io::Result::Ok(packet.freeze())
-        };
-        let Ok(Ok(packet)) = timeout(patience, packet).await else {
+        let Ok(Ok((stamp, packet))) = timeout(patience, record::read(&mut io)).await else {
             return;
         };
+        let age = ages.judge(stamp, Instant::now());
+        if age != Age::Young {
+            core.tally.tls_packets_late.one();
+        }
+        match age {
+            Age::Young => {}
+            Age::Late => continue,
+            Age::Hopeless => return debug!(%from, "a connection brings nothing but old packets"),
+        }
         if core.packets.send((from, packet)).await.is_err() {
             return;
         }

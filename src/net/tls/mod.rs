@@ -5,7 +5,9 @@
 //!
 //! - **Packets** go over one connection per peer and direction (`lane.rs`), dialled by a task of its
 //!   own, one dial at a time, with backoff, as soon as the peer shows itself. They wait in a bounded
-//!   queue and are dropped when they are older than `probe_timeout`. A peer that answers nothing costs nobody else anything.
+//!   queue. Those older than `probe_timeout` are dropped, by the sender while it has them, and by the
+//!   receiver if they grew old on their way (`record.rs`). A peer that answers nothing costs nobody
+//!   else anything.
 //! - **Streams** follow one another over connections that are kept (`channel.rs`, `pool.rs`), so an
 //!   exchange of state costs no handshake. Dials that are refused are reported as refused, which the
 //!   engine takes for proof that a process has gone.
@@ -33,6 +35,7 @@ mod lane;
 mod listen;
 mod material;
 mod pool;
+mod record;
 mod refusals;
 mod verify;
 

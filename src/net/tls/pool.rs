@@ -107,6 +107,7 @@ async fn keep(core: Arc<Core>, to: SocketAddr, dialled: Dialled, first: Wanted) 
         identity,
         believed,
         side,
+        began: _,
     } = dialled;
     let name_check = core.name_check(identity.as_ref(), to);
     let mut channel = Channel::new(io);
