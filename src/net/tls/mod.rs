@@ -35,6 +35,7 @@ mod lane;
 mod listen;
 mod material;
 mod pool;
+mod queue;
 mod record;
 mod refusals;
 mod verify;
@@ -56,7 +57,7 @@ pub use handle::TlsHandle;
 pub use identity::PeerIdentity;
 pub use rustls;
 
-use super::{BindError, BoxStream, Dial, NameCheck, OwnCertificate, Tally, Transport, tcp};
+use super::{BindError, BoxStream, Dial, Finish, NameCheck, OwnCertificate, Tally, Transport, tcp};
 use crate::config::Config;
 use crate::engine::{Event, HandshakeRefusal};
 use config::Bounds;
@@ -283,6 +284,11 @@ impl Transport for Tls {
             // The core holds a sender.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
+    }
+
+    fn finish(&self) -> Finish {
+        let core = Arc::clone(&self.core);
+        Box::pin(async move { core.lanes.finish().await })
     }
 
     fn advertised(&self, addr: SocketAddr) {
