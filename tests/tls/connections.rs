@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rumormill::config::Config;
 use rumormill::engine::Event;
-use rumormill::net::Transport;
 use rumormill::net::tls::{Tls, TlsLimits};
+use rumormill::net::{DialError, Transport};
 use rumormill::node::{Node, SystemClock};
 use rumormill::store::Expiry;
 use rumormill::store::matcher::{Matcher, Op};
@@ -180,6 +180,50 @@ async fn a_connection_serves_streams_until_nobody_uses_it() {
         tokio::time::sleep(Duration::from_millis(1500)).await;
         short_stream(&a, &b).await;
         assert!(handshakes(&a) > 3);
+    })
+    .await;
+}
+
+/// However many streams and packets are for a peer, it is dialled once at a time, and all who waited
+/// for a dial share its failure.
+#[tokio::test]
+async fn one_dial_at_a_time_goes_to_a_peer() {
+    in_time(async {
+        let (files, _) = world();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = hole.local_addr().unwrap();
+        let mut limits = TlsLimits::default();
+        limits.handshake_timeout = Some(Duration::from_secs(1));
+        let config = files.config().limits(limits);
+        let a = Tls::bind(any, config, &Config::local()).await.unwrap();
+        let mut dials = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            dials.spawn(a.dial(silent));
+        }
+        while let Some(dialled) = dials.join_next().await {
+            let error = dialled.unwrap().err().unwrap();
+            assert!(matches!(error, DialError::TimedOut { .. }), "{error}");
+        }
+        let mut connections = 0;
+        while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, hole.accept()).await {
+            drop(accepted.unwrap());
+            connections += 1;
+        }
+        assert_eq!(connections, 1);
+
+        // To somebody who answers, one follows the other.
+        let b = bind(&files, any).await;
+        for _ in 0..8 {
+            dials.spawn(a.dial(b.local_addr()));
+        }
+        let mut streams = Vec::new();
+        while let Some(dialled) = dials.join_next().await {
+            streams.push(dialled.unwrap().unwrap());
+        }
+        assert_eq!(streams.len(), 8);
+        // All but the first resume its session.
+        assert!(a.tally().unwrap().snapshot().tls_handshakes_resumed >= 7);
     })
     .await;
 }

@@ -429,6 +429,38 @@ async fn a_flood_of_handshakes_is_limited_and_the_cluster_goes_on() {
     .await;
 }
 
+/// One host that asks for handshakes as fast as it can leaves the others theirs.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_host_that_floods_does_not_keep_others_out() {
+    in_time(async {
+        let mut cluster = Cluster::form().await;
+        let addr = cluster.a.addr();
+        // All of 127.0.0.0/8 is this machine.
+        let flood = async move || {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            socket.connect(addr).await.unwrap()
+        };
+        while cluster.a.node.net_counters().tls_handshakes_limited < 50 {
+            drop(flood().await);
+        }
+        let _flooding = tokio::task::JoinSet::from_iter([async move {
+            loop {
+                drop(flood().await);
+            }
+        }]);
+        // Not one of theirs is closed: a new member's first dials succeed.
+        let c = cluster.world.start("c", &[addr]).await;
+        c.node.ready().await.unwrap();
+        cluster.a.sees("c", MemberState::Alive).await;
+        let of_c = c.node.net_counters();
+        assert_eq!(of_c.dials_unreachable + of_c.tls_handshakes_failed, 0);
+        cluster.is_well_but_for_handshakes().await;
+    })
+    .await;
+}
+
 impl Cluster {
     async fn is_well_but_for_handshakes(&mut self) {
         for number in 0..20 {

@@ -228,12 +228,13 @@ impl TlsConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsLimits {
-    /// Accepted connections in their handshakes at once; half of them may come from one address.
-    /// Default 64. Too low: a cluster that starts at once dials again and again. Too high: strangers
-    /// can hold that many sockets for `handshake_timeout`.
+    /// Accepted connections in their handshakes at once. Half of them may come from one host, which is
+    /// an IPv4 address or an IPv6 network of 64 bits; a quarter is kept for hosts that a peer was
+    /// verified from before. Default 64. Too low: a cluster that starts at once dials again and again.
+    /// Too high: strangers can hold that many sockets for `handshake_timeout`.
     pub handshakes_max: NonZeroUsize,
-    /// Accepted handshakes a second, four seconds' worth at once. Default 64. A handshake costs some
-    /// milliseconds of one core on each side.
+    /// Accepted handshakes a second, four seconds' worth at once, with the same shares. Default 64. A
+    /// handshake costs some milliseconds of one core on each side.
     pub handshakes_per_second: NonZeroUsize,
     /// For a handshake, accepted or dialled. Default: the node's `tcp_timeout`.
     pub handshake_timeout: Option<Duration>,

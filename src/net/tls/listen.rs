@@ -1,10 +1,9 @@
 //! Accepts connections: limits before the handshake, the handshake, then packets or streams.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,7 +14,9 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::debug;
 
 use super::Core;
+use super::admission::{Admission, Admitted};
 use super::channel::{self, Channel, lend};
+use super::config::Bounds;
 use super::dial::{conclude, prepare};
 use super::error::refusal;
 use super::hello::{ADDRESS_NOT_VERIFIED, BUSY, Hello, Kind, UNKNOWN_VERSION, WELCOME};
@@ -27,7 +28,12 @@ use crate::net::tcp::Listener;
 
 /// Accepts until the listener is dropped.
 pub(super) async fn listen(core: Arc<Core>, listener: Weak<Listener>) {
-    let admission = Arc::new(Admission::new(&core));
+    let Bounds {
+        handshakes_max,
+        handshakes_per_second,
+        ..
+    } = core.bounds;
+    let admission = Arc::new(Admission::new(handshakes_max, handshakes_per_second));
     loop {
         let accepted = poll_fn(|cx| match listener.upgrade() {
             Some(listener) => listener.poll_accept(cx).map(Some),
@@ -44,72 +50,6 @@ pub(super) async fn listen(core: Arc<Core>, listener: Weak<Listener>) {
                 debug!(%error, "a connection could not be accepted");
                 // Descriptors have run out, most likely; the listener stays ready meanwhile.
                 sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// How many handshakes are under way, from where, and how many may begin.
-struct Admission {
-    state: Mutex<State>,
-    handshakes_max: usize,
-    per_host_max: usize,
-    per_second: f64,
-}
-
-struct State {
-    under_way: BTreeMap<IpAddr, usize>,
-    tokens: f64,
-    at: Instant,
-}
-
-/// Counts as a handshake until it is dropped.
-struct Admitted {
-    admission: Arc<Admission>,
-    host: IpAddr,
-}
-
-impl Admission {
-    fn new(core: &Core) -> Self {
-        let per_second = core.bounds.handshakes_per_second as f64;
-        Self {
-            state: Mutex::new(State {
-                under_way: BTreeMap::new(),
-                tokens: per_second * BURST_SECONDS,
-                at: Instant::now(),
-            }),
-            handshakes_max: core.bounds.handshakes_max,
-            per_host_max: core.bounds.handshakes_max.div_ceil(2),
-            per_second,
-        }
-    }
-
-    fn admit(self: &Arc<Self>, host: IpAddr) -> Option<Admitted> {
-        let mut state = self.state.lock().expect("nothing panics under this lock");
-        let now = Instant::now();
-        let earned = now.saturating_duration_since(state.at).as_secs_f64() * self.per_second;
-        state.tokens = (state.tokens + earned).min(self.per_second * BURST_SECONDS);
-        state.at = now;
-        let of_host = state.under_way.get(&host).copied().unwrap_or(0);
-        let in_all: usize = state.under_way.values().sum();
-        if state.tokens < 1.0 || in_all >= self.handshakes_max || of_host >= self.per_host_max {
-            return None;
-        }
-        state.tokens -= 1.0;
-        state.under_way.insert(host, of_host + 1);
-        let admission = Arc::clone(self);
-        Some(Admitted { admission, host })
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        let state = self.admission.state.lock();
-        let mut state = state.expect("nothing panics under this lock");
-        if let Some(count) = state.under_way.get_mut(&self.host) {
-            *count -= 1;
-            if *count == 0 {
-                state.under_way.remove(&self.host);
             }
         }
     }
@@ -140,7 +80,7 @@ async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admi
             return core.refusals.refused(peer, HandshakeRefusal::TimedOut);
         }
     };
-    drop(admitted);
+    admitted.verified();
     let Greeted {
         mut io,
         identity,
@@ -278,9 +218,11 @@ async fn streams(
             () = &mut revoked => return,
         }
         // The answer means that this node's process lives and will take the stream.
-        let Ok(place) = core.streams.reserve().await else {
-            return;
+        let place = tokio::select! {
+            place = core.streams.reserve() => place,
+            () = &mut revoked => return,
         };
+        let Ok(place) = place else { return };
         let said = timeout(SAY_TIMEOUT, channel.send(channel::Kind::Opened));
         if !matches!(said.await, Ok(Ok(()))) {
             return;
@@ -302,8 +244,6 @@ async fn streams(
     }
 }
 
-/// Of handshakes at their rate, how many seconds' worth may come at once.
-const BURST_SECONDS: f64 = 4.0;
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// To write a byte or two.

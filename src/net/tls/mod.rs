@@ -9,21 +9,23 @@
 //!   receiver if they grew old on their way (`record.rs`). A peer that answers nothing costs nobody
 //!   else anything.
 //! - **Streams** follow one another over connections that are kept (`channel.rs`, `pool.rs`), so an
-//!   exchange of state costs no handshake. Dials that are refused are reported as refused, which the
+//!   exchange of state costs no handshake. One dial at a time goes to a peer, for streams and packets
+//!   together (`turns.rs`). Dials that are refused are reported as refused, which the
 //!   engine takes for proof that a process has gone.
 //! - **Where a packet comes from** is the address that its sender is reached at, which it says in the
 //!   first bytes of the connection (`hello.rs`). It is believed if it names the host that the connection
 //!   comes from, or one that the certificate is for. So a member cannot send packets in the name of
 //!   another *host*; members that share a host, or that have certificates for each other's addresses,
 //!   could. On streams, [`TlsConfig::node_name_in_certificate`] ties the node's name to its certificate.
-//! - **Handshakes** are limited in number, rate and time before anything is computed (`listen.rs`), and
-//!   redials resume sessions. Lengths that a peer names are of two bytes.
+//! - **Handshakes** are limited in number, rate and time before anything is computed, each host to its
+//!   share (`admission.rs`), and redials resume sessions. Lengths that a peer names are of two bytes.
 //! - **Certificates** are replaced while the node runs: [`TlsHandle`].
 //!
 //! TLS 1.3 alone (RFC 8446), unless ready configurations say otherwise. Without a fixed
 //! [`server_name`](TlsConfig::server_name), a dialled peer's certificate must be for its IP address, or
 //! for the host name of a seed that resolved to it.
 
+mod admission;
 mod channel;
 mod config;
 mod dial;
@@ -38,6 +40,7 @@ mod pool;
 mod queue;
 mod record;
 mod refusals;
+mod turns;
 mod verify;
 
 use std::fmt;
@@ -66,6 +69,7 @@ use lane::Lanes;
 use material::{Believed, Side};
 use pool::Pool;
 use refusals::Refusals;
+use turns::Turns;
 
 /// Packets and streams over mutual TLS on one TCP port.
 pub struct Tls {
@@ -140,6 +144,7 @@ impl Tls {
             streams,
             lanes: Lanes::default(),
             pool: Pool::default(),
+            turns: Turns::default(),
             life,
         });
         core.spawn(listen::listen(Arc::clone(&core), Arc::downgrade(&listener)));
@@ -181,6 +186,7 @@ struct Core {
     streams: mpsc::Sender<(BoxStream, SocketAddr)>,
     lanes: Lanes,
     pool: Pool,
+    turns: Turns,
     life: watch::Receiver<()>,
 }
 
