@@ -96,6 +96,46 @@ async fn packets_that_grew_old_on_their_way_are_dropped() {
     .await;
 }
 
+/// What waited for a receiver that did not run has not been late: who sent it was there.
+#[tokio::test]
+async fn packets_that_waited_for_a_process_that_did_not_run_arrive() {
+    in_time(async {
+        let files = std::sync::Arc::new(files());
+        let a = bind(&files).await;
+        let (addr, bound) = tokio::sync::oneshot::channel();
+        let (stopping, stopped) = tokio::sync::oneshot::channel();
+        let (go, on) = std::sync::mpsc::channel::<()>();
+        let receiver = std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let b = bind(&files).await;
+                addr.send(b.local_addr()).unwrap();
+                assert_eq!(recv(&b).await, b"first");
+                stopping.send(()).unwrap();
+                // Nothing runs in this runtime meanwhile.
+                on.recv().unwrap();
+                for number in 0..100 {
+                    assert_eq!(recv(&b).await, [number]);
+                }
+                assert_eq!(counted(&b).tls_packets_late, 0);
+            });
+        });
+        let to = bound.await.unwrap();
+        send(&a, to, b"first");
+        stopped.await.unwrap();
+        for number in 0..100 {
+            send(&a, to, &[number]);
+        }
+        // The one wait for time itself: they have to grow old.
+        tokio::time::sleep(AGE_MAX * 3).await;
+        go.send(()).unwrap();
+        let joined = tokio::task::spawn_blocking(|| receiver.join());
+        joined.await.unwrap().unwrap();
+    })
+    .await;
+}
+
 /// When nothing but late packets comes, the connection is made anew, and the way is measured anew.
 #[tokio::test]
 async fn a_way_that_has_become_long_costs_one_connection() {

@@ -3,12 +3,14 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::debug;
@@ -178,11 +180,22 @@ async fn packets(core: &Core, io: TlsStream<TcpStream>, from: SocketAddr, began:
     // The dialler ends a connection that it does not use; one whose dialler has gone silent ends here.
     let patience = core.bounds.idle_timeout.saturating_mul(2);
     let mut ages = Ages::new(began, core.bounds.packet_age_max);
+    let mut empty_at = began;
     loop {
-        let Ok(Ok((stamp, packet))) = timeout(patience, record::read(&mut io)).await else {
+        // Not for a moment is it to seem empty though it is not.
+        let mut reading = pin!(unconstrained(record::read(&mut io)));
+        let read = poll_fn(|cx| {
+            let read = reading.as_mut().poll(cx);
+            if read.is_pending() {
+                empty_at = Instant::now();
+            }
+            read
+        });
+        let Ok(Ok((stamp, packet))) = timeout(patience, read).await else {
             return;
         };
-        let age = ages.judge(stamp, Instant::now());
+        let now = Instant::now();
+        let age = ages.judge(stamp, core.pulse.earliest(empty_at, now), now);
         if age != Age::Young {
             core.tally.tls_packets_late.one();
         }

@@ -37,6 +37,7 @@ mod lane;
 mod listen;
 mod material;
 mod pool;
+mod pulse;
 mod queue;
 mod record;
 mod refusals;
@@ -68,6 +69,7 @@ use handle::{Materials, info_of_files};
 use lane::Lanes;
 use material::{Believed, Side};
 use pool::Pool;
+use pulse::Pulse;
 use refusals::Refusals;
 use turns::Turns;
 
@@ -145,9 +147,12 @@ impl Tls {
             lanes: Lanes::default(),
             pool: Pool::default(),
             turns: Turns::default(),
+            pulse: Pulse::new(bounds.packet_age_max),
             life,
         });
         core.spawn(listen::listen(Arc::clone(&core), Arc::downgrade(&listener)));
+        let beating = Arc::clone(&core);
+        core.spawn(async move { beating.pulse.run().await });
         if let Some(every) = watch {
             let materials = Arc::clone(&core.materials);
             core.spawn(async move { materials.watch(every).await });
@@ -187,6 +192,7 @@ struct Core {
     lanes: Lanes,
     pool: Pool,
     turns: Turns,
+    pulse: Pulse,
     life: watch::Receiver<()>,
 }
 

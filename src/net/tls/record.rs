@@ -10,6 +10,8 @@
 //! - **The least difference** seen is what nothing waited for, whatever happened to the hello. It is
 //!   let rise by a thousandth of the time, which is more than clocks drift apart, so that a connection
 //!   can stay for ever.
+//! - **What waited for this process to run** is not late (`pulse.rs`): a packet is judged by the earliest
+//!   moment at which it can have arrived.
 //! - **A connection that brings nothing but late packets** for longer than `packet_age_max` is ended.
 //!   What waits in it is worthless; the next one begins without it, and measures anew. So a clock that
 //!   stood still with its machine, or a way that has become long for good, costs that much and no more.
@@ -85,8 +87,9 @@ impl Ages {
         }
     }
 
-    /// Judges a packet that has arrived at `now`, no earlier than the one before.
-    pub(super) fn judge(&mut self, stamp: u32, now: Instant) -> Age {
+    /// Judges a packet that is read at `now`, no earlier than the one before, and can have arrived as
+    /// early as at `earliest`.
+    pub(super) fn judge(&mut self, stamp: u32, earliest: Instant, now: Instant) -> Age {
         let took = millis(now - self.began).wrapping_sub(stamp);
         let risen = millis(now - self.least_at) / DRIFT_PARTS;
         let over = took.wrapping_sub(self.least.wrapping_add(risen));
@@ -95,7 +98,8 @@ impl Ages {
         if over == 0 {
             (self.least, self.least_at) = (took, now);
         }
-        if Duration::from_millis(over) <= self.max {
+        let waited = now.saturating_duration_since(earliest);
+        if Duration::from_millis(over) <= self.max.saturating_add(waited) {
             self.late_since = None;
             return Age::Young;
         }
@@ -149,7 +153,8 @@ mod tests {
         /// Handed over and arrived so many milliseconds after each end's beginning.
         fn packet(&mut self, sent: u64, arrived: u64) -> Age {
             let stamp = stamp(self.near + ms(sent), self.near);
-            self.ages.judge(stamp, self.far + ms(arrived))
+            let arrived = self.far + ms(arrived);
+            self.ages.judge(stamp, arrived, arrived)
         }
     }
 
@@ -170,8 +175,20 @@ mod tests {
         let rig = Rig::new(MAX);
         let mut ages = rig.ages;
         let stamp = stamp(rig.near - ms(450), rig.near);
-        assert_eq!(ages.judge(stamp, rig.far + ms(50)), Age::Young);
-        assert_eq!(ages.judge(stamp, rig.far + ms(51)), Age::Late);
+        let mut judge = |at| ages.judge(stamp, rig.far + ms(at), rig.far + ms(at));
+        assert_eq!([judge(50), judge(51)], [Age::Young, Age::Late]);
+    }
+
+    #[test]
+    fn what_waited_for_this_process_is_not_late_and_measures_nothing() {
+        let mut rig = Rig::new(MAX);
+        assert_eq!(rig.packet(0, 0), Age::Young);
+        let stamp = stamp(rig.near + ms(100), rig.near);
+        let at = |after| rig.far + ms(after);
+        assert_eq!(rig.ages.judge(stamp, at(100), at(9000)), Age::Young);
+        assert_eq!(rig.ages.judge(stamp, at(601), at(9000)), Age::Late);
+        assert_eq!(rig.packet(9000, 9500), Age::Young);
+        assert_eq!(rig.packet(9000, 9510), Age::Late);
     }
 
     #[test]
@@ -210,7 +227,7 @@ mod tests {
             for stamp in [0, 1, u32::MAX / 2, u32::MAX / 2 + 1, u32::MAX, 7] {
                 for step in [0, 1, 86_400_000] {
                     at += step;
-                    let _ = rig.ages.judge(stamp, rig.far + ms(at));
+                    let _ = rig.ages.judge(stamp, rig.far, rig.far + ms(at));
                 }
             }
         }
