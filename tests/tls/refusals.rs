@@ -116,6 +116,17 @@ async fn member_refuses_client(leaf: impl FnOnce(&Authority) -> Leaf, expected: 
     .await;
 }
 
+/// Whatever happened to a node, another one joins it, and they write to each other.
+async fn is_joined(world: &World, a: &Peer) {
+    let b = world.start("b", &[a.addr()]).await;
+    b.node.ready().await.unwrap();
+    a.sees("b", MemberState::Alive).await;
+    let written = a.notes.put(note(1, "well"), Expiry::Never).unwrap();
+    written.replicated(1).await.unwrap();
+    b.reads(&note(1, "well")).await;
+    assert_eq!(a.node.view().members.len(), 1);
+}
+
 /// A member dials somebody with this certificate, and refuses.
 async fn member_refuses_server(leaf: impl FnOnce(&Authority) -> Leaf, expected: HandshakeRefusal) {
     in_time(async {
@@ -131,6 +142,7 @@ async fn member_refuses_server(leaf: impl FnOnce(&Authority) -> Leaf, expected: 
         let expected = Event::HandshakeRefused { addr, reason };
         assert_eq!(a.event(refused).await, expected);
         assert_eq!(a.node.view().members.len(), 0);
+        is_joined(&world, &a).await;
     })
     .await;
 }
@@ -243,7 +255,8 @@ async fn plaintext_against_tls_is_refused() {
 async fn tls_against_plaintext_is_refused_on_both_sides() {
     in_time(async {
         let plain = World::Plain.start("plain", &[]).await;
-        let mut a = World::tls().start("a", &[plain.addr()]).await;
+        let world = World::tls();
+        let mut a = world.start("a", &[plain.addr()]).await;
         let refused = |event: &Event| matches!(event, Event::HandshakeRefused { .. });
         let expected = Event::HandshakeRefused {
             addr: plain.addr(),
@@ -254,6 +267,7 @@ async fn tls_against_plaintext_is_refused_on_both_sides() {
             tokio::task::yield_now().await;
         }
         assert!(plain.node.view().members.is_empty() && a.node.view().members.is_empty());
+        is_joined(&world, &a).await;
     })
     .await;
 }

@@ -186,7 +186,7 @@ mod tests {
         let stamp = stamp(rig.near + ms(100), rig.near);
         let at = |after| rig.far + ms(after);
         assert_eq!(rig.ages.judge(stamp, at(100), at(9000)), Age::Young);
-        assert_eq!(rig.ages.judge(stamp, at(601), at(9000)), Age::Late);
+        assert_eq!(rig.ages.judge(stamp, at(620), at(9000)), Age::Late);
         assert_eq!(rig.packet(9000, 9500), Age::Young);
         assert_eq!(rig.packet(9000, 9510), Age::Late);
     }
