@@ -3,9 +3,10 @@
 //!
 //! `cargo bench --features tls --bench tls` prints: three nodes until all see all, also with a fourth
 //! address that accepts connections and answers nothing; single silences set on one until both others
-//! can read them; a node that dies until the others suspect it and call it failed; and a joiner until
-//! it has 10,000 silences. Then the handshakes: those of a formation, and those of ten minutes' worth of
-//! exchanges after it.
+//! can read them; a node that dies until the others suspect it and call it failed; the same two beside
+//! a fourth node that stops in the middle, so that it takes connections and answers nothing; and a
+//! joiner until it has 10,000 silences. Then the handshakes: those of a formation, and those of ten
+//! minutes' worth of exchanges after it.
 
 #![allow(
     clippy::disallowed_methods,
@@ -125,24 +126,33 @@ async fn leave(members: Vec<Member>) {
     }
 }
 
+/// Sets a silence on the first; answers how long it took until all others could read it, and until two
+/// had acknowledged it.
+async fn write(members: &mut [Member], number: usize) -> (Duration, Duration) {
+    let start = Instant::now();
+    let (id, written) = members[0].silences.set(silence(number)).unwrap();
+    for member in &mut members[1..] {
+        while member.silences.get(id).is_none() {
+            member.changes.next().await;
+        }
+    }
+    let read = start.elapsed();
+    written.replicated(2).await.unwrap();
+    let acknowledged = start.elapsed();
+    // An unhurried operator: each write meets an idle cluster.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    (read, acknowledged)
+}
+
 async fn writes(kinds: &[Kind; 2], count: usize) {
     let mut clusters = [kinds[0].cluster(&[]).await, kinds[1].cluster(&[]).await];
     let mut sets = [Vec::new(), Vec::new()];
     let mut copies = [Vec::new(), Vec::new()];
     for number in 0..count {
         for (turn, members) in clusters.iter_mut().enumerate() {
-            let start = Instant::now();
-            let (id, written) = members[0].silences.set(silence(number)).unwrap();
-            for member in &mut members[1..] {
-                while member.silences.get(id).is_none() {
-                    member.changes.next().await;
-                }
-            }
-            sets[turn].push(start.elapsed());
-            written.replicated(2).await.unwrap();
-            copies[turn].push(start.elapsed());
-            // An unhurried operator: each write meets an idle cluster.
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            let (read, acknowledged) = write(members, number).await;
+            sets[turn].push(read);
+            copies[turn].push(acknowledged);
         }
     }
     row("set on one, readable on both others", &mut sets);
@@ -180,6 +190,60 @@ async fn deaths(what: &str, kinds: &[Kind; 2], rounds: usize, beside: &[String])
     }
     row(&format!("{what} is suspected by both"), &mut suspected);
     row(&format!("{what} has failed for both"), &mut failed);
+}
+
+/// A fourth node stops as a whole, as a process does that is stopped: until all others call it failed,
+/// and what is written on one of them until then and after.
+async fn stops(kinds: &[Kind; 2], rounds: usize, count: usize) {
+    let mut sets = [Vec::new(), Vec::new()];
+    let mut failed = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        for (turn, kind) in kinds.iter().enumerate() {
+            let mut members = kind.cluster(&[]).await;
+            let seeds = [members[0].node.local_addr().to_string()];
+            let kind = kind.clone();
+            let (stop, stopped) = std::sync::mpsc::channel::<()>();
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            let thread = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread();
+                let runtime = { runtime }.enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let _fourth = kind.member("node-3", &seeds).await;
+                    while stopped.try_recv().is_err() {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    // Nothing runs in this runtime any more, and its sockets stay open.
+                    let _ = ended.recv();
+                });
+            });
+            for member in &members {
+                let whole = |view: &View| view.cluster_size() == 4;
+                member.node.views().wait_for(whole).await.unwrap();
+            }
+            stop.send(()).unwrap();
+            let start = Instant::now();
+            let views: Vec<_> = members.iter().map(|member| member.node.views()).collect();
+            let detected = tokio::spawn(async move {
+                for mut views in views {
+                    let seen = |view: &View| {
+                        let mut all = view.members.iter();
+                        all.any(|member| member.state == MemberState::Failed)
+                    };
+                    views.wait_for(seen).await.unwrap();
+                }
+                start.elapsed()
+            });
+            for number in 0..count {
+                sets[turn].push(write(&mut members, number).await.0);
+            }
+            failed[turn].push(detected.await.unwrap());
+            drop(end);
+            thread.join().unwrap();
+            leave(members).await;
+        }
+    }
+    row("set on one while a fourth stops", &mut sets);
+    row("the fourth has failed for all", &mut failed);
 }
 
 async fn joiners(kinds: &[Kind; 2], rounds: usize, count: usize) {
@@ -274,6 +338,7 @@ fn main() {
         let rounds = rounds.div_ceil(2);
         deaths("a dead node", &kinds, rounds, &[]).await;
         deaths("beside a silent seed, it", &kinds, rounds, &beside).await;
+        stops(&kinds, rounds, writes_count).await;
         joiners(&kinds, rounds, count).await;
         handshakes(&kinds[1], seconds).await;
     });

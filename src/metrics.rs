@@ -118,7 +118,10 @@ pub const NET: &[Metric<NetCounters>] = table! { NetCounters, "rumormill_net_":
     tls_connections_refused, Count, "TLS connections closed: as many as allowed were open.";
     tls_connections_revoked, Count, "TLS connections closed: their peer's certificate is not accepted any more.";
     tls_packets_expired, Count, "Packets dropped: they waited for a TLS connection until they were old.";
+    tls_packets_late, Count, "Packets dropped: they were old when they arrived over TLS.";
     tls_packets_overflowed, Count, "Packets dropped: the queue for their peer was full.";
+    tls_packets_lost, Count, "Packets dropped: their TLS connection ended while they waited for it or were written.";
+    tls_lanes_evicted, Count, "TLS connections for packets closed to make room for others.";
     tls_names_refused, Count, "Streams closed: the peer's certificate does not allow its name.";
     tls_reloads, Count, "Times that certificates were loaded anew.";
     tls_reloads_failed, Count, "Times that certificates could not be loaded anew.";

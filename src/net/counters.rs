@@ -79,8 +79,16 @@ counters! {
     tls_connections_revoked,
     /// Packets dropped because they waited for a TLS connection until they were old.
     tls_packets_expired,
+    /// Packets dropped because they arrived over TLS when they were old.
+    tls_packets_late,
+    /// Packets dropped because their TLS connection ended or stalled while they were written, or was
+    /// closed to make room for another one. Some of those that were being written may have arrived.
+    tls_packets_lost,
     /// Packets dropped because the queue for their peer was full.
     tls_packets_overflowed,
+    /// TLS connections for packets closed, or given up while they were made, to make room for one to
+    /// another peer.
+    tls_lanes_evicted,
     /// Streams closed because the peer's certificate does not allow the name that it gave.
     tls_names_refused,
     /// Times that certificates were loaded anew.
@@ -96,6 +104,11 @@ pub(crate) struct Cell(AtomicU64);
 impl Cell {
     /// Adds one.
     pub(crate) fn one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    /// Adds so many.
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 }

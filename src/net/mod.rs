@@ -53,6 +53,9 @@ pub type BoxStream = Box<dyn Stream>;
 /// A dial under way. Dropping it gives up.
 pub type Dial = Pin<Box<dyn Future<Output = Result<BoxStream, DialError>> + Send>>;
 
+/// Packets being written out.
+pub type Finish = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Packets and streams at one address, bound once.
 ///
 /// One task polls packets and one task polls accepts; each of the two keeps only its last waker.
@@ -87,6 +90,13 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     /// As the system says, for instance when descriptors ran out; the next call may succeed.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(BoxStream, SocketAddr)>>;
+
+    /// Writes out the packets that wait within the transport, which takes no more of them: it is about
+    /// to be dropped, and what waits then is lost. Takes as long as peers let it; the caller bounds it.
+    /// Default: nothing ever waits.
+    fn finish(&self) -> Finish {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Learns the address that peers know this node by, before the first packet is sent. A
     /// transport whose packets do not show where they come from tells it to its peers.

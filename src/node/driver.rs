@@ -230,7 +230,9 @@ impl<M: Machine> Driver<M> {
             &self.published.views.borrow(),
             self.transport.own_certificate(),
         );
-        self.streams.finish(FINISH_TIMEOUT).await;
+        // Peers that do not read are not waited for.
+        let packets = tokio::time::timeout(FINISH_TIMEOUT, self.transport.finish());
+        let _ = tokio::join!(packets, self.streams.finish(FINISH_TIMEOUT));
         self.tasks.shutdown().await;
     }
 
@@ -440,5 +442,5 @@ const HELD_TURNS_MAX: u32 = 32;
 const CERTIFICATE_PERIOD: Duration = Duration::from_secs(600);
 /// How often it is told that it ends soon.
 const CERTIFICATE_TOLD_PERIOD: Duration = Duration::from_secs(24 * 3600);
-/// After the node has left, for the streams to write what is queued.
+/// After the node has left, for what is queued to be written.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);

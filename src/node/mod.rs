@@ -247,7 +247,8 @@ impl Node {
     ///
     /// Returns when peers have acknowledged it, or after `leave_timeout`, and sockets are closed; in
     /// all, that is at most `leave_timeout` and 3 s: up to 2 s for a node that does not notice in
-    /// time, and 1 s to write what is queued on its streams. Dropping the future does not stop the leave. May be called again, and from several handles.
+    /// time, and 1 s to write the packets and frames that are queued. Dropping the future does not
+    /// stop the leave. May be called again, and from several handles.
     ///
     /// # Errors
     /// [`Stopped`] if the node had stopped already, by a leave or otherwise.

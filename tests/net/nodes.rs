@@ -40,6 +40,8 @@ in_every_world! {
     a_leave_is_seen_as_a_leave,
     a_node_that_is_dropped_is_seen_as_failed,
     a_node_that_left_can_start_again_at_its_address,
+    a_node_that_died_comes_back_and_is_given_everything,
+    an_exchange_that_is_asked_for_takes_place,
     seeds_that_refuse_leave_a_node_alone,
 }
 
@@ -142,6 +144,47 @@ async fn a_node_that_left_can_start_again_at_its_address(world: World) {
     let again = builder.start_on(transport).await.unwrap();
     again.ready().await.unwrap();
     a.sees("b", MemberState::Alive).await;
+}
+
+async fn a_node_that_died_comes_back_and_is_given_everything(world: World) {
+    let a = world.start("a", &[]).await;
+    let b = world.start("b", &[a.addr()]).await;
+    b.node.ready().await.unwrap();
+    a.sees("b", MemberState::Alive).await;
+    b.notes.put(note(0, "its own"), Expiry::Never).unwrap();
+    a.reads(&note(0, "its own")).await;
+    let addr = b.addr();
+    drop(b);
+    a.sees("b", MemberState::Failed).await;
+    for number in 1..100 {
+        let written = a
+            .notes
+            .put(note(number, "while it was away"), Expiry::Never);
+        written.unwrap();
+    }
+    let transport = world.bind_at(addr).await;
+    let mut builder = Node::builder("b").seeds([a.addr().to_string()]);
+    let notes = builder.store(Notes);
+    let again = builder.start_on(transport).await.unwrap();
+    again.ready().await.unwrap();
+    assert_eq!(notes.records().len(), 100);
+    a.sees("b", MemberState::Alive).await;
+    let written = notes.put(note(100, "back"), Expiry::Never).unwrap();
+    written.replicated(1).await.unwrap();
+    a.reads(&note(100, "back")).await;
+}
+
+async fn an_exchange_that_is_asked_for_takes_place(world: World) {
+    let a = world.start("a", &[]).await;
+    let b = world.start("b", &[a.addr()]).await;
+    b.node.ready().await.unwrap();
+    a.sees("b", MemberState::Alive).await;
+    let mut b = b;
+    let done = |event: &Event| matches!(event, Event::PushPullCompleted { .. });
+    for _ in 0..5 {
+        b.node.push_pull().await.unwrap();
+        b.event(done).await;
+    }
 }
 
 async fn seeds_that_refuse_leave_a_node_alone(world: World) {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumormill::config::Config;
-use rumormill::engine::Event;
-use rumormill::net::Transport;
+use rumormill::engine::{Event, Readiness};
 use rumormill::net::tls::{Tls, TlsLimits};
+use rumormill::net::{DialError, Transport};
 use rumormill::node::{Node, SystemClock};
 use rumormill::store::Expiry;
 use rumormill::store::matcher::{Matcher, Op};
@@ -184,6 +184,50 @@ async fn a_connection_serves_streams_until_nobody_uses_it() {
     .await;
 }
 
+/// However many streams and packets are for a peer, it is dialled once at a time, and all who waited
+/// for a dial share its failure.
+#[tokio::test]
+async fn one_dial_at_a_time_goes_to_a_peer() {
+    in_time(async {
+        let (files, _) = world();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = hole.local_addr().unwrap();
+        let mut limits = TlsLimits::default();
+        limits.handshake_timeout = Some(Duration::from_secs(1));
+        let config = files.config().limits(limits);
+        let a = Tls::bind(any, config, &Config::local()).await.unwrap();
+        let mut dials = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            dials.spawn(a.dial(silent));
+        }
+        while let Some(dialled) = dials.join_next().await {
+            let error = dialled.unwrap().err().unwrap();
+            assert!(matches!(error, DialError::TimedOut { .. }), "{error}");
+        }
+        let mut connections = 0;
+        while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, hole.accept()).await {
+            drop(accepted.unwrap());
+            connections += 1;
+        }
+        assert_eq!(connections, 1);
+
+        // To somebody who answers, one follows the other.
+        let b = bind(&files, any).await;
+        for _ in 0..8 {
+            dials.spawn(a.dial(b.local_addr()));
+        }
+        let mut streams = Vec::new();
+        while let Some(dialled) = dials.join_next().await {
+            streams.push(dialled.unwrap().unwrap());
+        }
+        assert_eq!(streams.len(), 8);
+        // All but the first resume its session.
+        assert!(a.tally().unwrap().snapshot().tls_handshakes_resumed >= 7);
+    })
+    .await;
+}
+
 /// What waits for a connection grows old and is dropped, and so is what is too much.
 #[tokio::test]
 async fn packets_that_wait_are_bounded_in_age_and_bytes() {
@@ -304,6 +348,77 @@ async fn a_black_holed_peer_changes_nothing_for_the_others() {
             let event = event.unwrap();
             assert!(!matches!(event, Event::MemberFailed(_)), "{event:?}");
         }
+    })
+    .await;
+}
+
+/// A node that stops as a whole still has its sockets: they take connections and bytes, and answer
+/// nothing. The others see that it has failed, and nothing else changes for them.
+#[tokio::test]
+async fn a_member_that_stops_changes_nothing_for_the_others() {
+    in_time(async {
+        let (_, world) = world();
+        let mut nodes = three(&world, &Config::local()).await;
+        let seed = nodes[0].addr();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let _stopping = world.start("d", &[seed]).await;
+                while stopped.try_recv().is_err() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                // Nothing runs in this runtime until the test ends.
+                let _ = ended.recv();
+            });
+        });
+        for peer in &nodes {
+            peer.sees("d", MemberState::Alive).await;
+        }
+        stop.send(()).unwrap();
+        let failed = |peer: &Peer| {
+            let view = peer.node.view();
+            let mut members = view.members.iter();
+            members.any(|m| m.process.name.as_str() == "d" && m.state == MemberState::Failed)
+        };
+        let mut number = 0;
+        while !nodes.iter().all(failed) {
+            for writer in &nodes {
+                let written = writer.notes.put(note(number, "goes on"), Expiry::Never);
+                written.unwrap().replicated(2).await.unwrap();
+                number += 1;
+            }
+        }
+        for peer in &mut nodes {
+            assert_eq!(peer.notes.records().len() as u64, number);
+            while let Ok(event) = tokio::time::timeout(Duration::ZERO, peer.events.recv()).await {
+                let (Event::MemberFailed(member) | Event::MemberSuspected(member)) = event.unwrap()
+                else {
+                    continue;
+                };
+                assert_eq!(member.process.name.as_str(), "d");
+            }
+        }
+        drop(end);
+        thread.join().unwrap();
+    })
+    .await;
+}
+
+/// A seed that takes connections and says nothing is not one that refuses: nobody knows what it knows.
+#[tokio::test]
+async fn seeds_that_are_silent_hold_a_node_back_until_it_has_waited_enough() {
+    in_time(async {
+        let (_, world) = world();
+        let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = hole.local_addr().unwrap();
+        let config = Config::local().settle_timeout(Duration::from_secs(3));
+        let settle = |builder: rumormill::Builder| builder.config(config);
+        let a = world.start_with("a", &[silent], settle).await;
+        assert_eq!(a.node.ready().await, Ok(Readiness::SettleTimedOut));
+        assert_eq!(a.node.net_counters().dials_refused, 0);
     })
     .await;
 }

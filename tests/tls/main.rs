@@ -10,7 +10,9 @@
 mod certs;
 mod connections;
 mod names;
+mod packets;
 mod refusals;
+mod relay;
 mod rotation;
 #[path = "../net/support.rs"]
 #[allow(

@@ -116,6 +116,17 @@ async fn member_refuses_client(leaf: impl FnOnce(&Authority) -> Leaf, expected: 
     .await;
 }
 
+/// Whatever happened to a node, another one joins it, and they write to each other.
+async fn is_joined(world: &World, a: &Peer) {
+    let b = world.start("b", &[a.addr()]).await;
+    b.node.ready().await.unwrap();
+    a.sees("b", MemberState::Alive).await;
+    let written = a.notes.put(note(1, "well"), Expiry::Never).unwrap();
+    written.replicated(1).await.unwrap();
+    b.reads(&note(1, "well")).await;
+    assert_eq!(a.node.view().members.len(), 1);
+}
+
 /// A member dials somebody with this certificate, and refuses.
 async fn member_refuses_server(leaf: impl FnOnce(&Authority) -> Leaf, expected: HandshakeRefusal) {
     in_time(async {
@@ -131,6 +142,7 @@ async fn member_refuses_server(leaf: impl FnOnce(&Authority) -> Leaf, expected: 
         let expected = Event::HandshakeRefused { addr, reason };
         assert_eq!(a.event(refused).await, expected);
         assert_eq!(a.node.view().members.len(), 0);
+        is_joined(&world, &a).await;
     })
     .await;
 }
@@ -243,7 +255,8 @@ async fn plaintext_against_tls_is_refused() {
 async fn tls_against_plaintext_is_refused_on_both_sides() {
     in_time(async {
         let plain = World::Plain.start("plain", &[]).await;
-        let mut a = World::tls().start("a", &[plain.addr()]).await;
+        let world = World::tls();
+        let mut a = world.start("a", &[plain.addr()]).await;
         let refused = |event: &Event| matches!(event, Event::HandshakeRefused { .. });
         let expected = Event::HandshakeRefused {
             addr: plain.addr(),
@@ -254,6 +267,7 @@ async fn tls_against_plaintext_is_refused_on_both_sides() {
             tokio::task::yield_now().await;
         }
         assert!(plain.node.view().members.is_empty() && a.node.view().members.is_empty());
+        is_joined(&world, &a).await;
     })
     .await;
 }
@@ -425,6 +439,38 @@ async fn a_flood_of_handshakes_is_limited_and_the_cluster_goes_on() {
         let c = cluster.world.start("c", &[cluster.a.addr()]).await;
         c.node.ready().await.unwrap();
         cluster.a.sees("c", MemberState::Alive).await;
+    })
+    .await;
+}
+
+/// One host that asks for handshakes as fast as it can leaves the others theirs.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_host_that_floods_does_not_keep_others_out() {
+    in_time(async {
+        let mut cluster = Cluster::form().await;
+        let addr = cluster.a.addr();
+        // All of 127.0.0.0/8 is this machine.
+        let flood = async move || {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            socket.connect(addr).await.unwrap()
+        };
+        while cluster.a.node.net_counters().tls_handshakes_limited < 50 {
+            drop(flood().await);
+        }
+        let _flooding = tokio::task::JoinSet::from_iter([async move {
+            loop {
+                drop(flood().await);
+            }
+        }]);
+        // Not one of theirs is closed: a new member's first dials succeed.
+        let c = cluster.world.start("c", &[addr]).await;
+        c.node.ready().await.unwrap();
+        cluster.a.sees("c", MemberState::Alive).await;
+        let of_c = c.node.net_counters();
+        assert_eq!(of_c.dials_unreachable + of_c.tls_handshakes_failed, 0);
+        cluster.is_well_but_for_handshakes().await;
     })
     .await;
 }

@@ -228,12 +228,13 @@ impl TlsConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsLimits {
-    /// Accepted connections in their handshakes at once; half of them may come from one address.
-    /// Default 64. Too low: a cluster that starts at once dials again and again. Too high: strangers
-    /// can hold that many sockets for `handshake_timeout`.
+    /// Accepted connections in their handshakes at once. Half of them may come from one host, which is
+    /// an IPv4 address or an IPv6 network of 64 bits; a quarter is kept for hosts that a peer was
+    /// verified from before. Default 64. Too low: a cluster that starts at once dials again and again.
+    /// Too high: strangers can hold that many sockets for `handshake_timeout`.
     pub handshakes_max: NonZeroUsize,
-    /// Accepted handshakes a second, four seconds' worth at once. Default 64. A handshake costs some
-    /// milliseconds of one core on each side.
+    /// Accepted handshakes a second, four seconds' worth at once, with the same shares. Default 64. A
+    /// handshake costs some milliseconds of one core on each side.
     pub handshakes_per_second: NonZeroUsize,
     /// For a handshake, accepted or dialled. Default: the node's `tcp_timeout`.
     pub handshake_timeout: Option<Duration>,
@@ -248,8 +249,9 @@ pub struct TlsLimits {
     pub idle_timeout: Option<Duration>,
     /// Packets that wait for one peer's connection; the oldest go first. Default 1 MiB.
     pub packet_queue_bytes: NonZeroUsize,
-    /// Packets that have waited longer are dropped: late is worse than lost to a failure detector.
-    /// Default: the node's `probe_timeout`.
+    /// Packets that have waited longer, here or on their way, are dropped: late is worse than lost to
+    /// a failure detector. Their receiver judges them by its own limit, beyond what the first bytes of
+    /// their connection took. Default: the node's `probe_timeout`.
     pub packet_age_max: Option<Duration>,
     /// Unacknowledged data after which the system gives a connection up, where it can. Default:
     /// four times `packet_age_max` but at least 2 s for packets, `tcp_timeout` for streams.

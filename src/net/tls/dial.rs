@@ -11,7 +11,7 @@ use rustls::pki_types::{ServerName, UnixTime};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::Core;
@@ -28,34 +28,57 @@ pub(super) struct Dialled {
     pub(super) identity: Option<Arc<PeerIdentity>>,
     pub(super) believed: Believed,
     pub(super) side: Side,
+    /// When the hello was written.
+    pub(super) began: Instant,
 }
 
-/// Dials `to`. Takes at most `handshake_timeout`. Cancel safe: dropping it gives up.
+/// Dials `to`, after whoever dials it already. Takes at most `handshake_timeout` in all. Cancel safe:
+/// dropping it gives up.
 pub(super) async fn connect(core: &Core, to: SocketAddr, kind: Kind) -> Result<Dialled, DialError> {
     let within = core.bounds.handshake_timeout;
-    let connecting = timeout(within, tcp::connect(to, core.bound_ip()));
-    let Ok(connected) = connecting.await else {
+    let asked = Instant::now();
+    let Ok(turn) = timeout(within, core.turns.turn(to)).await else {
         return Err(DialError::TimedOut { to, within });
     };
-    let tcp = connected?;
-    prepare(core, &tcp, kind);
-    let result = timeout(within, shake_hands(core, to, kind, tcp)).await;
-    let error = match result {
-        Ok(Ok(dialled)) => return Ok(dialled),
-        Ok(Err(error)) => error,
-        Err(_) => {
-            failed(core, to, Some(HandshakeRefusal::TimedOut));
-            return Err(DialError::TimedOut { to, within });
-        }
+    let turn = turn?;
+    let mut connected = false;
+    let dialling = async {
+        let tcp = reach(core, to).await?;
+        connected = true;
+        prepare(core, &tcp, kind);
+        let shaken = shake_hands(core, to, kind, tcp).await;
+        shaken.map_err(|error| refused(core, to, error))
     };
+    let dialled = timeout(within.saturating_sub(asked.elapsed()), dialling).await;
+    turn.end(dialled.unwrap_or_else(|_| {
+        if connected {
+            failed(core, to, Some(HandshakeRefusal::TimedOut));
+        }
+        Err(DialError::TimedOut { to, within })
+    }))
+}
+
+/// Connects to `to`, however long that takes. The system asks a host that does not answer ever less
+/// often; one that has come back is found sooner by asking anew.
+async fn reach(core: &Core, to: SocketAddr) -> Result<TcpStream, DialError> {
+    loop {
+        let connecting = timeout(ATTEMPT_TIMEOUT, tcp::connect(to, core.bound_ip()));
+        if let Ok(connected) = connecting.await {
+            return connected;
+        }
+    }
+}
+
+/// What a handshake that failed means to who wanted it.
+fn refused(core: &Core, to: SocketAddr, source: io::Error) -> DialError {
     // That the peer hung up says nothing of why: its own side does.
-    let reason = refusal(&error).filter(|reason| *reason != HandshakeRefusal::Truncated);
+    let reason = refusal(&source).filter(|reason| *reason != HandshakeRefusal::Truncated);
     failed(core, to, reason.clone());
-    Err(match reason {
-        Some(_) => DialError::Handshake { to, source: error },
+    match reason {
+        Some(_) => DialError::Handshake { to, source },
         // Something did listen there, so this is no proof that nobody does.
-        None => DialError::Unreachable { to, source: error },
-    })
+        None => DialError::Unreachable { to, source },
+    }
 }
 
 fn failed(core: &Core, to: SocketAddr, reason: Option<HandshakeRefusal>) {
@@ -80,6 +103,7 @@ async fn shake_hands(
         kind,
         addr: core.advertised(),
     };
+    let began = Instant::now();
     io.write_all(&hello.encode()).await?;
     io.flush().await?;
     // A peer that refuses our certificate says so here.
@@ -95,6 +119,7 @@ async fn shake_hands(
         identity: identity.map(Arc::new),
         believed,
         side,
+        began,
     })
 }
 
@@ -139,6 +164,8 @@ fn set_user_timeout(tcp: &TcpStream, user_timeout: Duration) {
     let _ = (tcp, user_timeout);
 }
 
+/// For one attempt to connect: the system has asked at once, after one second and after three.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(3500);
 /// Of a packet connection, in the system and not on the wire yet.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const NOT_SENT_BYTES_MAX: u32 = 32 << 10;

@@ -1,33 +1,41 @@
 //! Accepts connections: limits before the handshake, the handshake, then packets or streams.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, Weak};
+use std::pin::pin;
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::debug;
 
 use super::Core;
+use super::admission::{Admission, Admitted};
 use super::channel::{self, Channel, lend};
+use super::config::Bounds;
 use super::dial::{conclude, prepare};
 use super::error::refusal;
 use super::hello::{ADDRESS_NOT_VERIFIED, BUSY, Hello, Kind, UNKNOWN_VERSION, WELCOME};
 use super::identity::PeerIdentity;
 use super::material::{Believed, Side};
+use super::record::{self, Age, Ages};
 use crate::engine::HandshakeRefusal;
 use crate::net::tcp::Listener;
 
 /// Accepts until the listener is dropped.
 pub(super) async fn listen(core: Arc<Core>, listener: Weak<Listener>) {
-    let admission = Arc::new(Admission::new(&core));
+    let Bounds {
+        handshakes_max,
+        handshakes_per_second,
+        ..
+    } = core.bounds;
+    let admission = Arc::new(Admission::new(handshakes_max, handshakes_per_second));
     loop {
         let accepted = poll_fn(|cx| match listener.upgrade() {
             Some(listener) => listener.poll_accept(cx).map(Some),
@@ -49,72 +57,6 @@ pub(super) async fn listen(core: Arc<Core>, listener: Weak<Listener>) {
     }
 }
 
-/// How many handshakes are under way, from where, and how many may begin.
-struct Admission {
-    state: Mutex<State>,
-    handshakes_max: usize,
-    per_host_max: usize,
-    per_second: f64,
-}
-
-struct State {
-    under_way: BTreeMap<IpAddr, usize>,
-    tokens: f64,
-    at: Instant,
-}
-
-/// Counts as a handshake until it is dropped.
-struct Admitted {
-    admission: Arc<Admission>,
-    host: IpAddr,
-}
-
-impl Admission {
-    fn new(core: &Core) -> Self {
-        let per_second = core.bounds.handshakes_per_second as f64;
-        Self {
-            state: Mutex::new(State {
-                under_way: BTreeMap::new(),
-                tokens: per_second * BURST_SECONDS,
-                at: Instant::now(),
-            }),
-            handshakes_max: core.bounds.handshakes_max,
-            per_host_max: core.bounds.handshakes_max.div_ceil(2),
-            per_second,
-        }
-    }
-
-    fn admit(self: &Arc<Self>, host: IpAddr) -> Option<Admitted> {
-        let mut state = self.state.lock().expect("nothing panics under this lock");
-        let now = Instant::now();
-        let earned = now.saturating_duration_since(state.at).as_secs_f64() * self.per_second;
-        state.tokens = (state.tokens + earned).min(self.per_second * BURST_SECONDS);
-        state.at = now;
-        let of_host = state.under_way.get(&host).copied().unwrap_or(0);
-        let in_all: usize = state.under_way.values().sum();
-        if state.tokens < 1.0 || in_all >= self.handshakes_max || of_host >= self.per_host_max {
-            return None;
-        }
-        state.tokens -= 1.0;
-        state.under_way.insert(host, of_host + 1);
-        let admission = Arc::clone(self);
-        Some(Admitted { admission, host })
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        let state = self.admission.state.lock();
-        let mut state = state.expect("nothing panics under this lock");
-        if let Some(count) = state.under_way.get_mut(&self.host) {
-            *count -= 1;
-            if *count == 0 {
-                state.under_way.remove(&self.host);
-            }
-        }
-    }
-}
-
 /// A connection whose dialler has been verified.
 struct Greeted {
     io: TlsStream<TcpStream>,
@@ -123,6 +65,8 @@ struct Greeted {
     kind: Kind,
     /// Where the dialler is reached.
     from: SocketAddr,
+    /// When its hello was read.
+    began: Instant,
 }
 
 async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admitted) {
@@ -138,13 +82,14 @@ async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admi
             return core.refusals.refused(peer, HandshakeRefusal::TimedOut);
         }
     };
-    drop(admitted);
+    admitted.verified();
     let Greeted {
         mut io,
         identity,
         believed,
         kind,
         from,
+        began,
     } = greeted;
     let Ok(_permit) = Arc::clone(&core.connections).try_acquire_owned() else {
         core.tally.tls_connections_refused.one();
@@ -161,7 +106,7 @@ async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admi
     let revoked = core.revoked(believed, &Side::Client, identity.as_deref());
     match kind {
         Kind::Packets => tokio::select! {
-            () = packets(&core, io, from) => {}
+            () = packets(&core, io, from, began) => {}
             () = revoked => {}
         },
         Kind::Streams => {
@@ -187,6 +132,7 @@ async fn welcome(
         let _ = io.shutdown().await;
         return Err(HandshakeRefusal::Protocol);
     };
+    let began = Instant::now();
     let identity = PeerIdentity::new(io.get_ref().1.peer_certificates()).map(Arc::new);
     let shaken = io.get_ref().1.handshake_kind();
     let peer_identity = identity.as_deref();
@@ -203,6 +149,7 @@ async fn welcome(
         believed,
         kind,
         from,
+        began,
     })
 }
 
@@ -226,22 +173,37 @@ async fn say(io: &mut TlsStream<TcpStream>, answer: u8) -> io::Result<()> {
     io.flush().await
 }
 
-/// Takes packets until the connection ends. A node that is busy slows its peers down, whose packets
-/// then grow old where they are.
-async fn packets(core: &Core, io: TlsStream<TcpStream>, from: SocketAddr) {
+/// Takes packets until the connection ends, or brings nothing but old ones. A node that is busy slows
+/// its peers down, whose packets then grow old where they are.
+async fn packets(core: &Core, io: TlsStream<TcpStream>, from: SocketAddr, began: Instant) {
     let mut io = BufReader::with_capacity(READ_BUFFER_BYTES, io);
     // The dialler ends a connection that it does not use; one whose dialler has gone silent ends here.
     let patience = core.bounds.idle_timeout.saturating_mul(2);
+    let mut ages = Ages::new(began, core.bounds.packet_age_max);
+    let mut empty_at = began;
     loop {
-        let packet = async {
-            let len = io.read_u16().await?;
-            let mut packet = BytesMut::zeroed(usize::from(len));
-            io.read_exact(&mut packet).await?;
-            io::Result::Ok(packet.freeze())
-        };
-        let Ok(Ok(packet)) = timeout(patience, packet).await else {
+        // Not for a moment is it to seem empty though it is not.
+        let mut reading = pin!(unconstrained(record::read(&mut io)));
+        let read = poll_fn(|cx| {
+            let read = reading.as_mut().poll(cx);
+            if read.is_pending() {
+                empty_at = Instant::now();
+            }
+            read
+        });
+        let Ok(Ok((stamp, packet))) = timeout(patience, read).await else {
             return;
         };
+        let now = Instant::now();
+        let age = ages.judge(stamp, core.pulse.earliest(empty_at, now), now);
+        if age != Age::Young {
+            core.tally.tls_packets_late.one();
+        }
+        match age {
+            Age::Young => {}
+            Age::Late => continue,
+            Age::Hopeless => return debug!(%from, "a connection brings nothing but old packets"),
+        }
         if core.packets.send((from, packet)).await.is_err() {
             return;
         }
@@ -269,9 +231,11 @@ async fn streams(
             () = &mut revoked => return,
         }
         // The answer means that this node's process lives and will take the stream.
-        let Ok(place) = core.streams.reserve().await else {
-            return;
+        let place = tokio::select! {
+            place = core.streams.reserve() => place,
+            () = &mut revoked => return,
         };
+        let Ok(place) = place else { return };
         let said = timeout(SAY_TIMEOUT, channel.send(channel::Kind::Opened));
         if !matches!(said.await, Ok(Ok(()))) {
             return;
@@ -293,8 +257,6 @@ async fn streams(
     }
 }
 
-/// Of handshakes at their rate, how many seconds' worth may come at once.
-const BURST_SECONDS: f64 = 4.0;
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// To write a byte or two.

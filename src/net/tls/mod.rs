@@ -5,23 +5,27 @@
 //!
 //! - **Packets** go over one connection per peer and direction (`lane.rs`), dialled by a task of its
 //!   own, one dial at a time, with backoff, as soon as the peer shows itself. They wait in a bounded
-//!   queue and are dropped when they are older than `probe_timeout`. A peer that answers nothing costs nobody else anything.
+//!   queue. Those older than `probe_timeout` are dropped, by the sender while it has them, and by the
+//!   receiver if they grew old on their way (`record.rs`). A peer that answers nothing costs nobody
+//!   else anything.
 //! - **Streams** follow one another over connections that are kept (`channel.rs`, `pool.rs`), so an
-//!   exchange of state costs no handshake. Dials that are refused are reported as refused, which the
+//!   exchange of state costs no handshake. One dial at a time goes to a peer, for streams and packets
+//!   together (`turns.rs`). Dials that are refused are reported as refused, which the
 //!   engine takes for proof that a process has gone.
 //! - **Where a packet comes from** is the address that its sender is reached at, which it says in the
 //!   first bytes of the connection (`hello.rs`). It is believed if it names the host that the connection
 //!   comes from, or one that the certificate is for. So a member cannot send packets in the name of
 //!   another *host*; members that share a host, or that have certificates for each other's addresses,
 //!   could. On streams, [`TlsConfig::node_name_in_certificate`] ties the node's name to its certificate.
-//! - **Handshakes** are limited in number, rate and time before anything is computed (`listen.rs`), and
-//!   redials resume sessions. Lengths that a peer names are of two bytes.
+//! - **Handshakes** are limited in number, rate and time before anything is computed, each host to its
+//!   share (`admission.rs`), and redials resume sessions. Lengths that a peer names are of two bytes.
 //! - **Certificates** are replaced while the node runs: [`TlsHandle`].
 //!
 //! TLS 1.3 alone (RFC 8446), unless ready configurations say otherwise. Without a fixed
 //! [`server_name`](TlsConfig::server_name), a dialled peer's certificate must be for its IP address, or
 //! for the host name of a seed that resolved to it.
 
+mod admission;
 mod channel;
 mod config;
 mod dial;
@@ -33,7 +37,11 @@ mod lane;
 mod listen;
 mod material;
 mod pool;
+mod pulse;
+mod queue;
+mod record;
 mod refusals;
+mod turns;
 mod verify;
 
 use std::fmt;
@@ -53,7 +61,7 @@ pub use handle::TlsHandle;
 pub use identity::PeerIdentity;
 pub use rustls;
 
-use super::{BindError, BoxStream, Dial, NameCheck, OwnCertificate, Tally, Transport, tcp};
+use super::{BindError, BoxStream, Dial, Finish, NameCheck, OwnCertificate, Tally, Transport, tcp};
 use crate::config::Config;
 use crate::engine::{Event, HandshakeRefusal};
 use config::Bounds;
@@ -61,7 +69,9 @@ use handle::{Materials, info_of_files};
 use lane::Lanes;
 use material::{Believed, Side};
 use pool::Pool;
+use pulse::Pulse;
 use refusals::Refusals;
+use turns::Turns;
 
 /// Packets and streams over mutual TLS on one TCP port.
 pub struct Tls {
@@ -136,9 +146,13 @@ impl Tls {
             streams,
             lanes: Lanes::default(),
             pool: Pool::default(),
+            turns: Turns::default(),
+            pulse: Pulse::new(bounds.packet_age_max),
             life,
         });
         core.spawn(listen::listen(Arc::clone(&core), Arc::downgrade(&listener)));
+        let beating = Arc::clone(&core);
+        core.spawn(async move { beating.pulse.run().await });
         if let Some(every) = watch {
             let materials = Arc::clone(&core.materials);
             core.spawn(async move { materials.watch(every).await });
@@ -177,6 +191,8 @@ struct Core {
     streams: mpsc::Sender<(BoxStream, SocketAddr)>,
     lanes: Lanes,
     pool: Pool,
+    turns: Turns,
+    pulse: Pulse,
     life: watch::Receiver<()>,
 }
 
@@ -280,6 +296,11 @@ impl Transport for Tls {
             // The core holds a sender.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
+    }
+
+    fn finish(&self) -> Finish {
+        let core = Arc::clone(&self.core);
+        Box::pin(async move { core.lanes.finish().await })
     }
 
     fn advertised(&self, addr: SocketAddr) {

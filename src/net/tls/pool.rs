@@ -107,6 +107,7 @@ async fn keep(core: Arc<Core>, to: SocketAddr, dialled: Dialled, first: Wanted) 
         identity,
         believed,
         side,
+        began: _,
     } = dialled;
     let name_check = core.name_check(identity.as_ref(), to);
     let mut channel = Channel::new(io);
@@ -118,8 +119,12 @@ async fn keep(core: Arc<Core>, to: SocketAddr, dialled: Dialled, first: Wanted) 
             channel.send(channel::Kind::Open).await?;
             channel.expect(channel::Kind::Opened).await
         });
+        let opened = tokio::select! {
+            opened = opening => matches!(opened, Ok(Ok(()))),
+            () = &mut revoked => false,
+        };
         // Who waits for it is told by `wanted` being dropped.
-        if !matches!(opening.await, Ok(Ok(()))) {
+        if !opened {
             return;
         }
         let (stream, loan) = lend(channel, name_check.clone());

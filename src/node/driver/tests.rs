@@ -330,39 +330,100 @@ async fn garbage_and_silence_are_closed_before_the_engine_hears_of_them() {
     assert!(b_rig.seen.try_recv().is_err());
 }
 
-/// Tells of a reset before every packet, as Windows does after a datagram that met a closed port.
-struct Resets(Arc<dyn Transport>, std::sync::atomic::AtomicBool);
+type Waiting = Arc<Mutex<Vec<(SocketAddr, Bytes)>>>;
 
-impl Transport for Resets {
+/// Has peculiarities of real transports.
+struct Peculiar {
+    inner: Arc<dyn Transport>,
+    /// Tells of a reset before the next packet, as Windows does after a datagram that met a closed port.
+    resets: std::sync::atomic::AtomicBool,
+    /// Packets wait here, as they do for connections, and leave when it is finished.
+    waits: Option<Waiting>,
+}
+
+impl Peculiar {
+    fn new(inner: Arc<dyn Transport>) -> Self {
+        Self {
+            inner,
+            resets: false.into(),
+            waits: None,
+        }
+    }
+}
+
+impl Transport for Peculiar {
     fn local_addr(&self) -> SocketAddr {
-        self.0.local_addr()
+        self.inner.local_addr()
     }
     fn try_send(&self, to: SocketAddr, bytes: &[u8]) -> std::io::Result<()> {
-        self.0.try_send(to, bytes)
+        let Some(waits) = &self.waits else {
+            return self.inner.try_send(to, bytes);
+        };
+        let packet = Bytes::copy_from_slice(bytes);
+        waits.lock().unwrap().push((to, packet));
+        Ok(())
+    }
+    fn finish(&self) -> crate::net::Finish {
+        let (inner, waits) = (Arc::clone(&self.inner), self.waits.clone());
+        Box::pin(async move {
+            tokio::time::sleep(FINISH_TIMEOUT / 2).await;
+            for (to, packet) in waits.iter().flat_map(|waits| waits.lock().unwrap().clone()) {
+                inner.try_send(to, &packet).unwrap();
+            }
+            // Some peer does not read.
+            std::future::pending().await
+        })
     }
     fn poll_recv(
         &self,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<std::io::Result<(usize, SocketAddr)>> {
-        if self.1.swap(false, std::sync::atomic::Ordering::Relaxed) {
+        if self
+            .resets
+            .swap(false, std::sync::atomic::Ordering::Relaxed)
+        {
             return Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()));
         }
-        self.0.poll_recv(cx, buf)
+        self.inner.poll_recv(cx, buf)
     }
     fn dial(&self, to: SocketAddr) -> crate::net::Dial {
-        self.0.dial(to)
+        self.inner.dial(to)
     }
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<Accepted>> {
-        self.0.poll_accept(cx)
+        self.inner.poll_accept(cx)
     }
+}
+
+/// What the engine sent last is written out before the node stops, as far as that is possible in time.
+#[tokio::test(start_paused = true)]
+async fn packets_that_wait_are_written_before_a_node_that_left_stops() {
+    let (_network, a, b) = in_memory();
+    let to = b.local_addr();
+    let waiting = Peculiar {
+        waits: Some(Arc::default()),
+        ..Peculiar::new(a)
+    };
+    let rig = Rig::start(Arc::new(waiting), TAG);
+    let started = Instant::now();
+    let bytes = Bytes::from_static(b"goodbye");
+    rig.put_out([Output::Datagram { to, bytes }, Output::Event(Event::Left)]);
+    rig.driver.await.unwrap();
+    assert_eq!(started.elapsed(), FINISH_TIMEOUT);
+    let mut buf = [0; 16];
+    let (count, _) = poll_fn(|cx| b.poll_recv(cx, &mut buf)).await.unwrap();
+    assert_eq!(&buf[..count], b"goodbye");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reset_datagram_does_not_hold_up_the_next() {
     let (_network, a, b) = in_memory();
     let to = b.local_addr();
-    let mut rig = Rig::start(Arc::new(Resets(b, true.into())), TAG);
+    let peculiar = Peculiar::new(b);
+    peculiar
+        .resets
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut rig = Rig::start(Arc::new(peculiar), TAG);
     let started = Instant::now();
     a.try_send(to, b"next").unwrap();
     let Input::Datagram { bytes, .. } = rig.input().await else {

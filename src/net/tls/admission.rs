@@ -1,0 +1,269 @@
+//! Which connections may begin a handshake: limits in number and rate, before anything is computed.
+//!
+//! - **A host has at most half** of the places and of the rate, so one that floods, or hangs, leaves
+//!   the other half to everybody else. IPv6 hosts are told apart by their networks of 64 bits: one
+//!   host can have all the addresses of its own.
+//! - **A quarter of the places, and of what may begin at once, is kept** for hosts that a peer was
+//!   verified from before. So strangers, however many they are, cannot keep members apart.
+//!
+//! Hosts are forgotten when there are too many of them, strangers first.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::time::Instant;
+
+/// The handshakes that are under way, and those that may begin.
+pub(super) struct Admission {
+    state: Mutex<State>,
+    handshakes_max: usize,
+    per_second: f64,
+}
+
+struct State {
+    under_way: usize,
+    tokens: Tokens,
+    hosts: BTreeMap<IpAddr, Host>,
+}
+
+struct Host {
+    under_way: usize,
+    tokens: Tokens,
+    /// A peer was verified from here.
+    known: bool,
+}
+
+/// What may begin: one token each, earned at a steady rate, and kept up to a bound.
+struct Tokens {
+    left: f64,
+    at: Instant,
+}
+
+impl Tokens {
+    fn full(per_second: f64, now: Instant) -> Self {
+        let left = per_second * BURST_SECONDS;
+        Self { left, at: now }
+    }
+
+    fn earn(&mut self, per_second: f64, now: Instant) {
+        let earned = now.saturating_duration_since(self.at).as_secs_f64() * per_second;
+        self.left = (self.left + earned).min(per_second * BURST_SECONDS);
+        self.at = now;
+    }
+
+    /// Whether forgetting them changes nothing.
+    fn are_full(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at).as_secs_f64() >= BURST_SECONDS
+    }
+}
+
+/// Counts as a handshake until it is dropped.
+pub(super) struct Admitted {
+    admission: Arc<Admission>,
+    host: IpAddr,
+}
+
+impl Admission {
+    pub(super) fn new(handshakes_max: usize, per_second: usize) -> Self {
+        let per_second = per_second as f64;
+        Self {
+            state: Mutex::new(State {
+                under_way: 0,
+                tokens: Tokens::full(per_second, Instant::now()),
+                hosts: BTreeMap::new(),
+            }),
+            handshakes_max,
+            per_second,
+        }
+    }
+
+    /// Lets a handshake with this host begin, or not.
+    pub(super) fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Admitted> {
+        let (ip, now, of_host) = (network(ip), Instant::now(), self.per_second / 2.0);
+        let mut state = self.lock();
+        state.tokens.earn(self.per_second, now);
+        let known = state.hosts.get(&ip).is_some_and(|host| host.known);
+        let (places_kept, tokens_kept) = if known {
+            (0, 0.0)
+        } else {
+            let all = self.per_second * BURST_SECONDS;
+            (self.handshakes_max / 4, all / 4.0)
+        };
+        if state.under_way + places_kept >= self.handshakes_max
+            || state.tokens.left < 1.0 + tokens_kept
+        {
+            return None;
+        }
+        if !state.hosts.contains_key(&ip) {
+            state.make_room(now);
+        }
+        let host = state.hosts.entry(ip).or_insert_with(|| Host {
+            under_way: 0,
+            tokens: Tokens::full(of_host, now),
+            known: false,
+        });
+        host.tokens.earn(of_host, now);
+        if host.under_way >= self.handshakes_max.div_ceil(2) || host.tokens.left < 1.0 {
+            return None;
+        }
+        host.under_way += 1;
+        host.tokens.left -= 1.0;
+        state.under_way += 1;
+        state.tokens.left -= 1.0;
+        Some(Admitted {
+            admission: Arc::clone(self),
+            host: ip,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics under this lock")
+    }
+}
+
+impl State {
+    /// Forgets hosts if there are as many as allowed: all for which that changes nothing, or else the
+    /// one seen longest ago. Those with a handshake under way stay, which are bounded themselves.
+    fn make_room(&mut self, now: Instant) {
+        if self.hosts.len() < HOSTS_MAX {
+            return;
+        }
+        self.hosts
+            .retain(|_, host| host.known || host.under_way > 0 || !host.tokens.are_full(now));
+        if self.hosts.len() < HOSTS_MAX {
+            return;
+        }
+        let idle = self.hosts.iter().filter(|(_, host)| host.under_way == 0);
+        let oldest = idle.min_by_key(|(_, host)| (host.known, host.tokens.at));
+        if let Some(ip) = oldest.map(|(&ip, _)| ip) {
+            self.hosts.remove(&ip);
+        }
+    }
+}
+
+impl Admitted {
+    /// The handshake is over, and a peer was verified by it.
+    pub(super) fn verified(self) {
+        if let Some(host) = self.admission.lock().hosts.get_mut(&self.host) {
+            host.known = true;
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut state = self.admission.lock();
+        state.under_way -= 1;
+        let host = state.hosts.get_mut(&self.host);
+        host.expect("it is not forgotten before").under_way -= 1;
+    }
+}
+
+/// What counts as one host.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => {
+            let network = u128::from(ip) >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from(network))
+        }
+    }
+}
+
+/// Of handshakes at their rate, how many seconds' worth may come at once.
+const BURST_SECONDS: f64 = 4.0;
+/// Hosts that are told apart.
+const HOSTS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn admission() -> Arc<Admission> {
+        Arc::new(Admission::new(64, 64))
+    }
+
+    fn host(number: u32) -> IpAddr {
+        IpAddr::V4(std::net::Ipv4Addr::from(0x0a00_0000 | number))
+    }
+
+    /// How many handshakes of a host can begin, one after another.
+    fn begin(admission: &Arc<Admission>, host: IpAddr) -> usize {
+        let admitted = std::iter::from_fn(|| admission.admit(host).map(drop));
+        admitted.take(10_000).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_host_does_not_use_up_the_rate_of_all() {
+        let admission = admission();
+        assert_eq!(begin(&admission, host(1)), 128);
+        for _ in 0..10 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(begin(&admission, host(1)), 32);
+            assert!(admission.admit(host(2)).is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_host_does_not_take_all_places() {
+        let admission = admission();
+        let held: Vec<_> = std::iter::from_fn(|| admission.admit(host(1))).collect();
+        assert_eq!(held.len(), 32);
+        assert!(admission.admit(host(2)).is_some());
+        drop(held);
+        assert!(admission.admit(host(1)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_do_not_keep_a_known_host_out() {
+        let admission = admission();
+        admission.admit(host(0)).unwrap().verified();
+        let all: usize = (1..100).map(|n| begin(&admission, host(n))).sum();
+        assert_eq!(all, 256 - 1 - 64);
+        assert!(admission.admit(host(100)).is_none());
+        assert_eq!(begin(&admission, host(0)), 64);
+
+        // The same with handshakes that do not go on.
+        tokio::time::advance(Duration::from_secs(4)).await;
+        let held: Vec<_> = (1..100).filter_map(|n| admission.admit(host(n))).collect();
+        assert_eq!(held.len(), 48);
+        let ours: Vec<_> = std::iter::from_fn(|| admission.admit(host(0))).collect();
+        assert_eq!(ours.len(), 16);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_addresses_of_one_network_are_one_host() {
+        let admission = admission();
+        let address = |last: u16| IpAddr::V6([0x2001, 0xdb8, 0, 1, 7, 7, 7, last].into());
+        let begun = (0..1000).filter(|&last| admission.admit(address(last)).is_some());
+        assert_eq!(begun.count(), 128);
+        let other = "2001:db8:0:2::1".parse().unwrap();
+        assert!(admission.admit(other).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hosts_are_forgotten_strangers_first() {
+        let admission = admission();
+        admission.admit(host(0)).unwrap().verified();
+        let held = admission.admit(host(1)).unwrap();
+        for number in 2..3000 {
+            tokio::time::advance(Duration::from_millis(100)).await;
+            assert!(admission.admit(host(number)).is_some());
+            assert!(admission.lock().hosts.len() <= HOSTS_MAX);
+        }
+        let known = admission.lock().hosts.get(&host(0)).map(|host| host.known);
+        assert_eq!(known, Some(true));
+        drop(held);
+        assert_eq!(admission.lock().under_way, 0);
+
+        // Known ones go too, if there are too many of them.
+        for number in 3000..4500 {
+            tokio::time::advance(Duration::from_millis(100)).await;
+            admission.admit(host(number)).unwrap().verified();
+        }
+        let state = admission.lock();
+        assert!(state.hosts.len() <= HOSTS_MAX && !state.hosts.contains_key(&host(0)));
+    }
+}

@@ -1,0 +1,212 @@
+//! Packets for one peer that wait to be written, and what the lane's task is told meanwhile.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::Core;
+use super::record;
+
+/// The queue of one lane. One task waits on it; anybody fills it.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// There may be something to do.
+    changed: Notify,
+    /// The peer is known to be there: dial at once.
+    pub(super) knocked: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    packets: VecDeque<(Instant, Bytes)>,
+    bytes: usize,
+    /// Packets that were taken and are being written.
+    writing: u64,
+    last_used: Option<Instant>,
+    /// To be dialled, though there is nothing to send yet.
+    wanted: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    /// What waits is written, and then it ends.
+    Draining,
+    /// It ends as it is.
+    Closed,
+}
+
+impl State {
+    fn is_over(&self) -> bool {
+        match self.phase {
+            Phase::Open => false,
+            Phase::Draining => self.packets.is_empty() && self.writing == 0,
+            Phase::Closed => true,
+        }
+    }
+
+    /// Drops packets that have grown old; answers when the next one will have.
+    fn expire(&mut self, core: &Core) -> Option<Instant> {
+        let now = Instant::now();
+        while let Some((at, packet)) = self.packets.front() {
+            if now.saturating_duration_since(*at) <= core.bounds.packet_age_max {
+                // A moment later it is older than allowed, not as old.
+                return at.checked_add(core.bounds.packet_age_max.saturating_add(TICK));
+            }
+            self.bytes -= packet.len();
+            self.packets.pop_front();
+            core.tally.tls_packets_expired.one();
+        }
+        None
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics under this lock")
+    }
+
+    /// Adds a packet; the oldest ones go if they are too much.
+    pub(super) fn push(&self, core: &Core, packet: Bytes) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.last_used = Some(now);
+        state.bytes += packet.len();
+        state.packets.push_back((now, packet));
+        while state.bytes > core.bounds.packet_queue_bytes
+            && let Some((_, oldest)) = state.packets.pop_front()
+        {
+            state.bytes -= oldest.len();
+            core.tally.tls_packets_overflowed.one();
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The peer has just shown itself: it is dialled at once.
+    pub(super) fn knock(&self) {
+        let mut state = self.lock();
+        state.wanted = true;
+        state.last_used.get_or_insert_with(Instant::now);
+        drop(state);
+        self.changed.notify_one();
+        self.knocked.notify_waiters();
+    }
+
+    pub(super) fn last_used(&self) -> Option<Instant> {
+        self.lock().last_used
+    }
+
+    /// Nothing is to be sent any more; what waits is counted as lost.
+    pub(super) fn close(&self, core: &Core) {
+        let mut state = self.lock();
+        state.phase = Phase::Closed;
+        state.bytes = 0;
+        let waiting = std::mem::take(&mut state.packets).len() as u64;
+        let writing = std::mem::take(&mut state.writing);
+        core.tally.tls_packets_lost.add(waiting + writing);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// What waits is to be written, and nothing else comes.
+    pub(super) fn drain(&self) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Draining;
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Closes it, unless there is something to send or to dial for; answers whether it is closed.
+    pub(super) fn retire(&self) -> bool {
+        let mut state = self.lock();
+        let idle = state.packets.is_empty() && !state.wanted;
+        if state.is_over() || state.phase == Phase::Open && idle {
+            state.phase = Phase::Closed;
+        }
+        state.phase == Phase::Closed
+    }
+
+    /// Waits until there is something to send, to dial for, or to end.
+    pub(super) async fn due(&self, core: &Core) {
+        loop {
+            {
+                let mut state = self.lock();
+                state.expire(core);
+                if state.wanted || !state.packets.is_empty() || state.is_over() {
+                    return;
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// Drops packets as they grow old, until the lane is to end.
+    pub(super) async fn over(&self, core: &Core) {
+        loop {
+            let next = {
+                let mut state = self.lock();
+                let next = state.expire(core);
+                if state.is_over() {
+                    return;
+                }
+                next
+            };
+            let changed = self.changed.notified();
+            match next {
+                Some(at) => drop(timeout_at(at, changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().is_over()
+    }
+
+    /// Whether it is to end at once, whatever there is to write.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().phase == Phase::Closed
+    }
+
+    /// A dial was made, or was not: whoever wanted one had one.
+    pub(super) fn dialled(&self) {
+        self.lock().wanted = false;
+    }
+
+    /// Takes packets that are young enough into `batch`, up to a bound, for a connection that `began`.
+    pub(super) fn take(&self, core: &Core, began: Instant, batch: &mut Vec<u8>) {
+        let mut state = self.lock();
+        state.wanted = false;
+        state.expire(core);
+        while batch.len() < BATCH_BYTES
+            && let Some((at, packet)) = state.packets.pop_front()
+        {
+            state.bytes -= packet.len();
+            state.writing += 1;
+            record::put(batch, &packet, at, began);
+        }
+    }
+
+    /// What was taken last has been written, or is lost.
+    pub(super) fn written(&self, core: &Core, wrote: bool) {
+        let count = std::mem::take(&mut self.lock().writing);
+        if !wrote {
+            core.tally.tls_packets_lost.add(count);
+        }
+    }
+}
+
+/// Written at once; the last packet may be over it.
+pub(super) const BATCH_BYTES: usize = 32 << 10;
+/// The least that timers tell apart.
+const TICK: Duration = Duration::from_millis(1);
