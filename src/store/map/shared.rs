@@ -22,9 +22,6 @@ use crate::wire::{Entry, Key, SchemaId, StoreId};
 /// Entries handled in one hold of the lock.
 pub(super) const RUN: usize = 256;
 
-/// News that are read, outside the lock, before they are joined in.
-const READ_TOGETHER: usize = 32;
-
 /// One store.
 pub(super) struct Shared<S: Schema> {
     pub(super) id: StoreId,
@@ -110,8 +107,7 @@ impl<S: Schema> Shared<S> {
         changed
     }
 
-    /// Joins the news of a run in, a few at a time: what was read is then still in the caches.
-    /// Answers whether anything changed.
+    /// Joins the news of a run in: places in it, and hashes of keys. Answers whether anything changed.
     fn merge_news(
         &self,
         run: &[Entry],
@@ -119,25 +115,20 @@ impl<S: Schema> Shared<S> {
         wall: Timestamp,
         out: &mut [Merged],
     ) -> bool {
-        let mut changed = false;
-        let mut read = Vec::with_capacity(news.len().min(READ_TOGETHER));
-        let mut displaced = Vec::new();
-        for news in news.chunks(READ_TOGETHER) {
-            read.extend(
-                news.iter()
-                    .map(|&(index, kh)| self.read_news(index, kh, &run[index])),
-            );
-            let mut inner = self.lock();
-            for new in read.drain(..) {
-                let (index, merged) = (new.index, inner.merge(&run[new.index], new, wall));
-                let (merged, old) = merged;
-                changed |= matches!(merged, Merged::Stored { .. });
-                displaced.extend(old);
-                out[index] = merged;
-            }
-            drop(inner);
-            displaced.clear();
+        let read: Vec<_> = news
+            .iter()
+            .map(|&(index, kh)| self.read_news(index, kh, &run[index]))
+            .collect();
+        let (mut changed, mut displaced) = (false, Vec::new());
+        let mut inner = self.lock();
+        for new in read {
+            let (index, merged) = (new.index, inner.merge(&run[new.index], new, wall));
+            let (merged, old) = merged;
+            changed |= matches!(merged, Merged::Stored { .. });
+            displaced.extend(old);
+            out[index] = merged;
         }
+        drop(inner);
         changed
     }
 
