@@ -78,6 +78,8 @@ struct Seen {
     cluster: u64,
     heads: BTreeMap<StoreId, u64>,
     entries: BTreeMap<(StoreId, Key), Entry>,
+    /// What it has collected, where an earlier version has come back since.
+    outlived: BTreeMap<(StoreId, Key), Entry>,
     /// How its stores were when everything in them was last looked at.
     looked: Option<Looked>,
 }
@@ -190,7 +192,12 @@ impl Checker {
             let collected = clock.has_collected(old);
             let older = compare_versions(&entry, old).is_lt();
             let shrank = entry.expires_at < old.expires_at;
-            if older && !collected {
+            if older && collected {
+                let (old, before) = (old.clone(), seen.outlived.get(&(store, key)));
+                if before.is_none_or(|before| compare_versions(&old, before).is_gt()) {
+                    seen.outlived.insert((store, key), old);
+                }
+            } else if older {
                 self.report(at, Breach::OlderReplacedNewer { node, store, key });
             } else if shrank && !collected {
                 self.report(at, Breach::ExpiryShrank { node, store, key });
@@ -322,9 +329,8 @@ impl Checker {
 
     /// Whether a process has held this version of the key, or a later one.
     pub(super) fn has_held(&self, life: Life, store: StoreId, entry: &Entry) -> bool {
-        let seen = self.lives.get(&life);
-        let held = seen.and_then(|seen| seen.entries.get(&(store, entry.key)));
-        held.is_some_and(|held| compare_versions(held, entry).is_ge())
+        let mut held = self.held_by(life, store, entry.key);
+        held.any(|held| compare_versions(held, entry).is_ge())
     }
 
     /// What a process has held last, by store and key.
@@ -333,9 +339,20 @@ impl Checker {
         seen.flat_map(|seen| seen.entries.iter().map(|((store, _), e)| (*store, e)))
     }
 
-    /// What a process has held last of a key.
-    pub(super) fn held_by(&self, life: Life, store: StoreId, key: Key) -> Option<&Entry> {
-        self.lives.get(&life)?.entries.get(&(store, key))
+    /// What a process has held last of a key; also what it had collected before that, if the last
+    /// is an earlier version which has come back from who had not heard of the later one.
+    pub(super) fn held_by(
+        &self,
+        life: Life,
+        store: StoreId,
+        key: Key,
+    ) -> impl Iterator<Item = &Entry> {
+        let place = (store, key);
+        let seen = self.lives.get(&life).into_iter();
+        seen.flat_map(move |seen| {
+            let last = seen.entries.get(&place).into_iter();
+            last.chain(seen.outlived.get(&place))
+        })
     }
 
     /// Other processes of the writer's cluster, dead or alive, that have held this version or a

@@ -248,10 +248,8 @@ impl Simulator {
         let cut = self.cut();
         group.iter().any(|node| {
             let life = (*node, self.nodes[*node].life);
-            let held = self.checker.held_by(life, write.store, write.entry.key);
-            held.is_some_and(|held| {
-                compare_versions(held, &write.entry).is_ge() && !held.outlives(cut)
-            })
+            let mut held = self.checker.held_by(life, write.store, write.entry.key);
+            held.any(|held| compare_versions(held, &write.entry).is_ge() && !held.outlives(cut))
         })
     }
 

@@ -296,6 +296,30 @@ fn who_was_declared_failed_comes_back_as_itself_one_renewal_on() {
     assert!(after.renewal > before.renewal, "{after:?}");
 }
 
+/// Clocks further apart than a removal lives and may be ahead: who is behind never takes it, and
+/// what it had removed comes back from there. The removal is not lost by that, it was over.
+#[test]
+fn a_removal_that_was_over_is_not_lost_when_what_it_removed_comes_back() {
+    let mut sim = Simulator::new(SimConfig::new(1));
+    let spec = NodeSpec {
+        config: brisk().max_clock_drift(secs(1)).tombstone_ttl(secs(1)),
+        ..NodeSpec::default()
+    };
+    sim.add_nodes_with(2, &spec);
+    sim.converge(secs(30)).expect("a quiet cluster forms");
+    sim.set_skew(0, Skew::Ahead(secs(500)));
+    sim.set_skew(1, Skew::Behind(secs(500)));
+    sim.write(1, 1, "x").expect("room");
+    sim.run_for(secs(3));
+    sim.remove(0, 1).expect("room").expect("it is there");
+    let back = sim.run_until(secs(900), |sim| sim.all_read(1, b"x"));
+    assert!(
+        back.is_some(),
+        "the removal is collected, and the write comes"
+    );
+    sim.converge(secs(30)).expect("all hold the write");
+}
+
 /// As from a snapshot of its own: it held that, so it is the clock that is wrong.
 #[test]
 fn a_node_reads_back_its_disk_however_far_its_clock_was_set_back() {
