@@ -190,8 +190,10 @@ impl Posting {
     fn insert(&mut self, record: &Arc<HeldSilence>) {
         match self {
             Self::One(ends_at, one) => {
-                let one = (*ends_at, Arc::clone(one));
-                *self = Self::Few(vec![one, (record.ends_at(), Arc::clone(record))]);
+                let mut few = Vec::with_capacity(FEW_AT_FIRST);
+                few.push((*ends_at, Arc::clone(one)));
+                few.push((record.ends_at(), Arc::clone(record)));
+                *self = Self::Few(few);
             }
             Self::Few(few) => {
                 if few.is_empty() {
@@ -302,6 +304,8 @@ impl Hasher for Hashed {
 
 /// Most texts of a matcher under which a silence is posted; with more it is posted by name.
 const TEXTS_MAX: usize = 16;
+/// Room in a posting that becomes a list.
+const FEW_AT_FIRST: usize = 4;
 /// Most silences in a posting that is a list.
 const FEW_MAX: usize = 64;
 
