@@ -308,6 +308,7 @@ mod tests {
             addr: "127.0.0.1:1".parse().unwrap(),
             members: Vec::new(),
             readiness: Readiness::Alone,
+            full_stores: Vec::new(),
             revision: 0,
         };
         let own = Some(OwnCertificate {

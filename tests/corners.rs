@@ -392,6 +392,8 @@ fn a_full_store_refuses_aloud_and_takes_the_rest_once_there_is_room() {
             })
         };
         assert!(aloud(true) && aloud(false), "node {node} says it");
+        let full = sim.registers(node).store().id();
+        assert_eq!(sim.view(node).full_stores, [full], "node {node} shows it");
     }
     // What has been refused and said is excused.
     assert!(sim.converge(secs(30)).is_ok());
@@ -403,5 +405,8 @@ fn a_full_store_refuses_aloud_and_takes_the_rest_once_there_is_room() {
     // The engine looks for what it may free every ten minutes.
     let took = sim.run_until(secs(900), lasting);
     assert!(took.is_some_and(|took| took > secs(60)), "{took:?}");
+    // Node 1 held what lasts from the beginning, and has had no room since.
+    let shows = |node| !sim.view(node).full_stores.is_empty();
+    assert_eq!([0, 1, 2].map(shows), [false, true, false]);
     sim.assert_sound();
 }

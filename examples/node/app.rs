@@ -57,20 +57,24 @@ impl App {
         self.muting.mutes(&alert.labels)
     }
 
-    /// Why this node may not act yet, or that it may.
-    pub(crate) fn readiness(&self) -> Result<(), &'static str> {
+    /// Why this node may not act yet, or that it may, and what is wrong with it all the same.
+    pub(crate) fn readiness(&self) -> Result<&'static str, &'static str> {
         if self.name.is_none() {
-            return Ok(());
+            return Ok("OK");
         }
         let Some(node) = self.node() else {
             return Err("not ready: the cluster is not listened to yet");
         };
-        match node.view().readiness {
+        let view = node.view();
+        match view.readiness {
             Readiness::Joining => Err(
                 "not ready: joining the cluster; no peer's state has arrived, and not every peer \
                  is known to be gone",
             ),
-            _ => Ok(()),
+            _ if !view.full_stores.is_empty() => {
+                Ok("degraded: a store is full, and refuses what other nodes hold")
+            }
+            _ => Ok("OK"),
         }
     }
 }

@@ -229,6 +229,9 @@ pub struct View {
     pub members: Vec<Member>,
     /// Whether state has arrived.
     pub readiness: Readiness,
+    /// Stores that had no room for an entry of a peer ([`Refusal::Full`]) and have none yet: here the
+    /// node is not to be relied on, however ready it is. Sorted.
+    pub full_stores: Vec<StoreId>,
     /// Grows with every change of this view.
     pub revision: u64,
 }

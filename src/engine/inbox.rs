@@ -113,6 +113,9 @@ impl Engine {
         match result {
             Merged::Refused(reason) => {
                 self.counters.entries_refused += 1;
+                if reason == Refusal::Full && self.full_stores.insert(store) {
+                    self.revision += 1;
+                }
                 received.refuse(index, reason);
                 let peer = from.name.clone();
                 self.emit(Event::EntryRefused {

@@ -344,6 +344,7 @@ impl Engine {
             addr: self.setup.addr,
             members: self.swim.table.values().map(Known::member).collect(),
             readiness: self.readiness.clone(),
+            full_stores: self.full_stores.iter().copied().collect(),
             revision: self.revision,
         }
     }

@@ -52,7 +52,7 @@ mod timers;
 mod told;
 mod watches;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +109,8 @@ pub struct Engine {
     /// Whether few enough members are there for everybody to send to everybody.
     direct: bool,
     readiness: Readiness,
+    /// Stores that refused an entry for want of room, and have none yet.
+    full_stores: BTreeSet<StoreId>,
     revision: u64,
     counters: Counters,
     outputs: VecDeque<Output>,
@@ -145,6 +147,7 @@ impl Engine {
             timers: Timers::default(),
             direct: true,
             readiness: Readiness::Joining,
+            full_stores: BTreeSet::new(),
             revision: 1,
             counters: Counters::default(),
             outputs: VecDeque::new(),
@@ -294,6 +297,13 @@ impl Engine {
             .values()
             .filter_map(|store| store.collect(self.now.wall))
             .min();
+        let full = self.full_stores.len();
+        let stores = &self.stores;
+        self.full_stores
+            .retain(|id| stores.get(id).is_some_and(|store| store.is_full()));
+        if self.full_stores.len() < full {
+            self.revision += 1;
+        }
         if let Some(at) = next {
             let wait = at
                 .since(self.now.wall)

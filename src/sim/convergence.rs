@@ -86,7 +86,7 @@ impl Simulator {
             return true;
         }
         let excepted = self.refused_for_drift(group);
-        let may_differ = !excepted.is_empty() || stores().any(|store| is_full(&**store));
+        let may_differ = !excepted.is_empty() || stores().any(|store| store.is_full());
         may_differ && self.difference(group, place, cut, &excepted).is_none()
     }
 
@@ -112,7 +112,7 @@ impl Simulator {
             if found.is_some() {
                 return found;
             }
-            let whole = |node: &usize| !self.stores(*node).iter().any(|store| is_full(&**store));
+            let whole = |node: &usize| !self.stores(*node).iter().any(|store| store.is_full());
             if excepted.is_empty() && group.iter().all(whole) {
                 let differ = self.answers_differ(&group, cut);
                 if differ.is_some() {
@@ -192,11 +192,12 @@ impl Simulator {
         nodes.find_map(|node| digest_wrong(*node, &*self.stores(*node)[place], cut))
     }
 
-    /// Whether a node need not hold a key that it does not hold: its store is full, and it has said
-    /// that it refused the key.
+    /// Whether a node need not hold a key that it does not hold: its store is full, which it shows,
+    /// and it has said that it refused the key.
     fn has_no_room(&self, node: usize, store: &dyn Store, key: Key) -> bool {
-        let life = (node, self.nodes[node].life);
-        is_full(store) && self.checker.has_refused(life, store.id(), key)
+        let (id, life) = (store.id(), (node, self.nodes[node].life));
+        let shows_it = self.view(node).full_stores.contains(&id);
+        store.is_full() && shows_it && self.checker.has_refused(life, id, key)
     }
 
     /// An acknowledged write that some running process has held, or its writer's disk, and that a
@@ -322,11 +323,6 @@ impl Simulator {
         let ready = view.readiness.is_ready();
         (!ready).then_some(Breach::NotReady { node: observer })
     }
-}
-
-/// Whether a store takes no further key, not even from others.
-fn is_full(store: &dyn Store) -> bool {
-    store.len() >= 2 * store.entries_max()
 }
 
 /// Everything a store holds above a cut.

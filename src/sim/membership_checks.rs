@@ -219,6 +219,7 @@ mod tests {
                 state,
             }],
             readiness: Readiness::Alone,
+            full_stores: Vec::new(),
             revision: 1,
         }
     }

@@ -170,6 +170,10 @@ pub trait Store: Send + Sync {
     }
     /// Entries held beyond which local writes get `StoreFull`.
     fn entries_max(&self) -> usize;
+    /// Whether new keys of peers are refused: it holds twice as many as local writes may make.
+    fn is_full(&self) -> bool {
+        self.len() >= self.entries_max().saturating_mul(2)
+    }
 }
 
 /// An item of a sorted list with what the holder knows beside it.

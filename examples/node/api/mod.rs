@@ -51,7 +51,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 async fn ready(State(app): Shared) -> Response {
     match app.readiness() {
-        Ok(()) => "OK".into_response(),
+        Ok(state) => state.into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
     }
 }

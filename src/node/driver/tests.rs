@@ -59,6 +59,7 @@ impl Machine for Recorder {
             addr: "127.0.0.1:1".parse().unwrap(),
             members: Vec::new(),
             readiness: Readiness::Alone,
+            full_stores: Vec::new(),
             revision: 0,
         }
     }
