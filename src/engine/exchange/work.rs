@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::engine::peer::Peer;
 use crate::engine::{Engine, StreamId};
-use crate::id::ProcessId;
+use crate::id::{NodeName, ProcessId};
 
 impl Engine {
     /// A table is copied and folded, or a list begun.
@@ -42,11 +42,22 @@ impl Engine {
         }
     }
 
-    /// Whether a process has had more work done than it may, for now.
-    pub(in crate::engine) fn is_overworked_by(&self, process: &ProcessId) -> bool {
-        let now = self.now.mono;
-        let peer = self.peers.get(process);
-        peer.is_some_and(|peer| peer.paid_off > now + ALLOWANCE)
+    /// When the work of a member is made up for. A restart pays nothing off.
+    pub(in crate::engine) fn paid_off(&self, name: &NodeName) -> Duration {
+        let process = |boot| ProcessId {
+            name: name.clone(),
+            boot,
+        };
+        let sessions = self.peers.range(process(0)..=process(u64::MAX));
+        sessions
+            .map(|(_, peer)| peer.paid_off)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Whether a member has had more work done than it may, for now.
+    pub(in crate::engine) fn is_overworked_by(&self, name: &NodeName) -> bool {
+        self.paid_off(name) > self.now.mono + ALLOWANCE
     }
 }
 
@@ -75,6 +86,8 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::id::NodeId;
+    use crate::wire::{Hello, Purpose, RejectReason};
 
     #[test]
     fn work_is_paid_off_by_the_time_that_passes() {
@@ -95,5 +108,37 @@ mod tests {
             bought += 1;
         }
         assert_eq!(bought, 126);
+    }
+
+    #[test]
+    fn a_restart_pays_nothing_off() {
+        let name = |name| NodeName::new(name).unwrap();
+        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut engine = Engine::alone();
+        let now = engine.now.mono;
+        let process = |name, boot| ProcessId { name, boot };
+        let objects = |engine: &mut Engine, name, boot| {
+            let hello = Hello {
+                purpose: Purpose::PushPull,
+                node: NodeId {
+                    process: process(name, boot),
+                    renewal: 0,
+                    addr,
+                },
+                incarnation: 0,
+                nonce: 100 + boot,
+                token: 1,
+                stores: Vec::new(),
+            };
+            engine.objection(&hello).map(|reject| reject.reason)
+        };
+        let first = process(name("a"), 1);
+        engine.session(&first, addr, 1, 1, &[], false);
+        assert_eq!(objects(&mut engine, name("a"), 2), None);
+        let peer = engine.peers.get_mut(&first).unwrap();
+        peer.charge(now, ALLOWANCE);
+        assert_eq!(objects(&mut engine, name("a"), 1), Some(RejectReason::Busy));
+        assert_eq!(objects(&mut engine, name("a"), 2), Some(RejectReason::Busy));
+        assert_eq!(objects(&mut engine, name("aa"), 2), None);
     }
 }
