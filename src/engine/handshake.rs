@@ -285,7 +285,6 @@ impl Engine {
         let heads = self.heads();
         let now = self.now.mono;
         let new = !self.peers.contains_key(process);
-        let paid_off = self.paid_off(&process.name);
         let peer = self
             .peers
             .entry(process.clone())
@@ -297,7 +296,6 @@ impl Engine {
             peer.ack = AckState::default();
         }
         peer.stores = shared;
-        peer.paid_off = paid_off;
         if new {
             // The side that dialled exchanges first; the other one only if that does not happen.
             peer.next_exchange = if dialled {

@@ -2,7 +2,7 @@
 //!
 //! A few hundred bytes ask for a table, a list, or all there is. Honest peers ask now and then; one that
 //! asks again and again must not keep this node busy. So the work of an exchange is charged to the
-//! session of the peer that began it, in nominal time, for the engine reads no clock: a peer may
+//! member that began it, whatever its boot, in nominal time, for the engine reads no clock: it may
 //! cost a [`SHARE`]th of the time that passes, and [`ALLOWANCE`] ahead of it, which is several lists
 //! of a million entries. While it has had more, further exchanges are refused as busy, and
 //! counted; honest retries back off for longer than that takes. What this node began is not
@@ -10,9 +10,8 @@
 
 use std::time::Duration;
 
-use crate::engine::peer::Peer;
 use crate::engine::{Engine, StreamId};
-use crate::id::{NodeName, ProcessId};
+use crate::id::NodeName;
 
 impl Engine {
     /// A table is copied and folded, or a list begun.
@@ -37,35 +36,23 @@ impl Engine {
         if exchange.initiator {
             return;
         }
-        if let Some(peer) = self.peers.get_mut(&exchange.peer) {
-            peer.charge(self.now.mono, work);
+        let now = self.now.mono;
+        if let Some(known) = self.swim.get_mut(&exchange.peer.name) {
+            charge(&mut known.paid_off, now, work);
         }
-    }
-
-    /// When the work of a member is made up for. A restart pays nothing off.
-    pub(in crate::engine) fn paid_off(&self, name: &NodeName) -> Duration {
-        let process = |boot| ProcessId {
-            name: name.clone(),
-            boot,
-        };
-        let sessions = self.peers.range(process(0)..=process(u64::MAX));
-        sessions
-            .map(|(_, peer)| peer.paid_off)
-            .max()
-            .unwrap_or_default()
     }
 
     /// Whether a member has had more work done than it may, for now.
     pub(in crate::engine) fn is_overworked_by(&self, name: &NodeName) -> bool {
-        self.paid_off(name) > self.now.mono + ALLOWANCE
+        let now = self.now.mono;
+        let known = self.swim.get(name);
+        known.is_some_and(|known| known.paid_off > now + ALLOWANCE)
     }
 }
 
-impl Peer {
-    /// It made this node work.
-    fn charge(&mut self, now: Duration, work: Duration) {
-        self.paid_off = self.paid_off.max(now) + work * SHARE;
-    }
+/// More work was done at this time.
+fn charge(paid_off: &mut Duration, now: Duration, work: Duration) {
+    *paid_off = now.max(*paid_off) + work * SHARE;
 }
 
 fn times(work: Duration, count: usize) -> Duration {
@@ -82,29 +69,28 @@ const ENTRY: Duration = Duration::from_nanos(500);
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-    use std::net::SocketAddr;
+    use std::collections::BTreeMap;
 
     use super::*;
-    use crate::id::NodeId;
+    use crate::engine::exchange::Exchange;
+    use crate::id::{NodeId, ProcessId};
     use crate::wire::{Hello, Purpose, RejectReason};
 
     #[test]
     fn work_is_paid_off_by_the_time_that_passes() {
-        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut peer = Peer::new(addr, 1, BTreeSet::new(), BTreeMap::new());
+        let mut paid_off = Duration::ZERO;
         let start = Duration::from_secs(100);
         // Ten times a second for a minute: a tenth of the time is within an eighth.
         for tenths in 0..600 {
             let now = start + Duration::from_millis(100) * tenths;
-            peer.charge(now, Duration::from_millis(10));
-            assert!(peer.paid_off <= now + Duration::from_millis(100));
+            charge(&mut paid_off, now, Duration::from_millis(10));
+            assert!(paid_off <= now + Duration::from_millis(100));
         }
         // All at once it is not, beyond what it may have ahead.
         let now = start * 2;
         let mut bought = 0;
-        while peer.paid_off <= now + ALLOWANCE {
-            peer.charge(now, Duration::from_millis(10));
+        while paid_off <= now + ALLOWANCE {
+            charge(&mut paid_off, now, Duration::from_millis(10));
             bought += 1;
         }
         assert_eq!(bought, 126);
@@ -112,19 +98,19 @@ mod tests {
 
     #[test]
     fn a_restart_pays_nothing_off() {
-        let name = |name| NodeName::new(name).unwrap();
-        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
         let mut engine = Engine::alone();
-        let now = engine.now.mono;
-        let process = |name, boot| ProcessId { name, boot };
+        let node = |name, boot| NodeId {
+            process: ProcessId {
+                name: NodeName::new(name).unwrap(),
+                boot,
+            },
+            renewal: 0,
+            addr: ([10, 0, 0, 2], 1).into(),
+        };
         let objects = |engine: &mut Engine, name, boot| {
             let hello = Hello {
                 purpose: Purpose::PushPull,
-                node: NodeId {
-                    process: process(name, boot),
-                    renewal: 0,
-                    addr,
-                },
+                node: node(name, boot),
                 incarnation: 0,
                 nonce: 100 + boot,
                 token: 1,
@@ -132,13 +118,18 @@ mod tests {
             };
             engine.objection(&hello).map(|reject| reject.reason)
         };
-        let first = process(name("a"), 1);
-        engine.session(&first, addr, 1, 1, &[], false);
-        assert_eq!(objects(&mut engine, name("a"), 2), None);
-        let peer = engine.peers.get_mut(&first).unwrap();
-        peer.charge(now, ALLOWANCE);
-        assert_eq!(objects(&mut engine, name("a"), 1), Some(RejectReason::Busy));
-        assert_eq!(objects(&mut engine, name("a"), 2), Some(RejectReason::Busy));
-        assert_eq!(objects(&mut engine, name("aa"), 2), None);
+        let busy = Some(RejectReason::Busy);
+        let first = node("a", 1);
+        engine.vouch(&first, 0, 101);
+        assert_eq!(objects(&mut engine, "a", 2), None);
+        let stream = StreamId(3);
+        let exchange = Exchange::new(first.process, false, BTreeMap::new());
+        engine.exchanges.insert(stream, exchange);
+        engine.charge(stream, ALLOWANCE);
+        assert_eq!(objects(&mut engine, "a", 1), busy);
+        assert_eq!(objects(&mut engine, "a", 2), busy);
+        engine.vouch(&node("a", 3), 0, 103);
+        assert_eq!(objects(&mut engine, "a", 3), busy);
+        assert_eq!(objects(&mut engine, "aa", 3), None);
     }
 }
