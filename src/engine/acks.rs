@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_was_refused_and_then_taken_in_one_exchange_is_not_refused_after_it() {
-        let mut engine = Engine::alone();
+        let mut engine = Engine::alone(Vec::new());
         let name = NodeName::new("a").unwrap();
         let process = ProcessId { name, boot: 1 };
         let addr = ([10, 0, 0, 2], 1).into();

@@ -406,8 +406,8 @@ const COLLECT_WAIT_MAX: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 impl Engine {
-    /// A node `self` that has no stores and knows nobody.
-    fn alone() -> Self {
+    /// A node `self` that knows nobody.
+    fn alone(stores: Vec<Arc<dyn Store>>) -> Self {
         let setup = Setup {
             name: crate::id::NodeName::new("self").expect("a name"),
             boot: 1,
@@ -422,6 +422,6 @@ impl Engine {
             mono: Duration::from_secs(1),
             wall: crate::time::Timestamp::from_secs(1_000),
         };
-        Self::new(setup, Config::lan(), Vec::new(), now)
+        Self::new(setup, Config::lan(), stores, now)
     }
 }

@@ -19,7 +19,7 @@ impl Engine {
         self.charge(stream, ANSWER);
     }
 
-    /// So many runs of a store's slots are looked at.
+    /// So many runs of a store's slots are looked at, or crossed by its digests.
     pub(super) fn charge_looks(&mut self, stream: StreamId, runs: usize) {
         self.charge(stream, times(LOOK, runs));
     }
@@ -71,10 +71,15 @@ const ENTRY: Duration = Duration::from_nanos(500);
 mod tests {
     use std::collections::BTreeMap;
 
+    use bytes::Bytes;
+
     use super::*;
     use crate::engine::exchange::Exchange;
     use crate::id::{NodeId, ProcessId};
-    use crate::wire::{Hello, Purpose, RejectReason};
+    use crate::store::nflog::NflogSchema;
+    use crate::store::silences::support::ManualClock;
+    use crate::store::{Limits, Map};
+    use crate::wire::{Entry, Hello, Key, Purpose, RejectReason, SchemaId, StoreSummary, Summary};
 
     #[test]
     fn work_is_paid_off_by_the_time_that_passes() {
@@ -96,17 +101,20 @@ mod tests {
         assert_eq!(bought, 126);
     }
 
-    #[test]
-    fn a_restart_pays_nothing_off() {
-        let mut engine = Engine::alone();
-        let node = |name, boot| NodeId {
+    fn node(name: &str, boot: u64) -> NodeId {
+        NodeId {
             process: ProcessId {
                 name: NodeName::new(name).unwrap(),
                 boot,
             },
             renewal: 0,
             addr: ([10, 0, 0, 2], 1).into(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_restart_pays_nothing_off() {
+        let mut engine = Engine::alone(Vec::new());
         let objects = |engine: &mut Engine, name, boot| {
             let hello = Hello {
                 purpose: Purpose::PushPull,
@@ -131,5 +139,46 @@ mod tests {
         engine.vouch(&node("a", 3), 0, 103);
         assert_eq!(objects(&mut engine, "a", 3), busy);
         assert_eq!(objects(&mut engine, "aa", 3), None);
+    }
+
+    /// A summary whose cut is not where the digests are, though nothing differs.
+    #[test]
+    fn to_move_the_digests_is_work() {
+        let map = Map::new(NflogSchema, Limits::default(), ManualClock::new().context());
+        let mut engine = Engine::alone(vec![map.store()]);
+        let wall = engine.now.wall;
+        let entry = |n: u16| {
+            let mut key = [0; 16];
+            key[..2].copy_from_slice(&n.to_le_bytes());
+            Entry {
+                key: Key(key),
+                ts: wall,
+                tie: 0,
+                expires_at: wall.plus(Duration::from_secs(10)),
+                schema: SchemaId::new(1),
+                body: Bytes::new(),
+            }
+        };
+        let entries: Vec<_> = (0..600).map(entry).collect();
+        map.store().merge(&entries, wall);
+        let first = node("a", 1);
+        engine.vouch(&first, 0, 101);
+        let stream = StreamId(3);
+        let exchange = Exchange::new(first.process.clone(), false, engine.heads());
+        engine.exchanges.insert(stream, exchange);
+        let nothing = StoreSummary {
+            store: map.store().id(),
+            count: 0,
+            root: 0,
+            exponent: 0,
+            counters: [0; 64],
+        };
+        let summary = Summary {
+            cut: wall.plus(Duration::from_secs(20)),
+            stores: vec![nothing],
+        };
+        engine.summary_received(stream, &summary);
+        let known = engine.swim.get(&first.process.name).unwrap();
+        assert_eq!(known.paid_off, engine.now.mono + LOOK * 3 * SHARE);
     }
 }
