@@ -22,7 +22,7 @@ use crate::wire::{Entry, Item, Key};
 pub struct BodyHash(u128);
 
 impl BodyHash {
-    /// Hashes a body: the only pass over its bytes.
+    /// Hashes a body.
     #[must_use]
     pub fn of(body: &[u8]) -> Self {
         Self(hash128(BODY_KEY, body))

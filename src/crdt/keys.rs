@@ -8,6 +8,7 @@ use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher};
 
+use super::fold::fold;
 use crate::wire::Key;
 
 /// Where a key is, and what is there.
@@ -130,13 +131,6 @@ impl Hasher for KeyedHasher {
     fn finish(&self) -> u64 {
         self.0
     }
-}
-
-/// Truncation is the purpose.
-#[allow(clippy::cast_possible_truncation)]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
 }
 
 #[cfg(test)]

@@ -97,6 +97,13 @@ impl Engine {
             });
             self.watch_refused(process, place, seq, reason);
         }
+        // What it refused earlier in an exchange that is still under way counts no longer either.
+        let exchanges = self.exchanges.values_mut();
+        for exchange in exchanges.filter(|exchange| exchange.peer == *process) {
+            for &item in &held {
+                exchange.refused.take_back(item);
+            }
+        }
         let mut relays: BTreeMap<ProcessId, Vec<Place>> = BTreeMap::new();
         for (place, seq) in held {
             self.watch_held(process, place, seq);
@@ -212,3 +219,34 @@ const RTT_UNKNOWN: Duration = Duration::from_millis(50);
 const PTO_GRANULARITY: Duration = Duration::from_millis(5);
 const PTO_MIN: Duration = Duration::from_millis(25);
 const PTO_MAX: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::StreamId;
+    use crate::engine::exchange::Exchange;
+    use crate::id::NodeName;
+    use crate::wire::{Key, StoreId};
+
+    #[test]
+    fn what_was_refused_and_then_taken_in_one_exchange_is_not_refused_after_it() {
+        let mut engine = Engine::alone(Vec::new());
+        let name = NodeName::new("a").unwrap();
+        let process = ProcessId { name, boot: 1 };
+        let addr = ([10, 0, 0, 2], 1).into();
+        engine.session(&process, addr, 1, 1, &[], false);
+        let place = |n| (StoreId(1), Key([n; 16]));
+        let mut exchange = Exchange::new(process.clone(), true, BTreeMap::new());
+        exchange.refused.add((place(1), 5), Refusal::Full);
+        exchange.refused.add((place(2), 6), Refusal::Full);
+        engine.exchanges.insert(StreamId(2), exchange);
+        let denied = [(place(1), 5), (place(2), 6)];
+        let denied = denied.map(|(place, seq)| (place, seq, Refusal::Full));
+        engine.acknowledged(&process, Vec::new(), denied.into());
+        engine.acknowledged(&process, vec![(place(1), 7)], Vec::new());
+        engine.exchange_ended(StreamId(2), true);
+        let refused = &engine.peers[&process].refused;
+        assert_eq!(refused.get(&place(1)), None);
+        assert_eq!(refused.get(&place(2)), Some((6, Refusal::Full)));
+    }
+}

@@ -138,7 +138,7 @@ impl Engine {
         if hello.purpose == Purpose::Link {
             return None;
         }
-        if self.is_overworked_by(&hello.node.process) {
+        if self.is_overworked_by(name) {
             self.counters.push_pulls_throttled += 1;
             return reject(RejectReason::Busy);
         }
@@ -285,9 +285,6 @@ impl Engine {
         let heads = self.heads();
         let now = self.now.mono;
         let new = !self.peers.contains_key(process);
-        // A restart pays nothing off.
-        let before = self.peers.iter().filter(|(p, _)| p.name == process.name);
-        let paid_off = before.map(|(_, peer)| peer.paid_off).max();
         let peer = self
             .peers
             .entry(process.clone())
@@ -299,7 +296,6 @@ impl Engine {
             peer.ack = AckState::default();
         }
         peer.stores = shared;
-        peer.paid_off = paid_off.unwrap_or_default();
         if new {
             // The side that dialled exchanges first; the other one only if that does not happen.
             peer.next_exchange = if dialled {

@@ -208,6 +208,7 @@ impl Engine {
             nonce: None,
             heard: Duration::ZERO,
             dial: Dial::default(),
+            paid_off: Duration::ZERO,
         });
         if known.state != state {
             known.since = now;

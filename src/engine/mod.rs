@@ -413,3 +413,25 @@ impl Engine {
 const TIMERS_PER_TURN_MAX: usize = 4096;
 const COLLECT_WAIT_MIN: Duration = Duration::from_millis(10);
 const COLLECT_WAIT_MAX: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+impl Engine {
+    /// A node `self` that knows nobody.
+    fn alone(stores: Vec<Arc<dyn Store>>) -> Self {
+        let setup = Setup {
+            name: crate::id::NodeName::new("self").expect("a name"),
+            boot: 1,
+            addr: ([10, 0, 0, 1], 1).into(),
+            cluster: crate::id::ClusterId::default(),
+            seeds: Vec::new(),
+            nonce: 1,
+            random_seed: 1,
+            durable: false,
+        };
+        let now = Now {
+            mono: Duration::from_secs(1),
+            wall: crate::time::Timestamp::from_secs(1_000),
+        };
+        Self::new(setup, Config::lan(), stores, now)
+    }
+}

@@ -110,8 +110,6 @@ pub(super) struct Peer {
     /// The next exchange, if it is not synced.
     pub(super) next_exchange: Duration,
     pub(super) exchange_backoff: Duration,
-    /// When the work of the exchanges that it began is made up for.
-    pub(super) paid_off: Duration,
 }
 
 impl Peer {
@@ -149,7 +147,6 @@ impl Peer {
             ack: AckState::default(),
             next_exchange: Duration::ZERO,
             exchange_backoff: Duration::ZERO,
-            paid_off: Duration::ZERO,
         }
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Known {
     pub(super) heard: Duration,
     /// Its link, as far as dialling is concerned.
     pub(super) dial: Dial,
+    /// When the work of the exchanges that it began is made up for.
+    pub(super) paid_off: Duration,
 }
 
 /// Dialling one member.

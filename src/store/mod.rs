@@ -77,6 +77,9 @@ pub struct Digests {
     pub estimator: Estimator,
     /// The size of the table: `4 x 2^exponent` cells.
     pub exponent: u8,
+    /// What it took to move them there: runs of 256 entries that were crossed, the last one whole or
+    /// not.
+    pub runs: usize,
 }
 
 /// A store's root and table at a cut, of one moment.

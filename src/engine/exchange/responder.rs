@@ -32,19 +32,25 @@ impl Engine {
         // What is not named is not compared.
         let is_named = |id: &StoreId| summary.stores.iter().any(|named| named.store == *id);
         exchange.heads.retain(|id, _| is_named(id));
-        let decide = |theirs: &StoreSummary| match self.stores.get(&theirs.store) {
+        let mut runs = 0;
+        let mut decide = |theirs: &StoreSummary| match self.stores.get(&theirs.store) {
             None => (Verdict::NoStore, None),
             // The exchange ends here: no digest is owed.
             Some(_) if !cut_accepted => (Verdict::Equal, None),
             // To move the digests that far could take going over everything, under the lock.
             Some(_) if ahead > grace => (Verdict::List, None),
-            Some(store) => decide(theirs, &store.digests(cut)),
+            Some(store) => {
+                let ours = store.digests(cut);
+                runs += ours.runs;
+                decide(theirs, &ours)
+            }
         };
         let decided: Vec<_> = summary
             .stores
             .iter()
             .map(|theirs| (theirs.store, decide(theirs)))
             .collect();
+        self.charge_looks(stream, runs);
         self.pledge_exchange(stream);
         let verdicts = decided
             .iter()

@@ -58,17 +58,23 @@ impl<S: Schema> Shared<S> {
         hooks.iter().for_each(|hook| hook());
     }
 
-    /// Looks at the entries while their digests stand at a cut, to which they are moved in runs.
-    fn at_cut<T>(&self, cut: Timestamp, look: impl FnOnce(&EntryMap<Value<S::Record>>) -> T) -> T {
-        let mut runs = self.lock().entries.len() / RUN + 1;
+    /// Looks at the entries while their digests stand at a cut, to which they are moved in runs: as
+    /// many as it is told.
+    fn at_cut<T>(
+        &self,
+        cut: Timestamp,
+        look: impl FnOnce(&EntryMap<Value<S::Record>>, usize) -> T,
+    ) -> T {
+        let most = self.lock().entries.len() / RUN + 1;
+        let mut runs = 1;
         loop {
             // The last run takes all there is, should somebody else move the cut all the time.
-            let run = if runs == 0 { usize::MAX } else { RUN };
+            let run = if runs > most { usize::MAX } else { RUN };
             let mut inner = self.lock();
             if inner.entries.move_cut(cut, run) {
-                return look(&inner.entries);
+                return look(&inner.entries, runs);
             }
-            runs = runs.saturating_sub(1);
+            runs += 1;
         }
     }
 
@@ -236,19 +242,20 @@ impl<S: Schema> Store for Shared<S> {
     }
 
     fn digest(&self, cut: Timestamp) -> Digest {
-        self.at_cut(cut, digest_of)
+        self.at_cut(cut, |entries, _| digest_of(entries))
     }
 
     fn digests(&self, cut: Timestamp) -> Digests {
-        self.at_cut(cut, |entries| Digests {
+        self.at_cut(cut, |entries, runs| Digests {
             digest: digest_of(entries),
+            runs,
             estimator: entries.digests().estimator(),
             exponent: entries.digests().exponent(),
         })
     }
 
     fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched {
-        self.at_cut(cut, |entries| Sketched {
+        self.at_cut(cut, |entries, _| Sketched {
             digest: digest_of(entries),
             head: entries.head(),
             table: entries.digests().table(exponent),

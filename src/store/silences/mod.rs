@@ -505,6 +505,6 @@ fn record(new: &NewSilence, id: SilenceId, starts_at: Timestamp, updated_at: Tim
 }
 
 #[cfg(test)]
-pub(in crate::store) mod support;
+pub(crate) mod support;
 #[cfg(test)]
 mod tests;

@@ -13,10 +13,10 @@ pub(in crate::store) const BEGIN: u64 = 1_700_000_000;
 
 /// A clock that a test sets.
 #[derive(Clone)]
-pub(in crate::store) struct ManualClock(Arc<AtomicU64>);
+pub(crate) struct ManualClock(Arc<AtomicU64>);
 
 impl ManualClock {
-    pub(in crate::store) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicU64::new(at(0).as_nanos())))
     }
 
@@ -24,7 +24,7 @@ impl ManualClock {
         self.0.store(now.as_nanos(), Ordering::SeqCst);
     }
 
-    pub(in crate::store) fn context(&self) -> Context {
+    pub(crate) fn context(&self) -> Context {
         Context {
             clock: Arc::new(self.clone()),
             tracker: Arc::new(Nobody),

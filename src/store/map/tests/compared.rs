@@ -105,3 +105,14 @@ fn digests_and_table_are_of_one_moment_and_of_the_cut() {
     }
     assert_eq!(store.digests(Timestamp::ZERO), whole);
 }
+
+#[test]
+fn digests_say_how_far_they_were_moved() {
+    let map = notes(&Clock::at(100));
+    for id in 0..=255 {
+        put(&map, note(id, "x"), until(150));
+    }
+    let runs = |cut| map.store().digests(at(cut)).runs;
+    // One full run, after which there may be more.
+    assert_eq!([140, 160, 160, 140].map(runs), [1, 2, 1, 2]);
+}
