@@ -22,7 +22,7 @@ use alloc::counted;
 use rumormill::crdt::digest::{BodyHash, entry_hash};
 use rumormill::crdt::map::{Bounds, EntryMap};
 use rumormill::store::index::SilenceIndex;
-use rumormill::store::nflog::{HeldEntry, NflogSchema};
+use rumormill::store::nflog::NflogSchema;
 use rumormill::store::silences::{HeldSilence, SilenceSchema};
 use rumormill::store::{Body, Index, Limits, Map, Schema, Store};
 use rumormill::wire::Entry;
@@ -42,19 +42,13 @@ fn main() {
     let silences = || SilenceSchema::new(Arc::new(VirtualClock::default()));
     for &held in sizes {
         let entries = support::silences(held + held / 4, &mut Random(7));
-        let read = |silence: &HeldSilence| {
-            black_box(silence.whole());
-        };
-        merges(&mut table, "silences", &entries, held, &silences, &read);
+        merges(&mut table, "silences", &entries, held, &silences);
         parts(&mut table, "silences", &entries[held..], held, &silences());
         label_index(&mut table, &entries, held, &silences());
     }
     for &held in sizes {
         let entries = support::notifications(held + held / 4, &mut Random(7));
-        let read = |entry: &HeldEntry| {
-            black_box(entry.whole());
-        };
-        merges(&mut table, "nflog", &entries, held, &|| NflogSchema, &read);
+        merges(&mut table, "nflog", &entries, held, &|| NflogSchema);
         parts(&mut table, "nflog", &entries[held..], held, &NflogSchema);
     }
     table.finish();
@@ -67,7 +61,6 @@ fn merges<S: Schema>(
     entries: &[Entry],
     held: usize,
     schema: &dyn Fn() -> S,
-    read: &dyn Fn(&S::Record),
 ) {
     let (old, new) = entries.split_at(held);
     let time = mean(|| {
@@ -93,16 +86,11 @@ fn merges<S: Schema>(
     );
     drop(map);
 
-    let mut row = |what: &str, bytes: f64| {
-        let name = format!("{store}/memory/{held}{what}/bytes_per_entry");
-        table.row(name, bytes / held as f64);
-    };
-    let (map, unread) = counted(|| filled(schema(), old));
-    row("", unread.bytes_held as f64);
-    // Once every record was asked for.
-    let records = map.records();
-    let ((), more) = counted(|| records.iter().for_each(|(_, record)| read(record)));
-    row("/read", (unread.bytes_held + more.bytes_held) as f64);
+    let (_map, allocated) = counted(|| filled(schema(), old));
+    table.row(
+        format!("{store}/memory/{held}/bytes_per_entry"),
+        allocated.bytes_held as f64 / held as f64,
+    );
 }
 
 /// What a fresh entry's parts take by themselves.

@@ -190,10 +190,8 @@ impl Posting {
     fn insert(&mut self, record: &Arc<HeldSilence>) {
         match self {
             Self::One(ends_at, one) => {
-                let mut few = Vec::with_capacity(FEW_AT_FIRST);
-                few.push((*ends_at, Arc::clone(one)));
-                few.push((record.ends_at(), Arc::clone(record)));
-                *self = Self::Few(few);
+                let one = (*ends_at, Arc::clone(one));
+                *self = Self::Few(vec![one, (record.ends_at(), Arc::clone(record))]);
             }
             Self::Few(few) => {
                 if few.is_empty() {
@@ -304,8 +302,6 @@ impl Hasher for Hashed {
 
 /// Most texts of a matcher under which a silence is posted; with more it is posted by name.
 const TEXTS_MAX: usize = 16;
-/// Room in a posting that becomes a list.
-const FEW_AT_FIRST: usize = 4;
 /// Most silences in a posting that is a list.
 const FEW_MAX: usize = 64;
 
