@@ -73,6 +73,29 @@ struct Written {
     tls_client_config: Client,
 }
 
+impl Written {
+    /// The first path that is there and says nothing: a template that was not filled in, most likely,
+    /// and never a reason to verify less.
+    fn empty_path(&self) -> Option<(&'static str, &'static str)> {
+        let (server, client) = (&self.tls_server_config, &self.tls_client_config);
+        let of_server = [
+            ("cert_file", Some(&server.cert_file)),
+            ("key_file", Some(&server.key_file)),
+            ("client_ca_file", server.client_ca_file.as_ref()),
+        ];
+        let of_client = [
+            ("cert_file", client.cert_file.as_ref()),
+            ("key_file", client.key_file.as_ref()),
+            ("ca_file", client.ca_file.as_ref()),
+        ];
+        let of_server = of_server.map(|(field, path)| ("tls_server_config", field, path));
+        let of_client = of_client.map(|(field, path)| ("tls_client_config", field, path));
+        let mut all = of_server.into_iter().chain(of_client);
+        let empty = all.find(|(.., path)| path.is_some_and(|path| path.as_os_str().is_empty()));
+        empty.map(|(part, field, _)| (part, field))
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Server {
@@ -144,6 +167,7 @@ impl Tls {
                 message: error.to_string().replacen(&said, "", 1),
             }
         })?;
+        let empty = written.empty_path();
         let Written {
             tls_server_config: server,
             tls_client_config: client,
@@ -153,6 +177,9 @@ impl Tls {
             section: place(part),
             field,
         };
+        if let Some((part, field)) = empty {
+            return Err(missing(part, field));
+        }
         // Alertmanager asks nothing by default; whoever names an authority wants it to be used.
         let client_auth = match (server.client_auth_type, &server.client_ca_file) {
             (Some(ClientAuth::NoClientCert), Some(_)) => {
@@ -317,6 +344,16 @@ tls_client_config:
         );
         let unused = changed("RequireAndVerifyClientCert", "NoClientCert");
         assert!(unused.contains("verifies nobody"), "{unused}");
+        for field in [
+            "node.pem",
+            "node.key",
+            "/etc/ca.pem",
+            "client.pem",
+            "client.key",
+        ] {
+            let empty = changed(field, "''");
+            assert!(empty.ends_with("_file is missing"), "{empty}");
+        }
         let half = parse("tls_client_config: {insecure_skip_verify: true}\n").unwrap_err();
         assert!(half.contains("tls_server_config"), "{half}");
     }
@@ -339,6 +376,9 @@ tls_client_config:
         let tls = Tls::of(None, Some(&section), file).unwrap().unwrap();
         assert_eq!(tls.client.ca, Path::new("/etc/am/ca.pem"));
         assert!(tls.skip_verify && tls.client_auth == ClientAuth::RequireAndVerifyClientCert);
+        // With both, the flag is what counts: the section is no way out if its file cannot be read.
+        let error = Tls::of(Some("/nowhere/tls.yml"), Some(&section), file).unwrap_err();
+        assert!(matches!(error, TlsSettingsError::Read { .. }), "{error}");
         // Nothing said is nothing asked for.
         assert_eq!(
             Tls::of(Some(""), Some(&TlsSection::default()), file).unwrap(),

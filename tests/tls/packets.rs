@@ -6,17 +6,24 @@ use std::time::Duration;
 use rumormill::config::Config;
 use rumormill::net::tls::{Tls, TlsLimits};
 use rumormill::net::{NetCounters, Transport};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::certs::{Authority, Files};
+use crate::refusals::{Inside, hello};
 use crate::relay::Relay;
 use crate::support::in_time;
 
-/// An age that a busy machine does not reach by itself.
+/// An age that a busy machine does not reach often. Where it would do harm, packets do not grow old.
 const AGE_MAX: Duration = Duration::from_millis(400);
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(600);
 
 fn files() -> Files {
-    let authority = Authority::new("ours");
+    files_of(&Authority::new("ours"))
+}
+
+fn files_of(authority: &Authority) -> Files {
     Files::new(&authority.leaf(&["127.0.0.1"]), &authority.pem())
 }
 
@@ -24,11 +31,15 @@ async fn bind(files: &Files) -> Tls {
     bind_with(files, |_| {}).await
 }
 
+/// Its packets do not grow old, nor do those that it receives.
+async fn bind_patient(files: &Files) -> Tls {
+    bind_with(files, |limits| limits.packet_age_max = Some(NEVER)).await
+}
+
 async fn bind_with(files: &Files, settle: impl FnOnce(&mut TlsLimits)) -> Tls {
     let mut limits = TlsLimits::default();
     limits.packet_age_max = Some(AGE_MAX);
-    // Longer than any test.
-    limits.handshake_timeout = Some(Duration::from_secs(600));
+    limits.handshake_timeout = Some(NEVER);
     settle(&mut limits);
     let any = "127.0.0.1:0".parse().unwrap();
     let config = files.config().limits(limits);
@@ -101,9 +112,9 @@ async fn packets_that_grew_old_on_their_way_are_dropped() {
 async fn packets_that_waited_for_a_process_that_did_not_run_arrive() {
     in_time(async {
         let files = std::sync::Arc::new(files());
-        let a = bind(&files).await;
+        let a = bind_patient(&files).await;
         let (addr, bound) = tokio::sync::oneshot::channel();
-        let (stopping, stopped) = tokio::sync::oneshot::channel();
+        let (stopping, mut stopped) = tokio::sync::oneshot::channel();
         let (go, on) = std::sync::mpsc::channel::<()>();
         let receiver = std::thread::spawn(move || {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -116,14 +127,20 @@ async fn packets_that_waited_for_a_process_that_did_not_run_arrive() {
                 // Nothing runs in this runtime meanwhile.
                 on.recv().unwrap();
                 for number in 0..100 {
-                    assert_eq!(recv(&b).await, [number]);
+                    let mut packet = recv(&b).await;
+                    while packet == b"first" {
+                        packet = recv(&b).await;
+                    }
+                    assert_eq!(packet, [number]);
                 }
-                assert_eq!(counted(&b).tls_packets_late, 0);
             });
         });
         let to = bound.await.unwrap();
-        send(&a, to, b"first");
-        stopped.await.unwrap();
+        // The first may be late: a handshake takes long on a busy machine.
+        while stopped.try_recv().is_err() {
+            send(&a, to, b"first");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         for number in 0..100 {
             send(&a, to, &[number]);
         }
@@ -200,12 +217,12 @@ async fn new_certificates_end_a_dial_and_a_pause() {
         send(&a, to, b"second");
         held.push(hole.accept().await.unwrap());
 
-        // Not believed, again and again, until the pause has grown to 1.28 s.
+        // Not believed, again and again, until the pause has grown to 5.12 s.
         let strange = Files::new(&theirs.leaf(&["127.0.0.1"]), &ours.pem());
         let b = bind(&strange).await;
         let to = b.local_addr();
         let before = counted(&a).tls_handshakes_failed;
-        while counted(&a).tls_handshakes_failed < before + 7 {
+        while counted(&a).tls_handshakes_failed < before + 9 {
             send(&a, to, b"not yet");
             recv_soon(&b).await;
         }
@@ -216,7 +233,7 @@ async fn new_certificates_end_a_dial_and_a_pause() {
         while recv_soon(&b).await.is_none() {
             send(&a, to, b"now");
         }
-        assert!(pause.elapsed() < Duration::from_secs(1));
+        assert!(pause.elapsed() < Duration::from_secs(4));
     })
     .await;
 }
@@ -228,7 +245,7 @@ async fn what_makes_room_is_counted_and_gives_up_its_dial() {
     in_time(async {
         let a = bind_with(&files(), |limits| {
             limits.connections_max = 2.try_into().unwrap();
-            limits.packet_age_max = Some(Duration::from_secs(600));
+            limits.packet_age_max = Some(NEVER);
         })
         .await;
         let (first, oldest) = silence().await;
@@ -249,7 +266,89 @@ async fn what_makes_room_is_counted_and_gives_up_its_dial() {
         );
         // Its dial is over: the connection ends after what it had said.
         let mut said = Vec::new();
-        let _ = tokio::io::AsyncReadExt::read_to_end(&mut given_up, &mut said).await;
+        let _ = given_up.read_to_end(&mut said).await;
+    })
+    .await;
+}
+
+/// That somebody says where he is reached closes nobody's connection.
+#[tokio::test]
+async fn who_shows_himself_takes_nobodys_place() {
+    in_time(async {
+        let authority = Authority::new("ours");
+        let files = files_of(&authority);
+        let a = bind_with(&files, |limits| {
+            // Of those that it accepts, half may be of one host.
+            limits.connections_max = 4.try_into().unwrap();
+        })
+        .await;
+        let b = bind(&files).await;
+        send_until_received(&a, b.local_addr(), &b, b"first").await;
+        for port in 1..=10 {
+            let reached = std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port);
+            loop {
+                let mut tls = Inside::dial_to(a.local_addr(), &authority).await;
+                tls.write_all(&hello(1, reached)).await.unwrap();
+                // The one before may not have gone yet.
+                if tls.read_u8().await.unwrap() == 1 {
+                    break;
+                }
+            }
+        }
+        // One more, so that the last of them has been looked at.
+        send_until_received(&b, a.local_addr(), &a, b"after it").await;
+        assert_eq!(counted(&a).tls_lanes_evicted, 0);
+    })
+    .await;
+}
+
+/// Packets without a byte in them are not free, so a queue of them has an end.
+#[tokio::test]
+async fn empty_packets_that_wait_are_bounded() {
+    in_time(async {
+        let a = bind_with(&files(), |limits| {
+            limits.packet_age_max = Some(NEVER);
+            limits.packet_queue_bytes = 10_000.try_into().unwrap();
+        })
+        .await;
+        let (_hole, to) = silence().await;
+        for _ in 0..1000 {
+            send(&a, to, b"");
+        }
+        assert!(counted(&a).tls_packets_overflowed > 500);
+    })
+    .await;
+}
+
+/// Somebody who sends old packets as fast as he can does not have the thread to himself.
+#[tokio::test]
+async fn a_flood_of_late_packets_leaves_others_their_turn() {
+    in_time(async {
+        const FLOOD: usize = 200_000;
+        let authority = Authority::new("ours");
+        let settle = |limits: &mut TlsLimits| limits.packet_age_max = Some(NEVER / 2);
+        let a = bind_with(&files_of(&authority), settle).await;
+        let mut tls = Inside::dial_to(a.local_addr(), &authority).await;
+        let reached = "127.0.0.1:7".parse().unwrap();
+        tls.write_all(&hello(1, reached)).await.unwrap();
+        assert_eq!(tls.read_u8().await.unwrap(), 1);
+        // No byte long, and handed over three hours before the connection began.
+        let mut record = vec![0, 0];
+        record.extend_from_slice(&10_000_000_u32.wrapping_neg().to_be_bytes());
+        let flood = tokio::spawn(async move {
+            tls.write_all(&record.repeat(FLOOD)).await.unwrap();
+            tls.flush().await.unwrap();
+            tls
+        });
+        let (mut seen, mut most) = (0, 0);
+        while seen < FLOOD as u64 {
+            tokio::task::yield_now().await;
+            let now = counted(&a).tls_packets_late;
+            (seen, most) = (now, most.max(now - seen));
+        }
+        drop(flood.await.unwrap());
+        // As many as a task may do in one turn, and some.
+        assert!(most <= 500, "{most}");
     })
     .await;
 }
@@ -260,7 +359,7 @@ async fn a_batch_that_is_lost_is_counted() {
     in_time(async {
         let files = files();
         let settle = |limits: &mut TlsLimits| {
-            limits.packet_age_max = Some(Duration::from_secs(600));
+            limits.packet_age_max = Some(NEVER);
             limits.packet_queue_bytes = (64 << 20).try_into().unwrap();
             limits.user_timeout = Some(Duration::from_secs(1));
         };
@@ -283,9 +382,9 @@ async fn a_batch_that_is_lost_is_counted() {
 async fn what_waits_is_written_before_the_end() {
     in_time(async {
         let files = files();
-        let b = bind(&files).await;
+        let b = bind_patient(&files).await;
         for round in 0..5_u8 {
-            let a = bind(&files).await;
+            let a = bind_patient(&files).await;
             // No connection is there yet: all of them wait for a handshake.
             for number in 0..100 {
                 send(&a, b.local_addr(), &[round, number]);

@@ -1,7 +1,7 @@
 //! Each way in which a handshake can fail: refused with an event that says why on the side that
 //! refuses, and nothing else happens to the cluster.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -319,9 +319,10 @@ async fn another_hosts_address_is_not_believed() {
     in_time(async {
         let mut cluster = Cluster::form().await;
         let mut tls = Inside::dial(&cluster).await;
-        tls.write_all(&hello(1, [10, 9, 8, 7])).await.unwrap();
+        let claimed: SocketAddrV4 = "10.9.8.7:7".parse().unwrap();
+        tls.write_all(&hello(1, claimed)).await.unwrap();
         assert_eq!(tls.read_u8().await.unwrap(), 2);
-        let claimed = "10.9.8.7:7".parse().unwrap();
+        let claimed = claimed.into();
         let expected = HandshakeRefusal::AddressNotVerified { claimed };
         assert_eq!(cluster.refusal().await.1, expected);
         cluster.is_well().await;
@@ -344,7 +345,8 @@ async fn nonsense_inside_a_connection_ends_it_and_nothing_else() {
             (1, &[0xff, 0xff, 1, 2, 3]),
         ] {
             let mut tls = Inside::dial(&cluster).await;
-            tls.write_all(&hello(kind, [127, 0, 0, 1])).await.unwrap();
+            let reached = "127.0.0.1:7".parse().unwrap();
+            tls.write_all(&hello(kind, reached)).await.unwrap();
             assert_eq!(tls.read_u8().await.unwrap(), 1);
             tls.write_all(nonsense).await.unwrap();
             tls.shutdown().await.unwrap();
@@ -358,22 +360,30 @@ async fn nonsense_inside_a_connection_ends_it_and_nothing_else() {
     .await;
 }
 
-fn hello(kind: u8, ip: [u8; 4]) -> Vec<u8> {
+/// What a dialler says first: it is reached at this address.
+pub(crate) fn hello(kind: u8, reached: SocketAddrV4) -> Vec<u8> {
     let mut hello = vec![1, kind];
-    hello.extend_from_slice(&std::net::Ipv4Addr::from(ip).to_ipv6_mapped().octets());
-    hello.extend_from_slice(&[0, 7]);
+    hello.extend_from_slice(&reached.ip().to_ipv6_mapped().octets());
+    hello.extend_from_slice(&reached.port().to_be_bytes());
     hello
 }
 
 /// A connection whose inside the test writes itself, with a good certificate.
-struct Inside;
+pub(crate) struct Inside;
 
 impl Inside {
     async fn dial(cluster: &Cluster) -> tokio_rustls::client::TlsStream<TcpStream> {
+        Self::dial_to(cluster.a.addr(), &cluster.authority).await
+    }
+
+    pub(crate) async fn dial_to(
+        addr: SocketAddr,
+        authority: &Authority,
+    ) -> tokio_rustls::client::TlsStream<TcpStream> {
         use rustls::pki_types::pem::PemObject as _;
-        let leaf = cluster.authority.leaf(&[LOOPBACK]);
+        let leaf = authority.leaf(&[LOOPBACK]);
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(pem_to_der(&cluster.authority.pem())).unwrap();
+        roots.add(pem_to_der(&authority.pem())).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(leaf.key.as_bytes());
         let client = rustls::ClientConfig::builder_with_provider(provider)
@@ -382,7 +392,7 @@ impl Inside {
             .with_root_certificates(roots)
             .with_client_auth_cert(vec![pem_to_der(&leaf.cert)], key.unwrap())
             .unwrap();
-        let tcp = TcpStream::connect(cluster.a.addr()).await.unwrap();
+        let tcp = TcpStream::connect(addr).await.unwrap();
         let name = rustls::pki_types::ServerName::try_from(LOOPBACK).unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
         connector.connect(name, tcp).await.unwrap()

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rumormill::config::Config;
-use rumormill::engine::Event;
+use rumormill::engine::{Event, HandshakeRefusal};
 use rumormill::net::tls::{Tls, TlsConfig, TlsError, rustls};
 use rumormill::net::{BoxStream, Transport as _};
 use rumormill::node::{Events, Node};
@@ -169,7 +169,13 @@ async fn certificate_key_and_authority_are_replaced_under_writes() {
         }
         // Who still has a certificate of the old authority is not let in.
         let late = Member::start("late", &seeds, &old.leaf(&[LOOPBACK]), &both).await;
-        late.node.ready().await.unwrap();
+        let refused = |event: &Event| match event {
+            Event::HandshakeRefused { reason, .. } => *reason == HandshakeRefusal::UnknownIssuer,
+            _ => false,
+        };
+        for member in &mut members {
+            member.event(refused).await;
+        }
         assert_eq!(late.node.view().cluster_size(), 1);
     })
     .await;

@@ -1,9 +1,9 @@
-//! Which connections may begin a handshake: limits in number and rate, before anything is computed.
+//! Which connections may begin a handshake, before anything is computed, and which may stay after it.
 //!
-//! - **A host has at most half** of the places and of the rate, so one that floods, or hangs, leaves
-//!   the other half to everybody else. IPv6 hosts are told apart by their networks of 64 bits: one
+//! - **A host has at most half** of the handshakes at once, of their rate, and of the connections that
+//!   stay, so one that floods, or hangs, leaves the other half to everybody else. IPv6 hosts are told apart by their networks of 64 bits: one
 //!   host can have all the addresses of its own.
-//! - **A quarter of the places, and of what may begin at once, is kept** for hosts that a peer was
+//! - **A quarter of the handshakes, at once and in a burst, is kept** for hosts that a peer was
 //!   verified from before. So strangers, however many they are, cannot keep members apart.
 //!
 //! Hosts are forgotten when there are too many of them, strangers first.
@@ -14,21 +14,26 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::time::Instant;
 
-/// The handshakes that are under way, and those that may begin.
+use super::config::Bounds;
+
+/// The handshakes that are under way, those that may begin, and the connections that came of them.
 pub(super) struct Admission {
     state: Mutex<State>,
     handshakes_max: usize,
     per_second: f64,
+    connections_max: usize,
 }
 
 struct State {
     under_way: usize,
+    open: usize,
     tokens: Tokens,
     hosts: BTreeMap<IpAddr, Host>,
 }
 
 struct Host {
     under_way: usize,
+    open: usize,
     tokens: Tokens,
     /// A peer was verified from here.
     known: bool,
@@ -64,17 +69,25 @@ pub(super) struct Admitted {
     host: IpAddr,
 }
 
+/// Counts as a connection until it is dropped.
+pub(super) struct Open {
+    admission: Arc<Admission>,
+    host: IpAddr,
+}
+
 impl Admission {
-    pub(super) fn new(handshakes_max: usize, per_second: usize) -> Self {
-        let per_second = per_second as f64;
+    pub(super) fn new(bounds: &Bounds) -> Self {
+        let per_second = bounds.handshakes_per_second as f64;
         Self {
             state: Mutex::new(State {
                 under_way: 0,
+                open: 0,
                 tokens: Tokens::full(per_second, Instant::now()),
                 hosts: BTreeMap::new(),
             }),
-            handshakes_max,
+            handshakes_max: bounds.handshakes_max,
             per_second,
+            connections_max: bounds.connections_max,
         }
     }
 
@@ -100,6 +113,7 @@ impl Admission {
         }
         let host = state.hosts.entry(ip).or_insert_with(|| Host {
             under_way: 0,
+            open: 0,
             tokens: Tokens::full(of_host, now),
             known: false,
         });
@@ -123,18 +137,24 @@ impl Admission {
 }
 
 impl State {
+    /// A host that has something here.
+    fn host(&mut self, ip: IpAddr) -> &mut Host {
+        let host = self.hosts.get_mut(&ip);
+        host.expect("it is not forgotten before")
+    }
+
     /// Forgets hosts if there are as many as allowed: all for which that changes nothing, or else the
-    /// one seen longest ago. Those with a handshake under way stay, which are bounded themselves.
+    /// one seen longest ago. Those that have something here stay, which is bounded itself.
     fn make_room(&mut self, now: Instant) {
         if self.hosts.len() < HOSTS_MAX {
             return;
         }
         self.hosts
-            .retain(|_, host| host.known || host.under_way > 0 || !host.tokens.are_full(now));
+            .retain(|_, host| host.known || !host.is_idle() || !host.tokens.are_full(now));
         if self.hosts.len() < HOSTS_MAX {
             return;
         }
-        let idle = self.hosts.iter().filter(|(_, host)| host.under_way == 0);
+        let idle = self.hosts.iter().filter(|(_, host)| host.is_idle());
         let oldest = idle.min_by_key(|(_, host)| (host.known, host.tokens.at));
         if let Some(ip) = oldest.map(|(&ip, _)| ip) {
             self.hosts.remove(&ip);
@@ -142,12 +162,29 @@ impl State {
     }
 }
 
+impl Host {
+    fn is_idle(&self) -> bool {
+        self.under_way == 0 && self.open == 0
+    }
+}
+
 impl Admitted {
-    /// The handshake is over, and a peer was verified by it.
-    pub(super) fn verified(self) {
-        if let Some(host) = self.admission.lock().hosts.get_mut(&self.host) {
-            host.known = true;
+    /// The handshake is over, and a peer was verified by it. Its connection stays if it gets a place.
+    pub(super) fn verified(self) -> Option<Open> {
+        let max = self.admission.connections_max;
+        let mut state = self.admission.lock();
+        let is_full = state.open >= max;
+        let host = state.host(self.host);
+        host.known = true;
+        if is_full || host.open >= max.div_ceil(2) {
+            return None;
         }
+        host.open += 1;
+        state.open += 1;
+        Some(Open {
+            admission: Arc::clone(&self.admission),
+            host: self.host,
+        })
     }
 }
 
@@ -155,8 +192,15 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.admission.lock();
         state.under_way -= 1;
-        let host = state.hosts.get_mut(&self.host);
-        host.expect("it is not forgotten before").under_way -= 1;
+        state.host(self.host).under_way -= 1;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut state = self.admission.lock();
+        state.open -= 1;
+        state.host(self.host).open -= 1;
     }
 }
 
@@ -179,10 +223,14 @@ const HOSTS_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::net::tls::TlsLimits;
     use std::time::Duration;
 
+    /// With the defaults: 64 handshakes at once and a second, 1024 connections.
     fn admission() -> Arc<Admission> {
-        Arc::new(Admission::new(64, 64))
+        let bounds = TlsLimits::default().bounds(&Config::local());
+        Arc::new(Admission::new(&bounds))
     }
 
     fn host(number: u32) -> IpAddr {
@@ -217,9 +265,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn one_host_does_not_take_all_connections() {
+        let admission = admission();
+        let mut open = Vec::new();
+        for number in [1, 2, 3] {
+            for _ in 0..600 {
+                tokio::time::advance(Duration::from_secs(1)).await;
+                open.extend(admission.admit(host(number)).unwrap().verified());
+            }
+        }
+        let of = |number| open.iter().filter(|open| open.host == host(number)).count();
+        assert_eq!([of(1), of(2), of(3)], [512, 512, 0]);
+        open.pop();
+        assert!(admission.admit(host(3)).unwrap().verified().is_some());
+        drop(open);
+        assert_eq!(admission.lock().open, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn strangers_do_not_keep_a_known_host_out() {
         let admission = admission();
-        admission.admit(host(0)).unwrap().verified();
+        admission.admit(host(0)).unwrap().verified().unwrap();
         let all: usize = (1..100).map(|n| begin(&admission, host(n))).sum();
         assert_eq!(all, 256 - 1 - 64);
         assert!(admission.admit(host(100)).is_none());
@@ -246,7 +312,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn hosts_are_forgotten_strangers_first() {
         let admission = admission();
-        admission.admit(host(0)).unwrap().verified();
+        admission.admit(host(0)).unwrap().verified().unwrap();
         let held = admission.admit(host(1)).unwrap();
         for number in 2..3000 {
             tokio::time::advance(Duration::from_millis(100)).await;
@@ -261,7 +327,7 @@ mod tests {
         // Known ones go too, if there are too many of them.
         for number in 3000..4500 {
             tokio::time::advance(Duration::from_millis(100)).await;
-            admission.admit(host(number)).unwrap().verified();
+            admission.admit(host(number)).unwrap().verified().unwrap();
         }
         let state = admission.lock();
         assert!(state.hosts.len() <= HOSTS_MAX && !state.hosts.contains_key(&host(0)));

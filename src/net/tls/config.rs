@@ -238,7 +238,8 @@ pub struct TlsLimits {
     pub handshakes_per_second: NonZeroUsize,
     /// For a handshake, accepted or dialled. Default: the node's `tcp_timeout`.
     pub handshake_timeout: Option<Duration>,
-    /// Accepted connections at once, and dialled ones for packets. Default 1024 of each.
+    /// Accepted connections at once, half of them from one host, and dialled ones for packets. Default
+    /// 1024 of each.
     pub connections_max: NonZeroUsize,
     /// Streams' connections that are kept for later streams, in all; four of them to one peer. The
     /// one kept longest goes first. Default 256.
@@ -247,7 +248,8 @@ pub struct TlsLimits {
     /// `push_pull_interval` if that is more: in that time a cluster of that many members exchanges
     /// state over every connection once, so a steady cluster makes no handshakes.
     pub idle_timeout: Option<Duration>,
-    /// Packets that wait for one peer's connection; the oldest go first. Default 1 MiB.
+    /// Packets that wait for one peer's connection, with some 50 bytes for keeping each; the oldest go
+    /// first. Default 1 MiB.
     pub packet_queue_bytes: NonZeroUsize,
     /// Packets that have waited longer, here or on their way, are dropped: late is worse than lost to
     /// a failure detector. Their receiver judges them by its own limit, beyond what the first bytes of

@@ -61,9 +61,12 @@ impl Lanes {
     }
 
     /// The peer at this address has just shown that it is there: it is dialled at once, so that the
-    /// first packet need not wait for a handshake.
+    /// first packet need not wait for a handshake. What a peer says of its address closes nobody's
+    /// connection, so only if there is room.
     pub(super) fn warm(&self, core: &Arc<Core>, to: SocketAddr) {
-        if let Some(lane) = self.lock().lane(core, to) {
+        let mut table = self.lock();
+        let has_place = table.lanes.contains_key(&to) || !table.is_full(core);
+        if has_place && let Some(lane) = table.lane(core, to) {
             lane.knock();
         }
     }
@@ -123,9 +126,13 @@ impl Table {
         }))
     }
 
+    fn is_full(&self, core: &Core) -> bool {
+        self.lanes.len() >= core.bounds.connections_max
+    }
+
     /// Closes the lane that was used longest ago if there are as many as allowed.
     fn make_room(&mut self, core: &Core) {
-        if self.lanes.len() < core.bounds.connections_max {
+        if !self.is_full(core) {
             return;
         }
         let oldest = self.lanes.iter().min_by_key(|(_, lane)| lane.last_used());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::task::unconstrained;
+use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::debug;
@@ -18,7 +18,6 @@ use tracing::debug;
 use super::Core;
 use super::admission::{Admission, Admitted};
 use super::channel::{self, Channel, lend};
-use super::config::Bounds;
 use super::dial::{conclude, prepare};
 use super::error::refusal;
 use super::hello::{ADDRESS_NOT_VERIFIED, BUSY, Hello, Kind, UNKNOWN_VERSION, WELCOME};
@@ -30,12 +29,7 @@ use crate::net::tcp::Listener;
 
 /// Accepts until the listener is dropped.
 pub(super) async fn listen(core: Arc<Core>, listener: Weak<Listener>) {
-    let Bounds {
-        handshakes_max,
-        handshakes_per_second,
-        ..
-    } = core.bounds;
-    let admission = Arc::new(Admission::new(handshakes_max, handshakes_per_second));
+    let admission = Arc::new(Admission::new(&core.bounds));
     loop {
         let accepted = poll_fn(|cx| match listener.upgrade() {
             Some(listener) => listener.poll_accept(cx).map(Some),
@@ -82,7 +76,7 @@ async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admi
             return core.refusals.refused(peer, HandshakeRefusal::TimedOut);
         }
     };
-    admitted.verified();
+    let open = admitted.verified();
     let Greeted {
         mut io,
         identity,
@@ -91,7 +85,7 @@ async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admi
         from,
         began,
     } = greeted;
-    let Ok(_permit) = Arc::clone(&core.connections).try_acquire_owned() else {
+    let Some(_open) = open else {
         core.tally.tls_connections_refused.one();
         let _ = timeout(SAY_TIMEOUT, say(&mut io, BUSY)).await;
         return;
@@ -182,6 +176,8 @@ async fn packets(core: &Core, io: TlsStream<TcpStream>, from: SocketAddr, began:
     let mut ages = Ages::new(began, core.bounds.packet_age_max);
     let mut empty_at = began;
     loop {
+        // Who sends faster than is read would otherwise have this thread to himself.
+        consume_budget().await;
         // Not for a moment is it to seem empty though it is not.
         let mut reading = pin!(unconstrained(record::read(&mut io)));
         let read = poll_fn(|cx| {

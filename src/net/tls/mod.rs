@@ -17,8 +17,9 @@
 //!   comes from, or one that the certificate is for. So a member cannot send packets in the name of
 //!   another *host*; members that share a host, or that have certificates for each other's addresses,
 //!   could. On streams, [`TlsConfig::node_name_in_certificate`] ties the node's name to its certificate.
-//! - **Handshakes** are limited in number, rate and time before anything is computed, each host to its
-//!   share (`admission.rs`), and redials resume sessions. Lengths that a peer names are of two bytes.
+//! - **Handshakes** are limited in number, rate and time before anything is computed, and connections
+//!   in number, each host to its share (`admission.rs`). Redials resume sessions. Lengths that a peer
+//!   names are of two bytes.
 //! - **Certificates** are replaced while the node runs: [`TlsHandle`].
 //!
 //! TLS 1.3 alone (RFC 8446), unless ready configurations say otherwise. Without a fixed
@@ -53,7 +54,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 pub use config::{ClientAuth, PemFiles, TlsConfig, TlsLimits};
 pub use error::TlsError;
@@ -141,7 +142,6 @@ impl Tls {
             materials: Arc::new(materials),
             tally,
             refusals,
-            connections: Arc::new(Semaphore::new(bounds.connections_max)),
             packets,
             streams,
             lanes: Lanes::default(),
@@ -185,8 +185,6 @@ struct Core {
     materials: Arc<Materials>,
     tally: Arc<Tally>,
     refusals: Arc<Refusals>,
-    /// Accepted connections that may still come.
-    connections: Arc<Semaphore>,
     packets: mpsc::Sender<(SocketAddr, Bytes)>,
     streams: mpsc::Sender<(BoxStream, SocketAddr)>,
     lanes: Lanes,

@@ -24,6 +24,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     packets: VecDeque<(Instant, Bytes)>,
+    /// What they cost.
     bytes: usize,
     /// Packets that were taken and are being written.
     writing: u64,
@@ -60,7 +61,7 @@ impl State {
                 // A moment later it is older than allowed, not as old.
                 return at.checked_add(core.bounds.packet_age_max.saturating_add(TICK));
             }
-            self.bytes -= packet.len();
+            self.bytes -= cost(packet);
             self.packets.pop_front();
             core.tally.tls_packets_expired.one();
         }
@@ -78,12 +79,12 @@ impl Queue {
         let mut state = self.lock();
         let now = Instant::now();
         state.last_used = Some(now);
-        state.bytes += packet.len();
+        state.bytes += cost(&packet);
         state.packets.push_back((now, packet));
         while state.bytes > core.bounds.packet_queue_bytes
             && let Some((_, oldest)) = state.packets.pop_front()
         {
-            state.bytes -= oldest.len();
+            state.bytes -= cost(&oldest);
             core.tally.tls_packets_overflowed.one();
         }
         drop(state);
@@ -191,7 +192,7 @@ impl Queue {
         while batch.len() < BATCH_BYTES
             && let Some((at, packet)) = state.packets.pop_front()
         {
-            state.bytes -= packet.len();
+            state.bytes -= cost(&packet);
             state.writing += 1;
             record::put(batch, &packet, at, began);
         }
@@ -204,6 +205,11 @@ impl Queue {
             core.tally.tls_packets_lost.add(count);
         }
     }
+}
+
+/// What a packet takes while it waits: even empty ones are not free.
+fn cost(packet: &Bytes) -> usize {
+    packet.len() + size_of::<(Instant, Bytes)>()
 }
 
 /// Written at once; the last packet may be over it.
