@@ -16,6 +16,7 @@ impl FoldHash {
     }
 
     /// The hash of some bytes.
+    #[inline]
     pub(crate) fn of(self, bytes: &[u8]) -> u64 {
         self.after(self.0, bytes)
     }

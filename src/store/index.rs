@@ -267,6 +267,7 @@ impl LabelHashing {
     }
 
     /// The labels one of which an alert must have; `None` if none may do.
+    #[inline(always)]
     fn labelled(&self, condition: &Condition<'_>) -> Option<Labelled> {
         let (name, op, value) = condition.parts();
         if op == Op::Equal {

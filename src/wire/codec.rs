@@ -265,6 +265,9 @@ pub fn decode_body<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, DecodeErro
 
 /// A record read value by value, as [`encode_body`] writes one after the other: for who needs less
 /// than all of it, or wants no list in memory.
+///
+/// What takes a few bytes is always inlined: a result that is handed over in memory costs more than
+/// the reading.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a>(&'a [u8]);
 
@@ -288,7 +291,7 @@ impl<'a> Values<'a> {
     ///
     /// # Errors
     /// As [`take`](Self::take).
-    #[inline]
+    #[inline(always)]
     pub fn take_len(&mut self) -> Result<u64, DecodeError> {
         match self.0 {
             // Most are so short that they are their own encoding.
@@ -304,7 +307,7 @@ impl<'a> Values<'a> {
     ///
     /// # Errors
     /// As [`take`](Self::take).
-    #[inline]
+    #[inline(always)]
     pub fn take_bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = usize::try_from(self.take_len()?).unwrap_or(usize::MAX);
         let split = self.0.split_at_checked(len);
@@ -320,16 +323,14 @@ impl<'a> Values<'a> {
     #[inline]
     pub fn take_text(&mut self) -> Result<&'a [u8], DecodeError> {
         let bytes = self.take_bytes()?;
-        // Most texts are ASCII, which is told much sooner.
-        let is_text = bytes.is_ascii() || std::str::from_utf8(bytes).is_ok();
-        is_text.then_some(bytes).ok_or(DecodeError::Text)
+        is_text(bytes).then_some(bytes).ok_or(DecodeError::Text)
     }
 
     /// The next `N` bytes.
     ///
     /// # Errors
     /// [`DecodeError::Truncated`].
-    #[inline]
+    #[inline(always)]
     pub fn take_array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let split = self.0.split_first_chunk();
         let (array, rest) = split.ok_or(DecodeError::Truncated { what: "body" })?;
@@ -347,6 +348,13 @@ impl<'a> Values<'a> {
             bytes => Err(DecodeError::Trailing { bytes }),
         }
     }
+}
+
+/// Whether bytes are UTF-8. Most are ASCII, which is told much sooner.
+#[inline]
+#[must_use]
+pub fn is_text(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }
 
 fn tag(message: &Message) -> u8 {

@@ -17,7 +17,7 @@ use super::schema::{self, MATCHERS_MAX, RuleError, SCHEMA};
 use crate::store::Unreadable;
 use crate::store::matcher::{Matcher, Op};
 use crate::time::Timestamp;
-use crate::wire::codec::{DecodeError, Values, encode_body};
+use crate::wire::codec::{DecodeError, Values, encode_body, is_text};
 
 /// As it is in bytes.
 #[derive(Encode)]
@@ -63,15 +63,17 @@ impl<'a> MatcherBody<'a> {
         }
     }
 
-    #[inline]
+    /// The matcher that comes next. Its texts are not checked.
+    #[inline(always)]
     fn take(values: &mut Values<'a>) -> Result<Self, DecodeError> {
-        let name = values.take_text()?;
+        let name = values.take_bytes()?;
         let [op] = values.take_array()?;
-        let value = values.take_text()?;
+        let value = values.take_bytes()?;
         Ok(Self { name, op, value })
     }
 
     /// How it compares; `None` for an operator that there is not.
+    #[inline(always)]
     pub(in crate::store) fn op(self) -> Option<Op> {
         Some(match self.op {
             0 => Op::Equal,
@@ -227,6 +229,9 @@ fn walk_sets<'a>(
         for _ in 0..matchers {
             left = left.checked_sub(1).ok_or_else(|| invalid(TOO_MANY))?;
             let matcher = MatcherBody::take(values).map_err(malformed)?;
+            if !is_text(matcher.name) || !is_text(matcher.value) {
+                return Err(MALFORMED);
+            }
             let op = matcher.op().ok_or(UNKNOWN_OPERATOR)?;
             if matcher.name.is_empty() {
                 return Err(NO_MATCHER);

@@ -35,6 +35,7 @@ pub(in crate::store) enum Condition<'a> {
 
 impl Condition<'_> {
     /// The label it looks at, how it compares, and with what.
+    #[inline(always)]
     pub(in crate::store) fn parts(&self) -> (&[u8], Op, &[u8]) {
         match self {
             Self::Bytes(matcher) => (
