@@ -39,13 +39,21 @@ pub fn entry_hash(entry: &Entry) -> u128 {
 #[must_use]
 pub fn entry_hash_of(entry: &Entry, body: BodyHash) -> u128 {
     let mut bytes = [0; 64];
+    bytes[..48].copy_from_slice(&header_bytes(entry));
+    bytes[48..].copy_from_slice(&body.0.to_le_bytes());
+    hash128(ENTRY_KEY, &bytes)
+}
+
+/// The header of an entry as it is hashed.
+#[inline]
+pub(super) fn header_bytes(entry: &Entry) -> [u8; 48] {
+    let mut bytes = [0; 48];
     bytes[..16].copy_from_slice(&entry.key.0);
     bytes[16..24].copy_from_slice(&entry.ts.as_nanos().to_le_bytes());
     bytes[24..32].copy_from_slice(&entry.tie.to_le_bytes());
     bytes[32..40].copy_from_slice(&entry.expires_at.as_nanos().to_le_bytes());
     bytes[40..42].copy_from_slice(&entry.schema.raw().to_le_bytes());
-    bytes[48..].copy_from_slice(&body.0.to_le_bytes());
-    hash128(ENTRY_KEY, &bytes)
+    bytes
 }
 
 /// The tag of an entry of this hash: tells two values of one key and timestamp apart.

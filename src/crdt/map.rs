@@ -530,13 +530,7 @@ fn changes_held(held: &Entry, entry: &Entry) -> bool {
 /// The hash of an entry, header and body, by which the map knows it again.
 #[inline]
 fn quick_of(words: FoldHash, entry: &Entry) -> u64 {
-    let mut header = [0; 48];
-    header[..16].copy_from_slice(&entry.key.0);
-    header[16..24].copy_from_slice(&entry.ts.as_nanos().to_le_bytes());
-    header[24..32].copy_from_slice(&entry.tie.to_le_bytes());
-    header[32..40].copy_from_slice(&entry.expires_at.as_nanos().to_le_bytes());
-    header[40..42].copy_from_slice(&entry.schema.raw().to_le_bytes());
-    words.after(words.of(&header), &entry.body)
+    words.after(words.of(&digest::header_bytes(entry)), &entry.body)
 }
 
 /// A hash, low half first: in the alignment of the other fields.
