@@ -4,7 +4,7 @@
 //! Two keys of one hash are possible, and not hard to make for a peer that wants to: the later one
 //! is kept beside the table, in order, and found all the same.
 
-use std::collections::hash_map::RandomState;
+use std::collections::hash_map::{self, RandomState};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher};
 
@@ -65,11 +65,16 @@ impl KeyIndex {
 
     /// Adds a key that is not held, or notes what is held of it now.
     pub(super) fn put(&mut self, kh: u64, key: Key, found: Found) {
-        let first = self.first.entry(kh).or_insert(found);
-        if first.at == found.at {
-            first.quick = found.quick;
-        } else {
-            self.twins.insert((kh, key), found.at);
+        match self.first.entry(kh) {
+            hash_map::Entry::Vacant(free) => {
+                free.insert(found);
+            }
+            hash_map::Entry::Occupied(mut first) if first.get().at == found.at => {
+                first.insert(found);
+            }
+            hash_map::Entry::Occupied(_) => {
+                self.twins.insert((kh, key), found.at);
+            }
         }
     }
 

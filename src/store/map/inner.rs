@@ -143,12 +143,15 @@ impl<S: Schema> Inner<S> {
         Ok((seq, self.follow(applied, now)))
     }
 
+    /// Joins news in, and tells what became of them. Answers the record that they displaced, to be
+    /// dropped outside the lock.
     pub(super) fn merge(
         &mut self,
         entry: &Entry,
         news: News<S::Record>,
         wall: Timestamp,
-    ) -> (Merged, Option<Arc<S::Record>>) {
+        merged: &mut Merged,
+    ) -> Option<Arc<S::Record>> {
         let entry = Entry {
             key: entry.key,
             ts: entry.ts,
@@ -157,23 +160,27 @@ impl<S: Schema> Inner<S> {
             schema: entry.schema,
             body: news.body,
         };
-        let merged = self
+        let applied = self
             .entries
             .merge(news.kh, entry, news.hash, news.value, wall);
-        let applied = match merged {
+        let applied = match applied {
             Ok(applied) => applied,
-            Err(Verdict::Refused(why)) => return (Merged::Refused(why), None),
-            Err(_) => return (Merged::Known, None),
+            Err(verdict) => {
+                *merged = match verdict {
+                    Verdict::Refused(why) => Merged::Refused(why),
+                    Verdict::Fresh | Verdict::Gone | Verdict::Known => Merged::Known,
+                };
+                return None;
+            }
         };
         let (seq, at, as_sent) = (applied.seq, applied.at, applied.as_sent);
         let displaced = self.follow(applied, wall);
-        let quarantined = self.quarantine.contains(&at);
-        let stored = Merged::Stored {
+        *merged = Merged::Stored {
             seq,
             as_sent,
-            quarantined,
+            quarantined: self.quarantine.contains(&at),
         };
-        (stored, displaced)
+        displaced
     }
 
     /// Brings quarantine and index in step with a change. Answers the record that it displaced.

@@ -128,11 +128,9 @@ impl<S: Schema> Shared<S> {
         let (mut changed, mut displaced) = (false, Vec::new());
         let mut inner = self.lock();
         for new in read {
-            let (index, merged) = (new.index, inner.merge(&run[new.index], new, wall));
-            let (merged, old) = merged;
+            let merged = &mut out[new.index];
+            displaced.extend(inner.merge(&run[new.index], new, wall, merged));
             changed |= matches!(merged, Merged::Stored { .. });
-            displaced.extend(old);
-            out[index] = merged;
         }
         drop(inner);
         changed
