@@ -14,7 +14,7 @@ use std::ops::Bound;
 
 use super::digest::Root;
 use super::estimator::{BitCounts, Estimator};
-use super::sketch::{EXPONENT_MAX, EXPONENT_MIN, Sketch, item_hash};
+use super::sketch::{EXPONENT_MAX, EXPONENT_MIN, Sketch};
 use crate::time::Timestamp;
 use crate::wire::Item;
 
@@ -22,6 +22,8 @@ use crate::wire::Item;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) item: Item,
+    /// Its [`item_hash`](super::sketch::item_hash).
+    pub(super) item_hash: u64,
     /// The 128-bit hash of the entry.
     pub(super) hash: u128,
     /// The number of its slot.
@@ -83,9 +85,8 @@ impl Digests {
             return;
         }
         self.root.add(place.hash);
-        let hash = item_hash(&place.item);
-        self.bits.add(hash);
-        self.toggle(place, hash);
+        self.bits.add(place.item_hash);
+        self.toggle(place);
     }
 
     pub(super) fn take_out(&mut self, place: &Place) {
@@ -93,16 +94,16 @@ impl Digests {
             return;
         }
         self.root.sub(place.hash);
-        let hash = item_hash(&place.item);
-        self.bits.sub(hash);
-        self.toggle(place, hash);
+        self.bits.sub(place.item_hash);
+        self.toggle(place);
     }
 
     fn leaves_out(&self, place: &Place) -> bool {
         place.expiry.is_some_and(|expiry| expiry <= self.cut)
     }
 
-    fn toggle(&mut self, place: &Place, hash: u64) {
+    fn toggle(&mut self, place: &Place) {
+        let hash = place.item_hash;
         let table = self.table.get_or_insert_with(|| Sketch::new(EXPONENT_MIN));
         table.toggle_hashed(&place.item, hash);
         if let Some(growing) = &mut self.growing
@@ -130,7 +131,7 @@ impl Digests {
         let to = growing.filled.saturating_add(SLOTS_PER_KEY).min(slots);
         for place in (growing.filled..to).filter_map(place) {
             if place.expiry.is_none_or(|expiry| expiry > cut) {
-                growing.table.toggle(&place.item);
+                growing.table.toggle_hashed(&place.item, place.item_hash);
             }
         }
         growing.filled = to;

@@ -18,16 +18,19 @@
 //!
 //! The map has no lock and knows no records: each entry carries a value `V` for whoever does.
 
+use std::hint::black_box;
 use std::ops::RangeBounds;
 use std::time::Duration;
 
+use super::buckets::Found;
 use super::changes::ChangeIndex;
 use super::compare_versions;
 use super::digest::{self, BodyHash, Root};
-use super::digests::{Digests, Place};
-use super::fold::FoldHash;
-use super::keys::{Found, KeyIndex};
+use super::digests::{Digests, Expiry, Place};
+use super::hashes::{Hashes, Hashing, whole};
+use super::keys::KeyIndex;
 use super::order::SortedRuns;
+use super::sketch::item_hash;
 use crate::time::Timestamp;
 use crate::wire::{Entry, Item, Key, Refusal};
 
@@ -86,8 +89,7 @@ impl<V> Slot<V> {
     /// Its hash, as summed in the root.
     #[must_use]
     pub fn hash(&self) -> u128 {
-        let [low, high] = self.hash.map(u128::from);
-        low | high << 64
+        whole(self.hash)
     }
 
     /// The item that stands for it.
@@ -130,7 +132,7 @@ pub enum Effect<V> {
 /// Entries by key. See the module for what is kept in step.
 pub struct EntryMap<V> {
     bounds: Bounds,
-    quick: FoldHash,
+    hashing: Hashing,
     slots: Vec<Option<Slot<V>>>,
     free: Vec<u32>,
     by_key: KeyIndex,
@@ -146,7 +148,7 @@ impl<V> EntryMap<V> {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            quick: FoldHash::random(),
+            hashing: Hashing::random(),
             slots: Vec::new(),
             free: Vec::new(),
             by_key: KeyIndex::new(),
@@ -184,7 +186,8 @@ impl<V> EntryMap<V> {
 
     /// What is held under a hash of keys: one entry, but for collisions.
     pub fn with_hash(&self, kh: u64) -> impl Iterator<Item = &Slot<V>> + '_ {
-        self.by_key.with_hash(kh).filter_map(|at| self.slot(at))
+        let slots = self.by_key.with_hash(kh).filter_map(|at| self.slot(at));
+        slots.filter(move |slot| slot.kh == kh)
     }
 
     /// The entry in a slot, if one is there.
@@ -224,13 +227,15 @@ impl<V> EntryMap<V> {
             for (place, entry) in places.iter_mut().zip(entries) {
                 place.0 = digest::kh(&entry.key);
             }
-            for place in &mut places[..entries.len()] {
+            let places = &mut places[..entries.len()];
+            black_box(places.iter().fold(0, |touched, &(kh, _)| touched | self.by_key.touch(kh)));
+            for place in &mut *places {
                 place.1 = self.by_key.first(place.0);
             }
             for (index, (&(kh, first), entry)) in places.iter().zip(entries).enumerate() {
                 let verdict = match first {
                     None => self.judge_at(None, entry, wall),
-                    Some(held) if held.quick == self.quick(entry) => Verdict::Known,
+                    Some(held) if held.quick == self.hashing.quick(entry) => Verdict::Known,
                     Some(held) => {
                         let place = self.held_at(held, kh, &entry.key);
                         self.judge_at(place, entry, wall)
@@ -241,26 +246,30 @@ impl<V> EntryMap<V> {
         }
     }
 
+    /// Hashes entries for this map.
+    #[must_use]
+    pub fn hashing(&self) -> Hashing {
+        self.hashing
+    }
+
     /// Joins an entry of a peer in, unless [`judge`](Self::judge) does not find it fresh: then its
-    /// verdict is the answer, and nothing has changed. `kh` is the hash of its key, `body` that of
-    /// its body.
+    /// verdict is the answer, and nothing has changed. `hashes` are its hashes.
     ///
     /// # Panics
     /// If 2^32 - 1 entries are held.
     pub fn merge(
         &mut self,
-        kh: u64,
         entry: Entry,
-        body: BodyHash,
+        hashes: &Hashes,
         value: V,
         wall: Timestamp,
     ) -> Result<Applied<V>, Verdict> {
-        let place = self.find(kh, &entry.key);
+        let place = self.find(hashes.kh, &entry.key);
         match self.judge_at(place, &entry, wall) {
             Verdict::Fresh => {}
             other => return Err(other),
         }
-        let applied = self.apply_at(place, kh, entry, body, value);
+        let applied = self.apply_at(place, entry, hashes, value);
         applied.ok_or(Verdict::Known)
     }
 
@@ -272,19 +281,19 @@ impl<V> EntryMap<V> {
     pub fn apply(&mut self, entry: Entry, body: BodyHash, value: V) -> Option<Applied<V>> {
         let kh = digest::kh(&entry.key);
         let place = self.find(kh, &entry.key);
-        self.apply_at(place, kh, entry, body, value)
+        let hashes = self.hashing.of(kh, &entry, body);
+        self.apply_at(place, entry, &hashes, value)
     }
 
     fn apply_at(
         &mut self,
         place: Option<u32>,
-        kh: u64,
         entry: Entry,
-        body: BodyHash,
+        hashes: &Hashes,
         value: V,
     ) -> Option<Applied<V>> {
         let Some(at) = place else {
-            return Some(self.insert(kh, entry, body, value));
+            return Some(self.insert(entry, hashes, value));
         };
         let slot = self.slots[at as usize].as_mut().expect(KEY_HAS_SLOT);
         let version = compare_versions(&entry, &slot.entry);
@@ -296,25 +305,32 @@ impl<V> EntryMap<V> {
         let old_seq = slot.seq;
         self.head += 1;
         slot.seq = self.head;
-        let (body, effect) = if version.is_gt() {
+        let effect = if version.is_gt() {
             slot.entry = entry;
-            let old = std::mem::replace(&mut slot.value, value);
-            (body, Effect::Replaced(old))
+            Effect::Replaced(std::mem::replace(&mut slot.value, value))
         } else {
-            (BodyHash::of(&slot.entry.body), Effect::Extended(value))
+            Effect::Extended(value)
         };
         slot.entry.expires_at = came.max(had);
-        slot.hash = halves(digest::entry_hash_of(&slot.entry, body));
-        let is = place_of(slot, at);
-        let quick = quick_of(self.quick, &slot.entry);
-        self.by_key.put(kh, slot.entry.key, Found { at, quick });
+        let as_sent = version.is_ge() && came >= had;
+        let joined = if as_sent {
+            *hashes
+        } else {
+            let body = BodyHash::of(&slot.entry.body);
+            self.hashing.of(hashes.kh, &slot.entry, body)
+        };
+        slot.hash = joined.entry;
+        let is = place_hashed(&slot.entry, &joined, at);
+        let quick = joined.quick;
+        self.by_key
+            .put(hashes.kh, slot.entry.key, Found { at, quick });
         self.changes.remove(old_seq);
         self.changes.push(self.head, at);
         self.move_place(was, is);
         Some(Applied {
             seq: self.head,
             at,
-            as_sent: version.is_ge() && came >= had,
+            as_sent,
             effect,
         })
     }
@@ -394,10 +410,10 @@ impl<V> EntryMap<V> {
         }
         let (_, at) = self.expiries.pop_first()?;
         let slot = self.slots[at as usize].take().expect(EXPIRY_HAS_SLOT);
-        let (slots, words) = (&self.slots, self.quick);
+        let (slots, hashing) = (&self.slots, self.hashing);
         let quick = |at: u32| {
             let twin = slots[at as usize].as_ref().expect(KEY_HAS_SLOT);
-            quick_of(words, &twin.entry)
+            hashing.quick(&twin.entry)
         };
         self.by_key.remove(slot.kh, &slot.entry.key, at, quick);
         self.changes.remove(slot.seq);
@@ -434,10 +450,6 @@ impl<V> EntryMap<V> {
         }
     }
 
-    fn quick(&self, entry: &Entry) -> u64 {
-        quick_of(self.quick, entry)
-    }
-
     /// What is held in a place compared with an entry that came. Reads headers; bodies only where
     /// the headers tie.
     #[inline]
@@ -462,20 +474,20 @@ impl<V> EntryMap<V> {
     }
 
     /// Puts in an entry of a new key.
-    fn insert(&mut self, kh: u64, entry: Entry, body: BodyHash, value: V) -> Applied<V> {
+    fn insert(&mut self, entry: Entry, hashes: &Hashes, value: V) -> Applied<V> {
         let next = || slot_number(self.slots.len());
         let at = self.free.pop().unwrap_or_else(next);
-        let quick = self.quick(&entry);
+        let (kh, quick) = (hashes.kh, hashes.quick);
         self.by_key.put(kh, entry.key, Found { at, quick });
         self.head += 1;
+        let place = place_hashed(&entry, hashes, at);
         let slot = Slot {
             seq: self.head,
             kh,
-            hash: halves(digest::entry_hash_of(&entry, body)),
+            hash: hashes.entry,
             value,
             entry,
         };
-        let place = place_of(&slot, at);
         match self.slots.get_mut(at as usize) {
             Some(free) => *free = Some(slot),
             None => self.slots.push(Some(slot)),
@@ -512,31 +524,39 @@ impl<V> EntryMap<V> {
 }
 
 fn place_of<V>(slot: &Slot<V>, at: u32) -> Place {
-    let entry = &slot.entry;
     Place {
         item: slot.item(),
+        item_hash: item_hash(&slot.item()),
         hash: slot.hash(),
         at,
-        expiry: (!entry.schema.is_lasting()).then_some((entry.expires_at, at)),
+        expiry: expiry_of(&slot.entry, at),
     }
+}
+
+/// As [`place_of`] of the slot that an entry of these hashes is put in.
+fn place_hashed(entry: &Entry, hashes: &Hashes, at: u32) -> Place {
+    let hash = hashes.entry();
+    Place {
+        item: Item {
+            kh: hashes.kh,
+            ts: entry.ts,
+            tag: digest::tag(hash),
+        },
+        item_hash: hashes.item,
+        hash,
+        at,
+        expiry: expiry_of(entry, at),
+    }
+}
+
+fn expiry_of(entry: &Entry, at: u32) -> Option<Expiry> {
+    (!entry.schema.is_lasting()).then_some((entry.expires_at, at))
 }
 
 /// Whether the join of what is held and an entry differs from what is held.
 #[inline]
 fn changes_held(held: &Entry, entry: &Entry) -> bool {
     entry.expires_at > held.expires_at || compare_versions(entry, held).is_gt()
-}
-
-/// The hash of an entry, header and body, by which the map knows it again.
-#[inline]
-fn quick_of(words: FoldHash, entry: &Entry) -> u64 {
-    words.after(words.of(&digest::header_bytes(entry)), &entry.body)
-}
-
-/// A hash, low half first: in the alignment of the other fields.
-#[allow(clippy::cast_possible_truncation)]
-const fn halves(hash: u128) -> [u64; 2] {
-    [hash as u64, (hash >> 64) as u64]
 }
 
 /// The number of the slot at an index.

@@ -9,11 +9,13 @@
 //! ([`SchemaId::lasting`](crate::wire::SchemaId::lasting)) is kept whatever `expires_at` says, so a
 //! lasting write over a tombstone is not collected with it.
 
+mod buckets;
 mod changes;
 pub mod digest;
 pub mod digests;
 pub mod estimator;
 pub(crate) mod fold;
+pub mod hashes;
 mod keys;
 pub mod map;
 mod order;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::shared::RUN;
 use super::{Quarantined, WriteError};
 use crate::crdt::digest::BodyHash;
+use crate::crdt::hashes::Hashes;
 use crate::crdt::map::{Applied, Bounds, Effect, EntryMap, Slot, Verdict};
 use crate::store::{Body, Index, Limits, Merged, Schema, Unreadable};
 use crate::time::Timestamp;
@@ -73,10 +74,8 @@ pub(super) type Wrote<R> = Result<(u64, Option<Arc<R>>), WriteError>;
 pub(super) struct News<R> {
     /// Its place in the run.
     pub(super) index: usize,
-    /// The hash of its key.
-    pub(super) kh: u64,
     pub(super) body: Bytes,
-    pub(super) hash: BodyHash,
+    pub(super) hashes: Hashes,
     pub(super) value: Value<R>,
 }
 
@@ -160,9 +159,7 @@ impl<S: Schema> Inner<S> {
             schema: entry.schema,
             body: news.body,
         };
-        let applied = self
-            .entries
-            .merge(news.kh, entry, news.hash, news.value, wall);
+        let applied = self.entries.merge(entry, &news.hashes, news.value, wall);
         let applied = match applied {
             Ok(applied) => applied,
             Err(verdict) => {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::inner::{Inner, News, Value};
 use crate::crdt::digest::BodyHash;
+use crate::crdt::hashes::Hashing;
 use crate::crdt::map::{EntryMap, Slot, Verdict};
 use crate::store::{
     Body, Change, Context, Digest, Digests, Found, HashedItem, Limits, Merged, Schema, Sketched,
@@ -121,10 +122,14 @@ impl<S: Schema> Shared<S> {
         wall: Timestamp,
         out: &mut [Merged],
     ) -> bool {
-        let read: Vec<_> = news
-            .iter()
-            .map(|&(index, kh)| self.read_news(index, kh, &run[index]))
-            .collect();
+        if news.is_empty() {
+            return false;
+        }
+        let hashing = self.lock().entries.hashing();
+        let mut read = Vec::with_capacity(news.len());
+        for &(index, kh) in news {
+            read.push(self.read_news(index, kh, &run[index], hashing));
+        }
         let (mut changed, mut displaced) = (false, Vec::new());
         let mut inner = self.lock();
         for new in read {
@@ -137,7 +142,7 @@ impl<S: Schema> Shared<S> {
     }
 
     /// Reads an entry of a peer: its body is copied, or it would keep the whole packet in memory.
-    fn read_news(&self, index: usize, kh: u64, entry: &Entry) -> News<S::Record> {
+    fn read_news(&self, index: usize, kh: u64, entry: &Entry, hashing: Hashing) -> News<S::Record> {
         let body = Body {
             schema: entry.schema.shape(),
             bytes: Bytes::copy_from_slice(&entry.body),
@@ -152,8 +157,7 @@ impl<S: Schema> Shared<S> {
         };
         News {
             index,
-            kh,
-            hash: BodyHash::of(&body.bytes),
+            hashes: hashing.of(kh, entry, BodyHash::of(&entry.body)),
             body: body.bytes,
             value,
         }

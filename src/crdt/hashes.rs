@@ -1,0 +1,70 @@
+//! The hashes of an entry that a map keeps in its structures, to be computed before its lock is
+//! taken.
+
+use super::digest::{self, BodyHash};
+use super::fold::FoldHash;
+use super::sketch::item_hash;
+use crate::wire::{Entry, Item};
+
+/// Hashes entries for a map: partly under words of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashing(FoldHash);
+
+/// The hashes of one entry, for the map of the [`Hashing`] that made them.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashes {
+    /// Of its key, [`digest::kh`].
+    pub(super) kh: u64,
+    /// Of header and body, by which the map knows the entry again.
+    pub(super) quick: u64,
+    /// [`digest::entry_hash`], low half first: in the alignment of the others.
+    pub(super) entry: [u64; 2],
+    /// [`item_hash`] of its item.
+    pub(super) item: u64,
+}
+
+impl Hashes {
+    #[inline]
+    pub(super) fn entry(&self) -> u128 {
+        whole(self.entry)
+    }
+}
+
+impl Hashing {
+    pub(super) fn random() -> Self {
+        Self(FoldHash::random())
+    }
+
+    /// The hashes of an entry, given those of its key and its body.
+    #[must_use]
+    pub fn of(self, kh: u64, entry: &Entry, body: BodyHash) -> Hashes {
+        let hash = digest::entry_hash_of(entry, body);
+        let tag = digest::tag(hash);
+        let ts = entry.ts;
+        Hashes {
+            kh,
+            quick: self.quick(entry),
+            entry: halves(hash),
+            item: item_hash(&Item { kh, ts, tag }),
+        }
+    }
+
+    /// Of header and body.
+    #[inline]
+    pub(super) fn quick(self, entry: &Entry) -> u64 {
+        self.0
+            .after(self.0.of(&digest::header_bytes(entry)), &entry.body)
+    }
+}
+
+/// A hash in halves, low one first: in the alignment of 64 bits.
+#[allow(clippy::cast_possible_truncation)]
+const fn halves(hash: u128) -> [u64; 2] {
+    [hash as u64, (hash >> 64) as u64]
+}
+
+/// A hash from its halves.
+#[inline]
+pub(super) fn whole([low, high]: [u64; 2]) -> u128 {
+    u128::from(low) | u128::from(high) << 64
+}
