@@ -287,20 +287,33 @@ impl<'a> Values<'a> {
         body::take_value(&mut self.0)
     }
 
+    /// The next number: what `take::<u64>` answers, sooner.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    #[inline(always)]
+    pub fn take_u64(&mut self) -> Result<u64, DecodeError> {
+        match self.0 {
+            // Most lengths are their own encoding, most instants and hashes have all their bytes.
+            [byte, rest @ ..] if *byte <= body::VARINT_BYTE_MAX => {
+                self.0 = rest;
+                Ok(u64::from(*byte))
+            }
+            [body::VARINT_U64, rest @ ..] if rest.len() >= size_of::<u64>() => {
+                self.0 = rest;
+                self.take_array().map(u64::from_le_bytes)
+            }
+            _ => self.take(),
+        }
+    }
+
     /// The length of the list, or map, of which the elements come next.
     ///
     /// # Errors
     /// As [`take`](Self::take).
     #[inline(always)]
     pub fn take_len(&mut self) -> Result<u64, DecodeError> {
-        match self.0 {
-            // Most are so short that they are their own encoding.
-            [byte, rest @ ..] if *byte <= body::VARINT_BYTE_MAX => {
-                self.0 = rest;
-                Ok(u64::from(*byte))
-            }
-            _ => self.take(),
-        }
+        self.take_u64()
     }
 
     /// The bytes of the text, or list of bytes, that comes next: what `take::<&[u8]>` answers, sooner.

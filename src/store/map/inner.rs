@@ -142,12 +142,12 @@ impl<S: Schema> Inner<S> {
         Ok((seq, self.follow(applied, now)))
     }
 
-    /// Joins news in, and tells what became of them. Answers the record that they displaced, to be
-    /// dropped outside the lock.
+    /// Joins news in, of which body and value are taken, and tells what became of them. Answers the
+    /// record that they displaced, to be dropped outside the lock.
     pub(super) fn merge(
         &mut self,
         entry: &Entry,
-        news: News<S::Record>,
+        news: &mut News<S::Record>,
         wall: Timestamp,
         merged: &mut Merged,
     ) -> Option<Arc<S::Record>> {
@@ -157,9 +157,10 @@ impl<S: Schema> Inner<S> {
             tie: entry.tie,
             expires_at: entry.expires_at,
             schema: entry.schema,
-            body: news.body,
+            body: std::mem::take(&mut news.body),
         };
-        let applied = self.entries.merge(entry, &news.hashes, news.value, wall);
+        let value = std::mem::replace(&mut news.value, Value::Removed);
+        let applied = self.entries.merge(entry, &news.hashes, value, wall);
         let applied = match applied {
             Ok(applied) => applied,
             Err(verdict) => {

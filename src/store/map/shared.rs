@@ -132,7 +132,7 @@ impl<S: Schema> Shared<S> {
         }
         let (mut changed, mut displaced) = (false, Vec::new());
         let mut inner = self.lock();
-        for new in read {
+        for new in &mut read {
             let merged = &mut out[new.index];
             displaced.extend(inner.merge(&run[new.index], new, wall, merged));
             changed |= matches!(merged, Merged::Stored { .. });
@@ -176,7 +176,10 @@ impl<S: Schema> Shared<S> {
             let own = self.schema.key(&record);
             Ok((record, own))
         }));
-        let (record, own) = decoded.unwrap_or(Err(Unreadable::Invalid { rule: PANICKED }))?;
+        let (record, own) = match decoded {
+            Ok(decoded) => decoded?,
+            Err(_) => return Err(Unreadable::Invalid { rule: PANICKED }),
+        };
         if own == key {
             Ok(record)
         } else {

@@ -209,12 +209,12 @@ fn walk(bytes: &[u8], mut alert: impl FnMut(Alerts, u64)) -> Result<Found<'_>, D
     let integration = values.take_text()?;
     let idx = values.take()?;
     let group_key = values.take_text()?;
-    let timestamp = values.take().map(Timestamp::from_nanos)?;
+    let timestamp = values.take_u64().map(Timestamp::from_nanos)?;
     let mut ascends = true;
     for alerts in [Alerts::Firing, Alerts::Resolved] {
         let mut last = None;
         for _ in 0..values.take_len()? {
-            let hash = values.take()?;
+            let hash = values.take_u64()?;
             ascends &= last.replace(hash).is_none_or(|last| last < hash);
             alert(alerts, hash);
         }

@@ -184,11 +184,11 @@ fn walk<'a>(
         return Err(Unreadable::WrongKey);
     }
     walk_sets(&mut values, &mut meet)?;
-    let times: (u64, u64, u64) = values.take().map_err(malformed)?;
+    let mut take_time = || values.take_u64().map(Timestamp::from_nanos).map_err(malformed);
     let fixed = Fixed {
-        starts_at: Timestamp::from_nanos(times.0),
-        ends_at: Timestamp::from_nanos(times.1),
-        updated_at: Timestamp::from_nanos(times.2),
+        starts_at: take_time()?,
+        ends_at: take_time()?,
+        updated_at: take_time()?,
         created_by: values.take_text().map_err(malformed)?,
         comment: values.take_text().map_err(malformed)?,
     };

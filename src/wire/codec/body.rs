@@ -134,6 +134,8 @@ pub(super) fn decode_record<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, D
 
 /// A number up to this is one byte, itself; a greater byte says how many bytes follow.
 pub(super) const VARINT_BYTE_MAX: u8 = 250;
+/// The byte before a number of eight.
+pub(super) const VARINT_U64: u8 = 253;
 
 /// Takes one value off the front.
 pub(super) fn take_value<'a, T: bincode::BorrowDecode<'a, ()>>(
