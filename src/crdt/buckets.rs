@@ -274,7 +274,10 @@ mod tests {
                 assert!(buckets.len() <= (1 << after.table.bits) / 4 * 3);
             }
         }
-        assert!((MOVED_PER_KEY..10 * MOVED_PER_KEY).contains(&most), "{most}");
+        assert!(
+            (MOVED_PER_KEY..10 * MOVED_PER_KEY).contains(&most),
+            "{most}"
+        );
         assert_eq!(buckets.len(), 100_000);
         assert!(buckets.table.buckets.len() <= (1 << 18) + ROOM_BEHIND);
         for number in 1..=100_000_u32 {

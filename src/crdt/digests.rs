@@ -14,6 +14,7 @@ use std::ops::Bound;
 
 use super::digest::Root;
 use super::estimator::{BitCounts, Estimator};
+use super::expiring::Expiring;
 use super::sketch::{EXPONENT_MAX, EXPONENT_MIN, Sketch};
 use crate::time::Timestamp;
 use crate::wire::Item;
@@ -29,17 +30,14 @@ pub(super) struct Place {
     /// The number of its slot.
     pub(super) at: u32,
     /// `None` for what is lasting.
-    pub(super) expiry: Option<Expiry>,
+    pub(super) expiry: Option<Expiring>,
 }
-
-/// A place in the expiry order: instant and slot.
-pub(super) type Expiry = (Timestamp, u32);
 
 /// Root, estimator and table of a map at a cut. See the module.
 #[derive(Debug, Default)]
 pub struct Digests {
     /// What expires here or before is left out.
-    cut: Expiry,
+    cut: Expiring,
     root: Root,
     bits: BitCounts,
     table: Option<Sketch>,
@@ -142,8 +140,8 @@ impl Digests {
 
     /// The places to cross to stand at `cut`, in the order in which they are crossed: forward, and
     /// where from and to.
-    pub(super) fn way(&self, cut: Timestamp) -> (bool, (Bound<Expiry>, Bound<Expiry>)) {
-        let to = end_of(cut);
+    pub(super) fn way(&self, cut: Timestamp) -> (bool, (Bound<Expiring>, Bound<Expiring>)) {
+        let to = Expiring::end_of(cut);
         let forward = self.cut <= to;
         let (low, high) = if forward {
             (self.cut, to)
@@ -160,31 +158,17 @@ impl Digests {
             if forward {
                 self.take_out(place);
             } else if let Some(expiry) = place.expiry {
-                self.cut = just_before(expiry);
+                self.cut = expiry.before();
                 self.put_in(place);
             }
         }
         let last = places.last().and_then(|place| place.expiry);
         match last {
-            _ if whole => self.cut = end_of(cut),
+            _ if whole => self.cut = Expiring::end_of(cut),
             Some(last) if forward => self.cut = last,
-            Some(last) => self.cut = just_before(last),
+            Some(last) => self.cut = last.before(),
             None => {}
         }
-    }
-}
-
-/// The last place of an instant: no slot has that number.
-fn end_of(cut: Timestamp) -> Expiry {
-    (cut, u32::MAX)
-}
-
-fn just_before((expires_at, at): Expiry) -> Expiry {
-    match at.checked_sub(1) {
-        Some(at) => (expires_at, at),
-        None => end_of(Timestamp::from_nanos(
-            expires_at.as_nanos().saturating_sub(1),
-        )),
     }
 }
 

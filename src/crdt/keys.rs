@@ -103,10 +103,49 @@ impl KeyIndex {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::HashMap;
 
     fn found(at: u32) -> Found {
         let quick = u64::from(at) + 1_000;
         Found { at, quick }
+    }
+
+    /// Of 400,000 hashes some twenty pairs share their tag: that none does has a chance of e^-18.
+    #[test]
+    fn hashes_of_one_tag_are_told_apart() {
+        let mut index = KeyIndex::new();
+        let key = Key([0; 16]);
+        let hashes: Vec<u64> = (1..=400_000_u64).map(|n| n << 24).collect();
+        for (at, &kh) in (0..).zip(&hashes) {
+            index.put(kh, key, found(at));
+        }
+        assert_eq!(index.len(), hashes.len());
+        let tags: HashMap<u32, usize> = hashes.iter().fold(HashMap::new(), |mut tags, &kh| {
+            *tags.entry(index.tag(kh)).or_default() += 1;
+            tags
+        });
+        let mut shared = Vec::new();
+        for (at, &kh) in (0..).zip(&hashes) {
+            assert!(index.with_hash(kh).any(|listed| listed == at));
+            let first = index.first(kh).map(|first| first.at);
+            assert!(first == Some(at) || index.twin(kh, &key) == Some(at));
+            if tags[&index.tag(kh)] > 1 {
+                shared.push((at, kh));
+            }
+        }
+        assert!(!shared.is_empty());
+        // Taken out one by one, the first of a tag before its twin.
+        for (place, &(at, kh)) in shared.iter().enumerate() {
+            index.remove(kh, &key, at, |at| found(at).quick);
+            assert!(!index.with_hash(kh).any(|listed| listed == at));
+            for &(at, kh) in &shared[place + 1..] {
+                let first = index.first(kh).filter(|first| first.at == at);
+                assert!(first.is_none_or(|first| first == found(at)));
+                assert!(first.is_some() || index.twin(kh, &key) == Some(at));
+            }
+        }
+        assert!(index.twins.is_empty());
+        assert_eq!(index.len(), hashes.len() - shared.len());
     }
 
     proptest! {

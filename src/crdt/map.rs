@@ -26,7 +26,8 @@ use super::buckets::Found;
 use super::changes::ChangeIndex;
 use super::compare_versions;
 use super::digest::{self, BodyHash, Root};
-use super::digests::{Digests, Expiry, Place};
+use super::digests::{Digests, Place};
+use super::expiring::Expiring;
 use super::hashes::{Hashes, Hashing, whole};
 use super::keys::KeyIndex;
 use super::order::SortedRuns;
@@ -137,7 +138,7 @@ pub struct EntryMap<V> {
     free: Vec<u32>,
     by_key: KeyIndex,
     changes: ChangeIndex,
-    expiries: SortedRuns<(Timestamp, u32)>,
+    expiries: SortedRuns<Expiring>,
     head: u64,
     digests: Digests,
 }
@@ -228,7 +229,11 @@ impl<V> EntryMap<V> {
                 place.0 = digest::kh(&entry.key);
             }
             let places = &mut places[..entries.len()];
-            black_box(places.iter().fold(0, |touched, &(kh, _)| touched | self.by_key.touch(kh)));
+            black_box(
+                places
+                    .iter()
+                    .fold(0, |touched, &(kh, _)| touched | self.by_key.touch(kh)),
+            );
             for place in &mut *places {
                 place.1 = self.by_key.first(place.0);
             }
@@ -359,7 +364,8 @@ impl<V> EntryMap<V> {
     pub fn move_cut(&mut self, cut: Timestamp, entries_max: usize) -> bool {
         let (forward, range) = self.digests.way(cut);
         let all = self.expiries.range(range);
-        let place = |(_, at): (Timestamp, u32)| {
+        let place = |expiring: Expiring| {
+            let at = expiring.slot;
             let slot = self.slots[at as usize].as_ref().expect(EXPIRY_HAS_SLOT);
             place_of(slot, at)
         };
@@ -395,11 +401,11 @@ impl<V> EntryMap<V> {
         (occupied, (to < self.slots.len()).then_some(to))
     }
 
-    /// The expiry order within `range`, as `(expires_at, slot)`.
+    /// The expiry order within `range`.
     pub fn expiring<'a>(
         &'a mut self,
-        range: impl RangeBounds<(Timestamp, u32)> + 'a,
-    ) -> impl DoubleEndedIterator<Item = (Timestamp, u32)> + 'a {
+        range: impl RangeBounds<Expiring> + 'a,
+    ) -> impl DoubleEndedIterator<Item = Expiring> + 'a {
         self.expiries.range(range)
     }
 
@@ -408,7 +414,7 @@ impl<V> EntryMap<V> {
         if self.next_collection()? > wall {
             return None;
         }
-        let (_, at) = self.expiries.pop_first()?;
+        let at = self.expiries.pop_first()?.slot;
         let slot = self.slots[at as usize].take().expect(EXPIRY_HAS_SLOT);
         let (slots, hashing) = (&self.slots, self.hashing);
         let quick = |at: u32| {
@@ -425,8 +431,8 @@ impl<V> EntryMap<V> {
     /// When the next entry may be collected; `None` if none ever may.
     #[must_use]
     pub fn next_collection(&self) -> Option<Timestamp> {
-        let &(expires_at, _) = self.expiries.first()?;
-        Some(expires_at.plus(self.bounds.grace))
+        let first = self.expiries.first()?;
+        Some(first.expires_at.plus(self.bounds.grace))
     }
 
     fn collectable(&self, entry: &Entry, wall: Timestamp) -> bool {
@@ -549,8 +555,8 @@ fn place_hashed(entry: &Entry, hashes: &Hashes, at: u32) -> Place {
     }
 }
 
-fn expiry_of(entry: &Entry, at: u32) -> Option<Expiry> {
-    (!entry.schema.is_lasting()).then_some((entry.expires_at, at))
+fn expiry_of(entry: &Entry, at: u32) -> Option<Expiring> {
+    (!entry.schema.is_lasting()).then_some(Expiring::new(entry.expires_at, at))
 }
 
 /// Whether the join of what is held and an entry differs from what is held.

@@ -14,6 +14,7 @@ mod changes;
 pub mod digest;
 pub mod digests;
 pub mod estimator;
+pub mod expiring;
 pub(crate) mod fold;
 pub mod hashes;
 mod keys;

@@ -43,19 +43,22 @@ impl<T: Copy + Ord> SortedRuns<T> {
             self.firsts[at] = self.firsts[at].min(element);
             return;
         }
-        run.sort();
         let is_last = at + 1 == self.runs.len();
         let run = &mut self.runs[at];
-        if is_last && run.elements.last() < Some(&element) {
+        if is_last && run.elements.iter().max() < Some(&element) {
             // Where elements come in order, runs are left full.
             self.add_run(at + 1, Run::of(element, Vec::with_capacity(RUN)));
             return;
+        }
+        if !run.is_sorted {
+            // The greater half behind, and the least of it first.
+            run.elements.select_nth_unstable(RUN / 2);
         }
         let mut right = Vec::with_capacity(RUN);
         right.extend(run.elements.drain(RUN / 2..));
         let right = Run {
             elements: right,
-            is_sorted: true,
+            is_sorted: run.is_sorted,
         };
         self.add_run(at + 1, right);
         self.insert(element);

@@ -2,7 +2,7 @@
 //! every step that keeps the three together.
 
 use std::collections::BTreeSet;
-use std::ops::Bound::{Excluded, Included};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::shared::RUN;
 use super::{Quarantined, WriteError};
 use crate::crdt::digest::BodyHash;
+use crate::crdt::expiring::Expiring;
 use crate::crdt::hashes::Hashes;
 use crate::crdt::map::{Applied, Bounds, Effect, EntryMap, Slot, Verdict};
 use crate::store::{Body, Index, Limits, Merged, Schema, Unreadable};
@@ -86,7 +87,7 @@ pub(super) struct Inner<S: Schema> {
     /// Slots of the quarantined entries.
     pub(super) quarantine: BTreeSet<u32>,
     /// How far along the expiry order records have been taken out of the index.
-    hidden: (Timestamp, u32),
+    hidden: Expiring,
     /// Local writes of new keys stop here; the entries' own bound is twice as much.
     entries_max: usize,
 }
@@ -103,7 +104,7 @@ impl<S: Schema> Inner<S> {
             entries: EntryMap::new(bounds),
             index: S::Index::default(),
             quarantine: BTreeSet::new(),
-            hidden: (Timestamp::ZERO, 0),
+            hidden: Expiring::default(),
             entries_max: limits.entries_max,
         }
     }
@@ -211,7 +212,8 @@ impl<S: Schema> Inner<S> {
         };
         // What has expired and is still to be hidden is indexed until then: should the clock be set
         // back before, nothing else would show it.
-        let live = slot.entry().outlives(now) || (slot.entry().expires_at, at) > self.hidden;
+        let live =
+            slot.entry().outlives(now) || Expiring::new(slot.entry().expires_at, at) > self.hidden;
         match &mut slot.value {
             Value::Record { record, indexed } if live && !*indexed => {
                 *indexed = contained(|| self.index.insert(key, was, record));
@@ -247,7 +249,7 @@ impl<S: Schema> Inner<S> {
     /// Takes records out of the index that have expired by `wall`, at most [`RUN`]. Where the
     /// clock was set back, puts them in again. Answers how many entries it went over.
     pub(super) fn hide(&mut self, wall: Timestamp) -> usize {
-        let to = (wall, u32::MAX);
+        let to = Expiring::end_of(wall);
         let forward = self.hidden <= to;
         let batch: Vec<_> = if forward {
             let crossed = (Excluded(self.hidden), Included(to));
@@ -258,10 +260,11 @@ impl<S: Schema> Inner<S> {
         };
         self.hidden = match batch.last() {
             Some(&last) if batch.len() == RUN && forward => last,
-            Some(&last) if batch.len() == RUN => just_before(last),
+            Some(&last) if batch.len() == RUN => last.before(),
             _ => to,
         };
-        for &(_, at) in &batch {
+        for expiring in &batch {
+            let at = expiring.slot;
             let slot = self.entries.slot_mut(at).expect(EXPIRING_IS_HELD);
             let key = slot.entry().key;
             if let Value::Record { record, indexed } = &mut slot.value
@@ -281,7 +284,7 @@ impl<S: Schema> Inner<S> {
 
     /// Whether the clock was set back since records were last hidden.
     pub(super) fn hides_too_much(&self, wall: Timestamp) -> bool {
-        self.hidden > (wall, u32::MAX)
+        self.hidden > Expiring::end_of(wall)
     }
 
     /// Frees the first entry past its grace; answers it, to be dropped outside the lock.
@@ -301,9 +304,9 @@ impl<S: Schema> Inner<S> {
     /// When there is something to hide or to free next.
     pub(super) fn next_expiry(&mut self, wall: Timestamp) -> Option<Timestamp> {
         let free = self.entries.next_collection()?;
-        let unseen = (Excluded(self.hidden), Included((Timestamp::MAX, u32::MAX)));
+        let unseen = (Excluded(self.hidden), Unbounded);
         let hide = self.entries.expiring(unseen).next();
-        let due = hide.map_or(free, |(expires_at, _)| free.min(expires_at));
+        let due = hide.map_or(free, |hide| free.min(hide.expires_at));
         if self.hides_too_much(wall) {
             return Some(wall);
         }
@@ -320,17 +323,6 @@ fn contained(call: impl FnOnce()) -> bool {
 /// The next instant.
 fn after(ts: Timestamp) -> Timestamp {
     Timestamp::from_nanos(ts.as_nanos().saturating_add(1))
-}
-
-/// The last place in the expiry order before another one.
-fn just_before((expires_at, at): (Timestamp, u32)) -> (Timestamp, u32) {
-    match at.checked_sub(1) {
-        Some(at) => (expires_at, at),
-        None => (
-            Timestamp::from_nanos(expires_at.as_nanos().saturating_sub(1)),
-            u32::MAX,
-        ),
-    }
 }
 
 /// The first whole second not before an instant: collections come together.

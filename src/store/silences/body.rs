@@ -184,7 +184,12 @@ fn walk<'a>(
         return Err(Unreadable::WrongKey);
     }
     walk_sets(&mut values, &mut meet)?;
-    let mut take_time = || values.take_u64().map(Timestamp::from_nanos).map_err(malformed);
+    let mut take_time = || {
+        values
+            .take_u64()
+            .map(Timestamp::from_nanos)
+            .map_err(malformed)
+    };
     let fixed = Fixed {
         starts_at: take_time()?,
         ends_at: take_time()?,
