@@ -367,8 +367,19 @@ impl<'a> Values<'a> {
 #[inline]
 #[must_use]
 pub fn is_text(bytes: &[u8]) -> bool {
-    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return std::str::from_utf8(bytes).is_ok();
+    };
+    // Some bytes are looked at twice, none by itself.
+    let (words, _) = bytes.as_chunks::<8>();
+    let all = words.iter().fold(u64::from_ne_bytes(*last), |all, word| {
+        all | u64::from_ne_bytes(*word)
+    });
+    all & NOT_ASCII == 0 || std::str::from_utf8(bytes).is_ok()
 }
+
+/// The bit of each byte that no ASCII character has.
+const NOT_ASCII: u64 = 0x8080_8080_8080_8080;
 
 fn tag(message: &Message) -> u8 {
     match message {
