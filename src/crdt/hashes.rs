@@ -23,13 +23,6 @@ pub struct Hashes {
     pub(super) item: u64,
 }
 
-impl Hashes {
-    #[inline]
-    pub(super) fn entry(&self) -> u128 {
-        whole(self.entry)
-    }
-}
-
 impl Hashing {
     pub(super) fn random() -> Self {
         Self(FoldHash::random())

@@ -18,6 +18,9 @@
 //!
 //! The map has no lock and knows no records: each entry carries a value `V` for whoever does.
 
+mod outcome;
+mod slot;
+
 use std::hint::black_box;
 use std::ops::RangeBounds;
 use std::time::Duration;
@@ -28,12 +31,15 @@ use super::compare_versions;
 use super::digest::{self, BodyHash, Root};
 use super::digests::{Digests, Place};
 use super::expiring::Expiring;
-use super::hashes::{Hashes, Hashing, whole};
+use super::hashes::{Hashes, Hashing};
 use super::keys::KeyIndex;
 use super::order::SortedRuns;
-use super::sketch::item_hash;
 use crate::time::Timestamp;
-use crate::wire::{Entry, Item, Key, Refusal};
+use crate::wire::{Entry, Key, Refusal};
+use slot::{place_hashed, place_of};
+
+pub use outcome::{Applied, Effect, Verdict};
+pub use slot::Slot;
 
 /// What a map refuses, and when it lets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,88 +52,6 @@ pub struct Bounds {
     pub max_clock_drift: Duration,
     /// How long after its expiry an entry is still held.
     pub grace: Duration,
-}
-
-/// What merging an entry would do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It would change what is held.
-    Fresh,
-    /// Nothing is held of its key, and it would be collected at once.
-    Gone,
-    /// There is nothing new in it.
-    Known,
-    /// It may not be taken.
-    Refused(Refusal),
-}
-
-/// An entry as held.
-#[derive(Clone, Debug)]
-pub struct Slot<V> {
-    /// Read-only: the structures beside depend on it.
-    entry: Entry,
-    seq: u64,
-    kh: u64,
-    /// Low and high half of its hash.
-    hash: [u64; 2],
-    /// What the map's user keeps with the entry.
-    pub value: V,
-}
-
-impl<V> Slot<V> {
-    /// The entry.
-    #[must_use]
-    pub fn entry(&self) -> &Entry {
-        &self.entry
-    }
-
-    /// The sequence of its last change.
-    #[must_use]
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
-
-    /// Its hash, as summed in the root.
-    #[must_use]
-    pub fn hash(&self) -> u128 {
-        whole(self.hash)
-    }
-
-    /// The item that stands for it.
-    #[must_use]
-    pub fn item(&self) -> Item {
-        Item {
-            kh: self.kh,
-            ts: self.entry.ts,
-            tag: digest::tag(self.hash()),
-        }
-    }
-}
-
-/// A change that was made.
-#[derive(Debug)]
-pub struct Applied<V> {
-    /// Its sequence.
-    pub seq: u64,
-    /// Where the entry is.
-    pub at: u32,
-    /// The key now holds exactly the entry that came. False where the join took something from
-    /// what was held before.
-    pub as_sent: bool,
-    /// What became of the values.
-    pub effect: Effect<V>,
-}
-
-/// What a change did to the value of its key.
-#[derive(Debug)]
-pub enum Effect<V> {
-    /// The version held stays, with its value; only its expiry grew. The value that came is
-    /// returned.
-    Extended(V),
-    /// The key is new.
-    Inserted,
-    /// The version that came took the place of the one held, whose value is returned.
-    Replaced(V),
 }
 
 /// Entries by key. See the module for what is kept in step.
@@ -527,36 +451,6 @@ impl<V> EntryMap<V> {
             }
         }
     }
-}
-
-fn place_of<V>(slot: &Slot<V>, at: u32) -> Place {
-    Place {
-        item: slot.item(),
-        item_hash: item_hash(&slot.item()),
-        hash: slot.hash(),
-        at,
-        expiry: expiry_of(&slot.entry, at),
-    }
-}
-
-/// As [`place_of`] of the slot that an entry of these hashes is put in.
-fn place_hashed(entry: &Entry, hashes: &Hashes, at: u32) -> Place {
-    let hash = hashes.entry();
-    Place {
-        item: Item {
-            kh: hashes.kh,
-            ts: entry.ts,
-            tag: digest::tag(hash),
-        },
-        item_hash: hashes.item,
-        hash,
-        at,
-        expiry: expiry_of(entry, at),
-    }
-}
-
-fn expiry_of(entry: &Entry, at: u32) -> Option<Expiring> {
-    (!entry.schema.is_lasting()).then_some(Expiring::new(entry.expires_at, at))
 }
 
 /// Whether the join of what is held and an entry differs from what is held.

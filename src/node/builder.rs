@@ -1,8 +1,9 @@
 //! How a node is put together: settings and stores first, then one start.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
@@ -16,13 +17,13 @@ use super::driver::{Driver, Incoming, Published, Wiring};
 use super::events::{EventLog, Events};
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use super::{Inner, Node};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::engine::{Engine, Setup};
-use crate::id::{ClusterId, NameError, NodeName, check_name};
+use crate::id::{ClusterId, NodeName, check_name};
+use crate::net::Transport;
 use crate::net::plain::Plain;
 #[cfg(feature = "tls")]
-use crate::net::tls::{Tls, TlsBindError, TlsConfig, TlsError, TlsHandle};
-use crate::net::{BindError, Transport};
+use crate::net::tls::{Tls, TlsConfig, TlsHandle};
 use crate::store::nflog::{Nflog, NflogLimits};
 use crate::store::silences::{SilenceLimits, Silences};
 use crate::store::{Context, Limits, Map, Schema, Store};
@@ -30,136 +31,7 @@ use crate::time::WallClock;
 use crate::wire::StoreId;
 use crate::wire::codec::STORE_NAME_BYTES_MAX;
 
-/// Why a node did not start. Nothing of it is left behind; stores that were made for it stay
-/// readable and are never replicated.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// A text is not an address of the form `ip:port`.
-    #[error("the {setting} address {text:?} is not of the form ip:port")]
-    Address {
-        /// Which setting.
-        setting: &'static str,
-        /// Its text.
-        text: String,
-    },
-    /// The advertised address is one that no peer can reach.
-    #[error("{addr} cannot be advertised: it is unspecified")]
-    AdvertiseUnspecified {
-        /// The address.
-        addr: SocketAddr,
-    },
-    /// The address could not be bound.
-    #[error("cannot listen on {addr}")]
-    Bind {
-        /// The address.
-        addr: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The cluster id is not valid.
-    #[error("the cluster id {cluster:?} is not valid")]
-    Cluster {
-        /// The id.
-        cluster: String,
-        /// What is wrong with it.
-        source: NameError,
-    },
-    /// The configuration is not valid: the message names the field, its value and its bound.
-    #[error(transparent)]
-    Config(ConfigError),
-    /// Two stores have one name.
-    #[error("two stores are named {name:?}")]
-    DuplicateStore {
-        /// The name.
-        name: String,
-    },
-    /// The operating system gave no random numbers.
-    #[error("the operating system gave no random numbers")]
-    Entropy,
-    /// The limits of a store are not valid.
-    #[error("the limits of the store {store:?} are not valid")]
-    Limits {
-        /// The store.
-        store: String,
-        /// Which limit, its value and its bound.
-        source: ConfigError,
-    },
-    /// The node's name is not valid.
-    #[error("the node name {name:?} is not valid")]
-    Name {
-        /// The name.
-        name: String,
-        /// What is wrong with it.
-        source: NameError,
-    },
-    /// A seed is not of the form `host:port`.
-    #[error("the seed {text:?} is not of the form host:port")]
-    Seed {
-        /// The seed.
-        text: String,
-    },
-    /// Set after a store was made: the store has taken what it needs from an earlier value.
-    #[error("{setting} must be set before the first store is made")]
-    SettingAfterStores {
-        /// Which setting.
-        setting: &'static str,
-    },
-    /// The names of two stores come to the same number: rename one.
-    #[error("the stores {name:?} and {other:?} come to the same number")]
-    StoreIdClash {
-        /// One name.
-        name: String,
-        /// The other one.
-        other: String,
-    },
-    /// The name of a store is not valid: see [`Schema::name`].
-    #[error("the store name {name:?} is not valid")]
-    StoreName {
-        /// The name.
-        name: String,
-        /// What is wrong with it.
-        source: NameError,
-    },
-    /// The certificates or settings of TLS are not usable.
-    #[cfg(feature = "tls")]
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// [`Builder::tls`] was set, and the node was to start on a transport that is bound already: what
-    /// it speaks is that transport's.
-    #[cfg(feature = "tls")]
-    #[error(
-        "TLS was set, but a transport that is bound already speaks what it speaks: use start()"
-    )]
-    TlsOnTransport,
-    /// More seeds than `seeds_max`.
-    #[error("{count} seeds are over the limit of {max}, which is seeds_max")]
-    TooManySeeds {
-        /// How many.
-        count: usize,
-        /// The limit.
-        max: usize,
-    },
-}
-
-impl From<BindError> for BuildError {
-    fn from(error: BindError) -> Self {
-        Self::Bind {
-            addr: error.addr,
-            source: error.source,
-        }
-    }
-}
-
-#[cfg(feature = "tls")]
-impl From<TlsBindError> for BuildError {
-    fn from(error: TlsBindError) -> Self {
-        match error {
-            TlsBindError::Bind(error) => error.into(),
-            TlsBindError::Tls(error) => Self::Tls(error),
-        }
-    }
-}
+pub use error::BuildError;
 
 /// Puts a node together: [`Node::builder`].
 ///
@@ -588,144 +460,4 @@ const LISTEN_DEFAULT: &str = "0.0.0.0:9094";
 const EVENTS_MAX: usize = 1024;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{Body, Unreadable};
-    use crate::wire::{Key, SchemaId};
-
-    #[test]
-    fn seeds_name_a_host_and_a_port() {
-        for seed in ["10.0.0.1:9094", "[::1]:9094", "am-0.am:9094"] {
-            assert!(is_host_and_port(seed), "{seed}");
-        }
-        for seed in ["", "am-0", ":9094", "am-0:", "am-0:0", "am-0:70000"] {
-            assert!(!is_host_and_port(seed), "{seed}");
-        }
-        for seed in [" am-0:9094", "am-0:9094 ", "am-0:1 am-1:2", "am-0\n:1"] {
-            assert!(!is_host_and_port(seed), "{seed}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_not_valid_is_named_before_anything_is_bound() {
-        let error = |builder: Builder| async { builder.start().await.err() };
-        assert!(matches!(
-            error(Builder::new("")).await,
-            Some(BuildError::Name {
-                source: NameError::Empty,
-                ..
-            })
-        ));
-        assert!(matches!(
-            error(Builder::new("a").cluster("\n")).await,
-            Some(BuildError::Cluster {
-                source: NameError::Control { .. },
-                ..
-            })
-        ));
-        assert!(matches!(
-            error(Builder::new("a").seeds(["nowhere"])).await,
-            Some(BuildError::Seed { text }) if text == "nowhere"
-        ));
-        assert!(matches!(
-            error(Builder::new("a").seeds(vec!["a:1"; 1000])).await,
-            Some(BuildError::TooManySeeds { count: 1000, .. })
-        ));
-        assert!(matches!(
-            error(Builder::new("a").listen("here")).await,
-            Some(BuildError::Address {
-                setting: "listen",
-                ..
-            })
-        ));
-        assert!(matches!(
-            error(Builder::new("a").advertise("0.0.0.0:0")).await,
-            Some(BuildError::AdvertiseUnspecified { .. })
-        ));
-    }
-
-    /// A store of records that nobody writes, under any name.
-    struct Named(String);
-
-    impl Schema for Named {
-        type Record = ();
-        type Index = ();
-        fn name(&self) -> &str {
-            &self.0
-        }
-        fn schemas(&self) -> &[SchemaId] {
-            &[]
-        }
-        fn key(&self, (): &()) -> Key {
-            Key([0; 16])
-        }
-        fn encode(&self, (): &()) -> Body {
-            Body {
-                schema: SchemaId::new(1),
-                bytes: Vec::new().into(),
-            }
-        }
-        fn decode(&self, _: Key, _: &Body) -> Result<(), Unreadable> {
-            Ok(())
-        }
-    }
-
-    /// A longer name than a handshake carries would be a node that never finds a peer.
-    #[tokio::test]
-    async fn a_store_name_that_no_handshake_carries_is_refused() {
-        for (len, max) in [(0, 64), (65, 64)] {
-            let mut builder = Builder::new("a").listen("127.0.0.1:0");
-            let _ = builder.store(Named("x".repeat(len)));
-            let error = builder.start().await.unwrap_err();
-            let BuildError::StoreName { name, source } = error else {
-                panic!("expected the store's name, got {error}");
-            };
-            let too_long = NameError::TooLong { bytes: len, max };
-            assert_eq!(source, if len == 0 { NameError::Empty } else { too_long });
-            assert_eq!(name.len(), len);
-        }
-        let mut builder = Builder::new("a").listen("127.0.0.1:0");
-        let _ = builder.store(Named("x".repeat(64)));
-        builder.start().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn limits_out_of_bounds_are_refused_with_their_store() {
-        let mut builder = Builder::new("a").listen("127.0.0.1:0");
-        let limits = Limits {
-            entry_bytes_max: 17 << 20,
-            ..Limits::default()
-        };
-        let _ = builder.store_with(Named("large".to_owned()), limits);
-        let error = builder.start().await.unwrap_err();
-        assert!(matches!(
-            error,
-            BuildError::Limits {
-                store,
-                source: ConfigError::TooLarge {
-                    field: "entry_bytes_max",
-                    ..
-                }
-            } if store == "large"
-        ));
-    }
-
-    #[tokio::test]
-    async fn what_stores_were_made_from_cannot_be_set_after_them() {
-        let with_store = || {
-            let mut builder = Builder::new("a").listen("127.0.0.1:0");
-            let _ = builder.store(Named("early".to_owned()));
-            builder
-        };
-        for (builder, expected) in [
-            (with_store().config(Config::local()), "config"),
-            (with_store().wall_clock(Arc::new(SystemClock)), "wall_clock"),
-        ] {
-            let error = builder.start().await.unwrap_err();
-            let BuildError::SettingAfterStores { setting } = error else {
-                panic!("expected the setting, got {error}");
-            };
-            assert_eq!(setting, expected);
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,83 @@
+//! An entry as a map holds it, and where it stands in the structures beside.
+
+use crate::crdt::digest;
+use crate::crdt::digests::Place;
+use crate::crdt::expiring::Expiring;
+use crate::crdt::hashes::{Hashes, whole};
+use crate::crdt::sketch::item_hash;
+use crate::wire::{Entry, Item};
+
+/// An entry as held.
+#[derive(Clone, Debug)]
+pub struct Slot<V> {
+    /// Read-only: the structures beside depend on it.
+    pub(super) entry: Entry,
+    pub(super) seq: u64,
+    pub(super) kh: u64,
+    /// Low and high half of its hash.
+    pub(super) hash: [u64; 2],
+    /// What the map's user keeps with the entry.
+    pub value: V,
+}
+
+impl<V> Slot<V> {
+    /// The entry.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// The sequence of its last change.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Its hash, as summed in the root.
+    #[must_use]
+    pub fn hash(&self) -> u128 {
+        whole(self.hash)
+    }
+
+    /// The item that stands for it.
+    #[must_use]
+    pub fn item(&self) -> Item {
+        Item {
+            kh: self.kh,
+            ts: self.entry.ts,
+            tag: digest::tag(self.hash()),
+        }
+    }
+}
+
+/// Where the entry in a slot stands.
+pub(super) fn place_of<V>(slot: &Slot<V>, at: u32) -> Place {
+    let item = slot.item();
+    Place {
+        item,
+        item_hash: item_hash(&item),
+        hash: slot.hash(),
+        at,
+        expiry: expiry_of(&slot.entry, at),
+    }
+}
+
+/// The same, before the entry is in the slot.
+pub(super) fn place_hashed(entry: &Entry, hashes: &Hashes, at: u32) -> Place {
+    let hash = whole(hashes.entry);
+    Place {
+        item: Item {
+            kh: hashes.kh,
+            ts: entry.ts,
+            tag: digest::tag(hash),
+        },
+        item_hash: hashes.item,
+        hash,
+        at,
+        expiry: expiry_of(entry, at),
+    }
+}
+
+fn expiry_of(entry: &Entry, at: u32) -> Option<Expiring> {
+    (!entry.schema.is_lasting()).then_some(Expiring::new(entry.expires_at, at))
+}

@@ -1,0 +1,141 @@
+use super::*;
+use crate::config::ConfigError;
+use crate::id::NameError;
+use crate::store::{Body, Unreadable};
+use crate::wire::{Key, SchemaId};
+
+#[test]
+fn seeds_name_a_host_and_a_port() {
+    for seed in ["10.0.0.1:9094", "[::1]:9094", "am-0.am:9094"] {
+        assert!(is_host_and_port(seed), "{seed}");
+    }
+    for seed in ["", "am-0", ":9094", "am-0:", "am-0:0", "am-0:70000"] {
+        assert!(!is_host_and_port(seed), "{seed}");
+    }
+    for seed in [" am-0:9094", "am-0:9094 ", "am-0:1 am-1:2", "am-0\n:1"] {
+        assert!(!is_host_and_port(seed), "{seed}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_valid_is_named_before_anything_is_bound() {
+    let error = |builder: Builder| async { builder.start().await.err() };
+    assert!(matches!(
+        error(Builder::new("")).await,
+        Some(BuildError::Name {
+            source: NameError::Empty,
+            ..
+        })
+    ));
+    assert!(matches!(
+        error(Builder::new("a").cluster("\n")).await,
+        Some(BuildError::Cluster {
+            source: NameError::Control { .. },
+            ..
+        })
+    ));
+    assert!(matches!(
+        error(Builder::new("a").seeds(["nowhere"])).await,
+        Some(BuildError::Seed { text }) if text == "nowhere"
+    ));
+    assert!(matches!(
+        error(Builder::new("a").seeds(vec!["a:1"; 1000])).await,
+        Some(BuildError::TooManySeeds { count: 1000, .. })
+    ));
+    assert!(matches!(
+        error(Builder::new("a").listen("here")).await,
+        Some(BuildError::Address {
+            setting: "listen",
+            ..
+        })
+    ));
+    assert!(matches!(
+        error(Builder::new("a").advertise("0.0.0.0:0")).await,
+        Some(BuildError::AdvertiseUnspecified { .. })
+    ));
+}
+
+/// A store of records that nobody writes, under any name.
+struct Named(String);
+
+impl Schema for Named {
+    type Record = ();
+    type Index = ();
+    fn name(&self) -> &str {
+        &self.0
+    }
+    fn schemas(&self) -> &[SchemaId] {
+        &[]
+    }
+    fn key(&self, (): &()) -> Key {
+        Key([0; 16])
+    }
+    fn encode(&self, (): &()) -> Body {
+        Body {
+            schema: SchemaId::new(1),
+            bytes: Vec::new().into(),
+        }
+    }
+    fn decode(&self, _: Key, _: &Body) -> Result<(), Unreadable> {
+        Ok(())
+    }
+}
+
+/// A longer name than a handshake carries would be a node that never finds a peer.
+#[tokio::test]
+async fn a_store_name_that_no_handshake_carries_is_refused() {
+    for (len, max) in [(0, 64), (65, 64)] {
+        let mut builder = Builder::new("a").listen("127.0.0.1:0");
+        let _ = builder.store(Named("x".repeat(len)));
+        let error = builder.start().await.unwrap_err();
+        let BuildError::StoreName { name, source } = error else {
+            panic!("expected the store's name, got {error}");
+        };
+        let too_long = NameError::TooLong { bytes: len, max };
+        assert_eq!(source, if len == 0 { NameError::Empty } else { too_long });
+        assert_eq!(name.len(), len);
+    }
+    let mut builder = Builder::new("a").listen("127.0.0.1:0");
+    let _ = builder.store(Named("x".repeat(64)));
+    builder.start().await.unwrap();
+}
+
+#[tokio::test]
+async fn limits_out_of_bounds_are_refused_with_their_store() {
+    let mut builder = Builder::new("a").listen("127.0.0.1:0");
+    let limits = Limits {
+        entry_bytes_max: 17 << 20,
+        ..Limits::default()
+    };
+    let _ = builder.store_with(Named("large".to_owned()), limits);
+    let error = builder.start().await.unwrap_err();
+    assert!(matches!(
+        error,
+        BuildError::Limits {
+            store,
+            source: ConfigError::TooLarge {
+                field: "entry_bytes_max",
+                ..
+            }
+        } if store == "large"
+    ));
+}
+
+#[tokio::test]
+async fn what_stores_were_made_from_cannot_be_set_after_them() {
+    let with_store = || {
+        let mut builder = Builder::new("a").listen("127.0.0.1:0");
+        let _ = builder.store(Named("early".to_owned()));
+        builder
+    };
+    for (builder, expected) in [
+        (with_store().config(Config::local()), "config"),
+        (with_store().wall_clock(Arc::new(SystemClock)), "wall_clock"),
+    ] {
+        let error = builder.start().await.unwrap_err();
+        let BuildError::SettingAfterStores { setting } = error else {
+            panic!("expected the setting, got {error}");
+        };
+        assert_eq!(setting, expected);
+    }
+}
