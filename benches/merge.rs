@@ -31,6 +31,9 @@ use tables::{Table, is_test, mean};
 
 /// Entries that come at once.
 const RUN: usize = 256;
+/// Entries behind one of the runs of a mean, at least.
+const RUN_ENTRIES: usize = 10_000;
+const WARM_UP: Duration = Duration::from_secs(1);
 
 fn main() {
     let mut table = Table::new("merge");
@@ -40,6 +43,7 @@ fn main() {
         &[1_000, 10_000, 100_000]
     };
     let silences = || SilenceSchema::new(Arc::new(VirtualClock::default()));
+    warm_up(&silences);
     for &held in sizes {
         let entries = support::silences(held + held / 4, &mut Random(7));
         let read = |silence: &HeldSilence| {
@@ -70,9 +74,9 @@ fn merges<S: Schema>(
     read: &dyn Fn(&S::Record),
 ) {
     let (old, new) = entries.split_at(held);
-    let time = mean(|| {
+    let time = mean_per(new, || {
         let map = filled(schema(), old);
-        per(new, merge_all(&*map.store(), new))
+        merge_all(&*map.store(), new)
     });
     table.row(format!("{store}/fresh/{held}/ns_per_entry"), time);
     let map = filled(schema(), old);
@@ -84,7 +88,7 @@ fn merges<S: Schema>(
 
     let mut again = entries.to_vec();
     Random(8).shuffle(&mut again);
-    let time = mean(|| per(&again, merge_all(&*map.store(), &again)));
+    let time = mean_per(&again, || merge_all(&*map.store(), &again));
     table.row(format!("{store}/known/{held}/ns_per_entry"), time);
     let allocations = counted_merge(&*map.store(), &again);
     table.row(
@@ -117,8 +121,8 @@ fn parts<S: Schema>(table: &mut Table, store: &str, new: &[Entry], held: usize, 
         };
         schema.decode(entry.key, &body).map(Arc::new)
     };
-    row("decode", mean(|| per(new, timed_each(new, read))));
-    row("hash", mean(|| per(new, timed_each(new, entry_hash))));
+    row("decode", mean_per(new, || timed_each(new, read)));
+    row("hash", mean_per(new, || timed_each(new, entry_hash)));
     let bounds = Bounds {
         entries_max: usize::MAX,
         entry_bytes_max: ENTRY_BYTES,
@@ -126,16 +130,13 @@ fn parts<S: Schema>(table: &mut Table, store: &str, new: &[Entry], held: usize, 
         grace: Duration::ZERO,
     };
     let old = support::notifications(held, &mut Random(9));
-    let map = mean(|| {
+    let map = mean_per(new, || {
         let mut map = EntryMap::new(bounds);
         let hash = BodyHash::of(&[]);
         for entry in &old {
             map.apply(entry.clone(), hash, ());
         }
-        per(
-            new,
-            timed_each(new, |entry| map.apply(entry.clone(), hash, ())),
-        )
+        timed_each(new, |entry| map.apply(entry.clone(), hash, ()))
     });
     row("map", map);
 }
@@ -150,13 +151,13 @@ fn label_index(table: &mut Table, entries: &[Entry], held: usize, schema: &Silen
     };
     let silences: Vec<Arc<HeldSilence>> = entries.iter().map(read).collect();
     let (old, new) = silences.split_at(held);
-    let index = mean(|| {
+    let index = mean_per(new, || {
         let mut index = SilenceIndex::default();
         for silence in old {
             index.insert(silence.id().key(), None, silence);
         }
         let insert = |silence: &Arc<HeldSilence>| index.insert(silence.id().key(), None, silence);
-        per(new, timed_each(new, insert))
+        timed_each(new, insert)
     });
     table.row(format!("silences/fresh/{held}/index/ns_per_entry"), index);
 }
@@ -211,6 +212,25 @@ fn filled<S: Schema>(schema: S, held: &[Entry]) -> Map<S> {
     map
 }
 
-fn per<T>(list: &[T], spent: Duration) -> f64 {
-    spent.as_nanos() as f64 / list.len() as f64
+/// The mean of what `once` takes for each of a list. A run is many of a short list: else it is over
+/// in the time for which a machine may do something else.
+fn mean_per<T>(list: &[T], mut once: impl FnMut() -> Duration) -> f64 {
+    let times = if is_test() {
+        1
+    } else {
+        RUN_ENTRIES.div_ceil(list.len())
+    };
+    mean(|| {
+        let spent: Duration = (0..times).map(|_| once()).sum();
+        spent.as_nanos() as f64 / (times * list.len()) as f64
+    })
+}
+
+/// A machine that has just compiled is not at rest, and a process that has just begun has no memory yet.
+fn warm_up(schema: &dyn Fn() -> SilenceSchema) {
+    let entries = support::silences(1_000, &mut Random(7));
+    let begin = support::instant();
+    while !is_test() && begin.elapsed() < WARM_UP {
+        filled(schema(), &entries);
+    }
 }
