@@ -119,6 +119,34 @@ fn a_record_with_bytes_left_over_or_missing_is_refused() {
     }
 }
 
+proptest! {
+    /// A number is what bincode reads, or what it refuses, whatever the bytes.
+    #[test]
+    fn numbers_are_those_of_the_encoding(first: u8, mut rest in prop::collection::vec(any::<u8>(), 0..20)) {
+        rest.insert(0, first);
+        let (mut ours, mut theirs) = (Values::new(&rest), Values::new(&rest));
+        let (number, expected) = (ours.take_u64(), theirs.take::<u64>());
+        prop_assert_eq!(&number, &expected);
+        if number.is_ok() {
+            prop_assert_eq!(ours.end(), theirs.end());
+        }
+    }
+
+    /// Text is what the standard library says is, whatever the length.
+    #[test]
+    fn text_is_utf8(
+        mut bytes in prop::collection::vec(0..128_u8, 0..40),
+        other in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        text in ".{0,20}",
+    ) {
+        if let Some((at, byte)) = other {
+            bytes.insert(at.index(bytes.len() + 1), byte);
+        }
+        prop_assert_eq!(codec::is_text(&bytes), std::str::from_utf8(&bytes).is_ok());
+        prop_assert!(codec::is_text(text.as_bytes()));
+    }
+}
+
 /// One after the other, a record's values are what the whole of it is, whatever the lengths of its
 /// texts and lists.
 #[test]
@@ -130,7 +158,7 @@ fn values_are_those_of_the_record() {
             let mut values = Values::new(body);
             let array = values.take_array()?;
             let text = values.take_text()?.to_vec();
-            let list = (0..values.take_len()?).map(|_| values.take());
+            let list = (0..values.take_u64()?).map(|_| values.take());
             let list: Vec<u64> = list.collect::<Result<_, _>>()?;
             let bytes = values.take_bytes()?.to_vec();
             values.end()?;

@@ -1,19 +1,21 @@
 //! A hash table that grows by and by: where the key of a 32-bit tag is.
 //!
-//! Open addressing with linear probing. A bucket has 16 bytes, four to a cache line: to search is to
-//! read one line, seldom two, and to insert what was searched for is to write to the same. The highest
-//! bits of a tag are its *home*, where its search begins, so buckets are nearly in the order of
-//! their tags.
+//! Open addressing with linear probing. A bucket has 16 bytes, four to a cache line: of the searches
+//! for what is there nine in ten read one line, of those for what is not there six to eight in ten, the
+//! fuller the table the fewer; and to insert what was searched for is to write where its search ended.
+//! The highest bits of a tag are its *home*, where its search begins, so buckets are nearly in the order
+//! of their tags.
 //!
 //! A table that is five eighths full gets one of twice the size beside it, to which it moves bucket by
 //! bucket, in order, some with every new key. Only whole clusters move (what stands between two empty
-//! buckets), so a tag's home says which of the two tables it is in. No single insertion is slow, and no
-//! search reads both.
+//! buckets), so a tag's home says which of the two tables it is in, and no search reads both. Only new
+//! keys carry a growth on; the insertion that ends it gives the smaller table back to the system, which
+//! takes about half a millisecond where there are 350,000 keys. Tables do not shrink.
 
 /// Where a key is, and what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Its slot.
+    /// Its slot, which is not `u32::MAX`.
     pub(super) at: u32,
     /// A hash of the whole entry that is held there, under words that nobody else knows: who holds an
     /// entry of that hash holds this one, and need not look at the slot.
@@ -65,11 +67,13 @@ impl Buckets {
         table.buckets[table.home(tag)][1]
     }
 
-    /// Says what a tag stands for.
-    pub(super) fn put(&mut self, tag: u32, found: Found) {
+    /// Says what a tag stands for, or what is in its slot now. False, and nothing is changed, if it
+    /// stands for another slot.
+    pub(super) fn put(&mut self, tag: u32, found: Found) -> bool {
         let bucket = bucket_of(tag, found);
         let table = self.table_of_mut(tag);
         match table.search(tag) {
+            Ok(place) if found_in(table.buckets[place]).at != found.at => return false,
             Ok(place) => table.buckets[place] = bucket,
             Err(place) => {
                 table.fill(place, bucket);
@@ -77,6 +81,7 @@ impl Buckets {
                 self.grow();
             }
         }
+        true
     }
 
     /// Takes a tag out, if it is in.
@@ -172,9 +177,8 @@ impl Table {
     /// Puts a bucket in of which the tag is not there.
     #[inline]
     fn insert(&mut self, bucket: Bucket) {
-        if let Err(place) = self.search(tag_in(bucket)) {
-            self.fill(place, bucket);
-        }
+        let place = self.search(tag_in(bucket)).expect_err("a tag is in once");
+        self.fill(place, bucket);
     }
 
     #[inline]
@@ -223,8 +227,7 @@ fn tag_in([_, place]: Bucket) -> u32 {
     low(place >> 32)
 }
 
-/// Truncation is the purpose.
-#[allow(clippy::cast_possible_truncation)]
+#[allow(clippy::cast_possible_truncation, reason = "it is the purpose")]
 #[inline]
 const fn low(wide: u64) -> u32 {
     wide as u32
@@ -233,9 +236,10 @@ const fn low(wide: u64) -> u32 {
 const BITS_MIN: u32 = 4;
 /// All bits of a tag.
 const BITS_MAX: u32 = 32;
-/// Buckets that move with every new key: a table has moved before it is three quarters full.
+/// Buckets that move with every new key: a table has moved before 11 of 16 buckets are full.
 const MOVED_PER_KEY: usize = 16;
-/// Buckets behind the last home before a table has to get more.
+/// Buckets behind the last home. Should they not do, the table is copied to make room for more: of a
+/// thousand tables it has happened to none.
 const ROOM_BEHIND: usize = 16;
 
 #[cfg(test)]
@@ -261,7 +265,7 @@ mod tests {
         assert_eq!((buckets.get(1), buckets.len()), (None, 2));
     }
 
-    /// Tags spread as hashes do: none waits for a whole table, and tables are three eighths full on.
+    /// Tags spread as hashes do: none waits for a whole table.
     #[test]
     fn a_table_moves_by_and_by_before_it_is_full() {
         let mut buckets = Buckets::new();
@@ -302,8 +306,12 @@ mod tests {
                     buckets.remove(tag);
                     held.remove(&tag);
                 } else {
-                    buckets.put(tag, found(number));
-                    held.insert(tag, found(number));
+                    let is_free = !held.contains_key(&tag);
+                    prop_assert_eq!(buckets.put(tag, found(number)), is_free);
+                    held.entry(tag).or_insert(found(number));
+                    let changed = Found { quick: 7, ..held[&tag] };
+                    prop_assert!(buckets.put(tag, changed));
+                    held.insert(tag, changed);
                 }
                 prop_assert_eq!(buckets.len(), held.len());
                 prop_assert_eq!(buckets.get(tag), held.get(&tag).copied());

@@ -6,13 +6,26 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 
 /// A hash of bytes by folded multiplications (as in wyhash), under two words of its own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct FoldHash(u64, u64);
+
+impl std::fmt::Debug for FoldHash {
+    /// The words are secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FoldHash").finish_non_exhaustive()
+    }
+}
 
 impl FoldHash {
     pub(crate) fn random() -> Self {
         let random = RandomState::new();
         Self(random.hash_one(0_u8), random.hash_one(1_u8))
+    }
+
+    /// Under which all texts of `len` bytes, at most 16, have one hash.
+    #[cfg(test)]
+    pub(super) fn colliding(len: usize) -> Self {
+        Self(len as u64, 0x0fed_cba9_8765_4321)
     }
 
     /// The hash of some bytes.
@@ -80,8 +93,7 @@ pub(super) const fn fold(a: u64, b: u64) -> u64 {
     low(product) ^ low(product >> 64)
 }
 
-/// Truncation is the purpose.
-#[allow(clippy::cast_possible_truncation)]
+#[allow(clippy::cast_possible_truncation, reason = "it is the purpose")]
 #[inline]
 const fn low(wide: u128) -> u64 {
     wide as u64
@@ -106,6 +118,13 @@ mod tests {
             }
             assert!(seen.insert(HASHING.of(&[&bytes[..], &[0]].concat())));
         }
+    }
+
+    #[test]
+    fn words_can_be_found_under_which_texts_collide() {
+        let colliding = FoldHash::colliding(8);
+        assert_eq!(colliding.of(b"01234567"), colliding.of(b"76543210"));
+        assert_ne!(colliding.of(b"0123456"), colliding.of(b"6543210"));
     }
 
     #[test]

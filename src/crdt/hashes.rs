@@ -15,6 +15,8 @@ pub struct Hashing(FoldHash);
 pub struct Hashes {
     /// Of its key, [`digest::kh`].
     pub(super) kh: u64,
+    /// Of its body alone: should the join change the header, the others are made of it.
+    pub(super) body: BodyHash,
     /// Of header and body, by which the map knows the entry again.
     pub(super) quick: u64,
     /// [`digest::entry_hash`], low half first: in the alignment of the others.
@@ -36,6 +38,7 @@ impl Hashing {
         let ts = entry.ts;
         Hashes {
             kh,
+            body,
             quick: self.quick(entry),
             entry: halves(hash),
             item: item_hash(&Item { kh, ts, tag }),
@@ -51,7 +54,10 @@ impl Hashing {
 }
 
 /// A hash in halves, low one first: in the alignment of 64 bits.
-#[allow(clippy::cast_possible_truncation)]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is left"
+)]
 const fn halves(hash: u128) -> [u64; 2] {
     [hash as u64, (hash >> 64) as u64]
 }

@@ -7,6 +7,7 @@
 //! in order, and found all the same.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use super::buckets::{Buckets, Found};
 use super::fold::FoldHash;
@@ -26,6 +27,15 @@ impl KeyIndex {
             hashing: FoldHash::random(),
             first: Buckets::new(),
             twins: BTreeMap::new(),
+        }
+    }
+
+    /// Of which all keys have one tag.
+    #[cfg(test)]
+    pub(super) fn colliding() -> Self {
+        Self {
+            hashing: FoldHash::colliding(size_of::<u64>()),
+            ..Self::new()
         }
     }
 
@@ -53,23 +63,20 @@ impl KeyIndex {
         self.twins.get(&(self.tag(kh), kh, *key)).copied()
     }
 
-    /// The slots of all keys with a hash, among which may be one of another hash.
+    /// The slots of all keys with a hash, before which there may be that of a key of another hash with
+    /// the same tag: look at the hash in the slot.
     pub(super) fn with_hash(&self, kh: u64) -> impl Iterator<Item = u32> + '_ {
         let tag = self.tag(kh);
-        let (low, high) = (Key([0; 16]), Key([u8::MAX; 16]));
-        let twins = self.twins.range((tag, kh, low)..=(tag, kh, high));
+        let twins = self.twins_of(tag, kh..=kh).map(|(_, &at)| at);
         let first = self.first.get(tag).map(|first| first.at);
-        first.into_iter().chain(twins.map(|(_, &at)| at))
+        first.into_iter().chain(twins)
     }
 
     /// Adds a key that is not held, or notes what is held of it now.
     pub(super) fn put(&mut self, kh: u64, key: Key, found: Found) {
         let tag = self.tag(kh);
-        match self.first.get(tag) {
-            Some(first) if first.at != found.at => {
-                self.twins.insert((tag, kh, key), found.at);
-            }
-            _ => self.first.put(tag, found),
+        if !self.first.put(tag, found) {
+            self.twins.insert((tag, kh, key), found.at);
         }
     }
 
@@ -80,16 +87,24 @@ impl KeyIndex {
             self.twins.remove(&(tag, kh, *key));
             return;
         }
-        let (low, high) = (Key([0; 16]), Key([u8::MAX; 16]));
-        let mut twins = self.twins.range((tag, 0, low)..=(tag, u64::MAX, high));
-        let next = twins.next().map(|(&place, &at)| (place, at));
-        if let Some((place, at)) = next {
+        self.first.remove(tag);
+        let next = self.twins_of(tag, 0..=u64::MAX).next();
+        if let Some((&place, &at)) = next {
             self.twins.remove(&place);
             let quick = quick(at);
             self.first.put(tag, Found { at, quick });
-        } else {
-            self.first.remove(tag);
         }
+    }
+
+    /// The twins of a tag with hashes in a range.
+    fn twins_of(
+        &self,
+        tag: u32,
+        hashes: RangeInclusive<u64>,
+    ) -> impl Iterator<Item = (&(u32, u64, Key), &u32)> + '_ {
+        let (first, last) = hashes.into_inner();
+        let (low, high) = (Key([0; 16]), Key([u8::MAX; 16]));
+        self.twins.range((tag, first, low)..=(tag, last, high))
     }
 
     #[inline]

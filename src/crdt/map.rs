@@ -182,7 +182,8 @@ impl<V> EntryMap<V> {
     }
 
     /// Joins an entry of a peer in, unless [`judge`](Self::judge) does not find it fresh: then its
-    /// verdict is the answer, and nothing has changed. `hashes` are its hashes.
+    /// verdict is the answer, and nothing has changed. `hashes` must be its hashes by the
+    /// [`hashing`](Self::hashing) of this very map: by those of another it would not be known again.
     ///
     /// # Panics
     /// If 2^32 - 1 entries are held.
@@ -234,18 +235,19 @@ impl<V> EntryMap<V> {
         let old_seq = slot.seq;
         self.head += 1;
         slot.seq = self.head;
-        let effect = if version.is_gt() {
+        let (body, effect) = if version.is_gt() {
             slot.entry = entry;
-            Effect::Replaced(std::mem::replace(&mut slot.value, value))
+            let old = std::mem::replace(&mut slot.value, value);
+            (Some(hashes.body), Effect::Replaced(old))
         } else {
-            Effect::Extended(value)
+            (None, Effect::Extended(value))
         };
         slot.entry.expires_at = came.max(had);
         let as_sent = version.is_ge() && came >= had;
         let joined = if as_sent {
             *hashes
         } else {
-            let body = BodyHash::of(&slot.entry.body);
+            let body = body.unwrap_or_else(|| BodyHash::of(&slot.entry.body));
             self.hashing.of(hashes.kh, &slot.entry, body)
         };
         slot.hash = joined.entry;
@@ -367,7 +369,7 @@ impl<V> EntryMap<V> {
         self.held_at(self.by_key.first(kh)?, kh, key)
     }
 
-    /// Where a key is, given the first of its hash.
+    /// Where a key is, given the first of its tag.
     #[inline]
     fn held_at(&self, first: Found, kh: u64, key: &Key) -> Option<u32> {
         let is_first = self

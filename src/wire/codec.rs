@@ -287,7 +287,8 @@ impl<'a> Values<'a> {
         body::take_value(&mut self.0)
     }
 
-    /// The next number: what `take::<u64>` answers, sooner.
+    /// The next number, or the length of the list or map of which the elements come next: what
+    /// `take::<u64>` answers, sooner.
     ///
     /// # Errors
     /// As [`take`](Self::take).
@@ -307,22 +308,13 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The length of the list, or map, of which the elements come next.
-    ///
-    /// # Errors
-    /// As [`take`](Self::take).
-    #[inline(always)]
-    pub fn take_len(&mut self) -> Result<u64, DecodeError> {
-        self.take_u64()
-    }
-
     /// The bytes of the text, or list of bytes, that comes next: what `take::<&[u8]>` answers, sooner.
     ///
     /// # Errors
     /// As [`take`](Self::take).
     #[inline(always)]
     pub fn take_bytes(&mut self) -> Result<&'a [u8], DecodeError> {
-        let len = usize::try_from(self.take_len()?).unwrap_or(usize::MAX);
+        let len = usize::try_from(self.take_u64()?).unwrap_or(usize::MAX);
         let split = self.0.split_at_checked(len);
         let (bytes, rest) = split.ok_or(DecodeError::Truncated { what: "body" })?;
         self.0 = rest;

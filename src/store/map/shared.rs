@@ -87,21 +87,27 @@ impl<S: Schema> Shared<S> {
     fn merge_run(&self, run: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) -> bool {
         let start = out.len();
         let (mut news, mut gone) = (Vec::new(), Vec::new());
-        self.lock()
-            .entries
-            .judge_run(run, wall, |index, kh, verdict| {
-                match verdict {
-                    Verdict::Fresh => news.push((index, kh)),
-                    Verdict::Gone => gone.push((index, kh)),
-                    Verdict::Known | Verdict::Refused(_) => {}
-                }
-                out.push(match verdict {
-                    Verdict::Refused(why) => Merged::Refused(why),
-                    Verdict::Fresh | Verdict::Gone | Verdict::Known => Merged::Known,
-                });
+        let inner = self.lock();
+        let hashing = inner.entries.hashing();
+        inner.entries.judge_run(run, wall, |index, kh, verdict| {
+            match verdict {
+                Verdict::Fresh => news.push((index, kh)),
+                Verdict::Gone => gone.push((index, kh)),
+                Verdict::Known | Verdict::Refused(_) => {}
+            }
+            out.push(match verdict {
+                Verdict::Refused(why) => Merged::Refused(why),
+                Verdict::Fresh | Verdict::Gone | Verdict::Known => Merged::Known,
             });
+        });
+        drop(inner);
 
-        let mut changed = self.merge_news(run, &news, wall, &mut out[start..]);
+        let mut merge_news = |news: &[(usize, u64)]| {
+            let read = |&(index, kh)| self.read_news(index, kh, &run[index], hashing);
+            let news = news.iter().map(read).collect();
+            self.merge_news(run, news, wall, &mut out[start..])
+        };
+        let mut changed = merge_news(&news);
         if !gone.is_empty() {
             // What had nothing to join with may have it now, from the same run: once more.
             let inner = self.lock();
@@ -109,30 +115,25 @@ impl<S: Schema> Shared<S> {
                 inner.entries.judge_hashed(kh, &run[index], wall) == Verdict::Fresh
             });
             drop(inner);
-            changed |= self.merge_news(run, &gone, wall, &mut out[start..]);
+            changed |= merge_news(&gone);
         }
         changed
     }
 
-    /// Joins the news of a run in: places in it, and hashes of keys. Answers whether anything changed.
+    /// Joins the news of a run in. Answers whether anything changed.
     fn merge_news(
         &self,
         run: &[Entry],
-        news: &[(usize, u64)],
+        mut news: Vec<News<S::Record>>,
         wall: Timestamp,
         out: &mut [Merged],
     ) -> bool {
         if news.is_empty() {
             return false;
         }
-        let hashing = self.lock().entries.hashing();
-        let mut read = Vec::with_capacity(news.len());
-        for &(index, kh) in news {
-            read.push(self.read_news(index, kh, &run[index], hashing));
-        }
         let (mut changed, mut displaced) = (false, Vec::new());
         let mut inner = self.lock();
-        for new in &mut read {
+        for new in &mut news {
             let merged = &mut out[new.index];
             displaced.extend(inner.merge(&run[new.index], new, wall, merged));
             changed |= matches!(merged, Merged::Stored { .. });

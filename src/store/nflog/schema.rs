@@ -213,7 +213,7 @@ fn walk(bytes: &[u8], mut alert: impl FnMut(Alerts, u64)) -> Result<Found<'_>, D
     let mut ascends = true;
     for alerts in [Alerts::Firing, Alerts::Resolved] {
         let mut last = None;
-        for _ in 0..values.take_len()? {
+        for _ in 0..values.take_u64()? {
             let hash = values.take_u64()?;
             ascends &= last.replace(hash).is_none_or(|last| last < hash);
             alert(alerts, hash);

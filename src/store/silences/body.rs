@@ -197,7 +197,7 @@ fn walk<'a>(
         created_by: values.take_text().map_err(malformed)?,
         comment: values.take_text().map_err(malformed)?,
     };
-    let annotations = values.take_len().map_err(malformed)?;
+    let annotations = values.take_u64().map_err(malformed)?;
     if annotations > ANNOTATIONS_MAX {
         return Err(TOO_MANY_ANNOTATIONS);
     }
@@ -219,13 +219,13 @@ fn walk_sets<'a>(
     meet: &mut impl FnMut(Met<'a>) -> Result<(), Unreadable>,
 ) -> Result<(), Unreadable> {
     let mut left = MATCHERS_MAX;
-    let sets = values.take_len().map_err(malformed)?;
+    let sets = values.take_u64().map_err(malformed)?;
     if sets == 0 {
         return Err(invalid(RuleError::NoSets));
     }
     for set in 0..sets {
         let set = usize::try_from(set).unwrap_or(usize::MAX);
-        let matchers = values.take_len().map_err(malformed)?;
+        let matchers = values.take_u64().map_err(malformed)?;
         if matchers == 0 {
             return Err(invalid(RuleError::EmptySet { set }));
         }
@@ -256,8 +256,8 @@ fn walk_sets<'a>(
 pub(super) fn matchers<'a>(bytes: &'a [u8], mut each: impl FnMut(usize, MatcherBody<'a>)) {
     let mut values = Values::new(bytes.get(ID_BYTES..).unwrap_or_default());
     let mut all = || -> Result<(), DecodeError> {
-        for set in 0..values.take_len()? {
-            for _ in 0..values.take_len()? {
+        for set in 0..values.take_u64()? {
+            for _ in 0..values.take_u64()? {
                 let matcher = MatcherBody::take(&mut values)?;
                 each(usize::try_from(set).unwrap_or(usize::MAX), matcher);
             }
