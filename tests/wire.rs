@@ -122,7 +122,7 @@ fn a_record_with_bytes_left_over_or_missing_is_refused() {
 proptest! {
     /// A number is what bincode reads, or what it refuses, whatever the bytes.
     #[test]
-    fn numbers_are_those_of_the_encoding(first: u8, mut rest in prop::collection::vec(any::<u8>(), 0..20)) {
+    fn numbers_are_those_of_the_encoding(first: u8, mut rest in vec(any::<u8>(), 0..20)) {
         rest.insert(0, first);
         let (mut ours, mut theirs) = (Values::new(&rest), Values::new(&rest));
         let (number, expected) = (ours.take_u64(), theirs.take::<u64>());
@@ -135,7 +135,7 @@ proptest! {
     /// Text is what the standard library says is, whatever the length.
     #[test]
     fn text_is_utf8(
-        mut bytes in prop::collection::vec(0..128_u8, 0..40),
+        mut bytes in vec(0..128_u8, 0..40),
         other in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
         text in ".{0,20}",
     ) {

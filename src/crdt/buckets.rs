@@ -308,7 +308,7 @@ mod tests {
                 } else {
                     let is_free = !held.contains_key(&tag);
                     prop_assert_eq!(buckets.put(tag, found(number)), is_free);
-                    held.entry(tag).or_insert(found(number));
+                    held.entry(tag).or_insert_with(|| found(number));
                     let changed = Found { quick: 7, ..held[&tag] };
                     prop_assert!(buckets.put(tag, changed));
                     held.insert(tag, changed);

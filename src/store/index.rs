@@ -161,15 +161,15 @@ impl Labelled {
     }
 }
 
-/// Some silences. One may be there more than once.
+/// Silences and their ends.
 #[derive(Debug)]
 enum Posting {
     /// Many labels have one silence only.
-    One(Arc<HeldSilence>),
-    /// In any order.
-    Few(Vec<Arc<HeldSilence>>),
+    One(Timestamp, Arc<HeldSilence>),
+    /// In any order. A silence may be there more than once.
+    Few(Vec<(Timestamp, Arc<HeldSilence>)>),
     /// By end, then by id.
-    Many(Box<BTreeMap<(Timestamp, SilenceId), Arc<HeldSilence>>>),
+    Many(BTreeMap<(Timestamp, SilenceId), Arc<HeldSilence>>),
 }
 
 impl Default for Posting {
@@ -181,46 +181,49 @@ impl Default for Posting {
 impl Posting {
     fn len(&self) -> usize {
         match self {
-            Self::One(_) => 1,
+            Self::One(..) => 1,
             Self::Few(few) => few.len(),
             Self::Many(many) => many.len(),
         }
     }
 
     fn insert(&mut self, record: &Arc<HeldSilence>) {
-        let record = Arc::clone(record);
         match self {
-            Self::One(one) => {
+            Self::One(ends_at, one) => {
                 let mut few = Vec::with_capacity(FEW_AT_FIRST);
-                few.push(Arc::clone(one));
-                few.push(record);
+                few.push((*ends_at, Arc::clone(one)));
+                few.push((record.ends_at(), Arc::clone(record)));
                 *self = Self::Few(few);
             }
-            Self::Few(few) if few.is_empty() => *self = Self::One(record),
             Self::Few(few) => {
-                few.push(record);
+                if few.is_empty() {
+                    *self = Self::One(record.ends_at(), Arc::clone(record));
+                    return;
+                }
+                few.push((record.ends_at(), Arc::clone(record)));
                 if few.len() > FEW_MAX {
                     let all = std::mem::take(few).into_iter();
-                    *self = Self::Many(Box::new(all.map(|it| (place_of(&it), it)).collect()));
+                    *self = Self::Many(all.map(|(end, it)| ((end, it.id()), it)).collect());
                 }
             }
             Self::Many(many) => {
-                many.insert(place_of(&record), record);
+                many.insert((record.ends_at(), record.id()), Arc::clone(record));
             }
         }
     }
 
     fn remove(&mut self, record: &HeldSilence) {
-        let place = place_of(record);
         match self {
-            Self::One(one) => {
-                if place_of(one) == place {
+            Self::One(end, one) => {
+                if *end == record.ends_at() && one.id() == record.id() {
                     *self = Self::default();
                 }
             }
-            Self::Few(few) => few.retain(|it| place_of(it) != place),
+            Self::Few(few) => {
+                few.retain(|(end, it)| *end != record.ends_at() || it.id() != record.id());
+            }
             Self::Many(many) => {
-                many.remove(&place);
+                many.remove(&(record.ends_at(), record.id()));
             }
         }
     }
@@ -228,8 +231,11 @@ impl Posting {
     /// Appends what has not ended by `now`.
     fn after<'a>(&'a self, now: Timestamp, out: &mut Vec<&'a Arc<HeldSilence>>) {
         match self {
-            Self::One(one) => out.extend((one.ends_at() > now).then_some(one)),
-            Self::Few(few) => out.extend(few.iter().filter(|it| it.ends_at() > now)),
+            Self::One(end, one) => out.extend((*end > now).then_some(one)),
+            Self::Few(few) => {
+                let lasting = few.iter().filter(|(end, _)| *end > now);
+                out.extend(lasting.map(|(_, silence)| silence));
+            }
             Self::Many(many) => {
                 let last = SilenceId::from_bytes([u8::MAX; 16]);
                 let after = (Bound::Excluded((now, last)), Bound::Unbounded);
@@ -237,11 +243,6 @@ impl Posting {
             }
         }
     }
-}
-
-/// Where a silence is in a long posting.
-fn place_of(silence: &HeldSilence) -> (Timestamp, SilenceId) {
-    (silence.ends_at(), silence.id())
 }
 
 /// Hashes labels.
