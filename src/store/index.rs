@@ -81,12 +81,12 @@ impl SilenceIndex {
         place.hashes().iter().map(len).sum()
     }
 
-    fn post(&mut self, place: Option<Labelled>, record: &Arc<HeldSilence>) {
-        let Some(place) = place else {
+    fn post(&mut self, best: Option<&Best>, record: &Arc<HeldSilence>) {
+        let Some(best) = best else {
             self.scan.insert(record);
             return;
         };
-        for &label in place.hashes() {
+        for &label in best.place.hashes() {
             self.by_label.entry(label).or_default().insert(record);
         }
     }
@@ -100,22 +100,22 @@ impl Index<HeldSilence> for SilenceIndex {
             self.remove(key, old);
         }
         let mut current = 0;
-        let mut best: Option<((bool, usize), Labelled)> = None;
+        let mut best: Option<Best> = None;
         record.conditions(|set, condition| {
             if set != current {
                 current = set;
-                let place = best.take().map(|(_, place)| place);
-                self.post(place, record);
+                self.post(best.as_ref(), record);
+                best = None;
             }
             let Some(place) = self.hashing.labelled(&condition) else {
                 return;
             };
             let rank = (place.is_name(), self.posted(&place));
-            if best.as_ref().is_none_or(|(least, _)| rank < *least) {
-                best = Some((rank, place));
+            if best.as_ref().is_none_or(|best| rank < best.rank) {
+                best = Some(Best { rank, place });
             }
         });
-        self.post(best.map(|(_, place)| place), record);
+        self.post(best.as_ref(), record);
         self.len += 1;
     }
 
@@ -138,6 +138,13 @@ impl Index<HeldSilence> for SilenceIndex {
         self.scan.remove(old);
         self.len -= 1;
     }
+}
+
+/// Where to post a set, of what was looked at so far.
+struct Best {
+    /// A name comes last, then what has more silences.
+    rank: (bool, usize),
+    place: Labelled,
 }
 
 /// The labels one of which an alert must have for a matcher to match, by their hashes.
