@@ -187,6 +187,7 @@ impl<V> EntryMap<V> {
     ///
     /// # Panics
     /// If 2^32 - 1 entries are held.
+    #[inline(always)]
     pub fn merge(
         &mut self,
         entry: Entry,
@@ -199,8 +200,10 @@ impl<V> EntryMap<V> {
             Verdict::Fresh => {}
             other => return Err(other),
         }
-        let applied = self.apply_at(place, entry, hashes, value);
-        applied.ok_or(Verdict::Known)
+        match place {
+            None => Ok(self.insert(entry, hashes, value)),
+            Some(at) => self.join_at(at, entry, hashes, value).ok_or(Verdict::Known),
+        }
     }
 
     /// Joins an entry in, whatever [`judge`](Self::judge) says of it. `body` must be the hash of
@@ -212,19 +215,14 @@ impl<V> EntryMap<V> {
         let kh = digest::kh(&entry.key);
         let place = self.find(kh, &entry.key);
         let hashes = self.hashing.of(kh, &entry, body);
-        self.apply_at(place, entry, &hashes, value)
+        match place {
+            None => Some(self.insert(entry, &hashes, value)),
+            Some(at) => self.join_at(at, entry, &hashes, value),
+        }
     }
 
-    fn apply_at(
-        &mut self,
-        place: Option<u32>,
-        entry: Entry,
-        hashes: &Hashes,
-        value: V,
-    ) -> Option<Applied<V>> {
-        let Some(at) = place else {
-            return Some(self.insert(entry, hashes, value));
-        };
+    /// Joins an entry in with what is held of its key.
+    fn join_at(&mut self, at: u32, entry: Entry, hashes: &Hashes, value: V) -> Option<Applied<V>> {
         let slot = self.slots[at as usize].as_mut().expect(KEY_HAS_SLOT);
         let version = compare_versions(&entry, &slot.entry);
         let (came, had) = (entry.expires_at, slot.entry.expires_at);
@@ -406,6 +404,7 @@ impl<V> EntryMap<V> {
     }
 
     /// Puts in an entry of a new key.
+    #[inline(always)]
     fn insert(&mut self, entry: Entry, hashes: &Hashes, value: V) -> Applied<V> {
         let next = || slot_number(self.slots.len());
         let at = self.free.pop().unwrap_or_else(next);
