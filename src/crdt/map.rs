@@ -22,7 +22,7 @@ mod outcome;
 mod slot;
 
 use std::hint::black_box;
-use std::ops::RangeBounds;
+use std::ops::{BitOr, RangeBounds};
 use std::time::Duration;
 
 use super::buckets::Found;
@@ -153,11 +153,8 @@ impl<V> EntryMap<V> {
                 place.0 = digest::kh(&entry.key);
             }
             let places = &mut places[..entries.len()];
-            black_box(
-                places
-                    .iter()
-                    .fold(0, |touched, &(kh, _)| touched | self.by_key.touch(kh)),
-            );
+            let touched = places.iter().map(|&(kh, _)| self.by_key.touch(kh));
+            black_box(touched.fold(0, BitOr::bitor));
             for place in &mut *places {
                 place.1 = self.by_key.first(place.0);
             }
