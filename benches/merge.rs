@@ -27,7 +27,7 @@ use rumormill::store::silences::{HeldSilence, SilenceSchema};
 use rumormill::store::{Body, Index, Limits, Map, Schema, Store};
 use rumormill::wire::Entry;
 use support::{BEGIN, ENTRY_BYTES, Random, VirtualClock, context, received, timed};
-use tables::{Table, is_test, mean};
+use tables::{Table, is_test, mean_in_rounds};
 
 /// Entries that come at once.
 const RUN: usize = 256;
@@ -212,18 +212,10 @@ fn filled<S: Schema>(schema: S, held: &[Entry]) -> Map<S> {
     map
 }
 
-/// The mean of what `once` takes for each of a list. A run is many of a short list: else it is over
-/// in the time for which a machine may do something else.
+/// The mean of what `once` takes for each of a list. A run is many rounds of a short list.
 fn mean_per<T>(list: &[T], mut once: impl FnMut() -> Duration) -> f64 {
-    let times = if is_test() {
-        1
-    } else {
-        RUN_ENTRIES.div_ceil(list.len())
-    };
-    mean(|| {
-        let spent: Duration = (0..times).map(|_| once()).sum();
-        spent.as_nanos() as f64 / (times * list.len()) as f64
-    })
+    let rounds = RUN_ENTRIES.div_ceil(list.len());
+    mean_in_rounds(rounds, || once().as_nanos() as f64 / list.len() as f64)
 }
 
 /// A machine that has just compiled is not at rest, and a process that has just begun has no memory yet.

@@ -23,7 +23,7 @@ use rumormill::store::Limits;
 use rumormill::store::matcher::{Labels, Matcher, Op};
 use rumormill::store::silences::{Muting, NewSilence, SilenceLimits, Silences};
 use support::{BEGIN, Random, VirtualClock, context, timed};
-use tables::{Table, is_test, mean};
+use tables::{Table, is_test, mean, mean_in_rounds};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const ALERTS: usize = 1_000;
@@ -35,7 +35,7 @@ fn main() {
     let silences = filled(count, equality);
     let alerts = alerts();
     let mutes = |alert: &Labels| silences.mutes(alert).len();
-    let row = mean_us(5, &alerts, mutes);
+    let row = mean_in_rounds(5, || us(&alerts, mutes));
     table.row("query/equality/us", row);
     let muted: usize = alerts.iter().map(mutes).sum();
     table.row("query/equality/muting", muted as f64 / ALERTS as f64);
@@ -44,7 +44,7 @@ fn main() {
     let silences = filled(count, patterns);
     let alert = labels(&[("aaaa", "AAAA"), ("bbbb", "BBBB"), ("cccc", "CCCC")]);
     assert_eq!(silences.mutes(&alert).len(), count / 10);
-    let row = mean_us(20, &[()], |()| silences.mutes(&alert).len());
+    let row = mean_in_rounds(20, || us(&[()], |()| silences.mutes(&alert).len()));
     table.row("query/patterns/us", row);
 
     let alert = labels(&[("instance", "rack-7-host-19"), ("zone", "a.zone-7")]);
@@ -54,7 +54,7 @@ fn main() {
     });
     table.row("query/open_patterns/uncompiled/us", row);
     let silences = filled(count, open_patterns);
-    let row = mean_us(20, &[()], |()| silences.mutes(&alert).len());
+    let row = mean_in_rounds(20, || us(&[()], |()| silences.mutes(&alert).len()));
     table.row("query/open_patterns/us", row);
     table.finish();
 }
@@ -163,16 +163,6 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
-}
-
-/// The mean of microseconds for each of a list, gone over `rounds` times in a run: else it is over in
-/// the time for which a machine may do something else.
-fn mean_us<T>(rounds: usize, list: &[T], mut ask: impl FnMut(&T) -> usize) -> f64 {
-    let rounds = if is_test() { 1 } else { rounds };
-    mean(|| {
-        let spent: f64 = (0..rounds).map(|_| us(list, &mut ask)).sum();
-        spent / rounds as f64
-    })
 }
 
 /// Microseconds for each of a list.

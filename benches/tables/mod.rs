@@ -90,6 +90,13 @@ pub fn mean_of(runs: usize, mut run: impl FnMut() -> f64) -> f64 {
     sum / runs as f64
 }
 
+/// As [`mean`], each run being so many rounds: else it is over in the time for which a machine may do
+/// something else.
+pub fn mean_in_rounds(rounds: usize, mut round: impl FnMut() -> f64) -> f64 {
+    let rounds = if is_test() { 1 } else { rounds };
+    mean(|| (0..rounds).map(|_| round()).sum::<f64>() / rounds as f64)
+}
+
 /// Four significant digits, all of a whole number.
 fn shown(value: f64) -> String {
     if value.fract() == 0.0 {

@@ -15,6 +15,7 @@
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::SipHasher13 as SipHasher13x128;
 
+use crate::time::Timestamp;
 use crate::wire::{Entry, Item, Key};
 
 /// The hash of a body's bytes, from which the rest of an entry's hashes are cheap.
@@ -74,11 +75,14 @@ pub fn kh(key: &Key) -> u64 {
 /// The item that stands for an entry in a sorted list.
 #[must_use]
 pub fn item(entry: &Entry) -> Item {
-    Item {
-        kh: kh(&entry.key),
-        ts: entry.ts,
-        tag: tag(entry_hash(entry)),
-    }
+    item_of(kh(&entry.key), entry.ts, entry_hash(entry))
+}
+
+/// The item that stands for an entry of these hashes of key and whole.
+#[inline]
+pub(super) const fn item_of(kh: u64, ts: Timestamp, hash: u128) -> Item {
+    let tag = tag(hash);
+    Item { kh, ts, tag }
 }
 
 /// How many entries, and the wrapping sum of their hashes. Two maps with equal roots hold the same
@@ -127,7 +131,6 @@ const KEY_KEY: (u64, u64) = (0x7275_6d6f_726d_696c, 0x6b65_792d_6861_7368);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
     use crate::wire::SchemaId;
     use bytes::Bytes;
 

@@ -103,11 +103,11 @@ impl Digests {
     fn toggle(&mut self, place: &Place) {
         let hash = place.item_hash;
         let table = self.table.get_or_insert_with(|| Sketch::new(EXPONENT_MIN));
-        table.toggle_hashed(&place.item, hash);
+        table.toggle(&place.item, hash);
         if let Some(growing) = &mut self.growing
             && place.at < growing.filled
         {
-            growing.table.toggle_hashed(&place.item, hash);
+            growing.table.toggle(&place.item, hash);
         }
     }
 
@@ -129,7 +129,7 @@ impl Digests {
         let to = growing.filled.saturating_add(SLOTS_PER_KEY).min(slots);
         for place in (growing.filled..to).filter_map(place) {
             if place.expiry.is_none_or(|expiry| expiry > cut) {
-                growing.table.toggle_hashed(&place.item, place.item_hash);
+                growing.table.toggle(&place.item, place.item_hash);
             }
         }
         growing.filled = to;

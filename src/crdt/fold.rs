@@ -88,7 +88,7 @@ fn last_words(bytes: &[u8]) -> (u64, u64) {
 
 /// A product, its high half folded onto its low one.
 #[inline]
-pub(super) const fn fold(a: u64, b: u64) -> u64 {
+const fn fold(a: u64, b: u64) -> u64 {
     let product = a as u128 * b as u128;
     low(product) ^ low(product >> 64)
 }

@@ -4,7 +4,7 @@
 use super::digest::{self, BodyHash};
 use super::fold::FoldHash;
 use super::sketch::item_hash;
-use crate::wire::{Entry, Item};
+use crate::wire::Entry;
 
 /// Hashes entries for a map: partly under words of its own.
 #[derive(Clone, Copy, Debug)]
@@ -34,14 +34,12 @@ impl Hashing {
     #[must_use]
     pub fn of(self, kh: u64, entry: &Entry, body: BodyHash) -> Hashes {
         let hash = digest::entry_hash_of(entry, body);
-        let tag = digest::tag(hash);
-        let ts = entry.ts;
         Hashes {
             kh,
             body,
             quick: self.quick(entry),
             entry: halves(hash),
-            item: item_hash(&Item { kh, ts, tag }),
+            item: item_hash(&digest::item_of(kh, entry.ts, hash)),
         }
     }
 

@@ -203,13 +203,8 @@ impl Sketch {
         self.exponent
     }
 
-    /// Puts an item in, or takes it out if it is there.
-    pub fn toggle(&mut self, item: &Item) {
-        self.toggle_hashed(item, item_hash(item));
-    }
-
-    /// As [`toggle`](Self::toggle), with the item's [`item_hash`].
-    pub fn toggle_hashed(&mut self, item: &Item, hash: u64) {
+    /// Puts an item of this [`item_hash`] in, or takes it out if it is there.
+    pub fn toggle(&mut self, item: &Item, hash: u64) {
         let cell = cell_of(item, hash);
         let size = 1 << self.exponent;
         for (partition, cells) in self.cells.chunks_exact_mut(size).enumerate() {

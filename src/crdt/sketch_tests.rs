@@ -14,7 +14,7 @@ fn item(number: u64) -> Item {
 
 fn filled(exponent: u8, items: impl Iterator<Item = Item>) -> Sketch {
     let mut sketch = Sketch::new(exponent);
-    items.for_each(|item| sketch.toggle(&item));
+    items.for_each(|item| sketch.toggle(&item, item_hash(&item)));
     sketch
 }
 

@@ -175,8 +175,13 @@ pub trait Store: Send + Sync {
     fn entries_max(&self) -> usize;
     /// Whether new keys of peers are refused: it holds twice as many as local writes may make.
     fn is_full(&self) -> bool {
-        self.len() >= self.entries_max().saturating_mul(2)
+        self.len() >= merged_max(self.entries_max())
     }
+}
+
+/// Entries held beyond which new keys of peers are refused, where local writes stop at `entries_max`.
+const fn merged_max(entries_max: usize) -> usize {
+    entries_max.saturating_mul(2)
 }
 
 /// An item of a sorted list with what the holder knows beside it.

@@ -17,6 +17,7 @@ use rumormill::time::WallClock as _;
 use rumormill::wire::MemberState;
 
 use crate::certs::{Authority, Files};
+use crate::packets::silence;
 use crate::support::{Notes, Peer, World, in_time, note};
 
 fn world() -> (Arc<Files>, World) {
@@ -209,8 +210,7 @@ async fn one_dial_at_a_time_goes_to_a_peer() {
     in_time(async {
         let (files, _) = world();
         let any = "127.0.0.1:0".parse().unwrap();
-        let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let silent = hole.local_addr().unwrap();
+        let (hole, silent) = silence().await;
         let within = Some(Duration::from_secs(1));
         let a = bind_with(&files, any, |limits| limits.handshake_timeout = within).await;
         let mut dials = tokio::task::JoinSet::new();
@@ -250,8 +250,7 @@ async fn packets_that_wait_are_bounded_in_age_and_bytes() {
     in_time(async {
         let (files, _) = world();
         let any = "127.0.0.1:0".parse().unwrap();
-        let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let to = hole.local_addr().unwrap();
+        let (hole, to) = silence().await;
         let mut limits = TlsLimits::default();
         limits.packet_age_max = Some(Duration::from_millis(100));
         // Ten packets, and what it takes to keep them.
@@ -335,8 +334,7 @@ async fn recv_soon(transport: &Tls) -> Option<Vec<u8>> {
 async fn a_black_holed_peer_changes_nothing_for_the_others() {
     in_time(async {
         let (files, _) = world();
-        let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let silent = hole.local_addr().unwrap();
+        let (hole, silent) = silence().await;
         let any = "127.0.0.1:0".parse().unwrap();
         // A dial under way is under way until the end of the test, and longer.
         let for_ever = Some(Duration::from_secs(600));
@@ -360,14 +358,22 @@ async fn a_black_holed_peer_changes_nothing_for_the_others() {
     .await;
 }
 
+/// By what this node has told so far. On a busy machine others may be suspected, and refute it.
+async fn nobody_failed_but(name: &str, peer: &mut Peer) {
+    while let Ok(event) = tokio::time::timeout(Duration::ZERO, peer.events.recv()).await {
+        if let Event::MemberFailed(member) = event.unwrap() {
+            assert_eq!(member.process.name.as_str(), name);
+        }
+    }
+}
+
 /// A seed that answers nothing holds up neither formation nor writes nor detection: dials to it take
 /// longer than the test may.
 #[tokio::test]
 async fn a_black_holed_seed_changes_nothing_for_a_cluster() {
     in_time(async {
         let (files, _) = world();
-        let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let silent = hole.local_addr().unwrap();
+        let (hole, silent) = silence().await;
         let start = async |name: &str, seeds: &[SocketAddr]| {
             let mut builder = Node::builder(name)
                 .listen("127.0.0.1:0")
@@ -397,11 +403,7 @@ async fn a_black_holed_seed_changes_nothing_for_a_cluster() {
         b.sees("c", MemberState::Failed).await;
         // The dial was there all the time.
         assert!(hole.accept().await.is_ok());
-        while let Ok(event) = tokio::time::timeout(Duration::ZERO, b.events.recv()).await {
-            if let Event::MemberFailed(member) = event.unwrap() {
-                assert_eq!(member.process.name.as_str(), "c");
-            }
-        }
+        nobody_failed_but("c", &mut b).await;
     })
     .await;
 }
@@ -447,12 +449,7 @@ async fn a_member_that_stops_changes_nothing_for_the_others() {
         }
         for peer in &mut nodes {
             assert_eq!(peer.notes.records().len() as u64, number);
-            while let Ok(event) = tokio::time::timeout(Duration::ZERO, peer.events.recv()).await {
-                // On a busy machine others may be suspected, and refute it.
-                if let Event::MemberFailed(member) = event.unwrap() {
-                    assert_eq!(member.process.name.as_str(), "d");
-                }
-            }
+            nobody_failed_but("d", peer).await;
         }
         drop(end);
         thread.join().unwrap();
@@ -465,8 +462,7 @@ async fn a_member_that_stops_changes_nothing_for_the_others() {
 async fn seeds_that_are_silent_hold_a_node_back_until_it_has_waited_enough() {
     in_time(async {
         let (_, world) = world();
-        let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let silent = hole.local_addr().unwrap();
+        let (_hole, silent) = silence().await;
         let config = Config::local().settle_timeout(Duration::from_secs(3));
         let settle = |builder: rumormill::Builder| builder.config(config);
         let a = world.start_with("a", &[silent], settle).await;

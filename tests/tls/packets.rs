@@ -179,7 +179,7 @@ async fn a_way_that_has_become_long_costs_one_connection() {
 }
 
 /// Somebody who accepts connections and says nothing.
-async fn silence() -> (TcpListener, SocketAddr) {
+pub(crate) async fn silence() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     (listener, addr)

@@ -42,11 +42,7 @@ impl<V> Slot<V> {
     /// The item that stands for it.
     #[must_use]
     pub fn item(&self) -> Item {
-        Item {
-            kh: self.kh,
-            ts: self.entry.ts,
-            tag: digest::tag(self.hash()),
-        }
+        digest::item_of(self.kh, self.entry.ts, self.hash())
     }
 }
 
@@ -66,11 +62,7 @@ pub(super) fn place_of<V>(slot: &Slot<V>, at: u32) -> Place {
 pub(super) fn place_hashed(entry: &Entry, hashes: &Hashes, at: u32) -> Place {
     let hash = whole(hashes.entry);
     Place {
-        item: Item {
-            kh: hashes.kh,
-            ts: entry.ts,
-            tag: digest::tag(hash),
-        },
+        item: digest::item_of(hashes.kh, entry.ts, hash),
         item_hash: hashes.item,
         hash,
         at,

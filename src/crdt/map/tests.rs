@@ -256,8 +256,9 @@ fn check_digests<'a>(digests: &Digests, entries: impl Iterator<Item = &'a Entry>
     let (mut bits, mut count) = (BitCounts::default(), 0);
     for entry in entries {
         let item = digest::item(entry);
-        table.toggle(&item);
-        bits.add(item_hash(&item));
+        let hash = item_hash(&item);
+        table.toggle(&item, hash);
+        bits.add(hash);
         count += 1;
     }
     assert_eq!(digests.estimator(), bits.estimator(count));

@@ -1,8 +1,8 @@
 //! Which connections may begin a handshake, before anything is computed, and which may stay after it.
 //!
 //! - **A host has at most half** of the handshakes at once, of their rate, and of the connections that
-//!   stay, so one that floods, or hangs, leaves the other half to everybody else. IPv6 hosts are told apart by their networks of 64 bits: one
-//!   host can have all the addresses of its own.
+//!   stay, so one that floods, or hangs, leaves the other half to everybody else. IPv6 hosts are told
+//!   apart by their networks of 64 bits: one host can have all the addresses of its own.
 //! - **A quarter of the handshakes, at once and in a burst, is kept** for hosts that a peer was
 //!   verified from before. So strangers, however many they are, cannot keep members apart.
 //!

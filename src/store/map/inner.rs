@@ -14,7 +14,7 @@ use crate::crdt::digest::BodyHash;
 use crate::crdt::expiring::Expiring;
 use crate::crdt::hashes::Hashes;
 use crate::crdt::map::{Applied, Bounds, Effect, EntryMap, Slot, Verdict};
-use crate::store::{Body, Index, Limits, Merged, Schema, Unreadable};
+use crate::store::{Body, Index, Limits, Merged, Schema, Unreadable, merged_max};
 use crate::time::Timestamp;
 use crate::wire::{Entry, Key};
 
@@ -95,7 +95,7 @@ pub(super) struct Inner<S: Schema> {
 impl<S: Schema> Inner<S> {
     pub(super) fn new(limits: &Limits) -> Self {
         let bounds = Bounds {
-            entries_max: limits.entries_max.saturating_mul(2),
+            entries_max: merged_max(limits.entries_max),
             entry_bytes_max: limits.entry_bytes_max,
             max_clock_drift: limits.max_clock_drift,
             grace: limits.grace(),

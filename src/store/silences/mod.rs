@@ -14,8 +14,8 @@
 //! - A local write is later than whatever it replaces, so a silence stamped by a fast clock can be
 //!   expired. At equal timestamps the earlier end wins: alerting is the safe side.
 //! - A silence is checked when it comes and read whole when somebody asks for it, or an alert may be
-//!   muted by it. One of three matchers and a comment of 100 bytes takes about 0.8 kB of memory, all
-//!   indexes included, and 1.4 kB from then on (`cargo bench --bench merge`).
+//!   muted by it. One of three matchers and a comment of 100 bytes takes about 0.7 kB of memory, all
+//!   indexes included, and 1.3 kB from then on (`cargo bench --bench merge`).
 //! - A silence that cannot be evaluated here is quarantined by the map: it mutes nothing, is in
 //!   nobody's way, and is passed on.
 
