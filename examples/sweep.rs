@@ -11,7 +11,7 @@
 //! before it is done. Memory is that of one simulation a core. Where stderr is no terminal, the bar
 //! is a line every ten seconds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use rumormill::sim::{Failure, Report, Scenario, run};
+use rumormill::sim::{Failure, Report, Scenario};
 
 /// Runs seeds of the simulator.
 #[derive(Parser)]
@@ -39,6 +39,13 @@ struct Args {
     /// that fails is the same every time.
     #[arg(long)]
     fail_fast: bool,
+    /// At the end, prints each seed with the hash of its trace: two builds that print the
+    /// same behaved the same, message for message.
+    #[arg(long)]
+    traces: bool,
+    /// Gives every cluster this `direct_peers_max`, whatever its seed draws.
+    #[arg(long)]
+    direct_peers_max: Option<usize>,
 }
 
 /// How a seed ended.
@@ -60,6 +67,8 @@ struct Tally {
     writes: u64,
     virtual_time: Duration,
     slowest: (Duration, u64),
+    /// The hashes of the traces, by seed.
+    traces: BTreeMap<u64, u64>,
 }
 
 fn main() -> ExitCode {
@@ -75,7 +84,8 @@ fn main() -> ExitCode {
     thread::scope(|scope| {
         let (sender, ended) = mpsc::sync_channel::<Ended>(64);
         for _ in 0..jobs.map_or(1, NonZeroUsize::get) {
-            let (sender, next, stop, shrinks) = (sender.clone(), &next, &stop, &shrinks);
+            let (sender, args) = (sender.clone(), &args);
+            let (next, stop, shrinks) = (&next, &stop, &shrinks);
             let worker = move || {
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -83,11 +93,12 @@ fn main() -> ExitCode {
                         return;
                     }
                     // Now and then twice: both must take the same course.
+                    let scenario = scenario(seed, args.direct_peers_max);
                     let ended = match seed % TWICE_EVERY {
-                        0 => Scenario::random(seed).run_twice(|| Box::new(())),
-                        _ => run(seed),
+                        0 => scenario.run_twice(|| Box::new(())),
+                        _ => scenario.run(),
                     };
-                    let ended = ended.map_err(|failure| shrunk(failure, shrinks));
+                    let ended = ended.map_err(|failure| shrunk(scenario, failure, shrinks));
                     if sender.send((seed, ended)).is_err() {
                         return;
                     }
@@ -116,6 +127,11 @@ fn main() -> ExitCode {
     });
     progress.clear();
     tally.print();
+    if args.traces {
+        for (seed, hash) in &tally.traces {
+            println!("{seed} {hash:016x}");
+        }
+    }
     ExitCode::from(u8::from(tally.failed > 0))
 }
 
@@ -134,6 +150,7 @@ impl Tally {
             writes: 0,
             virtual_time: Duration::ZERO,
             slowest: (Duration::ZERO, from),
+            traces: BTreeMap::new(),
         }
     }
 
@@ -148,6 +165,11 @@ impl Tally {
         while self.ahead.remove(&self.next) {
             self.next += 1;
         }
+        let hash = match &result {
+            Ok(report) => report.trace_hash,
+            Err(failure) => failure.trace_hash,
+        };
+        self.traces.insert(seed, hash);
         let report = result.inspect_err(|failure| {
             self.failed += 1;
             self.failures.insert(seed);
@@ -246,16 +268,24 @@ impl Progress {
     }
 }
 
+/// What a seed draws, and of it what is set from outside.
+fn scenario(seed: u64, direct_peers_max: Option<usize>) -> Scenario {
+    let mut scenario = Scenario::random(seed);
+    if let Some(max) = direct_peers_max {
+        scenario.spec.config.direct_peers_max = max;
+    }
+    scenario
+}
+
 /// The failure with the least of its scenario that fails likewise, for as many as are still to be
 /// shrunk: that takes many runs.
-fn shrunk(failure: Box<Failure>, shrinks: &AtomicU64) -> Box<Failure> {
+fn shrunk(scenario: Scenario, failure: Box<Failure>, shrinks: &AtomicU64) -> Box<Failure> {
     let left = shrinks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
         left.checked_sub(1)
     });
     if left.is_err() {
         return failure;
     }
-    let scenario = Scenario::random(failure.seed);
     Box::new(scenario.shrink(*failure, REPLAYS_MAX, || Box::new(())))
 }
 
