@@ -272,7 +272,7 @@ impl Progress {
 fn scenario(seed: u64, direct_peers_max: Option<usize>) -> Scenario {
     let mut scenario = Scenario::random(seed);
     if let Some(max) = direct_peers_max {
-        scenario.spec.config.direct_peers_max = max;
+        scenario.spec.config = scenario.spec.config.clone().direct_peers_max(max);
     }
     scenario
 }
