@@ -5,63 +5,46 @@
 //! not given, so the same inputs give the same outputs; the tokio driver and the simulator run the
 //! same code.
 //!
-//! | file | part of the protocol |
+//! The engine is made of owners. Each has its own state, is lent the [`Core`] and what others know
+//! to read, and never reaches into another owner. What has to follow elsewhere it asks for
+//! ([`Ask`]). This file has the four verbs, and the routing between owners: nothing else knows them
+//! all.
+//!
+//! | owner | part of the protocol |
 //! |---|---|
-//! | `swim`, `membership` | SWIM (Das, Gupta, Motivala 2002) by foca, behind our names; left kept apart from failed |
-//! | `streams`, `handshake`, `links` | every stream; the one idle link of each pair, and what its end proves |
-//! | `discovery` | seeds, join, reconnect, readiness |
-//! | `leave` | leaving: drained, announced and acknowledged |
-//! | `peer`, `outbox`, `acks`, `refusals` | per-peer cursors, eager deltas, acknowledgements and loss |
-//! | `relays` | the way past a broken link |
-//! | `inbox` | merging deltas, acknowledging them |
-//! | `anti_entropy`, `exchange` | push/pull: when, and what is said: the flow is drawn there |
-//! | `watches` | following writes to other processes |
+//! | `members` | SWIM (Das, Gupta, Motivala 2002) by foca, behind our names; left kept apart from failed |
+//! | `sessions` | streams, handshakes, links and what their end proves; seeds, joining, readiness |
+//! | `spread` | what each peer lacks, brought to it and acknowledged; the way past a broken link |
+//! | `exchange` | push/pull: when, and what is said; the flow is drawn there |
 //! | `commits` | durability as outputs and inputs |
-//! | `timers` | one ordered set of timers |
+//!
+//! `core` is what all of them are lent, `inspect` what the simulator looks at.
 //!
 //! Invariants kept here: nothing of another cluster passes the envelope; data needs a session
 //! token; every queue, map and loop has a limit, in [`Config`] or a named constant; a byte from the
 //! network can raise a counter and nothing worse.
 
-mod acks;
-mod anti_entropy;
 mod commits;
-mod counters;
-mod discovery;
+mod core;
 pub mod event;
 mod exchange;
-mod handshake;
-mod identity;
-mod inbox;
+#[cfg(feature = "sim")]
+mod inspect;
 pub mod io;
-mod leave;
-mod links;
-mod membership;
-mod outbox;
-mod peer;
-mod refusals;
-mod relays;
-#[cfg(feature = "sim")]
-mod sizes;
-mod streams;
-mod swim;
-mod swim_codec;
-mod swim_log;
-mod timers;
-#[cfg(feature = "sim")]
-mod told;
-mod watches;
+mod members;
+mod sessions;
+mod spread;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use rand::SeedableRng as _;
-use rand_pcg::Pcg64;
+use bytes::Bytes;
 
-pub use counters::Counters;
+pub use self::core::counters::Counters;
 pub use event::{Comparison, Event, HandshakeRefusal, Member, Readiness, View};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 
@@ -69,113 +52,84 @@ use crate::config::Config;
 use crate::id::ProcessId;
 use crate::store::Store;
 use crate::time::Now;
-use crate::wire::codec::{self, CodecLimits, Decoded};
-use crate::wire::{Message, StoreId, frame};
+use crate::wire::codec::{self, Decoded};
+use crate::wire::{MemberState, Message, Purpose, frame};
 
+use self::core::ask::Ask;
+use self::core::roster::MemberChange;
+use self::core::timers::{Due, TimerKind};
+use self::core::{Core, Course, Facts};
 use commits::Commits;
-use discovery::Discovery;
-use exchange::Exchange;
-use leave::Leaving;
-use peer::{Peer, SeqSet};
-use streams::Stream;
-use swim::Swim;
-use timers::{Due, Kind, Timers};
-use watches::Watches;
+use exchange::Exchanges;
+use members::Members;
+use sessions::{Opened, Sessions};
+use spread::Spread;
 
 /// The protocol of one node.
 pub struct Engine {
-    setup: Setup,
-    config: Config,
-    limits: CodecLimits,
-    cluster_tag: u64,
-    now: Now,
-    rng: Pcg64,
-    stores: BTreeMap<StoreId, Arc<dyn Store>>,
-    swim: Swim,
-    /// Sessions, by process.
-    peers: BTreeMap<ProcessId, Box<Peer>>,
-    /// Our session tokens: whom a datagram that carries one is from.
-    tokens: BTreeMap<u64, ProcessId>,
-    streams: BTreeMap<StreamId, Stream>,
-    exchanges: BTreeMap<StreamId, Exchange>,
-    next_stream: u64,
-    /// Changes that came from other processes: not this node's to send in direct mode.
-    remote: BTreeMap<StoreId, SeqSet>,
-    discovery: Discovery,
-    leaving: Leaving,
-    watches: Watches,
+    core: Core,
+    members: Members,
+    sessions: Sessions,
+    spread: Spread,
+    exchanges: Exchanges,
     commits: Commits,
-    timers: Timers,
-    /// Whether few enough members are there for everybody to send to everybody.
-    direct: bool,
-    readiness: Readiness,
-    /// Stores that refused an entry for want of room, and have none yet.
-    full_stores: BTreeSet<StoreId>,
-    revision: u64,
-    counters: Counters,
-    outputs: VecDeque<Output>,
 }
 
+/// What the owners of the membership and of sessions know, beside borrows of other fields.
+macro_rules! facts {
+    ($engine:ident) => {
+        Facts {
+            roster: $engine.members.roster(),
+            sessions: $engine.sessions.table(),
+        }
+    };
+}
+
+/// The four verbs.
 impl Engine {
     /// An engine at its start. Its first outputs (resolving seeds) are ready at once; stores must
     /// have distinct ids.
     #[must_use]
     pub fn new(setup: Setup, config: Config, stores: Vec<Arc<dyn Store>>, now: Now) -> Self {
-        let mut rng = Pcg64::seed_from_u64(setup.random_seed);
-        let swim = Swim::new(&setup, &config, &mut rng);
-        let stores: BTreeMap<_, _> = stores
-            .into_iter()
-            .map(|store| (store.id(), store))
-            .collect();
+        let mut core = Core::new(setup, config, stores, now);
         let mut engine = Self {
-            limits: CodecLimits::default(),
-            cluster_tag: setup.cluster.tag(),
-            now,
-            rng,
-            swim,
-            peers: BTreeMap::new(),
-            tokens: BTreeMap::new(),
-            streams: BTreeMap::new(),
-            exchanges: BTreeMap::new(),
-            next_stream: 0,
-            remote: stores.keys().map(|&id| (id, SeqSet::default())).collect(),
-            commits: Commits::new(stores.keys().copied()),
-            stores,
-            discovery: Discovery::new(&setup),
-            leaving: Leaving::No,
-            watches: Watches::default(),
-            timers: Timers::default(),
-            direct: true,
-            readiness: Readiness::Joining,
-            full_stores: BTreeSet::new(),
-            revision: 1,
-            counters: Counters::default(),
-            outputs: VecDeque::new(),
-            setup,
-            config,
+            members: Members::new(&core.setup, &core.config, &mut core.rng),
+            sessions: Sessions::new(&core.setup),
+            spread: Spread::new(),
+            exchanges: Exchanges::default(),
+            commits: Commits::default(),
+            core,
         };
-        engine.start_discovery();
-        engine.start_push_pull_timer();
-        engine.collect_expired();
+        engine.sessions.start_discovery(&mut engine.core);
+        engine.exchanges.start_timer(&mut engine.core);
+        engine.core.collect_expired();
         engine
     }
 
     /// Takes one input. Never blocks, never fails; does a bounded amount of work.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.advance(now);
-        if self.leaving == Leaving::Left {
+        if self.core.course == Course::Gone {
             return;
         }
+        let core = &mut self.core;
         match input {
-            Input::Committed { batch, ok } => self.commit_answered(batch, ok),
+            Input::Committed { batch, ok } => self.commits.ended(core, batch, ok),
             Input::Datagram { from, bytes } => self.datagram(from, bytes),
             Input::Operation(operation) => self.operate(operation),
-            Input::Resolved { seed, addrs } => self.seed_resolved(&seed, addrs),
+            Input::Resolved { seed, addrs } => self.sessions.seed_resolved(core, &seed, addrs),
             Input::StoresChanged => {}
-            Input::StreamClosed { stream, reason } => self.stream_closed(stream, reason),
+            Input::StreamClosed { stream, reason } => {
+                let roster = self.members.roster();
+                self.sessions.stream_closed(core, roster, stream, reason);
+            }
             Input::StreamFrame { stream, frame } => self.stream_frame(stream, frame),
-            Input::StreamOpened { stream, peer } => self.stream_opened(stream, peer),
+            Input::StreamOpened { stream, peer } => {
+                let roster = self.members.roster();
+                self.sessions.stream_opened(core, roster, stream, peer);
+            }
         }
+        self.route_asks();
         self.flush();
     }
 
@@ -183,26 +137,31 @@ impl Engine {
     /// handled first: after a stall, what peers said comes before what timers conclude.
     pub fn handle_timeout(&mut self, now: Now) {
         self.advance(now);
-        if self.leaving == Leaving::Left {
+        if self.core.course == Course::Gone {
             return;
         }
-        self.forgive_stall();
+        members::forgive_stall(&mut self.core);
         let mut slices = Vec::new();
         // Every timer that runs sets its successor later than now: the bound is generous and
         // reached by bugs alone.
         for _ in 0..TIMERS_PER_TURN_MAX {
-            let Some(due) = self.timers.pop(self.now.mono) else {
+            let Some(due) = self.core.timers.pop(self.core.now.mono) else {
                 break;
             };
             match due {
-                Due::Swim(timer) => self.swim_timer(timer),
+                Due::Swim(timer) => {
+                    let sessions = self.sessions.table();
+                    self.members.timer(&mut self.core, sessions, timer);
+                }
                 // Longer work goes on by one slice in a turn.
-                Due::Own(Kind::Pump(stream)) => slices.push(stream),
-                Due::Own(kind) => self.own_timer(kind),
+                Due::Own(TimerKind::Pump(stream)) => slices.push(stream),
+                Due::Own(kind) => self.timer(kind),
             }
+            self.route_asks();
         }
         for stream in slices {
-            self.pump_exchange(stream);
+            self.exchanges.pump(&mut self.core, stream);
+            self.route_asks();
         }
         self.flush();
     }
@@ -211,135 +170,161 @@ impl Engine {
     /// that has come says that there is more to do at once: what has arrived goes first.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        if self.leaving == Leaving::Left {
+        if self.core.course == Course::Gone {
             None
         } else {
-            self.timers.next()
+            self.core.timers.next()
         }
     }
 
     /// The next output, in order. Call until `None` after every `handle` and `handle_timeout`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.core.outputs.pop_front()
+    }
+
+    /// The membership now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let roster = self.members.roster();
+        View {
+            this: roster.me().clone(),
+            addr: self.core.setup.addr,
+            members: roster.members().map(|known| known.member()).collect(),
+            readiness: self.core.readiness.clone(),
+            full_stores: self.core.stores.full().collect(),
+            revision: self.core.revision,
+        }
     }
 
     /// Grows with every change of [`view`](Self::view).
     #[must_use]
     pub fn revision(&self) -> u64 {
-        self.revision
+        self.core.revision
     }
 
     /// What has been counted since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.core.counters
     }
 
     fn advance(&mut self, now: Now) {
         // A monotonic clock that goes back is the caller's bug; standing still is harmless.
-        self.now = Now {
-            mono: now.mono.max(self.now.mono),
+        self.core.now = Now {
+            mono: now.mono.max(self.core.now.mono),
             wall: now.wall,
         };
     }
 
-    fn own_timer(&mut self, kind: Kind) {
-        match kind {
-            Kind::Ack(process) => self.send_ack(&process),
-            Kind::Collect => {
-                self.forget_gone_members();
-                self.collect_expired();
-            }
-            Kind::Commit => self.commits.retry(),
-            Kind::Condemned(name) => self.judge_condemned(&name),
-            Kind::Forget(process) => self.session_expired(&process),
-            Kind::Leave => self.leave_due(),
-            Kind::Loss(process) => self.check_loss(&process),
-            Kind::Members => self.repeat_members(),
-            Kind::Pump(stream) => self.pump_exchange(stream),
-            Kind::PushPull => self.periodic_push_pull(),
-            Kind::Reconnect => self.reconnect_failed(),
-            Kind::Redial(name) => self.redial(&name),
-            Kind::Resolve => self.resolve_seeds(),
-            Kind::Seeds => self.dial_seeds(),
-            Kind::Settle => self.settle_timed_out(),
-            Kind::Stream(stream) => self.stream_timed_out(stream),
-            Kind::Unsynced => self.start_exchanges(),
-            Kind::Watch(ticket) => self.watch_timed_out(ticket),
-        }
+    /// Sends what this turn made ready.
+    fn flush(&mut self) {
+        self.commits.begin(&mut self.core);
+        self.spread.flush(&mut self.core, facts!(self));
+        self.route_asks();
     }
+}
 
+/// What comes in, to its owner.
+impl Engine {
     fn operate(&mut self, operation: Operation) {
+        let core = &mut self.core;
         match operation {
-            Operation::Leave => self.begin_leave(),
-            Operation::PushPull => self.push_pull_with_random_peer(),
-            Operation::Unwatch { ticket } => self.unwatch(ticket),
+            Operation::Leave => {
+                if self.members.begin_leave(core) {
+                    self.spread.flush(core, facts!(self));
+                    self.route_asks();
+                    self.timer(TimerKind::Leave);
+                }
+            }
+            Operation::PushPull => {
+                let dialling = self.sessions.dialling(core);
+                self.exchanges
+                    .with_random_peer(core, facts!(self), &dialling);
+            }
+            Operation::Unwatch { ticket } => self.spread.unwatch(core, ticket),
             Operation::Watch {
                 ticket,
                 write,
                 copies,
                 within,
             } => {
-                self.watch(ticket, write, copies, within);
+                let facts = facts!(self);
+                self.spread
+                    .watch(core, facts, ticket, write, copies, within);
             }
         }
     }
 
-    /// Sends what this turn made ready.
-    fn flush(&mut self) {
-        self.commit_changes();
-        self.flush_peers();
-    }
-
-    fn collect_expired(&mut self) {
-        let next = self
-            .stores
-            .values()
-            .filter_map(|store| store.collect(self.now.wall))
-            .min();
-        let full = self.full_stores.len();
-        let stores = &self.stores;
-        self.full_stores
-            .retain(|id| stores.get(id).is_some_and(|store| store.is_full()));
-        if self.full_stores.len() < full {
-            self.revision += 1;
-        }
-        if let Some(at) = next {
-            let wait = at
-                .since(self.now.wall)
-                .clamp(COLLECT_WAIT_MIN, COLLECT_WAIT_MAX);
-            self.timers.set(Kind::Collect, self.now.mono + wait);
-        } else {
-            self.timers
-                .set(Kind::Collect, self.now.mono + COLLECT_WAIT_MAX);
+    fn timer(&mut self, kind: TimerKind) {
+        let (core, roster) = (&mut self.core, self.members.roster());
+        match kind {
+            TimerKind::Ack(process) => self.spread.send_ack(core, facts!(self), &process),
+            TimerKind::Collect => {
+                self.members.forget_gone(core);
+                self.route_asks();
+                self.core.collect_expired();
+            }
+            TimerKind::Commit => self.commits.retry(),
+            TimerKind::Condemned(name) => {
+                let refused_again = self.sessions.refused_dials(&name) > 1;
+                self.members.judge_condemned(core, &name, refused_again);
+            }
+            TimerKind::Forget(process) => self.sessions.session_expired(core, roster, &process),
+            TimerKind::Leave => {
+                let owing = self.spread.is_owing(core, facts!(self));
+                let sessions = self.sessions.table();
+                self.members.leave_due(core, sessions, owing);
+            }
+            TimerKind::Loss(process) => self.spread.check_loss(core, facts!(self), &process),
+            TimerKind::Members => self.sessions.repeat_members(core, roster),
+            TimerKind::Pump(stream) => self.exchanges.pump(core, stream),
+            TimerKind::PushPull => {
+                let dialling = self.sessions.dialling(core);
+                self.exchanges.periodic(core, facts!(self), &dialling);
+            }
+            TimerKind::Reconnect => self.sessions.reconnect_failed(core, roster),
+            TimerKind::Redial(name) => self.sessions.redial(core, roster, &name),
+            TimerKind::Resolve => self.sessions.resolve_seeds(core),
+            TimerKind::Seeds => self.sessions.dial_seeds(core, roster),
+            TimerKind::Settle => self.sessions.settle_timed_out(core),
+            TimerKind::Stream(stream) => self.sessions.stream_timed_out(core, roster, stream),
+            TimerKind::Unsynced => {
+                let dialling = self.sessions.dialling(core);
+                self.exchanges.start(core, facts!(self), &dialling);
+            }
+            TimerKind::Watch(ticket) => self.spread.watch_timed_out(core, ticket),
         }
     }
 
     fn datagram(&mut self, from: SocketAddr, mut bytes: Bytes) {
-        self.counters.datagrams_received += 1;
-        self.counters.datagram_bytes_received += bytes.len() as u64;
-        match frame::open_datagram(&mut bytes, self.cluster_tag) {
+        let counters = &mut self.core.counters;
+        counters.datagrams_received += 1;
+        counters.datagram_bytes_received += bytes.len() as u64;
+        match frame::open_datagram(&mut bytes, self.core.cluster_tag) {
             Ok(()) => {}
             Err(frame::EnvelopeError::Cluster) => {
-                self.counters.foreign_cluster += 1;
+                counters.foreign_cluster += 1;
                 return;
             }
             Err(frame::EnvelopeError::Version { .. }) => {
-                self.counters.foreign_version += 1;
+                counters.foreign_version += 1;
                 return;
             }
             Err(_) => {
-                self.counters.malformed += 1;
+                counters.malformed += 1;
                 return;
             }
         }
         while !bytes.is_empty() {
-            match codec::decode(&mut bytes, &self.limits) {
-                Ok(Decoded::Message(message)) => self.datagram_message(from, message),
-                Ok(Decoded::Unknown { .. }) => self.counters.unknown_messages += 1,
+            match codec::decode(&mut bytes, &self.core.limits) {
+                Ok(Decoded::Message(message)) => {
+                    self.datagram_message(from, message);
+                    self.route_asks();
+                }
+                Ok(Decoded::Unknown { .. }) => self.core.counters.unknown_messages += 1,
                 Err(error) => {
                     tracing::debug!(%from, %error, "malformed datagram");
-                    self.counters.malformed += 1;
+                    self.core.counters.malformed += 1;
                     return;
                 }
             }
@@ -347,91 +332,287 @@ impl Engine {
     }
 
     fn datagram_message(&mut self, from: SocketAddr, message: Message) {
+        let core = &mut self.core;
         match message {
-            Message::Swim(packet) => self.swim_packet(from, &packet),
-            Message::Leave(leave) => self.leave_announced(from, &leave),
-            Message::LeaveAck(leave) => self.leave_acked(from, &leave),
+            Message::Swim(packet) => self.members.packet(core, from, &packet),
+            Message::Leave(leave) => self.members.leave_announced(core, from, &leave),
+            Message::LeaveAck(leave) => self.members.leave_acked(core, from, &leave),
             Message::Delta(delta) => {
                 if let Some(process) = self.session_of(delta.token) {
-                    self.delta_received(&process, delta, None);
+                    let facts = facts!(self);
+                    self.spread
+                        .delta_received(&mut self.core, facts, &process, &delta, false);
                 }
             }
             Message::Ack(ack) => {
                 if let Some(process) = self.session_of(ack.token) {
-                    self.ack_received(&process, &ack);
+                    self.spread.ack_received(&mut self.core, &process, &ack);
                 }
             }
             Message::Relayed(relayed) => {
                 if self.session_of(relayed.token).is_some() {
-                    self.relayed_received(&relayed);
+                    self.spread.relayed_received(&mut self.core, &relayed);
                 }
             }
-            _ => self.counters.unexpected += 1,
+            _ => core.counters.unexpected += 1,
         }
     }
 
     /// Whose session a token is, if it is one.
     fn session_of(&mut self, token: u64) -> Option<ProcessId> {
-        let process = self.tokens.get(&token).cloned();
+        let process = self.sessions.table().of_token(token).cloned();
         if process.is_none() {
-            self.counters.unknown_token += 1;
+            self.core.counters.unknown_token += 1;
         }
         process
     }
 
-    fn send_datagram(&mut self, to: SocketAddr, message: &Message) {
-        let bytes = frame::datagram(self.cluster_tag, |out| codec::encode(message, out));
-        self.counters.datagrams_sent += 1;
-        self.counters.datagram_bytes_sent += bytes.len() as u64;
-        self.outputs.push_back(Output::Datagram { to, bytes });
+    fn stream_frame(&mut self, stream: StreamId, frame: Bytes) {
+        let (core, roster) = (&mut self.core, self.members.roster());
+        let Some(opened) = self.sessions.stream_frame(core, roster, stream, frame) else {
+            return;
+        };
+        let Opened {
+            peer,
+            purpose,
+            message,
+            bytes,
+        } = opened;
+        self.members.heard(core, &peer.name);
+        match purpose {
+            Purpose::Link => self.link_message(stream, &peer, message),
+            Purpose::PushPull => self.exchanges.message(core, stream, message, bytes),
+        }
     }
 
-    /// Sends a frame; answers its length.
-    fn send_frame(&mut self, stream: StreamId, message: &Message) -> usize {
-        let mut bytes = BytesMut::with_capacity(256);
-        codec::encode(message, &mut bytes);
-        let len = bytes.len();
-        self.counters.frames_sent += 1;
-        self.counters.frame_bytes_sent += len as u64;
-        self.outputs.push_back(Output::StreamSend {
-            stream,
-            frame: bytes.freeze(),
-        });
-        len
+    fn link_message(&mut self, stream: StreamId, peer: &ProcessId, message: Message) {
+        let core = &mut self.core;
+        match message {
+            Message::Ack(ack) => self.spread.ack_received(core, peer, &ack),
+            Message::Delta(delta) => {
+                let facts = facts!(self);
+                self.spread.delta_received(core, facts, peer, &delta, true);
+            }
+            Message::Leave(leave) => self.members.leave_on_link(core, stream, peer, &leave),
+            Message::LeaveAck(leave) => self.members.leave_acked_by(core, peer, &leave),
+            Message::Members(members) => {
+                let roster = self.members.roster();
+                self.sessions
+                    .members_received(core, roster, stream, members);
+            }
+            Message::Relayed(relayed) => self.spread.relayed_received(core, &relayed),
+            Message::Swim(packet) => self.members.packet_on_link(core, stream, peer, &packet),
+            _ => core.counters.unexpected += 1,
+        }
+    }
+}
+
+/// What owners ask of each other.
+impl Engine {
+    /// Routes what was asked, in order. What an ask leads to comes before what was asked after it.
+    fn route_asks(&mut self) {
+        let mut waiting = VecDeque::from(self.core.take_asks());
+        while let Some(ask) = waiting.pop_front() {
+            self.route(ask);
+            for further in self.core.take_asks().into_iter().rev() {
+                waiting.push_front(further);
+            }
+        }
     }
 
-    fn emit(&mut self, event: Event) {
-        tracing::debug!(node = %self.setup.name, ?event);
-        self.outputs.push_back(Output::Event(event));
+    fn route(&mut self, ask: Ask) {
+        let (core, roster) = (&mut self.core, self.members.roster());
+        match ask {
+            Ask::AbandonStream(stream) => self.sessions.abandon_stream(core, roster, stream),
+            Ask::Acknowledged(process, receipt) => {
+                self.exchanges.acknowledged(&process, &receipt);
+                let facts = facts!(self);
+                self.spread.acknowledged(core, facts, &process, receipt);
+            }
+            Ask::AdoptBoot(known) => self.members.adopt_boot(core, known),
+            Ask::ApplyRecords(records) => self.members.apply_records(core, records),
+            Ask::AskAboutStranger => self.sessions.ask_about_stranger(core),
+            Ask::BecomeProcess => self.members.become_process(core),
+            Ask::CatchUp(process) => self.exchanges.catch_up(core, &process),
+            Ask::CatchUpAll => self.exchanges.catch_up_all(core),
+            Ask::CloseStream(stream) => self.sessions.close_stream(core, stream),
+            Ask::Committed => self.committed(),
+            Ask::Condemn(name) => self.members.condemn(core, &name),
+            Ask::Datagram(to, message) => core.send_datagram(to, &message),
+            Ask::DialExchange(name) => self.sessions.dial_exchange(core, roster, name),
+            Ask::DialMemberLater(name) => self.sessions.dial_member_later(core, roster, &name),
+            Ask::DropSessions => self.sessions.drop_all(core),
+            Ask::Emit(event) => core.emit(event),
+            Ask::EndAll => self.end_all(),
+            Ask::EndExchanges => {
+                for stream in self.exchanges.streams() {
+                    let complete = false;
+                    core.ask(Ask::ExchangeEnded { stream, complete });
+                }
+            }
+            Ask::ExchangeCommitted(stream) => self.exchanges.committed(core, stream),
+            Ask::ExchangeDialFailed(name) => self.exchanges.dial_failed(core, &name),
+            Ask::ExchangeEnded { stream, complete } => self.exchange_ended(stream, complete),
+            Ask::ExchangeOpened {
+                stream,
+                process,
+                dialled,
+            } => {
+                let facts = facts!(self);
+                self.exchanges
+                    .opened(core, facts, stream, &process, dialled);
+            }
+            Ask::ForgetSession(process) => {
+                self.sessions.forget(core, &process);
+                self.spread.forget(core, &process);
+                self.exchanges.forget(&process);
+            }
+            Ask::Hello(stream, hello) => {
+                let room = self.exchanges.room_for(core, &hello.node.process);
+                self.sessions
+                    .hello_received(core, roster, stream, hello, room);
+            }
+            Ask::LinkLost(process) => self.spread.link_lost(&process),
+            Ask::LinkOpened(stream, process) => {
+                self.sessions.link_opened(core, roster, stream, &process);
+            }
+            Ask::LinksChanged => self.sessions.links_changed(core, roster),
+            Ask::MemberChanged(change) => self.member_changed(change),
+            Ask::MemberForgotten(process) => {
+                self.exchanges.member_forgotten(&process.name);
+                self.sessions.member_forgotten(core, &process);
+            }
+            Ask::MembershipChanged { others } => {
+                self.spread.choose_mode(core, others);
+                core.ask(Ask::RecheckWatches);
+            }
+            Ask::MembersAnswered(stream) => self.sessions.members_answered(core, roster, stream),
+            Ask::PumpExchange(stream) => self.exchanges.pump(core, stream),
+            Ask::RecheckDurable => self.spread.watches_committed(core, facts!(self)),
+            Ask::RecheckWatches => self.spread.recheck_watches(core, facts!(self)),
+            Ask::RefreshLeft(names) => self.members.refresh_left(core, &names),
+            Ask::Rejoin => self.sessions.rejoin(core, roster),
+            Ask::SessionBegun {
+                process,
+                new,
+                renewed,
+                dialled,
+            } => {
+                self.spread.session_begun(core, &process, renewed);
+                self.exchanges.session_begun(core, &process, new, dialled);
+            }
+            Ask::TellMembers => self.sessions.send_members_to_all(core, roster, false),
+            Ask::Vouch {
+                node,
+                incarnation,
+                nonce,
+            } => self.members.vouch(core, &node, incarnation, nonce),
+            Ask::Welcome {
+                stream,
+                hello,
+                boot_known,
+            } => self
+                .sessions
+                .welcome(core, roster, stream, &hello, boot_known),
+            Ask::Welcomed(stream, welcome) => {
+                self.sessions.after_welcome(core, roster, stream, &welcome);
+            }
+        }
     }
 
-    fn me(&self) -> ProcessId {
-        self.swim.identity().process.clone()
+    /// What follows from a change of the membership table; the event comes last.
+    fn member_changed(&mut self, change: MemberChange) {
+        use MemberState::{Alive, Failed, Left, Suspect};
+        self.sessions.member_changed(&change);
+        let MemberChange {
+            member,
+            was,
+            replaced,
+            moved,
+        } = change;
+        let core = &mut self.core;
+        if let Some(replaced) = replaced {
+            self.sessions.drop_session(core, &replaced);
+            self.route_asks();
+        }
+        let event = match (was, member.state) {
+            (None | Some(Failed | Left), Alive | Suspect) => Event::MemberUp(member.clone()),
+            (Some(Alive), Suspect) => Event::MemberSuspected(member.clone()),
+            (Some(Suspect), Alive) if !moved => Event::MemberRefuted(member.clone()),
+            (Some(_), Alive | Suspect) if moved => Event::MemberUpdated(member.clone()),
+            (Some(Alive | Suspect), Failed) => Event::MemberFailed(member.clone()),
+            (Some(Alive | Suspect | Failed), Left) => Event::MemberLeft(member.clone()),
+            _ => return,
+        };
+        let core = &mut self.core;
+        match &event {
+            Event::MemberUp(_) | Event::MemberUpdated(_) => {
+                self.exchanges.member_live(core, &member.process);
+                self.sessions.member_live(core, &member);
+            }
+            Event::MemberFailed(_) => {
+                self.sessions.member_failed(core, &member.process);
+                self.member_gone(&member.process);
+                // Others may know that it left.
+                self.sessions.ask_about_failure(&mut self.core);
+            }
+            Event::MemberLeft(_) => {
+                self.sessions.drop_session(core, &member.process);
+                self.member_gone(&member.process);
+            }
+            _ => {}
+        }
+        self.core.emit(event);
+    }
+
+    /// A process failed or left, and its streams are closing.
+    fn member_gone(&mut self, process: &ProcessId) {
+        self.route_asks();
+        let core = &mut self.core;
+        if self.spread.sends_at_once() {
+            self.exchanges.compare_after_loss(core, process);
+        }
+        self.members.leave_settled(core, process);
+    }
+
+    /// An exchange is over: what it covered is held, and whoever waits for that is told.
+    fn exchange_ended(&mut self, stream: StreamId, complete: bool) {
+        let core = &mut self.core;
+        let Some(mut exchange) = self.exchanges.take(stream) else {
+            return;
+        };
+        if !complete {
+            return self.exchanges.failed(core, &exchange);
+        }
+        let facts = facts!(self);
+        let peer = exchange.peer.clone();
+        let covered = self.spread.is_covered(facts, &peer, &exchange.heads);
+        self.exchanges.completed(core, &exchange, covered);
+        if let Some((heads, refused)) = exchange.take_covered(core) {
+            self.spread.exchanged(&peer, heads, refused);
+        }
+        self.spread.watch_synced(core, facts, &peer);
+        self.exchanges.report(core, facts, &exchange);
+    }
+
+    /// A batch is on disk: acknowledges what waited for it.
+    fn committed(&mut self) {
+        let core = &mut self.core;
+        self.spread.acknowledge_committed(core, facts!(self));
+        for stream in self.exchanges.streams() {
+            core.ask(Ask::ExchangeCommitted(stream));
+        }
+        core.ask(Ask::RecheckDurable);
+    }
+
+    /// This node has left.
+    fn end_all(&mut self) {
+        let core = &mut self.core;
+        self.sessions.close_all(core);
+        self.exchanges.clear();
+        self.spread.end_watches(core);
+        core.course = Course::Gone;
     }
 }
 
 const TIMERS_PER_TURN_MAX: usize = 4096;
-const COLLECT_WAIT_MIN: Duration = Duration::from_millis(10);
-const COLLECT_WAIT_MAX: Duration = Duration::from_secs(600);
-
-#[cfg(test)]
-impl Engine {
-    /// A node `self` that knows nobody.
-    fn alone(stores: Vec<Arc<dyn Store>>) -> Self {
-        let setup = Setup {
-            name: crate::id::NodeName::new("self").expect("a name"),
-            boot: 1,
-            addr: ([10, 0, 0, 1], 1).into(),
-            cluster: crate::id::ClusterId::default(),
-            seeds: Vec::new(),
-            nonce: 1,
-            random_seed: 1,
-            durable: false,
-        };
-        let now = Now {
-            mono: Duration::from_secs(1),
-            wall: crate::time::Timestamp::from_secs(1_000),
-        };
-        Self::new(setup, Config::lan(), stores, now)
-    }
-}

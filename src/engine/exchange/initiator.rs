@@ -4,58 +4,65 @@ use crate::crdt::sketch::{Difference, Shape};
 use crate::store::{Found, Sketched};
 use crate::wire::{Cells, Item, Message, More, Peeled, Settled, StoreId, Verdict, Verdicts};
 
-use super::list::{by_timestamp, compare};
-use super::{Comparing, Reading, STEPS_MAX};
+use crate::engine::core::Core;
 use crate::engine::event::Comparison;
-use crate::engine::{Engine, StreamId};
 
-impl Engine {
-    pub(super) fn verdicts_received(&mut self, stream: StreamId, verdicts: &Verdicts) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
+use super::list::{by_timestamp, compare};
+use super::talk::{BreakOff, Comparing, Exchange, Reading, STEPS_MAX};
+
+impl Exchange {
+    /// The responder says what to do about each store.
+    pub(super) fn verdicts_received(
+        &mut self,
+        core: &mut Core,
+        verdicts: &Verdicts,
+    ) -> Result<(), BreakOff> {
         // One for each store of the summary, in its order.
-        let asked = exchange.heads.keys();
+        let asked = self.heads.keys();
         let each = verdicts.stores.iter().map(|(store, _)| store).eq(asked);
-        if exchange.answered || !each {
-            return self.exchange_unexpected(stream);
+        if self.answered || !each {
+            return Err(BreakOff::Unexpected);
         }
         if !verdicts.cut_accepted {
-            tracing::warn!(node = %self.setup.name, "push/pull: the clocks are too far apart");
-            return self.abandon_stream(stream);
+            tracing::warn!(node = %core.setup.name, "push/pull: the clocks are too far apart");
+            return Err(BreakOff::GivenUp);
         }
-        exchange.answered = true;
+        self.answered = true;
         let mut all = Vec::new();
         for &(store, verdict) in &verdicts.stores {
             match verdict {
                 Verdict::All => all.push(store),
                 Verdict::Cells => {
-                    exchange.used(Comparison::Cells);
-                    exchange.comparing.insert(store, Comparing::AwaitingCells);
+                    self.used(Comparison::Cells);
+                    self.comparing.insert(store, Comparing::AwaitingCells);
                 }
-                Verdict::List => exchange.list_next(store, false),
+                Verdict::List => self.list_next(store, false),
                 Verdict::Equal => {}
                 // What is not compared is not covered.
-                Verdict::NoStore => drop(exchange.heads.remove(&store)),
+                Verdict::NoStore => drop(self.heads.remove(&store)),
             }
         }
-        self.sweep_stores(stream, &all);
+        self.sweep_stores(core, &all);
+        Ok(())
     }
 
-    pub(super) fn cells_received(&mut self, stream: StreamId, cells: &Cells) {
+    /// Cells of the responder's table came.
+    pub(super) fn cells_received(
+        &mut self,
+        core: &mut Core,
+        cells: &Cells,
+    ) -> Result<(), BreakOff> {
         let store = cells.store;
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
         let shape = Shape::new(cells.exponent, cells.width);
-        let reading = match (exchange.comparing.remove(&store), shape) {
+        let reading = match (self.comparing.remove(&store), shape) {
             (Some(Comparing::AwaitingCells | Comparing::Reading(_)), _)
                 if cells.cells.is_empty() =>
             {
-                return exchange.list_next(store, false);
+                self.list_next(store, false);
+                return Ok(());
             }
             (Some(Comparing::AwaitingCells), Some(shape)) => {
-                let ours = self.sketch_for(stream, store, shape);
+                let ours = self.sketch_for(core, store, shape);
                 ours.and_then(|ours| {
                     let difference = Difference::new(&ours.table, shape, &cells.cells)?;
                     let steps = 0;
@@ -77,37 +84,33 @@ impl Engine {
             _ => None,
         };
         match reading {
-            Some(reading) => self.read_cells(stream, store, reading),
-            None => self.exchange_unexpected(stream),
+            Some(reading) => self.read_cells(core, store, reading),
+            None => return Err(BreakOff::Unexpected),
         }
+        Ok(())
     }
 
     /// Takes the cells apart, asks for more, or turns to the list.
-    fn read_cells(&mut self, stream: StreamId, store: StoreId, mut reading: Box<Reading>) {
+    fn read_cells(&mut self, core: &mut Core, store: StoreId, mut reading: Box<Reading>) {
         if let Some(items) = reading.difference.peel() {
-            return self.cells_peeled(stream, store, &reading.ours, &items);
+            return self.cells_peeled(core, store, &reading.ours, &items);
         }
         let next = reading.difference.shape().next();
         let room = next.is_some_and(|next| next.needs() <= reading.ours.table.exponent());
         let more = room && reading.steps < STEPS_MAX;
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
         if more {
             reading.steps += 1;
-            exchange
-                .comparing
-                .insert(store, Comparing::Reading(reading));
-            self.counters.push_pull_extensions += 1;
-            self.send_exchanged(stream, &Message::More(More { store }));
+            self.comparing.insert(store, Comparing::Reading(reading));
+            core.counters.push_pull_extensions += 1;
+            self.send(core, &Message::More(More { store }));
         } else {
-            exchange.list_next(store, false);
+            self.list_next(store, false);
         }
     }
 
     /// The difference is known: says what is wanted, and owes what is newer here.
-    fn cells_peeled(&mut self, stream: StreamId, store: StoreId, ours: &Sketched, items: &[Item]) {
-        let Some(held) = self.stores.get(&store) else {
+    fn cells_peeled(&mut self, core: &mut Core, store: StoreId, ours: &Sketched, items: &[Item]) {
+        let Some(held) = core.stores.get(store) else {
             return;
         };
         let mut hashes: Vec<u64> = items.iter().map(|item| item.kh).collect();
@@ -115,34 +118,35 @@ impl Engine {
         let mut found = Vec::with_capacity(hashes.len());
         held.find(&hashes, &mut found);
         let sorted = sort_out(ours, items, &found);
-        if let Some(exchange) = self.exchanges.get_mut(&stream) {
-            exchange.owe(store, sorted.push);
-            let by_hashes = false;
-            let awaiting = Comparing::AwaitingSettled { by_hashes };
-            exchange.comparing.insert(store, awaiting);
-        }
+        self.owe(store, sorted.push);
+        let by_hashes = false;
+        let awaiting = Comparing::AwaitingSettled { by_hashes };
+        self.comparing.insert(store, awaiting);
         let peeled = Peeled {
             store,
             common: sorted.common,
             wants: sorted.wants,
             stale: sorted.stale,
         };
-        self.send_exchanged(stream, &Message::Peeled(peeled));
+        self.send(core, &Message::Peeled(peeled));
     }
 
-    pub(super) fn settled_received(&mut self, stream: StreamId, settled: Settled) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
+    /// The responder says whether a store's comparison accounts for its root.
+    pub(super) fn settled_received(
+        &mut self,
+        core: &mut Core,
+        settled: Settled,
+    ) -> Result<(), BreakOff> {
         let store = settled.store;
-        match exchange.comparing.remove(&store) {
+        match self.comparing.remove(&store) {
             Some(Comparing::AwaitingSettled { .. }) if settled.agrees => {}
             Some(Comparing::AwaitingSettled { by_hashes: false }) => {
-                self.counters.digest_mismatches += 1;
-                exchange.list_next(store, true);
+                core.counters.digest_mismatches += 1;
+                self.list_next(store, true);
             }
-            _ => self.exchange_unexpected(stream),
+            _ => return Err(BreakOff::Unexpected),
         }
+        Ok(())
     }
 }
 

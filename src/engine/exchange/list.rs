@@ -7,12 +7,14 @@
 
 use std::cmp::Ordering;
 
-use super::window::{Line, Window};
-use super::{Comparing, Exchange};
+use crate::engine::core::Core;
 use crate::engine::event::Comparison;
-use crate::engine::timers::Kind;
-use crate::engine::{Engine, StreamId};
 use crate::wire::{Hashed, Hashes, Item, Items, Message, Settled, StoreId, Wants};
+
+use super::line::Line;
+use super::talk::{BreakOff, Comparing, Exchange};
+use super::window::Window;
+use super::work;
 
 /// One store, listed.
 #[derive(Debug)]
@@ -96,25 +98,20 @@ impl Exchange {
         }
         self.list.as_mut()
     }
-}
 
-impl Engine {
     /// Goes on with the list for a slice: reads on, then sends a chunk or compares the one that
     /// came.
-    pub(super) fn list_on(&mut self, stream: StreamId) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
-        let (initiator, cut) = (exchange.initiator, exchange.cut);
+    pub(super) fn list_on(&mut self, core: &mut Core) {
+        let (initiator, cut) = (self.initiator, self.cut);
         let due = |list: &&mut List| match list.chunk {
             None => initiator,
             Some(Chunk::Came(_)) => true,
             Some(Chunk::Sent { .. }) => false,
         };
-        let Some(list) = exchange.current_list().filter(due) else {
+        let Some(list) = self.current_list().filter(due) else {
             return;
         };
-        let Some(store) = self.stores.get(&list.store) else {
+        let Some(store) = core.stores.get(list.store) else {
             return;
         };
         if list.next > list.window.to() {
@@ -124,121 +121,112 @@ impl Engine {
             let items = |from, out: &mut Vec<_>| store.items(from, cut, out);
             let runs = list.window.fill(RUNS_PER_SLICE, items);
             let full = list.window.is_full();
-            self.charge_looks(stream, runs);
+            self.charge(work::of_looks(runs));
             if !full {
-                return self.timers.set(Kind::Pump(stream), self.now.mono);
+                return self.pump_soon(core);
             }
-            self.pledge_exchange(stream);
+            self.pledge(core);
             // Until now the other side had to wait for this one.
-            self.expect_progress(stream);
+            self.expect_progress(core);
         }
         if initiator {
-            self.send_chunk(stream);
+            self.send_chunk(core);
         } else {
-            self.compare_chunk(stream);
+            self.compare_chunk(core);
         }
     }
 
-    fn send_chunk(&mut self, stream: StreamId) {
-        let max = self.config.items_chunk_max;
-        let exchange = self.exchanges.get_mut(&stream);
-        let Some(list) = exchange.and_then(|exchange| exchange.list.as_mut()) else {
+    fn send_chunk(&mut self, core: &mut Core) {
+        let max = core.config.items_chunk_max;
+        let Some(list) = self.list.as_mut() else {
             return;
         };
         let message = list.cut_chunk(max);
-        self.send_exchanged(stream, &message);
+        self.send(core, &message);
     }
 
     /// The initiator learns what the responder lacks of its last chunk.
-    pub(super) fn wants_received(&mut self, stream: StreamId, wants: &Wants) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
+    pub(super) fn wants_received(&mut self, wants: &Wants) -> Result<(), BreakOff> {
         let asked = |list: &&mut List| list.has_sent(wants);
-        let Some(list) = exchange.list.as_mut().filter(asked) else {
-            return self.exchange_unexpected(stream);
+        let Some(list) = self.list.as_mut().filter(asked) else {
+            return Err(BreakOff::Unexpected);
         };
         list.chunk = None;
         if wants.to == u64::MAX {
             let by_hashes = list.by_hashes;
-            exchange.list = None;
+            self.list = None;
             let awaiting = Comparing::AwaitingSettled { by_hashes };
-            exchange.comparing.insert(wants.store, awaiting);
+            self.comparing.insert(wants.store, awaiting);
         }
-        exchange.owe(wants.store, wants.wants.iter().copied());
+        self.owe(wants.store, wants.wants.iter().copied());
+        Ok(())
     }
 
-    pub(super) fn items_received(&mut self, stream: StreamId, theirs: Items) {
+    /// A chunk of items came.
+    pub(super) fn items_received(&mut self, theirs: Items) -> Result<(), BreakOff> {
         let (from, to) = (theirs.from, theirs.to);
         let came = Came::new(Theirs::Items(theirs.items), to, theirs.sum);
-        self.chunk_received(stream, theirs.store, from, came);
+        self.chunk_received(theirs.store, from, came)
     }
 
-    pub(super) fn hashes_received(&mut self, stream: StreamId, theirs: Hashes) {
+    /// A chunk of whole hashes came.
+    pub(super) fn hashes_received(&mut self, theirs: Hashes) -> Result<(), BreakOff> {
         let (from, to) = (theirs.from, theirs.to);
         let came = Came::new(Theirs::Hashes(theirs.hashes), to, 0);
-        self.chunk_received(stream, theirs.store, from, came);
+        self.chunk_received(theirs.store, from, came)
     }
 
     /// Takes a chunk that is due: of this kind, and right after the last one.
-    fn chunk_received(&mut self, stream: StreamId, store: StoreId, from: u64, came: Came) {
+    fn chunk_received(&mut self, store: StoreId, from: u64, came: Came) -> Result<(), BreakOff> {
         let by_hashes = matches!(came.lines, Theirs::Hashes(_));
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
-        let due = match exchange.comparing.get(&store) {
+        let due = match self.comparing.get(&store) {
             Some(Comparing::Listed { by_hashes: due }) => *due == by_hashes,
             // Where cells led nowhere, the initiator lists without asking.
             Some(Comparing::Telling(_)) => !by_hashes,
             _ => false,
         };
-        let begins = exchange.list.is_none();
-        let list = exchange
-            .list
-            .get_or_insert_with(|| List::new(store, by_hashes));
+        let begins = self.list.is_none();
+        let list = self.list.get_or_insert_with(|| List::new(store, by_hashes));
         let follows = list.store == store && list.chunk.is_none() && list.next == from;
         if !due || !follows {
-            return self.exchange_unexpected(stream);
+            return Err(BreakOff::Unexpected);
         }
         list.chunk = Some(Chunk::Came(came));
         if begins {
-            exchange.used(Comparison::List);
-            exchange
-                .comparing
+            self.used(Comparison::List);
+            self.comparing
                 .insert(store, Comparing::Listed { by_hashes });
-            self.charge_answer(stream);
+            self.charge(work::ANSWER);
         }
+        Ok(())
     }
 
     /// Compares the chunk that came with the window, as far as that goes, and answers at its end.
-    fn compare_chunk(&mut self, stream: StreamId) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
-        let Some(list) = exchange.list.as_mut() else {
+    fn compare_chunk(&mut self, core: &mut Core) {
+        let Some(list) = self.list.as_mut() else {
             return;
         };
         let store = list.store;
         let (push, answer) = list.compare_on();
-        exchange.owe(store, push);
+        self.owe(store, push);
         let Some((wants, agrees)) = answer else {
-            return self.timers.set(Kind::Pump(stream), self.now.mono);
+            return self.pump_soon(core);
         };
         let ends = wants.to == u64::MAX;
         if ends {
-            exchange.list = None;
+            self.list = None;
             if agrees {
-                exchange.comparing.remove(&store);
+                self.comparing.remove(&store);
             } else {
-                tracing::warn!(node = %self.setup.name, ?store, "equal lists under different roots");
-                self.counters.digest_mismatches += 1;
+                tracing::warn!(node = %core.setup.name, ?store, "equal lists under different roots");
+                core.counters.digest_mismatches += 1;
                 let listed = Comparing::Listed { by_hashes: true };
-                exchange.comparing.insert(store, listed);
+                self.comparing.insert(store, listed);
             }
         }
-        self.send_exchanged(stream, &Message::Wants(wants));
+        self.send(core, &Message::Wants(wants));
         if ends {
-            self.send_exchanged(stream, &Message::Settled(Settled { store, agrees }));
+            self.send(core, &Message::Settled(Settled { store, agrees }));
         }
     }
 }

@@ -1,4 +1,21 @@
-//! One exchange: what either side lacks is found out, store by store, and sent.
+//! Anti-entropy: push/pull exchanges, when they begin, and what is said in them.
+//!
+//! Each has a stream of its own. Both sides compare the entries that outlive one instant, the *cut*,
+//! so nodes that collect at different moments do not differ. What changes during an exchange is
+//! simply part of it, or of the next one. See Demers et al. 1987 for the name and the idea.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `due` | with whom an exchange is due, and when |
+//! | `cut` | the cut, and how far it may be off |
+//! | `talk` | one exchange: its state, and who reads which message |
+//! | `initiator`, `responder` | the two sides of a comparison by digests and cells |
+//! | `list`, `window`, `line` | the comparison by sorted lists |
+//! | `transfer` | entries on their way; the end |
+//! | `work` | what the exchanges that a peer begins may cost |
+//!
+//! # The flow
+//! What either side lacks is found out, store by store, and sent.
 //!
 //! ```text
 //! initiator                                  responder
@@ -56,282 +73,200 @@
 //! responder is in `work`. An exchange that breaks off is made up for by another, which compares again
 //! and so sends nothing twice that was merged.
 
+mod cut;
+mod due;
 mod initiator;
+mod line;
 mod list;
 mod responder;
+mod talk;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod window;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::crdt::sketch::{Difference, Shape};
-use crate::id::ProcessId;
-use crate::store::{Sketched, Sweep};
-use crate::time::Timestamp;
-use crate::wire::{Message, StoreId};
+use crate::id::{NodeName, ProcessId};
+use crate::wire::{Message, StoreSummary, Summary};
 
-use super::event::Comparison;
-use super::inbox::Received;
-use super::peer::SentItem;
-use super::refusals::Refusals;
-use super::{Engine, StreamId};
-use list::List;
+use super::core::ask::Ask;
+use super::core::flight::Receipt;
+use super::core::timers::TimerKind;
+use super::core::{Core, Facts};
+use super::event::{Comparison, Event, Readiness};
+use super::io::StreamId;
 
-/// One push/pull under way.
-#[derive(Debug)]
-pub(super) struct Exchange {
-    pub(super) peer: ProcessId,
-    pub(super) initiator: bool,
-    /// The heads when it began: what it covers.
-    pub(super) heads: BTreeMap<StoreId, u64>,
-    pub(super) cut: Timestamp,
-    /// The responder has answered the summary.
-    pub(super) answered: bool,
-    /// Stores that are still being compared.
-    comparing: BTreeMap<StoreId, Comparing>,
-    /// Those of them still to be listed, by the initiator.
-    to_list: VecDeque<StoreId>,
-    list: Option<List>,
-    /// Hashes of keys whose entries are owed to the other side.
-    sending: BTreeSet<(StoreId, u64)>,
-    sweeps: VecDeque<SweepRun>,
-    inflight: BTreeMap<u64, Vec<SentItem>>,
-    next_packet: u64,
-    /// When this side's digests, tables and lists were made. All that was held then must be on
-    /// disk, where this node is durable, before this side is done: the other side then counts it
-    /// as held.
-    pub(super) pledged: u64,
-    /// What the other side refused of it.
-    pub(super) refused: Refusals,
-    /// Deltas merged and not committed yet.
-    uncommitted: Vec<(u64, Received)>,
-    done: bool,
-    other_done: bool,
-    pub(super) tally: Tally,
+use cut::round_down;
+use due::Due;
+use talk::BreakOff;
+pub(super) use talk::Exchange;
+
+/// The owner of exchanges.
+#[derive(Default)]
+pub(super) struct Exchanges {
+    under_way: BTreeMap<StreamId, Exchange>,
+    /// When the next one with each peer is due: one for each session.
+    due: BTreeMap<ProcessId, Due>,
+    /// When the work of the exchanges that a member began is made up for, by its name.
+    paid_off: BTreeMap<NodeName, Duration>,
 }
 
-/// What an exchange has moved.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tally {
-    pub(super) comparison: Comparison,
-    pub(super) bytes_received: u64,
-    pub(super) bytes_sent: u64,
-    pub(super) received: u64,
-    pub(super) sent: u64,
-}
+impl Exchanges {
+    /// How many are under way.
+    pub(super) fn len(&self) -> usize {
+        self.under_way.len()
+    }
 
-/// How far the comparison of a store is.
-#[derive(Debug)]
-enum Comparing {
-    /// Initiator: the first cells are due.
-    AwaitingCells,
-    /// Initiator: all is said, the responder's opinion is due.
-    AwaitingSettled { by_hashes: bool },
-    /// Initiator: to be listed, or being listed.
-    Listing { by_hashes: bool },
-    /// Responder: a list of this kind is due, or under way.
-    Listed { by_hashes: bool },
-    /// Initiator: the cells did not come apart, more are due.
-    Reading(Box<Reading>),
-    /// Responder: cells were sent.
-    Telling(Box<Telling>),
-}
+    /// The streams of those under way.
+    pub(super) fn streams(&self) -> Vec<StreamId> {
+        self.under_way.keys().copied().collect()
+    }
 
-#[derive(Debug)]
-struct Reading {
-    ours: Sketched,
-    difference: Difference,
-    steps: u32,
-}
-
-#[derive(Debug)]
-struct Telling {
-    ours: Sketched,
-    shape: Shape,
-    steps: u32,
-}
-
-/// A sweep over a store: everything is sent.
-#[derive(Debug)]
-struct SweepRun {
-    store: StoreId,
-    sweep: Sweep,
-    position: usize,
-}
-
-impl Exchange {
-    pub(super) fn new(peer: ProcessId, initiator: bool, heads: BTreeMap<StoreId, u64>) -> Self {
-        Self {
-            peer,
-            initiator,
-            heads,
-            cut: Timestamp::ZERO,
-            answered: false,
-            comparing: BTreeMap::new(),
-            to_list: VecDeque::new(),
-            list: None,
-            sending: BTreeSet::new(),
-            sweeps: VecDeque::new(),
-            inflight: BTreeMap::new(),
-            next_packet: 1,
-            pledged: 0,
-            refused: Refusals::default(),
-            uncommitted: Vec::new(),
-            done: false,
-            other_done: false,
-            tally: Tally {
-                comparison: Comparison::Equal,
-                bytes_received: 0,
-                bytes_sent: 0,
-                received: 0,
-                sent: 0,
-            },
+    /// The handshake of its stream is done.
+    pub(super) fn opened(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        stream: StreamId,
+        process: &ProcessId,
+        dialled: bool,
+    ) {
+        // What only one side has is not exchanged, and not covered.
+        let mut heads = core.stores.heads();
+        heads.retain(|id, _| facts.sessions.share(process, *id));
+        let mut exchange = Exchange::new(stream, process.clone(), dialled, heads);
+        exchange.expect_progress(core);
+        if dialled {
+            begin(core, facts, &mut exchange);
         }
+        self.under_way.insert(stream, exchange);
     }
 
-    fn used(&mut self, comparison: Comparison) {
-        self.tally.comparison = self.tally.comparison.max(comparison);
-    }
-
-    fn owe(&mut self, store: StoreId, hashes: impl IntoIterator<Item = u64>) {
-        let places = hashes.into_iter().map(|kh| (store, kh));
-        self.sending.extend(places);
-    }
-
-    /// Whether a message brings the exchange closer to its end. Each step of a comparison comes once,
-    /// or a few times; the others could be repeated for ever.
-    fn is_moved_by(&self, message: &Message) -> bool {
-        match message {
-            Message::Ack(ack) => ack.ranges.iter().any(|&(start, end)| {
-                start <= end && self.inflight.range(start..=end).next().is_some()
-            }),
-            Message::Delta(delta) => delta.sections.iter().any(|held| !held.entries.is_empty()),
-            Message::Done(_) => !self.other_done,
-            Message::Hashes(chunk) => !chunk.hashes.is_empty() || chunk.to == u64::MAX,
-            Message::Items(chunk) => !chunk.items.is_empty() || chunk.to == u64::MAX,
-            _ => true,
-        }
-    }
-
-    fn is_drained(&self) -> bool {
-        self.sending.is_empty() && self.sweeps.is_empty() && self.inflight.is_empty()
-    }
-}
-
-impl Engine {
-    pub(super) fn exchange_message(&mut self, stream: StreamId, message: Message, bytes: usize) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
+    /// A message of so many bytes came on its stream.
+    pub(super) fn message(
+        &mut self,
+        core: &mut Core,
+        stream: StreamId,
+        message: Message,
+        bytes: usize,
+    ) {
+        let Some(exchange) = self.under_way.get_mut(&stream) else {
             return;
         };
-        exchange.tally.bytes_received += bytes as u64;
-        self.counters.push_pull_bytes_received += bytes as u64;
-        let initiator = exchange.initiator;
-        if exchange.is_moved_by(&message) {
-            self.expect_progress(stream);
+        match exchange.message(core, message, bytes) {
+            Ok(()) => core.ask(Ask::PumpExchange(stream)),
+            Err(why) => {
+                core.counters.unexpected += u64::from(why == BreakOff::Unexpected);
+                core.ask(Ask::AbandonStream(stream));
+            }
         }
-        match (message, initiator) {
-            (Message::Ack(ack), _) => self.exchange_acked(stream, &ack),
-            (Message::Delta(delta), _) => self.exchange_delta(stream, delta),
-            (Message::Done(done), _) => self.exchange_done(stream, done),
-            (Message::Cells(cells), true) => self.cells_received(stream, &cells),
-            (Message::Settled(settled), true) => self.settled_received(stream, settled),
-            (Message::Verdicts(verdicts), true) => self.verdicts_received(stream, &verdicts),
-            (Message::Wants(wants), true) => self.wants_received(stream, &wants),
-            (Message::Hashes(hashes), false) => self.hashes_received(stream, hashes),
-            (Message::Items(items), false) => self.items_received(stream, items),
-            (Message::More(more), false) => self.more_asked(stream, more.store),
-            (Message::Peeled(peeled), false) => self.peeled_received(stream, peeled),
-            (Message::Summary(summary), false) => self.summary_received(stream, &summary),
-            _ => return self.exchange_unexpected(stream),
-        }
-        self.pump_exchange(stream);
+        self.settle_work(core, stream);
     }
 
-    /// The other side does not keep to the protocol: the exchange ends.
-    fn exchange_unexpected(&mut self, stream: StreamId) {
-        self.counters.unexpected += 1;
-        self.abandon_stream(stream);
-    }
-
-    /// Sends a frame of an exchange.
-    pub(super) fn send_exchanged(&mut self, stream: StreamId, message: &Message) {
-        let bytes = self.send_frame(stream, message) as u64;
-        self.counters.push_pull_bytes_sent += bytes;
-        if let Some(exchange) = self.exchanges.get_mut(&stream) {
-            exchange.tally.bytes_sent += bytes;
+    /// Goes on with one.
+    pub(super) fn pump(&mut self, core: &mut Core, stream: StreamId) {
+        if let Some(exchange) = self.under_way.get_mut(&stream) {
+            exchange.pump(core);
+            self.settle_work(core, stream);
         }
     }
 
-    /// Everything held by now is part of what this side's end of the exchange promises.
-    pub(super) fn pledge_exchange(&mut self, stream: StreamId) {
-        let pledged = self.pledge();
-        if let Some(exchange) = self.exchanges.get_mut(&stream) {
-            exchange.pledged = pledged;
+    /// A commit is on disk.
+    pub(super) fn committed(&mut self, core: &mut Core, stream: StreamId) {
+        if let Some(exchange) = self.under_way.get_mut(&stream) {
+            exchange.committed(core);
         }
     }
 
-    /// This node's root and table, with room for all steps after `shape`.
-    fn sketch_for(&mut self, stream: StreamId, store: StoreId, shape: Shape) -> Option<Sketched> {
-        let cut = self.exchanges.get(&stream)?.cut;
-        let exponent = shape.needs() + STEPS_EXPONENTS;
-        let ours = self.stores.get(&store)?.sketch(cut, exponent);
-        self.pledge_exchange(stream);
-        Some(ours)
+    /// A peer acknowledges entries on whatever way they came: what it refused of them earlier, in an
+    /// exchange that is still under way, counts no longer.
+    pub(super) fn acknowledged(&mut self, process: &ProcessId, receipt: &Receipt) {
+        let under_way = self.under_way.values_mut();
+        for exchange in under_way.filter(|exchange| exchange.peer == *process) {
+            for &item in &receipt.held {
+                exchange.refused.take_back(item);
+            }
+        }
+    }
+
+    /// Takes one off the books.
+    pub(super) fn take(&mut self, stream: StreamId) -> Option<Exchange> {
+        self.under_way.remove(&stream)
+    }
+
+    /// One broke off.
+    pub(super) fn failed(&mut self, core: &mut Core, exchange: &Exchange) {
+        core.counters.push_pulls_failed += 1;
+        let peer = exchange.peer.name.clone();
+        core.emit(Event::PushPullFailed { peer });
+        self.place_is_free(core);
+    }
+
+    /// One has come to its end, before anything else follows from that. `covered` is whether it
+    /// covers all that was left to exchanges: what was left after it began is left to the next.
+    pub(super) fn completed(&mut self, core: &mut Core, exchange: &Exchange, covered: bool) {
+        core.counters.push_pulls += 1;
+        *match exchange.tally.comparison {
+            Comparison::All => &mut core.counters.push_pulls_all,
+            Comparison::Cells => &mut core.counters.push_pulls_cells,
+            Comparison::Equal => &mut core.counters.push_pulls_equal,
+            Comparison::List => &mut core.counters.push_pulls_list,
+        } += 1;
+        if let Some(due) = self.due.get_mut(&exchange.peer) {
+            due.completed(core.now.mono, covered);
+        }
+    }
+
+    /// Tells that one has come to its end, after everything that follows from that.
+    pub(super) fn report(&mut self, core: &mut Core, facts: Facts<'_>, exchange: &Exchange) {
+        let name = &exchange.peer.name;
+        if facts.roster.is_live(&exchange.peer) {
+            core.set_readiness(Readiness::Synced { with: name.clone() });
+        }
+        let tally = exchange.tally;
+        core.emit(Event::PushPullCompleted {
+            peer: name.clone(),
+            comparison: tally.comparison,
+            received: tally.received,
+            sent: tally.sent,
+            bytes_received: tally.bytes_received,
+            bytes_sent: tally.bytes_sent,
+        });
+        self.place_is_free(core);
+    }
+
+    fn place_is_free(&self, core: &mut Core) {
+        if self.due.values().any(|due| !due.synced) {
+            core.timers.set_by(TimerKind::Unsynced, core.now.mono);
+        }
+    }
+
+    /// Forgets all, without conclusions.
+    pub(super) fn clear(&mut self) {
+        self.under_way.clear();
     }
 }
 
-/// Extensions after the first cells.
-const STEPS_MAX: u32 = 6;
-/// By how much they can raise the exponent that a shape needs.
-const STEPS_EXPONENTS: u8 = 2;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::NodeName;
-    use crate::wire::{Ack, Delta, Done, Items, Section};
-
-    #[test]
-    fn what_could_be_repeated_for_ever_keeps_no_exchange_alive() {
-        let name = NodeName::new("a").unwrap();
-        let peer = ProcessId { name, boot: 1 };
-        let mut exchange = Exchange::new(peer, false, BTreeMap::new());
-        let store = StoreId::of("notes");
-        exchange.inflight.insert(3, Vec::new());
-        let ack = |start, end| {
-            Message::Ack(Ack {
-                token: 0,
-                ranges: vec![(start, end)],
-                refused: Vec::new(),
-            })
-        };
-        assert!(exchange.is_moved_by(&ack(1, 3)));
-        assert!(!exchange.is_moved_by(&ack(4, 9)) && !exchange.is_moved_by(&ack(3, 1)));
-        let empty = Section {
+/// Sends this node's digests.
+fn begin(core: &mut Core, facts: Facts<'_>, exchange: &mut Exchange) {
+    let cut = round_down(core.now.wall);
+    exchange.cut = cut;
+    let stores = core.stores.iter();
+    let shared = stores.filter(|&(id, _)| facts.sessions.share(&exchange.peer, id));
+    let stores = shared.map(|(store, held)| {
+        let digests = held.digests(cut);
+        StoreSummary {
             store,
-            entries: Vec::new(),
-        };
-        let delta = Message::Delta(Delta {
-            token: 0,
-            packet: 1,
-            uncovered: Vec::new(),
-            sections: vec![empty],
-        });
-        assert!(!exchange.is_moved_by(&delta));
-        let items = |to| {
-            Message::Items(Items {
-                store,
-                from: 0,
-                to,
-                sum: 0,
-                items: Vec::new(),
-            })
-        };
-        assert!(exchange.is_moved_by(&items(u64::MAX)) && !exchange.is_moved_by(&items(7)));
-        let done = Message::Done(Done { complete: true });
-        assert!(exchange.is_moved_by(&done));
-        exchange.other_done = true;
-        assert!(!exchange.is_moved_by(&done));
-    }
+            count: digests.digest.count,
+            root: digests.digest.root,
+            exponent: digests.exponent,
+            counters: digests.estimator.0,
+        }
+    });
+    let stores = stores.collect();
+    exchange.pledge(core);
+    exchange.send(core, &Message::Summary(Summary { cut, stores }));
 }

@@ -7,33 +7,37 @@ use crate::wire::{
     Cell, Cells, Message, Peeled, Settled, StoreId, StoreSummary, Summary, Verdict, Verdicts,
 };
 
-use super::{Comparing, STEPS_MAX, Telling};
-use crate::engine::anti_entropy::CUT_AHEAD_MAX;
+use crate::engine::core::Core;
 use crate::engine::event::Comparison;
-use crate::engine::{Engine, StreamId};
 
-impl Engine {
-    pub(super) fn summary_received(&mut self, stream: StreamId, summary: &Summary) {
+use super::cut::{CUT_AHEAD_MAX, cut_grace};
+use super::talk::{BreakOff, Comparing, Exchange, STEPS_MAX, Telling};
+use super::work;
+
+impl Exchange {
+    /// The initiator's digests came: says what to do about each store.
+    pub(super) fn summary_received(
+        &mut self,
+        core: &mut Core,
+        summary: &Summary,
+    ) -> Result<(), BreakOff> {
         let cut = summary.cut;
         // This side must still hold everything that outlives the cut: nothing is collected before
         // its expiry plus grace. A cut ahead of this clock is harmless, within reason.
-        let grace = self.cut_grace();
-        let behind = self.now.wall.since(cut);
-        let ahead = cut.since(self.now.wall);
+        let grace = cut_grace(core);
+        let behind = core.now.wall.since(cut);
+        let ahead = cut.since(core.now.wall);
         let cut_accepted = behind <= grace && ahead <= CUT_AHEAD_MAX;
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
         let each_once = summary.stores.is_sorted_by(|a, b| a.store < b.store);
-        if std::mem::replace(&mut exchange.answered, true) || !each_once {
-            return self.exchange_unexpected(stream);
+        if std::mem::replace(&mut self.answered, true) || !each_once {
+            return Err(BreakOff::Unexpected);
         }
-        exchange.cut = cut;
+        self.cut = cut;
         // What is not named is not compared.
         let is_named = |id: &StoreId| summary.stores.iter().any(|named| named.store == *id);
-        exchange.heads.retain(|id, _| is_named(id));
+        self.heads.retain(|id, _| is_named(id));
         let mut runs = 0;
-        let mut decide = |theirs: &StoreSummary| match self.stores.get(&theirs.store) {
+        let mut decide = |theirs: &StoreSummary| match core.stores.get(theirs.store) {
             None => (Verdict::NoStore, None),
             // The exchange ends here: no digest is owed.
             Some(_) if !cut_accepted => (Verdict::Equal, None),
@@ -50,8 +54,8 @@ impl Engine {
             .iter()
             .map(|theirs| (theirs.store, decide(theirs)))
             .collect();
-        self.charge_looks(stream, runs);
-        self.pledge_exchange(stream);
+        self.charge(work::of_looks(runs));
+        self.pledge(core);
         let verdicts = decided
             .iter()
             .map(|&(store, (verdict, _))| (store, verdict));
@@ -59,46 +63,41 @@ impl Engine {
             cut_accepted,
             stores: verdicts.collect(),
         };
-        self.send_exchanged(stream, &Message::Verdicts(verdicts));
+        self.send(core, &Message::Verdicts(verdicts));
         let mut all = Vec::new();
         for (store, (verdict, shape)) in decided {
             match (verdict, shape) {
                 (Verdict::All, _) => all.push(store),
-                (Verdict::List, _) => self.await_list(stream, store, false),
-                (Verdict::Cells, Some(shape)) => self.send_cells(stream, store, shape),
+                (Verdict::List, _) => self.await_list(store, false),
+                (Verdict::Cells, Some(shape)) => self.send_cells(core, store, shape),
                 _ => {}
             }
         }
-        self.sweep_stores(stream, &all);
+        self.sweep_stores(core, &all);
+        Ok(())
     }
 
-    fn await_list(&mut self, stream: StreamId, store: StoreId, by_hashes: bool) {
-        if let Some(exchange) = self.exchanges.get_mut(&stream) {
-            exchange.used(Comparison::List);
-            let listed = Comparing::Listed { by_hashes };
-            exchange.comparing.insert(store, listed);
-        }
+    fn await_list(&mut self, store: StoreId, by_hashes: bool) {
+        self.used(Comparison::List);
+        let listed = Comparing::Listed { by_hashes };
+        self.comparing.insert(store, listed);
     }
 
-    fn send_cells(&mut self, stream: StreamId, store: StoreId, shape: Shape) {
-        let Some(ours) = self.sketch_for(stream, store, shape) else {
+    fn send_cells(&mut self, core: &mut Core, store: StoreId, shape: Shape) {
+        let Some(ours) = self.sketch_for(core, store, shape) else {
             return;
         };
-        self.charge_answer(stream);
+        self.charge(work::ANSWER);
         // The table never gets smaller: it has what was promised.
         let cells = ours.table.cells(shape).unwrap_or_default();
         let steps = 0;
         let telling = Box::new(Telling { ours, shape, steps });
-        if let Some(exchange) = self.exchanges.get_mut(&stream) {
-            exchange.used(Comparison::Cells);
-            exchange
-                .comparing
-                .insert(store, Comparing::Telling(telling));
-        }
-        self.say_cells(stream, store, shape, cells);
+        self.used(Comparison::Cells);
+        self.comparing.insert(store, Comparing::Telling(telling));
+        self.say_cells(core, store, shape, cells);
     }
 
-    fn say_cells(&mut self, stream: StreamId, store: StoreId, shape: Shape, cells: Vec<Cell>) {
+    fn say_cells(&mut self, core: &mut Core, store: StoreId, shape: Shape, cells: Vec<Cell>) {
         let (exponent, width) = shape.parts();
         let cells = Cells {
             store,
@@ -106,74 +105,72 @@ impl Engine {
             width,
             cells,
         };
-        self.send_exchanged(stream, &Message::Cells(cells));
+        self.send(core, &Message::Cells(cells));
     }
 
     /// Sends what the next shape adds; nothing if this table has no more.
-    pub(super) fn more_asked(&mut self, stream: StreamId, store: StoreId) {
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
-        let Some(Comparing::Telling(telling)) = exchange.comparing.get_mut(&store) else {
-            return self.exchange_unexpected(stream);
+    pub(super) fn more_asked(&mut self, core: &mut Core, store: StoreId) -> Result<(), BreakOff> {
+        let Some(Comparing::Telling(telling)) = self.comparing.get_mut(&store) else {
+            return Err(BreakOff::Unexpected);
         };
         if telling.steps >= STEPS_MAX {
-            return self.exchange_unexpected(stream);
+            return Err(BreakOff::Unexpected);
         }
         telling.steps += 1;
         let next = telling.shape.next();
         let more = next.zip(telling.ours.table.more(telling.shape));
         let (shape, cells) = more.unwrap_or((telling.shape, Vec::new()));
         telling.shape = shape;
-        self.say_cells(stream, store, shape, cells);
+        self.say_cells(core, store, shape, cells);
+        Ok(())
     }
 
     /// The initiator knows the difference: what it wants is owed, and the roots are compared.
-    pub(super) fn peeled_received(&mut self, stream: StreamId, peeled: Peeled) {
+    pub(super) fn peeled_received(
+        &mut self,
+        core: &mut Core,
+        peeled: Peeled,
+    ) -> Result<(), BreakOff> {
         let store = peeled.store;
         let keys = peeled.wants.len() + peeled.stale.len();
-        let Some(exchange) = self.exchanges.get_mut(&stream) else {
-            return;
-        };
-        let Some(Comparing::Telling(telling)) = exchange.comparing.remove(&store) else {
-            return self.exchange_unexpected(stream);
+        let Some(Comparing::Telling(telling)) = self.comparing.remove(&store) else {
+            return Err(BreakOff::Unexpected);
         };
         if keys > telling.shape.cells() {
             // No more items can be read than there are cells.
-            return self.exchange_unexpected(stream);
+            return Err(BreakOff::Unexpected);
         }
-        let own = self.common_root(store, &telling.ours, &peeled);
+        let own = common_root(core, store, &telling.ours, &peeled);
         let agrees = own.is_none() || peeled.common.is_none() || own == peeled.common;
         if !agrees {
-            tracing::warn!(node = %self.setup.name, ?store, "the tables do not account for the roots");
-            self.counters.digest_mismatches += 1;
-            self.await_list(stream, store, true);
+            tracing::warn!(node = %core.setup.name, ?store, "the tables do not account for the roots");
+            core.counters.digest_mismatches += 1;
+            self.await_list(store, true);
         }
-        if let Some(exchange) = self.exchanges.get_mut(&stream) {
-            exchange.owe(store, peeled.wants);
-        }
-        self.send_exchanged(stream, &Message::Settled(Settled { store, agrees }));
+        self.owe(store, peeled.wants);
+        self.send(core, &Message::Settled(Settled { store, agrees }));
+        Ok(())
     }
+}
 
-    /// This side's root without its differing entries, as of the table; `None` if it cannot be
-    /// told any more.
-    fn common_root(&self, store: StoreId, ours: &Sketched, peeled: &Peeled) -> Option<u128> {
-        let store = self.stores.get(&store)?;
-        let mut common = ours.digest.root;
-        let mut found = Vec::new();
-        for hashes in [&peeled.wants, &peeled.stale] {
-            found.clear();
-            store.find(hashes, &mut found);
-            let same = found.len() == hashes.len();
-            let unchanged = found.iter().all(|found| found.seq <= ours.head);
-            if !same || !unchanged {
-                return None;
-            }
-            let sum = found.iter().map(|found| found.hashed.hash);
-            common = sum.fold(common, u128::wrapping_sub);
+/// This side's root without its differing entries, as of the table; `None` if it cannot be
+/// told any more.
+fn common_root(core: &Core, store: StoreId, ours: &Sketched, peeled: &Peeled) -> Option<u128> {
+    let store = core.stores.get(store)?;
+    let mut common = ours.digest.root;
+    let mut found = Vec::new();
+    for hashes in [&peeled.wants, &peeled.stale] {
+        found.clear();
+        store.find(hashes, &mut found);
+        let same = found.len() == hashes.len();
+        let unchanged = found.iter().all(|found| found.seq <= ours.head);
+        if !same || !unchanged {
+            return None;
         }
-        Some(common)
+        let sum = found.iter().map(|found| found.hashed.hash);
+        common = sum.fold(common, u128::wrapping_sub);
     }
+    Some(common)
 }
 
 /// What to do about a store; for cells, the first shape.

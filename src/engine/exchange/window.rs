@@ -12,14 +12,8 @@
 //! exchange began.
 
 use crate::store::HashedItem;
-use crate::wire::Item;
 
-/// An entry of a list. In order of its item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Line {
-    pub(super) item: Item,
-    pub(super) hash: u128,
-}
+use super::line::Line;
 
 /// The lines of all keys whose hashes are in a range.
 #[derive(Debug)]
@@ -118,6 +112,7 @@ mod tests {
 
     use super::*;
     use crate::time::Timestamp;
+    use crate::wire::Item;
     use crate::wire::Key;
 
     const RUN: usize = 256;

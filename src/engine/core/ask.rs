@@ -1,0 +1,126 @@
+//! What one owner asks of another.
+
+use std::net::SocketAddr;
+
+use crate::engine::event::Event;
+use crate::engine::io::StreamId;
+use crate::id::{NodeId, NodeName, ProcessId};
+use crate::wire::{Hello, MemberRecord, Message, Welcome};
+
+use super::flight::Receipt;
+use super::roster::MemberChange;
+
+/// What one owner asks of another. `engine/mod.rs` knows who is meant.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::engine) enum Ask {
+    /// Close a stream that went wrong, and draw conclusions.
+    AbandonStream(StreamId),
+    /// A process acknowledges entries, whatever way they came.
+    Acknowledged(ProcessId, Receipt),
+    /// Become the process after this boot of our name.
+    AdoptBoot(u64),
+    /// Take over another node's view of the membership.
+    ApplyRecords(Vec<MemberRecord>),
+    /// An unknown node probes this one: ask a member about it.
+    AskAboutStranger,
+    /// Become the process whose boot was adopted.
+    BecomeProcess,
+    /// What a peer lacks is left to an exchange.
+    CatchUp(ProcessId),
+    /// What everybody lacks is left to exchanges.
+    CatchUpAll,
+    /// Close a stream, without conclusions.
+    CloseStream(StreamId),
+    /// A batch is on disk.
+    Committed,
+    /// A refused dial proves that a process is dead.
+    Condemn(NodeName),
+    /// Send a datagram, after what was asked before.
+    Datagram(SocketAddr, Box<Message>),
+    /// Dial a member for an exchange.
+    DialExchange(NodeName),
+    /// Dial a member again in a while.
+    DialMemberLater(NodeName),
+    /// End all sessions and streams: this process becomes another one.
+    DropSessions,
+    /// Tell the application, after what was asked before.
+    Emit(Event),
+    /// This node has left: end everything.
+    EndAll,
+    /// End all exchanges.
+    EndExchanges,
+    /// A batch is on disk: an exchange may go on.
+    ExchangeCommitted(StreamId),
+    /// The dial of an exchange failed.
+    ExchangeDialFailed(NodeName),
+    /// An exchange has come to its end, or its stream has.
+    ExchangeEnded { stream: StreamId, complete: bool },
+    /// The handshake of an exchange is done.
+    ExchangeOpened {
+        stream: StreamId,
+        process: ProcessId,
+        dialled: bool,
+    },
+    /// Forget the session with a process.
+    ForgetSession(ProcessId),
+    /// Somebody introduces itself on a stream.
+    Hello(StreamId, Box<Hello>),
+    /// The link with a process has ended.
+    LinkLost(ProcessId),
+    /// The handshake of a link is done.
+    LinkOpened(StreamId, ProcessId),
+    /// Links are kept from now on, or brief.
+    LinksChanged,
+    /// The membership table has changed.
+    MemberChanged(MemberChange),
+    /// A process is not in the membership table any more.
+    MemberForgotten(ProcessId),
+    /// There are so many other live members.
+    MembershipChanged { others: usize },
+    /// The last records of an answer on a link have been taken over.
+    MembersAnswered(StreamId),
+    /// Go on with an exchange.
+    PumpExchange(StreamId),
+    /// Look again which followed writes are on disk.
+    RecheckDurable,
+    /// Look again which followed writes have lost their chance.
+    RecheckWatches,
+    /// These names are known to have left.
+    RefreshLeft(Vec<NodeName>),
+    /// This process has become another one: it joins again.
+    Rejoin,
+    /// A session began; `new` if there was none, `renewed` if the other side began it anew.
+    SessionBegun {
+        process: ProcessId,
+        new: bool,
+        renewed: bool,
+        dialled: bool,
+    },
+    /// Tell everybody linked the membership.
+    TellMembers,
+    /// A handshake proves that a process is alive.
+    Vouch {
+        node: NodeId,
+        incarnation: u16,
+        nonce: u64,
+    },
+    /// Answer an introduction, now that the membership knows of it.
+    Welcome {
+        stream: StreamId,
+        hello: Box<Hello>,
+        boot_known: u64,
+    },
+    /// Go on after an answer, now that the membership knows of it.
+    Welcomed(StreamId, Box<Welcome>),
+}
+
+/// Whether an exchange that a process begins can be taken part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum ExchangeRoom {
+    /// It can.
+    Free,
+    /// As many as may be are under way, or one with this process is.
+    Full,
+    /// Those that this member began have cost too much lately.
+    Overworked,
+}

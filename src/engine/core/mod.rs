@@ -1,0 +1,215 @@
+//! What is lent to every owner: the time, the randomness, the configuration, the stores and their
+//! ledger, timers, outputs and counters; and the types that several owners speak of.
+//!
+//! An owner takes `&mut Core` and changes what is its own. What has to follow elsewhere it puts down
+//! as an [`Ask`]: `engine/mod.rs` routes asks in the order in which they were made, what an ask leads
+//! to before the next one. Outputs are made at once. So an output that has to come after what was
+//! asked of others is asked for as well ([`Ask::Emit`], [`Ask::Datagram`]).
+//!
+//! Some facts are lent to be read ([`Facts`]): the membership table, which the members' owner
+//! changes, and the sessions, which the sessions' owner changes.
+
+pub(super) mod ask;
+pub(super) mod counters;
+pub(super) mod flight;
+mod identity;
+pub(super) mod ledger;
+pub(super) mod merge;
+pub(super) mod place;
+pub(super) mod refusals;
+pub(super) mod roster;
+pub(super) mod session;
+#[cfg(feature = "sim")]
+pub(super) mod size;
+pub(super) mod stores;
+#[cfg(test)]
+pub(super) mod tests;
+pub(super) mod timers;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rand::SeedableRng as _;
+use rand_pcg::Pcg64;
+
+use crate::config::Config;
+use crate::id::NodeName;
+use crate::store::Store;
+use crate::time::Now;
+use crate::wire::codec::{self, CodecLimits};
+use crate::wire::{Message, frame};
+
+use super::event::{Event, Readiness};
+use super::io::{Output, Setup, StreamId};
+
+use ask::Ask;
+use counters::Counters;
+use ledger::Ledger;
+use roster::Roster;
+use session::SessionTable;
+use stores::Stores;
+use timers::{TimerKind, Timers};
+
+/// What every owner is lent.
+pub(super) struct Core {
+    pub(super) setup: Setup,
+    pub(super) config: Config,
+    pub(super) limits: CodecLimits,
+    pub(super) cluster_tag: u64,
+    pub(super) now: Now,
+    pub(super) rng: Pcg64,
+    pub(super) stores: Stores,
+    pub(super) ledger: Ledger,
+    pub(super) timers: Timers,
+    pub(super) counters: Counters,
+    pub(super) outputs: VecDeque<Output>,
+    /// Grows with every change of the view.
+    pub(super) revision: u64,
+    pub(super) readiness: Readiness,
+    /// What becomes of links, as the present way of spreading wants it.
+    pub(super) links: Links,
+    pub(super) course: Course,
+    asks: VecDeque<Ask>,
+}
+
+/// What the owners of other things know, lent to be read.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) roster: &'a Roster,
+    pub(super) sessions: &'a SessionTable,
+}
+
+/// What is being dialled.
+#[derive(Clone, Debug)]
+pub(super) struct Dialling {
+    /// The members that exchanges are being dialled with.
+    pub(super) exchanges: Vec<NodeName>,
+    /// How many further streams there may be.
+    pub(super) room: usize,
+}
+
+/// What becomes of the link with a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Links {
+    /// It lives for one exchange of the membership, and its session for a while.
+    Brief,
+    /// There is one with every live member. One that ends is dialled again.
+    Kept,
+}
+
+/// How far this node is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// It has left: it does nothing more.
+    Gone,
+    /// It is here.
+    Here,
+    /// Its leave is announced.
+    Leaving,
+}
+
+impl Core {
+    pub(super) fn new(setup: Setup, config: Config, stores: Vec<Arc<dyn Store>>, now: Now) -> Self {
+        let stores = Stores::new(stores);
+        Self {
+            limits: CodecLimits::default(),
+            cluster_tag: setup.cluster.tag(),
+            now,
+            rng: Pcg64::seed_from_u64(setup.random_seed),
+            ledger: Ledger::new(&stores, setup.durable),
+            stores,
+            timers: Timers::default(),
+            counters: Counters::default(),
+            outputs: VecDeque::new(),
+            revision: 1,
+            readiness: Readiness::Joining,
+            links: Links::Kept,
+            course: Course::Here,
+            asks: VecDeque::new(),
+            setup,
+            config,
+        }
+    }
+
+    /// Puts down what another owner has to do once this one is done.
+    pub(super) fn ask(&mut self, ask: Ask) {
+        self.asks.push_back(ask);
+    }
+
+    /// What was asked since this was last called, in order.
+    pub(super) fn take_asks(&mut self) -> Vec<Ask> {
+        Vec::from(std::mem::take(&mut self.asks))
+    }
+
+    pub(super) fn send_datagram(&mut self, to: SocketAddr, message: &Message) {
+        let bytes = frame::datagram(self.cluster_tag, |out| codec::encode(message, out));
+        self.counters.datagrams_sent += 1;
+        self.counters.datagram_bytes_sent += bytes.len() as u64;
+        self.outputs.push_back(Output::Datagram { to, bytes });
+    }
+
+    /// Sends a frame; returns its length.
+    pub(super) fn send_frame(&mut self, stream: StreamId, message: &Message) -> usize {
+        let mut bytes = BytesMut::with_capacity(256);
+        codec::encode(message, &mut bytes);
+        let len = bytes.len();
+        self.counters.frames_sent += 1;
+        self.counters.frame_bytes_sent += len as u64;
+        self.outputs.push_back(Output::StreamSend {
+            stream,
+            frame: bytes.freeze(),
+        });
+        len
+    }
+
+    /// Tells the application.
+    pub(super) fn emit(&mut self, event: Event) {
+        tracing::debug!(node = %self.setup.name, ?event);
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Sets a timer, or moves it.
+    pub(super) fn set_timer_after(&mut self, kind: TimerKind, wait: Duration) {
+        self.timers.set(kind, self.now.mono + wait);
+    }
+
+    /// Whether the leave is announced: nothing new begins then.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.course != Course::Here
+    }
+
+    /// Readiness only ever becomes better founded: joining, then alone or timed out, then synced.
+    pub(super) fn set_readiness(&mut self, readiness: Readiness) {
+        let synced = matches!(self.readiness, Readiness::Synced { .. });
+        if synced || self.readiness == readiness {
+            return;
+        }
+        self.readiness = readiness.clone();
+        self.revision += 1;
+        self.emit(Event::Readiness(readiness));
+    }
+
+    /// Boots are times, or follow them one by one. One from the far future would lock its name out.
+    pub(super) fn is_plausible(&self, boot: u64) -> bool {
+        boot <= self.now.wall.plus(BOOT_AHEAD_MAX).as_nanos()
+    }
+
+    /// Frees what has expired, and sets when to do so again.
+    pub(super) fn collect_expired(&mut self) {
+        let wall = self.now.wall;
+        let (next, has_room) = self.stores.collect(wall);
+        self.revision += u64::from(has_room);
+        let wait = next.map_or(COLLECT_WAIT_MAX, |at| {
+            at.since(wall).clamp(COLLECT_WAIT_MIN, COLLECT_WAIT_MAX)
+        });
+        self.set_timer_after(TimerKind::Collect, wait);
+    }
+}
+
+/// How far ahead of this node's clock a boot may be.
+const BOOT_AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+const COLLECT_WAIT_MIN: Duration = Duration::from_millis(10);
+const COLLECT_WAIT_MAX: Duration = Duration::from_secs(600);

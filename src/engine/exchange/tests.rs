@@ -1,0 +1,1 @@
+//! Tests of the owner, which is built without an engine.

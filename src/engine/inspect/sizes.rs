@@ -1,0 +1,114 @@
+//! How much the engine holds, for whoever checks that it holds no more than it may.
+//!
+//! Every queue and map whose length a peer, the application or the network can drive is listed with
+//! its limit. What a limit is made of is in [`Config`](crate::config::Config) or a constant of the
+//! file that enforces it; where one is enforced only between packets, it is counted with the
+//! largest packet.
+
+use crate::engine::Engine;
+use crate::engine::core::size::{Size, size};
+use crate::engine::core::stores::FOREIGN_RANGES_MAX;
+use crate::engine::sessions::discovery::ADDRS_PER_SEED_MAX;
+use crate::engine::sessions::handshake::TOKENS_MAX;
+
+impl Engine {
+    /// The first queue or map that is over its limit.
+    pub(crate) fn over_limit(&self) -> Option<Size> {
+        let tokens = self.sessions.table().by_process.values();
+        let tokens = tokens.map(|session| session.tokens.len());
+        let tokens = tokens.map(|len| size("tokens of a session", len, TOKENS_MAX));
+        let mut sizes = self.own_sizes().into_iter().chain(tokens);
+        sizes
+            .find(Size::is_over)
+            .or_else(|| self.spread.over_limit(&self.core.config))
+    }
+
+    fn own_sizes(&self) -> [Size; 12] {
+        let (core, config) = (&self.core, &self.core.config);
+        let (roster, table) = (self.members.roster(), self.sessions.table());
+        // A process that is not forgotten yet, and the one that came after it.
+        let sessions = 2 * config.members_max;
+        let stores = || core.stores.iter().map(|(_, store)| store);
+        let entries = stores().map(|store| 2 * store.entries_max()).sum();
+        let held: usize = stores().map(|store| store.len()).sum();
+        let (seeds, seed_addrs) = self.sessions.seeds();
+        let seeds_max = config.seeds_max.max(core.setup.seeds.len());
+        let addrs_max = config.seeds_max * ADDRS_PER_SEED_MAX;
+        let timers = 64 + 16 * config.members_max + config.watches_max + config.streams_max;
+        [
+            size("sessions", table.by_process.len(), sessions),
+            size(
+                "session tokens",
+                table.by_token.len(),
+                sessions * TOKENS_MAX,
+            ),
+            size("streams", self.sessions.streams(), config.streams_max),
+            // Those accepted while this node's own were being dialled may come on top.
+            size("exchanges", self.exchanges.len(), 2 * config.exchanges_max),
+            size("members", roster.table.len(), config.members_max),
+            size("members that left", roster.left.len(), sessions),
+            size("timers", core.timers.len(), timers),
+            size("entries", held, entries),
+            size("entries to commit", core.ledger.len(), entries),
+            size(
+                "foreign changes",
+                core.stores.foreign_ranges(),
+                FOREIGN_RANGES_MAX,
+            ),
+            size("seeds", seeds, seeds_max),
+            size("seed addresses", seed_addrs, addrs_max),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config::Config;
+    use crate::engine::{Engine, Input, Operation, Setup};
+    use crate::id::{ClusterId, NodeName};
+    use crate::store::WriteId;
+    use crate::time::{Now, Timestamp};
+    use crate::wire::{Key, StoreId};
+
+    #[test]
+    fn what_is_over_its_limit_is_named() {
+        let setup = Setup {
+            name: NodeName::new("a").expect("a name"),
+            boot: 1,
+            addr: ([10, 0, 0, 1], 1).into(),
+            cluster: ClusterId::default(),
+            seeds: vec!["b:1".to_owned()],
+            nonce: 1,
+            random_seed: 1,
+            durable: false,
+        };
+        let now = Now {
+            mono: Duration::ZERO,
+            wall: Timestamp::from_secs(1),
+        };
+        let mut engine = Engine::new(setup, Config::lan(), Vec::new(), now);
+        let write = WriteId {
+            store: StoreId(1),
+            key: Key([0; 16]),
+            seq: 1,
+        };
+        let watch = Operation::Watch {
+            ticket: 1,
+            write,
+            copies: 0,
+            within: Duration::from_secs(1),
+        };
+        engine.handle(now, Input::Operation(watch));
+        assert_eq!(engine.over_limit(), None);
+        engine.core.config.members_max = 0;
+        engine.core.config.watches_max = 0;
+        engine.core.config.streams_max = 0;
+        assert_eq!(engine.over_limit().map(|size| size.what), None);
+        engine.core.config.seeds_max = 0;
+        engine.core.setup.seeds.clear();
+        let over = engine.over_limit().expect("a seed too many");
+        assert_eq!((over.what, over.is, over.max), ("seeds", 1, 0));
+    }
+}

@@ -1,0 +1,87 @@
+//! The members: foca behind our names, the table of members by name, and leaving.
+//!
+//! What changes in the table is told as events, by name: a member that renews itself or restarts is
+//! the same member. *Left is not failed*: foca knows one "down". Leaves are kept here, by process, and
+//! override it. SWIM is Das, Gupta and Motivala 2002.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `detector` | foca, fed and obeyed |
+//! | `foca_config` | its configuration |
+//! | `codec`, `log` | the bytes of its packets; what it accepts |
+//! | `table` | the table of members, kept up to what foca accepts |
+//! | `records` | the membership as peers tell it; boots |
+//! | `leave` | leaving: drained, announced and acknowledged |
+
+pub(super) mod codec;
+mod detector;
+mod foca_config;
+mod leave;
+mod log;
+mod records;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use rand_pcg::Pcg64;
+
+use crate::config::Config;
+use crate::id::{NodeId, NodeName, ProcessId};
+
+use super::core::Core;
+use super::core::roster::Roster;
+use super::io::Setup;
+
+use detector::Detector;
+pub(super) use detector::forgive_stall;
+use leave::Leaving;
+
+/// The members' owner.
+pub(super) struct Members {
+    detector: Detector,
+    roster: Roster,
+    leaving: Leaving,
+}
+
+impl Members {
+    /// This node alone.
+    pub(super) fn new(setup: &Setup, config: &Config, rng: &mut Pcg64) -> Self {
+        let own = NodeId {
+            process: ProcessId {
+                name: setup.name.clone(),
+                boot: setup.boot,
+            },
+            renewal: 0,
+            addr: setup.addr,
+        };
+        Self {
+            detector: Detector::new(own.clone(), config, rng),
+            roster: Roster::new(own),
+            leaving: Leaving::No,
+        }
+    }
+
+    /// Who is there.
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Something came from a member on a stream of its own.
+    pub(super) fn heard(&mut self, core: &Core, name: &NodeName) {
+        if let Some(known) = self.roster.table.get_mut(name) {
+            known.heard = core.now.mono;
+        }
+    }
+
+    /// Takes over what a handshake proves: this process is alive at this address.
+    pub(super) fn vouch(&mut self, core: &mut Core, node: &NodeId, incarnation: u16, nonce: u64) {
+        let alive = foca::Member::new(node.clone(), incarnation, foca::State::Alive);
+        self.apply(core, vec![alive]);
+        if let Some(known) = self.roster.table.get_mut(&node.process.name)
+            && known.id.process == node.process
+        {
+            known.nonce = Some((node.process.boot, nonce));
+            known.heard = core.now.mono;
+        }
+    }
+}

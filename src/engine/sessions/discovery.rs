@@ -1,0 +1,385 @@
+//! Discovery: a loop, never one shot. Seeds are resolved again and again and dialled while nobody
+//! we know lives at their address; failed members are dialled until `reconnect_timeout`; so islands
+//! find each other. Whoever left is not dialled.
+//!
+//! Readiness means that state has arrived: an exchange with a live peer completed, or this node is
+//! established to be alone (no seeds, or every one refusing for [`ALONE_AFTER`]). Silent seeds are
+//! waited for until `settle_timeout`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+use crate::engine::core::roster::Roster;
+use crate::engine::core::timers::TimerKind;
+use crate::engine::core::{Core, Links};
+use crate::engine::event::Readiness;
+use crate::engine::io::{CloseReason, Output, Setup, StreamId};
+use crate::id::NodeName;
+use crate::wire::MemberState;
+
+use super::Sessions;
+use super::streams::Target;
+
+#[derive(Debug)]
+pub(in crate::engine) struct Discovery {
+    seeds: BTreeMap<String, Vec<SocketAddr>>,
+    addrs: BTreeMap<SocketAddr, SeedAddr>,
+    /// How many of the exchanges of the membership after a join are done.
+    repeats: usize,
+    /// When a member was last asked about a stranger.
+    asked: Option<Duration>,
+    /// How long to wait before asking again: longer each time that brought no new name.
+    ask_wait: Duration,
+}
+
+/// One address that some seed resolves to.
+#[derive(Debug, Default)]
+struct SeedAddr {
+    dial: Option<StreamId>,
+    backoff: Duration,
+    next: Duration,
+    /// Since when every dial has been refused.
+    refused_since: Option<Duration>,
+    /// It is this node.
+    itself: bool,
+    /// Who answered there last: the address it advertises may be another one.
+    name: Option<NodeName>,
+}
+
+impl Discovery {
+    pub(in crate::engine) fn new(setup: &Setup) -> Self {
+        Self {
+            seeds: setup
+                .seeds
+                .iter()
+                .map(|seed| (seed.clone(), Vec::new()))
+                .collect(),
+            addrs: BTreeMap::new(),
+            repeats: 0,
+            asked: None,
+            ask_wait: Duration::ZERO,
+        }
+    }
+
+    /// Whether it is time to ask about strangers; then it is done.
+    fn asks(&mut self, now: Duration) -> bool {
+        let due = self.asked.is_none_or(|at| at + self.ask_wait <= now);
+        if due {
+            self.asked = Some(now);
+            self.ask_wait = (self.ask_wait * 2).clamp(STRANGERS_WAIT_MIN, STRANGERS_WAIT_MAX);
+        }
+        due
+    }
+
+    /// A member under a new name: asking is worth it.
+    pub(in crate::engine) fn name_is_new(&mut self) {
+        self.ask_wait = STRANGERS_WAIT_MIN;
+    }
+
+    /// How many seeds there are, and to how many addresses they resolve.
+    #[cfg(feature = "sim")]
+    pub(in crate::engine) fn sizes(&self) -> (usize, usize) {
+        (self.seeds.len(), self.addrs.len())
+    }
+}
+
+impl Sessions {
+    pub(in crate::engine) fn start_discovery(&mut self, core: &mut Core) {
+        if self.discovery.seeds.is_empty() {
+            core.set_readiness(Readiness::Alone);
+        } else {
+            self.resolve_seeds(core);
+            core.set_timer_after(TimerKind::Settle, core.config.settle_timeout);
+        }
+        if let Some(interval) = core.config.reconnect_interval {
+            core.set_timer_after(TimerKind::Reconnect, interval);
+        }
+    }
+
+    /// This process has become another one: it joins again.
+    pub(in crate::engine) fn rejoin(&mut self, core: &mut Core, roster: &Roster) {
+        let now = core.now.mono;
+        for seed in self.discovery.addrs.values_mut() {
+            (seed.dial, seed.next, seed.backoff) = (None, now, Duration::ZERO);
+        }
+        core.timers.set_by(TimerKind::Seeds, now);
+        if core.links == Links::Brief {
+            return self.exchange_members_again(core);
+        }
+        let live = roster.live();
+        let names: Vec<NodeName> = live.map(|k| k.id.process.name.clone()).collect();
+        for name in names {
+            core.timers.set(TimerKind::Redial(name), now);
+        }
+    }
+
+    pub(in crate::engine) fn resolve_seeds(&mut self, core: &mut Core) {
+        for seed in self.discovery.seeds.keys() {
+            core.outputs
+                .push_back(Output::Resolve { seed: seed.clone() });
+        }
+        core.timers.set(
+            TimerKind::Resolve,
+            core.now.mono + core.config.peers_resolve_interval,
+        );
+    }
+
+    pub(in crate::engine) fn seed_resolved(
+        &mut self,
+        core: &mut Core,
+        seed: &str,
+        mut addrs: Vec<SocketAddr>,
+    ) {
+        let Some(known) = self.discovery.seeds.get_mut(seed) else {
+            return;
+        };
+        if addrs.is_empty() {
+            // A failed look-up proves nothing about the addresses found before.
+            return;
+        }
+        addrs.truncate(ADDRS_PER_SEED_MAX);
+        *known = addrs;
+        let wanted: std::collections::BTreeSet<SocketAddr> =
+            self.discovery.seeds.values().flatten().copied().collect();
+        self.discovery.addrs.retain(|addr, _| wanted.contains(addr));
+        let own = core.setup.addr;
+        for addr in wanted {
+            let seed = self.discovery.addrs.entry(addr).or_default();
+            seed.itself |= addr == own;
+        }
+        core.timers.set_by(TimerKind::Seeds, core.now.mono);
+    }
+
+    /// Dials the seeds that are due and at whose address nobody we know lives.
+    pub(in crate::engine) fn dial_seeds(&mut self, core: &mut Core, roster: &Roster) {
+        let now = core.now.mono;
+        let mut next: Option<Duration> = None;
+        let addrs: Vec<SocketAddr> = self.discovery.addrs.keys().copied().collect();
+        for addr in addrs {
+            let name = self
+                .discovery
+                .addrs
+                .get(&addr)
+                .and_then(|seed| seed.name.as_ref());
+            let settled = roster.members().any(|known| {
+                let there = known.id.addr == addr || name == Some(&known.id.process.name);
+                there && (known.is_live() || known.state == MemberState::Left)
+            });
+            let Some(seed) = self.discovery.addrs.get_mut(&addr) else {
+                continue;
+            };
+            if seed.itself || seed.dial.is_some() {
+                continue;
+            }
+            if settled {
+                seed.backoff = Duration::ZERO;
+                seed.next = now + core.config.peers_resolve_interval;
+            } else if seed.next <= now {
+                let dial = self.dial(core, roster, Target::Seed(addr), addr);
+                if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
+                    seed.dial = dial;
+                    // Until the dial ends; if there was none, soon again.
+                    seed.next = now + SEED_BACKOFF_MIN * 5;
+                }
+            }
+            let due = self
+                .discovery
+                .addrs
+                .get(&addr)
+                .map_or(now, |seed| seed.next);
+            next = Some(next.map_or(due, |next| next.min(due)));
+        }
+        if let Some(next) = next {
+            core.timers
+                .set_by(TimerKind::Seeds, next.max(now + SEED_BACKOFF_MIN));
+        }
+        self.look_whether_alone(core, roster);
+    }
+
+    pub(in crate::engine) fn seed_answered(
+        &mut self,
+        core: &mut Core,
+        addr: SocketAddr,
+        name: &NodeName,
+    ) {
+        core.counters.seeds_joined += 1;
+        if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
+            (seed.dial, seed.backoff, seed.refused_since) = (None, Duration::ZERO, None);
+            seed.name = Some(name.clone());
+            seed.next = core.now.mono + core.config.peers_resolve_interval;
+        }
+    }
+
+    pub(in crate::engine) fn seed_is_itself(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        addr: SocketAddr,
+    ) {
+        if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
+            seed.itself = true;
+        }
+        self.look_whether_alone(core, roster);
+    }
+
+    pub(in crate::engine) fn seed_failed(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        addr: SocketAddr,
+        reason: CloseReason,
+    ) {
+        core.counters.seeds_failed += 1;
+        let now = core.now.mono;
+        let max = core.config.reconnect_interval.unwrap_or(SEED_BACKOFF_MAX);
+        let jitter = core.rng.random_range(0.8..1.2);
+        if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
+            seed.dial = None;
+            seed.backoff = (seed.backoff * 2).clamp(SEED_BACKOFF_MIN, max);
+            seed.next = now + seed.backoff.mul_f64(jitter);
+            if reason == CloseReason::Refused {
+                seed.refused_since.get_or_insert(now);
+            } else {
+                seed.refused_since = None;
+            }
+            core.timers.set_by(TimerKind::Seeds, seed.next);
+        }
+        self.look_whether_alone(core, roster);
+    }
+
+    /// Alone: every address of every seed is this node or has refused for a while.
+    fn look_whether_alone(&mut self, core: &mut Core, roster: &Roster) {
+        if core.readiness != Readiness::Joining || roster.live().next().is_some() {
+            return;
+        }
+        let now = core.now.mono;
+        let resolved = self.discovery.seeds.values().all(|addrs| !addrs.is_empty());
+        let refusing = |seed: &SeedAddr| {
+            seed.itself
+                || seed
+                    .refused_since
+                    .is_some_and(|since| since + ALONE_AFTER <= now)
+        };
+        if resolved && self.discovery.addrs.values().all(refusing) {
+            core.set_readiness(Readiness::Alone);
+        }
+    }
+
+    pub(in crate::engine) fn settle_timed_out(&mut self, core: &mut Core) {
+        if core.readiness == Readiness::Joining {
+            core.set_readiness(Readiness::SettleTimedOut);
+        }
+    }
+
+    /// This node joined, or in direct mode a link opened: the membership is exchanged again a few
+    /// times, for who joined meanwhile.
+    pub(in crate::engine) fn exchange_members_again(&mut self, core: &mut Core) {
+        self.discovery.repeats = 0;
+        core.timers
+            .set_by(TimerKind::Members, core.now.mono + MEMBERS_REPEATS[0]);
+    }
+
+    /// A member failed: whether somebody knows better. Above direct mode everybody asks once, at a
+    /// moment of its own.
+    pub(in crate::engine) fn ask_about_failure(&mut self, core: &mut Core) {
+        if core.links == Links::Kept {
+            return self.exchange_members_again(core);
+        }
+        self.discovery.repeats = self.discovery.repeats.min(MEMBERS_REPEATS.len() - 1);
+        let wait = MEMBERS_REPEATS[0].mul_f64(core.rng.random_range(1.0..5.0));
+        core.timers.set_by(TimerKind::Members, core.now.mono + wait);
+    }
+
+    /// Somebody unknown probes this node: it has joined elsewhere, most likely, and the news is
+    /// late. Until it is known it gets no answer and suspects this node, so a member is asked for
+    /// the membership: once a second, however many strangers there are, and ever more rarely, up
+    /// to once a minute, while that brings no new name.
+    pub(in crate::engine) fn ask_about_stranger(&mut self, core: &mut Core) {
+        let now = core.now.mono;
+        if self.discovery.asks(now) {
+            self.discovery.repeats = self.discovery.repeats.min(MEMBERS_REPEATS.len() - 1);
+            core.timers.set_by(TimerKind::Members, now);
+        }
+    }
+
+    pub(in crate::engine) fn repeat_members(&mut self, core: &mut Core, roster: &Roster) {
+        if core.links == Links::Kept {
+            let sessions = self.table.by_process.values();
+            let links: Vec<StreamId> = sessions.filter_map(|session| session.link).collect();
+            if !links.is_empty() {
+                let chosen = core.rng.random_range(0..links.len());
+                self.send_members(core, roster, links[chosen], true);
+            }
+        } else if let Some(name) = roster.random_live(&mut core.rng) {
+            // The link that this opens begins with what is wanted.
+            self.dial_member(core, roster, &name);
+        }
+        self.discovery.repeats += 1;
+        if let Some(&wait) = MEMBERS_REPEATS.get(self.discovery.repeats) {
+            core.set_timer_after(TimerKind::Members, wait);
+        }
+    }
+
+    /// Dials the failed members, and forgets those that have been gone for long.
+    pub(in crate::engine) fn reconnect_failed(&mut self, core: &mut Core, roster: &Roster) {
+        if let Some(interval) = core.config.reconnect_interval {
+            core.set_timer_after(TimerKind::Reconnect, interval);
+        }
+        let failed: Vec<NodeName> = roster
+            .members()
+            .filter(|known| known.state == MemberState::Failed)
+            .map(|known| known.id.process.name.clone())
+            .collect();
+        // In a large cluster not everybody knocks every time, but about as many as in the largest
+        // that is in direct mode.
+        let knocking = core.config.direct_peers_max.max(1) as f64;
+        let share = (knocking / roster.size as f64).min(1.0);
+        for name in failed {
+            if core.links == Links::Kept || core.rng.random_bool(share) {
+                self.dial_member(core, roster, &name);
+            }
+        }
+    }
+}
+
+pub(in crate::engine) const ADDRS_PER_SEED_MAX: usize = 64;
+const SEED_BACKOFF_MIN: Duration = Duration::from_millis(20);
+const SEED_BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// How long every seed must have refused before a node counts as alone.
+const ALONE_AFTER: Duration = Duration::from_secs(2);
+/// How long to wait between asking for the membership because of strangers.
+const STRANGERS_WAIT_MIN: Duration = Duration::from_secs(1);
+const STRANGERS_WAIT_MAX: Duration = Duration::from_secs(60);
+const MEMBERS_REPEATS: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_about_strangers_becomes_rare_while_it_brings_nothing() {
+        let secs = Duration::from_secs;
+        let mut discovery = Discovery {
+            seeds: BTreeMap::new(),
+            addrs: BTreeMap::new(),
+            repeats: 0,
+            asked: None,
+            ask_wait: Duration::ZERO,
+        };
+        let asked = |discovery: &mut Discovery, from: u64, to: u64| -> Vec<u64> {
+            (from..to).filter(|at| discovery.asks(secs(*at))).collect()
+        };
+        let rare = asked(&mut discovery, 0, 200);
+        assert_eq!(rare, [0, 1, 3, 7, 15, 31, 63, 123, 183]);
+        discovery.name_is_new();
+        assert_eq!(asked(&mut discovery, 200, 208), [200, 202, 206]);
+    }
+}

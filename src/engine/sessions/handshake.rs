@@ -1,0 +1,412 @@
+//! The handshake: who is there, whether it may be, and the session that follows.
+//!
+//! Every stream opens with `Hello`, answered by `Welcome` or `Reject`. A restart is told from a
+//! second live process of the name by the instance nonce; a process whose boot is not after the
+//! highest one known is told that one, and adopts the next.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use rand::Rng as _;
+
+use crate::id::{NodeId, ProcessId};
+use crate::wire::{
+    Hello, MemberState, Message, Purpose, Reject, RejectReason, StoreId, StoreOffer, Welcome,
+};
+
+use crate::engine::core::ask::{Ask, ExchangeRoom};
+use crate::engine::core::roster::Roster;
+use crate::engine::core::session::{Session, SessionTable};
+use crate::engine::core::timers::TimerKind;
+use crate::engine::core::{Core, Links};
+use crate::engine::event::Event;
+use crate::engine::io::StreamId;
+
+use super::Sessions;
+use super::streams::{Phase, Target};
+
+/// What a handshake says of the other side.
+pub(super) struct Introduced<'a> {
+    pub(super) node: &'a NodeId,
+    pub(super) our_token: u64,
+    pub(super) their_token: u64,
+    pub(super) offers: &'a [StoreOffer],
+}
+
+impl Sessions {
+    /// How this node introduces itself.
+    pub(super) fn hello(
+        &self,
+        core: &mut Core,
+        roster: &Roster,
+        purpose: Purpose,
+        token: u64,
+    ) -> Hello {
+        Hello {
+            purpose,
+            node: roster.own.clone(),
+            incarnation: roster.incarnation,
+            nonce: core.setup.nonce,
+            token,
+            stores: store_offers(core),
+        }
+    }
+
+    /// The token for a session with the expected process, a new one if there is no session yet.
+    pub(super) fn token_for(&mut self, core: &mut Core, roster: &Roster, target: &Target) -> u64 {
+        let name = match target {
+            Target::Member(name) | Target::Exchange(name) => Some(name),
+            Target::Seed(_) => None,
+        };
+        let known = name.and_then(|name| roster.get(name));
+        let session = known.and_then(|known| self.table.get(&known.id.process));
+        match session {
+            Some(session) => session.our_token,
+            None => core.rng.next_u64(),
+        }
+    }
+
+    /// The other side introduces itself. `room` is whether an exchange with it can be taken part in.
+    pub(in crate::engine) fn hello_received(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        hello: Box<Hello>,
+        room: ExchangeRoom,
+    ) {
+        if let Some(reject) = self.objection(core, roster, &hello, room) {
+            let conflict = reject.reason == RejectReason::NameTaken;
+            if conflict && hello.node.process.name == core.setup.name {
+                core.emit(Event::NameConflict {
+                    addr: hello.node.addr,
+                });
+            }
+            core.send_frame(stream, &Message::Reject(reject));
+            return self.abandon_stream(core, roster, stream);
+        }
+        let boot_known = roster.boot_known(&hello.node.process.name);
+        core.ask(Ask::Vouch {
+            node: hello.node.clone(),
+            incarnation: hello.incarnation,
+            nonce: hello.nonce,
+        });
+        core.ask(Ask::Welcome {
+            stream,
+            hello,
+            boot_known,
+        });
+    }
+
+    /// Answers an introduction, now that the membership knows of it.
+    pub(in crate::engine) fn welcome(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        hello: &Hello,
+        boot_known: u64,
+    ) {
+        let token = match self.table.get(&hello.node.process) {
+            Some(session) => session.our_token,
+            None => core.rng.next_u64(),
+        };
+        let welcome = Welcome {
+            node: roster.own.clone(),
+            incarnation: roster.incarnation,
+            nonce: core.setup.nonce,
+            token,
+            boot_known,
+            stores: store_offers(core),
+        };
+        core.send_frame(stream, &Message::Welcome(welcome));
+        let introduced = Introduced {
+            node: &hello.node,
+            our_token: token,
+            their_token: hello.token,
+            offers: &hello.stores,
+        };
+        self.handshake_done(core, roster, stream, introduced, hello.purpose);
+    }
+
+    /// Why a stream cannot be accepted, if so.
+    fn objection(
+        &self,
+        core: &mut Core,
+        roster: &Roster,
+        hello: &Hello,
+        room: ExchangeRoom,
+    ) -> Option<Reject> {
+        let name = &hello.node.process.name;
+        let boot_known = roster.boot_known(name);
+        let reject = |reason| Some(Reject { reason, boot_known });
+        if hello.nonce == core.setup.nonce {
+            return reject(RejectReason::Itself);
+        }
+        if core.is_leaving() {
+            return reject(RejectReason::Leaving);
+        }
+        if *name == core.setup.name {
+            return reject(RejectReason::NameTaken);
+        }
+        let boot = hello.node.process.boot;
+        if !core.is_plausible(boot) {
+            return reject(RejectReason::Busy);
+        }
+        if let Some(known) = roster.get(name) {
+            let other_instance = known.nonce.is_some_and(|(_, nonce)| nonce != hello.nonce);
+            let heard = known.heard + core.config.probe_interval * 3 > core.now.mono
+                || self.table.link(&known.id.process).is_some();
+            let elsewhere = known.id.addr != hello.node.addr;
+            if other_instance && known.state == MemberState::Alive && heard && elsewhere {
+                return reject(RejectReason::NameTaken);
+            }
+            let same_boot_twice = known
+                .nonce
+                .is_some_and(|(b, nonce)| b == boot && nonce != hello.nonce);
+            if boot < boot_known || same_boot_twice {
+                return reject(RejectReason::StaleBoot);
+            }
+            if known.state == MemberState::Left && boot == boot_known {
+                return reject(RejectReason::StaleBoot);
+            }
+        } else if roster.members().count() >= core.config.members_max {
+            return reject(RejectReason::Busy);
+        }
+        match (hello.purpose, room) {
+            (Purpose::Link, _) | (_, ExchangeRoom::Free) => None,
+            (_, ExchangeRoom::Full) => reject(RejectReason::Busy),
+            (_, ExchangeRoom::Overworked) => {
+                core.counters.push_pulls_throttled += 1;
+                reject(RejectReason::Busy)
+            }
+        }
+    }
+
+    /// The other side answers the introduction.
+    pub(super) fn welcomed(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        welcome: Welcome,
+    ) {
+        if welcome.nonce == core.setup.nonce {
+            return self.abandon_stream(core, roster, stream);
+        }
+        if welcome.boot_known > roster.me().boot {
+            core.ask(Ask::AdoptBoot(welcome.boot_known));
+            return core.ask(Ask::AbandonStream(stream));
+        }
+        let process = &welcome.node.process;
+        let known = roster.boot_known(&process.name);
+        let room = known > 0 || roster.members().count() < core.config.members_max;
+        let sound = process.name != core.setup.name
+            && core.is_plausible(process.boot)
+            && process.boot >= known
+            && room;
+        if !sound {
+            core.counters.unexpected += 1;
+            return self.abandon_stream(core, roster, stream);
+        }
+        core.ask(Ask::Vouch {
+            node: welcome.node.clone(),
+            incarnation: welcome.incarnation,
+            nonce: welcome.nonce,
+        });
+        core.ask(Ask::Welcomed(stream, Box::new(welcome)));
+    }
+
+    /// Goes on after an answer, now that the membership knows of it.
+    pub(in crate::engine) fn after_welcome(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        welcome: &Welcome,
+    ) {
+        let Some(known) = self.streams.get(&stream) else {
+            return;
+        };
+        let (purpose, token) = (known.purpose, known.token);
+        if let Some(Target::Seed(addr)) = known.target {
+            self.seed_answered(core, addr, &welcome.node.process.name);
+        }
+        let introduced = Introduced {
+            node: &welcome.node,
+            our_token: token,
+            their_token: welcome.token,
+            offers: &welcome.stores,
+        };
+        self.handshake_done(core, roster, stream, introduced, purpose);
+    }
+
+    /// The other side refuses the introduction.
+    pub(super) fn rejected(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        reject: &Reject,
+    ) {
+        let Some(known) = self.streams.get(&stream) else {
+            return;
+        };
+        let addr = known.addr;
+        match reject.reason {
+            // Closes this stream with all others, unless there is nothing to adopt.
+            RejectReason::StaleBoot => core.ask(Ask::AdoptBoot(reject.boot_known)),
+            RejectReason::NameTaken => core.emit(Event::NameConflict { addr }),
+            RejectReason::Itself => {
+                if let Some(Target::Seed(addr)) = known.target {
+                    self.seed_is_itself(core, roster, addr);
+                }
+            }
+            RejectReason::Busy | RejectReason::Leaving => {}
+        }
+        core.ask(Ask::AbandonStream(stream));
+    }
+
+    fn handshake_done(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        introduced: Introduced<'_>,
+        purpose: Purpose,
+    ) {
+        let process = introduced.node.process.clone();
+        let Some(known) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        known.phase = Phase::Open(process.clone());
+        known.purpose = purpose;
+        known.since = core.now.mono;
+        let dialled = known.target.is_some();
+        let expected = match &known.target {
+            Some(Target::Member(name)) => Some(name.clone()),
+            _ => None,
+        };
+        core.timers.cancel(&TimerKind::Stream(stream));
+        if let Some(name) = expected {
+            self.member_dial_ended(&name, stream);
+            if name != process.name {
+                // Somebody else lives there now.
+                self.dial_member_later(core, roster, &name);
+            }
+        }
+        self.establish(core, roster, introduced, dialled);
+        core.ask(match purpose {
+            Purpose::Link => Ask::LinkOpened(stream, process),
+            Purpose::PushPull => Ask::ExchangeOpened {
+                stream,
+                process,
+                dialled,
+            },
+        });
+    }
+
+    /// The session with a process, made if there is none.
+    pub(super) fn establish(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        introduced: Introduced<'_>,
+        dialled: bool,
+    ) {
+        let Introduced {
+            node,
+            our_token,
+            their_token,
+            offers,
+        } = introduced;
+        let process = &node.process;
+        let shared = self.shared_stores(core, process, offers);
+        let new = !self.table.by_process.contains_key(process);
+        let SessionTable {
+            by_process,
+            by_token,
+        } = &mut self.table;
+        let session = by_process
+            .entry(process.clone())
+            .or_insert_with(|| Session {
+                addr: node.addr,
+                link: None,
+                our_token,
+                tokens: VecDeque::new(),
+                their_token,
+                stores: BTreeSet::new(),
+            });
+        session.addr = node.addr;
+        // Otherwise the other side began the session anew: what was owed to the old one is void.
+        let renewed = session.their_token != their_token;
+        session.their_token = their_token;
+        session.stores = shared;
+        // Both the token of the session and the one this handshake named are honoured.
+        session.our_token = our_token;
+        session.tokens.push_back(our_token);
+        by_token.insert(our_token, process.clone());
+        if session.tokens.len() > TOKENS_MAX
+            && let Some(oldest) = session.tokens.pop_front()
+            && !session.tokens.contains(&oldest)
+        {
+            by_token.remove(&oldest);
+        }
+        match (roster.is_live(process), core.links) {
+            (true, Links::Kept) => core.timers.cancel(&TimerKind::Forget(process.clone())),
+            (true, Links::Brief) => self.forget_later(core, process),
+            (false, _) => {
+                let due = core.now.mono + core.config.gossip_to_dead_time;
+                core.timers.set_by(TimerKind::Forget(process.clone()), due);
+            }
+        }
+        core.ask(Ask::SessionBegun {
+            process: process.clone(),
+            new,
+            renewed,
+            dialled,
+        });
+    }
+
+    fn shared_stores(
+        &mut self,
+        core: &mut Core,
+        process: &ProcessId,
+        offers: &[StoreOffer],
+    ) -> BTreeSet<StoreId> {
+        let (mut shared, mut missing) = (BTreeSet::new(), Vec::new());
+        for (id, store) in core.stores.iter() {
+            if offers
+                .iter()
+                .any(|offer| offer.id == id && offer.name == store.name())
+            {
+                shared.insert(id);
+            } else {
+                missing.push(id);
+            }
+        }
+        let session = self.table.get(process);
+        let told = session.is_some_and(|session| session.stores == shared);
+        for store in missing {
+            if !told {
+                core.emit(Event::StoreMissing {
+                    peer: process.name.clone(),
+                    store,
+                });
+            }
+        }
+        shared
+    }
+}
+
+/// The stores of this node, as a handshake offers them.
+fn store_offers(core: &Core) -> Vec<StoreOffer> {
+    let offers = core.stores.iter().map(|(id, store)| StoreOffer {
+        id,
+        name: store.name().to_owned(),
+        schemas: store.schemas(),
+    });
+    offers.collect()
+}
+
+/// Tokens of one session that are honoured at once.
+pub(in crate::engine) const TOKENS_MAX: usize = 4;

@@ -1,0 +1,444 @@
+//! Links: the one idle stream of each pair of peers, and what its end proves.
+//!
+//! Where both sides dialled, both keep the link that the smaller name dialled. When a link ends
+//! without a leave it is dialled again; if that is refused, nothing listens where the process was:
+//! it is suspected at once (`condemn`).
+//!
+//! Links are for direct mode. Above it a stream for every pair that ever met would fill the
+//! `streams_max` of whoever is a seed, and keep others from joining: there a link is brief. It
+//! carries one exchange of the membership, and its session is forgotten like that of a failed
+//! member, until the next exchange.
+
+use std::time::Duration;
+
+use crate::engine::core::ask::Ask;
+use crate::engine::core::roster::{MemberChange, Roster};
+use crate::engine::core::timers::TimerKind;
+use crate::engine::core::{Core, Links};
+use crate::engine::event::Member;
+use crate::engine::io::{CloseReason, StreamId};
+use crate::id::{NodeName, ProcessId};
+use crate::wire::{MemberRecord, MemberState, Members, Message, Purpose};
+
+use super::Sessions;
+use super::streams::{Phase, Target};
+
+/// Dialling one member.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dial {
+    /// The dial in flight.
+    stream: Option<StreamId>,
+    /// How long to wait before the next.
+    backoff: Duration,
+    /// This process had a link with us: a refused dial is proof of its death.
+    was_linked: Option<u64>,
+    /// Dials refused since the link ended; 0 while there is no proof.
+    refused: u32,
+}
+
+impl Sessions {
+    /// Dials a member's link, unless there is one or a dial for one.
+    pub(in crate::engine) fn dial_member(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        name: &NodeName,
+    ) {
+        let Some(known) = roster.get(name) else {
+            return;
+        };
+        let (addr, busy) = (known.id.addr, self.dial_of(name).stream);
+        let linked = self.table.link(&known.id.process).is_some();
+        if linked || busy.is_some() || known.state == MemberState::Left {
+            return;
+        }
+        let stream = self.dial(core, roster, Target::Member(name.clone()), addr);
+        self.dials.entry(name.clone()).or_default().stream = stream;
+        if stream.is_none() {
+            self.dial_member_later(core, roster, name);
+        }
+    }
+
+    fn dial_of(&self, name: &NodeName) -> Dial {
+        self.dials.get(name).cloned().unwrap_or_default()
+    }
+
+    /// How many dials of a member have been refused since its link ended.
+    pub(in crate::engine) fn refused_dials(&self, name: &NodeName) -> u32 {
+        self.dials.get(name).map_or(0, |dial| dial.refused)
+    }
+
+    /// A dial of a member came to nothing: sets when to try again.
+    pub(in crate::engine) fn dial_member_later(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        name: &NodeName,
+    ) {
+        let max = core.config.reconnect_interval.unwrap_or(DIAL_BACKOFF_MAX);
+        let Some(known) = roster.get(name) else {
+            return;
+        };
+        let dial = self.dials.entry(name.clone()).or_default();
+        dial.backoff = (dial.backoff * 2).clamp(DIAL_BACKOFF_MIN, max);
+        // A condemned process is asked for quickly; failed members are left to the reconnect timer.
+        let wait = if dial.refused > 0 {
+            DIAL_CONDEMNED
+        } else {
+            dial.backoff
+        };
+        if known.is_live() && (core.links == Links::Kept || dial.refused > 0) {
+            core.set_timer_after(TimerKind::Redial(name.clone()), wait);
+        }
+    }
+
+    /// A redial is due. Above direct mode it is for making sure that a process is dead alone.
+    pub(in crate::engine) fn redial(&mut self, core: &mut Core, roster: &Roster, name: &NodeName) {
+        if core.links == Links::Kept || self.refused_dials(name) > 0 {
+            self.dial_member(core, roster, name);
+        }
+    }
+
+    /// Links are kept from now on, or brief.
+    pub(in crate::engine) fn links_changed(&mut self, core: &mut Core, roster: &Roster) {
+        let live = roster.live().map(|known| known.id.process.clone());
+        let live: Vec<ProcessId> = live.collect();
+        for process in live {
+            let session = self.table.get(&process).map(|session| session.link);
+            if core.links == Links::Kept {
+                core.timers.cancel(&TimerKind::Forget(process.clone()));
+                if let Some(Some(link)) = session {
+                    core.timers.cancel(&TimerKind::Stream(link));
+                }
+                core.set_timer_after(TimerKind::Redial(process.name), Duration::ZERO);
+                continue;
+            }
+            if self.refused_dials(&process.name) == 0 {
+                core.timers.cancel(&TimerKind::Redial(process.name.clone()));
+            }
+            if let Some(link) = session {
+                link.into_iter()
+                    .for_each(|link| self.make_brief(core, link));
+                self.forget_later(core, &process);
+            }
+        }
+    }
+
+    /// A link that this node dialled ends soon. One that it accepted is the other side's to end:
+    /// that may be in direct mode still, and would dial again.
+    fn make_brief(&mut self, core: &mut Core, link: StreamId) {
+        if self.has_dialled(link) {
+            core.set_timer_after(TimerKind::Stream(link), LINK_BRIEF);
+        }
+    }
+
+    /// The session with a process ends in a while, unless it is used again.
+    pub(in crate::engine) fn forget_later(&mut self, core: &mut Core, process: &ProcessId) {
+        let due = core.now.mono + core.config.gossip_to_dead_time;
+        core.timers.set(TimerKind::Forget(process.clone()), due);
+    }
+
+    /// A session has not been renewed for a while.
+    pub(in crate::engine) fn session_expired(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        process: &ProcessId,
+    ) {
+        let open = Phase::Open(process.clone());
+        let mut streams = self.streams.values();
+        if roster.is_live(process) && streams.any(|stream| stream.phase == open) {
+            self.forget_later(core, process);
+        } else {
+            core.ask(Ask::ForgetSession(process.clone()));
+        }
+    }
+
+    pub(in crate::engine) fn members_received(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        members: Members,
+    ) {
+        if members.ask {
+            self.send_members(core, roster, stream, false);
+        }
+        let answered = !members.ask && members.records.len() < MEMBERS_PER_FRAME;
+        core.ask(Ask::ApplyRecords(members.records));
+        if answered {
+            core.ask(Ask::MembersAnswered(stream));
+        }
+    }
+
+    /// The last frame of an answer with the membership has been applied. A brief link that this node
+    /// dialled has then served its purpose.
+    pub(in crate::engine) fn members_answered(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+    ) {
+        if core.links == Links::Brief && self.has_dialled(stream) {
+            self.abandon_stream(core, roster, stream);
+        }
+    }
+
+    /// Sends the whole membership on a link, in bounded frames.
+    pub(in crate::engine) fn send_members(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        ask: bool,
+    ) {
+        let records = roster.records();
+        let chunks: Vec<Vec<MemberRecord>> = records
+            .chunks(MEMBERS_PER_FRAME)
+            .map(<[_]>::to_vec)
+            .collect();
+        for (index, records) in chunks.into_iter().enumerate() {
+            let members = Members {
+                ask: ask && index == 0,
+                records,
+            };
+            core.send_frame(stream, &Message::Members(members));
+        }
+    }
+
+    pub(in crate::engine) fn send_members_to_all(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        ask: bool,
+    ) {
+        let links: Vec<_> = self
+            .table
+            .by_process
+            .values()
+            .filter_map(|session| session.link)
+            .collect();
+        links
+            .into_iter()
+            .for_each(|link| self.send_members(core, roster, link, ask));
+    }
+
+    /// The handshake of a link is done.
+    pub(in crate::engine) fn link_opened(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        process: &ProcessId,
+    ) {
+        if roster.get(&process.name).is_some() {
+            let dial = self.dials.entry(process.name.clone()).or_default();
+            dial.backoff = Duration::ZERO;
+            dial.refused = 0;
+            dial.was_linked = Some(process.boot);
+        }
+        let dialled = self.has_dialled(stream);
+        let target = self.streams.get(&stream).and_then(|s| s.target.as_ref());
+        let joins = matches!(target, Some(Target::Seed(_)));
+        let Some(session) = self.table.by_process.get_mut(process) else {
+            return;
+        };
+        if let Some(other) = session.link.replace(stream)
+            && !self.settle_rivals(core, process, stream, other)
+        {
+            return;
+        }
+        if dialled {
+            self.send_members(core, roster, stream, true);
+        }
+        if core.links == Links::Kept || joins {
+            self.exchange_members_again(core);
+        }
+        if core.links == Links::Brief {
+            self.make_brief(core, stream);
+        }
+    }
+
+    /// Of two links with one process, closes one. Returns whether the new one stays.
+    ///
+    /// Both sides keep the link that the smaller name dialled; of two alike, the newer. An old link
+    /// beside a new one is most likely dead at the other end.
+    fn settle_rivals(
+        &mut self,
+        core: &mut Core,
+        process: &ProcessId,
+        new: StreamId,
+        old: StreamId,
+    ) -> bool {
+        let ours_is_smaller = core.setup.name < process.name;
+        let young = core.now.mono.saturating_sub(core.config.tcp_timeout);
+        let old_dialled = self.has_dialled(old);
+        let old_is_young = self.streams.get(&old).is_some_and(|s| s.since >= young);
+        let keep_old =
+            old_dialled != self.has_dialled(new) && old_dialled == ours_is_smaller && old_is_young;
+        if keep_old {
+            if let Some(session) = self.table.by_process.get_mut(process) {
+                session.link = Some(old);
+            }
+            self.close_stream(core, new);
+        } else {
+            core.ask(Ask::LinkLost(process.clone()));
+            self.close_stream(core, old);
+        }
+        !keep_old
+    }
+
+    pub(super) fn link_ended(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        process: &ProcessId,
+    ) {
+        let Some(session) = self.table.by_process.get_mut(process) else {
+            return;
+        };
+        if session.link != Some(stream) {
+            return;
+        }
+        session.link = None;
+        core.ask(Ask::LinkLost(process.clone()));
+        if roster.is_live(process) && core.links == Links::Kept {
+            self.dial_member(core, roster, &process.name);
+        }
+    }
+
+    pub(super) fn member_dial_ended(&mut self, name: &NodeName, stream: StreamId) {
+        if let Some(dial) = self.dials.get_mut(name) {
+            dial.stream.take_if(|dialled| *dialled == stream);
+        }
+    }
+
+    pub(super) fn member_dial_failed(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        name: &NodeName,
+        stream: StreamId,
+        reason: CloseReason,
+    ) {
+        self.member_dial_ended(name, stream);
+        let Some(known) = roster.get(name) else {
+            return;
+        };
+        core.counters.reconnects_failed += u64::from(known.state == MemberState::Failed);
+        let dial = self.dials.entry(name.clone()).or_default();
+        let proof = reason == CloseReason::Refused
+            && known.is_live()
+            && dial.was_linked == Some(known.id.process.boot);
+        if proof {
+            dial.refused += 1;
+            core.ask(Ask::Condemn(name.clone()));
+        }
+        core.ask(Ask::DialMemberLater(name.clone()));
+    }
+
+    /// Something of a member changed in the table, before anything else follows from it.
+    pub(in crate::engine) fn member_changed(&mut self, change: &MemberChange) {
+        let name = &change.member.process.name;
+        if change.was.is_none() {
+            self.discovery.name_is_new();
+        }
+        if let Some(dial) = self.dials.get_mut(name) {
+            if change.member.state == MemberState::Alive {
+                dial.refused = 0;
+            }
+            if change.moved {
+                dial.backoff = Duration::ZERO;
+            }
+        }
+    }
+
+    /// A member came up, restarted or moved.
+    pub(in crate::engine) fn member_live(&mut self, core: &mut Core, member: &Member) {
+        let process = &member.process;
+        if let Some(session) = self.table.by_process.get_mut(process) {
+            session.addr = member.addr;
+            match core.links {
+                Links::Kept => core.timers.cancel(&TimerKind::Forget(process.clone())),
+                Links::Brief => self.forget_later(core, process),
+            }
+        }
+        let redial = TimerKind::Redial(process.name.clone());
+        if core.links == Links::Kept && !core.timers.is_set(&redial) {
+            // At the end of the turn: the handshake that brought the change may be the link itself.
+            core.set_timer_after(redial, Duration::ZERO);
+        }
+    }
+
+    /// A member failed: its link goes, its session waits for `gossip_to_dead_time`.
+    pub(in crate::engine) fn member_failed(&mut self, core: &mut Core, process: &ProcessId) {
+        core.timers.cancel(&TimerKind::Redial(process.name.clone()));
+        self.close_with(core, process);
+        if self.table.by_process.contains_key(process) {
+            self.forget_later(core, process);
+        }
+    }
+
+    /// The session of a process that will not be back under this boot ends.
+    pub(in crate::engine) fn drop_session(&mut self, core: &mut Core, process: &ProcessId) {
+        self.close_with(core, process);
+        core.ask(Ask::ForgetSession(process.clone()));
+    }
+
+    /// A member is not in the table any more.
+    pub(in crate::engine) fn member_forgotten(&mut self, core: &mut Core, process: &ProcessId) {
+        self.dials.remove(&process.name);
+        self.drop_session(core, process);
+    }
+
+    /// Forgets the session with a process.
+    pub(in crate::engine) fn forget(&mut self, core: &mut Core, process: &ProcessId) {
+        core.timers.cancel(&TimerKind::Forget(process.clone()));
+        if let Some(session) = self.table.by_process.remove(process) {
+            for token in &session.tokens {
+                self.table.by_token.remove(token);
+            }
+        }
+    }
+
+    /// Closes every stream with a process.
+    fn close_with(&mut self, core: &mut Core, process: &ProcessId) {
+        let open = Phase::Open(process.clone());
+        for (&stream, known) in &self.streams {
+            if known.phase != open {
+                continue;
+            }
+            if known.purpose == Purpose::PushPull {
+                let complete = false;
+                core.ask(Ask::ExchangeEnded { stream, complete });
+            }
+            core.ask(Ask::CloseStream(stream));
+        }
+        if let Some(session) = self.table.by_process.get_mut(process) {
+            session.link = None;
+            core.ask(Ask::LinkLost(process.clone()));
+        }
+    }
+
+    /// All sessions and streams end: this process has become another one.
+    pub(in crate::engine) fn drop_all(&mut self, core: &mut Core) {
+        let streams: Vec<StreamId> = self.streams.keys().copied().collect();
+        for stream in streams {
+            self.close_stream(core, stream);
+        }
+        core.ask(Ask::EndExchanges);
+        for process in self.table.by_process.keys() {
+            core.ask(Ask::ForgetSession(process.clone()));
+        }
+        self.dials.clear();
+    }
+}
+
+const MEMBERS_PER_FRAME: usize = 512;
+/// How long a link lives above direct mode if the answer with the membership is late, or if direct
+/// mode ends.
+const LINK_BRIEF: Duration = Duration::from_secs(1);
+const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(50);
+const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(10);
+const DIAL_CONDEMNED: Duration = Duration::from_millis(200);

@@ -1,0 +1,299 @@
+//! Streams: dialled and accepted, from open to close. What they are for is decided by the handshake:
+//! a link, or one exchange.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::id::{NodeName, ProcessId};
+use crate::wire::codec::{self, Decoded};
+use crate::wire::{Message, Purpose};
+
+use crate::engine::core::ask::Ask;
+use crate::engine::core::roster::Roster;
+use crate::engine::core::timers::TimerKind;
+use crate::engine::core::{Core, Dialling};
+use crate::engine::io::{CloseReason, Output, StreamId};
+
+use super::Sessions;
+
+/// Why a stream was dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Target {
+    /// To exchange state with this member.
+    Exchange(NodeName),
+    /// To have a link with this member.
+    Member(NodeName),
+    /// To find out who is at a seed's address.
+    Seed(SocketAddr),
+}
+
+impl Target {
+    pub(in crate::engine) fn purpose(&self) -> Purpose {
+        match self {
+            Self::Exchange(_) => Purpose::PushPull,
+            Self::Member(_) | Self::Seed(_) => Purpose::Link,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Phase {
+    /// Dialled; not connected yet.
+    Dialling,
+    /// Connected; our Hello is out.
+    Greeting,
+    /// Accepted; the other side's Hello is due.
+    Listening,
+    /// The handshake is done.
+    Open(ProcessId),
+}
+
+/// One stream.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Stream {
+    pub(in crate::engine) phase: Phase,
+    /// Why we dialled it; `None` where we accepted it.
+    pub(in crate::engine) target: Option<Target>,
+    pub(in crate::engine) purpose: Purpose,
+    pub(in crate::engine) addr: SocketAddr,
+    /// The session token that our Hello named.
+    pub(in crate::engine) token: u64,
+    /// When its handshake was done, or its dial began.
+    pub(in crate::engine) since: Duration,
+}
+
+/// A message on a stream whose handshake is done.
+#[derive(Debug)]
+pub(in crate::engine) struct Opened {
+    pub(in crate::engine) peer: ProcessId,
+    pub(in crate::engine) purpose: Purpose,
+    pub(in crate::engine) message: Message,
+    /// The length of its frame.
+    pub(in crate::engine) bytes: usize,
+}
+
+impl Sessions {
+    /// Dials, if the limit on streams allows.
+    pub(in crate::engine) fn dial(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        target: Target,
+        addr: SocketAddr,
+    ) -> Option<StreamId> {
+        if self.streams.len() >= core.config.streams_max || core.is_leaving() {
+            core.counters.streams_refused += 1;
+            return None;
+        }
+        self.next_stream += 2;
+        let stream = StreamId(self.next_stream);
+        let purpose = target.purpose();
+        let token = self.token_for(core, roster, &target);
+        let dialled = Stream {
+            phase: Phase::Dialling,
+            target: Some(target),
+            purpose,
+            addr,
+            token,
+            since: core.now.mono,
+        };
+        self.streams.insert(stream, dialled);
+        // The driver answers within tcp_timeout; twice that means it never will.
+        core.timers.set(
+            TimerKind::Stream(stream),
+            core.now.mono + core.config.tcp_timeout * 2,
+        );
+        core.outputs
+            .push_back(Output::OpenStream { stream, to: addr });
+        Some(stream)
+    }
+
+    pub(in crate::engine) fn stream_opened(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        addr: SocketAddr,
+    ) {
+        let deadline = core.now.mono + core.config.tcp_timeout;
+        if let Some(known) = self.streams.get_mut(&stream) {
+            known.phase = Phase::Greeting;
+            let (purpose, token) = (known.purpose, known.token);
+            core.timers.set(TimerKind::Stream(stream), deadline);
+            let hello = self.hello(core, roster, purpose, token);
+            core.send_frame(stream, &Message::Hello(hello));
+            return;
+        }
+        if stream.0.is_multiple_of(2) || self.streams.len() >= core.config.streams_max {
+            core.counters.streams_refused += 1;
+            core.outputs.push_back(Output::CloseStream { stream });
+            return;
+        }
+        let accepted = Stream {
+            phase: Phase::Listening,
+            target: None,
+            purpose: Purpose::Link,
+            addr,
+            token: 0,
+            since: core.now.mono,
+        };
+        self.streams.insert(stream, accepted);
+        core.timers.set(TimerKind::Stream(stream), deadline);
+    }
+
+    /// A frame came. What it says on a stream whose handshake is done is returned.
+    pub(in crate::engine) fn stream_frame(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        mut frame: Bytes,
+    ) -> Option<Opened> {
+        core.counters.frames_received += 1;
+        let bytes = frame.len();
+        core.counters.frame_bytes_received += bytes as u64;
+        let known = self.streams.get(&stream)?;
+        let (phase, purpose) = (known.phase.clone(), known.purpose);
+        let decoded = codec::decode(&mut frame, &core.limits);
+        let message = match decoded {
+            Ok(Decoded::Message(message)) if frame.is_empty() => message,
+            Ok(Decoded::Unknown { .. }) => {
+                core.counters.unknown_messages += 1;
+                // Nothing of a later version comes before the introduction.
+                if !matches!(phase, Phase::Open(_)) {
+                    self.abandon_stream(core, roster, stream);
+                }
+                return None;
+            }
+            other => {
+                tracing::debug!(?stream, error = ?other.err(), "malformed frame");
+                core.counters.malformed += 1;
+                self.abandon_stream(core, roster, stream);
+                return None;
+            }
+        };
+        match (phase, message) {
+            (Phase::Listening, Message::Hello(hello)) => {
+                core.ask(Ask::Hello(stream, Box::new(hello)));
+            }
+            (Phase::Greeting, Message::Welcome(welcome)) => {
+                self.welcomed(core, roster, stream, welcome)
+            }
+            (Phase::Greeting, Message::Reject(reject)) => {
+                self.rejected(core, roster, stream, &reject)
+            }
+            (Phase::Open(peer), message) => {
+                return Some(Opened {
+                    peer,
+                    purpose,
+                    message,
+                    bytes,
+                });
+            }
+            _ => {
+                core.counters.unexpected += 1;
+                self.abandon_stream(core, roster, stream);
+            }
+        }
+        None
+    }
+
+    /// Closes a stream and forgets it, without conclusions.
+    pub(in crate::engine) fn close_stream(&mut self, core: &mut Core, stream: StreamId) {
+        if self.streams.remove(&stream).is_some() {
+            core.timers.cancel(&TimerKind::Stream(stream));
+            core.timers.cancel(&TimerKind::Pump(stream));
+            core.outputs.push_back(Output::CloseStream { stream });
+        }
+    }
+
+    /// Closes a stream that went wrong.
+    pub(in crate::engine) fn abandon_stream(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+    ) {
+        if self.streams.contains_key(&stream) {
+            core.outputs.push_back(Output::CloseStream { stream });
+            self.stream_closed(core, roster, stream, CloseReason::Local);
+        }
+    }
+
+    pub(in crate::engine) fn stream_timed_out(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+    ) {
+        tracing::debug!(?stream, "stream timed out");
+        self.abandon_stream(core, roster, stream);
+    }
+
+    pub(in crate::engine) fn stream_closed(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        reason: CloseReason,
+    ) {
+        let Some(known) = self.streams.remove(&stream) else {
+            return;
+        };
+        core.timers.cancel(&TimerKind::Stream(stream));
+        core.timers.cancel(&TimerKind::Pump(stream));
+        match (known.phase, known.target) {
+            (Phase::Open(_), _) if known.purpose == Purpose::PushPull => {
+                let complete = false;
+                core.ask(Ask::ExchangeEnded { stream, complete });
+            }
+            (Phase::Open(process), _) => self.link_ended(core, roster, stream, &process),
+            (_, Some(Target::Seed(addr))) => self.seed_failed(core, roster, addr, reason),
+            (_, Some(Target::Member(name))) => {
+                self.member_dial_failed(core, roster, &name, stream, reason)
+            }
+            (_, Some(Target::Exchange(name))) => core.ask(Ask::ExchangeDialFailed(name)),
+            (_, None) => {}
+        }
+    }
+
+    /// The exchanges that are being dialled, and whether any more can be.
+    pub(in crate::engine) fn dialling(&self, core: &mut Core) -> Dialling {
+        let targets = self.streams.values();
+        let exchanges = targets.filter_map(|stream| match &stream.target {
+            Some(Target::Exchange(name)) if !matches!(stream.phase, Phase::Open(_)) => Some(name),
+            _ => None,
+        });
+        Dialling {
+            exchanges: exchanges.cloned().collect(),
+            room: core.config.streams_max.saturating_sub(self.streams.len()),
+        }
+    }
+
+    /// Dials a member for an exchange.
+    pub(in crate::engine) fn dial_exchange(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        name: NodeName,
+    ) {
+        if let Some(known) = roster.get(&name) {
+            self.dial(core, roster, Target::Exchange(name), known.id.addr);
+        }
+    }
+
+    /// Whether a stream was dialled by this node.
+    pub(super) fn has_dialled(&self, stream: StreamId) -> bool {
+        let known = self.streams.get(&stream);
+        known.is_some_and(|known| known.target.is_some())
+    }
+
+    /// Closes all streams and forgets them, without conclusions.
+    pub(in crate::engine) fn close_all(&mut self, core: &mut Core) {
+        for stream in std::mem::take(&mut self.streams).into_keys() {
+            core.outputs.push_back(Output::CloseStream { stream });
+        }
+    }
+}

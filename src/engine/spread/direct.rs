@@ -1,0 +1,335 @@
+//! Direct mode: every node sends its own writes to everybody, in the turn of the write.
+//!
+//! Data datagrams carry packet numbers; a lost packet makes its keys outstanding again, and they go
+//! out with their current values. Unacknowledged datagrams stay under `window_bytes`; past that, or
+//! after two probe timeouts in a row (RFC 9002's sense), the peer is served over the link, and TCP
+//! does the congestion control. Values too large for a datagram always take the link.
+//!
+//! Entries that came from other processes are theirs to send; the cursor passes over them.
+
+use std::collections::BTreeSet;
+
+use crate::engine::core::ask::Ask;
+use crate::engine::core::flight::{
+    ENTRIES_PER_PACKET_MAX, FRAME_BYTES_TARGET, PacketLoad, SentPacket,
+};
+use crate::engine::core::place::StoreKey;
+use crate::engine::core::session::Session;
+use crate::engine::core::{Core, Facts};
+use crate::engine::io::StreamId;
+use crate::id::{NodeName, ProcessId};
+use crate::store::Change;
+use crate::wire::codec::{self, SECTION_OVERHEAD};
+use crate::wire::{Delta, Message, StoreId, frame};
+
+use super::Spread;
+use super::lane::Lane;
+use super::loss::arm_loss;
+
+/// The way that a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// A datagram of at most so many bytes.
+    Datagram { bytes_max: usize },
+    /// A frame on the link. `all` takes everything that is owed; without it only large values.
+    Link { stream: StreamId, all: bool },
+}
+
+impl Spread {
+    /// Sends every peer what it lacks and the windows allow.
+    pub(super) fn flush_direct(&mut self, core: &mut Core, facts: Facts<'_>) {
+        let processes: Vec<ProcessId> = self.lanes.keys().cloned().collect();
+        for process in processes {
+            if facts.roster.is_live(&process)
+                && let Some(session) = facts.sessions.get(&process)
+            {
+                self.flush_lane(core, facts, &process, session);
+            }
+        }
+    }
+
+    /// Whether some live member has not acknowledged all that this node has written.
+    pub(super) fn is_owing_direct(&self, core: &Core, facts: Facts<'_>) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.any(|(process, lane)| {
+            let session = facts.sessions.get(process);
+            let waiting =
+                session.is_some_and(|session| lane.owed.is_waiting(&core.stores, &session.stores));
+            facts.roster.is_live(process) && (!lane.flight.is_empty() || waiting)
+        })
+    }
+
+    fn flush_lane(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        process: &ProcessId,
+        session: &Session,
+    ) {
+        let Some(lane) = self.lanes.get_mut(process) else {
+            return;
+        };
+        let backlog = lane.owed.outstanding.len();
+        let waiting = lane.owed.is_waiting(&core.stores, &session.stores);
+        if !waiting && backlog <= core.config.backlog_keys_max {
+            lane.owe_nothing(core, &session.stores);
+            return arm_loss(core, process, lane);
+        }
+        let uncovered = self.uncovered_through(core, facts, process);
+        let Some(lane) = self.lanes.get_mut(process) else {
+            return;
+        };
+        lane.limit_backlog(core, process, session);
+        for _ in 0..PACKETS_PER_TURN_MAX {
+            // What is owed and fits first, then one large value a frame.
+            let way = lane.choose_way(core, session);
+            let sent = way.is_some_and(|way| lane.send_next(core, session, way, &uncovered));
+            let way = lane.large_values_way(core, session);
+            let way = way.filter(|_| !sent && !lane.owed.bulky.is_empty());
+            if !sent && !way.is_some_and(|way| lane.send_next(core, session, way, &uncovered)) {
+                break;
+            }
+        }
+        let waiting = lane.owed.is_waiting(&core.stores, &session.stores);
+        if lane.pace.streaming && lane.flight.is_empty() && !waiting {
+            lane.pace.streaming = false;
+        }
+        arm_loss(core, process, lane);
+    }
+
+    /// Forgets which changes were foreign where no cursor will pass them again.
+    pub(super) fn prune_foreign(&self, core: &mut Core) {
+        core.stores.prune_foreign(|id| {
+            let lanes = self.lanes.values();
+            lanes.filter_map(|lane| lane.owed.cursor_kept(id)).min()
+        });
+    }
+}
+
+impl Lane {
+    /// Nothing waits to be sent to the peer, which is so for most of them in most turns.
+    fn owe_nothing(&mut self, core: &Core, shared: &BTreeSet<StoreId>) {
+        for &id in shared {
+            let cursor = self.owed.cursor(&core.stores, id);
+            self.owed.advance(id, cursor);
+        }
+        self.pace.streaming &= !self.flight.is_empty();
+    }
+
+    /// A backlog beyond `backlog_keys_max` is left to an exchange.
+    fn limit_backlog(&mut self, core: &mut Core, process: &ProcessId, session: &Session) {
+        let backlog = self.owed.backlog(&core.stores, &session.stores);
+        if backlog > core.config.backlog_keys_max {
+            tracing::info!(peer = %process, "backlog over the limit: left to push/pull");
+            self.leave_to_exchange(core.stores.heads());
+            core.ask(Ask::CatchUp(process.clone()));
+        }
+    }
+
+    /// Where the next packet goes; `None` while the windows are full.
+    fn choose_way(&self, core: &Core, session: &Session) -> Option<Way> {
+        let config = &core.config;
+        let room = config
+            .window_bytes
+            .saturating_sub(self.flight.datagram_bytes());
+        let link = self.link_with_room(core, session);
+        let all = true;
+        if self.pace.streaming && session.link.is_some() {
+            return link.map(|stream| Way::Link { stream, all });
+        }
+        if room >= config.packet_bytes_max {
+            let bytes_max = config.packet_bytes_max;
+            return Some(Way::Datagram { bytes_max });
+        }
+        // The window is full: more than it holds is streamed, if there is more.
+        if self.owed.is_waiting(&core.stores, &session.stores) {
+            return link.map(|stream| Way::Link { stream, all });
+        }
+        None
+    }
+
+    fn large_values_way(&self, core: &Core, session: &Session) -> Option<Way> {
+        let link = self.link_with_room(core, session);
+        link.map(|stream| Way::Link { stream, all: false })
+    }
+
+    fn link_with_room(&self, core: &Core, session: &Session) -> Option<StreamId> {
+        let room = self.flight.stream_bytes() < core.config.stream_window_bytes;
+        session.link.filter(|_| room)
+    }
+
+    /// Fills and sends one packet; false if nothing waits that may go this way.
+    fn send_next(
+        &mut self,
+        core: &mut Core,
+        session: &Session,
+        way: Way,
+        uncovered: &[NodeName],
+    ) -> bool {
+        let load = self.fill(core, session, way, uncovered);
+        let any = load.count > 0;
+        if any {
+            self.send_load(core, session, way, load, uncovered);
+        }
+        any
+    }
+
+    /// Takes what fits into one packet: first what is owed again, then new changes.
+    fn fill(
+        &mut self,
+        core: &Core,
+        session: &Session,
+        way: Way,
+        uncovered: &[NodeName],
+    ) -> PacketLoad {
+        let mut load = PacketLoad::after(codec::delta_overhead(uncovered));
+        let bytes_max = match way {
+            Way::Datagram { bytes_max } => bytes_max.saturating_sub(frame::ENVELOPE_BYTES),
+            Way::Link { .. } => FRAME_BYTES_TARGET,
+        };
+        let (retry, bulky) = (self.owed.retry.iter(), self.owed.bulky.iter());
+        let owed: Vec<StoreKey> = match way {
+            Way::Datagram { .. } => retry.take(FILL_KEYS_MAX).copied().collect(),
+            Way::Link { all: false, .. } => bulky.take(FILL_KEYS_MAX).copied().collect(),
+            Way::Link { all: true, .. } => {
+                bulky.chain(retry).take(FILL_KEYS_MAX).copied().collect()
+            }
+        };
+        for place in owed {
+            match core.stores.held(&place) {
+                // Collected meanwhile: nobody needs it any more.
+                None => {
+                    self.owed.settle(&place);
+                    self.relayed_for.remove(&place);
+                }
+                Some(change) => {
+                    if !self.take(&mut load, place, change, bytes_max, way) {
+                        return load;
+                    }
+                }
+            }
+        }
+        if !matches!(way, Way::Link { all: false, .. }) {
+            self.fill_from_changes(core, session, way, bytes_max, &mut load);
+        }
+        load
+    }
+
+    fn fill_from_changes(
+        &mut self,
+        core: &Core,
+        session: &Session,
+        way: Way,
+        bytes_max: usize,
+        load: &mut PacketLoad,
+    ) {
+        for &id in &session.stores {
+            let Some(store) = core.stores.get(id) else {
+                continue;
+            };
+            loop {
+                let cursor = self.owed.cursor(&core.stores, id);
+                self.owed.advance(id, cursor);
+                let room = bytes_max.saturating_sub(load.bytes);
+                // Read before the changes: what is written in between is not passed over.
+                let head = store.head();
+                if cursor >= head || room == 0 {
+                    break;
+                }
+                let changes = store.changes(cursor, FILL_KEYS_MAX, room);
+                let Some(last) = changes.last().map(|change| change.seq) else {
+                    // What changed after the cursor has been collected since.
+                    self.owed.advance(id, head);
+                    break;
+                };
+                for change in changes {
+                    let seq = change.seq;
+                    let foreign = core.stores.is_foreign(id, seq);
+                    let place = (id, change.entry.key);
+                    if !foreign && !self.take(load, place, change, bytes_max, way) {
+                        return;
+                    }
+                    self.owed.advance(id, seq);
+                }
+                debug_assert!(last > cursor, "changes come after the cursor");
+            }
+        }
+    }
+
+    /// Takes a change if it fits. One too large for any datagram is put aside for the link. False
+    /// means that the packet is full.
+    fn take(
+        &mut self,
+        load: &mut PacketLoad,
+        place: StoreKey,
+        change: Change,
+        bytes_max: usize,
+        way: Way,
+    ) -> bool {
+        let new_section = if load.has_section(place.0) {
+            0
+        } else {
+            SECTION_OVERHEAD
+        };
+        let needed = new_section + change.entry.encoded_len();
+        let datagram = matches!(way, Way::Datagram { .. });
+        if load.bytes + needed > bytes_max {
+            let alone = load.count == 0;
+            if datagram && alone {
+                self.owed.put_aside(place);
+                return true;
+            }
+            // A frame holds one value of any size.
+            if !alone {
+                return false;
+            }
+        }
+        load.add(place.0, change, needed);
+        load.count < ENTRIES_PER_PACKET_MAX
+    }
+
+    fn send_load(
+        &mut self,
+        core: &mut Core,
+        session: &Session,
+        way: Way,
+        load: PacketLoad,
+        uncovered: &[NodeName],
+    ) {
+        let number = self.flight.next_number();
+        let items = load.items();
+        for &(place, seq) in &items {
+            self.owed.sent(place, seq, number);
+        }
+        core.counters.entries_sent += items.len() as u64;
+        let bytes = load.bytes;
+        let message = Message::Delta(Delta {
+            token: session.their_token,
+            packet: number,
+            uncovered: uncovered.to_vec(),
+            sections: load.into_sections(),
+        });
+        let on_stream = match way {
+            Way::Datagram { .. } => {
+                core.send_datagram(session.addr, &message);
+                false
+            }
+            Way::Link { stream, all } => {
+                core.send_frame(stream, &message);
+                self.pace.streaming |= all;
+                true
+            }
+        };
+        let sent_at = core.now.mono;
+        self.flight.send(SentPacket {
+            sent_at,
+            bytes,
+            items,
+            on_stream,
+        });
+        self.pace.silent_since.get_or_insert(sent_at);
+    }
+}
+
+const PACKETS_PER_TURN_MAX: usize = 256;
+const FILL_KEYS_MAX: usize = 256;

@@ -1,0 +1,169 @@
+//! Spreading: what each peer lacks, derived from what it has acknowledged, and brought to it.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `mode` | which way writes take, by how many members there are |
+//! | `direct` | direct mode: everybody sends its own writes to everybody |
+//! | `lane`, `owed` | one peer: its parts; what it lacks and what it holds |
+//! | `loss` | acknowledgements received; data that is not acknowledged |
+//! | `inbox`, `acks` | deltas received; acknowledgements owed |
+//! | `relays` | the way past a broken link |
+//! | `watches` | following writes to other processes |
+
+mod acks;
+mod direct;
+mod inbox;
+mod lane;
+mod loss;
+mod mode;
+mod owed;
+mod relays;
+#[cfg(feature = "sim")]
+mod sizes;
+#[cfg(test)]
+mod tests;
+mod watches;
+
+use std::collections::BTreeMap;
+
+use crate::id::ProcessId;
+use crate::wire::StoreId;
+
+use super::core::ask::Ask;
+use super::core::flight::Receipt;
+use super::core::place::StoreKey;
+use super::core::refusals::Refusals;
+use super::core::timers::TimerKind;
+use super::core::{Core, Facts};
+use super::event::Event;
+
+use lane::Lane;
+use mode::Mode;
+use watches::Watches;
+
+/// The owner of what is under way to peers.
+pub(super) struct Spread {
+    /// One for each session.
+    lanes: BTreeMap<ProcessId, Box<Lane>>,
+    watches: Watches,
+    mode: Mode,
+}
+
+impl Spread {
+    /// Nobody to send to.
+    pub(super) fn new() -> Self {
+        Self {
+            lanes: BTreeMap::new(),
+            watches: Watches::default(),
+            mode: Mode::Direct,
+        }
+    }
+
+    /// A session began, or was `renewed` by the other side.
+    pub(super) fn session_begun(&mut self, core: &Core, process: &ProcessId, renewed: bool) {
+        let heads = || Box::new(Lane::new(core.stores.heads()));
+        let lane = self.lanes.entry(process.clone()).or_insert_with(heads);
+        if renewed {
+            lane.acks = acks::Acks::default();
+        }
+    }
+
+    /// The session with a process is over.
+    pub(super) fn forget(&mut self, core: &mut Core, process: &ProcessId) {
+        core.timers.cancel(&TimerKind::Ack(process.clone()));
+        core.timers.cancel(&TimerKind::Loss(process.clone()));
+        self.lanes.remove(process);
+    }
+
+    /// The link with a process has ended.
+    pub(super) fn link_lost(&mut self, process: &ProcessId) {
+        if let Some(lane) = self.lanes.get_mut(process) {
+            lane.lose_stream();
+        }
+    }
+
+    /// Everybody is left to exchanges, for what has changed so far.
+    fn catch_up_all(&mut self, core: &mut Core) {
+        let heads = core.stores.heads();
+        for lane in self.lanes.values_mut() {
+            lane.leave_to_exchange(heads.clone());
+        }
+        core.ask(Ask::CatchUpAll);
+    }
+
+    /// What an acknowledgement means to those who wait for it.
+    pub(super) fn acknowledged(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        process: &ProcessId,
+        receipt: Receipt,
+    ) {
+        for (place, seq, reason) in receipt.denied {
+            if let Some(lane) = self.lanes.get_mut(process) {
+                lane.relayed_for.remove(&place);
+                lane.refused.add((place, seq), reason);
+            }
+            core.emit(Event::EntryRefused {
+                peer: process.name.clone(),
+                store: place.0,
+                key: place.1,
+                reason,
+                by_us: false,
+            });
+            self.watch_refused(core, facts, process, place, seq, reason);
+        }
+        let mut relays: BTreeMap<ProcessId, Vec<StoreKey>> = BTreeMap::new();
+        for (place, seq) in receipt.held {
+            self.watch_held(core, facts, process, place, seq);
+            let Some(lane) = self.lanes.get_mut(process) else {
+                continue;
+            };
+            lane.refused.take_back((place, seq));
+            if !lane.relayed_for.contains_key(&place) {
+                continue;
+            }
+            // What it acknowledged may be older than what is held here by now; the newer one is
+            // forwarded, and acknowledged, in its turn.
+            let current = core.stores.held(&place);
+            if current.is_some_and(|current| current.seq == seq)
+                && let Some(writers) = lane.relayed_for.remove(&place)
+            {
+                for writer in writers {
+                    relays.entry(writer).or_default().push(place);
+                }
+            }
+        }
+        for (writer, places) in relays {
+            self.send_relayed(core, facts, &writer, process, &places);
+        }
+    }
+
+    /// An exchange with a process that began at these heads is complete, with these refusals.
+    /// Returns whether it covers all that was left to exchanges.
+    pub(super) fn is_covered(
+        &self,
+        facts: Facts<'_>,
+        process: &ProcessId,
+        heads: &BTreeMap<StoreId, u64>,
+    ) -> bool {
+        let lane = self.lanes.get(process);
+        let session = facts.sessions.get(process);
+        let parts = lane.zip(session);
+        parts.is_some_and(|(lane, session)| lane.owed.is_covered_by(heads, &session.stores))
+    }
+
+    /// An exchange with a process that began at these heads is complete, with these refusals: what
+    /// it covers is held.
+    pub(super) fn exchanged(
+        &mut self,
+        process: &ProcessId,
+        heads: BTreeMap<StoreId, u64>,
+        refused: Refusals,
+    ) {
+        if let Some(lane) = self.lanes.get_mut(process) {
+            lane.refused.exchanged(&heads, refused);
+            lane.owed.exchanged(heads);
+        }
+    }
+}

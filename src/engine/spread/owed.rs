@@ -1,0 +1,163 @@
+//! What one peer is still owed, and what it is known to hold.
+//!
+//! There is a cursor into the change index and a set of outstanding keys; nothing is queued by value,
+//! so a key that changes again is sent once, with its current value.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::core::place::StoreKey;
+use crate::engine::core::stores::Stores;
+use crate::wire::StoreId;
+
+/// A key that the peer is not known to hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outstanding {
+    /// The change last sent.
+    pub(super) seq: u64,
+    /// The packet it went in; `None` while it waits to be sent again.
+    pub(super) packet: Option<u64>,
+    /// Others have been asked to forward this change.
+    pub(super) relayed: bool,
+}
+
+/// What a peer is owed.
+///
+/// A session starts at the head of the change index and runs anti-entropy for what came before; it
+/// never replays from zero.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    /// The change up to which a completed exchange covers the peer, by store.
+    base: BTreeMap<StoreId, u64>,
+    /// The head when the session, or its last catching up, began.
+    start: BTreeMap<StoreId, u64>,
+    /// Changes up to here have been sent, or are outstanding.
+    cursor: BTreeMap<StoreId, u64>,
+    pub(super) outstanding: BTreeMap<StoreKey, Outstanding>,
+    /// Outstanding keys that wait to be sent again.
+    pub(super) retry: BTreeSet<StoreKey>,
+    /// Outstanding keys too large for a datagram.
+    pub(super) bulky: BTreeSet<StoreKey>,
+}
+
+impl Owed {
+    /// Nothing but what changes after `heads`.
+    pub(super) fn from(heads: BTreeMap<StoreId, u64>) -> Self {
+        Self {
+            start: heads.clone(),
+            cursor: heads,
+            ..Self::default()
+        }
+    }
+
+    /// Owes the peer the current value of a key.
+    pub(super) fn owe(&mut self, place: StoreKey) {
+        self.outstanding.entry(place).or_default().packet = None;
+        if !self.bulky.contains(&place) {
+            self.retry.insert(place);
+        }
+    }
+
+    /// A key fits into no datagram: it waits for the link.
+    pub(super) fn put_aside(&mut self, place: StoreKey) {
+        self.outstanding.entry(place).or_default().packet = None;
+        self.retry.remove(&place);
+        self.bulky.insert(place);
+    }
+
+    /// A change of a key goes out in this packet.
+    pub(super) fn sent(&mut self, place: StoreKey, seq: u64, packet: u64) {
+        let out = self.outstanding.entry(place).or_default();
+        out.relayed &= out.seq == seq;
+        (out.seq, out.packet) = (seq, Some(packet));
+        self.retry.remove(&place);
+        self.bulky.remove(&place);
+    }
+
+    /// The peer need not be sent this key any more.
+    pub(super) fn settle(&mut self, place: &StoreKey) {
+        self.outstanding.remove(place);
+        self.retry.remove(place);
+        self.bulky.remove(place);
+    }
+
+    /// The packet that a key is under way in.
+    pub(super) fn packet_of(&self, place: &StoreKey) -> Option<u64> {
+        self.outstanding.get(place)?.packet
+    }
+
+    /// How far the peer has been served, past the foreign changes that follow: they are their
+    /// writers' to send.
+    pub(super) fn cursor(&self, stores: &Stores, id: StoreId) -> u64 {
+        stores.skip_foreign(id, self.cursor.get(&id).copied().unwrap_or(0))
+    }
+
+    /// How far the peer has been served.
+    pub(super) fn cursor_kept(&self, id: StoreId) -> Option<u64> {
+        self.cursor.get(&id).copied()
+    }
+
+    /// The peer has been served up to here.
+    pub(super) fn advance(&mut self, id: StoreId, to: u64) {
+        self.cursor.insert(id, to);
+    }
+
+    /// Whether anything waits to be sent, of the stores that the peer has.
+    pub(super) fn is_waiting(&self, stores: &Stores, shared: &BTreeSet<StoreId>) -> bool {
+        let behind = |&id: &StoreId| {
+            let store = stores.get(id);
+            store.is_some_and(|store| store.head() > self.cursor(stores, id))
+        };
+        !self.retry.is_empty() || !self.bulky.is_empty() || shared.iter().any(behind)
+    }
+
+    /// How many keys are outstanding, or have changed after the cursor.
+    pub(super) fn backlog(&self, stores: &Stores, shared: &BTreeSet<StoreId>) -> usize {
+        let behind = shared.iter().filter_map(|&id| {
+            let store = stores.get(id)?;
+            Some(store.backlog(self.cursor(stores, id)))
+        });
+        self.outstanding.len() + behind.sum::<usize>()
+    }
+
+    /// Gives up on sending one by one: an exchange will cover everything up to `heads`.
+    pub(super) fn leave_to_exchange(&mut self, heads: BTreeMap<StoreId, u64>) {
+        let base = std::mem::take(&mut self.base);
+        *self = Self {
+            base,
+            ..Self::from(heads)
+        };
+    }
+
+    /// An exchange that began at these heads is complete.
+    pub(super) fn exchanged(&mut self, heads: BTreeMap<StoreId, u64>) {
+        for (id, head) in heads {
+            let base = self.base.entry(id).or_default();
+            *base = head.max(*base);
+        }
+    }
+
+    /// Whether an exchange that began at these heads covers all that was left to exchanges.
+    pub(super) fn is_covered_by(
+        &self,
+        heads: &BTreeMap<StoreId, u64>,
+        shared: &BTreeSet<StoreId>,
+    ) -> bool {
+        let reached = |id| heads.get(id).copied().unwrap_or(0);
+        shared
+            .iter()
+            .all(|id| reached(id) >= self.start.get(id).copied().unwrap_or(0))
+    }
+
+    /// Whether the peer is known to hold change `seq` of a key, or a later one. `overtaken` says
+    /// that the key's current version came from elsewhere: then the cursor may have passed the
+    /// change without sending it.
+    pub(super) fn is_held(&self, place: &StoreKey, seq: u64, overtaken: bool) -> bool {
+        let at = |map: &BTreeMap<StoreId, u64>| map.get(&place.0).copied().unwrap_or(0);
+        let exchanged = seq <= at(&self.base);
+        let delivered = !overtaken
+            && seq > at(&self.start)
+            && seq <= at(&self.cursor)
+            && !self.outstanding.contains_key(place);
+        exchanged || delivered
+    }
+}

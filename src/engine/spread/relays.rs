@@ -1,0 +1,197 @@
+//! Relays: how a write gets past a broken link.
+//!
+//! A peer that has not acknowledged anything for `max(3 RTT, 50 ms)` is *uncovered*. Two covered
+//! peers are then told its name with every packet, and once what it lacks already; they forward to
+//! it, and relay what it holds. So a broken link, one way or both, costs that time once.
+
+use crate::crdt::digest;
+use crate::engine::core::ask::Ask;
+use crate::engine::core::flight::Receipt;
+use crate::engine::core::place::StoreKey;
+use crate::engine::core::roster::RosterEntry;
+use crate::engine::core::{Core, Facts};
+use crate::id::{NodeName, ProcessId};
+use crate::wire::{HeldVersion, Message, Relayed, codec, frame};
+
+use super::Spread;
+use super::loss::SILENCE_MIN;
+
+impl Spread {
+    pub(in crate::engine) fn send_relayed(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        writer: &ProcessId,
+        holder: &ProcessId,
+        places: &[StoreKey],
+    ) {
+        let held: Vec<HeldVersion> = places
+            .iter()
+            .filter_map(|&(store, key)| {
+                let entry = core.stores.held(&(store, key))?.entry;
+                let tag = digest::tag(digest::entry_hash(&entry));
+                Some(HeldVersion {
+                    store,
+                    key,
+                    ts: entry.ts,
+                    tag,
+                })
+            })
+            .collect();
+        let Some(session) = facts.sessions.get(writer) else {
+            return;
+        };
+        let (addr, token) = (session.addr, session.their_token);
+        let room = core
+            .config
+            .packet_bytes_max
+            .saturating_sub(codec::RELAYED_OVERHEAD + frame::ENVELOPE_BYTES);
+        let per_packet = (room / codec::RELAYED_HELD_BYTES).max(1);
+        for held in held.chunks(per_packet) {
+            let message = Relayed {
+                token,
+                holder: holder.clone(),
+                held: held.to_vec(),
+            };
+            core.send_datagram(addr, &Message::Relayed(message));
+        }
+    }
+
+    /// Somebody else tells what a member that we cannot reach holds.
+    pub(in crate::engine) fn relayed_received(&mut self, core: &mut Core, relayed: &Relayed) {
+        let mut held = Vec::new();
+        for version in &relayed.held {
+            let place = (version.store, version.key);
+            let Some(current) = core.stores.held(&place) else {
+                continue;
+            };
+            let same = current.entry.ts == version.ts
+                && digest::tag(digest::entry_hash(&current.entry)) == version.tag;
+            if same && let Some(lane) = self.lanes.get_mut(&relayed.holder) {
+                lane.owed.settle(&place);
+                held.push((place, current.seq));
+            }
+        }
+        let receipt = Receipt {
+            held,
+            denied: Vec::new(),
+        };
+        core.ask(Ask::Acknowledged(relayed.holder.clone(), receipt));
+    }
+
+    /// Who forwards to an uncovered peer: the first two covered ones after it by name.
+    pub(in crate::engine) fn relays_of(&self, facts: Facts<'_>, name: &NodeName) -> Vec<ProcessId> {
+        let covered: Vec<_> = self
+            .lanes
+            .iter()
+            .filter(|(process, lane)| {
+                !lane.uncovered && process.name != *name && facts.roster.is_live(process)
+            })
+            .map(|(process, _)| process)
+            .collect();
+        let after = covered.partition_point(|process| process.name <= *name);
+        covered
+            .iter()
+            .cycle()
+            .skip(after)
+            .take(covered.len().min(RELAYS))
+            .map(|&p| p.clone())
+            .collect()
+    }
+
+    /// The uncovered members that this peer forwards to: those that do not acknowledge, and those
+    /// that we have no session with, though they are there.
+    pub(in crate::engine) fn uncovered_through(
+        &self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        process: &ProcessId,
+    ) -> Vec<NodeName> {
+        let now = core.now.mono;
+        let uncovered = |known: &&RosterEntry| {
+            let other = &known.id.process;
+            let alone = known.since + SILENCE_MIN <= now;
+            let lane = self.lanes.get(other);
+            other != process && lane.map_or(alone, |lane| lane.uncovered)
+        };
+        facts
+            .roster
+            .live()
+            .filter(uncovered)
+            .map(|known| &known.id.process.name)
+            .filter(|name| self.relays_of(facts, name).contains(process))
+            .take(UNCOVERED_MAX)
+            .cloned()
+            .collect()
+    }
+
+    /// Has others forward what an uncovered peer lacks already.
+    pub(in crate::engine) fn ask_relays(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        process: &ProcessId,
+    ) {
+        let Some(lane) = self.lanes.get_mut(process) else {
+            return;
+        };
+        let outstanding = lane.owed.outstanding.iter_mut();
+        let fresh = outstanding.filter(|(_, out)| !out.relayed);
+        let mut owed: Vec<StoreKey> = Vec::new();
+        for (&place, out) in fresh.take(RELAY_KEYS_MAX) {
+            out.relayed = true;
+            owed.push(place);
+        }
+        tracing::debug!(node = %core.setup.name, peer = %process, keys = owed.len(), "uncovered");
+        for relay in self.relays_of(facts, &process.name) {
+            if let Some(lane) = self.lanes.get_mut(&relay) {
+                let shared = owed.iter();
+                let shared = shared.filter(|(store, _)| facts.sessions.share(&relay, *store));
+                shared.for_each(|&place| lane.owed.owe(place));
+            }
+        }
+    }
+
+    /// Forwards a writer's entries to members it cannot cover.
+    pub(in crate::engine) fn forward(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        writer: &ProcessId,
+        uncovered: &[NodeName],
+        places: &[StoreKey],
+    ) {
+        for name in uncovered {
+            let Some(known) = facts.roster.get(name).filter(|known| known.is_live()) else {
+                continue;
+            };
+            let process = &known.id.process;
+            let Some(lane) = self.lanes.get_mut(process).filter(|_| process != writer) else {
+                continue;
+            };
+            for &place in places {
+                let shared = facts.sessions.share(process, place.0);
+                if shared && lane.relayed_for.len() < RELAYED_FOR_MAX {
+                    // What is under way to it already is not sent again.
+                    let head = core.stores.held(&place);
+                    let under_way = lane.owed.outstanding.get(&place).is_some_and(|out| {
+                        out.packet.is_some() && head.is_some_and(|head| head.seq == out.seq)
+                    });
+                    if !under_way {
+                        lane.owed.owe(place);
+                    }
+                    lane.relayed_for
+                        .entry(place)
+                        .or_default()
+                        .insert(writer.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Uncovered members named in one packet.
+const UNCOVERED_MAX: usize = 8;
+const RELAYS: usize = 2;
+const RELAY_KEYS_MAX: usize = 4096;
+pub(in crate::engine) const RELAYED_FOR_MAX: usize = 16_384;

@@ -1,0 +1,56 @@
+//! How much is held for peers and for those who follow writes.
+
+use crate::config::Config;
+use crate::engine::core::flight::{ENTRIES_PER_PACKET_MAX, FRAME_BYTES_TARGET};
+use crate::engine::core::refusals::REFUSED_MAX;
+use crate::engine::core::size::{Size, size};
+use crate::wire::frame::FRAME_BYTES_MAX;
+
+use super::Spread;
+use super::acks::UNCOMMITTED_MAX;
+use super::lane::Lane;
+use super::relays::RELAYED_FOR_MAX;
+
+impl Spread {
+    /// The first of its queues and maps that is over its limit.
+    pub(in crate::engine) fn over_limit(&self, config: &Config) -> Option<Size> {
+        let own = [
+            size("lanes", self.lanes.len(), 2 * config.members_max),
+            size("watches", self.watches.len(), config.watches_max),
+        ];
+        own.into_iter().find(Size::is_over).or_else(|| {
+            let mut lanes = self.lanes.values();
+            lanes.find_map(|lane| of_lane(lane, config).into_iter().find(Size::is_over))
+        })
+    }
+}
+
+fn of_lane(lane: &Lane, config: &Config) -> [Size; 8] {
+    let packet = config.packet_bytes_max;
+    let frame = FRAME_BYTES_TARGET.max(FRAME_BYTES_MAX.min(config.entry_bytes_max + 4096));
+    let keys = config.backlog_keys_max + ENTRIES_PER_PACKET_MAX + RELAYED_FOR_MAX;
+    let (owed, flight) = (&lane.owed, &lane.flight);
+    let link_bytes_max = config.stream_window_bytes + frame;
+    [
+        size(
+            "bytes in datagrams",
+            flight.datagram_bytes(),
+            config.window_bytes + packet,
+        ),
+        size("bytes on the link", flight.stream_bytes(), link_bytes_max),
+        size("outstanding keys", owed.outstanding.len(), keys),
+        size("keys to send again", owed.retry.len(), keys),
+        size("large keys", owed.bulky.len(), keys),
+        size(
+            "packets to commit",
+            lane.acks.uncommitted(),
+            UNCOMMITTED_MAX,
+        ),
+        size("refused entries", lane.refused.len(), REFUSED_MAX),
+        size(
+            "keys relayed for others",
+            lane.relayed_for.len(),
+            RELAYED_FOR_MAX,
+        ),
+    ]
+}
