@@ -431,7 +431,7 @@ impl Engine {
             }
             Ask::AdoptBoot(known) => self.members.adopt_boot(core, known),
             Ask::ApplyRecords(records) => self.members.apply_records(core, records),
-            Ask::AskAboutStranger => self.sessions.ask_about_stranger(core),
+            Ask::StrangerProbes => self.sessions.ask_about_stranger(core),
             Ask::BecomeProcess => self.members.become_process(core),
             Ask::CatchUp(process) => self.exchanges.catch_up(core, &process),
             Ask::CatchUpAll => self.exchanges.catch_up_all(core),

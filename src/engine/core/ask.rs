@@ -21,8 +21,8 @@ pub(in crate::engine) enum Ask {
     AdoptBoot(u64),
     /// Take over another node's view of the membership.
     ApplyRecords(Vec<MemberRecord>),
-    /// An unknown node probes this one: ask a member about it.
-    AskAboutStranger,
+    /// An unknown node probes this one: a member is asked about it.
+    StrangerProbes,
     /// Become the process whose boot was adopted.
     BecomeProcess,
     /// What a peer lacks is left to an exchange.

@@ -116,7 +116,7 @@ impl Members {
                 foca::Message::Ping(_) | foca::Message::IndirectPing { .. }
             );
             if stranger && probe {
-                core.ask(Ask::AskAboutStranger);
+                core.ask(Ask::StrangerProbes);
             }
             return;
         };
