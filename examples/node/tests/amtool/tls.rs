@@ -1,8 +1,8 @@
-//! The cluster of the example node over mutual TLS, written in both ways.
+//! The cluster of the node over mutual TLS, written in both ways.
 
 use std::fs;
 
-use crate::certs::{Authority, Files};
+use crate::certs::Authority;
 use crate::support::{Dir, Process, silence, until};
 
 /// One node is told by its `cluster:` section, the other one by Alertmanager's file; what is silenced
@@ -10,11 +10,8 @@ use crate::support::{Dir, Process, silence, until};
 #[test]
 fn two_nodes_share_a_silence_over_tls() {
     let dir = Dir::new("tls");
-    let authority = Authority::new("ours");
-    let files = Files::new(&authority.leaf(&["127.0.0.1"]), &authority.pem());
-    for file in ["node.pem", "node.key", "ca.pem"] {
-        fs::copy(files.path().join(file), dir.0.join(file)).unwrap();
-    }
+    let authority = Authority::new();
+    authority.write_to(&dir.0);
     let section = "cluster:\n  tls-config:\n    cert-file: node.pem\n    key-file: node.key\n    \
                    ca-file: ca.pem\n";
     fs::write(dir.0.join("am.yml"), section).unwrap();
@@ -50,9 +47,7 @@ fn two_nodes_share_a_silence_over_tls() {
             .contains("alertmanager_cluster_members 1\n")
     );
 
-    let again = authority.leaf(&["127.0.0.1"]);
-    fs::write(dir.0.join("node.pem"), &again.cert).unwrap();
-    fs::write(dir.0.join("node.key"), &again.key).unwrap();
+    authority.write_to(&dir.0);
     one.signal("-HUP");
     two.signal("-HUP");
     let three = Process::start(&dir, "three", &[&peer, &tls]);

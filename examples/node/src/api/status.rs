@@ -21,7 +21,7 @@ pub(super) async fn status(State(app): Shared) -> Response {
         "uptime": Moment(app.started),
         "versionInfo": {
             "version": env!("CARGO_PKG_VERSION"),
-            "branch": env!("CARGO_PKG_NAME"),
+            "branch": "rumormill",
             "revision": unknown,
             "buildDate": unknown,
             "buildUser": unknown,

@@ -12,7 +12,7 @@ use crate::duration::Span;
 /// Durations are written 200ms, 1m30s, 6h or 5d. What the configuration file's `cluster:` section
 /// says holds where a flag is not given.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "node", version, args_override_self = false)]
+#[command(version, args_override_self = false)]
 pub(crate) struct Flags {
     /// Configuration file: global, route, receivers, inhibit_rules, templates, cluster.
     #[arg(

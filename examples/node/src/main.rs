@@ -2,15 +2,16 @@
 //! rumormill, behind Alertmanager's flags, API and metrics, so that `amtool` works with it.
 //!
 //! ```sh
-//! cargo run --example node -- --config.file=examples/node/alertmanager.yml
+//! cargo run -p rumormill-node -- --config.file=examples/node/alertmanager.yml
 //! amtool --alertmanager.url=http://127.0.0.1:9093 silence add alertname=DiskFull -c why
 //! ```
 //!
 //! A second one on the same machine has a directory and addresses of its own:
 //!
 //! ```sh
-//! cargo run --example node -- --config.file=examples/node/alertmanager.yml --storage.path=data-2/ \
-//!     --web.listen-address=:9095 --cluster.listen-address=:9096 --cluster.peer=127.0.0.1:9094
+//! cargo run -p rumormill-node -- --config.file=examples/node/alertmanager.yml \
+//!     --storage.path=data-2/ --web.listen-address=:9095 --cluster.listen-address=:9096 \
+//!     --cluster.peer=127.0.0.1:9094
 //! ```
 //!
 //! It starts in [`run`]: what [`flags`] and [`file`] say becomes [`settings`]; the stores are

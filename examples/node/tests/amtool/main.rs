@@ -1,5 +1,5 @@
-//! Debian's `amtool` against three nodes of `examples/node`, and what the node answers to bad
-//! requests, signals and damaged files.
+//! Debian's `amtool` against three nodes, and what a node does about bad requests, signals and
+//! damaged files.
 //!
 //! Without `amtool` (package prometheus-alertmanager) its tests are skipped, except where the
 //! environment says `CI=true`: there they fail.
@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 #[cfg(feature = "tls")]
-#[path = "../certs/mod.rs"]
 mod certs;
 mod commands;
 mod config;

@@ -315,30 +315,7 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// The executable of the example. Cargo builds it with this test only as a test of its own, so it
-/// is built here, with the same features, beside it.
+/// The executable, which Cargo builds before these tests.
 pub(crate) fn node() -> &'static Path {
-    static NODE: OnceLock<PathBuf> = OnceLock::new();
-    NODE.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().and_then(Path::parent).unwrap();
-        let all = cfg!(all(
-            feature = "metrics",
-            feature = "serde",
-            feature = "sim",
-            feature = "tls"
-        ));
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--example", "node", "--manifest-path"])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-            .arg("--target-dir")
-            .arg(profile.parent().unwrap())
-            .args(all.then_some("--all-features"))
-            .args((cfg!(feature = "tls") && !all).then_some("--features=tls"))
-            .args(profile.ends_with("release").then_some("--release"))
-            .status()
-            .unwrap();
-        assert!(status.success(), "cargo build --example node");
-        profile.join("examples").join("node")
-    })
+    Path::new(env!("CARGO_BIN_EXE_rumormill-node"))
 }
