@@ -11,23 +11,20 @@ use rumormill::store::nflog::{
 };
 use rumormill::store::silences::Silences;
 use rumormill::time::WallClock as _;
-use tokio::task::JoinError;
 
 use crate::protocol::{Alert, Outcome, PEER_TIMEOUT};
+use crate::webhook::{self, SendError};
 
 /// An unchanged alert is notified again after this.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(4 * 3600);
-const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a node could not deal with an alert.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AlertError {
-    #[error("the webhook did not take it: {0}")]
-    Http(#[from] ureq::Error),
     #[error("the notification could not be logged: {0}")]
     Log(#[from] NflogError),
-    #[error("sending was cut short: {0}")]
-    Task(#[from] JoinError),
+    #[error("the webhook did not take it: {0}")]
+    Send(#[from] SendError),
 }
 
 pub(crate) async fn handle(
@@ -57,7 +54,7 @@ pub(crate) async fn handle(
     if needs_notification(known.as_deref(), &group, now) == Decision::No {
         return Ok(Outcome::AlreadyNotified { turn });
     }
-    send(alert.name.clone(), webhook).await?;
+    webhook::send(&alert.name, webhook).await?;
     // The next node in turn looks at the log after its wait: following the write tells nothing
     // that this node could act on.
     let _ = nflog.log(Notified {
@@ -83,14 +80,4 @@ fn receiver() -> ReceiverKey {
         integration: "webhook".to_owned(),
         idx: 0,
     }
-}
-
-async fn send(alert: String, webhook: SocketAddr) -> Result<(), AlertError> {
-    let url = format!("http://{webhook}/notify/{alert}");
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(WEBHOOK_TIMEOUT))
-        .build()
-        .into();
-    tokio::task::spawn_blocking(move || agent.post(&url).send_empty()).await??;
-    Ok(())
 }
