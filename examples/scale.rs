@@ -10,30 +10,50 @@
 //! virtual but those called wall time, and `--seed` decides everything but those. Memory is the
 //! peak of this process, as Linux reports it.
 
+mod args;
+
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use args::Args;
 use rumormill::Config;
 use rumormill::engine::{Event, Member};
 use rumormill::sim::{NetworkCounters, NodeSpec, SimConfig, Simulator};
 
-#[derive(Parser)]
-struct Args {
-    /// Nodes, at least 4.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(4..=4000))]
-    nodes: u32,
-    /// Virtual seconds in all.
-    #[arg(long, default_value_t = 60)]
+const HELP: &str = "
+A large cluster on virtual time, and what it costs.
+
+--nodes N        nodes, 4 to 4000 (1000)
+--seconds N      virtual seconds in all (60)
+--seed N         what everything random is drawn from (1)
+--loss P         probability that a datagram is lost (0)
+--push-pull N    seconds between a node's push/pulls, instead of the default
+";
+
+/// What was asked for.
+struct Options {
+    nodes: usize,
     seconds: u64,
-    /// What everything random is drawn from.
-    #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Probability that a datagram is lost.
-    #[arg(long, default_value_t = 0.0)]
     loss: f64,
-    /// Seconds between a node's push/pulls, instead of the default.
-    #[arg(long)]
     push_pull: Option<u64>,
+}
+
+impl Options {
+    fn from_env() -> Self {
+        let mut args = Args::from_env(HELP);
+        let options = Self {
+            nodes: args.value("--nodes").unwrap_or(1000),
+            seconds: args.value("--seconds").unwrap_or(60),
+            seed: args.value("--seed").unwrap_or(1),
+            loss: args.value("--loss").unwrap_or(0.0),
+            push_pull: args.value("--push-pull"),
+        };
+        args.finish();
+        if !(4..=4000).contains(&options.nodes) {
+            args::fail(format!("--nodes {}: not 4 to 4000", options.nodes));
+        }
+        options
+    }
 }
 
 /// The run, and what is measured on the way.
@@ -62,10 +82,10 @@ struct Spread {
 }
 
 fn main() {
-    let args = Args::parse();
-    let nodes = args.nodes as usize;
+    let options = Options::from_env();
+    let nodes = options.nodes;
     let mut config = Config::lan();
-    if let Some(secs) = args.push_pull {
+    if let Some(secs) = options.push_pull {
         config = config.push_pull_interval(Some(Duration::from_secs(secs)));
     }
     let seeds = (1..=3).map(|host| format!("10.0.0.{host}:9094"));
@@ -74,12 +94,12 @@ fn main() {
         seeds: Some(seeds.collect()),
         ..NodeSpec::default()
     };
-    let mut sim_config = SimConfig::new(args.seed);
-    sim_config.network.loss = args.loss;
+    let mut sim_config = SimConfig::new(options.seed);
+    sim_config.network.loss = options.loss;
     let mut run = Run {
         sim: Simulator::new(sim_config),
         nodes,
-        end: Duration::from_secs(args.seconds),
+        end: Duration::from_secs(options.seconds),
         phases: Vec::new(),
         write: None,
     };
@@ -105,7 +125,7 @@ fn main() {
         run.phase("a crash", |run| run.until(Duration::MAX, known));
         run.phase("after it", |run| run.until(Duration::MAX, |_| false));
     }
-    run.report(&args, formed.then_some(dead));
+    run.report(&options, formed.then_some(dead));
     run.sim.assert_sound();
 }
 
@@ -178,13 +198,13 @@ impl Run {
         took
     }
 
-    fn report(&self, args: &Args, dead: Option<usize>) {
+    fn report(&self, options: &Options, dead: Option<usize>) {
         let nodes = self.nodes as f64;
         println!(
             "{} nodes, 3 seeds each, default timers, {} % loss, seed {}\n",
             self.nodes,
-            args.loss * 100.0,
-            args.seed
+            options.loss * 100.0,
+            options.seed
         );
         println!("            virtual     wall    wall per   per node and second");
         println!("                                  second   datagrams  frames  dials   bytes");

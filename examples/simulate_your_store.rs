@@ -11,12 +11,14 @@
 //!
 //! What it prints ends with the command that shows the least again: `--seed` and `--keep`.
 
+mod args;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use clap::Parser;
+use args::Args;
 use rumormill::sim::{Kept, Scenario, Simulator, Workload};
 use rumormill::store::{Body, Expiry, Limits, Map, Schema, Unreadable};
 use rumormill::wire::{Key, SchemaId};
@@ -106,22 +108,15 @@ impl Workload for Program {
     }
 }
 
-/// Runs seeds of the simulator with a program on every node.
-#[derive(Parser)]
-struct Args {
-    /// One key for an incident, where there should be one for each stage.
-    #[arg(long)]
-    naive: bool,
-    /// This seed alone; ten without it.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// This part of it alone, as a failure prints it.
-    #[arg(long, requires = "seed")]
-    keep: Option<Kept>,
-}
-
 fn main() -> ExitCode {
-    let Args { naive, seed, keep } = Args::parse();
+    let mut args = Args::from_env(HELP);
+    let naive = args.flag("--naive");
+    let seed: Option<u64> = args.value("--seed");
+    let keep: Option<Kept> = args.value("--keep");
+    args.finish();
+    if keep.is_some() && seed.is_none() {
+        args::fail("--keep needs --seed");
+    }
     let program = || Program(Incidents { naive }, Nodes::default());
     let seeds = seed.map_or(0..10, |seed| seed..seed.saturating_add(1));
     for seed in seeds {
@@ -143,4 +138,11 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+const HELP: &str = "
+Runs seeds of the simulator with a program on every node.
+
+--naive      one key for an incident, where there should be one for each stage
+--seed N     this seed alone; ten without it
+--keep PART  this part of it alone, as a failure prints it
+";
 const COMMAND: &str = "cargo run --release --features sim --example simulate_your_store";

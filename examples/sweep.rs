@@ -11,6 +11,8 @@
 //! before it is done. Memory is that of one simulation a core. Where stderr is no terminal, the bar
 //! is a line every ten seconds.
 
+mod args;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroUsize;
@@ -20,32 +22,47 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use args::Args;
 use rumormill::sim::{Failure, Report, Scenario};
 
-/// Runs seeds of the simulator.
-#[derive(Parser)]
-struct Args {
-    /// How many seeds.
-    #[arg(long, default_value_t = 1000)]
+const HELP: &str = "
+Runs seeds of the simulator, over all cores.
+
+--seeds N             how many seeds (1000)
+--from N              the first seed (0)
+--jobs N              how many run at a time (one a core)
+--fail-fast           end at the first failure. The seeds under way are finished: with the same seeds,
+                      the lowest that fails is the same every time
+--traces              at the end, print each seed with the hash of its trace: two builds that print the
+                      same behaved the same, message for message
+--direct-peers-max N  give every cluster this direct_peers_max, whatever its seed draws. The command that
+                      a failure prints is without it; --from and --seeds 1 with this option replay it
+";
+
+/// What was asked for.
+struct Options {
     seeds: u64,
-    /// The first seed.
-    #[arg(long, default_value_t = 0)]
     from: u64,
-    /// How many run at a time; all cores without it.
-    #[arg(long)]
     jobs: Option<NonZeroUsize>,
-    /// Ends at the first failure. The seeds under way are finished: with the same seeds, the lowest
-    /// that fails is the same every time.
-    #[arg(long)]
     fail_fast: bool,
-    /// At the end, prints each seed with the hash of its trace: two builds that print the
-    /// same behaved the same, message for message.
-    #[arg(long)]
     traces: bool,
-    /// Gives every cluster this `direct_peers_max`, whatever its seed draws.
-    #[arg(long)]
     direct_peers_max: Option<usize>,
+}
+
+impl Options {
+    fn from_env() -> Self {
+        let mut args = Args::from_env(HELP);
+        let options = Self {
+            seeds: args.value("--seeds").unwrap_or(1000),
+            from: args.value("--from").unwrap_or(0),
+            jobs: args.value("--jobs"),
+            fail_fast: args.flag("--fail-fast"),
+            traces: args.flag("--traces"),
+            direct_peers_max: args.value("--direct-peers-max"),
+        };
+        args.finish();
+        options
+    }
 }
 
 /// How a seed ended.
@@ -73,18 +90,20 @@ struct Tally {
 
 fn main() -> ExitCode {
     quiet_panics();
-    let args = Args::parse();
-    let jobs = args.jobs.or_else(|| thread::available_parallelism().ok());
-    let end = args.from.saturating_add(args.seeds);
-    let next = AtomicU64::new(args.from);
+    let options = Options::from_env();
+    let jobs = options
+        .jobs
+        .or_else(|| thread::available_parallelism().ok());
+    let end = options.from.saturating_add(options.seeds);
+    let next = AtomicU64::new(options.from);
     let stop = AtomicBool::new(false);
-    let shrinks = AtomicU64::new(if args.fail_fast { 0 } else { SHRUNK_MAX });
-    let mut tally = Tally::new(args.from, end);
+    let shrinks = AtomicU64::new(if options.fail_fast { 0 } else { SHRUNK_MAX });
+    let mut tally = Tally::new(options.from, end);
     let mut progress = Progress::new();
     thread::scope(|scope| {
         let (sender, ended) = mpsc::sync_channel::<Ended>(64);
         for _ in 0..jobs.map_or(1, NonZeroUsize::get) {
-            let (sender, args) = (sender.clone(), &args);
+            let (sender, options) = (sender.clone(), &options);
             let (next, stop, shrinks) = (&next, &stop, &shrinks);
             let worker = move || {
                 while !stop.load(Ordering::Relaxed) {
@@ -93,7 +112,7 @@ fn main() -> ExitCode {
                         return;
                     }
                     // Now and then twice: both must take the same course.
-                    let scenario = scenario(seed, args.direct_peers_max);
+                    let scenario = scenario(seed, options.direct_peers_max);
                     let ended = match seed % TWICE_EVERY {
                         0 => scenario.run_twice(|| Box::new(())),
                         _ => scenario.run(),
@@ -116,7 +135,7 @@ fn main() -> ExitCode {
                     if let Err(failure) = tally.count(seed, result) {
                         progress.clear();
                         println!("{failure}\n");
-                        stop.fetch_or(args.fail_fast, Ordering::Relaxed);
+                        stop.fetch_or(options.fail_fast, Ordering::Relaxed);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -127,7 +146,7 @@ fn main() -> ExitCode {
     });
     progress.clear();
     tally.print();
-    if args.traces {
+    if options.traces {
         for (seed, hash) in &tally.traces {
             println!("{seed} {hash:016x}");
         }
@@ -272,7 +291,7 @@ impl Progress {
 fn scenario(seed: u64, direct_peers_max: Option<usize>) -> Scenario {
     let mut scenario = Scenario::random(seed);
     if let Some(max) = direct_peers_max {
-        scenario.spec.config = scenario.spec.config.clone().direct_peers_max(max);
+        scenario.spec.config = scenario.spec.config.direct_peers_max(max);
     }
     scenario
 }
