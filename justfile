@@ -1,22 +1,26 @@
-# Everything that CI runs, in the same way.
+# Everything that CI runs, in the same way. Installs nothing, unless CI is set.
 check:
     .ci/run
 
 # Format the sources.
 fmt:
-    cargo fmt
+    cargo fmt --all
 
 # Clippy as CI runs it.
 lint:
-    cargo clippy --all-features --all-targets -- -D warnings
+    cargo clippy --workspace --all-features --all-targets -- -D warnings
 
 # The tests, without the release simulator.
 test *ARGS:
-    cargo test --all-features {{ ARGS }}
+    cargo test --workspace --all-features {{ ARGS }}
 
 # The story of three nodes.
 story *ARGS:
     cargo run --example three_nodes -- {{ ARGS }}
+
+# The node for amtool: `just node --config.file=examples/node/alertmanager.yml`.
+node *ARGS:
+    cargo run -p rumormill-node -- {{ ARGS }}
 
 # The simulator, at full speed and all seeds.
 sim *ARGS:
@@ -32,11 +36,11 @@ mutants *ARGS:
 
 # The documentation, private items included.
 doc:
-    RUSTDOCFLAGS=-Dwarnings cargo doc --all-features --no-deps --document-private-items --open
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --all-features --no-deps --document-private-items --open
 
 # Measure; compare with `--save-baseline` and `--baseline`.
 bench *ARGS:
-    cargo bench --all-features -- {{ ARGS }}
+    cargo bench --workspace --all-features -- {{ ARGS }}
 
 # Fuzz one target: `just fuzz datagram 60`.
 fuzz TARGET SECONDS="60":
