@@ -14,7 +14,7 @@
 //!     --cluster.peer=127.0.0.1:9094
 //! ```
 //!
-//! It starts in [`run`]: what [`flags`] and [`file`] say becomes [`settings`]; the stores are
+//! It starts in [`run`]: what [`flags`] and [`mod@file`] say becomes [`settings`]; the stores are
 //! restored from [`snapshots`]; then HTTP ([`api`], [`metrics`]) and the cluster are there until a
 //! signal comes. It shows the alerts it is told of and what silences them, and notifies webhooks of
 //! them, one node after the other ([`notify`]). It has no other integration, and inhibits nothing.
