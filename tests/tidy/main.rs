@@ -3,8 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod circles;
+mod names;
+mod read;
+mod tree;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use tree::Files;
 
 /// The layers: each uses only those before it.
 const LAYERS: [&str; 11] = [
@@ -50,6 +57,16 @@ fn sources() -> Vec<Source> {
     sources.sort_by(|a, b| a.path.cmp(&b.path));
     assert!(sources.len() > LAYERS.len(), "the sources are not there");
     sources
+}
+
+/// The texts of `src`.
+fn files() -> Files {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let text = |source: Source| {
+        let text = fs::read_to_string(root.join(&source.path)).unwrap();
+        (source.path.to_str().unwrap().replace('\\', "/"), text)
+    };
+    sources().into_iter().map(text).collect()
 }
 
 /// Cuts `//` comments. Good enough for sources without `//` in a string before code that matters.
