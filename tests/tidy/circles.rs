@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::tree::{Files, Tree, Uses};
-use crate::{expect_none, files};
+use crate::{expect_none, tree};
 
 #[test]
 fn files_do_not_use_each_other_in_a_circle() {
-    let uses = Tree::new(&files(), false).uses();
-    expect_none(circles(&uses).iter().map(|circle| told(circle, &uses)).collect());
+    let uses = tree().uses();
+    expect_none(
+        circles(&uses)
+            .iter()
+            .map(|circle| told(circle, &uses))
+            .collect(),
+    );
 }
 
 /// For every use that is part of a circle, the shortest circle it is part of: each once, the short
@@ -69,9 +74,14 @@ fn told(circle: &[&str], uses: &Uses) -> String {
 }
 
 fn found_in<const N: usize>(texts: [(&str, &str); N]) -> Vec<String> {
-    let files: Files = texts.map(|(path, text)| (path.to_owned(), text.to_owned())).into();
+    let files: Files = texts
+        .map(|(path, text)| (path.to_owned(), text.to_owned()))
+        .into();
     let uses = Tree::new(&files, false).uses();
-    circles(&uses).iter().map(|circle| told(circle, &uses)).collect()
+    circles(&uses)
+        .iter()
+        .map(|circle| told(circle, &uses))
+        .collect()
 }
 
 #[test]
@@ -79,8 +89,14 @@ fn a_circle_is_told_with_the_names_that_tie_it() {
     let found = found_in([
         ("lib.rs", "mod a; mod b; mod c; mod d;"),
         ("a.rs", "use crate::b::B; pub struct A(B);"),
-        ("b.rs", "pub struct B; impl B { fn f() -> super::c::C { crate::c::c(1) } }"),
-        ("c.rs", "use super::{a::{self as other}, b}; pub struct C; pub fn c(a: other::A) {}"),
+        (
+            "b.rs",
+            "pub struct B; impl B { fn f() -> super::c::C { crate::c::c(1) } }",
+        ),
+        (
+            "c.rs",
+            "use super::{a::{self as other}, b}; pub struct C; pub fn c(a: other::A) {}",
+        ),
         ("d.rs", "use crate::a::A;"),
     ]);
     let told = "a.rs\n    uses B of b.rs\n    uses C, c of c.rs\n    uses A of a.rs";
@@ -94,7 +110,10 @@ fn a_name_belongs_to_the_file_that_defines_it() {
         ("lib.rs", "pub mod room; pub use room::One;"),
         ("room/mod.rs", room),
         ("room/one.rs", "use super::Two; pub struct One;"),
-        ("room/two.rs", "pub struct Two; fn f() { let one = crate::One::new(); }"),
+        (
+            "room/two.rs",
+            "pub struct Two; fn f() { let one = crate::One::new(); }",
+        ),
     ];
     let found = found_in(files);
     let told = "room/one.rs\n    uses Two of room/two.rs\n    uses One of room/one.rs";
@@ -105,14 +124,26 @@ fn a_name_belongs_to_the_file_that_defines_it() {
 fn to_declare_and_to_reexport_is_not_to_use() {
     let found = found_in([
         ("lib.rs", "pub mod room; pub use room::Child;"),
-        ("room.rs", "mod child; pub use child::{Child, Other as Renamed}; pub struct Parent;"),
-        ("room/child.rs", "use super::Parent; pub struct Child(Parent); pub struct Other;"),
+        (
+            "room.rs",
+            "mod child; pub use child::{Child, Other as Renamed}; pub struct Parent;",
+        ),
+        (
+            "room/child.rs",
+            "use super::Parent; pub struct Child(Parent); pub struct Other;",
+        ),
     ]);
     assert_eq!(found, [""; 0]);
     let found = found_in([
         ("lib.rs", "pub mod room;"),
-        ("room.rs", "mod child; pub use child::Child; pub struct Parent { child: Child }"),
-        ("room/child.rs", "use super::Parent; pub struct Child(Box<Parent>);"),
+        (
+            "room.rs",
+            "mod child; pub use child::Child; pub struct Parent { child: Child }",
+        ),
+        (
+            "room/child.rs",
+            "use super::Parent; pub struct Child(Box<Parent>);",
+        ),
     ]);
     let told = "room.rs\n    uses Child of room/child.rs\n    uses Parent of room.rs";
     assert_eq!(found, [told]);
@@ -138,8 +169,14 @@ fn what_is_for_tests_alone_makes_no_circle() {
 fn what_macros_are_given_is_read() {
     let found = found_in([
         ("lib.rs", "mod a; mod b;"),
-        ("a.rs", "pub struct A; fn f() { assert!(matches!(g(x.b), Some(crate::b::B { .. }))); }"),
-        ("b.rs", "made! { pub struct B; } macro_rules! m { () => { $crate::a::A } }"),
+        (
+            "a.rs",
+            "pub struct A; fn f() { assert!(matches!(g(x.b), Some(crate::b::B { .. }))); }",
+        ),
+        (
+            "b.rs",
+            "made! { pub struct B; } macro_rules! m { () => { $crate::a::A } }",
+        ),
     ]);
     let told = "a.rs\n    uses B of b.rs\n    uses A of a.rs";
     assert_eq!(found, [told]);
@@ -149,7 +186,10 @@ fn what_macros_are_given_is_read() {
 fn a_local_name_is_not_an_item() {
     let found = found_in([
         ("lib.rs", "pub mod room;"),
-        ("room.rs", "mod child; pub use child::value; pub struct P; fn f(value: u8) { g(value) }"),
+        (
+            "room.rs",
+            "mod child; pub use child::value; pub struct P; fn f(value: u8) { g(value) }",
+        ),
         ("room/child.rs", "use super::P; pub fn value() {}"),
     ]);
     assert_eq!(found, [""; 0]);

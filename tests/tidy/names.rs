@@ -3,23 +3,25 @@
 use std::collections::BTreeMap;
 
 use crate::tree::{Files, Tree};
-use crate::{expect_none, files};
+use crate::{expect_none, tree};
 
 /// Names that several types have, with the reason for it.
 const DOUBLES: [(&str, &str); 0] = [];
 
 #[test]
 fn a_type_has_its_name_for_itself() {
-    expect_none(doubles(&files(), &DOUBLES));
+    expect_none(doubles(tree(), &DOUBLES));
 }
 
 /// The names that several types have and that are not listed, and those that are listed in vain.
-fn doubles(files: &Files, listed: &[(&str, &str)]) -> Vec<String> {
-    let tree = Tree::new(files, false);
+fn doubles(tree: &Tree, listed: &[(&str, &str)]) -> Vec<String> {
     let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (file, written) in tree.written() {
         for (name, line) in &written.types {
-            places.entry(name).or_default().push(format!("{file}:{line}"));
+            places
+                .entry(name)
+                .or_default()
+                .push(format!("{file}:{line}"));
         }
     }
     places.retain(|_, places| places.len() > 1);
@@ -45,11 +47,14 @@ fn doubles_are_seen() {
             "pub enum Kind {}\nstruct Listed; impl Tr for Kind { type Elsewhere = u8; }
              #[cfg(test)] mod tests { struct Once; } use crate::Once as Again;",
         ),
-        ("b.rs", "fn f() { struct Kind; } trait Listed { type Once; } fn g<Once>() {}"),
+        (
+            "b.rs",
+            "fn f() { struct Kind; } trait Listed { type Once; } fn g<Once>() {}",
+        ),
     ]
     .map(|(path, text)| (path.to_owned(), text.to_owned()))
     .into();
     let listed = [("Gone", "a reason"), ("Listed", "another")];
     let found = ["Gone is listed and is not double", "Kind: a.rs:1, b.rs:1"];
-    assert_eq!(doubles(&files, &listed), found);
+    assert_eq!(doubles(&Tree::new(&files, false), &listed), found);
 }

@@ -9,57 +9,57 @@ use syn::{Attribute, Item, Meta, Token, UseTree, Visibility};
 
 /// A module as it is written: a file, or an inline module of one.
 #[derive(Default)]
-pub struct Written {
+pub(crate) struct Written {
     /// Types, functions, constants and macros that it defines.
-    pub items: Vec<String>,
+    pub(crate) items: Vec<String>,
     /// Of these, the types, with the line each stands on; those inside functions too.
-    pub types: Vec<(String, usize)>,
-    pub imports: Vec<Import>,
-    pub modules: Vec<Child>,
-    pub named: Vec<Named>,
+    pub(crate) types: Vec<(String, usize)>,
+    pub(crate) imports: Vec<Import>,
+    pub(crate) modules: Vec<Child>,
+    pub(crate) named: Vec<Named>,
     /// The types that it has `impl` blocks for.
-    pub impls: Vec<Vec<String>>,
-    pub functions: Vec<Function>,
+    pub(crate) impls: Vec<Vec<String>>,
+    pub(crate) functions: Vec<Function>,
     /// Names that patterns bind: such a name alone need not be the item of that name.
     bound: Vec<String>,
 }
 
 /// One name of a `use`.
-pub struct Import {
-    pub path: Vec<String>,
+pub(crate) struct Import {
+    pub(crate) path: Vec<String>,
     /// Under which name it is imported; `None` for `_` and for `*`.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// It is a `*`: `path` is what the names are taken from.
-    pub glob: bool,
+    pub(crate) glob: bool,
     /// It is there for others too: `pub use`, `pub(super) use`.
-    pub reexport: bool,
+    pub(crate) reexport: bool,
 }
 
 /// A child module.
-pub struct Child {
-    pub name: String,
+pub(crate) struct Child {
+    pub(crate) name: String,
     /// What its `path` attribute says.
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// What stands between its braces; `None` if it is a file.
-    pub inline: Option<Written>,
+    pub(crate) inline: Option<Written>,
 }
 
 /// A path that the code names.
-pub struct Named {
-    pub path: Vec<String>,
+pub(crate) struct Named {
+    pub(crate) path: Vec<String>,
     /// It is the name of a macro that is called.
-    pub called_macro: bool,
+    pub(crate) called_macro: bool,
 }
 
 /// A function with a body.
-pub struct Function {
-    pub name: String,
+pub(crate) struct Function {
+    pub(crate) name: String,
     /// From the line of `fn` to that of the closing brace.
-    pub lines: usize,
+    pub(crate) lines: usize,
 }
 
 /// Reads a file. Without `tests`, what is compiled for tests alone is left out.
-pub fn read(text: &str, tests: bool) -> syn::Result<Written> {
+pub(crate) fn read(text: &str, tests: bool) -> syn::Result<Written> {
     let file = syn::parse_file(text)?;
     if !tests && for_tests_alone(&file.attrs) {
         return Ok(Written::default());
@@ -206,13 +206,7 @@ impl Reader {
     }
 
     /// Takes the path that stands in `tokens` from `at` to before `end`.
-    fn path_in_macro(
-        &mut self,
-        path: Vec<String>,
-        tokens: &[TokenTree],
-        at: usize,
-        end: usize,
-    ) {
+    fn path_in_macro(&mut self, path: Vec<String>, tokens: &[TokenTree], at: usize, end: usize) {
         // Not `type`: most of those are associated.
         if matches!(path[0].as_str(), "struct" | "enum" | "trait") {
             if let Some(TokenTree::Ident(name)) = tokens.get(at + 1) {

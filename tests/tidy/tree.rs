@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::read::{Child, Import, Named, Written, read};
 
 /// Texts by path, relative to `src`, with `/` between folders.
-pub type Files = BTreeMap<String, String>;
+pub(crate) type Files = BTreeMap<String, String>;
 
 /// A file to a file it uses, and by which names.
-pub type Uses = BTreeMap<(String, String), BTreeSet<String>>;
+pub(crate) type Uses = BTreeMap<(String, String), BTreeSet<String>>;
 
 /// An item: the file that defines it, and its name.
-pub type Defined = (String, String);
+pub(crate) type Defined = (String, String);
 
 type ModuleId = usize;
 
-pub struct Tree {
+pub(crate) struct Tree {
     modules: Vec<Module>,
 }
 
@@ -49,7 +49,7 @@ type Asked = BTreeSet<(ModuleId, String)>;
 impl Tree {
     /// Reads the tree whose root is `lib.rs`. Without `tests`, what is compiled for tests alone is
     /// left out.
-    pub fn new(files: &Files, tests: bool) -> Self {
+    pub(crate) fn new(files: &Files, tests: bool) -> Self {
         let mut tree = Self { modules: vec![] };
         let root = Place {
             file: "lib.rs".to_owned(),
@@ -60,19 +60,19 @@ impl Tree {
     }
 
     /// Every file that belongs to the tree.
-    pub fn files(&self) -> BTreeSet<&str> {
+    pub(crate) fn files(&self) -> BTreeSet<&str> {
         let files = self.modules.iter().map(|module| module.file.as_str());
         files.collect()
     }
 
     /// What each module says, with its file.
-    pub fn written(&self) -> impl Iterator<Item = (&str, &Written)> {
+    pub(crate) fn written(&self) -> impl Iterator<Item = (&str, &Written)> {
         let modules = self.modules.iter();
         modules.map(|module| (module.file.as_str(), &module.written))
     }
 
     /// Which file uses what of which other.
-    pub fn uses(&self) -> Uses {
+    pub(crate) fn uses(&self) -> Uses {
         let mut uses = Uses::new();
         for (id, module) in self.modules.iter().enumerate() {
             let imports = module.written.imports.iter();
@@ -97,7 +97,7 @@ impl Tree {
     }
 
     /// Which types `impl` blocks are for, and the file of each block.
-    pub fn impls(&self) -> Vec<(&str, Defined)> {
+    pub(crate) fn impls(&self) -> Vec<(&str, Defined)> {
         let mut impls = Vec::new();
         for (id, module) in self.modules.iter().enumerate() {
             for path in &module.written.impls {

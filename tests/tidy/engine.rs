@@ -1,0 +1,158 @@
+//! The engine's owners do not know each other: each uses what is lent to all, and the layers below.
+//! What one owner asks of another is routed in `engine/mod.rs`.
+
+use crate::tree::{Defined, Files, Tree, Uses};
+use crate::{expect_none, files, tree};
+
+/// The owners: a folder or a file each.
+const OWNERS: [&str; 5] = ["commits", "exchange", "members", "sessions", "spread"];
+/// What is lent to owners, and what goes in and out.
+const SHARED: [&str; 3] = ["core", "event", "io"];
+/// What reads every owner: only the simulator calls it.
+const INSPECT: &str = "inspect";
+/// The owners that must be there, so that the rules do not hold for want of anything to hold of.
+/// Once one is named, every file of the engine must be in a room.
+const THERE: [&str; 0] = [];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room<'a> {
+    Inspect,
+    Owner(&'a str),
+    Routing,
+    Shared,
+    Stranger,
+}
+
+/// The room of a file; `None` if it is not the engine's.
+fn room(file: &str) -> Option<Room<'_>> {
+    let first = file.strip_prefix("engine/")?.split('/').next()?;
+    let name = first.strip_suffix(".rs").unwrap_or(first);
+    Some(match name {
+        "mod" => Room::Routing,
+        INSPECT => Room::Inspect,
+        _ if OWNERS.contains(&name) => Room::Owner(name),
+        _ if SHARED.contains(&name) => Room::Shared,
+        _ => Room::Stranger,
+    })
+}
+
+#[test]
+fn the_engine_has_its_rooms() {
+    let files = files();
+    let there = |owner: &str| {
+        files
+            .keys()
+            .any(|file| room(file) == Some(Room::Owner(owner)))
+    };
+    let missing = THERE.into_iter().filter(|owner| !there(owner));
+    let mut found: Vec<String> = missing.map(|owner| format!("no engine/{owner}")).collect();
+    if !THERE.is_empty() {
+        let strangers = files
+            .keys()
+            .filter(|file| room(file) == Some(Room::Stranger));
+        found.extend(strangers.map(|file| format!("{file} is in no room of the engine")));
+    }
+    expect_none(found);
+}
+
+#[test]
+fn owners_do_not_use_each_other() {
+    expect_none(reaches(&tree().uses()));
+}
+
+#[test]
+fn the_engine_itself_stands_in_one_file() {
+    expect_none(scattered(&tree().impls()));
+}
+
+/// Uses between rooms of the engine that are not allowed.
+fn reaches(uses: &Uses) -> Vec<String> {
+    let mut found = Vec::new();
+    for ((file, used), names) in uses {
+        let (Some(own), Some(other)) = (room(file), room(used)) else {
+            continue;
+        };
+        let is_allowed = match own {
+            Room::Inspect | Room::Routing => true,
+            Room::Owner(_) => other == own || other == Room::Shared,
+            Room::Shared => other == Room::Shared,
+            // Told by `the_engine_has_its_rooms`.
+            Room::Stranger => true,
+        };
+        if !is_allowed {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            found.push(format!("{file} uses {} of {used}", names.join(", ")));
+        }
+    }
+    found
+}
+
+/// `impl` blocks of the engine in files where they do not belong.
+fn scattered(impls: &[(&str, Defined)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (file, (defined_in, name)) in impls {
+        let is_engine = defined_in == "engine/mod.rs" && name == "Engine";
+        // Elsewhere only a trait of that place can be implemented for it.
+        let is_wrong = !matches!(room(file), None | Some(Room::Inspect | Room::Routing));
+        if is_engine && is_wrong {
+            found.push(format!("{file} has an impl of Engine"));
+        }
+    }
+    found.dedup();
+    found
+}
+
+#[test]
+fn owners_that_reach_are_seen() {
+    let files: Files = [
+        ("lib.rs", "pub mod engine;"),
+        (
+            "engine/mod.rs",
+            "mod commits; mod core; mod inspect; mod io; mod members; mod spread;
+             pub(crate) use members::Table; use spread::Spread; struct Engine { c: commits::C }
+             impl Engine {}",
+        ),
+        (
+            "engine/commits.rs",
+            "use super::core::Core; use super::Table; pub struct C;",
+        ),
+        (
+            "engine/core.rs",
+            "use super::io::Output; fn f() { super::members::g(); } struct Core;",
+        ),
+        (
+            "engine/inspect.rs",
+            "use super::{Engine, Table, commits::C}; impl super::Engine {}",
+        ),
+        ("engine/io.rs", "pub struct Output;"),
+        (
+            "engine/members/mod.rs",
+            "mod table; pub use table::Table; pub fn g() {}",
+        ),
+        ("engine/members/table.rs", "use super::g; pub struct Table;"),
+        (
+            "engine/spread.rs",
+            "use crate::engine as e; impl e::Engine {} struct Spread; impl Spread {}
+             #[cfg(test)] mod tests { use super::super::commits::C; }",
+        ),
+    ]
+    .map(|(path, text)| (path.to_owned(), text.to_owned()))
+    .into();
+    let tree = Tree::new(&files, false);
+    assert_eq!(
+        reaches(&tree.uses()),
+        [
+            "engine/commits.rs uses Table of engine/members/table.rs",
+            "engine/core.rs uses g of engine/members/mod.rs",
+            "engine/spread.rs uses Engine of engine/mod.rs",
+        ]
+    );
+    assert_eq!(
+        scattered(&tree.impls()),
+        ["engine/spread.rs has an impl of Engine"]
+    );
+    assert_eq!(room("engine/swim.rs"), Some(Room::Stranger));
+    assert_eq!(room("engine/core/timers.rs"), Some(Room::Shared));
+    assert_eq!(room("engine/spread/mode.rs"), Some(Room::Owner("spread")));
+    assert_eq!(room("store/mod.rs"), None);
+}
