@@ -28,8 +28,13 @@ struct Source {
     lines: usize,
 }
 
+/// The root of the repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root().join("src");
     let mut sources = Vec::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
@@ -58,7 +63,7 @@ fn sources() -> Vec<Source> {
 
 /// The texts of `src`.
 fn files() -> Files {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root().join("src");
     let text = |source: Source| {
         let text = fs::read_to_string(root.join(&source.path)).unwrap();
         (source.path.to_str().unwrap().replace('\\', "/"), text)

@@ -1,9 +1,9 @@
 //! Plain present-day English in comments, documentation and pages.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::{expect_none, files};
+use crate::{expect_none, files, root};
 
 /// Words, each with what stands instead of it. `0` is any number.
 const UNWANTED: [(&str, &str); 3] = [
@@ -32,7 +32,7 @@ fn words_are_plain() {
 
 /// The pages of the repository: at its root, and in the folders that hold some.
 fn pages() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let mut pages = Vec::new();
     let mut folders: Vec<PathBuf> = ["", "docs", "examples"].map(|name| root.join(name)).into();
     while let Some(folder) = folders.pop() {
