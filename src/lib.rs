@@ -91,6 +91,8 @@
 //! nothing more is promised.
 
 #![forbid(unsafe_code)]
+// docs.rs says which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod config;
 pub mod crdt;
