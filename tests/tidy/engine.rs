@@ -12,7 +12,7 @@ const SHARED: [&str; 3] = ["core", "event", "io"];
 const INSPECT: &str = "inspect";
 /// The owners that must be there, so that the rules do not hold for want of anything to hold of.
 /// Once one is named, every file of the engine must be in a room.
-const THERE: [&str; 0] = [];
+const THERE: &[&str] = &[];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room<'a> {
@@ -44,7 +44,7 @@ fn the_engine_has_its_rooms() {
             .keys()
             .any(|file| room(file) == Some(Room::Owner(owner)))
     };
-    let missing = THERE.into_iter().filter(|owner| !there(owner));
+    let missing = THERE.iter().filter(|owner| !there(owner));
     let mut found: Vec<String> = missing.map(|owner| format!("no engine/{owner}")).collect();
     if !THERE.is_empty() {
         let strangers = files

@@ -6,11 +6,11 @@ use crate::tree::{Files, Tree};
 use crate::{expect_none, tree};
 
 /// Names that several types have, with the reason for it.
-const DOUBLES: [(&str, &str); 0] = [];
+const DOUBLES: &[(&str, &str)] = &[];
 
 #[test]
 fn a_type_has_its_name_for_itself() {
-    expect_none(doubles(tree(), &DOUBLES));
+    expect_none(doubles(tree(), DOUBLES));
 }
 
 /// The names that several types have and that are not listed, and those that are listed in vain.
