@@ -1,7 +1,7 @@
 //! What mutual TLS costs: the same things done by plain nodes and by nodes that speak TLS, turn by
 //! turn in one run, on loopback sockets.
 //!
-//! `cargo bench --features tls --bench tls` prints: three nodes until all see all, also with a fourth
+//! `cargo bench --features tls-ring --bench tls` prints: three nodes until all see all, also with a fourth
 //! address that accepts connections and answers nothing; single silences set on one until both others
 //! can read them; a node that dies until the others suspect it and call it failed; the same two beside
 //! a fourth node that stops in the middle, so that it takes connections and answers nothing; and a

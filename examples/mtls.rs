@@ -2,7 +2,7 @@
 //! they run.
 //!
 //! ```sh
-//! cargo run --features tls --example mtls
+//! cargo run --features tls-ring --example mtls
 //! ```
 //!
 //! The authority and its certificates are made on the spot; yours come as files from wherever you
@@ -12,9 +12,10 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rumormill::net::TlsEvent;
 use rumormill::net::tls::{PemFiles, TlsConfig};
 use rumormill::store::nflog::{Nflog, NflogLimits};
-use rumormill::{Config, Event, Node};
+use rumormill::{Config, Node, NodeEvent};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -44,11 +45,11 @@ async fn story(folder: &Path) -> Result<(), Box<dyn Error>> {
     issue(&theirs, &ours, folder, "mallory")?;
     let (mallory, _) = start(folder, "mallory", &[&seed]).await?;
     let refusal = loop {
-        if let refused @ Event::HandshakeRefused { .. } = events.recv().await? {
-            break refused;
+        if let NodeEvent::Tls(TlsEvent::HandshakeRefused { reason, .. }) = events.recv().await? {
+            break reason;
         }
     };
-    println!("anna: {refusal:?}");
+    println!("anna has refused a handshake: {refusal:?}");
     assert_eq!(anna.view().cluster_size(), 2);
     mallory.leave().await?;
 

@@ -113,7 +113,7 @@ pub mod wire;
 pub use config::Config;
 pub use engine::{Event, Member, Readiness, View};
 #[cfg(feature = "net")]
-pub use node::{BuildError, Builder, Node};
+pub use node::{BuildError, Builder, Node, NodeEvent};
 pub use store::{Expiry, Map, Schema, Written};
 pub use wire::MemberState;
 

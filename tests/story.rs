@@ -8,7 +8,7 @@ fn three_nodes_form_survive_a_kill_heal_and_notify_once() {
     tell(&[]);
 }
 
-#[cfg(feature = "tls")]
+#[cfg(feature = "tls-ring")]
 #[test]
 fn three_nodes_do_the_same_over_mutual_tls() {
     let told = tell(&["--tls"]);
@@ -57,7 +57,7 @@ fn build(name: &str, release: bool) {
         .args(["build", "--example", name, "--manifest-path"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .args(release.then_some("--release"))
-        .args(cfg!(feature = "tls").then_some("--features=tls"))
+        .args(cfg!(feature = "tls-ring").then_some("--features=tls-ring"))
         .status()
         .expect("cargo can be started");
     assert!(status.success(), "cargo build --example {name}");

@@ -4,15 +4,20 @@
 //! ```sh
 //! cargo run --example three_nodes
 //! cargo run --example three_nodes -- --serve   # keep them running; kill one and watch
-//! cargo run --features tls --example three_nodes -- --tls   # the same over mutual TLS
+//! cargo run --features tls-ring --example three_nodes -- --tls   # the same over mutual TLS
 //! ```
 //!
 //! The program starts itself once per node ([`node`]) and tells the story from outside
 //! ([`story`]), over the nodes' standard input and output ([`protocol`]). Notifications go by HTTP
 //! to a receiver that counts them ([`webhook`]). The exit code is 0 only if every step held.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a program reads clocks; the library beneath it is given them"
+)]
+
 mod alerting;
-#[cfg(feature = "tls")]
+#[cfg(feature = "tls-ring")]
 mod certificates;
 mod cluster;
 mod node;
@@ -48,7 +53,7 @@ async fn tell(args: &[&str], certificates: Option<&std::path::Path>) -> ExitCode
     }
 }
 
-#[cfg(feature = "tls")]
+#[cfg(feature = "tls-ring")]
 async fn over_tls(args: &[&str]) -> ExitCode {
     match certificates::Folder::make() {
         Ok(folder) => tell(args, Some(folder.path())).await,
@@ -59,10 +64,10 @@ async fn over_tls(args: &[&str]) -> ExitCode {
     }
 }
 
-#[cfg(not(feature = "tls"))]
+#[cfg(not(feature = "tls-ring"))]
 async fn over_tls(_args: &[&str]) -> ExitCode {
     eprintln!(
-        "--tls needs the feature tls: cargo run --features tls --example three_nodes -- --tls"
+        "--tls needs the feature tls-ring: cargo run --features tls-ring --example three_nodes -- --tls"
     );
     ExitCode::FAILURE
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rumormill::config::Config;
 use rumormill::engine::{Event, Member, Readiness};
-use rumormill::node::{Events, EventsError, Node, SystemClock};
+use rumormill::node::{Events, EventsError, Node, NodeEvent, SystemClock};
 use rumormill::store::Written;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::nflog::{Nflog, NflogLimits};
@@ -33,11 +33,11 @@ pub(crate) async fn run(name: &str, certificates: Option<&str>, seeds: &[&str]) 
         .cluster("three-nodes")
         .seeds(seeds.iter().copied())
         .config(Config::lan());
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "tls-ring")]
     if let Some(folder) = certificates {
         builder = builder.tls(crate::certificates::config(folder.as_ref(), name));
     }
-    #[cfg(not(feature = "tls"))]
+    #[cfg(not(feature = "tls-ring"))]
     assert!(certificates.is_none(), "made by the feature tls alone");
     let silences = builder.silences(SilenceLimits::default());
     let nflog = builder.nflog(NflogLimits::default());
@@ -184,14 +184,18 @@ impl Worker {
     async fn next_member_event(&self) -> Answer {
         let mut events = self.events.lock().await;
         loop {
-            let (member, what) = match events.recv().await {
-                Ok(Event::MemberFailed(member)) => (member, "has failed"),
-                Ok(Event::MemberLeft(member)) => (member, "has left"),
-                Ok(Event::MemberRefuted(member)) => (member, "is alive after all"),
-                Ok(Event::MemberSuspected(member)) => (member, "may have failed"),
-                Ok(Event::MemberUp(member)) => (member, "is there"),
+            let event = match events.recv().await {
+                Ok(NodeEvent::Cluster(event)) => event,
                 Ok(_) | Err(EventsError::Lagged { .. }) => continue,
                 Err(error) => return Err(in_words(error)),
+            };
+            let (member, what) = match event {
+                Event::MemberFailed(member) => (member, "has failed"),
+                Event::MemberLeft(member) => (member, "has left"),
+                Event::MemberRefuted(member) => (member, "is alive after all"),
+                Event::MemberSuspected(member) => (member, "may have failed"),
+                Event::MemberUp(member) => (member, "is there"),
+                _ => continue,
             };
             let text = format!("{} {what}", member.process.name);
             return Ok(Reply::MemberEvent { text });

@@ -2,12 +2,10 @@
 
 use std::hash::Hasher as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use siphasher::sip::SipHasher13;
 
 use crate::id::{NodeName, ProcessId};
-use crate::time::Timestamp;
 use crate::wire::{Key, MemberState, Refusal, StoreId};
 
 /// A member as the application sees it.
@@ -65,21 +63,6 @@ pub enum Comparison {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The certificate that this node shows ends soon. Said once a day until it is replaced.
-    CertificateExpires {
-        /// When.
-        at: Timestamp,
-    },
-    /// New certificates could not be loaded; the old ones stay in use. The log says why.
-    CertificatesNotReloaded {
-        /// The file that is missing or wrong, if it is one.
-        file: Option<PathBuf>,
-    },
-    /// New certificates were loaded; handshakes use them from now on.
-    CertificatesReloaded {
-        /// When the new one ends, if that is known.
-        expires_at: Option<Timestamp>,
-    },
     /// A commit failed; it is retried.
     CommitFailed,
     /// More members than `direct_peers_max`: until there are fewer, writes travel by push/pull
@@ -112,14 +95,6 @@ pub enum Event {
         reason: Refusal,
         /// Whether this node is the one that refused.
         by_us: bool,
-    },
-    /// A connection was closed in its TLS handshake, accepted or dialled. At most one event per
-    /// address and kind of reason in ten seconds; the counters have all.
-    HandshakeRefused {
-        /// The other side's socket address.
-        addr: SocketAddr,
-        /// Why.
-        reason: HandshakeRefusal,
     },
     /// This node has left; its engine does nothing more.
     Left,
@@ -178,44 +153,6 @@ pub enum Event {
         /// The store.
         store: StoreId,
     },
-}
-
-/// Why a connection was closed in its TLS handshake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HandshakeRefusal {
-    /// The peer says that it is reached at another host, and its certificate does not say so.
-    AddressNotVerified {
-        /// The address it gave.
-        claimed: SocketAddr,
-    },
-    /// The peer's certificate is damaged, signed wrongly, revoked or made for another purpose.
-    CertificateBad,
-    /// The peer's certificate has ended.
-    CertificateExpired,
-    /// The peer's certificate is not valid yet.
-    CertificateNotYetValid,
-    /// The peer's certificate is for other names and addresses than the one dialled.
-    CertificateWrongName,
-    /// The peer's certificate does not allow the node name that the peer gave.
-    NodeNameNotAllowed {
-        /// The name it gave.
-        name: NodeName,
-    },
-    /// The peer showed no certificate.
-    NoCertificate,
-    /// The peer does not speak TLS.
-    NotTls,
-    /// The peer speaks TLS, but not what is spoken here inside or around it.
-    Protocol,
-    /// The peer refused this node: its side knows why.
-    RefusedByPeer,
-    /// The peer said nothing more in time.
-    TimedOut,
-    /// The peer ended the connection in the middle of its handshake.
-    Truncated,
-    /// The peer's certificate is from an authority that is not trusted here.
-    UnknownIssuer,
 }
 
 /// The membership at one moment, as this node sees it.

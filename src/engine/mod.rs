@@ -45,7 +45,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::core::counters::Counters;
-pub use event::{Comparison, Event, HandshakeRefusal, Member, Readiness, View};
+pub use event::{Comparison, Event, Member, Readiness, View};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 
 use crate::config::Config;

@@ -1,4 +1,4 @@
-//! What the driver and its stream tasks count, beside the engine's own counters.
+//! What the driver, its stream tasks and the transports count, beside the engine's own counters.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,11 +14,11 @@ macro_rules! counters {
 
         /// The cells behind [`NetCounters`], shared by the driver, its tasks and its transport.
         #[derive(Debug, Default)]
-        pub struct Tally {
-            $(pub(crate) $field: Cell,)*
+        pub struct NetTally {
+            $(pub(crate) $field: Count,)*
         }
 
-        impl Tally {
+        impl NetTally {
             /// All counts now; not one instant for all of them.
             #[must_use]
             pub fn snapshot(&self) -> NetCounters {
@@ -99,9 +99,9 @@ counters! {
 
 /// One count.
 #[derive(Debug, Default)]
-pub(crate) struct Cell(AtomicU64);
+pub(crate) struct Count(AtomicU64);
 
-impl Cell {
+impl Count {
     /// Adds one.
     pub(crate) fn one(&self) {
         self.add(1);

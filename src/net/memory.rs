@@ -14,23 +14,24 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 
-use super::{BindError, BoxStream, Dial, DialError, Transport};
+use super::transport::{BindError, BoxStream, Dial, DialError, Transport, poll_packet};
 
 /// A network. Cheap to clone; all clones are one network.
 #[derive(Clone, Debug)]
 pub struct Network {
-    shared: Arc<Shared>,
+    fabric: Arc<Fabric>,
 }
 
+/// What all clones of a network share.
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
+struct Fabric {
+    state: Mutex<FabricState>,
     /// Raised when a cut is made or mended.
     cuts_changed: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FabricState {
     ports: BTreeMap<SocketAddr, Port>,
     /// Directions in which nothing passes.
     cuts: BTreeSet<(SocketAddr, SocketAddr)>,
@@ -61,7 +62,7 @@ impl Network {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            shared: Arc::new(Shared {
+            fabric: Arc::new(Fabric {
                 state: Mutex::default(),
                 cuts_changed: watch::Sender::new(0),
             }),
@@ -73,7 +74,7 @@ impl Network {
     /// # Errors
     /// [`BindError`] if a live endpoint has the address.
     pub fn bind(&self, addr: SocketAddr) -> Result<Arc<Endpoint>, BindError> {
-        let mut state = self.shared.lock();
+        let mut state = self.fabric.lock();
         let mut addr = addr;
         if addr.ip().is_unspecified() {
             addr.set_ip(Ipv4Addr::LOCALHOST.into());
@@ -111,16 +112,16 @@ impl Network {
     }
 
     /// Kills the endpoint at `addr` as if its process had died: its streams end on both sides, and
-    /// dials to it are refused. Its address is free again. Answers whether there was one.
+    /// dials to it are refused. Its address is free again. Returns whether there was one.
     pub fn kill(&self, addr: SocketAddr) -> bool {
-        self.shared.lock().ports.remove(&addr).is_some()
+        self.fabric.lock().ports.remove(&addr).is_some()
     }
 
     /// Cuts the direction `from` to `to`: packets are lost, bytes on streams wait, and dials
     /// between the two hang.
     pub fn cut(&self, from: SocketAddr, to: SocketAddr) {
-        self.shared.lock().cuts.insert((from, to));
-        self.shared
+        self.fabric.lock().cuts.insert((from, to));
+        self.fabric
             .cuts_changed
             .send_modify(|changes| *changes += 1);
     }
@@ -137,16 +138,16 @@ impl Network {
 
     /// Mends every cut.
     pub fn heal(&self) {
-        self.shared.lock().cuts.clear();
-        self.shared
+        self.fabric.lock().cuts.clear();
+        self.fabric
             .cuts_changed
             .send_modify(|changes| *changes += 1);
     }
 
     /// Waits until bytes pass from `from` to `to`.
     async fn passes(&self, from: SocketAddr, to: SocketAddr) {
-        let mut changes = self.shared.cuts_changed.subscribe();
-        while self.shared.lock().cuts.contains(&(from, to)) {
+        let mut changes = self.fabric.cuts_changed.subscribe();
+        while self.fabric.lock().cuts.contains(&(from, to)) {
             // The sender lives as long as this network.
             let _ = changes.changed().await;
         }
@@ -157,7 +158,7 @@ impl Network {
         self.passes(from, to).await;
         self.passes(to, from).await;
         let (from_life, to_life, streams, ephemeral) = {
-            let mut state = self.shared.lock();
+            let mut state = self.fabric.lock();
             state.ephemeral = state.ephemeral.wrapping_add(1);
             let ephemeral = SocketAddr::new(from.ip(), 49152 | state.ephemeral);
             let Some(dialler) = state.ports.get(&from) else {
@@ -219,8 +220,8 @@ async fn gone(mut life: watch::Receiver<()>) {
     while life.changed().await.is_ok() {}
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Fabric {
+    fn lock(&self) -> MutexGuard<'_, FabricState> {
         self.state
             .lock()
             .expect("no code that can panic runs under this lock")
@@ -239,7 +240,7 @@ pub struct Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        let mut state = self.network.shared.lock();
+        let mut state = self.network.fabric.lock();
         let ours = |port: &Port| port.generation == self.generation;
         if state.ports.get(&self.addr).is_some_and(ours) {
             state.ports.remove(&self.addr);
@@ -253,7 +254,7 @@ impl Transport for Endpoint {
     }
 
     fn try_send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        let state = self.network.shared.lock();
+        let state = self.network.fabric.lock();
         let ours = |port: &Port| port.generation == self.generation;
         if !state.ports.get(&self.addr).is_some_and(ours) {
             return Err(io::ErrorKind::NotConnected.into());
@@ -276,7 +277,7 @@ impl Transport for Endpoint {
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
         let mut packets = self.packets.lock().expect("nothing panics under this lock");
-        super::poll_packet(&mut packets, cx, buf)
+        poll_packet(&mut packets, cx, buf)
     }
 
     fn dial(&self, to: SocketAddr) -> Dial {

@@ -4,7 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
-use super::{BindError, BoxStream, Dial, Transport, tcp, udp};
+use super::transport::{BindError, BoxStream, Dial, Transport};
+use super::{tcp, udp};
 
 /// UDP packets and TCP streams on one port.
 ///

@@ -8,8 +8,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::transport::{BoxStream, DialError};
 use super::udp::canonical;
-use super::{BoxStream, DialError};
 
 /// A listening TCP socket.
 #[derive(Debug)]

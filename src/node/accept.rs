@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::handshake::handshake;
-use super::streams::propagate_panic;
-use crate::net::{BoxStream, Tally, Transport};
+use super::tasks::propagate_panic;
+use crate::net::{BoxStream, NetTally, Transport};
 
 /// A stream that has passed its handshake, and the other side's socket address.
 pub(super) type Accepted = (BoxStream, SocketAddr);
@@ -23,7 +23,7 @@ pub(super) async fn accept(
     transport: Arc<dyn Transport>,
     tag: u64,
     within: Duration,
-    tally: Arc<Tally>,
+    tally: Arc<NetTally>,
     accepted: mpsc::Sender<Accepted>,
 ) {
     let mut handshakes = JoinSet::new();

@@ -12,11 +12,13 @@ use rand::rngs::SysRng;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::advertise::advertised;
-use super::clock::{Clock, SystemClock};
+use super::clock::{Clocks, SystemClock};
 use super::driver::{Driver, Incoming, Published, Wiring};
-use super::events::{EventLog, Events};
+use super::event::NodeEvent;
+use super::event_log::EventLog;
+use super::events::Events;
+use super::handle::{Node, Running};
 use super::tracker::{NodeTracker, REQUESTS_MAX};
-use super::{Inner, Node};
 use crate::config::Config;
 use crate::engine::{Engine, Setup};
 use crate::id::{ClusterId, NodeName, check_name};
@@ -51,12 +53,20 @@ pub struct Builder {
     tracker: Arc<NodeTracker>,
     stores_changed: (mpsc::Sender<()>, mpsc::Receiver<()>),
     changed: BTreeMap<StoreId, Arc<Notify>>,
-    events: broadcast::Sender<crate::engine::Event>,
+    events: broadcast::Sender<NodeEvent>,
     first_error: Option<BuildError>,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
     #[cfg(feature = "tls")]
     tls_handle: Option<TlsHandle>,
+}
+
+impl Node {
+    /// Begins to put a node together. `name` is the node's own in its cluster, stable across
+    /// restarts: 1 to 64 bytes without control characters, checked at the start.
+    pub fn builder(name: impl AsRef<str>) -> Builder {
+        Builder::new(name.as_ref())
+    }
 }
 
 impl fmt::Debug for Builder {
@@ -268,8 +278,8 @@ impl Builder {
         self.first_error.get_or_insert(error);
     }
 
-    /// Binds UDP and TCP, or TCP alone for TLS, and starts the node. Must be called within a tokio runtime with I/O and
-    /// time enabled; the node runs on it.
+    /// Binds UDP and TCP, or TCP alone for TLS, and starts the node. Must be called within a tokio
+    /// runtime with I/O and time enabled; the node runs on it.
     ///
     /// Returns once the node listens, before it has found anyone: see [`Node::ready`]. Cancel
     /// safe: nothing has started until it returns.
@@ -315,7 +325,7 @@ impl Builder {
         .await;
         transport.advertised(addr);
         let (nonce, random_seed) = (entropy()?, entropy()?);
-        let clock = Clock::start(Arc::clone(&self.wall));
+        let clock = Clocks::start(Arc::clone(&self.wall));
         let now = clock.now();
         let tag = cluster.tag();
         let setup = Setup {
@@ -335,7 +345,7 @@ impl Builder {
     fn spawn(
         self,
         engine: Engine,
-        clock: Clock,
+        clock: Clocks,
         transport: Arc<dyn Transport>,
         name: NodeName,
         tag: u64,
@@ -367,7 +377,7 @@ impl Builder {
             },
         };
         let driver = tokio::spawn(Driver::new(engine, &self.config, wiring).run());
-        Node::new(Inner {
+        Node::new(Running {
             name,
             local_addr,
             requests,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::net::{BoxStream, Tally};
+use crate::net::{BoxStream, NetTally};
 use crate::wire::WIRE_VERSION;
 use crate::wire::frame::preface;
 
@@ -28,7 +28,7 @@ pub(super) async fn handshake(
     io: &mut BoxStream,
     tag: u64,
     within: Duration,
-    tally: &Tally,
+    tally: &NetTally,
 ) -> Result<(), HandshakeError> {
     let exchanged = tokio::time::timeout(within, exchange(io, tag)).await;
     let result = exchanged.unwrap_or(Err(HandshakeError::Failed));

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use crate::net::Tally;
+use crate::net::NetTally;
 
 /// What became of a seed: no addresses if it did not resolve.
 pub(super) type Resolved = (String, Vec<SocketAddr>);
@@ -16,7 +16,7 @@ pub(super) type Resolved = (String, Vec<SocketAddr>);
 /// Resolves seeds, a few at a time.
 pub(super) struct Resolver {
     lookups: Arc<Semaphore>,
-    tally: Arc<Tally>,
+    tally: Arc<NetTally>,
     resolved: mpsc::Sender<Resolved>,
     /// `peers_resolve_timeout`.
     timeout: Duration,
@@ -24,7 +24,7 @@ pub(super) struct Resolver {
 
 impl Resolver {
     pub(super) fn new(
-        tally: Arc<Tally>,
+        tally: Arc<NetTally>,
         resolved: mpsc::Sender<Resolved>,
         timeout: Duration,
     ) -> Self {
@@ -91,7 +91,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_resolves_at_once_and_a_name_in_its_task() {
-        let tally = Arc::new(Tally::default());
+        let tally = Arc::new(NetTally::default());
         let (sender, mut receiver) = mpsc::channel(1);
         let resolver = Resolver::new(Arc::clone(&tally), sender, Duration::from_secs(5));
         let mut tasks = JoinSet::new();

@@ -144,7 +144,7 @@ macro_rules! in_every_world {
             async fn $claim() { super::in_time(super::$claim(super::World::memory())).await; })*
         }
         /// The stranger has a certificate that is believed.
-        #[cfg(feature = "tls")]
+        #[cfg(feature = "tls-ring")]
         mod over_tls {
             $(#[tokio::test]
             async fn $claim() { super::in_time(super::$claim(super::World::tls())).await; })*

@@ -7,7 +7,7 @@
     reason = "in a test a panic is the report; the allowance in clippy.toml does not reach helpers"
 )]
 
-#[cfg(feature = "tls")]
+#[cfg(feature = "tls-ring")]
 #[path = "../certs/mod.rs"]
 mod certs;
 mod hostile;

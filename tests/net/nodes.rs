@@ -24,7 +24,7 @@ macro_rules! in_every_world {
             $(#[tokio::test(start_paused = true)]
             async fn $claim() { in_time(super::$claim(World::memory())).await; })*
         }
-        #[cfg(feature = "tls")]
+        #[cfg(feature = "tls-ring")]
         mod over_tls {
             use crate::support::{World, in_time};
             $(#[tokio::test]

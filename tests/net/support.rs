@@ -9,7 +9,7 @@ use rumormill::config::Config;
 use rumormill::engine::{Event, View};
 use rumormill::net::memory::Network;
 use rumormill::net::{Transport, plain::Plain};
-use rumormill::node::{Builder, Events, Node};
+use rumormill::node::{Builder, Events, Node, NodeEvent};
 use rumormill::store::{Body, Map, Schema, Unreadable};
 use rumormill::wire::{Key, MemberState, SchemaId};
 
@@ -67,7 +67,7 @@ impl Schema for Notes {
 pub(crate) enum World {
     Memory(Network),
     Plain,
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "tls-ring")]
     Tls(Arc<crate::certs::Files>),
 }
 
@@ -84,7 +84,7 @@ impl World {
     }
 
     /// One certificate for all: that of the loopback.
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "tls-ring")]
     pub(crate) fn tls() -> Self {
         let authority = crate::certs::Authority::new("test");
         let leaf = authority.leaf(&["127.0.0.1"]);
@@ -100,7 +100,7 @@ impl World {
         match self {
             Self::Memory(network) => network.bind(addr).unwrap(),
             Self::Plain => Arc::new(Plain::bind(addr).await.unwrap()),
-            #[cfg(feature = "tls")]
+            #[cfg(feature = "tls-ring")]
             Self::Tls(files) => {
                 let config = Config::local();
                 let tls = rumormill::net::tls::Tls::bind(addr, files.config(), &config);
@@ -155,12 +155,12 @@ impl Peer {
         }
     }
 
-    /// Waits for an event, and returns it.
+    /// Waits for an event of the cluster, and returns it.
     pub(crate) async fn event(&mut self, mut wanted: impl FnMut(&Event) -> bool) -> Event {
         loop {
-            let event = self.events.recv().await.unwrap();
-            if wanted(&event) {
-                return event;
+            match self.events.recv().await.unwrap() {
+                NodeEvent::Cluster(event) if wanted(&event) => return event,
+                _ => {}
             }
         }
     }

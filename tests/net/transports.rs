@@ -27,7 +27,7 @@ async fn plain() -> Pair {
     }
 }
 
-#[cfg(feature = "tls")]
+#[cfg(feature = "tls-ring")]
 async fn tls() -> Pair {
     let world = crate::support::World::tls();
     Pair {
@@ -55,7 +55,7 @@ macro_rules! for_every_transport {
             $(#[tokio::test(start_paused = true)]
             async fn $claim() { super::in_time(super::$claim(super::memory().await)).await; })*
         }
-        #[cfg(feature = "tls")]
+        #[cfg(feature = "tls-ring")]
         mod over_tls {
             $(#[tokio::test]
             async fn $claim() { super::in_time(super::$claim(super::tls().await)).await; })*

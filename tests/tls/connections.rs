@@ -9,7 +9,7 @@ use rumormill::config::Config;
 use rumormill::engine::{Event, Readiness};
 use rumormill::net::tls::{Tls, TlsLimits};
 use rumormill::net::{DialError, Transport};
-use rumormill::node::{Node, SystemClock};
+use rumormill::node::{Node, NodeEvent, SystemClock};
 use rumormill::store::Expiry;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{NewSilence, SilenceLimits};
@@ -361,7 +361,7 @@ async fn a_black_holed_peer_changes_nothing_for_the_others() {
 /// By what this node has told so far. On a busy machine others may be suspected, and refute it.
 async fn nobody_failed_but(name: &str, peer: &mut Peer) {
     while let Ok(event) = tokio::time::timeout(Duration::ZERO, peer.events.recv()).await {
-        if let Event::MemberFailed(member) = event.unwrap() {
+        if let NodeEvent::Cluster(Event::MemberFailed(member)) = event.unwrap() {
             assert_eq!(member.process.name.as_str(), name);
         }
     }

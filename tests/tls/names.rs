@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use rumormill::config::Config;
-use rumormill::engine::{Event, HandshakeRefusal};
 use rumormill::id::NodeName;
-use rumormill::net::Transport as _;
 use rumormill::net::tls::{Tls, TlsConfig};
-use rumormill::node::{Events, Node};
+use rumormill::net::{HandshakeRefusal, TlsEvent, Transport as _};
+use rumormill::node::{Events, Node, NodeEvent};
 
 use crate::certs::{Authority, Files};
 use crate::support::in_time;
@@ -26,10 +25,10 @@ async fn start(name: &str, seeds: &[&Node], tls: TlsConfig) -> (Node, Events) {
 
 async fn name_refusal(events: &mut Events) -> NodeName {
     loop {
-        if let Event::HandshakeRefused {
+        if let NodeEvent::Tls(TlsEvent::HandshakeRefused {
             reason: HandshakeRefusal::NodeNameNotAllowed { name },
             ..
-        } = events.recv().await.unwrap()
+        }) = events.recv().await.unwrap()
         {
             return name;
         }

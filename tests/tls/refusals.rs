@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumormill::config::Config;
-use rumormill::engine::{Event, HandshakeRefusal};
+use rumormill::engine::Event;
 use rumormill::net::plain::Plain;
 use rumormill::net::tls::{
     ClientAuth, PemFiles, Tls, TlsConfig, TlsError, TlsHandle, TlsLimits, rustls,
 };
-use rumormill::net::{DialError, Transport};
+use rumormill::net::{DialError, HandshakeRefusal, TlsEvent, Transport};
 use rumormill::node::{BuildError, Node};
 use rumormill::store::Expiry;
 use rumormill::wire::MemberState;
@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 
 use crate::certs::{Authority, Files, Leaf};
 use crate::support::{Peer, World, in_time, note};
+use crate::tls_event;
 
 const LOOPBACK: &str = "127.0.0.1";
 
@@ -55,9 +56,9 @@ impl Cluster {
 
     /// Waits until `a` tells that it has refused somebody, and says why.
     async fn refusal(&mut self) -> (SocketAddr, HandshakeRefusal) {
-        let refused = |event: &Event| matches!(event, Event::HandshakeRefused { .. });
-        match self.a.event(refused).await {
-            Event::HandshakeRefused { addr, reason } => (addr, reason),
+        let refused = |event: &TlsEvent| matches!(event, TlsEvent::HandshakeRefused { .. });
+        match tls_event(&mut self.a.events, refused).await {
+            TlsEvent::HandshakeRefused { addr, reason } => (addr, reason),
             other => panic!("not a refusal: {other:?}"),
         }
     }
@@ -75,7 +76,10 @@ impl Cluster {
             assert_eq!(view.members[0].state, MemberState::Alive);
             while let Ok(event) = tokio::time::timeout(Duration::ZERO, peer.events.recv()).await {
                 let event = event.unwrap();
-                let flap = matches!(event, Event::MemberFailed(_) | Event::MemberLeft(_));
+                let flap = matches!(
+                    event.cluster(),
+                    Some(Event::MemberFailed(_) | Event::MemberLeft(_))
+                );
                 assert!(!flap, "{event:?}");
             }
         }
@@ -136,11 +140,11 @@ async fn member_refuses_server(leaf: impl FnOnce(&Authority) -> Leaf, expected: 
         let ours = Files::new(&authority.leaf(&[LOOPBACK]), &authority.pem());
         let world = World::Tls(Arc::new(ours));
         let mut a = world.start("a", &[stranger.local_addr()]).await;
-        let refused = |event: &Event| matches!(event, Event::HandshakeRefused { .. });
+        let refused = |event: &TlsEvent| matches!(event, TlsEvent::HandshakeRefused { .. });
         let addr = stranger.local_addr();
         let reason = expected;
-        let expected = Event::HandshakeRefused { addr, reason };
-        assert_eq!(a.event(refused).await, expected);
+        let expected = TlsEvent::HandshakeRefused { addr, reason };
+        assert_eq!(tls_event(&mut a.events, refused).await, expected);
         assert_eq!(a.node.view().members.len(), 0);
         is_joined(&world, &a).await;
     })
@@ -257,12 +261,12 @@ async fn tls_against_plaintext_is_refused_on_both_sides() {
         let plain = World::Plain.start("plain", &[]).await;
         let world = World::tls();
         let mut a = world.start("a", &[plain.addr()]).await;
-        let refused = |event: &Event| matches!(event, Event::HandshakeRefused { .. });
-        let expected = Event::HandshakeRefused {
+        let refused = |event: &TlsEvent| matches!(event, TlsEvent::HandshakeRefused { .. });
+        let expected = TlsEvent::HandshakeRefused {
             addr: plain.addr(),
             reason: HandshakeRefusal::NotTls,
         };
-        assert_eq!(a.event(refused).await, expected);
+        assert_eq!(tls_event(&mut a.events, refused).await, expected);
         while plain.node.net_counters().streams_foreign_version == 0 {
             tokio::task::yield_now().await;
         }

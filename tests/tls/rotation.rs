@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rumormill::config::Config;
-use rumormill::engine::{Event, HandshakeRefusal};
+use rumormill::engine::Event;
 use rumormill::net::tls::{Tls, TlsConfig, TlsError, rustls};
-use rumormill::net::{BoxStream, Transport as _};
+use rumormill::net::{BoxStream, HandshakeRefusal, TlsEvent, Transport as _};
 use rumormill::node::{Events, Node};
 use rumormill::store::{Expiry, Map};
 use rumormill::wire::MemberState;
@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::certs::{Authority, Files, Leaf};
 use crate::refusals::{pem_to_der, ready_server};
 use crate::support::{Notes, in_time, key, note};
+use crate::tls_event;
 
 const LOOPBACK: &str = "127.0.0.1";
 
@@ -60,15 +61,6 @@ impl Member {
 
     async fn reload(&self) {
         self.node.tls().unwrap().reload().await.unwrap();
-    }
-
-    async fn event(&mut self, mut wanted: impl FnMut(&Event) -> bool) -> Event {
-        loop {
-            let event = self.events.recv().await.unwrap();
-            if wanted(&event) {
-                return event;
-            }
-        }
     }
 }
 
@@ -161,20 +153,20 @@ async fn certificate_key_and_authority_are_replaced_under_writes() {
             while let Ok(event) = tokio::time::timeout(Duration::ZERO, member.events.recv()).await {
                 let event = event.unwrap();
                 let flap = matches!(
-                    event,
-                    Event::MemberFailed(_) | Event::MemberLeft(_) | Event::MemberSuspected(_)
+                    event.cluster(),
+                    Some(Event::MemberFailed(_) | Event::MemberLeft(_) | Event::MemberSuspected(_))
                 );
                 assert!(!flap, "{event:?}");
             }
         }
         // Who still has a certificate of the old authority is not let in.
         let late = Member::start("late", &seeds, &old.leaf(&[LOOPBACK]), &both).await;
-        let refused = |event: &Event| match event {
-            Event::HandshakeRefused { reason, .. } => *reason == HandshakeRefusal::UnknownIssuer,
+        let refused = |event: &TlsEvent| match event {
+            TlsEvent::HandshakeRefused { reason, .. } => *reason == HandshakeRefusal::UnknownIssuer,
             _ => false,
         };
         for member in &mut members {
-            member.event(refused).await;
+            tls_event(&mut member.events, refused).await;
         }
         assert_eq!(late.node.view().cluster_size(), 1);
     })
@@ -192,8 +184,10 @@ async fn files_that_change_are_seen_without_a_call() {
         a.files.put(&authority.leaf_with(&[LOOPBACK], |params| {
             params.not_after = rcgen::date_time_ymd(2099, 1, 1);
         }));
-        let reloaded = |event: &Event| matches!(event, Event::CertificatesReloaded { .. });
-        let Event::CertificatesReloaded { expires_at } = a.event(reloaded).await else {
+        let reloaded = |event: &TlsEvent| matches!(event, TlsEvent::CertificatesReloaded { .. });
+        let TlsEvent::CertificatesReloaded { expires_at } =
+            tls_event(&mut a.events, reloaded).await
+        else {
             unreachable!()
         };
         assert_ne!(expires_at, before);
@@ -220,11 +214,11 @@ async fn a_reload_that_fails_changes_nothing() {
         a.files.put(&half);
         let error = a.node.tls().unwrap().reload().await.unwrap_err();
         assert!(matches!(error, TlsError::Key { .. }), "{error}");
-        let failed = |event: &Event| matches!(event, Event::CertificatesNotReloaded { .. });
+        let failed = |event: &TlsEvent| matches!(event, TlsEvent::CertificatesNotReloaded { .. });
         let file = Some(a.files.pem().key);
         assert_eq!(
-            a.event(failed).await,
-            Event::CertificatesNotReloaded { file }
+            tls_event(&mut a.events, failed).await,
+            TlsEvent::CertificatesNotReloaded { file }
         );
         assert_eq!(a.node.net_counters().tls_reloads_failed, 1);
         let seeds = [a.node.local_addr().to_string()];
@@ -245,8 +239,8 @@ async fn the_end_of_a_nodes_own_certificate_is_told_before_it_comes() {
         let century = Duration::from_secs(100 * 366 * 86_400);
         let files = Files::new(&leaf, &authority.pem());
         let mut a = Member::start_with("a", &[], files, |config| config.warn_before(century)).await;
-        let expires = |event: &Event| matches!(event, Event::CertificateExpires { .. });
-        let Event::CertificateExpires { at } = a.event(expires).await else {
+        let expires = |event: &TlsEvent| matches!(event, TlsEvent::CertificateExpires { .. });
+        let TlsEvent::CertificateExpires { at } = tls_event(&mut a.events, expires).await else {
             unreachable!()
         };
         assert_eq!(Some(at), a.node.tls().unwrap().expires_at());
@@ -255,11 +249,12 @@ async fn the_end_of_a_nodes_own_certificate_is_told_before_it_comes() {
         let files = Files::new(&leaf, &authority.pem());
         let mut b = Member::start_with("b", &[], files, |config| config).await;
         b.reload().await;
-        let tls_event =
-            |event: &Event| expires(event) || matches!(event, Event::CertificatesReloaded { .. });
-        let first = b.event(tls_event).await;
+        let either = |event: &TlsEvent| {
+            expires(event) || matches!(event, TlsEvent::CertificatesReloaded { .. })
+        };
+        let first = tls_event(&mut b.events, either).await;
         assert!(
-            matches!(first, Event::CertificatesReloaded { .. }),
+            matches!(first, TlsEvent::CertificatesReloaded { .. }),
             "{first:?}"
         );
     })

@@ -19,6 +19,11 @@
 //! signal comes. It shows the alerts it is told of and what silences them, and notifies webhooks of
 //! them, one node after the other ([`notify`]). It has no other integration, and inhibits nothing.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a program reads clocks; the library beneath it is given them"
+)]
+
 mod alerts;
 mod api;
 mod app;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use rumormill::engine::Event;
-use rumormill::node::{BuildError, Builder, Events, EventsError, Node, SystemClock};
+use rumormill::node::{BuildError, Builder, Events, EventsError, Node, NodeEvent, SystemClock};
 use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -221,27 +221,31 @@ async fn serve(
 async fn follow(mut events: Events, app: Arc<App>) {
     let mut failed = BTreeSet::new();
     loop {
-        let change = match events.recv().await {
-            Ok(Event::MemberUp(member)) if failed.remove(&member.process.name) => {
+        let event = match events.recv().await {
+            Ok(NodeEvent::Cluster(event)) => event,
+            Ok(_) | Err(EventsError::Lagged { .. }) => continue,
+            Err(_) => return,
+        };
+        let change = match event {
+            Event::MemberUp(member) if failed.remove(&member.process.name) => {
                 MemberChange::Reconnected
             }
-            Ok(Event::MemberUp(_)) => MemberChange::Joined,
-            Ok(Event::MemberFailed(member)) => {
+            Event::MemberUp(_) => MemberChange::Joined,
+            Event::MemberFailed(member) => {
                 failed.insert(member.process.name);
                 MemberChange::Left
             }
-            Ok(Event::MemberLeft(member)) => {
+            Event::MemberLeft(member) => {
                 failed.remove(&member.process.name);
                 MemberChange::Left
             }
-            Ok(Event::MemberUpdated(_)) => MemberChange::Updated,
-            Ok(Event::NameConflict { addr }) => {
+            Event::MemberUpdated(_) => MemberChange::Updated,
+            Event::NameConflict { addr } => {
                 error!(%addr, "another live process uses this node's name; set --cluster.peer-name");
                 app.stats.name_conflict();
                 continue;
             }
-            Ok(_) | Err(EventsError::Lagged { .. }) => continue,
-            Err(_) => return,
+            _ => continue,
         };
         app.stats.member(change);
     }

@@ -1,10 +1,10 @@
 //! Which connections may begin a handshake, before anything is computed, and which may stay after it.
 //!
 //! - **A host has at most half** of the handshakes at once, of their rate, and of the connections that
-//!   stay, so one that floods, or hangs, leaves the other half to everybody else. IPv6 hosts are told
-//!   apart by their networks of 64 bits: one host can have all the addresses of its own.
+//!   stay, so a host that floods, or hangs, leaves the other half to all others. An IPv6 network of 64
+//!   bits counts as one host, because one host can use all the addresses of such a network.
 //! - **A quarter of the handshakes, at once and in a burst, is kept** for hosts that a peer was
-//!   verified from before. So strangers, however many they are, cannot keep members apart.
+//!   verified from before. So strangers cannot keep members apart, however many they are.
 //!
 //! Hosts are forgotten when there are too many of them, strangers first.
 
@@ -14,24 +14,25 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::time::Instant;
 
-use super::config::Bounds;
+use super::config::TlsBounds;
+use crate::net::clock;
 
 /// The handshakes that are under way, those that may begin, and the connections that came of them.
 pub(super) struct Admission {
-    state: Mutex<State>,
+    in_use: Mutex<InUse>,
     handshakes_max: usize,
     per_second: f64,
     connections_max: usize,
 }
 
-struct State {
+struct InUse {
     under_way: usize,
     open: usize,
     tokens: Tokens,
-    hosts: BTreeMap<IpAddr, Host>,
+    hosts: BTreeMap<IpAddr, HostShare>,
 }
 
-struct Host {
+struct HostShare {
     under_way: usize,
     open: usize,
     tokens: Tokens,
@@ -39,7 +40,8 @@ struct Host {
     known: bool,
 }
 
-/// What may begin: one token each, earned at a steady rate, and kept up to a bound.
+/// How many handshakes may begin: each takes a token, and tokens are earned at a steady rate up to a
+/// bound.
 struct Tokens {
     left: f64,
     at: Instant,
@@ -70,19 +72,19 @@ pub(super) struct Admitted {
 }
 
 /// Counts as a connection until it is dropped.
-pub(super) struct Open {
+pub(super) struct Connected {
     admission: Arc<Admission>,
     host: IpAddr,
 }
 
 impl Admission {
-    pub(super) fn new(bounds: &Bounds) -> Self {
+    pub(super) fn new(bounds: &TlsBounds) -> Self {
         let per_second = bounds.handshakes_per_second as f64;
         Self {
-            state: Mutex::new(State {
+            in_use: Mutex::new(InUse {
                 under_way: 0,
                 open: 0,
-                tokens: Tokens::full(per_second, Instant::now()),
+                tokens: Tokens::full(per_second, clock::now()),
                 hosts: BTreeMap::new(),
             }),
             handshakes_max: bounds.handshakes_max,
@@ -93,25 +95,25 @@ impl Admission {
 
     /// Lets a handshake with this host begin, or not.
     pub(super) fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Admitted> {
-        let (ip, now, of_host) = (network(ip), Instant::now(), self.per_second / 2.0);
-        let mut state = self.lock();
-        state.tokens.earn(self.per_second, now);
-        let known = state.hosts.get(&ip).is_some_and(|host| host.known);
+        let (ip, now, of_host) = (network(ip), clock::now(), self.per_second / 2.0);
+        let mut in_use = self.lock();
+        in_use.tokens.earn(self.per_second, now);
+        let known = in_use.hosts.get(&ip).is_some_and(|host| host.known);
         let (places_kept, tokens_kept) = if known {
             (0, 0.0)
         } else {
             let all = self.per_second * BURST_SECONDS;
             (self.handshakes_max / 4, all / 4.0)
         };
-        if state.under_way + places_kept >= self.handshakes_max
-            || state.tokens.left < 1.0 + tokens_kept
+        if in_use.under_way + places_kept >= self.handshakes_max
+            || in_use.tokens.left < 1.0 + tokens_kept
         {
             return None;
         }
-        if !state.hosts.contains_key(&ip) {
-            state.make_room(now);
+        if !in_use.hosts.contains_key(&ip) {
+            in_use.make_room(now);
         }
-        let host = state.hosts.entry(ip).or_insert_with(|| Host {
+        let host = in_use.hosts.entry(ip).or_insert_with(|| HostShare {
             under_way: 0,
             open: 0,
             tokens: Tokens::full(of_host, now),
@@ -123,28 +125,28 @@ impl Admission {
         }
         host.under_way += 1;
         host.tokens.left -= 1.0;
-        state.under_way += 1;
-        state.tokens.left -= 1.0;
+        in_use.under_way += 1;
+        in_use.tokens.left -= 1.0;
         Some(Admitted {
             admission: Arc::clone(self),
             host: ip,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics under this lock")
+    fn lock(&self) -> MutexGuard<'_, InUse> {
+        self.in_use.lock().expect("nothing panics under this lock")
     }
 }
 
-impl State {
-    /// A host that has something here.
-    fn host(&mut self, ip: IpAddr) -> &mut Host {
+impl InUse {
+    /// A host with a handshake or a connection here.
+    fn host(&mut self, ip: IpAddr) -> &mut HostShare {
         let host = self.hosts.get_mut(&ip);
         host.expect("it is not forgotten before")
     }
 
-    /// Forgets hosts if there are as many as allowed: all for which that changes nothing, or else the
-    /// one seen longest ago. Those that have something here stay, which is bounded itself.
+    /// Forgets hosts if there are as many as allowed: all those for which that changes nothing, or else
+    /// the one seen longest ago. Hosts with a handshake or a connection stay: these are bounded anyway.
     fn make_room(&mut self, now: Instant) {
         if self.hosts.len() < HOSTS_MAX {
             return;
@@ -162,7 +164,7 @@ impl State {
     }
 }
 
-impl Host {
+impl HostShare {
     fn is_idle(&self) -> bool {
         self.under_way == 0 && self.open == 0
     }
@@ -170,18 +172,18 @@ impl Host {
 
 impl Admitted {
     /// The handshake is over, and a peer was verified by it. Its connection stays if it gets a place.
-    pub(super) fn verified(self) -> Option<Open> {
+    pub(super) fn verified(self) -> Option<Connected> {
         let max = self.admission.connections_max;
-        let mut state = self.admission.lock();
-        let is_full = state.open >= max;
-        let host = state.host(self.host);
+        let mut in_use = self.admission.lock();
+        let is_full = in_use.open >= max;
+        let host = in_use.host(self.host);
         host.known = true;
         if is_full || host.open >= max.div_ceil(2) {
             return None;
         }
         host.open += 1;
-        state.open += 1;
-        Some(Open {
+        in_use.open += 1;
+        Some(Connected {
             admission: Arc::clone(&self.admission),
             host: self.host,
         })
@@ -190,17 +192,17 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut state = self.admission.lock();
-        state.under_way -= 1;
-        state.host(self.host).under_way -= 1;
+        let mut in_use = self.admission.lock();
+        in_use.under_way -= 1;
+        in_use.host(self.host).under_way -= 1;
     }
 }
 
-impl Drop for Open {
+impl Drop for Connected {
     fn drop(&mut self) {
-        let mut state = self.admission.lock();
-        state.open -= 1;
-        state.host(self.host).open -= 1;
+        let mut in_use = self.admission.lock();
+        in_use.open -= 1;
+        in_use.host(self.host).open -= 1;
     }
 }
 
@@ -215,16 +217,16 @@ fn network(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Of handshakes at their rate, how many seconds' worth may come at once.
+/// A burst of handshakes may be as many as this many seconds allow.
 const BURST_SECONDS: f64 = 4.0;
 /// Hosts that are told apart.
 const HOSTS_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::TlsLimits;
     use super::*;
     use crate::config::Config;
-    use crate::net::tls::TlsLimits;
     use std::time::Duration;
 
     /// With the defaults: 64 handshakes at once and a second, 1024 connections.
@@ -329,7 +331,7 @@ mod tests {
             tokio::time::advance(Duration::from_millis(100)).await;
             admission.admit(host(number)).unwrap().verified().unwrap();
         }
-        let state = admission.lock();
-        assert!(state.hosts.len() <= HOSTS_MAX && !state.hosts.contains_key(&host(0)));
+        let in_use = admission.lock();
+        assert!(in_use.hosts.len() <= HOSTS_MAX && !in_use.hosts.contains_key(&host(0)));
     }
 }

@@ -1,8 +1,8 @@
 //! One connection that carries one stream after another, so that a stream needs no handshake.
 //!
 //! Frames are `kind u8, length u16`, then the data of a `Data` frame; others have no length. The
-//! dialler opens a stream with `Open`, the other side answers `Opened`; then both send `Data`, and
-//! each says `End` once. When both have, the dialler may open the next one. A length is at most
+//! dialler opens a stream with `Open`, the other side confirms with `Opened`; then both send `Data`,
+//! and each sends `End` once. When both have, the dialler may open the next one. A length is at most
 //! 65,535 and allocates nothing: data goes from the connection to the reader's own buffer.
 
 use std::io;
@@ -28,12 +28,12 @@ pub(super) struct Channel<T> {
     data_left: usize,
     ended_in: bool,
     ended_out: bool,
-    /// Something went wrong: the connection is good for nothing any more.
+    /// Something went wrong: the connection cannot be used again.
     broken: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FrameKind {
     Data = 0,
     End = 1,
     Open = 2,
@@ -55,7 +55,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     }
 
     /// Sends a frame without data.
-    pub(super) async fn send(&mut self, kind: Kind) -> io::Result<()> {
+    pub(super) async fn send(&mut self, kind: FrameKind) -> io::Result<()> {
         self.put(kind, &[]);
         std::future::poll_fn(|cx| self.poll_flush(cx)).await
     }
@@ -64,7 +64,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     /// Another frame came, or the connection ended.
-    pub(super) async fn expect(&mut self, expected: Kind) -> io::Result<()> {
+    pub(super) async fn expect(&mut self, expected: FrameKind) -> io::Result<()> {
         match std::future::poll_fn(|cx| self.poll_header(cx)).await? {
             Some((kind, _)) if kind == expected => Ok(()),
             Some(_) => Err(self.fail("a frame out of place")),
@@ -72,8 +72,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// Brings a stream whose owner has dropped it to its end on both sides, within a bound; answers
-    /// whether another one can follow.
+    /// Brings a stream whose owner has dropped it to its end on both sides, within a bound. Returns
+    /// whether another stream can follow.
     pub(super) async fn settle(&mut self) -> bool {
         if self.broken {
             return false;
@@ -94,7 +94,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         settled
     }
 
-    fn put(&mut self, kind: Kind, data: &[u8]) {
+    fn put(&mut self, kind: FrameKind, data: &[u8]) {
         self.out.reserve(HEADER_BYTES + data.len());
         self.out.put_u8(kind as u8);
         self.out
@@ -114,7 +114,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     }
 
     /// Reads the next header; `None` at the end of the connection.
-    fn poll_header(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<(Kind, usize)>>> {
+    fn poll_header(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<(FrameKind, usize)>>> {
         while self.header_len < HEADER_BYTES {
             let mut buf = ReadBuf::new(&mut self.header[self.header_len..]);
             let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf));
@@ -130,13 +133,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let [kind, len @ ..] = self.header;
         let len = usize::from(u16::from_be_bytes(len));
         let kind = match kind {
-            0 => Kind::Data,
-            1 => Kind::End,
-            2 => Kind::Open,
-            3 => Kind::Opened,
+            0 => FrameKind::Data,
+            1 => FrameKind::End,
+            2 => FrameKind::Open,
+            3 => FrameKind::Opened,
             _ => return Poll::Ready(Err(self.fail("an unknown frame"))),
         };
-        if kind != Kind::Data && len != 0 {
+        if kind != FrameKind::Data && len != 0 {
             return Poll::Ready(Err(self.fail("data where none belongs")));
         }
         Poll::Ready(Ok(Some((kind, len))))
@@ -149,8 +152,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 return Poll::Ready(Ok(()));
             }
             match ready!(self.poll_header(cx))? {
-                Some((Kind::Data, len)) => self.data_left = len,
-                Some((Kind::End, _)) => self.ended_in = true,
+                Some((FrameKind::Data, len)) => self.data_left = len,
+                Some((FrameKind::End, _)) => self.ended_in = true,
                 Some(_) => return Poll::Ready(Err(self.fail("a frame out of place"))),
                 // The process has died, most likely: this is not the end of a whole stream.
                 None => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -181,7 +184,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             ready!(self.poll_some_out(cx))?;
         }
         let count = data.len().min(DATA_BYTES_MAX);
-        self.put(Kind::Data, &data[..count]);
+        self.put(FrameKind::Data, &data[..count]);
         // Most of the time it goes out at once, flushed or not.
         if let Poll::Ready(Err(error)) = self.poll_flush(cx) {
             return Poll::Ready(Err(error));
@@ -212,7 +215,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.ended_out {
             self.ended_out = true;
-            self.put(Kind::End, &[]);
+            self.put(FrameKind::End, &[]);
         }
         self.poll_flush(cx)
     }
@@ -339,10 +342,10 @@ mod tests {
     async fn one_stream_follows_another_over_one_connection() {
         let (mut near, mut far) = pair();
         for round in 0..3_u8 {
-            near.send(Kind::Open).await.unwrap();
-            far.expect(Kind::Open).await.unwrap();
-            far.send(Kind::Opened).await.unwrap();
-            near.expect(Kind::Opened).await.unwrap();
+            near.send(FrameKind::Open).await.unwrap();
+            far.expect(FrameKind::Open).await.unwrap();
+            far.send(FrameKind::Opened).await.unwrap();
+            near.expect(FrameKind::Opened).await.unwrap();
             let (mut left, left_loan) = lend(near, None);
             let (mut right, right_loan) = lend(far, None);
             let large = vec![round; 50_000];
@@ -384,7 +387,7 @@ mod tests {
             let (mut near, far) = tokio::io::duplex(64);
             let mut channel = Channel::new(far);
             near.write_all(bytes).await.unwrap();
-            assert!(channel.expect(Kind::Open).await.is_err(), "{bytes:?}");
+            assert!(channel.expect(FrameKind::Open).await.is_err(), "{bytes:?}");
             assert!(!channel.settle().await);
         }
     }
@@ -410,7 +413,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_revoked_stream_ends_for_who_reads_it() {
+    async fn a_revoked_stream_ends_for_its_reader() {
         let (near, _far) = pair();
         let (mut stream, loan) = lend(near, None);
         let reading = tokio::spawn(async move { stream.read_u8().await });

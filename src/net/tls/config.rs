@@ -10,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::TlsError;
+use super::error::TlsError;
 use super::identity::PeerIdentity;
 use crate::config::Config;
 use crate::id::NodeName;
@@ -48,7 +48,7 @@ pub enum ClientAuth {
 #[derive(Clone)]
 pub struct TlsConfig {
     pub(super) source: Source,
-    pub(super) provider: Arc<CryptoProvider>,
+    provider: Option<Arc<CryptoProvider>>,
     pub(super) server_name: Option<String>,
     pub(super) node_name_in_certificate: bool,
     pub(super) authorize: Option<Authorize>,
@@ -119,7 +119,7 @@ impl TlsConfig {
     fn with_source(source: Source) -> Self {
         Self {
             source,
-            provider: Arc::new(rustls::crypto::ring::default_provider()),
+            provider: None,
             server_name: None,
             node_name_in_certificate: false,
             authorize: None,
@@ -131,10 +131,12 @@ impl TlsConfig {
         }
     }
 
-    /// The cryptography to use. Default: ring.
+    /// The cryptography to use. Default: the one that the process has installed; else aws-lc-rs, with
+    /// the feature `tls-aws-lc-rs`; else ring, with the feature `tls-ring`; else the start fails with
+    /// [`TlsError::NoProvider`].
     #[must_use]
     pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.provider = provider;
+        self.provider = Some(provider);
         self
     }
 
@@ -206,6 +208,25 @@ impl TlsConfig {
         self
     }
 
+    /// The cryptography to use, in the order that [`provider`](Self::provider) promises.
+    pub(super) fn cryptography(&self) -> Result<Arc<CryptoProvider>, TlsError> {
+        let given = self.provider.clone();
+        let installed = || CryptoProvider::get_default().cloned();
+        let found = given.or_else(installed).or_else(built_in);
+        found.ok_or(TlsError::NoProvider)
+    }
+
+    /// The files that it is loaded from: none for ready configurations.
+    pub(super) fn files(&self) -> Vec<&PathBuf> {
+        match &self.source {
+            Source::Files { server, client } => [server, client]
+                .into_iter()
+                .flat_map(|files| [&files.cert, &files.key, &files.ca])
+                .collect(),
+            Source::Ready { .. } => Vec::new(),
+        }
+    }
+
     /// Whether it lets somebody in, or believes somebody, unverified.
     pub(super) fn is_dangerous(&self) -> bool {
         let from_files = matches!(self.source, Source::Files { .. });
@@ -222,6 +243,17 @@ impl TlsConfig {
             Err(_) => Err(TlsError::ServerName { name: name.clone() }),
         }
     }
+}
+
+/// The provider that the features of this crate have built in, the one with post-quantum key exchange
+/// first.
+pub(super) fn built_in() -> Option<Arc<CryptoProvider>> {
+    #[cfg(feature = "tls-aws-lc-rs")]
+    return Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    #[cfg(all(feature = "tls-ring", not(feature = "tls-aws-lc-rs")))]
+    return Some(Arc::new(rustls::crypto::ring::default_provider()));
+    #[cfg(not(any(feature = "tls-aws-lc-rs", feature = "tls-ring")))]
+    None
 }
 
 /// Bounds of the TLS transport. What is over a limit is closed or dropped, and counted.
@@ -278,7 +310,7 @@ impl Default for TlsLimits {
 
 /// Limits with nothing left open.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct TlsBounds {
     pub(super) handshakes_max: usize,
     pub(super) handshakes_per_second: usize,
     pub(super) handshake_timeout: Duration,
@@ -292,12 +324,12 @@ pub(super) struct Bounds {
 }
 
 impl TlsLimits {
-    pub(super) fn bounds(&self, timers: &Config) -> Bounds {
+    pub(super) fn bounds(&self, timers: &Config) -> TlsBounds {
         let packet_age_max = self.packet_age_max.unwrap_or(timers.probe_timeout);
         let interval = timers.push_pull_interval.unwrap_or_default();
         let idle = IDLE_TIMEOUT_DEFAULT.max(interval.saturating_mul(20));
         let for_packets = packet_age_max.saturating_mul(4).max(USER_TIMEOUT_MIN);
-        Bounds {
+        TlsBounds {
             handshakes_max: self.handshakes_max.get(),
             handshakes_per_second: self.handshakes_per_second.get(),
             handshake_timeout: self.handshake_timeout.unwrap_or(timers.tcp_timeout),
@@ -334,5 +366,25 @@ mod tests {
         assert_eq!(bounds.packets_user_timeout, Duration::MAX);
         let open = TlsLimits::default().bounds(&timers);
         assert_eq!(open.idle_timeout, Duration::MAX);
+    }
+
+    /// Whatever is built in, a provider that is given is the one that is used.
+    #[test]
+    fn a_provider_that_is_given_comes_before_one_that_is_built_in() {
+        let files = PemFiles {
+            cert: "node.pem".into(),
+            key: "node.key".into(),
+            ca: "ca.pem".into(),
+        };
+        let config = TlsConfig::from_files(files);
+        match (config.cryptography(), built_in()) {
+            (Ok(found), Some(built_in)) => {
+                assert_eq!(format!("{found:?}"), format!("{built_in:?}"));
+                let given = config.provider(Arc::clone(&built_in));
+                assert!(Arc::ptr_eq(&given.cryptography().unwrap(), &built_in));
+            }
+            (Err(TlsError::NoProvider), None) => {}
+            (found, built_in) => panic!("{found:?} and {built_in:?}"),
+        }
     }
 }

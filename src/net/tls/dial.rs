@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::HandshakeKind;
-use rustls::pki_types::{ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,29 +14,32 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::Core;
+use super::core::Core;
 use super::error::refusal;
-use super::hello::{Hello, Kind, WELCOME};
+use super::hello::{ConnectionKind, TlsHello, WELCOME};
 use super::identity::PeerIdentity;
-use super::material::{Believed, Loaded, Side};
-use crate::engine::HandshakeRefusal;
-use crate::net::{DialError, tcp};
+use super::material::{Believed, Loaded, PeerRole};
+use crate::net::{DialError, HandshakeRefusal, clock, tcp};
 
 /// A connection whose peer has been verified, and has taken it.
 pub(super) struct Dialled {
     pub(super) io: TlsStream<TcpStream>,
     pub(super) identity: Option<Arc<PeerIdentity>>,
     pub(super) believed: Believed,
-    pub(super) side: Side,
+    pub(super) role: PeerRole,
     /// When the hello was written.
     pub(super) began: Instant,
 }
 
-/// Dials `to`, after whoever dials it already. Takes at most `handshake_timeout` in all. Cancel safe:
-/// dropping it gives up.
-pub(super) async fn connect(core: &Core, to: SocketAddr, kind: Kind) -> Result<Dialled, DialError> {
+/// Dials `to`, after a dial to it that is under way. Takes at most `handshake_timeout` in all. Cancel
+/// safe: dropping it gives up.
+pub(super) async fn connect(
+    core: &Core,
+    to: SocketAddr,
+    kind: ConnectionKind,
+) -> Result<Dialled, DialError> {
     let within = core.bounds.handshake_timeout;
-    let asked = Instant::now();
+    let asked = clock::now();
     let Ok(turn) = timeout(within, core.turns.turn(to)).await else {
         return Err(DialError::TimedOut { to, within });
     };
@@ -49,7 +52,7 @@ pub(super) async fn connect(core: &Core, to: SocketAddr, kind: Kind) -> Result<D
         let shaken = shake_hands(core, to, kind, tcp).await;
         shaken.map_err(|error| refused(core, to, error))
     };
-    let dialled = timeout(within.saturating_sub(asked.elapsed()), dialling).await;
+    let dialled = timeout(within.saturating_sub(clock::now() - asked), dialling).await;
     turn.end(dialled.unwrap_or_else(|_| {
         if connected {
             failed(core, to, Some(HandshakeRefusal::TimedOut));
@@ -58,8 +61,8 @@ pub(super) async fn connect(core: &Core, to: SocketAddr, kind: Kind) -> Result<D
     }))
 }
 
-/// Connects to `to`, however long that takes. The system asks a host that does not answer ever less
-/// often; one that has come back is found sooner by asking anew.
+/// Connects to `to`, however long that takes. While a host does not respond, the system asks it less and
+/// less often; so the attempt is given up and begun anew, which finds a host that has come back sooner.
 async fn reach(core: &Core, to: SocketAddr) -> Result<TcpStream, DialError> {
     loop {
         let connecting = timeout(ATTEMPT_TIMEOUT, tcp::connect(to, core.bound_ip()));
@@ -69,9 +72,9 @@ async fn reach(core: &Core, to: SocketAddr) -> Result<TcpStream, DialError> {
     }
 }
 
-/// What a handshake that failed means to who wanted it.
+/// What a handshake that failed means to its caller.
 fn refused(core: &Core, to: SocketAddr, source: io::Error) -> DialError {
-    // That the peer hung up says nothing of why: its own side does.
+    // That the peer hung up does not say why: the peer itself reports it.
     let reason = refusal(&source).filter(|reason| *reason != HandshakeRefusal::Truncated);
     failed(core, to, reason.clone());
     match reason {
@@ -84,14 +87,14 @@ fn refused(core: &Core, to: SocketAddr, source: io::Error) -> DialError {
 fn failed(core: &Core, to: SocketAddr, reason: Option<HandshakeRefusal>) {
     core.tally.tls_handshakes_failed.one();
     if let Some(reason) = reason {
-        core.refusals.refused(to, reason);
+        core.reports.refused(to, reason);
     }
 }
 
 async fn shake_hands(
     core: &Core,
     to: SocketAddr,
-    kind: Kind,
+    kind: ConnectionKind,
     tcp: TcpStream,
 ) -> io::Result<Dialled> {
     let loaded = core.materials.loaded();
@@ -99,11 +102,11 @@ async fn shake_hands(
     let name = name.unwrap_or_else(|| ServerName::from(to.ip()));
     let connector = TlsConnector::from(loaded.client_for(to));
     let mut io = connector.connect(name.clone(), tcp).await?;
-    let hello = Hello {
+    let hello = TlsHello {
         kind,
         addr: core.advertised(),
     };
-    let began = Instant::now();
+    let began = clock::now();
     io.write_all(&hello.encode()).await?;
     io.flush().await?;
     // A peer that refuses our certificate says so here.
@@ -111,14 +114,14 @@ async fn shake_hands(
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
     let identity = PeerIdentity::new(io.get_ref().1.peer_certificates());
-    let side = Side::Server(name);
+    let role = PeerRole::Server(name);
     let kind = io.get_ref().1.handshake_kind();
-    let believed = conclude(core, kind, loaded, &side, identity.as_ref())?;
+    let believed = conclude(core, kind, loaded, &role, identity.as_ref())?;
     Ok(Dialled {
         io: io.into(),
         identity: identity.map(Arc::new),
         believed,
-        side,
+        role,
         began,
     })
 }
@@ -129,13 +132,13 @@ pub(super) fn conclude(
     core: &Core,
     kind: Option<HandshakeKind>,
     loaded: Arc<Loaded>,
-    side: &Side,
+    role: &PeerRole,
     peer: Option<&PeerIdentity>,
 ) -> io::Result<Believed> {
-    let at = UnixTime::now();
+    let at = clock::unix_time();
     let resumed = kind == Some(HandshakeKind::Resumed);
     if resumed {
-        let verified = loaded.verify(side, peer, at);
+        let verified = loaded.verify(role, peer, at);
         verified.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         core.tally.tls_handshakes_resumed.one();
     }
@@ -144,15 +147,15 @@ pub(super) fn conclude(
 }
 
 /// Sets the options of a connection, best effort: it works without them.
-pub(super) fn prepare(core: &Core, tcp: &TcpStream, kind: Kind) {
+pub(super) fn prepare(core: &Core, tcp: &TcpStream, kind: ConnectionKind) {
     let user_timeout = match kind {
-        Kind::Packets => core.bounds.packets_user_timeout,
-        Kind::Streams => core.bounds.streams_user_timeout,
+        ConnectionKind::Packets => core.bounds.packets_user_timeout,
+        ConnectionKind::Streams => core.bounds.streams_user_timeout,
     };
     set_user_timeout(tcp, user_timeout);
     // Packets are to wait where they can grow old, not in the system.
     #[cfg(any(target_os = "android", target_os = "linux"))]
-    if kind == Kind::Packets {
+    if kind == ConnectionKind::Packets {
         let _ = SockRef::from(tcp).set_tcp_notsent_lowat(NOT_SENT_BYTES_MAX);
     }
 }

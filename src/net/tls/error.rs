@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::CertificateError;
 use rustls::pki_types::pem;
 
-use crate::engine::HandshakeRefusal;
+use crate::net::{BindError, HandshakeRefusal};
 
 /// Why certificates could not be loaded. Nothing has changed: what was in use stays in use.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -48,6 +48,12 @@ pub enum TlsError {
     /// The configurations were handed in ready: there are no files to load anew.
     #[error("the configurations were handed in ready: there are no files to load anew")]
     NoFiles,
+    /// Nothing here can do cryptography: see [the order](super#cryptography) in which it is looked for.
+    #[error(
+        "TLS has no provider of cryptography: enable the feature tls-aws-lc-rs or tls-ring, give one to \
+         TlsConfig::provider, or install one for the process"
+    )]
+    NoProvider,
     /// A file is not PEM.
     #[error("{field}: {} is not PEM", file.display())]
     Pem {
@@ -95,6 +101,18 @@ pub enum TlsError {
     },
 }
 
+/// Why a TLS transport was not made. Nothing stays bound.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsBindError {
+    /// The address could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The certificates or settings are not usable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 impl TlsError {
     /// The file that is wrong, if it is a file.
     #[must_use]
@@ -106,13 +124,17 @@ impl TlsError {
             | Self::Pem { file, .. }
             | Self::Read { file, .. }
             | Self::Verifier { file, .. } => Some(file),
-            Self::NoFiles | Self::Provider { .. } | Self::ServerName { .. } | Self::Stopped => None,
+            Self::NoFiles
+            | Self::NoProvider
+            | Self::Provider { .. }
+            | Self::ServerName { .. }
+            | Self::Stopped => None,
         }
     }
 }
 
-/// Why a handshake ended with this error, as far as that concerns anybody: `None` if the connection
-/// broke, which says nothing about the peer.
+/// Why a handshake ended with this error. `None` if the connection broke, which says nothing about the
+/// peer.
 pub(super) fn refusal(error: &io::Error) -> Option<HandshakeRefusal> {
     let inner = error.get_ref().and_then(|e| e.downcast_ref());
     match inner {

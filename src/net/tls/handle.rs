@@ -1,7 +1,6 @@
 //! Certificates in use, and how they are replaced while the node runs.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,11 +10,11 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::config::{Source, TlsConfig};
+use super::error::TlsError;
 use super::material::{Loaded, fingerprint};
-use super::refusals::Refusals;
+use super::reports::Reports;
 use super::verify::Names;
-use super::{Tally, TlsError};
-use crate::engine::Event;
+use crate::net::{NetTally, TlsEvent};
 use crate::time::Timestamp;
 
 /// Replaces the certificates of a running node. Cheap to clone.
@@ -74,8 +73,8 @@ pub(super) struct Materials {
     in_use: Mutex<(TlsConfig, Arc<Loaded>)>,
     pub(super) names: Arc<Names>,
     pub(super) reloads: watch::Sender<u64>,
-    pub(super) refusals: Arc<Refusals>,
-    tally: Arc<Tally>,
+    pub(super) reports: Arc<Reports>,
+    tally: Arc<NetTally>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -83,10 +82,15 @@ pub(super) struct Materials {
 impl Materials {
     pub(super) async fn load(
         config: TlsConfig,
-        refusals: Arc<Refusals>,
-        tally: Arc<Tally>,
+        reports: Arc<Reports>,
+        tally: Arc<NetTally>,
     ) -> Result<Self, TlsError> {
         config.fixed_name()?;
+        // Found once, so that a reload uses the same one as the start.
+        let config = match config.source {
+            Source::Files { .. } => config.clone().provider(config.cryptography()?),
+            Source::Ready { .. } => config,
+        };
         let names = Arc::new(Names::default());
         let loaded = load(config.clone(), Arc::clone(&names)).await?;
         warn_of_danger(&config);
@@ -94,7 +98,7 @@ impl Materials {
             in_use: Mutex::new((config, Arc::new(loaded))),
             names,
             reloads: watch::Sender::new(0),
-            refusals,
+            reports,
             tally,
             reloading: tokio::sync::Mutex::new(()),
         })
@@ -124,7 +128,8 @@ impl Materials {
             self.tally.tls_reloads_failed.one();
             warn!(%error, source = ?std::error::Error::source(error), "certificates were not reloaded");
             let file = error.file().cloned();
-            self.refusals.tell(Event::CertificatesNotReloaded { file });
+            self.reports
+                .tell(TlsEvent::CertificatesNotReloaded { file });
         }
         put
     }
@@ -137,7 +142,7 @@ impl Materials {
         loaded: Loaded,
         before: Option<&Arc<Loaded>>,
     ) -> Result<(), TlsError> {
-        if self.refusals.is_closed() {
+        if self.reports.is_closed() {
             return Err(TlsError::Stopped);
         }
         let expires_at = loaded.expires_at;
@@ -151,8 +156,8 @@ impl Materials {
         }
         warn_of_danger(&in_use.0);
         self.tally.tls_reloads.one();
-        self.refusals
-            .tell(Event::CertificatesReloaded { expires_at });
+        self.reports
+            .tell(TlsEvent::CertificatesReloaded { expires_at });
         self.reloads.send_modify(|reloads| *reloads += 1);
         Ok(())
     }
@@ -198,23 +203,14 @@ fn warn_of_danger(config: &TlsConfig) {
     }
 }
 
-/// The files that a configuration is loaded from.
-pub(super) fn info_of_files(config: &TlsConfig) -> Vec<&PathBuf> {
-    match &config.source {
-        Source::Files { server, client } => [server, client]
-            .into_iter()
-            .flat_map(|files| [&files.cert, &files.key, &files.ca])
-            .collect(),
-        Source::Ready { .. } => Vec::new(),
-    }
-}
-
 #[cfg(test)]
+#[cfg(any(feature = "tls-aws-lc-rs", feature = "tls-ring"))]
 mod tests {
+    use super::super::config::built_in;
     use super::*;
 
     fn ready() -> TlsConfig {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = built_in().unwrap();
         let tls13 = &[&rustls::version::TLS13];
         let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(tls13)
@@ -231,8 +227,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_read_before_a_replacement_does_not_undo_it() {
-        let (refusals, _events) = Refusals::new();
-        let materials = Materials::load(ready(), Arc::new(refusals), Arc::default());
+        let (reports, _events) = Reports::new();
+        let materials = Materials::load(ready(), Arc::new(reports), Arc::default());
         let materials = Arc::new(materials.await.unwrap());
         let put = |before: &Arc<Loaded>| {
             let config = ready();

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ConnectionKind {
     /// Packets of its dialler.
     Packets,
     /// One stream after another, opened by its dialler.
@@ -21,19 +21,19 @@ pub(super) enum Kind {
 
 /// What a dialler says first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hello {
-    pub(super) kind: Kind,
+pub(super) struct TlsHello {
+    pub(super) kind: ConnectionKind,
     /// The address that its peers know it by.
     pub(super) addr: SocketAddr,
 }
 
-impl Hello {
+impl TlsHello {
     pub(super) fn encode(self) -> [u8; HELLO_BYTES] {
         let mut bytes = [0; HELLO_BYTES];
         bytes[0] = VERSION;
         bytes[1] = match self.kind {
-            Kind::Packets => 1,
-            Kind::Streams => 2,
+            ConnectionKind::Packets => 1,
+            ConnectionKind::Streams => 2,
         };
         let ip = match self.addr.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -47,8 +47,8 @@ impl Hello {
     /// `None` for another version or an unknown kind.
     pub(super) fn decode(bytes: [u8; HELLO_BYTES]) -> Option<Self> {
         let kind = match bytes {
-            [VERSION, 1, ..] => Kind::Packets,
-            [VERSION, 2, ..] => Kind::Streams,
+            [VERSION, 1, ..] => ConnectionKind::Packets,
+            [VERSION, 2, ..] => ConnectionKind::Streams,
             _ => return None,
         };
         let ip = Ipv6Addr::from(*bytes[2..].first_chunk::<16>()?).to_canonical();
@@ -82,10 +82,10 @@ mod tests {
     #[test]
     fn a_hello_says_the_same_after_its_way() {
         for addr in ["10.0.0.1:9094", "[2001:db8::1]:65535", "[::]:1"] {
-            for kind in [Kind::Packets, Kind::Streams] {
+            for kind in [ConnectionKind::Packets, ConnectionKind::Streams] {
                 let addr = addr.parse().unwrap();
-                let hello = Hello { kind, addr };
-                assert_eq!(Hello::decode(hello.encode()), Some(hello));
+                let hello = TlsHello { kind, addr };
+                assert_eq!(TlsHello::decode(hello.encode()), Some(hello));
             }
         }
     }
@@ -93,14 +93,14 @@ mod tests {
     #[test]
     fn other_versions_and_kinds_are_none() {
         let addr = "10.0.0.1:9094".parse().unwrap();
-        let mut bytes = Hello {
-            kind: Kind::Packets,
+        let mut bytes = TlsHello {
+            kind: ConnectionKind::Packets,
             addr,
         }
         .encode();
         bytes[1] = 3;
-        assert_eq!(Hello::decode(bytes), None);
+        assert_eq!(TlsHello::decode(bytes), None);
         bytes[..2].copy_from_slice(&[2, 1]);
-        assert_eq!(Hello::decode(bytes), None);
+        assert_eq!(TlsHello::decode(bytes), None);
     }
 }

@@ -1,12 +1,14 @@
 //! Packets on their way out: for each peer a bounded queue and one connection.
 //!
 //! A lane is one task for one peer's address. It dials when there is something to send, one dial at
-//! a time and with backoff, and so is in nobody else's way. Packets wait meanwhile, as long as they
-//! are young: late is worse than lost to a failure detector. Whatever a lane waits for, a dial, a
-//! pause, a peer that does not read, it still lets its packets grow old, ends when it is told to,
-//! and uses new certificates as soon as there are some. Connections carry packets one way, from
-//! their dialler, because only the dialled address has been verified; the lane reads to learn of the
-//! end, which is how a restarted peer is noticed before the next packet.
+//! a time and with backoff, and delays no other lane. Packets wait meanwhile, as long as they are
+//! young: to a failure detector, a late packet is worse than a lost one. A lane may wait for a dial, for
+//! the end of a pause, or for a peer that does not read. While it waits it still drops packets that have
+//! grown old, ends when it is told to, and uses new certificates as soon as there are some.
+//!
+//! A connection carries packets one way, from its dialler, because only the dialled address has been
+//! verified. The lane reads from it only to learn of its end: so a restarted peer is noticed before the
+//! next packet is sent.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -23,52 +25,81 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsStream;
 
-use super::Core;
+use super::core::Core;
 use super::dial::{Dialled, connect};
-use super::hello::Kind;
+use super::hello::ConnectionKind;
 use super::queue::{BATCH_BYTES, Queue};
 use super::record::PACKET_BYTES_MAX;
-use crate::net::DialError;
+use crate::net::{DialError, clock};
 
 /// All lanes of a node.
-#[derive(Default)]
 pub(super) struct Lanes {
-    table: Mutex<Table>,
+    core: Arc<Core>,
+    table: Mutex<LaneTable>,
     /// The last lane has ended.
     emptied: Notify,
 }
 
 #[derive(Default)]
-struct Table {
+struct LaneTable {
     lanes: BTreeMap<SocketAddr, Arc<Queue>>,
     /// No new ones any more.
     finishing: bool,
 }
 
 impl Lanes {
+    /// No lanes yet.
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self {
+            core,
+            table: Mutex::default(),
+            emptied: Notify::new(),
+        }
+    }
+
     /// Queues a packet.
-    pub(super) fn send(&self, core: &Arc<Core>, to: SocketAddr, packet: &[u8]) -> io::Result<()> {
+    pub(super) fn send(self: &Arc<Self>, to: SocketAddr, packet: &[u8]) -> io::Result<()> {
         if packet.len() > PACKET_BYTES_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let mut table = self.lock();
-        let lane = table.lane(core, to).ok_or(io::ErrorKind::BrokenPipe)?;
-        lane.push(core, Bytes::copy_from_slice(packet));
+        let lane = self.lane(&mut table, to).ok_or(io::ErrorKind::BrokenPipe)?;
+        lane.push(&self.core, Bytes::copy_from_slice(packet));
         Ok(())
     }
 
     /// The peer at this address has just shown that it is there: it is dialled at once, so that the
-    /// first packet need not wait for a handshake. What a peer says of its address closes nobody's
-    /// connection, so only if there is room.
-    pub(super) fn warm(&self, core: &Arc<Core>, to: SocketAddr) {
+    /// first packet need not wait for a handshake. Only if there is room: the address is what the peer
+    /// says it is, and that must not close the connection to another peer.
+    pub(super) fn warm(self: &Arc<Self>, to: SocketAddr) {
         let mut table = self.lock();
-        let has_place = table.lanes.contains_key(&to) || !table.is_full(core);
-        if has_place && let Some(lane) = table.lane(core, to) {
+        let has_room = table.lanes.contains_key(&to) || !table.is_full(&self.core);
+        if has_room && let Some(lane) = self.lane(&mut table, to) {
             lane.knock();
         }
+    }
+
+    /// The lane to this peer, a new one if there is none; `None` once all of them are to end.
+    fn lane<'a>(
+        self: &Arc<Self>,
+        table: &'a mut LaneTable,
+        to: SocketAddr,
+    ) -> Option<&'a Arc<Queue>> {
+        if table.finishing {
+            return None;
+        }
+        if !table.lanes.contains_key(&to) {
+            table.make_room(&self.core);
+        }
+        Some(table.lanes.entry(to).or_insert_with(|| {
+            let lane = Arc::new(Queue::default());
+            self.core
+                .spawn(run(Arc::clone(self), to, Arc::clone(&lane)));
+            lane
+        }))
     }
 
     /// Writes what waits, and waits until all lanes have ended. Packets that grow old meanwhile are
@@ -89,7 +120,7 @@ impl Lanes {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, LaneTable> {
         self.table.lock().expect("nothing panics under this lock")
     }
 
@@ -110,22 +141,7 @@ impl Lanes {
     }
 }
 
-impl Table {
-    /// The lane to this peer, a new one if there is none; `None` once all of them are to end.
-    fn lane(&mut self, core: &Arc<Core>, to: SocketAddr) -> Option<&Arc<Queue>> {
-        if self.finishing {
-            return None;
-        }
-        if !self.lanes.contains_key(&to) {
-            self.make_room(core);
-        }
-        Some(self.lanes.entry(to).or_insert_with(|| {
-            let lane = Arc::new(Queue::default());
-            core.spawn(run(Arc::clone(core), to, Arc::clone(&lane)));
-            lane
-        }))
-    }
-
+impl LaneTable {
     fn is_full(&self, core: &Core) -> bool {
         self.lanes.len() >= core.bounds.connections_max
     }
@@ -146,42 +162,43 @@ impl Table {
 
 /// Why a connection is not used any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum LaneEnd {
     /// Nothing was sent for long, or the lane is to end.
     Idle,
     /// It broke, or the peer ended it, or is not believed any more.
     Lost,
 }
 
-async fn run(core: Arc<Core>, to: SocketAddr, lane: Arc<Queue>) {
+async fn run(lanes: Arc<Lanes>, to: SocketAddr, lane: Arc<Queue>) {
+    let core = &lanes.core;
     let mut reloads = core.materials.reloads.subscribe();
     let mut backoff = Duration::ZERO;
     loop {
-        // What the last connection left, or the last dial was too late for, is not dialled for.
-        let idle = timeout(core.bounds.idle_timeout, lane.due(&core)).await;
-        if (idle.is_err() || lane.is_over()) && core.lanes.retire(to, &lane) {
+        // Packets that grew old meanwhile are dropped here: they are no reason to dial.
+        let idle = timeout(core.bounds.idle_timeout, lane.due(core)).await;
+        if (idle.is_err() || lane.is_over()) && lanes.retire(to, &lane) {
             return;
         }
         // From before the dial, so that a knock during it counts.
         let knocked = lane.knocked.notified();
         let mut knocked = pin!(knocked);
         knocked.as_mut().enable();
-        let Some(dialled) = dial(&core, to, &lane, &mut reloads).await else {
+        let Some(dialled) = dial(core, to, &lane, &mut reloads).await else {
             backoff = Duration::ZERO;
             continue;
         };
         lane.dialled();
         let waits = match dialled {
             Ok(dialled) => {
-                let began = Instant::now();
-                if serve(&core, &lane, dialled).await == End::Idle && core.lanes.retire(to, &lane) {
+                let began = clock::now();
+                if serve(core, &lane, dialled).await == LaneEnd::Idle && lanes.retire(to, &lane) {
                     return;
                 }
-                // A peer that ends connections as soon as they are made is not dialled in a loop.
-                began.elapsed() < BACKOFF_MIN
+                // A peer that ends each connection at once must not be dialled without a pause.
+                clock::now() - began < BACKOFF_MIN
             }
             Err(error) => {
-                backoff = next_backoff(&core, backoff, &error);
+                backoff = next_backoff(core, backoff, &error);
                 true
             }
         };
@@ -190,7 +207,7 @@ async fn run(core: Arc<Core>, to: SocketAddr, lane: Arc<Queue>) {
                 () = sleep(backoff.max(BACKOFF_MIN)) => {}
                 () = knocked => backoff = Duration::ZERO,
                 _ = reloads.changed() => backoff = Duration::ZERO,
-                () = lane.over(&core) => {}
+                () = lane.over(core) => {}
             }
         } else {
             backoff = Duration::ZERO;
@@ -198,8 +215,8 @@ async fn run(core: Arc<Core>, to: SocketAddr, lane: Arc<Queue>) {
     }
 }
 
-/// Dials, and is not deaf meanwhile: `None` if the lane is to end, or there are new certificates to
-/// dial with.
+/// Dials, and gives the dial up if the lane is to end, or if there are new certificates to dial with:
+/// then it returns `None`.
 async fn dial(
     core: &Core,
     to: SocketAddr,
@@ -208,15 +225,15 @@ async fn dial(
 ) -> Option<Result<Dialled, DialError>> {
     reloads.mark_unchanged();
     tokio::select! {
-        dialled = connect(core, to, Kind::Packets) => Some(dialled),
+        dialled = connect(core, to, ConnectionKind::Packets) => Some(dialled),
         () = lane.over(core) => None,
         // Its sender lives as long as this.
         _ = reloads.changed() => None,
     }
 }
 
-/// A refused dial costs little, and the peer may be starting: packets are not to grow old meanwhile. A
-/// handshake that fails costs both sides much.
+/// After a refused dial the pause is shorter than packets take to grow old: the dial cost little, and the
+/// peer may be starting. A handshake that fails costs both sides much, so its pause may grow longer.
 fn next_backoff(core: &Core, backoff: Duration, error: &DialError) -> Duration {
     let max = match error {
         DialError::Refused { .. } => core.bounds.packet_age_max / 2,
@@ -225,15 +242,15 @@ fn next_backoff(core: &Core, backoff: Duration, error: &DialError) -> Duration {
     (backoff * 2).clamp(BACKOFF_MIN, max.max(BACKOFF_MIN))
 }
 
-async fn serve(core: &Core, lane: &Queue, dialled: Dialled) -> End {
+async fn serve(core: &Core, lane: &Queue, dialled: Dialled) -> LaneEnd {
     let Dialled {
         mut io,
         identity,
         believed,
-        side,
+        role,
         began,
     } = dialled;
-    let mut revoked = pin!(core.revoked(believed, &side, identity.as_deref()));
+    let mut revoked = pin!(core.revoked(believed, &role, identity.as_deref()));
     let mut batch = Vec::new();
     loop {
         let mut due = pin!(lane.due(core));
@@ -244,14 +261,14 @@ async fn serve(core: &Core, lane: &Queue, dialled: Dialled) -> End {
             due.as_mut().poll(cx).map(|()| true)
         });
         match timeout(core.bounds.idle_timeout, more).await {
-            Err(_) => return End::Idle,
-            Ok(_) if lane.is_closed() => return End::Idle,
+            Err(_) => return LaneEnd::Idle,
+            Ok(_) if lane.is_closed() => return LaneEnd::Idle,
             Ok(_) if lane.is_over() => {
                 end(core, &mut io).await;
-                return End::Idle;
+                return LaneEnd::Idle;
             }
             Ok(true) if !has_ended(&io) => {}
-            Ok(_) => return End::Lost,
+            Ok(_) => return LaneEnd::Lost,
         }
         batch.clear();
         batch.shrink_to(2 * BATCH_BYTES);
@@ -272,7 +289,7 @@ async fn serve(core: &Core, lane: &Queue, dialled: Dialled) -> End {
         };
         lane.written(core, wrote);
         if !wrote {
-            return End::Lost;
+            return LaneEnd::Lost;
         }
     }
 }
@@ -290,15 +307,15 @@ async fn end(core: &Core, io: &mut Io) {
     let _ = timeout(core.bounds.packets_user_timeout, ending).await;
 }
 
-/// Ready when the connection is over. A peer says nothing here, so whatever comes is the end.
+/// Ready when the connection is over. A peer sends nothing here, so anything that is read is the end.
 fn poll_over(io: &mut Io, cx: &mut Context<'_>) -> Poll<()> {
     let mut byte = [0; 1];
     let mut byte = ReadBuf::new(&mut byte);
     Pin::new(io).poll_read(cx, &mut byte).map(drop)
 }
 
-/// Whether the system has heard of the end of the connection, which this task may only learn after
-/// it has written: what is written then is lost.
+/// Whether the system knows already that the connection has ended. This task might otherwise learn of it
+/// only after it has written, and what is written then is lost.
 fn has_ended(io: &Io) -> bool {
     let mut byte = [MaybeUninit::uninit(); 1];
     match SockRef::from(io.get_ref().0).peek(&mut byte) {

@@ -8,27 +8,43 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::debug;
 
-use super::Core;
 use super::admission::{Admission, Admitted};
-use super::channel::{self, Channel, lend};
+use super::channel::{Channel, FrameKind, lend};
+use super::core::Core;
 use super::dial::{conclude, prepare};
 use super::error::refusal;
-use super::hello::{ADDRESS_NOT_VERIFIED, BUSY, Hello, Kind, UNKNOWN_VERSION, WELCOME};
+use super::hello::{
+    ADDRESS_NOT_VERIFIED, BUSY, ConnectionKind, TlsHello, UNKNOWN_VERSION, WELCOME,
+};
 use super::identity::PeerIdentity;
-use super::material::{Believed, Side};
+use super::lane::Lanes;
+use super::material::{Believed, PeerRole};
+use super::pulse::Pulse;
 use super::record::{self, Age, Ages};
-use crate::engine::HandshakeRefusal;
 use crate::net::tcp::Listener;
+use crate::net::{BoxStream, HandshakeRefusal, NameCheck, clock};
+
+/// Where accepted connections are looked after, and what they bring goes to.
+pub(super) struct Reception {
+    pub(super) core: Arc<Core>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) packets: mpsc::Sender<(SocketAddr, Bytes)>,
+    pub(super) streams: mpsc::Sender<(BoxStream, SocketAddr)>,
+}
 
 /// Accepts until the listener is dropped.
-pub(super) async fn listen(core: Arc<Core>, listener: Weak<Listener>) {
+pub(super) async fn listen(reception: Arc<Reception>, listener: Weak<Listener>) {
+    let core = &reception.core;
     let admission = Arc::new(Admission::new(&core.bounds));
     loop {
         let accepted = poll_fn(|cx| match listener.upgrade() {
@@ -38,7 +54,9 @@ pub(super) async fn listen(core: Arc<Core>, listener: Weak<Listener>) {
         match accepted.await {
             None => return,
             Some(Ok((tcp, peer))) => match admission.admit(peer.ip()) {
-                Some(admitted) => core.spawn(greet(Arc::clone(&core), tcp, peer, admitted)),
+                Some(admitted) => {
+                    core.spawn(greet(Arc::clone(&reception), tcp, peer, admitted));
+                }
                 None => core.tally.tls_handshakes_limited.one(),
             },
             Some(Err(error)) => {
@@ -56,24 +74,25 @@ struct Greeted {
     io: TlsStream<TcpStream>,
     identity: Option<Arc<PeerIdentity>>,
     believed: Believed,
-    kind: Kind,
+    kind: ConnectionKind,
     /// Where the dialler is reached.
     from: SocketAddr,
     /// When its hello was read.
     began: Instant,
 }
 
-async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admitted) {
-    let handshake = timeout(core.bounds.handshake_timeout, welcome(&core, tcp, peer));
+async fn greet(reception: Arc<Reception>, tcp: TcpStream, peer: SocketAddr, admitted: Admitted) {
+    let core = &*reception.core;
+    let handshake = timeout(core.bounds.handshake_timeout, welcome(core, tcp, peer));
     let greeted = match handshake.await {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(reason)) => {
             core.tally.tls_handshakes_failed.one();
-            return core.refusals.refused(peer, reason);
+            return core.reports.refused(peer, reason);
         }
         Err(_) => {
             core.tally.tls_handshakes_failed.one();
-            return core.refusals.refused(peer, HandshakeRefusal::TimedOut);
+            return core.reports.refused(peer, HandshakeRefusal::TimedOut);
         }
     };
     let open = admitted.verified();
@@ -96,16 +115,16 @@ async fn greet(core: Arc<Core>, tcp: TcpStream, peer: SocketAddr, admitted: Admi
     ) {
         return;
     }
-    core.lanes.warm(&core, from);
-    let revoked = core.revoked(believed, &Side::Client, identity.as_deref());
+    reception.lanes.warm(from);
+    let revoked = core.revoked(believed, &PeerRole::Client, identity.as_deref());
     match kind {
-        Kind::Packets => tokio::select! {
-            () = packets(&core, io, from, began) => {}
+        ConnectionKind::Packets => tokio::select! {
+            () = packets(&reception, io, from, began) => {}
             () = revoked => {}
         },
-        Kind::Streams => {
+        ConnectionKind::Streams => {
             let name_check = core.name_check(identity.as_ref(), peer);
-            streams(&core, io, peer, name_check, revoked).await;
+            streams(&reception, io, peer, name_check, revoked).await;
         }
     }
 }
@@ -121,16 +140,16 @@ async fn welcome(
     let loaded = core.materials.loaded();
     let acceptor = TlsAcceptor::from(Arc::clone(&loaded.server));
     let mut io = acceptor.accept(tcp).await.map_err(why)?;
-    let Some(Hello { kind, addr }) = Hello::read(&mut io).await.map_err(why)? else {
+    let Some(TlsHello { kind, addr }) = TlsHello::read(&mut io).await.map_err(why)? else {
         let _ = io.write_u8(UNKNOWN_VERSION).await;
         let _ = io.shutdown().await;
         return Err(HandshakeRefusal::Protocol);
     };
-    let began = Instant::now();
+    let began = clock::now();
     let identity = PeerIdentity::new(io.get_ref().1.peer_certificates()).map(Arc::new);
     let shaken = io.get_ref().1.handshake_kind();
     let peer_identity = identity.as_deref();
-    let believed = conclude(core, shaken, loaded, &Side::Client, peer_identity).map_err(why)?;
+    let believed = conclude(core, shaken, loaded, &PeerRole::Client, peer_identity).map_err(why)?;
     let Some(from) = verified(addr, peer.ip(), identity.as_deref()) else {
         let _ = io.write_u8(ADDRESS_NOT_VERIFIED).await;
         let _ = io.shutdown().await;
@@ -147,8 +166,8 @@ async fn welcome(
     })
 }
 
-/// Where a dialler is reached: the port is its own to say; the host must be the one that it dials
-/// from, or one that its certificate is for, as behind a translation of addresses.
+/// Where a dialler is reached. Any port is believed; the host must be the one that it dials from, or one
+/// that its certificate is for, as it is where addresses are translated on the way.
 fn verified(
     claimed: SocketAddr,
     host: IpAddr,
@@ -167,31 +186,37 @@ async fn say(io: &mut TlsStream<TcpStream>, answer: u8) -> io::Result<()> {
     io.flush().await
 }
 
-/// Takes packets until the connection ends, or brings nothing but old ones. A node that is busy slows
-/// its peers down, whose packets then grow old where they are.
-async fn packets(core: &Core, io: TlsStream<TcpStream>, from: SocketAddr, began: Instant) {
+/// Takes packets until the connection ends, or brings nothing but old ones. A busy node reads slowly;
+/// packets then grow old at their senders, and are dropped there.
+async fn packets(
+    reception: &Reception,
+    io: TlsStream<TcpStream>,
+    from: SocketAddr,
+    began: Instant,
+) {
+    let core = &*reception.core;
     let mut io = BufReader::with_capacity(READ_BUFFER_BYTES, io);
     // The dialler ends a connection that it does not use; one whose dialler has gone silent ends here.
     let patience = core.bounds.idle_timeout.saturating_mul(2);
     let mut ages = Ages::new(began, core.bounds.packet_age_max);
     let mut empty_at = began;
     loop {
-        // Who sends faster than is read would otherwise have this thread to himself.
+        // A peer that sends faster than is read must not keep this thread for itself.
         consume_budget().await;
-        // Not for a moment is it to seem empty though it is not.
+        // Unconstrained: an exhausted budget would look like an empty connection.
         let mut reading = pin!(unconstrained(record::read(&mut io)));
         let read = poll_fn(|cx| {
             let read = reading.as_mut().poll(cx);
             if read.is_pending() {
-                empty_at = Instant::now();
+                empty_at = clock::now();
             }
             read
         });
         let Ok(Ok((stamp, packet))) = timeout(patience, read).await else {
             return;
         };
-        let now = Instant::now();
-        let age = ages.judge(stamp, core.pulse.earliest(empty_at, now), now);
+        let now = clock::now();
+        let age = ages.judge(stamp, reception.pulse.earliest(empty_at, now), now);
         if age != Age::Young {
             core.tally.tls_packets_late.one();
         }
@@ -200,7 +225,7 @@ async fn packets(core: &Core, io: TlsStream<TcpStream>, from: SocketAddr, began:
             Age::Late => continue,
             Age::Hopeless => return debug!(%from, "a connection brings nothing but old packets"),
         }
-        if core.packets.send((from, packet)).await.is_err() {
+        if reception.packets.send((from, packet)).await.is_err() {
             return;
         }
     }
@@ -208,31 +233,31 @@ async fn packets(core: &Core, io: TlsStream<TcpStream>, from: SocketAddr, began:
 
 /// Serves one stream after another until the connection ends.
 async fn streams(
-    core: &Core,
+    reception: &Reception,
     io: TlsStream<TcpStream>,
     peer: SocketAddr,
-    name_check: Option<crate::net::NameCheck>,
+    name_check: Option<NameCheck>,
     revoked: impl Future<Output = ()>,
 ) {
     let mut channel = Channel::new(io);
-    let mut revoked = std::pin::pin!(revoked);
-    let patience = core.bounds.idle_timeout.saturating_mul(2);
+    let mut revoked = pin!(revoked);
+    let patience = reception.core.bounds.idle_timeout.saturating_mul(2);
     loop {
         tokio::select! {
-            opened = timeout(patience, channel.expect(channel::Kind::Open)) => {
+            opened = timeout(patience, channel.expect(FrameKind::Open)) => {
                 if !matches!(opened, Ok(Ok(()))) {
                     return;
                 }
             }
             () = &mut revoked => return,
         }
-        // The answer means that this node's process lives and will take the stream.
+        // To confirm the stream is to promise that this process lives and will take it.
         let place = tokio::select! {
-            place = core.streams.reserve() => place,
+            place = reception.streams.reserve() => place,
             () = &mut revoked => return,
         };
         let Ok(place) = place else { return };
-        let said = timeout(SAY_TIMEOUT, channel.send(channel::Kind::Opened));
+        let said = timeout(SAY_TIMEOUT, channel.send(FrameKind::Opened));
         if !matches!(said.await, Ok(Ok(()))) {
             return;
         }

@@ -21,9 +21,9 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
 use super::config::{ClientAuth, PemFiles, Source, TlsConfig};
+use super::error::TlsError;
 use super::identity::PeerIdentity;
 use super::verify::{ByAddressOrName, DangerBelieveAnyone, Names};
-use super::{TlsError, info_of_files};
 use crate::time::Timestamp;
 
 /// Configurations in use, until the next reload.
@@ -54,7 +54,7 @@ pub(super) struct Believed {
 
 /// Which side a peer was on in its handshake.
 #[derive(Clone, Debug)]
-pub(super) enum Side {
+pub(super) enum PeerRole {
     /// It dialled.
     Client,
     /// It was dialled, and verified by this name.
@@ -62,7 +62,7 @@ pub(super) enum Side {
 }
 
 impl Loaded {
-    /// Loads what `config` says. Reads files: not for a task.
+    /// Loads what `config` says. Reads files, so it must not be called in an async task.
     pub(super) fn load(config: &TlsConfig, names: &Arc<Names>) -> Result<Self, TlsError> {
         let (server_files, client_files) = match &config.source {
             Source::Files { server, client } => (server, client),
@@ -72,22 +72,23 @@ impl Loaded {
         };
         // Before the files are read: what changes meanwhile is seen as a change later.
         let fingerprint = fingerprint(config);
-        let of_clients = client_verifier(config, server_files)?;
-        let of_servers = server_verifier(config, client_files, names)?;
-        let shown = key_of(&config.provider, server_files, "server")?;
-        let shown_as_client = key_of(&config.provider, client_files, "client")?;
+        let provider = config.cryptography()?;
+        let of_clients = client_verifier(config, &provider, server_files)?;
+        let of_servers = server_verifier(config, &provider, client_files, names)?;
+        let shown = key_of(&provider, server_files, "server")?;
+        let shown_as_client = key_of(&provider, client_files, "client")?;
         let ends = [expiry(&shown), expiry(&shown_as_client)];
         let expires_at = ends.into_iter().flatten().min();
         let tls13 = |source| TlsError::Provider {
             source: Box::new(source),
         };
-        let mut server = ServerConfig::builder_with_provider(Arc::clone(&config.provider))
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
             .map_err(tls13)?
             .with_client_cert_verifier(Arc::clone(&of_clients))
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(shown)));
         server.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
-        let client = ClientConfig::builder_with_provider(Arc::clone(&config.provider))
+        let client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .map_err(tls13)?
             .dangerous()
@@ -147,18 +148,18 @@ impl Loaded {
     /// that its authority is not trusted any more. Ready configurations cannot be asked: none would.
     pub(super) fn still_accepts(
         &self,
-        side: &Side,
+        role: &PeerRole,
         peer: Option<&PeerIdentity>,
         at: UnixTime,
     ) -> bool {
-        self.verifiers.is_some() && self.verify(side, peer, at).is_ok()
+        self.verifiers.is_some() && self.verify(role, peer, at).is_ok()
     }
 
     /// Looks at a peer's certificate again, as a whole handshake at `now` does. One that is resumed
     /// does not: a certificate may have ended since. Ready configurations decide alone.
     pub(super) fn verify(
         &self,
-        side: &Side,
+        role: &PeerRole,
         peer: Option<&PeerIdentity>,
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
@@ -166,14 +167,14 @@ impl Loaded {
             return Ok(());
         };
         let chain = peer.map_or(&[][..], PeerIdentity::chain);
-        match (chain, side) {
-            ([], Side::Client) if !verifiers.of_clients.client_auth_mandatory() => Ok(()),
+        match (chain, role) {
+            ([], PeerRole::Client) if !verifiers.of_clients.client_auth_mandatory() => Ok(()),
             ([], _) => Err(rustls::Error::NoCertificatesPresented),
-            ([cert, rest @ ..], Side::Client) => {
+            ([cert, rest @ ..], PeerRole::Client) => {
                 let verified = verifiers.of_clients.verify_client_cert(cert, rest, now);
                 verified.map(drop)
             }
-            ([cert, rest @ ..], Side::Server(name)) => {
+            ([cert, rest @ ..], PeerRole::Server(name)) => {
                 let verifier = &verifiers.of_servers;
                 let verified = verifier.verify_server_cert(cert, rest, name, &[], now);
                 verified.map(drop)
@@ -184,6 +185,7 @@ impl Loaded {
 
 fn client_verifier(
     config: &TlsConfig,
+    provider: &Arc<CryptoProvider>,
     files: &PemFiles,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     if config.client_auth == ClientAuth::DangerNone {
@@ -191,8 +193,7 @@ fn client_verifier(
     }
     let field = "server ca";
     let roots = authorities(&files.ca, field)?;
-    let provider = Arc::clone(&config.provider);
-    let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
     let builder = match config.client_auth {
         ClientAuth::DangerIfGiven => builder.allow_unauthenticated(),
         ClientAuth::Require | ClientAuth::DangerNone => builder,
@@ -206,17 +207,16 @@ fn client_verifier(
 
 fn server_verifier(
     config: &TlsConfig,
+    provider: &Arc<CryptoProvider>,
     files: &PemFiles,
     names: &Arc<Names>,
 ) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     if config.skip_verify {
-        let provider = Arc::clone(&config.provider);
-        return Ok(Arc::new(DangerBelieveAnyone(provider)));
+        return Ok(Arc::new(DangerBelieveAnyone(Arc::clone(provider))));
     }
     let field = "client ca";
     let roots = authorities(&files.ca, field)?;
-    let provider = Arc::clone(&config.provider);
-    let webpki = WebPkiServerVerifier::builder_with_provider(roots, provider)
+    let webpki = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
         .build()
         .map_err(|source| TlsError::Verifier {
             field,
@@ -313,7 +313,7 @@ fn expiry(shown: &CertifiedKey) -> Option<Timestamp> {
 /// A hash of what the files hold now. One that cannot be read counts as one that is empty.
 pub(super) fn fingerprint(config: &TlsConfig) -> u64 {
     let mut hasher = SipHasher13::new();
-    for file in info_of_files(config) {
+    for file in config.files() {
         let bytes = std::fs::read(file).unwrap_or_default();
         hasher.write_usize(bytes.len());
         hasher.write(&bytes);

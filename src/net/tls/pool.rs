@@ -1,9 +1,9 @@
 //! Streams on their way out: connections that are kept for one stream after another.
 //!
-//! Each connection has a keeper, a task that opens a stream, lends it to whoever dialled, and takes
-//! it back when it is dropped. An idle connection waits in the pool while its keeper watches for its
-//! end. A stream is opened with an answer from the other side, so a connection to a process that has
-//! died never passes for one to a process that lives: the next dial then says what is true.
+//! Each connection has a keeper: a task that opens a stream, lends it to the caller that dialled, and
+//! takes it back when it is dropped. An idle connection waits in the pool while its keeper watches for
+//! its end. A stream counts as open only when the other side has confirmed it, so a connection to a
+//! process that has died is never taken for one to a live process: a new dial is made, and it tells.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,18 +13,26 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Core;
-use super::channel::{self, Channel, lend};
+use super::channel::{Channel, FrameKind, lend};
+use super::core::Core;
 use super::dial::{Dialled, connect};
-use super::hello::Kind;
-use crate::net::{BoxStream, DialError};
+use super::hello::ConnectionKind;
+use super::lane::Lanes;
+use crate::net::{BoxStream, DialError, clock};
 
-/// Whoever waits for a stream.
+/// The caller that waits for a stream.
 type Wanted = oneshot::Sender<BoxStream>;
 
-/// Idle connections.
+/// The connections for streams that this node has dialled.
+pub(super) struct Pool {
+    core: Arc<Core>,
+    lanes: Arc<Lanes>,
+    idle: IdleConnections,
+}
+
+/// Connections that wait for their next stream.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<BTreeMap<SocketAddr, Vec<Idle>>>);
+struct IdleConnections(Mutex<BTreeMap<SocketAddr, Vec<Idle>>>);
 
 /// An idle connection: its keeper is asked for a stream.
 struct Idle {
@@ -33,6 +41,37 @@ struct Idle {
 }
 
 impl Pool {
+    /// No connections yet.
+    pub(super) fn new(core: Arc<Core>, lanes: Arc<Lanes>) -> Self {
+        let idle = IdleConnections::default();
+        Self { core, lanes, idle }
+    }
+
+    /// Opens a stream to `to`, over an idle connection if there is one. Cancel safe.
+    pub(super) async fn dial(self: Arc<Self>, to: SocketAddr) -> Result<BoxStream, DialError> {
+        while let Some(keeper) = self.idle.take(to) {
+            let (wanted, stream) = oneshot::channel();
+            let asked = keeper.send(wanted).is_ok();
+            // A keeper that brings no stream holds a connection to a host that has gone silent.
+            if asked && let Ok(Ok(stream)) = timeout(REUSE_TIMEOUT, stream).await {
+                return Ok(stream);
+            }
+        }
+        let dialled = connect(&self.core, to, ConnectionKind::Streams).await?;
+        let (wanted, stream) = oneshot::channel();
+        self.core
+            .spawn(keep(Arc::clone(&self), to, dialled, wanted));
+        let unreachable = || DialError::Unreachable {
+            to,
+            source: std::io::ErrorKind::UnexpectedEof.into(),
+        };
+        let stream = stream.await.map_err(|_| unreachable())?;
+        self.lanes.warm(to);
+        Ok(stream)
+    }
+}
+
+impl IdleConnections {
     /// The connection to `to` that was used last.
     fn take(&self, to: SocketAddr) -> Option<oneshot::Sender<Wanted>> {
         let mut pool = self.lock();
@@ -48,7 +87,7 @@ impl Pool {
     /// Keeps a connection; those kept longest go if there are too many.
     fn put(&self, to: SocketAddr, max: usize) -> oneshot::Receiver<Wanted> {
         let (take, taken) = oneshot::channel();
-        let since = Instant::now();
+        let since = clock::now();
         let mut pool = self.lock();
         pool.retain(|_, idle| {
             idle.retain(|idle| !idle.take.is_closed());
@@ -78,57 +117,36 @@ impl Pool {
     }
 }
 
-/// Opens a stream to `to`, over a connection that is there already if one is. Cancel safe.
-pub(super) async fn dial(core: Arc<Core>, to: SocketAddr) -> Result<BoxStream, DialError> {
-    while let Some(keeper) = core.pool.take(to) {
-        let (wanted, stream) = oneshot::channel();
-        let asked = keeper.send(wanted).is_ok();
-        // A keeper that does not answer holds a connection to a host that has gone silent.
-        if asked && let Ok(Ok(stream)) = timeout(REUSE_TIMEOUT, stream).await {
-            return Ok(stream);
-        }
-    }
-    let dialled = connect(&core, to, Kind::Streams).await?;
-    let (wanted, stream) = oneshot::channel();
-    core.spawn(keep(Arc::clone(&core), to, dialled, wanted));
-    let unreachable = || DialError::Unreachable {
-        to,
-        source: std::io::ErrorKind::UnexpectedEof.into(),
-    };
-    let stream = stream.await.map_err(|_| unreachable())?;
-    core.lanes.warm(&core, to);
-    Ok(stream)
-}
-
-/// Keeps a connection, for `first` and whoever comes after.
-async fn keep(core: Arc<Core>, to: SocketAddr, dialled: Dialled, first: Wanted) {
+/// Keeps a connection, for `first` and the callers after it.
+async fn keep(pool: Arc<Pool>, to: SocketAddr, dialled: Dialled, first: Wanted) {
+    let core = &pool.core;
     let Dialled {
         io,
         identity,
         believed,
-        side,
+        role,
         began: _,
     } = dialled;
     let name_check = core.name_check(identity.as_ref(), to);
     let mut channel = Channel::new(io);
     let mut wanted = first;
-    let revoked = core.revoked(believed, &side, identity.as_deref());
+    let revoked = core.revoked(believed, &role, identity.as_deref());
     let mut revoked = std::pin::pin!(revoked);
     loop {
         let opening = timeout(core.bounds.handshake_timeout, async {
-            channel.send(channel::Kind::Open).await?;
-            channel.expect(channel::Kind::Opened).await
+            channel.send(FrameKind::Open).await?;
+            channel.expect(FrameKind::Opened).await
         });
         let opened = tokio::select! {
             opened = opening => matches!(opened, Ok(Ok(()))),
             () = &mut revoked => false,
         };
-        // Who waits for it is told by `wanted` being dropped.
+        // The caller learns of it because `wanted` is dropped.
         if !opened {
             return;
         }
         let (stream, loan) = lend(channel, name_check.clone());
-        // If nobody waits any more, the stream comes back at once.
+        // If its caller has gone, the stream comes back at once.
         drop(wanted.send(Box::new(stream)));
         let back = tokio::select! {
             back = loan.back => back,
@@ -142,11 +160,11 @@ async fn keep(core: Arc<Core>, to: SocketAddr, dialled: Dialled, first: Wanted) 
         if !channel.settle().await {
             return;
         }
-        let taken = core.pool.put(to, core.bounds.idle_max);
+        let taken = pool.idle.put(to, core.bounds.idle_max);
         let taken = tokio::select! {
             taken = taken => taken,
-            // Nothing may come now: whatever does, the connection is over.
-            _ = channel.expect(channel::Kind::Opened) => return,
+            // Nothing may come now: anything that does ends the connection.
+            _ = channel.expect(FrameKind::Opened) => return,
             () = sleep(core.bounds.idle_timeout) => return,
             () = &mut revoked => return,
         };
@@ -158,7 +176,7 @@ async fn keep(core: Arc<Core>, to: SocketAddr, dialled: Dialled, first: Wanted) 
 
 /// Kept for one peer.
 const IDLE_PER_PEER_MAX: usize = 4;
-/// For a kept connection to answer; then another one is tried.
+/// For a stream over an idle connection; after that another connection is tried.
 const REUSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -167,7 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_kept_longest_goes_first() {
-        let pool = Pool::default();
+        let pool = IdleConnections::default();
         let to = |port| SocketAddr::from(([10, 0, 0, 1], port));
         let mut first = pool.put(to(1), 3);
         let mut second = pool.put(to(2), 3);
@@ -185,7 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_peer_has_more_than_its_share() {
-        let pool = Pool::default();
+        let pool = IdleConnections::default();
         let to = SocketAddr::from(([10, 0, 0, 1], 1));
         let kept: Vec<_> = (0..9).map(|_| pool.put(to, 100)).collect();
         let mut there = 0;

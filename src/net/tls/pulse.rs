@@ -1,60 +1,66 @@
 //! When this process did not run.
 //!
-//! Packets that wait in the sockets of a process that is not run have not been late: its peers did
-//! answer in time, and the driver takes their answers before it runs the timers that give them up. So
-//! a pulse beats, and whoever reads after it has missed some beats takes what waits for what arrived
-//! when it last beat.
+//! While a process is stopped or starved, packets wait in its sockets. They are not late: its peers sent
+//! them in time, and the driver takes them before it runs the timers that would give these peers up. But
+//! how long they waited cannot be seen when they are read.
+//!
+//! So a task notes the time at short intervals: it beats. A gap between two beats is a pause, in which
+//! nothing was read. A packet that is read after a pause, and may have waited through it, is judged as
+//! if it had arrived at the last beat before the pause.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::net::clock;
+
 /// Beats as long as the process runs.
 #[derive(Debug)]
 pub(super) struct Pulse {
-    state: Mutex<State>,
+    beats: Mutex<Beats>,
     period: Duration,
 }
 
 #[derive(Debug)]
-struct State {
-    beat: Instant,
+struct Beats {
+    /// The last one.
+    last: Instant,
     /// The last beat before the last pause, and the first one after it.
     paused: Option<(Instant, Instant)>,
 }
 
 impl Pulse {
-    /// Fine enough for packets that may be so old.
+    /// Beats often enough to judge packets that may be up to `age_max` old.
     pub(super) fn new(age_max: Duration) -> Self {
-        let state = State {
-            beat: Instant::now(),
+        let beats = Beats {
+            last: clock::now(),
             paused: None,
         };
         Self {
-            state: Mutex::new(state),
+            beats: Mutex::new(beats),
             period: (age_max / 4).clamp(PERIOD_MIN, PERIOD_MAX),
         }
     }
 
     pub(super) async fn run(&self) {
         loop {
-            drop(self.beat(Instant::now()));
+            drop(self.beat(clock::now()));
             sleep(self.period).await;
         }
     }
 
-    fn beat(&self, now: Instant) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock().expect("nothing panics under this lock");
-        if now.saturating_duration_since(state.beat) > self.period * 2 {
-            state.paused = Some((state.beat, now));
+    fn beat(&self, now: Instant) -> MutexGuard<'_, Beats> {
+        let mut beats = self.beats.lock().expect("nothing panics under this lock");
+        if now.saturating_duration_since(beats.last) > self.period * 2 {
+            beats.paused = Some((beats.last, now));
         }
-        state.beat = state.beat.max(now);
-        state
+        beats.last = beats.last.max(now);
+        beats
     }
 
-    /// The earliest moment at which something can have arrived that is read `now`, from where nothing
-    /// was left at `empty_at`.
+    /// The earliest time at which a packet can have arrived that is read `now` from a connection. At
+    /// `empty_at` the connection was last seen to be empty.
     pub(super) fn earliest(&self, empty_at: Instant, now: Instant) -> Instant {
         match self.beat(now).paused {
             Some((before, after)) if empty_at < after => before.max(empty_at),
@@ -73,19 +79,19 @@ mod tests {
     #[test]
     fn what_waited_for_the_process_is_taken_for_what_came_before_it_paused() {
         let pulse = Pulse::new(Duration::from_millis(400));
-        let began = Instant::now();
+        let began = clock::now();
         let at = |ms| began + Duration::from_millis(ms);
         drop(pulse.beat(at(0)));
         drop(pulse.beat(at(100)));
         assert_eq!(pulse.earliest(at(50), at(150)), at(150));
         drop(pulse.beat(at(200)));
-        // Read before the pulse beats again, or after: from the last beat on nothing ran.
+        // It paused from 200 to 1000 or later, whether it is read before the next beat or after it.
         assert_eq!(pulse.earliest(at(150), at(1000)), at(200));
         drop(pulse.beat(at(1100)));
         assert_eq!(pulse.earliest(at(150), at(1110)), at(200));
-        // What was emptied since, at the end of the pause or later, has received it later.
+        // Seen empty at the end of the pause or later: the packet arrived after that.
         assert_eq!(pulse.earliest(at(1000), at(1120)), at(1120));
-        // Not longer ago than nothing was there.
+        // Seen empty after the last beat: the packet cannot have arrived before that.
         let other = Pulse::new(Duration::from_millis(400));
         drop(other.beat(at(0)));
         assert_eq!(other.earliest(at(30), at(500)), at(30));

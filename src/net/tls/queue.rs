@@ -8,13 +8,14 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::Core;
+use super::core::Core;
 use super::record;
+use crate::net::clock;
 
 /// The queue of one lane. One task waits on it; anybody fills it.
 #[derive(Default)]
 pub(super) struct Queue {
-    state: Mutex<State>,
+    waiting: Mutex<Waiting>,
     /// There may be something to do.
     changed: Notify,
     /// The peer is known to be there: dial at once.
@@ -22,7 +23,7 @@ pub(super) struct Queue {
 }
 
 #[derive(Default)]
-struct State {
+struct Waiting {
     packets: VecDeque<(Instant, Bytes)>,
     /// What they cost.
     bytes: usize,
@@ -31,11 +32,11 @@ struct State {
     last_used: Option<Instant>,
     /// To be dialled, though there is nothing to send yet.
     wanted: bool,
-    phase: Phase,
+    phase: QueuePhase,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
+enum QueuePhase {
     #[default]
     Open,
     /// What waits is written, and then it ends.
@@ -44,18 +45,18 @@ enum Phase {
     Closed,
 }
 
-impl State {
+impl Waiting {
     fn is_over(&self) -> bool {
         match self.phase {
-            Phase::Open => false,
-            Phase::Draining => self.packets.is_empty() && self.writing == 0,
-            Phase::Closed => true,
+            QueuePhase::Open => false,
+            QueuePhase::Draining => self.packets.is_empty() && self.writing == 0,
+            QueuePhase::Closed => true,
         }
     }
 
     /// Drops packets that have grown old; answers when the next one will have.
     fn expire(&mut self, core: &Core) -> Option<Instant> {
-        let now = Instant::now();
+        let now = clock::now();
         while let Some((at, packet)) = self.packets.front() {
             if now.saturating_duration_since(*at) <= core.bounds.packet_age_max {
                 // A moment later it is older than allowed, not as old.
@@ -70,33 +71,33 @@ impl State {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics under this lock")
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("nothing panics under this lock")
     }
 
     /// Adds a packet; the oldest ones go if they are too much.
     pub(super) fn push(&self, core: &Core, packet: Bytes) {
-        let mut state = self.lock();
-        let now = Instant::now();
-        state.last_used = Some(now);
-        state.bytes += cost(&packet);
-        state.packets.push_back((now, packet));
-        while state.bytes > core.bounds.packet_queue_bytes
-            && let Some((_, oldest)) = state.packets.pop_front()
+        let mut waiting = self.lock();
+        let now = clock::now();
+        waiting.last_used = Some(now);
+        waiting.bytes += cost(&packet);
+        waiting.packets.push_back((now, packet));
+        while waiting.bytes > core.bounds.packet_queue_bytes
+            && let Some((_, oldest)) = waiting.packets.pop_front()
         {
-            state.bytes -= cost(&oldest);
+            waiting.bytes -= cost(&oldest);
             core.tally.tls_packets_overflowed.one();
         }
-        drop(state);
+        drop(waiting);
         self.changed.notify_one();
     }
 
     /// The peer has just shown itself: it is dialled at once.
     pub(super) fn knock(&self) {
-        let mut state = self.lock();
-        state.wanted = true;
-        state.last_used.get_or_insert_with(Instant::now);
-        drop(state);
+        let mut waiting = self.lock();
+        waiting.wanted = true;
+        waiting.last_used.get_or_insert_with(clock::now);
+        drop(waiting);
         self.changed.notify_one();
         self.knocked.notify_waiters();
     }
@@ -107,43 +108,43 @@ impl Queue {
 
     /// Nothing is to be sent any more; what waits is counted as lost.
     pub(super) fn close(&self, core: &Core) {
-        let mut state = self.lock();
-        state.phase = Phase::Closed;
-        state.bytes = 0;
-        let waiting = std::mem::take(&mut state.packets).len() as u64;
-        let writing = std::mem::take(&mut state.writing);
-        core.tally.tls_packets_lost.add(waiting + writing);
-        drop(state);
+        let mut waiting = self.lock();
+        waiting.phase = QueuePhase::Closed;
+        waiting.bytes = 0;
+        let dropped = std::mem::take(&mut waiting.packets).len() as u64;
+        let writing = std::mem::take(&mut waiting.writing);
+        core.tally.tls_packets_lost.add(dropped + writing);
+        drop(waiting);
         self.changed.notify_one();
     }
 
     /// What waits is to be written, and nothing else comes.
     pub(super) fn drain(&self) {
-        let mut state = self.lock();
-        if state.phase == Phase::Open {
-            state.phase = Phase::Draining;
+        let mut waiting = self.lock();
+        if waiting.phase == QueuePhase::Open {
+            waiting.phase = QueuePhase::Draining;
         }
-        drop(state);
+        drop(waiting);
         self.changed.notify_one();
     }
 
     /// Closes it, unless there is something to send or to dial for; answers whether it is closed.
     pub(super) fn retire(&self) -> bool {
-        let mut state = self.lock();
-        let idle = state.packets.is_empty() && !state.wanted;
-        if state.is_over() || state.phase == Phase::Open && idle {
-            state.phase = Phase::Closed;
+        let mut waiting = self.lock();
+        let idle = waiting.packets.is_empty() && !waiting.wanted;
+        if waiting.is_over() || waiting.phase == QueuePhase::Open && idle {
+            waiting.phase = QueuePhase::Closed;
         }
-        state.phase == Phase::Closed
+        waiting.phase == QueuePhase::Closed
     }
 
     /// Waits until there is something to send, to dial for, or to end.
     pub(super) async fn due(&self, core: &Core) {
         loop {
             {
-                let mut state = self.lock();
-                state.expire(core);
-                if state.wanted || !state.packets.is_empty() || state.is_over() {
+                let mut waiting = self.lock();
+                waiting.expire(core);
+                if waiting.wanted || !waiting.packets.is_empty() || waiting.is_over() {
                     return;
                 }
             }
@@ -155,9 +156,9 @@ impl Queue {
     pub(super) async fn over(&self, core: &Core) {
         loop {
             let next = {
-                let mut state = self.lock();
-                let next = state.expire(core);
-                if state.is_over() {
+                let mut waiting = self.lock();
+                let next = waiting.expire(core);
+                if waiting.is_over() {
                     return;
                 }
                 next
@@ -176,7 +177,7 @@ impl Queue {
 
     /// Whether it is to end at once, whatever there is to write.
     pub(super) fn is_closed(&self) -> bool {
-        self.lock().phase == Phase::Closed
+        self.lock().phase == QueuePhase::Closed
     }
 
     /// A dial was made, or was not: whoever wanted one had one.
@@ -186,14 +187,14 @@ impl Queue {
 
     /// Takes packets that are young enough into `batch`, up to a bound, for a connection that `began`.
     pub(super) fn take(&self, core: &Core, began: Instant, batch: &mut Vec<u8>) {
-        let mut state = self.lock();
-        state.wanted = false;
-        state.expire(core);
+        let mut waiting = self.lock();
+        waiting.wanted = false;
+        waiting.expire(core);
         while batch.len() < BATCH_BYTES
-            && let Some((at, packet)) = state.packets.pop_front()
+            && let Some((at, packet)) = waiting.packets.pop_front()
         {
-            state.bytes -= cost(&packet);
-            state.writing += 1;
+            waiting.bytes -= cost(&packet);
+            waiting.writing += 1;
             record::put(batch, &packet, at, began);
         }
     }

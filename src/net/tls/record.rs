@@ -1,23 +1,25 @@
 //! Packets inside a connection, and how old they are when they arrive.
 //!
 //! A record is `length u16, stamp u32, packet`, big-endian. A packet can wait where its sender cannot
-//! take it back any more: in the system's buffers, on the way behind what was lost, in the buffers of
-//! a receiver that is not read. So every record says when its packet was handed over, in milliseconds
-//! since the dialler wrote its hello, and the receiver counts from the moment when it read that hello.
-//! The difference is what the packet took longer than the hello did; neither clock must be right, only
-//! even. Packets late by more than `packet_age_max` are dropped by the receiver.
+//! take it back any more: in the system's buffers, on the network behind data that was lost, in the
+//! buffers of a receiver that does not read. So every record says when its packet was handed over, in
+//! milliseconds since the dialler wrote its hello. The receiver counts from the time when it read that
+//! hello. The difference is how much longer the packet took than the hello did. The two clocks need not
+//! agree; they need only run at the same speed. The receiver drops packets that are late by more than
+//! `packet_age_max`.
 //!
-//! - **The least difference** seen is what nothing waited for, whatever happened to the hello. It is
-//!   let rise by a thousandth of the time, which is more than clocks drift apart, so that a connection
-//!   can stay for ever.
-//! - **What waited for this process to run** is not late (`pulse.rs`): a packet is judged by the earliest
-//!   moment at which it can have arrived.
+//! - **The least difference** seen so far is that of a packet which did not wait, and ages are measured
+//!   from it, because the hello itself may have waited. It is let rise by a thousandth of the time that
+//!   passes, which is more than clocks drift apart, so that a connection can stay open for any time.
+//! - **A packet that waited because this process did not run** is not late (`pulse.rs`): it is judged by
+//!   the earliest time at which it can have arrived.
 //! - **A connection that brings nothing but late packets** for longer than `packet_age_max` is ended.
 //!   What waits in it is worthless; the next one begins without it, and measures anew. So a clock that
-//!   stood still with its machine, or a way that has become long for good, costs that much and no more.
-//! - **Stamps are of 32 bits and wrap**: all that is done with them is to subtract, and connections
-//!   that bring nothing are ended long before the 24 days in which a difference would turn into its
-//!   opposite. A stamp that lies costs or spares its sender's own packets, and nobody else's.
+//!   stood still with its machine, or a path that has become longer for good, costs that much and no
+//!   more.
+//! - **Stamps have 32 bits and wrap**: they are only ever subtracted, and connections that bring nothing
+//!   are ended long before the 24 days after which a difference would change its sign. A false stamp
+//!   affects its sender's own packets only.
 
 use std::io;
 use std::time::Duration;
@@ -34,7 +36,7 @@ pub(super) fn put(batch: &mut Vec<u8>, packet: &[u8], at: Instant, began: Instan
     batch.extend_from_slice(packet);
 }
 
-/// What was handed over before the connection began has a stamp below zero, which wraps.
+/// A packet that was handed over before the connection began has a stamp below zero, which wraps.
 fn stamp(at: Instant, began: Instant) -> u32 {
     match at.checked_duration_since(began) {
         Some(after) => millis(after),
@@ -57,7 +59,7 @@ pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<(u32
 /// What a receiver makes of a packet's age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Age {
-    /// Nothing but late ones has come for too long: the connection is to be ended.
+    /// Nothing but late packets has come for too long: the connection is to be ended.
     Hopeless,
     Late,
     Young,
@@ -87,8 +89,8 @@ impl Ages {
         }
     }
 
-    /// Judges a packet that is read at `now`, no earlier than the one before, and can have arrived as
-    /// early as at `earliest`.
+    /// Judges a packet that is read at `now` and can have arrived as early as `earliest`. `now` never
+    /// goes back between two calls.
     pub(super) fn judge(&mut self, stamp: u32, earliest: Instant, now: Instant) -> Age {
         let took = millis(now - self.began).wrapping_sub(stamp);
         let risen = millis(now - self.least_at) / DRIFT_PARTS;
@@ -119,8 +121,8 @@ fn millis(span: Duration) -> u32 {
 
 /// A length of two bytes says no more, so nobody can name a longer one.
 pub(super) const PACKET_BYTES_MAX: usize = 65_535;
-/// Clocks are taken to drift apart by one part in so many at most: those that are being set by the
-/// network are steered by half of that.
+/// Clocks are assumed to drift apart by at most one part in this many. A clock that is being adjusted over
+/// the network is steered by half of that.
 const DRIFT_PARTS: u32 = 1000;
 /// Half of what a stamp can say.
 const MAX_MAX: Duration = Duration::from_millis((u32::MAX / 2) as u64);
@@ -128,6 +130,7 @@ const MAX_MAX: Duration = Duration::from_millis((u32::MAX / 2) as u64);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::clock;
 
     const MAX: Duration = Duration::from_millis(500);
 
@@ -136,15 +139,15 @@ mod tests {
     }
 
     /// A connection whose two ends began at different times of their clocks.
-    struct Rig {
+    struct TwoEnds {
         near: Instant,
         far: Instant,
         ages: Ages,
     }
 
-    impl Rig {
+    impl TwoEnds {
         fn new(max: Duration) -> Self {
-            let near = Instant::now() + ms(1_000_000);
+            let near = clock::now() + ms(1_000_000);
             let far = near + ms(77_777);
             let ages = Ages::new(far, max);
             Self { near, far, ages }
@@ -160,85 +163,85 @@ mod tests {
 
     #[test]
     fn what_took_longer_than_the_hello_by_more_than_allowed_is_late() {
-        let mut rig = Rig::new(MAX);
-        assert_eq!(rig.packet(10, 10), Age::Young);
-        assert_eq!(rig.packet(20, 520), Age::Young);
-        assert_eq!(rig.packet(20, 521), Age::Late);
+        let mut ends = TwoEnds::new(MAX);
+        assert_eq!(ends.packet(10, 10), Age::Young);
+        assert_eq!(ends.packet(20, 520), Age::Young);
+        assert_eq!(ends.packet(20, 521), Age::Late);
         // The hello had waited for 300 ms: the first packet that has not shows it.
-        assert_eq!(rig.packet(900, 600), Age::Young);
-        assert_eq!(rig.packet(1000, 1201), Age::Late);
-        assert_eq!(rig.packet(1000, 1200), Age::Young);
+        assert_eq!(ends.packet(900, 600), Age::Young);
+        assert_eq!(ends.packet(1000, 1201), Age::Late);
+        assert_eq!(ends.packet(1000, 1200), Age::Young);
     }
 
     #[test]
     fn what_waited_for_the_dial_is_older_than_the_connection() {
-        let rig = Rig::new(MAX);
-        let mut ages = rig.ages;
-        let stamp = stamp(rig.near - ms(450), rig.near);
-        let mut judge = |at| ages.judge(stamp, rig.far + ms(at), rig.far + ms(at));
+        let ends = TwoEnds::new(MAX);
+        let mut ages = ends.ages;
+        let stamp = stamp(ends.near - ms(450), ends.near);
+        let mut judge = |at| ages.judge(stamp, ends.far + ms(at), ends.far + ms(at));
         assert_eq!([judge(50), judge(51)], [Age::Young, Age::Late]);
     }
 
     #[test]
     fn what_waited_for_this_process_is_not_late_and_measures_nothing() {
-        let mut rig = Rig::new(MAX);
-        assert_eq!(rig.packet(0, 0), Age::Young);
-        let stamp = stamp(rig.near + ms(100), rig.near);
-        let at = |after| rig.far + ms(after);
-        assert_eq!(rig.ages.judge(stamp, at(100), at(9000)), Age::Young);
-        assert_eq!(rig.ages.judge(stamp, at(620), at(9000)), Age::Late);
-        assert_eq!(rig.packet(9000, 9500), Age::Young);
-        assert_eq!(rig.packet(9000, 9510), Age::Late);
+        let mut ends = TwoEnds::new(MAX);
+        assert_eq!(ends.packet(0, 0), Age::Young);
+        let stamp = stamp(ends.near + ms(100), ends.near);
+        let at = |after| ends.far + ms(after);
+        assert_eq!(ends.ages.judge(stamp, at(100), at(9000)), Age::Young);
+        assert_eq!(ends.ages.judge(stamp, at(620), at(9000)), Age::Late);
+        assert_eq!(ends.packet(9000, 9500), Age::Young);
+        assert_eq!(ends.packet(9000, 9510), Age::Late);
     }
 
     #[test]
     fn drift_makes_nothing_late_and_adds_up_to_nothing() {
         // One clock is slow by 900 parts in a million, or fast by as many, for three months.
         for (slow, fast) in [(9991, 10_000), (10_000, 9991)] {
-            let mut rig = Rig::new(MAX);
+            let mut ends = TwoEnds::new(MAX);
             for step in 0..80_000_u64 {
                 let at = step * 10;
                 let (sent, arrived) = (at * slow, at * fast);
-                assert_eq!(rig.packet(sent, arrived), Age::Young, "{step}");
+                assert_eq!(ends.packet(sent, arrived), Age::Young, "{step}");
             }
             let (sent, arrived) = (800_000 * slow, 800_000 * fast);
-            assert_eq!(rig.packet(sent, arrived + 700), Age::Late);
+            assert_eq!(ends.packet(sent, arrived + 700), Age::Late);
         }
     }
 
     #[test]
     fn a_connection_of_late_packets_alone_is_ended() {
-        let mut rig = Rig::new(MAX);
-        assert_eq!(rig.packet(0, 0), Age::Young);
-        assert_eq!(rig.packet(1000, 4000), Age::Late);
-        assert_eq!(rig.packet(1500, 4500), Age::Late);
-        assert_eq!(rig.packet(4510, 4511), Age::Young);
+        let mut ends = TwoEnds::new(MAX);
+        assert_eq!(ends.packet(0, 0), Age::Young);
+        assert_eq!(ends.packet(1000, 4000), Age::Late);
+        assert_eq!(ends.packet(1500, 4500), Age::Late);
+        assert_eq!(ends.packet(4510, 4511), Age::Young);
         // After that one the count begins anew.
-        assert_eq!(rig.packet(2000, 5000), Age::Late);
-        assert_eq!(rig.packet(2500, 5500), Age::Late);
-        assert_eq!(rig.packet(2501, 5501), Age::Hopeless);
+        assert_eq!(ends.packet(2000, 5000), Age::Late);
+        assert_eq!(ends.packet(2500, 5500), Age::Late);
+        assert_eq!(ends.packet(2501, 5501), Age::Hopeless);
     }
 
     #[test]
     fn no_stamp_and_no_bound_does_any_harm() {
         for max in [Duration::ZERO, MAX, Duration::MAX] {
-            let mut rig = Rig::new(max);
+            let mut ends = TwoEnds::new(max);
             let mut at = 0;
             for stamp in [0, 1, u32::MAX / 2, u32::MAX / 2 + 1, u32::MAX, 7] {
                 for step in [0, 1, 86_400_000] {
                     at += step;
-                    let _ = rig.ages.judge(stamp, rig.far, rig.far + ms(at));
+                    let _ = ends.ages.judge(stamp, ends.far, ends.far + ms(at));
                 }
             }
         }
         // With no bound to speak of, nothing is late.
-        let mut rig = Rig::new(Duration::MAX);
-        assert_eq!(rig.packet(0, 1_000_000_000), Age::Young);
+        let mut ends = TwoEnds::new(Duration::MAX);
+        assert_eq!(ends.packet(0, 1_000_000_000), Age::Young);
     }
 
     #[tokio::test]
     async fn a_record_says_the_same_after_its_way() {
-        let began = Instant::now();
+        let began = clock::now();
         let mut batch = Vec::new();
         put(&mut batch, b"one", began + ms(70_000), began);
         put(&mut batch, b"", began, began + ms(1));

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use crate::net::DialError;
+use crate::net::{DialError, clock};
 
 /// The dials that are under way, or waited for. No more than there are streams and lanes.
 #[derive(Default)]
@@ -25,11 +25,11 @@ type Gate = tokio::sync::Mutex<Option<(Instant, DialError)>>;
 /// The right to dial a peer. Dropping it gives up.
 pub(super) struct Turn<'a> {
     last: OwnedMutexGuard<Option<(Instant, DialError)>>,
-    _place: Place<'a>,
+    _at_gate: GateUse<'a>,
 }
 
 /// Keeps a gate known as long as somebody is at it.
-struct Place<'a> {
+struct GateUse<'a> {
     turns: &'a Turns,
     to: SocketAddr,
     gate: Option<Arc<Gate>>,
@@ -41,9 +41,9 @@ impl Turns {
     /// # Errors
     /// That of the dial that it waited for.
     pub(super) async fn turn(&self, to: SocketAddr) -> Result<Turn<'_>, DialError> {
-        let asked = Instant::now();
+        let asked = clock::now();
         let gate = Arc::clone(self.lock().entry(to).or_default());
-        let place = Place {
+        let at_gate = GateUse {
             turns: self,
             to,
             gate: Some(Arc::clone(&gate)),
@@ -53,7 +53,7 @@ impl Turns {
             Some((at, error)) if *at >= asked => Err(again(error)),
             _ => Ok(Turn {
                 last,
-                _place: place,
+                _at_gate: at_gate,
             }),
         }
     }
@@ -67,12 +67,12 @@ impl Turn<'_> {
     /// The dial is over; whoever waits shares its failure.
     pub(super) fn end<T>(mut self, dialled: Result<T, DialError>) -> Result<T, DialError> {
         let failed = dialled.as_ref().err();
-        *self.last = failed.map(|error| (Instant::now(), again(error)));
+        *self.last = failed.map(|error| (clock::now(), again(error)));
         dialled
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for GateUse<'_> {
     fn drop(&mut self) {
         let mut gates = self.turns.lock();
         self.gate = None;
@@ -122,7 +122,7 @@ mod tests {
         let turn = turns.turn(to).await?;
         sleep(Duration::from_secs(1)).await;
         turn.end(match succeeds {
-            true => Ok(Instant::now()),
+            true => Ok(clock::now()),
             false => Err(DialError::Refused { to }),
         })
     }
@@ -130,7 +130,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn dials_to_one_peer_follow_each_other_and_share_their_failure() {
         let turns = Turns::default();
-        let began = Instant::now();
+        let began = clock::now();
         let after = |dialled: Result<Instant, DialError>| dialled.map(|at| (at - began).as_secs());
         let (first, second, other, third) = tokio::join!(
             dial(&turns, peer(1), true),
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(seconds, [1, 2, 1, 3]);
         assert!(turns.lock().is_empty());
 
-        let began = Instant::now();
+        let began = clock::now();
         let (first, second, third) = tokio::join!(
             dial(&turns, peer(1), false),
             dial(&turns, peer(1), true),
@@ -158,7 +158,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_leaves_the_turn_to_the_next() {
         let turns = Turns::default();
-        let began = Instant::now();
+        let began = clock::now();
         let (given_up, waited, next) = tokio::join!(
             tokio::time::timeout(Duration::from_millis(500), dial(&turns, peer(1), true)),
             tokio::time::timeout(Duration::from_millis(100), dial(&turns, peer(1), true)),

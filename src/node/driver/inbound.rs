@@ -7,33 +7,17 @@ use bytes::Bytes;
 use tracing::debug;
 
 use super::super::tracker::Request;
-use super::{ACCEPTED_MAX, Driver, Machine, RESOLVED_MAX};
-use crate::engine::{Event, Input, Operation};
+use super::intake::{Intake, take};
+use super::state::{ACCEPTED_MAX, Driver, Machine, RESOLVED_MAX};
+use crate::engine::{Input, Operation};
+use crate::net::TlsEvent;
 use crate::store::ReplicationError;
 
-/// What a turn took from one source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken {
-    pub(super) any: bool,
-    /// The bound was reached: there may be more.
-    pub(super) saturated: bool,
-}
-
-impl std::ops::Add for Taken {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        Self {
-            any: self.any || other.any,
-            saturated: self.saturated || other.saturated,
-        }
-    }
-}
-
 impl<M: Machine> Driver<M> {
-    pub(super) fn take_packets(&mut self, cx: &mut Context<'_>) -> Taken {
+    pub(super) fn take_packets(&mut self, cx: &mut Context<'_>) -> Intake {
         let now = self.clock.now();
         if now.mono < self.receive_after {
-            return Taken::default();
+            return Intake::default();
         }
         take(DATAGRAMS_PER_TURN, || {
             match ready!(self.transport.poll_recv(cx, &mut self.buf)) {
@@ -58,7 +42,7 @@ impl<M: Machine> Driver<M> {
         })
     }
 
-    pub(super) fn take_stream_events(&mut self, cx: &mut Context<'_>) -> Taken {
+    pub(super) fn take_stream_events(&mut self, cx: &mut Context<'_>) -> Intake {
         take(STREAM_EVENTS_PER_TURN, || {
             let Some(event) = ready!(self.stream_events.poll_recv(cx)) else {
                 return Poll::Ready(false);
@@ -70,20 +54,20 @@ impl<M: Machine> Driver<M> {
         })
     }
 
-    pub(super) fn take_transport_events(&mut self, cx: &mut Context<'_>) -> Taken {
+    pub(super) fn take_transport_events(&mut self, cx: &mut Context<'_>) -> Intake {
         take(TRANSPORT_EVENTS_PER_TURN, || {
             let event = ready!(self.transport.poll_event(cx));
-            if matches!(event, Event::CertificatesReloaded { .. }) {
-                // The new one may end soon as well: it is looked at, and told of, as the first was.
+            if matches!(event, TlsEvent::CertificatesReloaded { .. }) {
+                // The new one may end soon as well: it is looked at, and reported, as the first was.
                 self.certificate_due = Duration::ZERO;
                 self.certificate_told = Duration::ZERO;
             }
-            self.tell(event);
+            self.tell(event.into());
             Poll::Ready(true)
         })
     }
 
-    pub(super) fn take_accepted(&mut self, cx: &mut Context<'_>) -> Taken {
+    pub(super) fn take_accepted(&mut self, cx: &mut Context<'_>) -> Intake {
         take(ACCEPTED_MAX, || {
             let Some(accepted) = ready!(self.accepted.poll_recv(cx)) else {
                 return Poll::Ready(false);
@@ -97,7 +81,7 @@ impl<M: Machine> Driver<M> {
         })
     }
 
-    pub(super) fn take_resolved(&mut self, cx: &mut Context<'_>) -> Taken {
+    pub(super) fn take_resolved(&mut self, cx: &mut Context<'_>) -> Intake {
         take(RESOLVED_MAX, || {
             let Some((seed, addrs)) = ready!(self.resolved.poll_recv(cx)) else {
                 return Poll::Ready(false);
@@ -111,7 +95,7 @@ impl<M: Machine> Driver<M> {
         })
     }
 
-    pub(super) fn take_requests(&mut self, cx: &mut Context<'_>) -> Taken {
+    pub(super) fn take_requests(&mut self, cx: &mut Context<'_>) -> Intake {
         take(REQUESTS_PER_TURN, || {
             let Some(request) = ready!(self.incoming.requests.poll_recv(cx)) else {
                 return Poll::Ready(false);
@@ -161,29 +145,16 @@ impl<M: Machine> Driver<M> {
     }
 
     pub(super) fn take_stores_changed(&mut self, cx: &mut Context<'_>) {
-        // The channel holds one word at most, and another one can only come while this runs.
+        // The channel holds one notice at most, and another one can only come while this runs.
         if let Poll::Ready(Some(())) = self.incoming.stores_changed.poll_recv(cx) {
             self.machine.handle(self.clock.now(), Input::StoresChanged);
-            // Polled again, so that the next word wakes this task.
+            // Polled again, so that the next notice wakes this task.
             if let Poll::Ready(Some(())) = self.incoming.stores_changed.poll_recv(cx) {
                 self.machine.handle(self.clock.now(), Input::StoresChanged);
                 cx.waker().wake_by_ref();
             }
         }
     }
-}
-
-/// Takes until nothing is there, the source gives up (`false`), or `max` were taken.
-fn take(max: usize, mut one: impl FnMut() -> Poll<bool>) -> Taken {
-    let mut taken = Taken::default();
-    for _ in 0..max {
-        match one() {
-            Poll::Ready(true) => taken.any = true,
-            Poll::Ready(false) | Poll::Pending => return taken,
-        }
-    }
-    taken.saturated = true;
-    taken
 }
 
 pub(super) const DATAGRAMS_PER_TURN: usize = 64;

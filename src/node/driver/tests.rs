@@ -2,19 +2,35 @@
 //! Most run in memory and on paused time, where a time limit passes at once when nothing else can
 //! happen.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test measures how long something takes"
+)]
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use super::super::clock::SystemClock;
+use super::super::accept::Accepted;
+use super::super::clock::{Clocks, SystemClock};
+use super::super::event_log::EventLog;
+use super::super::tracker::Request;
 use super::inbound::DATAGRAMS_PER_TURN;
 use super::*;
-use crate::engine::{Operation, Readiness};
+use crate::config::Config;
+use crate::engine::{
+    CloseReason, Counters, Event, Input, Operation, Output, Readiness, StreamId, View,
+};
 use crate::id::{NodeName, ProcessId};
 use crate::net::memory::Network;
 use crate::net::plain::Plain;
+use crate::net::{NetTally, Transport};
+use crate::time::Now;
 use crate::wire::frame::{encode_frame_header, preface};
 use bytes::Bytes;
 
@@ -22,29 +38,29 @@ const TAG: u64 = 7;
 
 /// What the engine was given.
 #[derive(Debug)]
-enum Seen {
+enum MachineCall {
     Input(Input),
     Timeout,
 }
 
 /// Records, and puts out what the test pushes.
-struct Recorder {
-    seen: mpsc::UnboundedSender<Seen>,
+struct RecordingMachine {
+    seen: mpsc::UnboundedSender<MachineCall>,
     outputs: Arc<Mutex<VecDeque<Output>>>,
     timeout: Option<Duration>,
 }
 
-impl Machine for Recorder {
+impl Machine for RecordingMachine {
     fn handle(&mut self, _now: Now, input: Input) {
         assert!(
             !matches!(input, Input::Operation(Operation::PushPull)),
             "the engine has a bug"
         );
-        let _ = self.seen.send(Seen::Input(input));
+        let _ = self.seen.send(MachineCall::Input(input));
     }
     fn handle_timeout(&mut self, _now: Now) {
         self.timeout = None;
-        let _ = self.seen.send(Seen::Timeout);
+        let _ = self.seen.send(MachineCall::Timeout);
     }
     fn poll_timeout(&self) -> Option<Duration> {
         self.timeout
@@ -73,12 +89,12 @@ impl Machine for Recorder {
 
 struct Rig {
     addr: SocketAddr,
-    seen: mpsc::UnboundedReceiver<Seen>,
+    seen: mpsc::UnboundedReceiver<MachineCall>,
     outputs: Arc<Mutex<VecDeque<Output>>>,
     poke: mpsc::Sender<()>,
     requests: mpsc::Sender<Request>,
     views: watch::Receiver<Arc<View>>,
-    tally: Arc<Tally>,
+    tally: Arc<NetTally>,
     driver: JoinHandle<()>,
 }
 
@@ -88,7 +104,7 @@ impl Rig {
         rig.run(driver)
     }
 
-    fn run(mut self, driver: Driver<Recorder>) -> Self {
+    fn run(mut self, driver: Driver<RecordingMachine>) -> Self {
         self.driver = tokio::spawn(driver.run());
         self
     }
@@ -97,11 +113,11 @@ impl Rig {
         transport: Arc<dyn Transport>,
         tag: u64,
         timeout: Option<Duration>,
-    ) -> (Self, Driver<Recorder>) {
+    ) -> (Self, Driver<RecordingMachine>) {
         let addr = transport.local_addr();
         let (seen_in, seen) = mpsc::unbounded_channel();
         let outputs = Arc::new(Mutex::new(VecDeque::new()));
-        let machine = Recorder {
+        let machine = RecordingMachine {
             seen: seen_in,
             outputs: Arc::clone(&outputs),
             timeout,
@@ -109,9 +125,9 @@ impl Rig {
         let (poke, stores_changed) = mpsc::channel(1);
         let (requests, requests_in) = mpsc::channel(8);
         let (views_in, views) = watch::channel(Arc::new(machine.view()));
-        let tally = Arc::new(Tally::default());
+        let tally = Arc::new(NetTally::default());
         let wiring = Wiring {
-            clock: Clock::start(Arc::new(SystemClock)),
+            clock: Clocks::start(Arc::new(SystemClock)),
             transport,
             tag,
             tally: Arc::clone(&tally),
@@ -152,9 +168,9 @@ impl Rig {
     async fn input(&mut self) -> Input {
         loop {
             match self.seen.recv().await.expect("the driver runs") {
-                Seen::Input(Input::StoresChanged) => {}
-                Seen::Input(input) => return input,
-                Seen::Timeout => panic!("no timer was expected"),
+                MachineCall::Input(Input::StoresChanged) => {}
+                MachineCall::Input(input) => return input,
+                MachineCall::Timeout => panic!("no timer was expected"),
             }
         }
     }
@@ -200,7 +216,7 @@ async fn on_sockets() -> (Arc<dyn Transport>, Arc<dyn Transport>) {
 }
 
 /// A stall in which `count` packets arrived and a timer fell due: the order in which they come.
-async fn after_a_stall(count: usize) -> Vec<Seen> {
+async fn after_a_stall(count: usize) -> Vec<MachineCall> {
     let (_network, a, b) = in_memory();
     let (rig, driver) = Rig::make(a, TAG, Some(Duration::from_secs(1)));
     for _ in 0..count {
@@ -219,13 +235,15 @@ async fn after_a_stall(count: usize) -> Vec<Seen> {
 #[tokio::test(start_paused = true)]
 async fn late_timers_run_after_what_has_arrived() {
     let seen = after_a_stall(1000).await;
-    assert!(matches!(seen.last(), Some(Seen::Timeout)));
+    assert!(matches!(seen.last(), Some(MachineCall::Timeout)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_does_not_stop_timers() {
     let seen = after_a_stall(4000).await;
-    let at = seen.iter().position(|seen| matches!(seen, Seen::Timeout));
+    let at = seen
+        .iter()
+        .position(|seen| matches!(seen, MachineCall::Timeout));
     let held = HELD_TURNS_MAX as usize * DATAGRAMS_PER_TURN;
     assert!(
         at.is_some_and(|at| (held..held + 200).contains(&at)),
@@ -239,7 +257,7 @@ async fn a_timer_runs_when_it_is_due() {
     let (rig, driver) = Rig::make(a, TAG, Some(Duration::from_secs(1)));
     let began = Instant::now();
     let mut rig = rig.run(driver);
-    assert!(matches!(rig.seen.recv().await, Some(Seen::Timeout)));
+    assert!(matches!(rig.seen.recv().await, Some(MachineCall::Timeout)));
     let waited = began.elapsed();
     assert!(waited >= Duration::from_secs(1) && waited < Duration::from_millis(1010));
     assert_eq!(rig.tally.snapshot().timers_late, 0);

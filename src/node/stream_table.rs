@@ -1,4 +1,4 @@
-//! The driver's streams: a table of what is open, and one task for each.
+//! The driver's streams: a table of those that are open, and one task for each (`stream_task.rs`).
 //!
 //! A stream's task dials and shakes hands where that is asked of it, then reads and writes at the
 //! same time. What is read goes to the driver through one bounded channel, so a busy driver slows
@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::debug;
 
 use super::accept::Accepted;
-use super::pipe::{Pipe, Shared};
+use super::stream_task::{StreamContext, StreamEvent, StreamTask};
+use super::tasks::propagate_panic;
 use crate::engine::{CloseReason, Input, StreamId};
-use crate::net::{Tally, Transport};
+use crate::net::{NetTally, Transport};
 
 /// Bounds of a node's streams.
 #[derive(Clone, Copy, Debug)]
@@ -30,24 +31,6 @@ pub(super) struct StreamLimits {
     /// How long each of these may take: a dial with its handshake, writing out what is queued on a
     /// stream that this side closed, and, beyond its bytes at the least speed, a frame.
     pub(super) tcp_timeout: Duration,
-}
-
-/// What a stream's task tells the driver, in order for each stream.
-#[derive(Debug)]
-pub(super) enum StreamEvent {
-    /// The dial and the handshake succeeded.
-    Opened { stream: StreamId, peer: SocketAddr },
-    /// A frame; its bytes count until the permit is dropped.
-    Frame {
-        stream: StreamId,
-        bytes: Bytes,
-        permit: OwnedSemaphorePermit,
-    },
-    /// The end.
-    Closed {
-        stream: StreamId,
-        reason: CloseReason,
-    },
 }
 
 /// What became of a frame to be sent.
@@ -62,18 +45,18 @@ pub(super) enum Queued {
 }
 
 /// All streams of a node.
-pub(super) struct Streams {
+pub(super) struct StreamTable {
     transport: Arc<dyn Transport>,
-    shared: Shared,
+    context: StreamContext,
     limits: StreamLimits,
-    open: BTreeMap<StreamId, Open>,
+    open: BTreeMap<StreamId, OpenStream>,
     tasks: JoinSet<()>,
     permits: Arc<Semaphore>,
     next_accepted: u64,
 }
 
 /// The driver's side of one stream. Dropping it closes the stream once its queue is written.
-struct Open {
+struct OpenStream {
     outgoing: mpsc::UnboundedSender<Bytes>,
     queued: Arc<AtomicUsize>,
     task: AbortHandle,
@@ -82,18 +65,18 @@ struct Open {
     _closing: oneshot::Sender<()>,
 }
 
-impl Streams {
+impl StreamTable {
     /// No streams yet. Their tasks report through the receiver.
     pub(super) fn new(
         transport: Arc<dyn Transport>,
         limits: StreamLimits,
         tag: u64,
-        tally: Arc<Tally>,
+        tally: Arc<NetTally>,
     ) -> (Self, mpsc::Receiver<StreamEvent>) {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let streams = Self {
             transport,
-            shared: Shared::new(limits.tcp_timeout, tag, tally, events),
+            context: StreamContext::new(limits.tcp_timeout, tag, tally, events),
             limits,
             open: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -113,34 +96,34 @@ impl Streams {
             "the engine's streams have new, even numbers"
         );
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            self.shared.tally.streams_refused.one();
+            self.context.tally.streams_refused.one();
             return Err(CloseReason::Local);
         };
         let transport = Arc::clone(&self.transport);
-        self.start(stream, true, |pipe| async move {
+        self.start(stream, true, |owned| async move {
             let _permit = permit;
-            pipe.dial_and_run(transport, to).await;
+            owned.dial_and_run(transport, to).await;
         });
         Ok(())
     }
 
-    /// Takes a stream from outside and answers its number, or closes it: there are too many. A
+    /// Takes a stream from outside and returns its number, or closes it if there are too many. A
     /// quarter of the streams is kept for this node's own dials.
     pub(super) fn accept(&mut self, (io, peer): Accepted) -> Option<StreamId> {
         let reserved = self.limits.streams_max / 4;
         let permit = match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) if self.permits.available_permits() >= reserved => permit,
             _ => {
-                self.shared.tally.streams_refused.one();
+                self.context.tally.streams_refused.one();
                 debug!(%peer, "stream refused: too many are open");
                 return None;
             }
         };
         let stream = StreamId(self.next_accepted);
         self.next_accepted += 2;
-        self.start(stream, false, |pipe| async move {
+        self.start(stream, false, |owned| async move {
             let _permit = permit;
-            pipe.run(io).await;
+            owned.run(io).await;
         });
         Some(stream)
     }
@@ -149,20 +132,20 @@ impl Streams {
         &mut self,
         stream: StreamId,
         dialling: bool,
-        run: impl FnOnce(Pipe) -> F,
+        run: impl FnOnce(StreamTask) -> F,
     ) {
         let (outgoing, frames) = mpsc::unbounded_channel();
         let (closing, close) = oneshot::channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        let pipe = Pipe {
+        let owned = StreamTask {
             stream,
-            shared: self.shared.clone(),
+            context: self.context.clone(),
             frames,
             queued: Arc::clone(&queued),
             close,
         };
-        let task = self.tasks.spawn(run(pipe));
-        let open = Open {
+        let task = self.tasks.spawn(run(owned));
+        let open = OpenStream {
             outgoing,
             queued,
             task,
@@ -179,7 +162,7 @@ impl Streams {
         };
         let queued = open.queued.fetch_add(frame.len(), Ordering::Relaxed);
         if queued + frame.len() > QUEUED_BYTES_MAX {
-            self.shared.tally.streams_overflowed.one();
+            self.context.tally.streams_overflowed.one();
             open.task.abort();
             self.open.remove(&stream);
             return Queued::Overflowed;
@@ -243,15 +226,6 @@ impl Streams {
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(within, ended).await;
         self.tasks.shutdown().await;
-    }
-}
-
-/// Continues a task's panic; its abortion is no concern.
-pub(super) fn propagate_panic(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        std::panic::resume_unwind(error.into_panic());
     }
 }
 

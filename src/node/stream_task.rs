@@ -21,20 +21,19 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::handshake::handshake;
-use super::streams::StreamEvent;
 use crate::engine::{CloseReason, StreamId};
 use crate::id::NodeName;
-use crate::net::{BoxStream, DialError, NameCheck, Tally, Transport, dial_within};
+use crate::net::{BoxStream, DialError, NameCheck, NetTally, Transport, dial_within};
 use crate::wire::Message;
 use crate::wire::codec::{self, CodecLimits, Decoded};
 use crate::wire::frame::{FRAME_BYTES_MAX, encode_frame_header};
 
 /// What all streams of a node share.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct StreamContext {
     pub(super) tcp_timeout: Duration,
     pub(super) tag: u64,
-    pub(super) tally: Arc<Tally>,
+    pub(super) tally: Arc<NetTally>,
     pub(super) events: mpsc::Sender<StreamEvent>,
     /// Room for small frames between the sockets and the engine.
     small: Arc<Semaphore>,
@@ -42,11 +41,11 @@ pub(super) struct Shared {
     large: Arc<Semaphore>,
 }
 
-impl Shared {
+impl StreamContext {
     pub(super) fn new(
         tcp_timeout: Duration,
         tag: u64,
-        tally: Arc<Tally>,
+        tally: Arc<NetTally>,
         events: mpsc::Sender<StreamEvent>,
     ) -> Self {
         Self {
@@ -72,9 +71,9 @@ impl Shared {
 }
 
 /// One stream, as its task owns it.
-pub(super) struct Pipe {
+pub(super) struct StreamTask {
     pub(super) stream: StreamId,
-    pub(super) shared: Shared,
+    pub(super) context: StreamContext,
     /// To be written; its end closes the stream.
     pub(super) frames: mpsc::UnboundedReceiver<Bytes>,
     /// Bytes in `frames` and not written yet.
@@ -83,8 +82,26 @@ pub(super) struct Pipe {
     pub(super) close: oneshot::Receiver<()>,
 }
 
+/// What a stream's task tells the driver, in order for each stream.
+#[derive(Debug)]
+pub(super) enum StreamEvent {
+    /// The dial and the handshake succeeded.
+    Opened { stream: StreamId, peer: SocketAddr },
+    /// A frame; its bytes count until the permit is dropped.
+    Frame {
+        stream: StreamId,
+        bytes: Bytes,
+        permit: OwnedSemaphorePermit,
+    },
+    /// The end.
+    Closed {
+        stream: StreamId,
+        reason: CloseReason,
+    },
+}
+
 /// How a stream came to its end.
-enum End {
+enum StreamEnd {
     /// This side closed it, and everything is written.
     Closed,
     /// This side closed it, and the other one did not take everything in time.
@@ -93,7 +110,7 @@ enum End {
     Itself(CloseReason),
 }
 
-impl Pipe {
+impl StreamTask {
     /// Dials `to` and runs the stream.
     pub(super) async fn dial_and_run(self, transport: Arc<dyn Transport>, to: SocketAddr) {
         match self.dial(&*transport, to).await {
@@ -113,8 +130,8 @@ impl Pipe {
         transport: &dyn Transport,
         to: SocketAddr,
     ) -> Result<BoxStream, CloseReason> {
-        let tally = &self.shared.tally;
-        let within = self.shared.tcp_timeout;
+        let tally = &self.context.tally;
+        let within = self.context.tcp_timeout;
         let Ok(dialled) = timeout(within, self.connect(transport, to)).await else {
             debug!(%to, ?within, "dial failed: its handshake was not over in time");
             tally.dials_unreachable.one();
@@ -128,12 +145,12 @@ impl Pipe {
         transport: &dyn Transport,
         to: SocketAddr,
     ) -> Result<BoxStream, CloseReason> {
-        let Shared {
+        let StreamContext {
             tcp_timeout,
             tag,
             tally,
             ..
-        } = &self.shared;
+        } = &self.context;
         let dialled = dial_within(transport, to, *tcp_timeout).await;
         let mut io = dialled.map_err(|error| {
             debug!(%error, "dial failed");
@@ -166,46 +183,46 @@ impl Pipe {
         let mut read = BufReader::with_capacity(READ_BUFFER_BYTES, read);
         let Self {
             stream,
-            shared,
+            context,
             mut frames,
             queued,
             close,
         } = self;
         let end = {
-            let mut reading = pin!(read_frames(&mut read, stream, &shared, name_check));
+            let mut reading = pin!(read_frames(&mut read, stream, &context, name_check));
             let writing = write_frames(&mut write, &mut frames, &queued);
             let stuck = async {
                 let _ = close.await;
-                tokio::time::sleep(shared.tcp_timeout).await;
+                tokio::time::sleep(context.tcp_timeout).await;
             };
             tokio::select! {
-                reason = &mut reading => End::Itself(reason),
+                reason = &mut reading => StreamEnd::Itself(reason),
                 written = writing => match written {
-                    Ok(()) => End::Closed,
+                    Ok(()) => StreamEnd::Closed,
                     // What the other side said before it went is still to be read.
-                    Err(_) => End::Itself(
+                    Err(_) => StreamEnd::Itself(
                         timeout(LINGER, reading).await.unwrap_or(CloseReason::Ended),
                     ),
                 },
-                () = stuck => End::Stuck,
+                () = stuck => StreamEnd::Stuck,
             }
         };
         match end {
-            End::Closed => {
+            StreamEnd::Closed => {
                 let _ = timeout(LINGER, tokio::io::copy(&mut read, &mut tokio::io::sink())).await;
             }
-            End::Stuck => {}
-            End::Itself(reason) => {
+            StreamEnd::Stuck => {}
+            StreamEnd::Itself(reason) => {
                 let event = StreamEvent::Closed { stream, reason };
                 // An error means that the driver has gone, and this task with it.
-                let _ = shared.events.send(event).await;
+                let _ = context.events.send(event).await;
             }
         }
     }
 
     async fn report(&self, event: StreamEvent) {
         // An error means that the driver has gone, and this task with it.
-        let _ = self.shared.events.send(event).await;
+        let _ = self.context.events.send(event).await;
     }
 
     async fn report_closed(&self, reason: CloseReason) {
@@ -218,7 +235,7 @@ impl Pipe {
 async fn read_frames(
     read: &mut (impl AsyncRead + Unpin),
     stream: StreamId,
-    shared: &Shared,
+    context: &StreamContext,
     mut name_check: Option<NameCheck>,
 ) -> CloseReason {
     let mut frame_bytes_max = INTRODUCTION_BYTES_MAX;
@@ -231,18 +248,18 @@ async fn read_frames(
                 ?stream,
                 len, frame_bytes_max, "stream closed: a frame is too long"
             );
-            shared.tally.frames_oversized.one();
+            context.tally.frames_oversized.one();
             return CloseReason::Local;
         }
-        let permit = shared.room(len).await;
+        let permit = context.room(len).await;
         let mut frame = BytesMut::zeroed(len as usize);
-        let within = shared.tcp_timeout + Duration::from_secs(u64::from(len / FRAME_SPEED_MIN));
+        let within = context.tcp_timeout + Duration::from_secs(u64::from(len / FRAME_SPEED_MIN));
         match timeout(within, read.read_exact(&mut frame)).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return CloseReason::Ended,
             Err(_) => {
                 debug!(?stream, len, "stream closed: a frame is too slow");
-                shared.tally.frames_stalled.one();
+                context.tally.frames_stalled.one();
                 return CloseReason::Local;
             }
         }
@@ -262,7 +279,7 @@ async fn read_frames(
             bytes,
             permit,
         };
-        if shared.events.send(event).await.is_err() {
+        if context.events.send(event).await.is_err() {
             return CloseReason::Local;
         }
         frame_bytes_max = FRAME_BYTES_MAX as u32;
@@ -378,13 +395,13 @@ mod tests {
             }
             let (events, mut received) = mpsc::channel(8);
             let within = Duration::from_secs(60);
-            let shared = Shared::new(within, 0, Arc::default(), events);
+            let context = StreamContext::new(within, 0, Arc::default(), events);
             let may_be: NameCheck = Arc::new(|name| name.as_str() != "liar");
             let mut read = &sent[..];
-            let reason = read_frames(&mut read, StreamId(1), &shared, Some(may_be)).await;
+            let reason = read_frames(&mut read, StreamId(1), &context, Some(may_be)).await;
             // Without the check, the end of the bytes would have been the end.
             assert_eq!(reason, CloseReason::Local);
-            drop(shared);
+            drop(context);
             let mut frames = 0;
             while received.recv().await.is_some() {
                 frames += 1;

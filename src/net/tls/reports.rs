@@ -1,4 +1,4 @@
-//! What the application is told: refused handshakes at a bounded rate, and what reloads did.
+//! What TLS reports to the application: refused handshakes at a bounded rate, and what reloads did.
 
 use std::mem::{Discriminant, discriminant};
 use std::net::{IpAddr, SocketAddr};
@@ -9,42 +9,42 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::engine::{Event, HandshakeRefusal};
+use crate::net::{HandshakeRefusal, TlsEvent, clock};
 
-/// Events on their way to the node. What does not fit is logged and counted only.
-pub(super) struct Refusals {
-    events: mpsc::Sender<Event>,
+/// Events on their way to the node. What does not fit is logged and counted only, not reported.
+pub(super) struct Reports {
+    events: mpsc::Sender<TlsEvent>,
     told: Mutex<Vec<Told>>,
 }
 
-/// When something was last told of an address.
+/// When something was last told of a host.
 struct Told {
     ip: IpAddr,
     kind: Discriminant<HandshakeRefusal>,
     at: Instant,
 }
 
-impl Refusals {
-    /// None yet. Events are read from the receiver.
-    pub(super) fn new() -> (Self, mpsc::Receiver<Event>) {
+impl Reports {
+    /// No reports yet. Events are read from the receiver.
+    pub(super) fn new() -> (Self, mpsc::Receiver<TlsEvent>) {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        let refusals = Self {
+        let reports = Self {
             events,
             told: Mutex::default(),
         };
-        (refusals, receiver)
+        (reports, receiver)
     }
 
-    /// Tells of a handshake that was refused, unless the same was told of that host just now.
+    /// Reports a handshake that was refused, unless the same was reported of that host just now.
     pub(super) fn refused(&self, addr: SocketAddr, reason: HandshakeRefusal) {
         debug!(%addr, ?reason, "TLS handshake refused");
-        if self.is_news(addr.ip(), discriminant(&reason)) {
-            self.tell(Event::HandshakeRefused { addr, reason });
+        if self.is_new(addr.ip(), discriminant(&reason)) {
+            self.tell(TlsEvent::HandshakeRefused { addr, reason });
         }
     }
 
-    fn is_news(&self, ip: IpAddr, kind: Discriminant<HandshakeRefusal>) -> bool {
-        let now = Instant::now();
+    fn is_new(&self, ip: IpAddr, kind: Discriminant<HandshakeRefusal>) -> bool {
+        let now = clock::now();
         let mut told = self.told.lock().expect("nothing panics under this lock");
         told.retain(|told| told.at + PERIOD > now);
         let known = told.iter().any(|told| told.ip == ip && told.kind == kind);
@@ -55,13 +55,13 @@ impl Refusals {
         true
     }
 
-    /// Whether nobody listens any more: the transport is gone.
+    /// Whether nobody receives events any more: the transport is gone.
     pub(super) fn is_closed(&self) -> bool {
         self.events.is_closed()
     }
 
-    /// Tells of something that does not happen often.
-    pub(super) fn tell(&self, event: Event) {
+    /// Reports something that does not happen often.
+    pub(super) fn tell(&self, event: TlsEvent) {
         // A full queue means that the node is far behind; the counters have it all.
         let _ = self.events.try_send(event);
     }
@@ -69,9 +69,9 @@ impl Refusals {
 
 /// Events that wait for the node.
 const EVENTS_MAX: usize = 256;
-/// Hosts and reasons told of in one period.
+/// Pairs of host and reason that are reported in one period.
 const TOLD_MAX: usize = 128;
-/// For which the same is not told of a host again.
+/// For so long the same is not reported of a host again.
 const PERIOD: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -80,21 +80,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_same_of_one_host_is_told_once_in_a_while_and_a_flood_is_bounded() {
-        let (refusals, mut events) = Refusals::new();
+        let (reports, mut events) = Reports::new();
         let from = |host: u8, port| SocketAddr::from(([10, 0, 0, host], port));
         for port in 1..100 {
-            refusals.refused(from(1, port), HandshakeRefusal::NotTls);
+            reports.refused(from(1, port), HandshakeRefusal::NotTls);
         }
-        refusals.refused(from(1, 1), HandshakeRefusal::Truncated);
-        refusals.refused(from(2, 1), HandshakeRefusal::NotTls);
+        reports.refused(from(1, 1), HandshakeRefusal::Truncated);
+        reports.refused(from(2, 1), HandshakeRefusal::NotTls);
         assert_eq!(events.len(), 3);
         tokio::time::advance(PERIOD).await;
-        refusals.refused(from(1, 1), HandshakeRefusal::NotTls);
+        reports.refused(from(1, 1), HandshakeRefusal::NotTls);
         assert_eq!(events.len(), 4);
         while events.try_recv().is_ok() {}
         tokio::time::advance(PERIOD).await;
         for host in 0..=255 {
-            refusals.refused(from(host, 1), HandshakeRefusal::NotTls);
+            reports.refused(from(host, 1), HandshakeRefusal::NotTls);
         }
         assert_eq!(events.len(), TOLD_MAX);
     }

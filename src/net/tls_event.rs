@@ -1,0 +1,87 @@
+//! What TLS reports to the application, and what is known of the node's own certificate.
+//!
+//! These are here without the feature `tls` as well: a transport of the caller's may speak TLS by
+//! other means, and report the same.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::id::NodeName;
+use crate::time::Timestamp;
+
+/// Something about certificates or handshakes that the application may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsEvent {
+    /// The certificate that this node shows ends soon. Said once a day until it is replaced.
+    CertificateExpires {
+        /// When.
+        at: Timestamp,
+    },
+    /// New certificates could not be loaded; the old ones stay in use. The log says why.
+    CertificatesNotReloaded {
+        /// The file that is missing or wrong, if it is one.
+        file: Option<PathBuf>,
+    },
+    /// New certificates were loaded; handshakes use them from now on.
+    CertificatesReloaded {
+        /// When the new one ends, if that is known.
+        expires_at: Option<Timestamp>,
+    },
+    /// A connection was closed in its TLS handshake, accepted or dialled. At most one event per
+    /// address and kind of reason in ten seconds; the counters have all.
+    HandshakeRefused {
+        /// The other side's socket address.
+        addr: SocketAddr,
+        /// Why.
+        reason: HandshakeRefusal,
+    },
+}
+
+/// Why a connection was closed in its TLS handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandshakeRefusal {
+    /// The peer says that it is reached at another host, and its certificate does not say so.
+    AddressNotVerified {
+        /// The address it gave.
+        claimed: SocketAddr,
+    },
+    /// The peer's certificate is damaged, signed wrongly, revoked or made for another purpose.
+    CertificateBad,
+    /// The peer's certificate has ended.
+    CertificateExpired,
+    /// The peer's certificate is not valid yet.
+    CertificateNotYetValid,
+    /// The peer's certificate is for other names and addresses than the one dialled.
+    CertificateWrongName,
+    /// The peer's certificate does not allow the node name that the peer gave.
+    NodeNameNotAllowed {
+        /// The name it gave.
+        name: NodeName,
+    },
+    /// The peer showed no certificate.
+    NoCertificate,
+    /// The peer does not speak TLS.
+    NotTls,
+    /// The peer speaks TLS, but not what is spoken here inside or around it.
+    Protocol,
+    /// The peer refused this node: its side knows why.
+    RefusedByPeer,
+    /// The peer said nothing more in time.
+    TimedOut,
+    /// The peer ended the connection in the middle of its handshake.
+    Truncated,
+    /// The peer's certificate is from an authority that is not trusted here.
+    UnknownIssuer,
+}
+
+/// The certificate that a node shows to its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnCertificate {
+    /// When it ends: of several, the one that ends first.
+    pub expires_at: Timestamp,
+    /// How long before that the application is told, once a day.
+    pub warn_before: Duration,
+}

@@ -1,0 +1,133 @@
+//! What a turn gives out: outputs of the engine, events, views and counters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::super::event::NodeEvent;
+use super::super::stream_table::Queued;
+use super::state::{Driver, Machine};
+use crate::engine::{CloseReason, Event, Input, Output, StreamId};
+use crate::net::TlsEvent;
+
+impl<M: Machine> Driver<M> {
+    pub(super) fn take_outputs(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::CloseStream { stream } => self.streams.close(stream),
+            Output::Commit { batch, .. } => self.commit(batch),
+            Output::Datagram { to, bytes } => {
+                if let Err(error) = self.transport.try_send(to, &bytes) {
+                    if error.kind() == std::io::ErrorKind::WouldBlock {
+                        self.tally.datagrams_dropped.one();
+                    } else {
+                        self.tally.datagrams_failed.one();
+                        debug!(%to, %error, "a datagram could not be sent");
+                    }
+                }
+            }
+            Output::Event(event) => {
+                self.left |= event == Event::Left;
+                self.tell(event.into());
+            }
+            Output::OpenStream { stream, to } => {
+                if let Err(reason) = self.streams.dial(stream, to) {
+                    self.answer_closed(stream, reason);
+                }
+            }
+            Output::Resolve { seed } => {
+                if let Some((seed, addrs)) = self.resolver.start(&mut self.tasks, seed) {
+                    // An address is a name for itself alone: the transport has nothing to learn.
+                    self.answers.push(Input::Resolved { seed, addrs });
+                }
+            }
+            Output::StreamSend { stream, frame } => {
+                if self.streams.send(stream, frame) == Queued::Overflowed {
+                    debug!(?stream, "stream closed: its peer does not read");
+                    self.answer_closed(stream, CloseReason::Local);
+                }
+            }
+            Output::Watched { ticket, outcome } => {
+                if let Some(reply) = self.watches.remove(&ticket) {
+                    // An error means that the caller has gone.
+                    let _ = reply.send(outcome);
+                }
+            }
+        }
+    }
+
+    pub(super) fn tell(&mut self, event: NodeEvent) {
+        self.event_log.log(&event);
+        // Before the event: its receiver must see the effect in the view.
+        self.publish_view();
+        // An error means that nobody listens.
+        let _ = self.published.events.send(event);
+    }
+
+    /// Tells when this node's own certificate ends soon.
+    pub(super) fn look_at_certificate(&mut self) {
+        let now = self.clock.now();
+        if now.mono < self.certificate_due {
+            return;
+        }
+        self.certificate_due = now.mono + CERTIFICATE_PERIOD;
+        let own = self.transport.own_certificate();
+        self.has_certificate = own.is_some();
+        let Some(own) = own else {
+            return;
+        };
+        let soon = own.expires_at <= now.wall.plus(own.warn_before);
+        if soon && now.mono >= self.certificate_told {
+            self.certificate_told = now.mono + CERTIFICATE_TOLD_PERIOD;
+            let at = own.expires_at;
+            self.tell(TlsEvent::CertificateExpires { at }.into());
+        }
+    }
+
+    fn answer_closed(&mut self, stream: StreamId, reason: CloseReason) {
+        self.answers.push(Input::StreamClosed { stream, reason });
+    }
+
+    /// Stores live in memory: what they hold is as committed as it gets.
+    fn commit(&mut self, batch: u64) {
+        self.answers.push(Input::Committed { batch, ok: true });
+    }
+
+    fn publish_view(&mut self) {
+        let revision = self.machine.revision();
+        if revision != self.revision {
+            self.revision = revision;
+            let view = Arc::new(self.machine.view());
+            self.published.views.send_replace(view);
+        }
+    }
+
+    pub(super) fn publish(&mut self) {
+        self.publish_view();
+        let counters = self.machine.counters();
+        *self
+            .published
+            .counters
+            .lock()
+            .expect("only copies are made under this lock") = counters;
+        #[cfg(feature = "metrics")]
+        self.exporter.export(
+            self.clock.now().mono,
+            &counters,
+            &self.tally.snapshot(),
+            &self.published.views.borrow(),
+            self.transport.own_certificate(),
+        );
+    }
+}
+
+/// How often this node's own certificate is looked at.
+const CERTIFICATE_PERIOD: Duration = Duration::from_secs(600);
+/// How often it is told that it ends soon.
+const CERTIFICATE_TOLD_PERIOD: Duration = Duration::from_secs(24 * 3600);

@@ -1,0 +1,198 @@
+//! What the driver owns, and what connects it to the world.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Sleep;
+
+use super::super::accept::{Accepted, accept};
+use super::super::clock::Clocks;
+use super::super::event::NodeEvent;
+use super::super::event_log::EventLog;
+use super::super::resolve::{Resolved, Resolver};
+use super::super::stream_table::{StreamLimits, StreamTable};
+use super::super::stream_task::StreamEvent;
+use super::super::tracker::{Outcome, Request};
+use crate::config::Config;
+use crate::engine::{Counters, Engine, Input, Output, View};
+use crate::net::{NetTally, Transport};
+use crate::time::Now;
+
+/// What the driver needs of the engine; a seam for the driver's own tests.
+pub(in crate::node) trait Machine: Send + 'static {
+    fn handle(&mut self, now: Now, input: Input);
+    fn handle_timeout(&mut self, now: Now);
+    fn poll_timeout(&self) -> Option<Duration>;
+    fn poll_output(&mut self) -> Option<Output>;
+    fn view(&self) -> View;
+    fn revision(&self) -> u64;
+    fn counters(&self) -> Counters;
+}
+
+impl Machine for Engine {
+    fn handle(&mut self, now: Now, input: Input) {
+        Self::handle(self, now, input);
+    }
+    fn handle_timeout(&mut self, now: Now) {
+        Self::handle_timeout(self, now);
+    }
+    fn poll_timeout(&self) -> Option<Duration> {
+        Self::poll_timeout(self)
+    }
+    fn poll_output(&mut self) -> Option<Output> {
+        Self::poll_output(self)
+    }
+    fn view(&self) -> View {
+        Self::view(self)
+    }
+    fn revision(&self) -> u64 {
+        Self::revision(self)
+    }
+    fn counters(&self) -> Counters {
+        *Self::counters(self)
+    }
+}
+
+/// What the driver publishes. Its end is how others learn that the node has stopped.
+pub(in crate::node) struct Published {
+    pub(in crate::node) views: watch::Sender<Arc<View>>,
+    pub(in crate::node) events: broadcast::Sender<NodeEvent>,
+    pub(in crate::node) counters: Arc<Mutex<Counters>>,
+}
+
+/// What comes in from this process.
+pub(in crate::node) struct Incoming {
+    pub(in crate::node) requests: mpsc::Receiver<Request>,
+    /// Has at most one word waiting: some store changed.
+    pub(in crate::node) stores_changed: mpsc::Receiver<()>,
+}
+
+/// What connects a driver to the world.
+pub(in crate::node) struct Wiring {
+    pub(in crate::node) clock: Clocks,
+    pub(in crate::node) transport: Arc<dyn Transport>,
+    /// Of the cluster.
+    pub(in crate::node) tag: u64,
+    pub(in crate::node) tally: Arc<NetTally>,
+    pub(in crate::node) event_log: EventLog,
+    pub(in crate::node) incoming: Incoming,
+    pub(in crate::node) published: Published,
+}
+
+/// The task's state.
+pub(in crate::node) struct Driver<M> {
+    pub(super) machine: M,
+    pub(super) clock: Clocks,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) tally: Arc<NetTally>,
+    pub(super) leave_timeout: Duration,
+    pub(super) watches_max: usize,
+    pub(super) streams: StreamTable,
+    pub(super) stream_events: mpsc::Receiver<StreamEvent>,
+    pub(super) accepted: mpsc::Receiver<Accepted>,
+    pub(super) resolver: Resolver,
+    pub(super) resolved: mpsc::Receiver<Resolved>,
+    pub(super) incoming: Incoming,
+    pub(super) watches: HashMap<u64, oneshot::Sender<Outcome>>,
+    /// The acceptor and the resolver's lookups.
+    pub(super) tasks: JoinSet<()>,
+    pub(super) published: Published,
+    pub(super) event_log: EventLog,
+    pub(super) revision: u64,
+    pub(super) sleep: Pin<Box<Sleep>>,
+    pub(super) buf: Box<[u8]>,
+    /// What the driver itself answered, for the next turn.
+    pub(super) answers: Vec<Input>,
+    /// Turns for which due timers have been held back.
+    pub(super) held_turns: u32,
+    /// After an error packets are not received before this.
+    pub(super) receive_after: Duration,
+    /// When to stop though the engine has not said that it left.
+    pub(super) leave_deadline: Option<Duration>,
+    pub(super) has_certificate: bool,
+    /// When to look at this node's own certificate next, and when to tell of its end again.
+    pub(super) certificate_due: Duration,
+    pub(super) certificate_told: Duration,
+    pub(super) left: bool,
+    #[cfg(feature = "metrics")]
+    pub(super) exporter: crate::metrics::Exporter,
+}
+
+impl<M: Machine> Driver<M> {
+    /// A driver that has not run; must be made within a tokio runtime.
+    pub(in crate::node) fn new(machine: M, config: &Config, wiring: Wiring) -> Self {
+        let Wiring {
+            clock,
+            transport,
+            tag,
+            tally,
+            event_log,
+            incoming,
+            published,
+        } = wiring;
+        let limits = StreamLimits {
+            streams_max: config.streams_max,
+            tcp_timeout: config.tcp_timeout,
+        };
+        let (streams, stream_events) =
+            StreamTable::new(Arc::clone(&transport), limits, tag, Arc::clone(&tally));
+        let (accepted_in, accepted) = mpsc::channel(ACCEPTED_MAX);
+        let (resolved_in, resolved) = mpsc::channel(RESOLVED_MAX);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(
+            Arc::clone(&transport),
+            tag,
+            config.tcp_timeout,
+            Arc::clone(&tally),
+            accepted_in,
+        ));
+        #[cfg(feature = "metrics")]
+        let exporter = crate::metrics::Exporter::new(&published.views.borrow().this.name);
+        Self {
+            #[cfg(feature = "metrics")]
+            exporter,
+            revision: machine.revision(),
+            machine,
+            clock,
+            has_certificate: false,
+            certificate_due: Duration::ZERO,
+            certificate_told: Duration::ZERO,
+            transport,
+            leave_timeout: config.leave_timeout,
+            watches_max: config.watches_max,
+            streams,
+            stream_events,
+            accepted,
+            resolver: Resolver::new(
+                Arc::clone(&tally),
+                resolved_in,
+                config.peers_resolve_timeout,
+            ),
+            resolved,
+            tally,
+            incoming,
+            watches: HashMap::new(),
+            tasks,
+            published,
+            event_log,
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            buf: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
+            answers: Vec::new(),
+            held_turns: 0,
+            receive_after: Duration::ZERO,
+            leave_deadline: None,
+            left: false,
+        }
+    }
+}
+
+/// Accepted streams that wait for the driver; more wait in their handshakes.
+pub(super) const ACCEPTED_MAX: usize = 16;
+/// Resolved seeds that wait for the driver; more wait in their tasks.
+pub(super) const RESOLVED_MAX: usize = 16;
+/// Larger than any datagram.
+const DATAGRAM_BYTES_MAX: usize = 65_536;

@@ -1,0 +1,249 @@
+//! The handle to a running node.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::task::AbortHandle;
+
+use super::changes::Changes;
+use super::event::NodeEvent;
+use super::events::{Events, Stopped, Views};
+use super::tracker::Request;
+use crate::engine::{Counters, Readiness, View};
+use crate::id::NodeName;
+#[cfg(feature = "tls")]
+use crate::net::tls::TlsHandle;
+use crate::net::{NetCounters, NetTally};
+use crate::store::{Map, Schema};
+use crate::wire::StoreId;
+
+/// A handle to a running node. Cheap to clone; all clones are one node.
+///
+/// ```
+/// use rumormill::config::Config;
+/// use rumormill::node::Node;
+/// use rumormill::store::silences::SilenceLimits;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut builder = Node::builder("anna")
+///     .listen("127.0.0.1:0")
+///     .cluster("example")
+///     .config(Config::local());
+/// let silences = builder.silences(SilenceLimits::default());
+/// let anna = builder.start().await?;
+/// assert!(anna.ready().await?.is_ready());
+///
+/// let mut builder = Node::builder("ben")
+///     .listen("127.0.0.1:0")
+///     .cluster("example")
+///     .seeds([anna.local_addr().to_string()])
+///     .config(Config::local());
+/// let on_ben = builder.silences(SilenceLimits::default());
+/// let ben = builder.start().await?;
+/// ben.ready().await?;
+/// assert_eq!(ben.view().cluster_size(), 2);
+/// # drop((silences, on_ben));
+///
+/// ben.leave().await?;
+/// anna.leave().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// When the last handle is dropped without [`leave`](Self::leave), the node stops soon, when the
+/// runtime next runs its task: sockets are closed then, not before the drop returns, and its peers
+/// see a failure, as if the process had died. Stores stay readable and
+/// writable after that, and are not replicated any more.
+#[derive(Clone)]
+pub struct Node {
+    running: Arc<Running>,
+}
+
+/// What the handles of one node share.
+pub(super) struct Running {
+    pub(super) name: NodeName,
+    pub(super) local_addr: SocketAddr,
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) views: watch::Receiver<Arc<View>>,
+    /// Never read: a template for those of the application.
+    pub(super) events: broadcast::Receiver<NodeEvent>,
+    pub(super) counters: Arc<Mutex<Counters>>,
+    pub(super) tally: Arc<NetTally>,
+    /// Notified after every change of a store.
+    pub(super) changed: BTreeMap<StoreId, Arc<Notify>>,
+    pub(super) driver: AbortHandle,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<TlsHandle>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("name", &self.running.name)
+            .field("local_addr", &self.running.local_addr)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    pub(super) fn new(running: Running) -> Self {
+        Self {
+            running: Arc::new(running),
+        }
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &NodeName {
+        &self.running.name
+    }
+
+    /// The address it listens on, with the port that was picked.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.running.local_addr
+    }
+
+    /// What replaces the certificates of a node that was [started with them](super::Builder::tls); `None` for
+    /// others, and for nodes that were started on a transport of the caller's.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsHandle> {
+        self.running.tls.as_ref()
+    }
+
+    /// The membership now; the last one known after the node has stopped.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.running.views.borrow())
+    }
+
+    /// The membership as it changes. The first [`Views::changed`] waits for a change from now on.
+    #[must_use]
+    pub fn views(&self) -> Views {
+        let mut views = self.running.views.clone();
+        views.mark_unchanged();
+        Views(views)
+    }
+
+    /// Events from now on; [`Builder::events`](super::Builder::events) has those before, too.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events(self.running.events.resubscribe())
+    }
+
+    /// Waits until the node may act for its cluster, and returns why: the state of a peer has arrived,
+    /// or no other node is there, or no seed responded in time. Cancel safe.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node stops before that.
+    pub async fn ready(&self) -> Result<Readiness, Stopped> {
+        let mut views = self.views();
+        let view = views.wait_for(|view| view.readiness.is_ready()).await?;
+        Ok(view.readiness.clone())
+    }
+
+    /// The changes of a store from now on, local and merged ones.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use rumormill::node::{Node, SystemClock};
+    /// use rumormill::store::matcher::{Matcher, Op};
+    /// use rumormill::store::silences::{NewSilence, SilenceLimits};
+    /// use rumormill::time::WallClock;
+    ///
+    /// let mut builder = Node::builder("a").listen("127.0.0.1:0");
+    /// let silences = builder.silences(SilenceLimits::default());
+    /// let node = builder.start().await?;
+    /// let mut changes = node.changes(silences.map());
+    ///
+    /// let matchers = vec![Matcher::new("alertname", Op::Equal, "DiskFull")?];
+    /// let tonight = SystemClock.wall().plus(Duration::from_secs(8 * 3600));
+    /// let (id, _) = silences.set(NewSilence::new(matchers, tonight))?;
+    ///
+    /// // Changes never end, the node does: a loop selects between the two.
+    /// let changed = tokio::select! {
+    ///     changed = changes.next() => changed,
+    ///     () = node.stopped() => return Ok(()),
+    /// };
+    /// let silence = changed[0].record.as_ref().expect("it was not removed");
+    /// assert_eq!((changed[0].key, silence.id), (id.key(), id));
+    /// # node.leave().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn changes<S: Schema>(&self, map: &Map<S>) -> Changes<S> {
+        match self.running.changed.get(&map.store().id()) {
+            Some(woken) => Changes::woken_by(map, Arc::clone(woken)),
+            // A store of another node.
+            None => Changes::new(map),
+        }
+    }
+
+    /// What the engine has counted, as of its last turn.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        *self
+            .running
+            .counters
+            .lock()
+            .expect("only copies are made under this lock")
+    }
+
+    /// What was counted between the engine and the network.
+    #[must_use]
+    pub fn net_counters(&self) -> NetCounters {
+        self.running.tally.snapshot()
+    }
+
+    /// Starts a push/pull with a random peer; its end is an event. Returns once the node has taken
+    /// the request. Cancel safe: dropped before that, nothing happens.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn push_pull(&self) -> Result<(), Stopped> {
+        self.request(Request::PushPull).await
+    }
+
+    /// Leaves the cluster and stops: peers are told, and see the node as left, not as failed.
+    ///
+    /// Returns when peers have acknowledged it, or after `leave_timeout`, and sockets are closed; in
+    /// all, that is at most `leave_timeout` and 3 s: up to 2 s for a node that does not notice in
+    /// time, and 1 s to write the packets and frames that are queued. Dropping the future does not
+    /// stop the leave. May be called again, and from several handles.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node had stopped already, by a leave or otherwise.
+    pub async fn leave(&self) -> Result<(), Stopped> {
+        self.request(Request::Leave).await?;
+        self.stopped().await;
+        Ok(())
+    }
+
+    /// Waits until the node has stopped. Cancel safe.
+    pub async fn stopped(&self) {
+        let mut views = self.running.views.clone();
+        while views.changed().await.is_ok() {}
+    }
+
+    async fn request(&self, request: Request) -> Result<(), Stopped> {
+        self.running
+            .requests
+            .send(request)
+            .await
+            .map_err(|_| Stopped)
+    }
+}
