@@ -60,7 +60,7 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     unexpected, Count, "Messages that make no sense where they came.";
     entries_sent, Count, "Entries sent in deltas.";
     entries_received, Count, "Entries received in deltas.";
-    entries_merged, Count, "Entries received that were news.";
+    entries_merged, Count, "Entries received that were new.";
     entries_refused, Count, "Entries refused by this node.";
     packets_lost, Count, "Delta packets whose loss was assumed.";
     push_pulls, Count, "Push/pulls completed.";

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Config, DAY, KIB, MIB};
+use super::presets::{Config, DAY, KIB, MIB};
 
 /// Shortest interval or timeout that must not be zero.
 const SPAN_MIN: Duration = Duration::from_millis(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ::serde::de::{Deserialize, Deserializer, Error as _};
 use ::serde::ser::{Serialize, Serializer};
 
-use super::Config;
+use super::presets::Config;
 
 /// A duration as text: `"200ms"`, `"6h"`, `"1h 30m"`.
 #[derive(Clone, Copy)]

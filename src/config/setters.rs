@@ -1,8 +1,8 @@
-//! The setters, each with everything there is to say about its field.
+//! The setters. The documentation of a field is that of its setter.
 
 use std::time::Duration;
 
-use super::Config;
+use super::presets::Config;
 
 /// One setter per field: the documentation is the field's.
 macro_rules! setters {
@@ -20,7 +20,7 @@ macro_rules! setters {
 
 // Dissemination.
 setters! {
-    /// How often a node starts an epidemic round, and how often membership news is gossiped.
+    /// How often a node starts an epidemic round, and how often changes of the membership are gossiped.
     ///
     /// Default 200 ms (Alertmanager's `--cluster.gossip-interval`); 1 ms to 24 h. Up to
     /// `direct_peers_max` members a write does not wait for it: it leaves at once. Above, a
@@ -29,11 +29,11 @@ setters! {
     /// Too low: packets and processor time with nothing new in them. Too high: suspicions and
     /// joins spread in `gossip_interval * log(members)`, and repairs take as long.
     gossip_interval: Duration;
-    /// To how many members at a time membership news is gossiped.
+    /// To how many members at a time changes of the membership are gossiped.
     ///
     /// Default 3; 1 to 64.
     ///
-    /// Too low: news of a join or a failure takes more rounds. Too high: as many packets per node
+    /// Too low: a join or a failure takes more rounds to spread. Too high: as many packets per node
     /// and round, most of them repeating what is known.
     gossip_nodes: usize;
     /// How long the place in the change sequence up to which a member has acknowledged is kept
@@ -44,7 +44,7 @@ setters! {
     ///
     /// Too low: short interruptions cost a push/pull. Too high: a little memory per failed member.
     gossip_to_dead_time: Duration;
-    /// How long an acknowledgement may wait for company.
+    /// How long an acknowledgement may wait to be sent together with others.
     ///
     /// Default 5 ms; 0 (acknowledge at once) to 25 ms, well under the 50 ms after which a writer
     /// asks other members to forward.
@@ -119,15 +119,15 @@ setters! {
     /// Too high: failures go unnoticed, as the time until a member counts as failed is a multiple
     /// of it, see [`suspicion_mult`](Self::suspicion_mult).
     probe_interval: Duration;
-    /// How long a probe waits for the direct answer before other members are asked to try.
+    /// How long a probe waits for the direct reply before other members are asked to try.
     ///
     /// Default 500 ms (Alertmanager's `--cluster.probe-timeout`); from 1 ms to less than
     /// `probe_interval`. Take the 99th percentile of the round trip, and room.
     ///
     /// Too low: indirect probes for members that are well. Too high: less of `probe_interval`
-    /// remains for the indirect ones, so a member is suspected before they are answered.
+    /// remains for the indirect ones, so a member is suspected before their replies arrive.
     probe_timeout: Duration;
-    /// How many members are asked to probe one that did not answer.
+    /// How many members are asked to probe one that did not reply.
     ///
     /// Default 3; 1 to 64.
     ///
@@ -159,7 +159,7 @@ setters! {
     /// Default 60 s (Alertmanager's `--cluster.settle-timeout`); 0 to 24 h. A node is ready as soon
     /// as a push/pull has completed, as there are no seeds, or as every seed has refused for 2 s.
     ///
-    /// Too low: a node acts on an empty state because its peers were slow to answer. Too high: a
+    /// Too low: a node acts on an empty state because its peers were slow to reply. Too high: a
     /// node that starts first, behind a firewall that swallows packets, does nothing for that long.
     settle_timeout: Duration;
     /// How often the seeds are resolved again, and those that are no members dialled.
@@ -171,7 +171,7 @@ setters! {
     peers_resolve_interval: Duration;
     /// How long one look-up of a seed's name may take, the wait for its turn included.
     ///
-    /// Default 5 s; 1 ms to 24 h. A look-up that ends late is as good as none until the next round.
+    /// Default 5 s; 1 ms to 24 h. The result of a look-up that ends later is not used; the next round asks again.
     ///
     /// Too low: seeds behind slow name servers are never found. Too high: a name server that
     /// swallows questions keeps the other names waiting for that long.
@@ -200,7 +200,7 @@ setters! {
     /// Too low: peers are turned away and retry. Too high: descriptors and buffers, for strangers
     /// too where the network is not trusted.
     streams_max: usize;
-    /// How many push/pulls a node takes part in at a time. Further ones are answered `Busy` and
+    /// How many push/pulls a node takes part in at a time. Further ones are refused as `Busy` and
     /// retried by the initiator; so is a second one of the same process. Where it is more than 1,
     /// one place is kept for those that this node begins.
     ///
@@ -214,7 +214,7 @@ setters! {
     /// Default 4096; 1 to 65,536. Further ones are ignored and counted. The failure detector's work
     /// per packet grows with the number.
     ///
-    /// Too low: members beyond it do not exist for this node. Too high: whoever can send SWIM
+    /// Too low: members beyond it do not exist for this node. Too high: anyone who can send SWIM
     /// packets can fill it.
     members_max: usize;
 }

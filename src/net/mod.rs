@@ -5,7 +5,6 @@
 //! [`memory::Network`] is a network without sockets. Nothing here reads a byte of the protocol, so
 //! a transport that seals or encrypts can wrap another one.
 
-mod clock;
 mod counters;
 pub mod memory;
 pub mod plain;

@@ -81,7 +81,7 @@ pub(super) async fn connect(to: SocketAddr, from: Option<IpAddr>) -> Result<TcpS
 /// Sets the options of a connected stream, best effort: it works without them.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
-    // A host that vanished without a word must not keep a stream for ever.
+    // The stream to a host that has vanished must not stay open for ever.
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME);
     #[cfg(any(target_os = "linux", target_os = "macos", windows))]
     let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL);

@@ -76,9 +76,9 @@ pub trait Transport: Send + Sync + 'static {
     /// As the system says, for instance when descriptors ran out; the next call may succeed.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(BoxStream, SocketAddr)>>;
 
-    /// Writes out the packets that wait within the transport, which takes no more of them: it is about
-    /// to be dropped, and what waits then is lost. Takes as long as peers let it; the caller bounds it.
-    /// Default: nothing ever waits.
+    /// Writes out the packets that wait within the transport, and takes no more of them: what still waits
+    /// when the transport is dropped is lost. It takes as long as the peers make it take, so the caller
+    /// bounds it. Default: nothing ever waits.
     fn finish(&self) -> Finish {
         Box::pin(std::future::ready(()))
     }
@@ -89,8 +89,8 @@ pub trait Transport: Send + Sync + 'static {
         let _ = addr;
     }
 
-    /// Learns that a name, without its port, stands for these addresses: a transport that verifies
-    /// whom it reaches takes the name for as good as the address.
+    /// Learns that a name, without its port, stands for these addresses: a transport that verifies its
+    /// peers then accepts the name in the place of the address.
     fn resolved(&self, host: &str, addrs: &[SocketAddr]) {
         let _ = (host, addrs);
     }
@@ -131,8 +131,8 @@ pub enum DialError {
         /// What the system said.
         source: io::Error,
     },
-    /// Something listens there, and the two did not come to terms: not the same protocol, or one
-    /// side did not accept the other's certificate. An event of the side that refused says why.
+    /// Something listens there, but the handshake failed: the protocols differ, or one side did not
+    /// accept the other's certificate. An event of the side that refused says why.
     #[error("the handshake with {to} failed")]
     Handshake {
         /// The address.
@@ -140,7 +140,7 @@ pub enum DialError {
         /// What went wrong.
         source: io::Error,
     },
-    /// No answer in time.
+    /// The host did not respond in time.
     #[error("{to} did not answer within {within:?}")]
     TimedOut {
         /// The address.

@@ -257,7 +257,7 @@ impl Builder {
         let followers = Arc::new(Notify::new());
         let (driver, hook_followers) = (self.stores_changed.0.clone(), Arc::clone(&followers));
         store.on_change(Arc::new(move || {
-            // A full channel means that the driver has the word already.
+            // A full channel means that the driver has a notice already.
             let _ = driver.try_send(());
             hook_followers.notify_waiters();
         }));

@@ -8,15 +8,15 @@ use tokio::sync::Notify;
 use crate::store::{Map, Schema, Store};
 use crate::wire::Key;
 
-/// What is new under a key.
-pub struct Changed<R> {
+/// What has changed under one key.
+pub struct KeyChange<R> {
     /// The key.
     pub key: Key,
     /// Its record now; `None` if it was removed, has expired, or cannot be evaluated here.
     pub record: Option<Arc<R>>,
 }
 
-impl<R> Clone for Changed<R> {
+impl<R> Clone for KeyChange<R> {
     fn clone(&self) -> Self {
         Self {
             key: self.key,
@@ -25,9 +25,9 @@ impl<R> Clone for Changed<R> {
     }
 }
 
-impl<R: fmt::Debug> fmt::Debug for Changed<R> {
+impl<R: fmt::Debug> fmt::Debug for KeyChange<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Changed")
+        f.debug_struct("KeyChange")
             .field("key", &self.key)
             .field("record", &self.record)
             .finish()
@@ -89,7 +89,7 @@ impl<S: Schema> Changes<S> {
     /// It never ends, because a store outlives its node: without a running node it sees local
     /// writes alone. A loop that should end with the node selects between this and
     /// [`Node::stopped`](super::Node::stopped).
-    pub async fn next(&mut self) -> Vec<Changed<S::Record>> {
+    pub async fn next(&mut self) -> Vec<KeyChange<S::Record>> {
         loop {
             // Registered before the look, so that a change after it is not missed.
             let mut woken = std::pin::pin!(self.woken.notified());
@@ -97,13 +97,13 @@ impl<S: Schema> Changes<S> {
             let changes = self.store.changes(self.cursor, CHANGES_MAX, usize::MAX);
             if let Some(last) = changes.last() {
                 self.cursor = last.seq;
-                let changed = |key| Changed {
+                let change_of = |key| KeyChange {
                     key,
                     record: self.map.get(&key),
                 };
                 return changes
                     .iter()
-                    .map(|change| changed(change.entry.key))
+                    .map(|change| change_of(change.entry.key))
                     .collect();
             }
             woken.await;

@@ -1,4 +1,4 @@
-//! The clocks that the engine is given. Only this file and `net/clock.rs` read any.
+//! The clocks that the engine is given. Only this file and `net/tls/clock.rs` read any.
 //!
 //! Monotonic time is tokio's, so that a test that pauses tokio's time pauses the engine with it.
 //! Wall time is the system's unless the builder was given another clock.
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::time::{Now, Timestamp, WallClock};
 
-/// The system's wall clock. It may jump, and pays no heed to tokio's paused time.
+/// The system's wall clock. It may jump, and ignores that tokio's time is paused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -22,7 +22,7 @@ impl WallClock for SystemClock {
     fn wall(&self) -> Timestamp {
         let since_epoch = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
-            // A clock before 1970 is as good as one at 1970: peers see it behind and win.
+            // A clock before 1970 counts as one at 1970: its writes are older than all others.
             .unwrap_or_default();
         Timestamp::ZERO.plus(since_epoch)
     }

@@ -2,12 +2,14 @@
 //!
 //! It works in turns and never awaits inside one. A turn takes what has arrived, in this order and
 //! each up to a bound: packets, what streams brought, accepted streams, resolved seeds, requests,
-//! the word that stores changed; then it runs due timers, then it carries out what the engine put
+//! the notice that stores changed; then it runs due timers, then it carries out what the engine put
 //! out. Between turns it yields or sleeps until something comes in or the engine's next deadline.
 //!
-//! **Late timers.** When this process did not run for a while, answers of peers wait in the
+//! **Late timers.** When this process did not run for a while, replies of peers wait in the
 //! sockets while the timers that give these peers up are due. Late timers are therefore held back
 //! until a turn finds nothing more to take, though not for ever.
+//!
+//! `state` has what the driver owns; `inbound` is what a turn takes in, `outbound` what it gives out.
 
 mod inbound;
 mod intake;
@@ -24,10 +26,9 @@ use tracing::debug;
 
 use super::tasks::propagate_panic;
 use intake::Intake;
+use state::Machine;
 
 pub(super) use state::{Driver, Incoming, Published, Wiring};
-
-use state::Machine;
 
 /// How a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

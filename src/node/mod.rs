@@ -22,7 +22,7 @@ mod tasks;
 mod tracker;
 
 pub use builder::{BuildError, Builder};
-pub use changes::{Changed, Changes};
+pub use changes::{Changes, KeyChange};
 pub use clock::SystemClock;
 pub use event::NodeEvent;
 pub use events::{Events, EventsError, Stopped, Views};

@@ -36,7 +36,7 @@ impl Resolver {
         }
     }
 
-    /// Starts to resolve `seed` in `tasks`, or answers at once if it is an address already.
+    /// Starts to resolve `seed` in `tasks`, or returns its address at once if it is one already.
     pub(super) fn start(&self, tasks: &mut JoinSet<()>, seed: String) -> Option<Resolved> {
         if let Ok(addr) = seed.parse() {
             return Some((seed, vec![addr]));

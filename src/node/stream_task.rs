@@ -231,7 +231,7 @@ impl StreamTask {
     }
 }
 
-/// Reads frames until the stream ends, and answers why it did.
+/// Reads frames until the stream ends, and returns why it did.
 async fn read_frames(
     read: &mut (impl AsyncRead + Unpin),
     stream: StreamId,
@@ -264,7 +264,7 @@ async fn read_frames(
             }
         }
         let bytes = frame.freeze();
-        // Kept until the peer has said its name: something else before it is not to switch it off.
+        // Kept until the peer has said its name: another frame before that must not switch the check off.
         if let Some(may_be) = &name_check
             && let Some(name) = introduced(&bytes)
         {
@@ -286,8 +286,8 @@ async fn read_frames(
     }
 }
 
-/// The name by which a frame introduces the peer. Whatever else comes before it is the engine's to
-/// refuse: without an introduction it opens nothing.
+/// The name by which a frame introduces the peer. The engine refuses anything else that comes first:
+/// without an introduction nothing is opened.
 fn introduced(frame: &Bytes) -> Option<NodeName> {
     match codec::decode(&mut frame.clone(), &CodecLimits::default()) {
         Ok(Decoded::Message(Message::Hello(hello))) => Some(hello.node.process.name),
@@ -318,7 +318,7 @@ async fn write_frames(
     write.shutdown().await
 }
 
-/// Appends a frame with its length; answers the length.
+/// Appends a frame with its length; returns the length.
 fn append(batch: &mut Vec<u8>, frame: &Bytes) -> usize {
     batch.extend_from_slice(&encode_frame_header(frame.len()));
     batch.extend_from_slice(frame);
@@ -381,8 +381,8 @@ mod tests {
         })
     }
 
-    /// Whatever comes before an introduction, on accepted streams and on dialled ones, the name in
-    /// it is asked about, and the introduction does not reach the engine.
+    /// On accepted streams and on dialled ones, the name in an introduction is checked even if other
+    /// frames come before it, and a false introduction does not reach the engine.
     #[tokio::test]
     async fn what_comes_before_a_lie_does_not_hide_it() {
         for lie in [hello(), welcome()] {

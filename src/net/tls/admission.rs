@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::time::Instant;
 
+use super::clock;
 use super::config::TlsBounds;
-use crate::net::clock;
 
 /// The handshakes that are under way, those that may begin, and the connections that came of them.
 pub(super) struct Admission {

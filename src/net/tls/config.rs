@@ -26,16 +26,16 @@ pub struct PemFiles {
     pub ca: PathBuf,
 }
 
-/// What this node asks of those who connect to it.
+/// What this node asks of peers that connect to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientAuth {
     /// A certificate that one of the authorities has signed.
     #[default]
     Require,
-    /// The same, if they show one at all. Who shows none is let in: **anybody who reaches the port
-    /// can join the cluster**.
+    /// The same, if they show one at all. A peer without one is let in: **anyone who can reach the
+    /// port can join the cluster**.
     DangerIfGiven,
-    /// Nothing: **anybody who reaches the port can join the cluster**.
+    /// Nothing: **anyone who can reach the port can join the cluster**.
     DangerNone,
 }
 
@@ -101,16 +101,16 @@ impl TlsConfig {
         })
     }
 
-    /// One certificate shown to those who connect, another one shown to those who are dialled.
+    /// One certificate shown to peers that connect, another one shown to peers that are dialled.
     #[must_use]
     pub fn from_files_by_side(server: PemFiles, client: PemFiles) -> Self {
         Self::with_source(Source::Files { server, client })
     }
 
-    /// Ready configurations, with whatever verifiers, resolvers and provider they have. They decide
-    /// alone whom to believe, so [`client_auth`](Self::client_auth), `danger_skip_verify`,
-    /// [`provider`](Self::provider) and [`watch`](Self::watch) mean nothing to them. They are asked to verify
-    /// the dialled address, or [`server_name`](Self::server_name). TLS 1.2 works if they allow it.
+    /// Ready configurations, with their own verifiers, resolvers and provider. They alone decide which
+    /// peers to believe, so [`client_auth`](Self::client_auth), `danger_skip_verify`,
+    /// [`provider`](Self::provider) and [`watch`](Self::watch) mean nothing to them. They are asked to
+    /// verify the dialled address, or [`server_name`](Self::server_name). TLS 1.2 works if they allow it.
     #[must_use]
     pub fn from_configs(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Self {
         Self::with_source(Source::Ready { client, server })
@@ -157,7 +157,7 @@ impl TlsConfig {
         self
     }
 
-    /// Another rule for who may have which node name, beside the one above. It is asked once per stream,
+    /// Another rule for which peer may have which node name, beside the one above. It is asked once per stream,
     /// in the stream's task, and must not block. Peers without a certificate are refused. With
     /// [`danger_skip_verify`](Self::danger_skip_verify) the identity of a dialled peer is whatever it claims.
     #[must_use]
@@ -169,17 +169,17 @@ impl TlsConfig {
         self
     }
 
-    /// What is asked of those who connect. Default: [`ClientAuth::Require`].
+    /// What is asked of peers that connect. Default: [`ClientAuth::Require`].
     #[must_use]
     pub fn client_auth(mut self, client_auth: ClientAuth) -> Self {
         self.client_auth = client_auth;
         self
     }
 
-    /// Believes every certificate of those who are dialled, whoever signed it. **Anybody between two
-    /// nodes can then pretend to be either of them.** Those who connect are still verified. What
+    /// Believes every certificate of peers that are dialled, by any signer. **Anyone between two nodes
+    /// can then pretend to be either of them.** Peers that connect are still verified. What
     /// [`authorize`](Self::authorize) and [`node_name_in_certificate`](Self::node_name_in_certificate)
-    /// make of a dialled peer's certificate means nothing then: anybody can make one with any name.
+    /// decide about a dialled peer is worth nothing then: anyone can make a certificate with any name.
     #[must_use]
     pub fn danger_skip_verify(mut self, skip: bool) -> Self {
         self.skip_verify = skip;
@@ -227,7 +227,7 @@ impl TlsConfig {
         }
     }
 
-    /// Whether it lets somebody in, or believes somebody, unverified.
+    /// Whether it lets a peer in, or believes a peer, without verifying it.
     pub(super) fn is_dangerous(&self) -> bool {
         let from_files = matches!(self.source, Source::Files { .. });
         from_files && (self.skip_verify || self.client_auth != ClientAuth::Require)
@@ -308,7 +308,7 @@ impl Default for TlsLimits {
     }
 }
 
-/// Limits with nothing left open.
+/// Limits in which nothing is left open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TlsBounds {
     pub(super) handshakes_max: usize,

@@ -14,12 +14,13 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsConnector, TlsStream};
 
+use super::clock;
 use super::core::Core;
 use super::error::refusal;
 use super::hello::{ConnectionKind, TlsHello, WELCOME};
 use super::identity::PeerIdentity;
 use super::material::{Believed, Loaded, PeerRole};
-use crate::net::{DialError, HandshakeRefusal, clock, tcp};
+use crate::net::{DialError, HandshakeRefusal, tcp};
 
 /// A connection whose peer has been verified, and has taken it.
 pub(super) struct Dialled {

@@ -19,11 +19,11 @@ use crate::time::Timestamp;
 
 /// Replaces the certificates of a running node. Cheap to clone.
 ///
-/// New handshakes use the new certificates at once, whatever happens to the old files. After a
-/// [`reload`](Self::reload), connections that are open stay open, so no member is dropped, except for
-/// those whose peer's certificate the new authorities would not have let in: these are closed, and
-/// dialled anew when they are needed. That a peer's certificate has ended since never closes its
-/// connection: to end it, replace the authority. Sessions of before are not resumed.
+/// New handshakes use the new certificates at once. After a [`reload`](Self::reload), open connections
+/// stay open, so no member is dropped. Only those are closed whose peer's certificate the new authorities
+/// do not accept; they are dialled anew when they are needed. A connection is never closed because its
+/// peer's certificate has ended since its handshake: to close it, replace the authority. Sessions from
+/// before a reload are not resumed.
 #[derive(Clone)]
 pub struct TlsHandle(pub(super) Arc<Materials>);
 
@@ -44,9 +44,9 @@ impl TlsHandle {
         self.0.reload().await
     }
 
-    /// Uses other ready configurations from now on, in the place of files too. Nobody but they can say
-    /// whom they believe, and only in a handshake: so all connections are closed, counted in
-    /// `tls_connections_revoked`, and dialled anew when they are needed.
+    /// Uses other ready configurations from now on, in the place of files too. Only these
+    /// configurations know which peers they believe, and they say so only in a handshake. So all connections
+    /// are closed, counted in `tls_connections_revoked`, and dialled anew when they are needed.
     ///
     /// # Errors
     /// [`TlsError::Stopped`].
@@ -134,8 +134,8 @@ impl Materials {
         put
     }
 
-    /// Puts something else in use; with `before`, only in its place: what the application has put
-    /// there while files were read is newer than they are.
+    /// Puts new certificates in use. With `before`, only if that is still what is in use: what the
+    /// application has put in use while files were read is newer than the files.
     fn put(
         &self,
         config: TlsConfig,
@@ -162,8 +162,8 @@ impl Materials {
         Ok(())
     }
 
-    /// Looks at the files every so often, and reloads them when they have changed and hold still. A
-    /// change that cannot be loaded is told once.
+    /// Looks at the files every so often, and reloads them when they have changed and then stayed the
+    /// same for one period. A change that cannot be loaded is reported once.
     pub(super) async fn watch(&self, every: Duration) {
         let (mut before, mut tried) = (self.loaded().fingerprint, None);
         loop {
@@ -180,7 +180,7 @@ impl Materials {
             before = now;
             if settled && now != self.loaded().fingerprint && tried != Some(now) {
                 tried = Some(now);
-                // It has told of itself, either way.
+                // It reports its own outcome.
                 let _ = self.reload().await;
             }
         }
@@ -197,7 +197,7 @@ fn warn_of_danger(config: &TlsConfig) {
         warn!(
             skip_verify = config.skip_verify,
             client_auth = ?config.client_auth,
-            "DANGER: TLS without verification: whoever reaches this port, or stands between two nodes, \
+            "DANGER: TLS without verification: anyone who reaches this port, or stands between two nodes, \
              can read and write all of the cluster's state"
         );
     }

@@ -2,8 +2,8 @@
 //!
 //! The dialler writes 20 bytes: version, kind, then the address that its peers know it by, 16 bytes
 //! of IPv6 (an IPv4 address in its mapped form) and 2 of the port, big-endian. The other side writes
-//! one byte: what it makes of that. In TLS 1.3 a dialler is done before its certificate has been
-//! looked at, so this byte is also how it learns that it was accepted.
+//! one byte: whether it accepts that. In TLS 1.3 a dialler is done before its certificate has been
+//! verified, so this byte is also how it learns that its certificate was accepted.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -65,13 +65,13 @@ impl TlsHello {
 }
 
 pub(super) const HELLO_BYTES: usize = 20;
-/// The answer to a hello that is welcome; every other one says that it is not.
+/// The reply to a hello that is accepted; every other reply refuses it.
 pub(super) const WELCOME: u8 = 1;
-/// The answer to a hello whose address is not believed.
+/// The reply to a hello whose address is not believed.
 pub(super) const ADDRESS_NOT_VERIFIED: u8 = 2;
-/// The answer to a hello of another version.
+/// The reply to a hello of another version.
 pub(super) const UNKNOWN_VERSION: u8 = 3;
-/// The answer while as many connections as allowed are open.
+/// The reply while as many connections as allowed are open.
 pub(super) const BUSY: u8 = 4;
 const VERSION: u8 = 1;
 
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hello_says_the_same_after_its_way() {
+    fn a_hello_survives_its_encoding() {
         for addr in ["10.0.0.1:9094", "[2001:db8::1]:65535", "[::]:1"] {
             for kind in [ConnectionKind::Packets, ConnectionKind::Streams] {
                 let addr = addr.parse().unwrap();

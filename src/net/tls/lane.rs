@@ -28,12 +28,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsStream;
 
+use super::clock;
 use super::core::Core;
 use super::dial::{Dialled, connect};
 use super::hello::ConnectionKind;
 use super::queue::{BATCH_BYTES, Queue};
 use super::record::PACKET_BYTES_MAX;
-use crate::net::{DialError, clock};
+use crate::net::DialError;
 
 /// All lanes of a node.
 pub(super) struct Lanes {

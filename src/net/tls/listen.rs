@@ -19,6 +19,7 @@ use tracing::debug;
 
 use super::admission::{Admission, Admitted};
 use super::channel::{Channel, FrameKind, lend};
+use super::clock;
 use super::core::Core;
 use super::dial::{conclude, prepare};
 use super::error::refusal;
@@ -31,7 +32,7 @@ use super::material::{Believed, PeerRole};
 use super::pulse::Pulse;
 use super::record::{self, Age, Ages};
 use crate::net::tcp::Listener;
-use crate::net::{BoxStream, HandshakeRefusal, NameCheck, clock};
+use crate::net::{BoxStream, HandshakeRefusal, NameCheck};
 
 /// Where accepted connections are looked after, and what they bring goes to.
 pub(super) struct Reception {

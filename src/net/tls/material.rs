@@ -35,8 +35,8 @@ pub(super) struct Loaded {
     /// What the files held, to see whether they have changed.
     pub(super) fingerprint: u64,
     verifiers: Option<Verifiers>,
-    /// One configuration for each peer, with the sessions that can be resumed with it: all peers may
-    /// be asked for by one name, and one's ticket means nothing to another.
+    /// One configuration for each peer, with the sessions that can be resumed with that peer. rustls
+    /// keeps sessions by name; peers may share one, and a session of one peer is worthless to another.
     by_peer: Mutex<BTreeMap<SocketAddr, Arc<ClientConfig>>>,
 }
 
@@ -46,7 +46,7 @@ struct Verifiers {
     of_clients: Arc<dyn ClientCertVerifier>,
 }
 
-/// With what a peer was believed, and when.
+/// The configurations by which a peer was believed, and the time.
 pub(super) struct Believed {
     pub(super) with: Arc<Loaded>,
     pub(super) at: UnixTime,
@@ -70,7 +70,7 @@ impl Loaded {
                 return Ok(Self::of(client.clone(), server.clone(), None, 0, None));
             }
         };
-        // Before the files are read: what changes meanwhile is seen as a change later.
+        // Before the files are read: a change made meanwhile is then seen as a change later.
         let fingerprint = fingerprint(config);
         let provider = config.cryptography()?;
         let of_clients = client_verifier(config, &provider, server_files)?;
@@ -143,9 +143,10 @@ impl Loaded {
         Arc::clone(config)
     }
 
-    /// Whether a peer that was believed at `at` would have been believed then with what is loaded now.
-    /// A short-lived certificate may end while its connection lasts; that it has ended must not hide
-    /// that its authority is not trusted any more. Ready configurations cannot be asked: none would.
+    /// Whether a peer that was believed at the time `at` would have been believed then with the
+    /// certificates that are loaded now. Its certificate may have ended since, and that alone must not
+    /// close its connection, nor hide that its authority is no longer trusted. Ready configurations
+    /// cannot be asked, so with them no peer is accepted any longer.
     pub(super) fn still_accepts(
         &self,
         role: &PeerRole,
@@ -155,8 +156,9 @@ impl Loaded {
         self.verifiers.is_some() && self.verify(role, peer, at).is_ok()
     }
 
-    /// Looks at a peer's certificate again, as a whole handshake at `now` does. One that is resumed
-    /// does not: a certificate may have ended since. Ready configurations decide alone.
+    /// Verifies a peer's certificate as a whole handshake at `now` does. A resumed handshake does not
+    /// verify it, and it may have ended since. Ready configurations decide alone, so nothing is verified
+    /// for them.
     pub(super) fn verify(
         &self,
         role: &PeerRole,
@@ -302,7 +304,7 @@ fn read(file: &Path, field: &'static str) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-/// When a certificate ends; `None` if it does not say so in a way that is understood.
+/// When a certificate ends; `None` if that cannot be read from it.
 fn expiry(shown: &CertifiedKey) -> Option<Timestamp> {
     let der = shown.cert.first()?;
     let cert = Certificate::from_der(der.as_ref()).ok()?;

@@ -40,6 +40,7 @@
 
 mod admission;
 mod channel;
+mod clock;
 mod config;
 mod core;
 mod dial;

@@ -14,11 +14,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::channel::{Channel, FrameKind, lend};
+use super::clock;
 use super::core::Core;
 use super::dial::{Dialled, connect};
 use super::hello::ConnectionKind;
 use super::lane::Lanes;
-use crate::net::{BoxStream, DialError, clock};
+use crate::net::{BoxStream, DialError};
 
 /// The caller that waits for a stream.
 type Wanted = oneshot::Sender<BoxStream>;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::net::clock;
+use super::clock;
 
 /// Beats as long as the process runs.
 #[derive(Debug)]

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::clock;
 use super::core::Core;
 use super::record;
-use crate::net::clock;
 
-/// The queue of one lane. One task waits on it; anybody fills it.
+/// The queue of one lane. One task waits on it; any task fills it.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -54,12 +54,12 @@ impl Waiting {
         }
     }
 
-    /// Drops packets that have grown old; answers when the next one will have.
+    /// Drops packets that have grown old; returns when the next one will have grown old.
     fn expire(&mut self, core: &Core) -> Option<Instant> {
         let now = clock::now();
         while let Some((at, packet)) = self.packets.front() {
             if now.saturating_duration_since(*at) <= core.bounds.packet_age_max {
-                // A moment later it is older than allowed, not as old.
+                // One tick later: at the limit itself a packet is still allowed.
                 return at.checked_add(core.bounds.packet_age_max.saturating_add(TICK));
             }
             self.bytes -= cost(packet);
@@ -75,7 +75,7 @@ impl Queue {
         self.waiting.lock().expect("nothing panics under this lock")
     }
 
-    /// Adds a packet; the oldest ones go if they are too much.
+    /// Adds a packet; drops the oldest ones while there are too many bytes.
     pub(super) fn push(&self, core: &Core, packet: Bytes) {
         let mut waiting = self.lock();
         let now = clock::now();
@@ -128,7 +128,7 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Closes it, unless there is something to send or to dial for; answers whether it is closed.
+    /// Closes it, unless there is something to send or to dial for; returns whether it is closed.
     pub(super) fn retire(&self) -> bool {
         let mut waiting = self.lock();
         let idle = waiting.packets.is_empty() && !waiting.wanted;
@@ -180,7 +180,7 @@ impl Queue {
         self.lock().phase == QueuePhase::Closed
     }
 
-    /// A dial was made, or was not: whoever wanted one had one.
+    /// A dial has ended, well or not: the one that was wanted has been made.
     pub(super) fn dialled(&self) {
         self.lock().wanted = false;
     }
@@ -208,12 +208,12 @@ impl Queue {
     }
 }
 
-/// What a packet takes while it waits: even empty ones are not free.
+/// The memory that a packet takes while it waits: an empty one takes some too.
 fn cost(packet: &Bytes) -> usize {
     packet.len() + size_of::<(Instant, Bytes)>()
 }
 
 /// Written at once; the last packet may be over it.
 pub(super) const BATCH_BYTES: usize = 32 << 10;
-/// The least that timers tell apart.
+/// The resolution of timers.
 const TICK: Duration = Duration::from_millis(1);

@@ -129,8 +129,8 @@ const MAX_MAX: Duration = Duration::from_millis((u32::MAX / 2) as u64);
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock;
     use super::*;
-    use crate::net::clock;
 
     const MAX: Duration = Duration::from_millis(500);
 

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::net::{HandshakeRefusal, TlsEvent, clock};
+use super::clock;
+use crate::net::{HandshakeRefusal, TlsEvent};
 
 /// Events on their way to the node. What does not fit is logged and counted only, not reported.
 pub(super) struct Reports {

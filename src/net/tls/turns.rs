@@ -1,9 +1,9 @@
 //! One dial at a time to each peer.
 //!
-//! Who wants another one waits for it. If it succeeds, the next one follows at once, and resumes the
-//! session. If it fails, all who waited for it have failed as well: a peer that is not there is asked
-//! once, however many streams and packets are for it. Nobody waits for a dial to another peer. After a
-//! failure the next dial is its caller's to space: lanes and the engine's dials back off.
+//! A second caller waits for the dial under way. If that succeeds, the next dial follows at once, and
+//! resumes the session. If it fails, it fails for all that have waited for it: a peer that is not there
+//! is dialled once, however many streams and packets are for it. Dials to different peers do not wait for
+//! each other. After a failure the callers decide when to dial again: lanes and the engine back off.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use crate::net::{DialError, clock};
+use super::clock;
+use crate::net::DialError;
 
 /// The dials that are under way, or waited for. No more than there are streams and lanes.
 #[derive(Default)]
 pub(super) struct Turns(Mutex<BTreeMap<SocketAddr, Arc<Gate>>>);
 
-/// Held by who dials. What it guards is the last failure.
+/// Locked during a dial. It guards the last failure, and when that was.
 type Gate = tokio::sync::Mutex<Option<(Instant, DialError)>>;
 
 /// The right to dial a peer. Dropping it gives up.
@@ -28,7 +29,7 @@ pub(super) struct Turn<'a> {
     _at_gate: GateUse<'a>,
 }
 
-/// Keeps a gate known as long as somebody is at it.
+/// Keeps a gate in the table as long as a caller dials or waits at it.
 struct GateUse<'a> {
     turns: &'a Turns,
     to: SocketAddr,
@@ -39,7 +40,7 @@ impl Turns {
     /// Waits for a turn to dial `to`. Cancel safe.
     ///
     /// # Errors
-    /// That of the dial that it waited for.
+    /// The error of the dial that it waited for.
     pub(super) async fn turn(&self, to: SocketAddr) -> Result<Turn<'_>, DialError> {
         let asked = clock::now();
         let gate = Arc::clone(self.lock().entry(to).or_default());
@@ -64,7 +65,7 @@ impl Turns {
 }
 
 impl Turn<'_> {
-    /// The dial is over; whoever waits shares its failure.
+    /// The dial is over. The callers that wait share its failure.
     pub(super) fn end<T>(mut self, dialled: Result<T, DialError>) -> Result<T, DialError> {
         let failed = dialled.as_ref().err();
         *self.last = failed.map(|error| (clock::now(), again(error)));
@@ -83,7 +84,7 @@ impl Drop for GateUse<'_> {
     }
 }
 
-/// The same error for somebody else.
+/// The same error for another caller.
 fn again(error: &DialError) -> DialError {
     let said = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
     match error {
@@ -150,13 +151,13 @@ mod tests {
         );
         assert!(first.is_err() && second.is_err() && third.is_err());
         assert_eq!(began.elapsed(), Duration::from_secs(1));
-        // Who comes later dials again.
+        // A later caller dials again.
         assert!(dial(&turns, peer(1), true).await.is_ok());
         assert!(turns.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gives_up_leaves_the_turn_to_the_next() {
+    async fn a_caller_that_gives_up_leaves_the_turn_to_the_next() {
         let turns = Turns::default();
         let began = clock::now();
         let (given_up, waited, next) = tokio::join!(

@@ -1,4 +1,4 @@
-//! Verifiers of those who are dialled.
+//! Verifiers of the peers that are dialled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -15,8 +15,8 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 pub(super) struct Names(Mutex<BTreeMap<IpAddr, BTreeSet<String>>>);
 
 impl Names {
-    /// Learns that `host` stands for these addresses, and for no others any more. A name that is an
-    /// address says nothing new, and neither does one that resolved to nothing.
+    /// Learns that `host` stands for these addresses, and no longer for others. A name that is an
+    /// address itself is ignored, and so is one that resolved to nothing.
     pub(super) fn learn(&self, host: &str, addrs: &[SocketAddr]) {
         if addrs.is_empty() || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
             return;
@@ -30,7 +30,7 @@ impl Names {
         });
         for addr in addrs {
             if names.len() >= ADDRS_MAX && !names.contains_key(&addr.ip()) {
-                // Old addresses of seeds that moved: those that still hold are learnt again.
+                // Most are old addresses of seeds that moved; those that are still true are learnt again.
                 names.clear();
             }
             let known = names.entry(addr.ip()).or_default();
@@ -50,7 +50,7 @@ impl Names {
     }
 }
 
-/// As webpki does, but a certificate for the dialled address is as good as one for a name that
+/// Verifies as webpki does, but accepts a certificate for the dialled address, or one for a name that
 /// resolved to it.
 #[derive(Debug)]
 pub(super) struct ByAddressOrName {
@@ -115,7 +115,7 @@ impl ServerCertVerifier for ByAddressOrName {
     }
 }
 
-/// Believes every certificate, whoever signed it: for `danger_skip_verify`. The peer must still hold
+/// Believes every certificate, by any signer: for `danger_skip_verify`. The peer must still hold
 /// the key of the certificate that it shows.
 #[derive(Debug)]
 pub(super) struct DangerBelieveAnyone(pub(super) Arc<CryptoProvider>);

@@ -67,7 +67,7 @@ pub(in crate::node) struct Published {
 /// What comes in from this process.
 pub(in crate::node) struct Incoming {
     pub(in crate::node) requests: mpsc::Receiver<Request>,
-    /// Has at most one word waiting: some store changed.
+    /// Has at most one notice waiting: some store changed.
     pub(in crate::node) stores_changed: mpsc::Receiver<()>,
 }
 
@@ -105,7 +105,7 @@ pub(in crate::node) struct Driver<M> {
     pub(super) revision: u64,
     pub(super) sleep: Pin<Box<Sleep>>,
     pub(super) buf: Box<[u8]>,
-    /// What the driver itself answered, for the next turn.
+    /// What the driver itself has to tell the engine in the next turn.
     pub(super) answers: Vec<Input>,
     /// Turns for which due timers have been held back.
     pub(super) held_turns: u32,

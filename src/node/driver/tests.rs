@@ -349,7 +349,7 @@ async fn garbage_and_silence_are_closed_before_the_engine_hears_of_them() {
     assert!(b_rig.seen.try_recv().is_err());
 }
 
-type Waiting = Arc<Mutex<Vec<(SocketAddr, Bytes)>>>;
+type HeldBack = Arc<Mutex<Vec<(SocketAddr, Bytes)>>>;
 
 /// Has peculiarities of real transports.
 struct Peculiar {
@@ -357,7 +357,7 @@ struct Peculiar {
     /// Tells of a reset before the next packet, as Windows does after a datagram that met a closed port.
     resets: std::sync::atomic::AtomicBool,
     /// Packets wait here, as they do for connections, and leave when it is finished.
-    waits: Option<Waiting>,
+    waits: Option<HeldBack>,
 }
 
 impl Peculiar {
