@@ -113,3 +113,39 @@ async fn keys_are_agreed_on_by_the_best_that_both_sides_have() {
     })
     .await;
 }
+
+/// Set for the process in which a provider is installed.
+const ALONE: &str = "RUMORMILL_TEST_INSTALLED_PROVIDER";
+
+/// In a process of its own: a provider is installed for all of a process, and stays.
+#[tokio::test]
+async fn a_provider_that_the_process_has_installed_comes_before_one_that_is_built_in() {
+    if std::env::var_os(ALONE).is_none() {
+        let this = "providers::a_provider_that_the_process_has_installed_comes_before_one_that_is_built_in";
+        let itself = std::env::current_exe().unwrap();
+        let mut alone = tokio::process::Command::new(itself);
+        let ran = alone.args(["--exact", this]).env(ALONE, "").output().await;
+        let ran = ran.unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    in_time(async {
+        ring::default_provider().install_default().unwrap();
+        let authority = Authority::new("ours");
+        let files = Files::new(&authority.leaf(&[LOOPBACK]), &authority.pem());
+        let ca = authority.pem();
+        let aws = aws_lc_rs::default_provider;
+        let installed = start("a", &[], files.config()).await;
+        assert_eq!(
+            key_exchange(&installed, &ca, aws()).await,
+            NamedGroup::X25519
+        );
+        let given = start("b", &[], with_aws_lc_rs(files.config())).await;
+        assert_eq!(
+            key_exchange(&given, &ca, aws()).await,
+            NamedGroup::X25519MLKEM768
+        );
+    })
+    .await;
+}

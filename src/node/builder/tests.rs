@@ -139,3 +139,22 @@ async fn what_stores_were_made_from_cannot_be_set_after_them() {
         assert_eq!(setting, expected);
     }
 }
+
+/// Before any file is read: where the provider is missing, that is what the error says.
+#[cfg(all(
+    feature = "tls",
+    not(any(feature = "tls-aws-lc-rs", feature = "tls-ring"))
+))]
+#[tokio::test]
+async fn a_start_with_tls_and_no_cryptography_says_what_is_missing() {
+    use crate::net::tls::{PemFiles, TlsError};
+
+    let files = PemFiles {
+        cert: "node.pem".into(),
+        key: "node.key".into(),
+        ca: "ca.pem".into(),
+    };
+    let builder = Builder::new("a").tls(TlsConfig::from_files(files));
+    let error = builder.start().await.err();
+    assert!(matches!(error, Some(BuildError::Tls(TlsError::NoProvider))));
+}
