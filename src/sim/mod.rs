@@ -29,6 +29,17 @@
 //! What must always hold ([`Invariant`], one to ten) is checked after every turn, every five virtual
 //! seconds, and, when everybody agrees, by [`Simulator::converge`]; the first [`Violation`] is kept.
 //!
+//! # Rooms
+//! Each uses only those above it.
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | `network` | hosts, links, datagrams and streams; knows no engine |
+//! | `nodes` | one node: clock, disk, stores, and the process that runs |
+//! | `check` | the ten promises, and how they are checked |
+//! | `cluster` | the [`Simulator`]: all nodes on one clock, and what is done to them |
+//! | `story` | scenarios: drawn from a seed, told, judged, shrunk |
+//!
 //! # Scenarios
 //! [`Scenario::random`] draws a whole story from a seed before it begins: a cluster of 2 to 7 nodes,
 //! its configuration, at least 30 virtual seconds with at least 100 writes, and three to six kinds of
@@ -73,7 +84,7 @@
 //! # What it costs
 //! `cargo run --release --features sim --example scale -- --nodes 1000 --seconds 60` prints it. A
 //! thousand nodes, default timers, three seeds each, all started at once, took 38 s of one core for
-//! the 60 s and 1.4 GB. Nine tenths of that go to the 14 s in which they join and the news of it ebbs;
+//! the 60 s and 1.4 GB. Nine tenths of that go to the 14 s in which they join and tell each other of it;
 //! from then on a virtual second takes 0.1 s. Memory grows with the square of the number of nodes, as
 //! everybody knows everybody: 1.4 MB a node at a thousand.
 //!
@@ -81,73 +92,26 @@
 //! minutes on two cores: 273 virtual hours, 8 million writes. None fails; the slowest cluster agrees
 //! 30 s after its faults are over.
 
-mod agenda;
-mod alerting;
-mod bandwidth;
-mod checker;
-mod client;
-mod convergence;
-mod disk;
-mod draw;
-mod faults;
-#[cfg(test)]
-mod harness;
-mod invariant;
-mod laws;
-mod membership_checks;
+mod check;
+mod cluster;
 mod network;
-mod next_version;
-mod process;
-mod registers;
-mod runner;
-mod scenario;
-mod settled;
-#[cfg(test)]
-mod settled_tests;
-mod shrink;
-mod simulator;
-mod step;
-mod streams;
-#[cfg(test)]
-mod streams_tests;
-mod tap;
-mod trace;
-mod turn;
-mod violation;
+mod nodes;
+mod story;
 
-pub use bandwidth::Bandwidth;
-pub use disk::DiskConfig;
-pub use faults::Poison;
-pub use invariant::Invariant;
-pub use network::{LatencyShape, NetworkConfig, NetworkCounters};
-pub use process::NodeSpec;
-pub use registers::{Register, Registers, Skew, WALL_BASE};
-pub use scenario::{Failure, Report, Scenario, Workload, run};
-pub use shrink::{Kept, KeptError, Shrunk};
-pub use simulator::{InvariantCheck, Occurrence, SimConfig, Simulator, StoreFactory};
-pub use step::Step;
-pub use tap::{Seen, Tap};
-pub use violation::{Breach, Violation};
-
-use std::time::Duration;
-
-use crate::config::Config;
-
-/// A configuration with short timers, so that half a minute of virtual time holds many rounds of
-/// everything: probes every 200 ms, push/pull every 2 s, dials given up after 1 s.
-#[must_use]
-pub fn brisk() -> Config {
-    Config {
-        gossip_interval: Duration::from_millis(50),
-        gossip_to_dead_time: Duration::from_secs(10),
-        push_pull_interval: Some(Duration::from_secs(2)),
-        probe_interval: Duration::from_millis(200),
-        probe_timeout: Duration::from_millis(80),
-        tcp_timeout: Duration::from_secs(1),
-        reconnect_interval: Some(Duration::from_secs(1)),
-        settle_timeout: Duration::from_secs(5),
-        peers_resolve_interval: Duration::from_secs(2),
-        leave_timeout: Duration::from_secs(2),
-        ..Config::lan()
-    }
-}
+pub use check::invariant::Invariant;
+pub use check::violation::{Breach, Violation};
+pub use cluster::simulator::{InvariantCheck, Occurrence, SimConfig, Simulator, StoreFactory};
+pub use cluster::tap::{Seen, Tap};
+pub use network::bandwidth::Bandwidth;
+pub use network::config::{LatencyShape, NetworkConfig};
+pub use network::links::NetworkCounters;
+pub use nodes::clock::{Skew, WALL_BASE};
+pub use nodes::disk::DiskConfig;
+pub use nodes::registers::{Poison, Register, Registers};
+pub use nodes::spec::{NodeSpec, brisk};
+pub use story::kept::{Kept, KeptError};
+pub use story::outcome::{Failure, Report, Shrunk};
+pub use story::scenario::Scenario;
+pub use story::step::Step;
+pub use story::tell::run;
+pub use story::workload::Workload;

@@ -1,0 +1,49 @@
+//! What is promised of the two stores that the crate ships: what an alert is muted by is what a look
+//! at every silence finds, whatever the index says; and nodes that hold the same, at the same time of
+//! their clocks, give the same answers.
+
+use super::look::Look;
+use super::violation::Breach;
+use crate::sim::nodes::alerting::Alerting;
+use crate::time::{Timestamp, WallClock as _};
+
+impl Look<'_> {
+    fn alerting(&self, node: usize) -> Option<&Alerting> {
+        self.nodes[node].process.as_ref()?.alerting.as_ref()
+    }
+
+    /// What a process says wrongly, or cannot read though it was written by its own kind.
+    pub(super) fn misjudges(&self, node: usize) -> Option<Breach> {
+        let alerting = self.alerting(node)?;
+        if alerting.mutes_wrongly(self.nodes[node].clock.wall()) {
+            return Some(Breach::MutesWrongly { node });
+        }
+        let silences = alerting.silences.quarantined(1);
+        let log = alerting.log.quarantined(1);
+        let found = silences.first().or_else(|| log.first())?;
+        Some(Breach::PoisonSpread {
+            node,
+            key: found.key,
+            mistake: "quarantines a sound entry",
+        })
+    }
+
+    /// Two nodes of a group that hold the same and do not say the same. Clocks differ, and what
+    /// has ended on one may not have on another: those are asked whose clock shows `cut`, above
+    /// which all hold the same.
+    pub(super) fn answers_differ(&self, group: &[usize], cut: Timestamp) -> Option<Breach> {
+        let mut asked = group
+            .iter()
+            .filter(|node| self.nodes[**node].clock.wall() == cut);
+        let &first = asked.next()?;
+        let expected = self.alerting(first)?.answers();
+        let other = asked.find(|node| {
+            let answers = self.alerting(**node).map(Alerting::answers);
+            answers.is_some_and(|answers| answers != expected)
+        })?;
+        Some(Breach::AnswersDiffer {
+            a: first,
+            b: *other,
+        })
+    }
+}

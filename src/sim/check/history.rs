@@ -1,0 +1,209 @@
+//! What every process has held, and what anybody wrote.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
+
+use super::violation::Breach;
+use crate::crdt::compare_versions;
+use crate::sim::nodes::clock::ProcessTime;
+use crate::sim::nodes::node::Life;
+use crate::store::{Change, Store};
+use crate::wire::{Entry, Key, StoreId};
+
+/// How changes got into a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sim) enum Origin {
+    /// Read back from the node's own disk.
+    Disk,
+    /// Merged by the engine.
+    Peers,
+    /// Written by the application.
+    Writer,
+}
+
+/// One look at the stores of a process.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::sim) struct Glance {
+    /// Virtual time.
+    pub(in crate::sim) at: Duration,
+    /// Whose they are.
+    pub(in crate::sim) life: Life,
+    /// The tag of its cluster.
+    pub(in crate::sim) cluster: u64,
+    /// How what has changed since the last look got there.
+    pub(in crate::sim) origin: Origin,
+    /// What time it is for the process.
+    pub(in crate::sim) clock: ProcessTime,
+}
+
+/// What one process has held.
+#[derive(Debug, Default)]
+struct LifeHistory {
+    /// Its cluster's tag, once it has held something.
+    cluster: u64,
+    heads: BTreeMap<StoreId, u64>,
+    entries: BTreeMap<(StoreId, Key), Entry>,
+    /// What it has collected, where an earlier version has come back since.
+    outlived: BTreeMap<(StoreId, Key), Entry>,
+    /// How its stores were when everything in them was last looked at.
+    looked: Option<Looked>,
+}
+
+/// Whether a process is of the next version, how many keys it has held, and the head and length of
+/// each of its stores.
+type Looked = (bool, usize, Vec<(u64, usize)>);
+
+/// What every process has held, and what was written.
+#[derive(Debug, Default)]
+pub(in crate::sim) struct History {
+    lives: BTreeMap<Life, LifeHistory>,
+    /// Hashes of every version written, by cluster tag.
+    written: BTreeSet<(u64, u64)>,
+    /// Versions of each key that were seen, at most [`VERSIONS_MAX`] each, by cluster.
+    pub(super) versions: BTreeMap<(u64, StoreId, Key), Vec<Entry>>,
+}
+
+impl History {
+    /// What has changed in a store of a process and was not looked at yet, a part at a time; `None`
+    /// is nothing.
+    pub(super) fn unseen(&mut self, life: Life, store: &dyn Store) -> Option<Vec<Change>> {
+        let seen = self.lives.entry(life).or_default();
+        let head = seen.heads.entry(store.id()).or_default();
+        if store.head() == *head {
+            return None;
+        }
+        let changes = store.changes(*head, 256, usize::MAX);
+        *head = changes.last()?.seq;
+        Some(changes)
+    }
+
+    /// A process holds this from now on. Returns the promise that is broken by that.
+    pub(super) fn changed(
+        &mut self,
+        glance: &Glance,
+        store: StoreId,
+        entry: Entry,
+    ) -> Option<Breach> {
+        let Glance { life, cluster, .. } = *glance;
+        let (node, key) = (life.0, entry.key);
+        let mut breach = None;
+        let version = (cluster, version_hash(store, &entry));
+        match glance.origin {
+            Origin::Disk => {}
+            Origin::Peers => {
+                if !self.written.contains(&version) {
+                    breach = Some(Breach::Fabricated { node, store, key });
+                }
+            }
+            Origin::Writer => {
+                self.written.insert(version);
+                let versions = self.versions.entry((cluster, store, key)).or_default();
+                if versions.len() < VERSIONS_MAX {
+                    versions.push(entry.clone());
+                }
+            }
+        }
+        let seen = self.lives.entry(life).or_default();
+        if let Some(old) = seen.entries.get(&(store, key)) {
+            let collected = glance.clock.has_collected(old);
+            let older = compare_versions(&entry, old).is_lt();
+            let shrank = entry.expires_at < old.expires_at;
+            if older && collected {
+                let (old, before) = (old.clone(), seen.outlived.get(&(store, key)));
+                if before.is_none_or(|before| compare_versions(&old, before).is_gt()) {
+                    seen.outlived.insert((store, key), old);
+                }
+            } else if older {
+                breach = breach.or(Some(Breach::OlderReplacedNewer { node, store, key }));
+            } else if shrank && !collected {
+                breach = breach.or(Some(Breach::ExpiryShrank { node, store, key }));
+            }
+        }
+        seen.cluster = cluster;
+        seen.entries.insert((store, key), entry);
+        breach
+    }
+
+    /// Whether a process's stores have changed since this was last asked.
+    pub(in crate::sim) fn has_changed(
+        &mut self,
+        life: Life,
+        next_version: bool,
+        stores: &[Arc<dyn Store>],
+    ) -> bool {
+        let seen = self.lives.entry(life).or_default();
+        let stores = stores.iter().map(|store| (store.head(), store.len()));
+        let looked = Some((next_version, seen.entries.len(), stores.collect()));
+        let before = std::mem::replace(&mut seen.looked, looked);
+        before != seen.looked
+    }
+
+    /// Whether a process has held this version of the key, or a later one.
+    pub(super) fn has_held(&self, life: Life, store: StoreId, entry: &Entry) -> bool {
+        let mut held = self.held_by(life, store, entry.key);
+        held.any(|held| compare_versions(held, entry).is_ge())
+    }
+
+    /// What a process has held last, by store and key.
+    pub(super) fn held_last(&self, life: Life) -> impl Iterator<Item = (StoreId, &Entry)> {
+        let seen = self.lives.get(&life).into_iter();
+        seen.flat_map(|seen| seen.entries.iter().map(|((store, _), e)| (*store, e)))
+    }
+
+    /// What a process has held last of a key; also what it had collected before that, if the last
+    /// is an earlier version which has come back from who had not heard of the later one.
+    pub(super) fn held_by(
+        &self,
+        life: Life,
+        store: StoreId,
+        key: Key,
+    ) -> impl Iterator<Item = &Entry> {
+        let place = (store, key);
+        let seen = self.lives.get(&life).into_iter();
+        seen.flat_map(move |seen| {
+            let last = seen.entries.get(&place).into_iter();
+            last.chain(seen.outlived.get(&place))
+        })
+    }
+
+    /// Other processes of the writer's cluster, dead or alive, that have held this version or a
+    /// later one: in memory, or on disk where they are durable.
+    pub(super) fn holders(
+        &self,
+        writer: Life,
+        store: StoreId,
+        entry: &Entry,
+        on_disk: &impl Fn(usize, StoreId, &Entry) -> Option<bool>,
+    ) -> usize {
+        let Some(cluster) = self.lives.get(&writer).map(|seen| seen.cluster) else {
+            return 0;
+        };
+        let others = self
+            .lives
+            .iter()
+            .filter(|(life, seen)| **life != writer && seen.cluster == cluster);
+        let holding = others.filter(|(life, _)| {
+            self.has_held(**life, store, entry) && on_disk(life.0, store, entry).unwrap_or(true)
+        });
+        holding.count()
+    }
+}
+
+/// Versions of one key that are kept for the join laws.
+const VERSIONS_MAX: usize = 4;
+
+/// A version as one number.
+fn version_hash(store: StoreId, entry: &Entry) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(0x7665_7273, 0x696f_6e73);
+    hasher.write_u32(store.0);
+    hasher.write(&entry.key.0);
+    hasher.write_u64(entry.ts.as_nanos());
+    hasher.write_u64(entry.tie);
+    hasher.write_u16(entry.schema.raw());
+    hasher.write(&entry.body);
+    hasher.finish()
+}

@@ -1,0 +1,349 @@
+//! What processes see of each other, checked at every new view: invariants 5 (boots only grow), 6
+//! (nothing crosses cluster ids) and 10 (alive, suspect, failed and left are never confused).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use super::violation::Breach;
+use crate::engine::{Event, Member, View};
+use crate::id::{NodeName, ProcessId};
+use crate::sim::nodes::node::Life;
+use crate::wire::MemberState;
+
+/// What every process has seen of the others, and what it was itself.
+#[derive(Debug, Default)]
+pub(in crate::sim) struct Memberships {
+    /// The last view of each process: only what differs from it is looked at.
+    views: BTreeMap<Life, Vec<Member>>,
+    /// The highest boot seen, by who saw it of whom.
+    boots: BTreeMap<(Life, NodeName), u64>,
+    /// The boot that was seen to have left, likewise.
+    departed: BTreeMap<(Life, NodeName), u64>,
+    /// Addresses of those that left, where nobody else is.
+    left: BTreeMap<Life, BTreeSet<SocketAddr>>,
+    /// Every process that ever was, under all the boots that it took.
+    processes: BTreeMap<ProcessId, Life>,
+    leaving: BTreeSet<Life>,
+    /// Whose leave each process has acknowledged.
+    acknowledged: BTreeSet<(Life, ProcessId)>,
+    /// Whom each process suspects.
+    suspected: BTreeSet<(Life, ProcessId)>,
+    /// Whom anybody ever declared failed.
+    declared: BTreeSet<ProcessId>,
+}
+
+impl Memberships {
+    /// A process is asked to leave.
+    pub(in crate::sim) fn leaves(&mut self, life: Life) {
+        self.leaving.insert(life);
+    }
+
+    /// A process acknowledges the leave of another one, which it must know.
+    pub(in crate::sim) fn acknowledges(&mut self, life: Life, process: ProcessId) {
+        let members = self.views.get(&life);
+        if members.is_some_and(|members| members.iter().any(|m| m.process == process)) {
+            self.acknowledged.insert((life, process));
+        }
+    }
+
+    /// Whether a process has seen another one leave, or has told it so.
+    pub(in crate::sim) fn knows_departed(&self, observer: Life, process: &ProcessId) -> bool {
+        let departed = self.departed.get(&(observer, process.name.clone()));
+        departed.is_some_and(|boot| *boot >= process.boot)
+            || self.acknowledged.contains(&(observer, process.clone()))
+    }
+
+    /// Looks at a new view of a process.
+    pub(super) fn view_changed(
+        &mut self,
+        life: Life,
+        view: &View,
+        is_of_cluster: impl Fn(&NodeName) -> bool,
+    ) -> Vec<Breach> {
+        let observer = life.0;
+        let mut breaches = Vec::new();
+        self.processes.insert(view.this.clone(), life);
+        self.see_boot(life, &view.this, &mut breaches);
+        let before = self.views.remove(&life).unwrap_or_default();
+        let mut known = before.iter().peekable();
+        for member in &view.members {
+            let process = &member.process;
+            while known
+                .next_if(|known| known.process.name < process.name)
+                .is_some()
+            {}
+            if known.next_if(|known| *known == member).is_some() {
+                continue;
+            }
+            let itself = process.name == view.this.name;
+            if itself || !is_of_cluster(&process.name) {
+                let member = process.name.clone();
+                breaches.push(Breach::ClusterCrossed { observer, member });
+                continue;
+            }
+            self.see_boot(life, process, &mut breaches);
+            self.see_state(life, process, member.state, &mut breaches);
+        }
+        self.views.insert(life, view.members.clone());
+        let has_left = |member: &&Member| member.state == MemberState::Left;
+        if !view.members.iter().any(|member| has_left(&member)) {
+            self.left.remove(&life);
+            return breaches;
+        }
+        let (left, here): (Vec<&Member>, Vec<&Member>) = view.members.iter().partition(has_left);
+        let here: BTreeSet<SocketAddr> = here.iter().map(|member| member.addr).collect();
+        let left = left.iter().map(|member| member.addr);
+        let left = left.filter(|addr| !here.contains(addr)).collect();
+        self.left.insert(life, left);
+        breaches
+    }
+
+    /// Invariant 5: the first to declare a process failed has suspected it until then, and
+    /// not merely before it refuted. `is_there` tells of a process that runs and does not leave.
+    pub(in crate::sim) fn told(
+        &mut self,
+        life: Life,
+        event: &Event,
+        is_there: impl Fn(&ProcessId) -> bool,
+    ) -> Option<Breach> {
+        let suspects = |member: &Member| member.state == MemberState::Suspect;
+        let (member, suspected) = match event {
+            Event::MemberFailed(member) | Event::MemberLeft(member) => (member, false),
+            Event::MemberRefuted(member)
+            | Event::MemberSuspected(member)
+            | Event::MemberUp(member)
+            | Event::MemberUpdated(member) => (member, suspects(member)),
+            _ => return None,
+        };
+        let process = &member.process;
+        let known = (life, process.clone());
+        let before = if suspected {
+            !self.suspected.insert(known)
+        } else {
+            self.suspected.remove(&known)
+        };
+        let failed = matches!(event, Event::MemberFailed(_));
+        let first = failed && self.declared.insert(process.clone());
+        (first && !before && is_there(process)).then(|| Breach::DeclaredUnsuspected {
+            observer: life.0,
+            member: process.name.clone(),
+        })
+    }
+
+    /// Invariant 5: boots only grow.
+    fn see_boot(&mut self, life: Life, process: &ProcessId, breaches: &mut Vec<Breach>) {
+        let to = process.boot;
+        let known = self.boots.entry((life, process.name.clone())).or_insert(to);
+        let from = std::mem::replace(known, to);
+        if to < from {
+            breaches.push(Breach::BootShrank {
+                observer: life.0,
+                member: process.name.clone(),
+                from,
+                to,
+            });
+        }
+    }
+
+    /// Invariant 10: who is said to have left did leave, and stays so; who is a member was there.
+    fn see_state(
+        &mut self,
+        life: Life,
+        process: &ProcessId,
+        seen: MemberState,
+        breaches: &mut Vec<Breach>,
+    ) {
+        let (observer, member, boot) = (life.0, process.name.clone(), process.boot);
+        let Some(real) = self.processes.get(process) else {
+            return breaches.push(Breach::UnknownProcess {
+                observer,
+                member,
+                boot,
+            });
+        };
+        let departed = self.departed.get(&(life, member.clone())).copied();
+        if seen == MemberState::Left {
+            if !self.leaving.contains(real) {
+                let member = member.clone();
+                breaches.push(Breach::LeftUnasked {
+                    observer,
+                    member,
+                    boot,
+                });
+            }
+            let last = departed.unwrap_or(0).max(boot);
+            self.departed.insert((life, member), last);
+        } else if departed.is_some_and(|departed| departed >= boot) {
+            breaches.push(Breach::Returned {
+                observer,
+                member,
+                boot,
+                seen,
+            });
+        }
+    }
+
+    /// Invariant 10: a process dials an address, which must not be that of one that left.
+    pub(super) fn dialled(&self, life: Life, addr: SocketAddr) -> Option<Breach> {
+        let known = self.left.get(&life);
+        let to_left = known.is_some_and(|left| left.contains(&addr));
+        let node = life.0;
+        to_left.then_some(Breach::DialledLeft { node, addr })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Readiness;
+
+    const OBSERVER: Life = (0, 1);
+    const OTHER: Life = (1, 1);
+
+    fn process(name: &str, boot: u64) -> ProcessId {
+        let name = NodeName::new(name).expect("a name");
+        ProcessId { name, boot }
+    }
+
+    fn addr(host: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], 1))
+    }
+
+    fn view(boot: u64, state: MemberState) -> View {
+        View {
+            this: process("n0", 1),
+            addr: addr(1),
+            members: vec![Member {
+                process: process("n1", boot),
+                addr: addr(2),
+                state,
+            }],
+            readiness: Readiness::Alone,
+            full_stores: Vec::new(),
+            revision: 1,
+        }
+    }
+
+    /// Memberships in which n1 has been of boots 5 and 6.
+    fn memberships() -> Memberships {
+        let mut seen = Memberships::default();
+        for boot in [5, 6] {
+            seen.processes.insert(process("n1", boot), OTHER);
+        }
+        seen
+    }
+
+    fn see(seen: &mut Memberships, boot: u64, state: MemberState) -> Vec<Breach> {
+        seen.view_changed(OBSERVER, &view(boot, state), |_| true)
+    }
+
+    #[test]
+    fn boots_only_grow() {
+        let mut seen = memberships();
+        assert_eq!(see(&mut seen, 5, MemberState::Alive), []);
+        assert_eq!(see(&mut seen, 6, MemberState::Suspect), []);
+        let breaches = see(&mut seen, 5, MemberState::Alive);
+        assert!(matches!(
+            breaches[..],
+            [Breach::BootShrank { from: 6, to: 5, .. }]
+        ));
+    }
+
+    #[test]
+    fn who_refuted_is_not_declared() {
+        let member = |state| Member {
+            process: process("n1", 5),
+            addr: addr(2),
+            state,
+        };
+        let suspected = Event::MemberSuspected(member(MemberState::Suspect));
+        let refuted = Event::MemberRefuted(member(MemberState::Alive));
+        let failed = Event::MemberFailed(member(MemberState::Failed));
+        let tell = |events: &[&Event], is_there: bool| {
+            let mut seen = memberships();
+            let told = events.iter().map(|e| seen.told(OBSERVER, e, |_| is_there));
+            told.last().flatten()
+        };
+        assert_eq!(tell(&[&suspected, &failed], true), None);
+        let breach = tell(&[&suspected, &refuted, &failed], true);
+        assert!(matches!(breach, Some(Breach::DeclaredUnsuspected { .. })));
+        assert_eq!(tell(&[&suspected, &refuted, &failed], false), None);
+        assert_eq!(tell(&[&suspected, &failed, &failed], true), None);
+    }
+
+    #[test]
+    fn an_acknowledged_leave_of_a_member_is_known() {
+        let mut seen = memberships();
+        seen.acknowledges(OBSERVER, process("n1", 5));
+        assert!(!seen.knows_departed(OBSERVER, &process("n1", 5)));
+        see(&mut seen, 5, MemberState::Alive);
+        seen.acknowledges(OBSERVER, process("n1", 5));
+        assert!(seen.knows_departed(OBSERVER, &process("n1", 5)));
+        assert!(!seen.knows_departed(OTHER, &process("n1", 5)));
+    }
+
+    #[test]
+    fn foreigners_and_oneself_are_no_members() {
+        let mut seen = memberships();
+        let view = view(5, MemberState::Alive);
+        let breaches = seen.view_changed(OBSERVER, &view, |name| name.as_str() == "n0");
+        assert!(matches!(breaches[..], [Breach::ClusterCrossed { .. }]));
+        let mut own = view.clone();
+        own.members[0].process = process("n0", 9);
+        let breaches = seen.view_changed(OBSERVER, &own, |_| true);
+        assert!(matches!(breaches[..], [Breach::ClusterCrossed { .. }]));
+    }
+
+    #[test]
+    fn a_process_that_never_was_is_no_member() {
+        let breaches = see(&mut memberships(), 7, MemberState::Alive);
+        assert!(matches!(
+            breaches[..],
+            [Breach::UnknownProcess { boot: 7, .. }]
+        ));
+    }
+
+    #[test]
+    fn who_never_began_to_leave_has_not_left() {
+        let mut seen = memberships();
+        assert!(matches!(
+            see(&mut seen, 5, MemberState::Left)[..],
+            [Breach::LeftUnasked { .. }]
+        ));
+        seen.leaves(OTHER);
+        assert_eq!(see(&mut seen, 5, MemberState::Left), []);
+    }
+
+    #[test]
+    fn who_has_left_comes_back_as_another_process_or_not_at_all() {
+        for state in [
+            MemberState::Alive,
+            MemberState::Suspect,
+            MemberState::Failed,
+        ] {
+            let mut seen = memberships();
+            seen.leaves(OTHER);
+            see(&mut seen, 5, MemberState::Left);
+            assert!(seen.knows_departed(OBSERVER, &process("n1", 5)));
+            assert!(matches!(
+                see(&mut seen, 5, state)[..],
+                [Breach::Returned { .. }]
+            ));
+            assert_eq!(see(&mut seen, 6, state), []);
+        }
+    }
+
+    #[test]
+    fn dialling_a_member_known_to_have_left_is_a_breach() {
+        let mut seen = memberships();
+        seen.leaves(OTHER);
+        see(&mut seen, 5, MemberState::Failed);
+        assert_eq!(seen.dialled(OBSERVER, addr(2)), None);
+        see(&mut seen, 5, MemberState::Left);
+        assert!(matches!(
+            seen.dialled(OBSERVER, addr(2)),
+            Some(Breach::DialledLeft { .. })
+        ));
+        assert_eq!(seen.dialled(OTHER, addr(2)), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! When the checks are made, and what becomes of what they find.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::happening::Happening;
+use super::simulator::{InvariantCheck, Simulator};
+use crate::engine::{Event, View};
+use crate::id::{NodeName, ProcessId};
+use crate::sim::check::history::{Glance, Origin};
+use crate::sim::check::inspection::{COLLECT_WITHIN, over_limit, oversized};
+use crate::sim::check::violation::Breach;
+use crate::sim::nodes::node::Life;
+use crate::sim::nodes::process::Process;
+use crate::wire::Message;
+use crate::wire::codec::{self, CodecLimits, Decoded};
+
+/// The tag of [`Message::LeaveAck`].
+const LEAVE_ACK: u8 = 10;
+/// How often everything is looked at, in virtual time.
+const INSPECT_EVERY: Duration = Duration::from_secs(5);
+/// A process's queues are measured every so many turns.
+const MEASURE_EVERY: u64 = 32;
+
+impl Simulator {
+    /// Keeps what is broken, if something is and nothing was before.
+    pub(super) fn report(&mut self, breach: Option<Breach>) {
+        if let Some(breach) = breach {
+            self.checker.report(self.time, breach);
+        }
+    }
+
+    /// Looks at everything, if it is time, and asks the caller's own invariants, always.
+    pub(super) fn inspect_after_step(&mut self) {
+        if self.time >= self.next_inspection {
+            self.next_inspection = self.time + INSPECT_EVERY;
+            self.inspect(false);
+        }
+        if !self.invariants.is_empty() {
+            let mut checks = std::mem::take(&mut self.invariants);
+            self.run_invariants(&mut checks);
+            self.invariants = checks;
+        }
+    }
+
+    /// Looks at everything once more, and at what holds only when all is settled: the laws, and
+    /// that nothing seen before changes anything. Everybody agrees when this is called.
+    pub(super) fn inspect_settled(&mut self) {
+        self.inspect(true);
+        self.report(self.look().broken_when_settled());
+        let mut checks = std::mem::take(&mut self.final_invariants);
+        self.run_invariants(&mut checks);
+        self.final_invariants = checks;
+    }
+
+    /// Stores in which nothing has changed since the last look are not gone through again, but where
+    /// something may be overdue by now.
+    fn inspect(&mut self, through: bool) {
+        let through = through || self.time > self.disturbed + COLLECT_WITHIN;
+        let running = |node: &usize| self.is_up(*node) && self.nodes[*node].paused_until.is_none();
+        let running: Vec<usize> = (0..self.nodes.len()).filter(running).collect();
+        let mut changed = BTreeSet::new();
+        for index in &running {
+            let node = &self.nodes[*index];
+            let life = (*index, node.life);
+            let history = &mut self.checker.history;
+            if let Some(process) = &node.process
+                && history.has_changed(life, process.next_version, &process.stores)
+            {
+                changed.insert(*index);
+            }
+        }
+        let is_due = |node: usize| through || changed.contains(&node);
+        self.report(self.look().broken_by_one_of(&running, is_due));
+    }
+
+    fn run_invariants(&mut self, checks: &mut [(String, InvariantCheck)]) {
+        for (name, check) in checks {
+            if let Err(what) = check(self) {
+                let name = name.clone();
+                self.report(Some(Breach::Custom { name, what }));
+            }
+        }
+    }
+
+    /// Measures a process that has had a turn.
+    pub(super) fn measure(&mut self, index: usize, process: &mut Process) {
+        process.turns += 1;
+        if process.turns.is_multiple_of(MEASURE_EVERY) {
+            self.report(over_limit(index, process));
+        }
+    }
+
+    /// Something that is sent is within its limit.
+    pub(super) fn measure_output(&mut self, index: usize, bytes: usize, is_datagram: bool) {
+        let config = &self.nodes[index].spec.config;
+        self.report(oversized(index, config, bytes, is_datagram));
+    }
+
+    /// A process reports something.
+    pub(super) fn note_event(&mut self, life: Life, event: &Event) {
+        self.report(self.look().false_alarm_by(life.0, event));
+        self.note_declared(life, event);
+        self.checker.note_refusal(life, event);
+    }
+
+    /// Invariant 5: nobody is declared failed who has refuted.
+    fn note_declared(&mut self, life: Life, event: &Event) {
+        let is_there = |process: &ProcessId| {
+            let mut nodes = self.nodes.iter().filter(|node| !node.leaving);
+            nodes.any(|node| {
+                let running = node.process.as_ref();
+                running.is_some_and(|running| running.view.this == *process)
+            })
+        };
+        let breach = self.checker.members.told(life, event, is_there);
+        self.report(breach);
+    }
+
+    /// A process that acknowledges a leave knows of it from then on, whatever it shows.
+    pub(super) fn note_leave_ack(&mut self, index: usize, mut message: Bytes) {
+        if message.first() != Some(&LEAVE_ACK) {
+            return;
+        }
+        let decoded = codec::decode(&mut message, &CodecLimits::default());
+        if let Ok(Decoded::Message(Message::LeaveAck(leave))) = decoded {
+            let life = (index, self.nodes[index].life);
+            self.checker.members.acknowledges(life, leave.process);
+        }
+    }
+
+    /// The checker looks at a new view of a process.
+    pub(super) fn see_view(&mut self, life: Life, view: &View) {
+        self.nodes[life.0].last_process = Some(view.this.clone());
+        let (cluster, nodes) = (self.nodes[life.0].cluster, &self.nodes);
+        let of_cluster = |name: &NodeName| {
+            let index = name.as_str().strip_prefix('n');
+            let node = index.and_then(|index| nodes.get(index.parse::<usize>().ok()?));
+            node.is_some_and(|node| node.cluster == cluster)
+        };
+        self.checker.view_changed(self.time, life, view, of_cluster);
+    }
+
+    /// The checker looks at what a process's peers have brought it.
+    pub(super) fn observe_merges(&mut self, life: Life, process: &Process) {
+        let node = &self.nodes[life.0];
+        let glance = Glance {
+            at: self.time,
+            life,
+            cluster: node.cluster,
+            origin: Origin::Peers,
+            clock: node.latest_process_time(),
+        };
+        self.checker.observe(&glance, &process.stores);
+    }
+
+    /// Writes that nobody announced (those of a caller's own stores) are noticed here.
+    pub(super) fn notice_writes(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.notice_writes_of(node);
+        }
+    }
+
+    pub(super) fn notice_writes_of(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let clock = node.latest_process_time();
+        let Some(process) = node.process.as_mut() else {
+            return;
+        };
+        if !process.take_changed() {
+            return;
+        }
+        let glance = Glance {
+            at: self.time,
+            life: (index, node.life),
+            cluster: node.cluster,
+            origin: Origin::Writer,
+            clock,
+        };
+        self.checker.observe(&glance, &process.stores);
+        if !std::mem::replace(&mut process.notified, true) {
+            let changed = Happening::StoresChanged {
+                node: index,
+                life: node.life,
+            };
+            self.agenda.push(self.time, changed);
+        }
+    }
+}

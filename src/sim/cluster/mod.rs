@@ -1,0 +1,25 @@
+//! The cluster: all nodes on one clock, and what is done to them.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `simulator` | all state, and what can be asked of it |
+//! | `happening`, `tap` | what is to come; a look at what goes in and out |
+//! | `checks` | when the checks are made |
+//! | `outputs`, `turn`, `start` | what an engine wants is done; turns; processes start |
+//! | `client`, `alerts` | what applications do |
+//! | `faults` | everything that can be done to a node, a link or the network |
+//! | `converge` | waiting until everybody agrees |
+
+mod alerts;
+mod checks;
+mod client;
+mod converge;
+mod faults;
+#[cfg(test)]
+mod found_tests;
+mod happening;
+mod outputs;
+pub(super) mod simulator;
+mod start;
+pub(super) mod tap;
+mod turn;

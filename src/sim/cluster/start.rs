@@ -1,0 +1,184 @@
+//! Nodes are added, and their processes started.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+use super::simulator::Simulator;
+use crate::engine::{Engine, Setup};
+use crate::sim::check::history::{Glance, Origin};
+use crate::sim::nodes::address::{address, seed_name};
+use crate::sim::nodes::alerting::Alerting;
+use crate::sim::nodes::clock::SimClock;
+use crate::sim::nodes::inbox::Inbox;
+use crate::sim::nodes::node::{SimNode, peers_of};
+use crate::sim::nodes::process::Process;
+use crate::sim::nodes::registers::{Registers, SimTracker};
+use crate::sim::nodes::spec::NodeSpec;
+use crate::store::{Context, Limits, Map, Store};
+use crate::time::{Timestamp, WallClock as _};
+use crate::wire::Entry;
+
+/// Entries given to a store at once.
+const CHUNK: usize = 256;
+
+impl Simulator {
+    /// Adds `count` nodes of the default cluster with the default configuration, and starts them.
+    pub fn add_nodes(&mut self, count: usize) {
+        self.add_nodes_with(count, &NodeSpec::default());
+    }
+
+    /// Adds `count` nodes and starts them.
+    pub fn add_nodes_with(&mut self, count: usize, spec: &NodeSpec) {
+        let first = self.nodes.len();
+        for _ in 0..count {
+            self.enroll(spec.clone());
+        }
+        for index in first..self.nodes.len() {
+            self.start_process(index);
+        }
+    }
+
+    /// Adds one node and starts it; returns its index.
+    pub fn add_node(&mut self, spec: NodeSpec) -> usize {
+        let index = self.enroll(spec);
+        self.start_process(index);
+        index
+    }
+
+    /// Adds one node whose process does not run yet: [`restart`](Self::restart) starts it. Others
+    /// may have it among their seeds. Returns its index.
+    pub fn add_stopped_node(&mut self, spec: NodeSpec) -> usize {
+        self.enroll(spec)
+    }
+
+    fn enroll(&mut self, spec: NodeSpec) -> usize {
+        let index = self.nodes.len();
+        let addr = address(index, 0);
+        let cluster = spec.cluster.tag();
+        let dial_timeout = spec.config.tcp_timeout;
+        self.network.links.add_host(addr, cluster, dial_timeout);
+        self.resolver.insert(seed_name(index), vec![addr]);
+        let clock = SimClock::new(Arc::clone(&self.time_cell), spec.skew);
+        self.nodes.push(SimNode::new(index, spec, clock));
+        index
+    }
+
+    /// Starts a node's process: new stores, filled from the disk, and a new engine.
+    pub(super) fn start_process(&mut self, index: usize) {
+        if self.nodes[index].spec.seeds.is_none() {
+            self.nodes[index].seeds = peers_of(&self.nodes, index).map(seed_name).collect();
+        }
+        let node = &mut self.nodes[index];
+        node.life += 1;
+        node.left = false;
+        node.leaving = false;
+        node.paused_until = None;
+        self.network.links.start(index, node.addr);
+        let wall = node.clock.wall();
+        node.latest_wall = wall;
+        let (registers, alerting, stores) = self.make_stores(index);
+        let changed = Arc::new(AtomicBool::new(false));
+        for store in &stores {
+            let raise = Arc::clone(&changed);
+            store.on_change(Arc::new(move || raise.store(true, Ordering::Relaxed)));
+        }
+        let node = &self.nodes[index];
+        let life = (index, node.life);
+        let glance = Glance {
+            at: self.time,
+            life,
+            cluster: node.cluster,
+            origin: Origin::Disk,
+            clock: node.process_time(),
+        };
+        self.checker.observe(&glance, &stores);
+        let setup = Setup {
+            name: node.name.clone(),
+            boot: wall.as_nanos(),
+            addr: node.addr,
+            cluster: node.spec.cluster.clone(),
+            seeds: node.seeds.clone(),
+            nonce: self.rng.random(),
+            random_seed: self.rng.random(),
+            durable: node.spec.durable,
+        };
+        let version = if node.next_version { " next" } else { "" };
+        let line = format!(
+            "start{version} {} at {} boot {}",
+            node.name, node.addr, setup.boot
+        );
+        let config = node.spec.config.clone();
+        let engine = Engine::new(setup, config, stores.clone(), node.now(self.time));
+        let process = Process {
+            view: engine.view(),
+            revision: engine.revision(),
+            engine,
+            stores,
+            registers,
+            alerting,
+            started: self.time,
+            wake: None,
+            spins: (Duration::ZERO, 0),
+            changed,
+            notified: false,
+            inbox: Inbox::default(),
+            serving: false,
+            next_version: node.next_version,
+            strange_messages: 0,
+            turns: 0,
+        };
+        self.disturbed = self.time;
+        self.see_view(life, &process.view);
+        self.note(index, format_args!("{line}"), &[]);
+        self.settle(index, process);
+    }
+
+    /// The stores of a process that starts, filled from its disk.
+    fn make_stores(
+        &mut self,
+        index: usize,
+    ) -> (Map<Registers>, Option<Alerting>, Vec<Arc<dyn Store>>) {
+        let node = &self.nodes[index];
+        let context = Context {
+            clock: Arc::new(node.clock.clone()),
+            tracker: Arc::new(SimTracker),
+        };
+        let schema = if node.next_version {
+            Registers::next_version()
+        } else {
+            Registers::default()
+        };
+        let registers = Map::new(schema, node.spec.limits(), context.clone());
+        let mut stores = vec![registers.store()];
+        let alerting = node.spec.alerting.then(|| {
+            let seed = self.rng.random();
+            Alerting::new(&node.spec, &context, seed)
+        });
+        stores.extend(alerting.iter().flat_map(Alerting::stores));
+        if let Some(factory) = self.factory.as_mut() {
+            stores.extend(factory(index, &context));
+        }
+        let (wall, limits) = (node.clock.wall(), node.spec.limits());
+        for store in &stores {
+            fill(&**store, node.disk.entries(store.id()), wall, limits);
+        }
+        (registers, alerting, stores)
+    }
+}
+
+/// Gives a store what is on its node's disk, as restoring a snapshot does: what it held is taken
+/// back, however far the clock has been set back since.
+fn fill(store: &dyn Store, entries: Vec<Entry>, wall: Timestamp, limits: Limits) {
+    let horizon = wall.plus(limits.max_clock_drift);
+    let (ahead, sane): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.ts > horizon);
+    for chunk in sane.chunks(CHUNK) {
+        store.merge(chunk, wall);
+    }
+    for entry in ahead {
+        let then = entry.ts;
+        store.merge(&[entry], then);
+    }
+}

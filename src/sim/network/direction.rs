@@ -1,0 +1,185 @@
+//! One direction of a stream: the segments that wait for room on their way out, and those under way.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::links::RETRY;
+use super::wire::{NetEvent, StreamSide, Wire};
+
+/// What one segment carries.
+const SEGMENT_BYTES: usize = 1460;
+
+/// What is sent in one piece and arrives in one piece: a frame may be many segments of TCP.
+#[derive(Debug)]
+pub(super) enum Segment {
+    /// The dial was accepted.
+    Opened,
+    Frame(Bytes),
+    /// The sender is gone.
+    Fin,
+}
+
+impl Segment {
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Fin | Self::Opened => 0,
+            Self::Frame(frame) => frame.len(),
+        }
+    }
+}
+
+/// One direction of a stream.
+#[derive(Debug)]
+pub(super) struct Direction {
+    /// Which stream, and who sends.
+    stream: u64,
+    from: StreamSide,
+    /// What waits for room on its way out, and how many bytes of it are still to go.
+    unsent: VecDeque<(Segment, usize)>,
+    /// Somebody will look at what waits.
+    pumping: bool,
+    segments: VecDeque<(Duration, Segment)>,
+    /// An event is on its way.
+    scheduled: bool,
+    stalled: Option<Duration>,
+    retry: Duration,
+    /// No segment overtakes this one.
+    last: Duration,
+    finished: bool,
+}
+
+impl Direction {
+    pub(super) fn new(stream: u64, from: StreamSide) -> Self {
+        Self {
+            stream,
+            from,
+            unsent: VecDeque::new(),
+            pumping: false,
+            segments: VecDeque::new(),
+            scheduled: false,
+            stalled: None,
+            retry: RETRY,
+            last: Duration::ZERO,
+            finished: false,
+        }
+    }
+
+    /// Whether its end has been sent.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Bytes that were sent and have not arrived.
+    pub(super) fn bytes(&self) -> usize {
+        let waiting = self.unsent.iter().map(|(segment, _)| segment.bytes());
+        let sent = self.segments.iter().map(|(_, segment)| segment.bytes());
+        waiting.chain(sent).sum()
+    }
+
+    /// Everything that was sent and has not arrived is lost.
+    pub(super) fn clear(&mut self) {
+        self.segments.clear();
+        self.unsent.clear();
+    }
+
+    /// Queues a segment behind what waits already; returns whether somebody must look now.
+    pub(super) fn queue(&mut self, segment: Segment) -> bool {
+        self.finished |= matches!(segment, Segment::Fin);
+        let bytes = segment.bytes();
+        self.unsent.push_back((segment, bytes));
+        !self.pumping
+    }
+
+    /// Sends as much as `host`, whose direction it is, may. Nothing is lost on a `local` stream.
+    pub(super) fn pump(&mut self, wire: &mut Wire<'_>, host: usize, local: bool) {
+        self.pumping = false;
+        while let Some((_, left)) = self.unsent.front_mut() {
+            let egress = &mut wire.links.hosts[host].egress;
+            let mut departs = egress.drained(wire.now);
+            while *left > 0 {
+                let bytes = SEGMENT_BYTES.min(*left);
+                match egress.segment(wire.now, bytes) {
+                    Ok(at) => departs = at,
+                    Err(room_at) => {
+                        self.pumping = true;
+                        let (stream, from) = (self.stream, self.from);
+                        return wire.later(room_at, NetEvent::Pump { stream, from });
+                    }
+                }
+                *left -= bytes;
+            }
+            let Some((segment, _)) = self.unsent.pop_front() else {
+                return;
+            };
+            self.ship(wire, departs, segment, local);
+        }
+    }
+
+    /// Puts a segment on its way and sees to it that somebody looks when it arrives.
+    fn ship(&mut self, wire: &mut Wire<'_>, departs: Duration, segment: Segment, local: bool) {
+        let links = &mut *wire.links;
+        // A dial's answer was drawn with the dial.
+        let lossy = !local && links.config.loss > 0.0 && !matches!(segment, Segment::Opened);
+        let segments = segment.bytes().div_ceil(SEGMENT_BYTES).max(1);
+        let delay = if lossy {
+            (0..segments).map(|_| links.retransmission()).max()
+        } else {
+            None
+        };
+        let at = departs + links.latency() + delay.unwrap_or_default();
+        let at = at.max(self.last);
+        self.last = at;
+        self.segments.push_back((at, segment));
+        if !self.scheduled {
+            self.look_at(wire, at);
+        }
+    }
+
+    /// Its first segment was due, and the look that had been scheduled is taken: false if there is
+    /// nothing to look at.
+    pub(super) fn look(&mut self) -> bool {
+        self.scheduled = false;
+        !self.segments.is_empty()
+    }
+
+    /// Nothing gets through now: it is tried again later. Returns true if it has been tried for so
+    /// long that the stream has come to its end for the side that sends.
+    pub(super) fn stall(&mut self, wire: &mut Wire<'_>) -> bool {
+        let since = *self.stalled.get_or_insert(wire.now);
+        let deadline = since + wire.links.config.stream_timeout;
+        if wire.now >= deadline {
+            self.clear();
+            return true;
+        }
+        let again = (wire.now + self.retry).min(deadline);
+        self.retry *= 2;
+        self.look_at(wire, again);
+        false
+    }
+
+    /// Segments get through again.
+    pub(super) fn resume(&mut self) {
+        self.stalled = None;
+        self.retry = RETRY;
+    }
+
+    /// The next segment that has arrived by now; if there is one that has not, somebody will look
+    /// when it does.
+    pub(super) fn arrived(&mut self, wire: &mut Wire<'_>) -> Option<Segment> {
+        let (at, _) = self.segments.front()?;
+        let at = *at;
+        if at > wire.now {
+            self.look_at(wire, at);
+            return None;
+        }
+        self.segments.pop_front().map(|(_, segment)| segment)
+    }
+
+    fn look_at(&mut self, wire: &mut Wire<'_>, at: Duration) {
+        self.scheduled = true;
+        let (stream, from) = (self.stream, self.from);
+        wire.later(at, NetEvent::Segment { stream, from });
+    }
+}

@@ -1,0 +1,20 @@
+//! Simulated nodes, one by one: what each is made with and has, whether its process runs or not.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `spec` | what a node is made with |
+//! | `node`, `process`, `inbox` | a node, its process that runs now, and what waits for that |
+//! | `clock`, `disk`, `address` | its clock, its disk, where it is |
+//! | `registers`, `alerting` | its stores: the simulator's own, and the two that the crate ships |
+//! | `next_version` | what a node says that is a version ahead |
+
+pub(super) mod address;
+pub(super) mod alerting;
+pub(super) mod clock;
+pub(super) mod disk;
+pub(super) mod inbox;
+pub(super) mod next_version;
+pub(super) mod node;
+pub(super) mod process;
+pub(super) mod registers;
+pub(super) mod spec;

@@ -1,0 +1,24 @@
+//! Scenarios: a story of writes and faults, drawn from a seed, told, judged, and made shorter if it
+//! ends badly.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `step`, `scenario`, `kept` | what happens, all that happens in one scenario, and parts of it |
+//! | `draw`, `faults`, `dice` | a scenario is drawn from a seed |
+//! | `workload` | a program of the caller's beside it |
+//! | `runner`, `under_way`, `tell` | it is told |
+//! | `outcome` | how it ended |
+//! | `shrink` | the least of it that fails likewise |
+
+mod dice;
+mod draw;
+mod faults;
+pub(super) mod kept;
+pub(super) mod outcome;
+mod runner;
+pub(super) mod scenario;
+mod shrink;
+pub(super) mod step;
+pub(super) mod tell;
+mod under_way;
+pub(super) mod workload;
