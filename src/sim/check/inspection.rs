@@ -135,7 +135,7 @@ impl Look<'_> {
 }
 
 /// How long a false alarm may last in a network at peace: a failed member is dialled every
-/// `reconnect_interval`, a dial takes `tcp_timeout` at most, and the news of a return takes some
+/// `reconnect_interval`, a dial takes `tcp_timeout` at most, and word of a return takes some
 /// rounds of probes.
 fn alarm_heals_within(config: &Config) -> Duration {
     let reconnect = config.reconnect_interval.unwrap_or(config.tcp_timeout);

@@ -95,16 +95,8 @@ impl Simulator {
             clock: node.process_time(),
         };
         self.checker.observe(&glance, &stores);
-        let setup = Setup {
-            name: node.name.clone(),
-            boot: wall.as_nanos(),
-            addr: node.addr,
-            cluster: node.spec.cluster.clone(),
-            seeds: node.seeds.clone(),
-            nonce: self.rng.random(),
-            random_seed: self.rng.random(),
-            durable: node.spec.durable,
-        };
+        let setup = self.setup(index, wall);
+        let node = &self.nodes[index];
         let version = if node.next_version { " next" } else { "" };
         let line = format!(
             "start{version} {} at {} boot {}",
@@ -134,6 +126,21 @@ impl Simulator {
         self.see_view(life, &process.view);
         self.note(index, format_args!("{line}"), &[]);
         self.settle(index, process);
+    }
+
+    /// What the engine of a process is made with, that starts at this time of its clock.
+    fn setup(&mut self, index: usize, wall: Timestamp) -> Setup {
+        let node = &self.nodes[index];
+        Setup {
+            name: node.name.clone(),
+            boot: wall.as_nanos(),
+            addr: node.addr,
+            cluster: node.spec.cluster.clone(),
+            seeds: node.seeds.clone(),
+            nonce: self.rng.random(),
+            random_seed: self.rng.random(),
+            durable: node.spec.durable,
+        }
     }
 
     /// The stores of a process that starts, filled from its disk.

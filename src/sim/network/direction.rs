@@ -38,10 +38,10 @@ pub(super) struct Direction {
     from: StreamSide,
     /// What waits for room on its way out, and how many bytes of it are still to go.
     unsent: VecDeque<(Segment, usize)>,
-    /// Somebody will look at what waits.
+    /// A look at what waits is scheduled.
     pumping: bool,
     segments: VecDeque<(Duration, Segment)>,
-    /// An event is on its way.
+    /// A look at the first segment is scheduled.
     scheduled: bool,
     stalled: Option<Duration>,
     retry: Duration,
@@ -84,7 +84,8 @@ impl Direction {
         self.unsent.clear();
     }
 
-    /// Queues a segment behind what waits already; returns whether somebody must look now.
+    /// Queues a segment behind what waits already. Returns whether the caller must
+    /// [`pump`](Self::pump) now; otherwise that is scheduled.
     pub(super) fn queue(&mut self, segment: Segment) -> bool {
         self.finished |= matches!(segment, Segment::Fin);
         let bytes = segment.bytes();
@@ -117,7 +118,7 @@ impl Direction {
         }
     }
 
-    /// Puts a segment on its way and sees to it that somebody looks when it arrives.
+    /// Puts a segment on its way, and schedules a look for when it arrives.
     fn ship(&mut self, wire: &mut Wire<'_>, departs: Duration, segment: Segment, local: bool) {
         let links = &mut *wire.links;
         // A dial's answer was drawn with the dial.
@@ -137,15 +138,14 @@ impl Direction {
         }
     }
 
-    /// Its first segment was due, and the look that had been scheduled is taken: false if there is
-    /// nothing to look at.
+    /// A scheduled look takes place now. Returns whether there is anything to look at.
     pub(super) fn look(&mut self) -> bool {
         self.scheduled = false;
         !self.segments.is_empty()
     }
 
-    /// Nothing gets through now: it is tried again later. Returns true if it has been tried for so
-    /// long that the stream has come to its end for the side that sends.
+    /// Nothing gets through now: it is tried again later. After `stream_timeout` without progress
+    /// everything is lost, and it returns true: the stream has ended for the side that sends.
     pub(super) fn stall(&mut self, wire: &mut Wire<'_>) -> bool {
         let since = *self.stalled.get_or_insert(wire.now);
         let deadline = since + wire.links.config.stream_timeout;
@@ -165,8 +165,8 @@ impl Direction {
         self.retry = RETRY;
     }
 
-    /// The next segment that has arrived by now; if there is one that has not, somebody will look
-    /// when it does.
+    /// Takes the next segment that has arrived by now. If the next one is still under way, a look is
+    /// scheduled for when it arrives.
     pub(super) fn arrived(&mut self, wire: &mut Wire<'_>) -> Option<Segment> {
         let (at, _) = self.segments.front()?;
         let at = *at;

@@ -17,6 +17,8 @@ pub(super) mod config;
 mod direction;
 pub(super) mod links;
 pub(super) mod sim_network;
+#[cfg(test)]
+mod sim_network_tests;
 pub(super) mod streams;
 #[cfg(test)]
 mod streams_tests;

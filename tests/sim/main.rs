@@ -1,0 +1,165 @@
+//! The cluster under faults, on virtual time. Swarm tests draw whole stories from seeds; the others
+//! each show one promise, or tell a conversation that once went wrong.
+//!
+//! - `RUMORMILL_SEEDS=10000 cargo test --release --features sim --test sim -- --exact many_seeds`
+//! - `RUMORMILL_SEED=17 cargo test --release --features sim --test sim -- --exact replay --nocapture`
+//!   runs one; if it fails, the least of it that still fails is looked for and printed, with the
+//!   command that replays that: the same with `RUMORMILL_KEEP`.
+#![cfg(feature = "sim")]
+
+mod durability;
+mod exchanges;
+mod expiry;
+#[path = "../labels/mod.rs"]
+mod labels;
+mod links;
+mod membership;
+mod refusals;
+mod stores;
+mod support;
+mod writes;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rumormill::sim::{Failure, Invariant, Kept, Scenario, Simulator, Workload, run};
+
+fn seed_from(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Without optimization a seed takes seconds: the hundreds are for release builds, a few run in
+/// any.
+#[test]
+fn many_seeds() {
+    let usual = if cfg!(debug_assertions) { 8 } else { 400 };
+    let count = seed_from("RUMORMILL_SEEDS").unwrap_or(usual);
+    println!("{count} seeds");
+    let next = AtomicU64::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= count {
+                        return;
+                    }
+                    // Now and then twice: both must take the same course.
+                    let ended = match seed % 50 {
+                        0 => Scenario::random(seed).run_twice(|| Box::new(())),
+                        _ => run(seed),
+                    };
+                    if let Err(failure) = ended {
+                        failures.lock().unwrap().push(failure);
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner().unwrap();
+    failures.sort_by_key(|failure| failure.seed);
+    for failure in &failures {
+        match &failure.violation {
+            Some(violation) => println!("{violation}"),
+            None => println!("seed {}: panic: {:?}", failure.seed, failure.panic),
+        }
+    }
+    let failed = failures.len();
+    if let Some(first) = failures.into_iter().next() {
+        let first = shrunk(*first);
+        panic!("{failed} of {count} seeds failed; the first:\n{first}");
+    }
+}
+
+/// with every change of what is drawn, and of the engine, a seed does something else, and is one
+/// like any other. So each rule has a test of its own beside this file, where one can be told in a
+/// few lines, or a mutant in `tests/mutants`.
+#[test]
+fn seeds_that_found_bugs() {
+    let seeds = [
+        (
+            96,
+            "a copy counted by push/pull before the peer had it on disk",
+        ),
+        (107, "the same, on the way of an equal root"),
+        (
+            276,
+            "a relay vouched for a newer version than was acknowledged",
+        ),
+        (436, "the same, with durable nodes"),
+        (459, "the same, after a burst"),
+        (
+            1345,
+            "a push/pull that could not be dialled was never tried again",
+        ),
+        (1103, "relays that repeated what was under way, twentyfold"),
+        (10589, "a leave that only a paused member could have heard"),
+    ];
+    for (seed, found) in seeds {
+        if let Err(failure) = run(seed) {
+            panic!("again: {found}\n{failure}");
+        }
+    }
+}
+
+/// The failure of a whole scenario, with the least of it that fails likewise.
+fn shrunk(failure: Failure) -> Failure {
+    let replays_max = if cfg!(debug_assertions) { 40 } else { 400 };
+    Scenario::random(failure.seed).shrink(failure, replays_max, || Box::new(()))
+}
+
+#[test]
+fn replay() {
+    let seed = seed_from("RUMORMILL_SEED").unwrap_or(0);
+    let whole = Scenario::random(seed);
+    let kept = std::env::var("RUMORMILL_KEEP").ok();
+    let kept = kept.map(|kept| kept.parse::<Kept>().expect("a part of a scenario"));
+    let scenario = match &kept {
+        Some(kept) => whole.keep(kept),
+        None => whole,
+    };
+    match scenario.run_twice(|| Box::new(())) {
+        Ok(report) => println!("{report:#?}"),
+        Err(failure) if kept.is_some() => panic!("{failure}"),
+        Err(failure) => panic!("{}", shrunk(*failure)),
+    }
+}
+
+/// Invariant 9, on the seeds that the others run on, too.
+#[test]
+fn every_run_of_a_seed_is_the_same() {
+    let count = if cfg!(debug_assertions) { 1 } else { 10 };
+    for seed in 1000..1000 + count {
+        if let Err(failure) = Scenario::random(seed).run_twice(|| Box::new(())) {
+            panic!("{failure}");
+        }
+    }
+}
+
+/// A program that is not the same every time is found out.
+#[test]
+fn what_draws_from_elsewhere_is_found_out() {
+    struct Restless(u64);
+    impl Workload for Restless {
+        fn act(&mut self, sim: &mut Simulator, node: usize, _: u64) {
+            sim.write(node, 9_999, self.0.to_string()).unwrap();
+        }
+    }
+    let mut runs = 0;
+    let restless = || {
+        runs += 1;
+        Box::new(Restless(runs)) as Box<dyn Workload>
+    };
+    let failure = Scenario::random(3).run_twice(restless).unwrap_err();
+    let breach = failure.violation.map(|violation| violation.breach);
+    let invariant = breach.and_then(|breach| breach.invariant());
+    assert_eq!(invariant, Some(Invariant::Determinism));
+}
+
+#[test]
+fn same_seed_same_trace() {
+    let report = |seed| run(seed).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(report(3), report(3));
+    assert_ne!(report(3).trace_hash, report(4).trace_hash);
+}

@@ -1,0 +1,169 @@
+//! A write goes everywhere at once, and is followed until it has.
+
+use rumormill::engine::Event;
+use rumormill::sim::{NodeSpec, Register, Simulator, Skew, brisk};
+use rumormill::store::{Expiry, ReplicationError};
+
+use crate::support::{MINUTE, calm_cluster, cluster, cluster_of, millis, quiet, secs};
+
+#[test]
+fn a_write_reaches_all_within_ten_milliseconds() {
+    let mut sim = cluster(2, 5);
+    for round in 0..50u64 {
+        let writer = usize::try_from(round % 5).unwrap();
+        let value = format!("value {round}");
+        sim.write(writer, round, value.clone()).unwrap();
+        let took = sim.run_until(secs(1), |sim| sim.all_read(round, value.as_bytes()));
+        let took = took.expect("it arrives");
+        assert!(took <= millis(10), "write {round} took {took:?}");
+        sim.run_for(millis(137));
+    }
+    sim.assert_sound();
+}
+
+#[test]
+fn a_burst_arrives_without_a_push_pull() {
+    let mut sim = cluster(11, 3);
+    let exchanges =
+        |sim: &Simulator| -> u64 { (0..3).map(|node| sim.counters(node).push_pulls).sum() };
+    // An exchange of the schedule must not fall into the burst's time.
+    let before = exchanges(&sim);
+    sim.run_until(2 * MINUTE, |sim| exchanges(sim) > before);
+    sim.run_for(secs(2));
+    let before = exchanges(&sim);
+    for key in 0..1000 {
+        sim.write(0, key, "one of many").unwrap();
+    }
+    let took = sim.run_until(secs(5), |sim| {
+        (0..1000).all(|key| sim.all_read(key, b"one of many"))
+    });
+    println!("a burst of 1000 took {took:?}");
+    assert!(took.is_some_and(|took| took <= secs(1)), "{took:?}");
+    assert_eq!(exchanges(&sim), before);
+    sim.assert_sound();
+}
+
+#[test]
+fn a_large_value_arrives() {
+    let mut sim = cluster(12, 3);
+    let value = vec![7; 500_000];
+    sim.write(0, 1, value.clone()).unwrap();
+    let took = sim.run_until(secs(1), |sim| sim.all_read(1, &value));
+    assert!(took.is_some());
+    sim.set_loss(0.2);
+    let value = vec![8; 500_000];
+    sim.write(1, 1, value.clone()).unwrap();
+    let took = sim.run_until(secs(20), |sim| sim.all_read(1, &value));
+    assert!(took.is_some());
+    sim.assert_sound();
+}
+
+/// Until there is an epidemic mode: no eager deltas above `direct_peers_max`, push/pull alone.
+#[test]
+fn above_direct_peers_max_push_pull_carries_writes_and_an_event_says_so() {
+    let config = brisk().direct_peers_max(3);
+    let spec = NodeSpec {
+        config: config.push_pull_interval(secs(1)),
+        ..NodeSpec::default()
+    };
+    let mut sim = cluster_of(21, 6, &spec);
+    let told = |sim: &Simulator, wanted: fn(&Event) -> bool| {
+        let nodes = 0..6;
+        nodes
+            .filter(|&n| sim.events().iter().any(|o| o.node == n && wanted(&o.event)))
+            .count()
+    };
+    let exceeded = told(&sim, |e| {
+        matches!(e, Event::DirectModeExceeded { members: 4.. })
+    });
+    assert_eq!(exceeded, 6);
+    sim.write(0, 1, "by push/pull").unwrap();
+    let took = sim.run_until(MINUTE, |sim| sim.all_read(1, b"by push/pull"));
+    assert!(took.is_some_and(|took| took > millis(50)), "{took:?}");
+
+    // With three members gone it travels directly again.
+    (3..6).for_each(|node| sim.leave(node));
+    sim.run_for(secs(20));
+    let restored = |e: &Event| matches!(e, Event::DirectModeRestored { .. });
+    assert!(told(&sim, restored) >= 3);
+    sim.write(0, 2, "directly").unwrap();
+    let took = sim.run_until(MINUTE, |sim| (0..3).all(|n| sim.read(n, 2).is_some()));
+    assert!(took.is_some_and(|took| took < millis(50)), "{took:?}");
+    sim.assert_sound();
+}
+
+#[test]
+fn a_followed_write_resolves() {
+    let mut sim = cluster(13, 3);
+    let write = sim.write(0, 1, "x").unwrap();
+    let both = sim.watch(0, write, 2, secs(10));
+    let too_many = sim.watch(0, write, 3, secs(10));
+    sim.run_for(millis(100));
+    assert!(matches!(sim.outcome(both), Some(Ok(held)) if held.copies >= 2));
+    assert!(matches!(
+        sim.outcome(too_many),
+        Some(Err(ReplicationError::TooFewMembers { asked: 3, .. }))
+    ));
+
+    sim.isolate(&[0]);
+    let write = sim.write(0, 1, "y").unwrap();
+    let cut_off = sim.watch(0, write, 1, secs(2));
+    sim.run_for(secs(3));
+    assert!(matches!(
+        sim.outcome(cut_off),
+        Some(Err(
+            ReplicationError::Timeout { held: 0 } | ReplicationError::TooFewMembers { .. }
+        ))
+    ));
+    sim.assert_sound();
+}
+
+/// A join of two writes is a value that neither writer has sent.
+#[test]
+fn a_join_that_nobody_else_has_is_sent_on() {
+    let mut sim = calm_cluster(2, 3, quiet());
+    sim.pause(0, millis(100));
+    let write = |sim: &Simulator, node: usize, value: &'static str, expires_in| {
+        let record = Register {
+            key: 1,
+            value: value.into(),
+        };
+        let expiry = Expiry::At(sim.wall(node).plus(expires_in));
+        sim.registers(node).put(record, expiry).expect("room").id()
+    };
+    write(&sim, 1, "older, expiring later", secs(9000));
+    sim.run_for(millis(30));
+    let newer = write(&sim, 0, "newer", secs(900));
+    let ticket = sim.watch(0, newer, 2, secs(60));
+    let took = sim.run_until(secs(2), |sim| sim.all_read(1, b"newer"));
+    assert!(took.is_some(), "the newer write stayed where it was");
+    sim.run_for(secs(1));
+    assert!(matches!(sim.outcome(ticket), Some(Ok(_))));
+    sim.assert_sound();
+}
+
+/// A write that a later one overtakes before it was sent is not counted as sent.
+#[test]
+fn a_write_overtaken_before_it_was_sent_is_not_taken_for_held() {
+    let mut sim = calm_cluster(2, 3, quiet());
+    sim.set_skew(1, Skew::Ahead(secs(1)));
+    sim.pause(0, millis(40));
+    sim.cut_one_way(1, 2);
+    sim.write(1, 1, "later").expect("room");
+    sim.run_for(millis(20));
+    let record = Register {
+        key: 1,
+        value: "mine".into(),
+    };
+    let write = sim.registers(0).put(record, Expiry::Never).expect("room");
+    let ticket = sim.watch(0, write.id(), 2, secs(60));
+    let took = sim.run_until(secs(60), |sim| sim.outcome(ticket).is_some());
+    assert!(took.is_some());
+    assert!(
+        matches!(sim.outcome(ticket), Some(Ok(_))),
+        "{:?}",
+        sim.outcome(ticket)
+    );
+    assert!(sim.all_read(1, b"later"));
+    sim.assert_sound();
+}
