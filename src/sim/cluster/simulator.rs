@@ -137,7 +137,7 @@ impl Simulator {
     }
 
     /// Adds an invariant that is checked after every turn, from now on. What it finds is kept as a
-    /// [`Breach::Custom`] under its name, if it is the first.
+    /// [`Breach::Custom`](crate::sim::Breach::Custom) under its name, if it is the first.
     pub fn add_invariant(&mut self, name: &str, check: InvariantCheck) {
         self.invariants.push((name.to_owned(), check));
     }
