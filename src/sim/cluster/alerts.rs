@@ -12,13 +12,15 @@ use crate::store::nflog::{Nflog, NflogError, Notified, ReceiverValue};
 use crate::store::silences::{NewSilence, Query, SilenceError, SilenceId, Silences};
 
 impl Simulator {
-    /// A node's silences; `None` if it is down or does not have [`NodeSpec::alerting`](crate::sim::NodeSpec::alerting).
+    /// A node's silences; `None` if it is down or does not have
+    /// [`NodeSpec::alerting`](crate::sim::NodeSpec::alerting).
     #[must_use]
     pub fn silences(&self, node: usize) -> Option<&Silences> {
         Some(&self.alerting(node)?.silences)
     }
 
-    /// A node's notification log; `None` if it is down or does not have [`NodeSpec::alerting`](crate::sim::NodeSpec::alerting).
+    /// A node's notification log; `None` if it is down or does not have
+    /// [`NodeSpec::alerting`](crate::sim::NodeSpec::alerting).
     #[must_use]
     pub fn nflog(&self, node: usize) -> Option<&Nflog> {
         Some(&self.alerting(node)?.log)

@@ -10,12 +10,12 @@ use std::time::Duration;
 /// A heap ordered by `(time, sequence)`.
 #[derive(Debug)]
 pub(in crate::sim) struct Agenda<T> {
-    heap: BinaryHeap<Due<T>>,
+    heap: BinaryHeap<AgendaItem<T>>,
     sequence: u64,
 }
 
 #[derive(Debug)]
-struct Due<T> {
+struct AgendaItem<T> {
     at: Duration,
     sequence: u64,
     what: T,
@@ -31,7 +31,7 @@ impl<T> Agenda<T> {
 
     pub(in crate::sim) fn push(&mut self, at: Duration, what: T) {
         self.sequence += 1;
-        self.heap.push(Due {
+        self.heap.push(AgendaItem {
             at,
             sequence: self.sequence,
             what,
@@ -40,29 +40,29 @@ impl<T> Agenda<T> {
 
     /// When the next thing is due.
     pub(in crate::sim) fn next_at(&self) -> Option<Duration> {
-        self.heap.peek().map(|due| due.at)
+        self.heap.peek().map(|item| item.at)
     }
 
     pub(in crate::sim) fn pop(&mut self) -> Option<(Duration, T)> {
-        self.heap.pop().map(|due| (due.at, due.what))
+        self.heap.pop().map(|item| (item.at, item.what))
     }
 }
 
-impl<T> PartialEq for Due<T> {
+impl<T> PartialEq for AgendaItem<T> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl<T> Eq for Due<T> {}
+impl<T> Eq for AgendaItem<T> {}
 
-impl<T> PartialOrd for Due<T> {
+impl<T> PartialOrd for AgendaItem<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T> Ord for Due<T> {
+impl<T> Ord for AgendaItem<T> {
     /// Reversed, because the standard heap gives the greatest first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.sequence).cmp(&(self.at, self.sequence))
