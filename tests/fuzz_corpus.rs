@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use bytes::BytesMut;
 use rumormill::wire::codec;
-use rumormill::wire::frame::{datagram, encode_frame_header};
+use rumormill::wire::frame::encode_frame_header;
 
 type Check = fn(&[u8]);
 
@@ -30,11 +30,11 @@ fn datagrams() -> BTreeMap<&'static str, Vec<u8>> {
     let mut all = BytesMut::new();
     let mut seeds = BTreeMap::new();
     for (name, message, _) in golden::all() {
-        let one = datagram(checks::CLUSTER_TAG, |out| codec::encode(&message, out));
+        let one = checks::envelope().seal(|out| codec::encode(&message, out));
         codec::encode(&message, &mut all);
         seeds.insert(name, one.to_vec());
     }
-    let all = datagram(checks::CLUSTER_TAG, |out| out.extend_from_slice(&all));
+    let all = checks::envelope().seal(|out| out.extend_from_slice(&all));
     seeds.insert("all", all.to_vec());
     seeds
 }

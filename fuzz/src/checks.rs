@@ -3,12 +3,17 @@
 
 use bytes::{Bytes, BytesMut};
 use rumormill::crdt::sketch::{Difference, EXPONENT_MAX, Shape, Sketch};
+use rumormill::id::ClusterId;
 use rumormill::wire::codec::{self, CodecLimits, Decoded};
-use rumormill::wire::frame::{self, ENVELOPE_BYTES, FrameError, FrameReader, open_datagram};
+use rumormill::wire::envelope::Envelope;
+use rumormill::wire::frame::{FrameError, FrameReader};
 use rumormill::wire::{Cells, Message};
 
-/// The cluster that the seeds belong to.
-pub const CLUSTER_TAG: u64 = 7;
+/// The envelope of the cluster that the seeds belong to.
+pub fn envelope() -> Envelope {
+    Envelope::of(&ClusterId::new("fuzz").expect("a short id is valid"))
+}
+
 /// Small, so that the limit is met.
 pub const FRAME_BYTES_MAX: usize = 4096;
 
@@ -16,11 +21,11 @@ pub const FRAME_BYTES_MAX: usize = 4096;
 pub fn datagram(data: &[u8]) {
     let mut bytes = Bytes::copy_from_slice(data);
     // As it is: refused, but for the seeds.
-    let _ = open_datagram(&mut bytes, CLUSTER_TAG);
+    let _ = envelope().open(&mut bytes);
     // As somebody would send it who computes the check: no fuzzer finds a 32-bit hash by chance.
-    let inside = data.get(ENVELOPE_BYTES..).unwrap_or_default();
-    let mut bytes = frame::datagram(CLUSTER_TAG, |out| out.extend_from_slice(inside));
-    open_datagram(&mut bytes, CLUSTER_TAG).expect("its own check");
+    let inside = envelope().messages(data);
+    let mut bytes = envelope().seal(|out| out.extend_from_slice(inside));
+    envelope().open(&mut bytes).expect("its own check");
     messages(bytes);
 }
 

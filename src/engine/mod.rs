@@ -53,7 +53,8 @@ use crate::id::ProcessId;
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
-use crate::wire::{MemberState, Message, Purpose, frame};
+use crate::wire::envelope::EnvelopeError;
+use crate::wire::{MemberState, Message, Purpose};
 
 use self::core::ask::Ask;
 use self::core::roster::MemberChange;
@@ -93,7 +94,7 @@ impl Engine {
     pub fn new(setup: Setup, config: Config, stores: Vec<Arc<dyn Store>>, now: Now) -> Self {
         let mut core = Core::new(setup, config, stores, now);
         let mut engine = Self {
-            members: Members::new(&core.setup, &core.config, &mut core.rng),
+            members: Members::new(&mut core),
             sessions: Sessions::new(&core.setup),
             spread: Spread::new(),
             exchanges: Exchanges::default(),
@@ -300,20 +301,13 @@ impl Engine {
         let counters = &mut self.core.counters;
         counters.datagrams_received += 1;
         counters.datagram_bytes_received += bytes.len() as u64;
-        match frame::open_datagram(&mut bytes, self.core.cluster_tag) {
-            Ok(()) => {}
-            Err(frame::EnvelopeError::Cluster) => {
-                counters.foreign_cluster += 1;
-                return;
-            }
-            Err(frame::EnvelopeError::Version { .. }) => {
-                counters.foreign_version += 1;
-                return;
-            }
-            Err(_) => {
-                counters.malformed += 1;
-                return;
-            }
+        if let Err(error) = self.core.envelope.open(&mut bytes) {
+            *match error {
+                EnvelopeError::Cluster => &mut counters.foreign_cluster,
+                EnvelopeError::Version { .. } => &mut counters.foreign_version,
+                EnvelopeError::Corrupt | EnvelopeError::Short => &mut counters.malformed,
+            } += 1;
+            return;
         }
         while !bytes.is_empty() {
             match codec::decode(&mut bytes, &self.core.limits) {

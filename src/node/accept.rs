@@ -12,6 +12,7 @@ use tracing::debug;
 use super::handshake::handshake;
 use super::tasks::propagate_panic;
 use crate::net::{BoxStream, NetTally, Transport};
+use crate::wire::envelope::Envelope;
 
 /// A stream that has passed its handshake, and the other side's socket address.
 pub(super) type Accepted = (BoxStream, SocketAddr);
@@ -21,7 +22,7 @@ pub(super) type Accepted = (BoxStream, SocketAddr);
 /// here.
 pub(super) async fn accept(
     transport: Arc<dyn Transport>,
-    tag: u64,
+    envelope: Envelope,
     within: Duration,
     tally: Arc<NetTally>,
     accepted: mpsc::Sender<Accepted>,
@@ -45,7 +46,7 @@ pub(super) async fn accept(
                 let (tally, accepted) = (Arc::clone(&tally), accepted.clone());
                 handshakes.spawn(async move {
                     let mut io = io;
-                    match handshake(&mut io, tag, within, &tally).await {
+                    match handshake(&mut io, envelope, within, &tally).await {
                         // An error means that the driver has gone, and this task with it.
                         Ok(()) => drop(accepted.send((io, peer)).await),
                         Err(reason) => debug!(%peer, ?reason, "stream closed in its handshake"),

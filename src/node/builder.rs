@@ -32,6 +32,7 @@ use crate::store::{Context, Limits, Map, Schema, Store};
 use crate::time::WallClock;
 use crate::wire::StoreId;
 use crate::wire::codec::STORE_NAME_BYTES_MAX;
+use crate::wire::envelope::Envelope;
 
 pub use error::BuildError;
 
@@ -327,7 +328,7 @@ impl Builder {
         let (nonce, random_seed) = (entropy()?, entropy()?);
         let clock = Clocks::start(Arc::clone(&self.wall));
         let now = clock.now();
-        let tag = cluster.tag();
+        let envelope = Envelope::of(&cluster);
         let setup = Setup {
             name: name.clone(),
             boot: now.wall.as_nanos().max(1),
@@ -339,7 +340,7 @@ impl Builder {
             durable: false,
         };
         let engine = Engine::new(setup, self.config.clone(), self.stores.clone(), now);
-        Ok(self.spawn(engine, clock, transport, name, tag))
+        Ok(self.spawn(engine, clock, transport, name, envelope))
     }
 
     fn spawn(
@@ -348,7 +349,7 @@ impl Builder {
         clock: Clocks,
         transport: Arc<dyn Transport>,
         name: NodeName,
-        tag: u64,
+        envelope: Envelope,
     ) -> Node {
         let local_addr = transport.local_addr();
         let view = watch::Sender::new(Arc::new(engine.view()));
@@ -363,7 +364,7 @@ impl Builder {
         let wiring = Wiring {
             clock,
             transport,
-            tag,
+            envelope,
             tally: Arc::clone(&tally),
             event_log: EventLog::new(names.collect()),
             incoming: Incoming {

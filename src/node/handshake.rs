@@ -1,4 +1,4 @@
-//! The first bytes of a stream, in both directions: wire version and cluster tag.
+//! The first bytes of a stream, in both directions: its preface.
 //!
 //! It runs in the stream's own task, before the engine hears of the stream, so that nothing of
 //! another cluster or version ever reaches the engine. Both sides speak at once: each learns what
@@ -9,15 +9,14 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::net::{BoxStream, NetTally};
-use crate::wire::WIRE_VERSION;
-use crate::wire::frame::preface;
+use crate::wire::envelope::{Envelope, EnvelopeError, PREFACE_BYTES};
 
 /// Why a stream is closed before it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HandshakeError {
     /// The other side closed, or said nothing in time.
     Failed,
-    /// Another cluster's tag.
+    /// It belongs to another cluster.
     ForeignCluster,
     /// Another wire version, or another protocol.
     ForeignVersion,
@@ -26,11 +25,11 @@ pub(super) enum HandshakeError {
 /// Exchanges prefaces within `within`, and counts what goes wrong.
 pub(super) async fn handshake(
     io: &mut BoxStream,
-    tag: u64,
+    envelope: Envelope,
     within: Duration,
     tally: &NetTally,
 ) -> Result<(), HandshakeError> {
-    let exchanged = tokio::time::timeout(within, exchange(io, tag)).await;
+    let exchanged = tokio::time::timeout(within, exchange(io, envelope)).await;
     let result = exchanged.unwrap_or(Err(HandshakeError::Failed));
     match result {
         Ok(()) => {}
@@ -41,16 +40,18 @@ pub(super) async fn handshake(
     result
 }
 
-async fn exchange(io: &mut BoxStream, tag: u64) -> Result<(), HandshakeError> {
+async fn exchange(io: &mut BoxStream, envelope: Envelope) -> Result<(), HandshakeError> {
     let failed = |_| HandshakeError::Failed;
-    io.write_all(&preface(tag)).await.map_err(failed)?;
+    io.write_all(&envelope.preface()).await.map_err(failed)?;
     io.flush().await.map_err(failed)?;
-    // The version alone first: another protocol's first words may be shorter than a preface.
-    if io.read_u8().await.map_err(failed)? != WIRE_VERSION {
+    let mut preface = [0; PREFACE_BYTES];
+    // The first byte alone: another protocol's first words may be shorter than a preface.
+    let (first, rest) = preface.split_at_mut(1);
+    io.read_exact(first).await.map_err(failed)?;
+    if let Err(EnvelopeError::Version { .. }) = envelope.open_preface(first) {
         return Err(HandshakeError::ForeignVersion);
     }
-    if io.read_u64().await.map_err(failed)? != tag {
-        return Err(HandshakeError::ForeignCluster);
-    }
-    Ok(())
+    io.read_exact(rest).await.map_err(failed)?;
+    let opened = envelope.open_preface(&preface);
+    opened.map_err(|_| HandshakeError::ForeignCluster)
 }

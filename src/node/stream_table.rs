@@ -22,6 +22,7 @@ use super::stream_task::{StreamContext, StreamEvent, StreamTask};
 use super::tasks::propagate_panic;
 use crate::engine::{CloseReason, Input, StreamId};
 use crate::net::{NetTally, Transport};
+use crate::wire::envelope::Envelope;
 
 /// Bounds of a node's streams.
 #[derive(Clone, Copy, Debug)]
@@ -70,13 +71,13 @@ impl StreamTable {
     pub(super) fn new(
         transport: Arc<dyn Transport>,
         limits: StreamLimits,
-        tag: u64,
+        envelope: Envelope,
         tally: Arc<NetTally>,
     ) -> (Self, mpsc::Receiver<StreamEvent>) {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let streams = Self {
             transport,
-            context: StreamContext::new(limits.tcp_timeout, tag, tally, events),
+            context: StreamContext::new(limits.tcp_timeout, envelope, tally, events),
             limits,
             open: BTreeMap::new(),
             tasks: JoinSet::new(),

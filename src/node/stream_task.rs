@@ -26,13 +26,14 @@ use crate::id::NodeName;
 use crate::net::{BoxStream, DialError, NameCheck, NetTally, Transport, dial_within};
 use crate::wire::Message;
 use crate::wire::codec::{self, CodecLimits, Decoded};
+use crate::wire::envelope::Envelope;
 use crate::wire::frame::{FRAME_BYTES_MAX, encode_frame_header};
 
 /// What all streams of a node share.
 #[derive(Clone)]
 pub(super) struct StreamContext {
     pub(super) tcp_timeout: Duration,
-    pub(super) tag: u64,
+    pub(super) envelope: Envelope,
     pub(super) tally: Arc<NetTally>,
     pub(super) events: mpsc::Sender<StreamEvent>,
     /// Room for small frames between the sockets and the engine.
@@ -44,13 +45,13 @@ pub(super) struct StreamContext {
 impl StreamContext {
     pub(super) fn new(
         tcp_timeout: Duration,
-        tag: u64,
+        envelope: Envelope,
         tally: Arc<NetTally>,
         events: mpsc::Sender<StreamEvent>,
     ) -> Self {
         Self {
             tcp_timeout,
-            tag,
+            envelope,
             tally,
             events,
             small: Arc::new(Semaphore::new(SMALL_BYTES_TOTAL)),
@@ -147,7 +148,7 @@ impl StreamTask {
     ) -> Result<BoxStream, CloseReason> {
         let StreamContext {
             tcp_timeout,
-            tag,
+            envelope,
             tally,
             ..
         } = &self.context;
@@ -166,7 +167,7 @@ impl StreamTask {
             count.one();
             reason
         })?;
-        match handshake(&mut io, *tag, *tcp_timeout, tally).await {
+        match handshake(&mut io, *envelope, *tcp_timeout, tally).await {
             Ok(()) => Ok(io),
             Err(reason) => {
                 debug!(%to, ?reason, "stream closed in its handshake");
@@ -345,6 +346,7 @@ const LINGER: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ClusterId;
     use crate::id::{NodeId, ProcessId};
     use crate::wire::{Hello, Purpose, Welcome};
 
@@ -395,7 +397,8 @@ mod tests {
             }
             let (events, mut received) = mpsc::channel(8);
             let within = Duration::from_secs(60);
-            let context = StreamContext::new(within, 0, Arc::default(), events);
+            let envelope = Envelope::of(&ClusterId::default());
+            let context = StreamContext::new(within, envelope, Arc::default(), events);
             let may_be: NameCheck = Arc::new(|name| name.as_str() != "liar");
             let mut read = &sent[..];
             let reason = read_frames(&mut read, StreamId(1), &context, Some(may_be)).await;

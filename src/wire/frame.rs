@@ -1,49 +1,13 @@
-//! How messages travel: the envelope of a datagram, the preface and the frames of a stream.
-//!
-//! A datagram is `version u8, cluster tag u64, check u32`, then messages. A stream carries the
-//! first nine of these bytes once in each direction, its *preface*, then frames: `length u32,
-//! message`. All big-endian. The envelope is compared before anything behind it is read, so what
-//! belongs to another cluster or another version never reaches a decoder. The check is a hash of
-//! the messages: UDP's own checksum lets one in 65,536 damaged datagrams through, and a damaged
-//! entry would be replicated. It protects against accidents, not against forgers. No I/O here.
+//! The frames of a stream: `length u32, message`, big-endian, behind the
+//! [preface](super::envelope). No I/O here.
 
-use std::hash::Hasher as _;
+use bytes::{Buf as _, Bytes, BytesMut};
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use siphasher::sip::SipHasher13;
-
-use super::WIRE_VERSION;
-
-/// What a datagram takes before its first message.
-pub const ENVELOPE_BYTES: usize = PREFACE_BYTES + 4;
-/// What a stream carries once before its first frame.
-pub const PREFACE_BYTES: usize = 9;
 /// What a frame takes before its message.
 pub const FRAME_HEADER_BYTES: usize = 4;
 /// The largest frame any node sends: room for the largest entry, or the longest list, and all that
 /// goes around it. The `frame_bytes_max` of a [`FrameReader`] whose peer has introduced itself.
 pub const FRAME_BYTES_MAX: usize = super::codec::BODY_BYTES_MAX + (1 << 20);
-
-/// Why a datagram or a stream is none of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EnvelopeError {
-    /// It belongs to another cluster.
-    #[error("the cluster tag is another one")]
-    Cluster,
-    /// It was damaged on its way.
-    #[error("the check does not match")]
-    Corrupt,
-    /// It is shorter than an envelope.
-    #[error("shorter than an envelope")]
-    Short,
-    /// It is of another wire version.
-    #[error("wire version {found}, expected {WIRE_VERSION}")]
-    Version {
-        /// Its version.
-        found: u8,
-    },
-}
 
 /// Why a stream cannot be read any further. Close it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,70 +21,6 @@ pub enum FrameError {
         /// The limit.
         max: usize,
     },
-}
-
-/// A whole datagram: the envelope around the messages that `fill` appends.
-pub fn datagram(cluster_tag: u64, fill: impl FnOnce(&mut BytesMut)) -> Bytes {
-    let mut out = BytesMut::with_capacity(256);
-    out.put_slice(&preface(cluster_tag));
-    out.put_u32(0);
-    fill(&mut out);
-    let (envelope, messages) = out.split_at_mut(ENVELOPE_BYTES);
-    let check = check_of(cluster_tag, messages).to_be_bytes();
-    envelope[PREFACE_BYTES..].copy_from_slice(&check);
-    out.freeze()
-}
-
-/// Takes the envelope off the front of a datagram. Messages remain.
-///
-/// # Errors
-/// [`EnvelopeError`] for what is not for this cluster in this version, or not whole; `bytes` is
-/// then to be thrown away, and the cases are counted apart. The version is looked at first.
-pub fn open_datagram(bytes: &mut Bytes, cluster_tag: u64) -> Result<(), EnvelopeError> {
-    open_preface(bytes, cluster_tag)?;
-    match bytes.try_get_u32() {
-        Ok(check) if check == check_of(cluster_tag, bytes) => Ok(()),
-        Ok(_) => Err(EnvelopeError::Corrupt),
-        Err(_) => Err(EnvelopeError::Short),
-    }
-}
-
-fn open_preface(bytes: &mut Bytes, cluster_tag: u64) -> Result<(), EnvelopeError> {
-    let found = bytes.try_get_u8().map_err(|_| EnvelopeError::Short)?;
-    if found != WIRE_VERSION {
-        return Err(EnvelopeError::Version { found });
-    }
-    match bytes.try_get_u64() {
-        Ok(tag) if tag == cluster_tag => Ok(()),
-        Ok(_) => Err(EnvelopeError::Cluster),
-        Err(_) => Err(EnvelopeError::Short),
-    }
-}
-
-/// The low half of SipHash-1-3 of the messages, keyed with the cluster's tag.
-fn check_of(cluster_tag: u64, messages: &[u8]) -> u32 {
-    let mut hasher = SipHasher13::new_with_keys(cluster_tag, 0x6461_7461_6772_616d);
-    hasher.write(messages);
-    // The low half is as good as any.
-    hasher.finish() as u32
-}
-
-/// What each side of a stream sends first.
-#[must_use]
-pub fn preface(cluster_tag: u64) -> [u8; PREFACE_BYTES] {
-    let mut bytes = [WIRE_VERSION; PREFACE_BYTES];
-    for (place, byte) in bytes.iter_mut().skip(1).zip(cluster_tag.to_be_bytes()) {
-        *place = byte;
-    }
-    bytes
-}
-
-/// Checks what the other side of a stream sent first.
-///
-/// # Errors
-/// [`EnvelopeError`] as for a datagram. Close the stream.
-pub fn check_preface(preface: [u8; PREFACE_BYTES], cluster_tag: u64) -> Result<(), EnvelopeError> {
-    open_preface(&mut Bytes::copy_from_slice(&preface), cluster_tag)
 }
 
 /// What goes before a message of `len` bytes on a stream.
@@ -217,53 +117,6 @@ impl FrameReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_envelope_lets_only_its_own_cluster_and_version_in() {
-        assert_eq!(datagram(7, |_| ()).len(), ENVELOPE_BYTES);
-        let datagram = datagram(7, |out| out.put_slice(b"rest"));
-
-        let mut bytes = datagram.clone();
-        assert_eq!(open_datagram(&mut bytes, 7), Ok(()));
-        assert_eq!(bytes, "rest");
-        assert_eq!(
-            open_datagram(&mut datagram.clone(), 8),
-            Err(EnvelopeError::Cluster)
-        );
-        assert_eq!(
-            open_datagram(&mut Bytes::from_static(b"\x02rest of it"), 7),
-            Err(EnvelopeError::Version { found: 2 })
-        );
-        for len in 0..ENVELOPE_BYTES {
-            assert_eq!(
-                open_datagram(&mut datagram.slice(..len), 7),
-                Err(EnvelopeError::Short)
-            );
-        }
-    }
-
-    #[test]
-    fn a_datagram_with_any_byte_changed_is_refused() {
-        let datagram = datagram(7, |out| out.put_slice(b"what was meant"));
-        for place in 0..datagram.len() {
-            let mut damaged = datagram.to_vec();
-            damaged[place] ^= 0x10;
-            assert!(
-                open_datagram(&mut Bytes::from(damaged), 7).is_err(),
-                "byte {place}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_preface_is_an_envelope() {
-        assert_eq!(check_preface(preface(7), 7), Ok(()));
-        assert_eq!(check_preface(preface(7), 8), Err(EnvelopeError::Cluster));
-        assert_eq!(
-            check_preface(*b"GET / HTT", 7),
-            Err(EnvelopeError::Version { found: b'G' })
-        );
-    }
 
     #[test]
     fn frames_come_out_whole_however_they_arrive() {

@@ -9,6 +9,7 @@
 
 pub mod codec;
 pub mod entry;
+pub mod envelope;
 pub mod frame;
 
 use std::hash::Hasher as _;

@@ -5,20 +5,26 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rumormill::config::Config;
-use rumormill::id::{NodeId, NodeName, ProcessId};
+use rumormill::id::{ClusterId, NodeId, NodeName, ProcessId};
 use rumormill::net::Transport;
 use rumormill::node::Builder;
 use rumormill::store::Expiry;
 use rumormill::wire::codec::encode;
-use rumormill::wire::frame::{encode_frame_header, preface};
+use rumormill::wire::envelope::{Envelope, PREFACE_BYTES};
+use rumormill::wire::frame::encode_frame_header;
 use rumormill::wire::{Hello, MemberState, Message, Purpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{World, in_time, note};
 
-/// The tag of the cluster that test nodes are in by default.
-fn tag() -> u64 {
-    rumormill::id::ClusterId::default().tag()
+/// How a stream begins in the cluster that test nodes are in by default.
+fn ours() -> [u8; PREFACE_BYTES] {
+    Envelope::of(&ClusterId::default()).preface()
+}
+
+/// How a stream of another cluster begins.
+fn foreign() -> [u8; PREFACE_BYTES] {
+    Envelope::of(&ClusterId::new("other").unwrap()).preface()
 }
 
 /// Says `bytes` on a new stream and waits until the node closes it.
@@ -36,10 +42,10 @@ async fn garbage_packets_are_counted_and_nothing_is_lost(world: World) {
     b.node.ready().await.unwrap();
     a.sees("b", MemberState::Alive).await;
     let stranger = world.bind().await;
-    let mut ours = preface(tag()).to_vec();
-    ours.extend_from_slice(&[0xff; 100]);
+    let mut damaged = ours().to_vec();
+    damaged.extend_from_slice(&[0xff; 100]);
     for number in 0..100 {
-        for garbage in [&b""[..], b"x", &[0; 1400], &preface(1), &ours] {
+        for garbage in [&b""[..], b"x", &[0; 1400], &foreign(), &damaged] {
             let _ = stranger.try_send(a.addr(), garbage);
         }
         let written = b.notes.put(note(number, "fine"), Expiry::Never).unwrap();
@@ -59,8 +65,8 @@ async fn garbage_streams_are_closed_and_counted(world: World) {
     let a = world.start("a", &[]).await;
     let stranger = world.bind().await;
     say(&*stranger, a.addr(), b"GET / HTTP/1.1\r\n\r\n").await;
-    say(&*stranger, a.addr(), &preface(1)).await;
-    let oversized = [&preface(tag())[..], &encode_frame_header(1 << 24)].concat();
+    say(&*stranger, a.addr(), &foreign()).await;
+    let oversized = [&ours()[..], &encode_frame_header(1 << 24)].concat();
     say(&*stranger, a.addr(), &oversized).await;
     let counted = a.node.net_counters();
     assert_eq!(counted.streams_foreign_version, 1);
@@ -68,7 +74,7 @@ async fn garbage_streams_are_closed_and_counted(world: World) {
     assert_eq!(counted.frames_oversized, 1);
 
     // A whole frame of nonsense reaches the engine, which closes the stream as well.
-    let nonsense = [&preface(tag())[..], &encode_frame_header(4), b"oops"].concat();
+    let nonsense = [&ours()[..], &encode_frame_header(4), b"oops"].concat();
     say(&*stranger, a.addr(), &nonsense).await;
 
     let b = world.start("b", &[a.addr()]).await;
@@ -101,21 +107,21 @@ async fn nothing_comes_before_an_introduction(world: World) {
     let header = encode_frame_header(frame.len());
     let unknown = [200, 0, 0, 0, 0];
     let said = [
-        &preface(tag())[..],
+        &ours()[..],
         &encode_frame_header(unknown.len()),
         &unknown,
         &header,
         &frame,
     ];
     let answer = say(&*stranger, a.addr(), &said.concat()).await;
-    assert!(answer.len() <= preface(tag()).len(), "{answer:?}");
+    assert!(answer.len() <= ours().len(), "{answer:?}");
     assert_eq!(a.node.counters().unknown_messages, 1);
     assert!(a.node.view().members.is_empty());
     // By itself it is.
     let mut stream = stranger.dial(a.addr()).await.unwrap();
-    let said = [&preface(tag())[..], &header, &frame].concat();
+    let said = [&ours()[..], &header, &frame].concat();
     stream.write_all(&said).await.unwrap();
-    let mut answer = vec![0; preface(tag()).len() + 1];
+    let mut answer = vec![0; ours().len() + 1];
     stream.read_exact(&mut answer).await.unwrap();
 }
 

@@ -28,7 +28,8 @@ use rumormill::store::{
 };
 use rumormill::time::{Now, Timestamp, WallClock};
 use rumormill::wire::codec::{self, CodecLimits, Decoded};
-use rumormill::wire::frame::{FRAME_HEADER_BYTES, PREFACE_BYTES};
+use rumormill::wire::envelope::PREFACE_BYTES;
+use rumormill::wire::frame::FRAME_HEADER_BYTES;
 use rumormill::wire::{Entry, Key, Message, Purpose};
 
 pub use entries::{Blob, Blobs, ENTRY_BYTES, EPOCH, Random, entry, is_urgent, newer, sides};

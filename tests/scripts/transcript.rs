@@ -10,8 +10,9 @@ use rumormill::id::{ClusterId, ProcessId};
 use rumormill::sim::{Register, Registers};
 use rumormill::store::{Body, Schema};
 use rumormill::wire::codec::{self, CodecLimits, Decoded};
+use rumormill::wire::envelope::Envelope;
 use rumormill::wire::{
-    Ack, Delta, Entry, Key, MemberRecord, Message, Purpose, StoreId, StoreOffer, frame,
+    Ack, Delta, Entry, Key, MemberRecord, Message, Purpose, StoreId, StoreOffer,
 };
 
 use super::swim;
@@ -48,7 +49,7 @@ pub(crate) enum Seen {
 #[derive(Default)]
 pub(crate) struct Transcript {
     nodes: BTreeMap<IpAddr, usize>,
-    tags: BTreeMap<usize, u64>,
+    envelopes: BTreeMap<usize, Envelope>,
     streams: BTreeMap<(usize, StreamId), usize>,
     /// The boots of each name, in order of appearance.
     boots: BTreeMap<String, Vec<u64>>,
@@ -59,7 +60,7 @@ pub(crate) struct Transcript {
 impl Transcript {
     pub(crate) fn place(&mut self, node: usize, addr: SocketAddr, cluster: &ClusterId) {
         self.nodes.insert(addr.ip(), node);
-        self.tags.insert(node, cluster.tag());
+        self.envelopes.insert(node, Envelope::of(cluster));
     }
 
     /// The lines of one thing seen at a node.
@@ -108,8 +109,10 @@ impl Transcript {
                 let arrow = if cut { "-x" } else { "->" };
                 let to = to.map_or_else(|| "?".to_owned(), name);
                 let mut bytes = bytes.clone();
-                let tag = self.tags.get(&node).copied().unwrap_or_default();
-                frame::open_datagram(&mut bytes, tag).expect("a node opens what it sends");
+                let envelope = self.envelopes.get(&node).copied();
+                let envelope = envelope.unwrap_or_else(|| Envelope::of(&ClusterId::default()));
+                let opened = envelope.open(&mut bytes);
+                opened.expect("a node opens what it sends");
                 self.messages(bytes)
                     .into_iter()
                     .map(|(topic, text)| (topic, format!("n{node} {arrow} {to}  {text}")))

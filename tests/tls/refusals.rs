@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rumormill::config::Config;
 use rumormill::engine::Event;
+use rumormill::id::ClusterId;
 use rumormill::net::plain::Plain;
 use rumormill::net::tls::{
     ClientAuth, PemFiles, Tls, TlsConfig, TlsError, TlsHandle, TlsLimits, rustls,
@@ -15,6 +16,7 @@ use rumormill::net::{DialError, HandshakeRefusal, TlsEvent, Transport};
 use rumormill::node::{BuildError, Node};
 use rumormill::store::Expiry;
 use rumormill::wire::MemberState;
+use rumormill::wire::envelope::Envelope;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -245,7 +247,7 @@ async fn plaintext_against_tls_is_refused() {
         let mut cluster = Cluster::form().await;
         let plain = Plain::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let mut stream = plain.dial(cluster.a.addr()).await.unwrap();
-        let preface = rumormill::wire::frame::preface(rumormill::id::ClusterId::default().tag());
+        let preface = Envelope::of(&ClusterId::default()).preface();
         stream.write_all(&preface).await.unwrap();
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;

@@ -39,8 +39,9 @@ use crate::config::Config;
 use crate::id::NodeName;
 use crate::store::Store;
 use crate::time::Now;
+use crate::wire::Message;
 use crate::wire::codec::{self, CodecLimits};
-use crate::wire::{Message, frame};
+use crate::wire::envelope::Envelope;
 
 use super::event::{Event, Readiness};
 use super::io::{Output, Setup, StreamId};
@@ -58,7 +59,7 @@ pub(super) struct Core {
     pub(super) setup: Setup,
     pub(super) config: Config,
     pub(super) limits: CodecLimits,
-    pub(super) cluster_tag: u64,
+    pub(super) envelope: Envelope,
     pub(super) now: Now,
     pub(super) rng: Pcg64,
     pub(super) stores: Stores,
@@ -116,7 +117,7 @@ impl Core {
         let stores = Stores::new(stores);
         Self {
             limits: CodecLimits::default(),
-            cluster_tag: setup.cluster.tag(),
+            envelope: Envelope::of(&setup.cluster),
             now,
             rng: Pcg64::seed_from_u64(setup.random_seed),
             ledger: Ledger::new(&stores, setup.durable),
@@ -145,10 +146,16 @@ impl Core {
     }
 
     pub(super) fn send_datagram(&mut self, to: SocketAddr, message: &Message) {
-        let bytes = frame::datagram(self.cluster_tag, |out| codec::encode(message, out));
+        let bytes = self.envelope.seal(|out| codec::encode(message, out));
         self.counters.datagrams_sent += 1;
         self.counters.datagram_bytes_sent += bytes.len() as u64;
         self.outputs.push_back(Output::Datagram { to, bytes });
+    }
+
+    /// The bytes of a datagram that are left for messages.
+    pub(super) fn datagram_room(&self) -> usize {
+        let overhead = self.envelope.overhead();
+        self.config.packet_bytes_max.saturating_sub(overhead)
     }
 
     /// Sends a frame; returns its length.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use foca::Codec as _;
 
 use crate::id::{NodeId, NodeName};
+use crate::wire::Message;
 use crate::wire::codec::{self, Decoded};
-use crate::wire::{Message, frame};
 
 use crate::engine::Engine;
 use crate::engine::members::codec::SwimCodec;
@@ -27,7 +27,7 @@ impl Engine {
     /// Whether a datagram tells this very process that it is down, and comes from a member. It has
     /// to come back then, unless it is leaving.
     pub(crate) fn is_told_down(&self, from: SocketAddr, datagram: &Bytes) -> bool {
-        let mut messages = datagram.slice(frame::ENVELOPE_BYTES.min(datagram.len())..);
+        let mut messages = datagram.slice_ref(self.core.envelope.messages(datagram));
         let Ok(Decoded::Message(Message::Swim(mut packet))) =
             codec::decode(&mut messages, &self.core.limits)
         else {
@@ -41,7 +41,7 @@ impl Engine {
         }
         let known = self.members.roster().get(&header.src.process.name);
         known.is_some_and(|known| known.id.addr == from)
-            && frame::open_datagram(&mut datagram.clone(), self.core.cluster_tag).is_ok()
+            && self.core.envelope.open(&mut datagram.clone()).is_ok()
             && !self.core.is_leaving()
     }
 }

@@ -17,7 +17,6 @@ use foca::{AccumulatingRuntime, Codec as _, Foca, NoCustomBroadcast, OwnedNotifi
 use rand::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
-use crate::config::Config;
 use crate::engine::core::Core;
 use crate::engine::core::ask::Ask;
 use crate::engine::core::session::SessionTable;
@@ -43,12 +42,13 @@ pub(super) struct Detector {
 }
 
 impl Detector {
-    pub(super) fn new(own: NodeId, config: &Config, rng: &mut Pcg64) -> Self {
-        let rng = Pcg64::seed_from_u64(rng.next_u64());
+    pub(super) fn new(own: NodeId, core: &mut Core) -> Self {
+        let rng = Pcg64::seed_from_u64(core.rng.next_u64());
+        let config = foca_config(&core.config, core.datagram_room(), 1);
         let log = SwimLog::default();
         let codec = LoggingCodec(log.clone());
         Self {
-            foca: Foca::new(own, foca_config(config, 1), rng, codec),
+            foca: Foca::new(own, config, rng, codec),
             log,
             effects: AccumulatingRuntime::new(),
             last_ping: None,
@@ -57,8 +57,9 @@ impl Detector {
     }
 
     /// Probes a cluster of this size from now on.
-    pub(super) fn resize(&mut self, config: &Config, size: usize) {
-        if let Err(error) = self.foca.set_config(foca_config(config, size)) {
+    pub(super) fn resize(&mut self, core: &Core, size: usize) {
+        let config = foca_config(&core.config, core.datagram_room(), size);
+        if let Err(error) = self.foca.set_config(config) {
             tracing::debug!(%error, "probe configuration");
         }
     }

@@ -6,18 +6,17 @@ use std::time::Duration;
 use foca::PeriodicParams;
 
 use crate::config::Config;
-use crate::wire::{codec, frame};
+use crate::wire::codec;
 
 use super::codec::{HEADER_BYTES_MAX, MEMBER_BYTES_MAX};
 
-/// foca's configuration for a cluster of `size`.
-pub(super) fn foca_config(config: &Config, size: usize) -> foca::Config {
+/// foca's configuration for a cluster of `size`, where messages have `room` bytes in a datagram.
+pub(super) fn foca_config(config: &Config, room: usize, size: usize) -> foca::Config {
     let log10 = (size as f64).log10();
     let suspicion = config
         .probe_interval
         .mul_f64(f64::from(config.suspicion_mult) * log10.max(1.0));
-    let message_overhead = frame::ENVELOPE_BYTES + codec::MESSAGE_HEADER_BYTES;
-    let packet = config.packet_bytes_max.saturating_sub(message_overhead);
+    let packet = room.saturating_sub(codec::MESSAGE_HEADER_BYTES);
     let packet = packet.max(HEADER_BYTES_MAX + MEMBER_BYTES_MAX);
     let periodic = |frequency, num_members| {
         NonZeroUsize::new(num_members).map(|num_members| PeriodicParams {

@@ -23,14 +23,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use rand_pcg::Pcg64;
-
-use crate::config::Config;
 use crate::id::{NodeId, NodeName, ProcessId};
 
 use super::core::Core;
 use super::core::roster::Roster;
-use super::io::Setup;
 
 use detector::Detector;
 pub(super) use detector::forgive_stall;
@@ -45,17 +41,17 @@ pub(super) struct Members {
 
 impl Members {
     /// This node alone.
-    pub(super) fn new(setup: &Setup, config: &Config, rng: &mut Pcg64) -> Self {
+    pub(super) fn new(core: &mut Core) -> Self {
         let own = NodeId {
             process: ProcessId {
-                name: setup.name.clone(),
-                boot: setup.boot,
+                name: core.setup.name.clone(),
+                boot: core.setup.boot,
             },
             renewal: 0,
-            addr: setup.addr,
+            addr: core.setup.addr,
         };
         Self {
-            detector: Detector::new(own.clone(), config, rng),
+            detector: Detector::new(own.clone(), core),
             roster: Roster::new(own),
             leaving: Leaving::No,
         }

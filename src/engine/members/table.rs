@@ -64,7 +64,7 @@ impl Members {
         let size = others + 1;
         if size != self.roster.size {
             self.roster.size = size;
-            self.detector.resize(&core.config, size);
+            self.detector.resize(core, size);
         }
         core.ask(Ask::MembershipChanged { others });
     }

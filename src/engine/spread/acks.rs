@@ -13,7 +13,7 @@ use crate::engine::core::stores::Stores;
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Facts};
 use crate::id::ProcessId;
-use crate::wire::{Ack, Message, Refusal, RefusedEntry, codec, frame};
+use crate::wire::{Ack, Message, Refusal, RefusedEntry, codec};
 
 use super::Spread;
 
@@ -139,8 +139,7 @@ impl Spread {
         let acks = &mut lane.acks;
         acks.packets = 0;
         acks.last_sent = Some(core.now.mono);
-        let overhead = codec::ACK_OVERHEAD + frame::ENVELOPE_BYTES;
-        let datagram = core.config.packet_bytes_max.saturating_sub(overhead);
+        let datagram = core.datagram_room().saturating_sub(codec::ACK_OVERHEAD);
         let bulky = |refused: &Vec<RefusedEntry>| ack_bytes(refused.len()) > datagram;
         let wide = acks.refused.values().any(bulky);
         let link = session.link.filter(|_| acks.on_stream || wide);

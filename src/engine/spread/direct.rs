@@ -20,7 +20,7 @@ use crate::engine::io::StreamId;
 use crate::id::{NodeName, ProcessId};
 use crate::store::Change;
 use crate::wire::codec::{self, SECTION_OVERHEAD};
-use crate::wire::{Delta, Message, StoreId, frame};
+use crate::wire::{Delta, Message, StoreId};
 
 use super::Spread;
 use super::lane::Lane;
@@ -29,8 +29,8 @@ use super::loss::arm_loss;
 /// The way that a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// A datagram of at most so many bytes.
-    Datagram { bytes_max: usize },
+    /// A datagram.
+    Datagram,
     /// A frame on the link. `all` takes everything that is owed; without it only large values.
     Link { stream: StreamId, all: bool },
 }
@@ -138,8 +138,7 @@ impl Lane {
             return link.map(|stream| Way::Link { stream, all });
         }
         if room >= config.packet_bytes_max {
-            let bytes_max = config.packet_bytes_max;
-            return Some(Way::Datagram { bytes_max });
+            return Some(Way::Datagram);
         }
         // The window is full: more than it holds is streamed, if there is more.
         if self.owed.is_waiting(&core.stores, &session.stores) {
@@ -184,12 +183,12 @@ impl Lane {
     ) -> PacketLoad {
         let mut load = PacketLoad::after(codec::delta_overhead(uncovered));
         let bytes_max = match way {
-            Way::Datagram { bytes_max } => bytes_max.saturating_sub(frame::ENVELOPE_BYTES),
+            Way::Datagram => core.datagram_room(),
             Way::Link { .. } => FRAME_BYTES_TARGET,
         };
         let (retry, bulky) = (self.owed.retry.iter(), self.owed.bulky.iter());
         let owed: Vec<StoreKey> = match way {
-            Way::Datagram { .. } => retry.take(FILL_KEYS_MAX).copied().collect(),
+            Way::Datagram => retry.take(FILL_KEYS_MAX).copied().collect(),
             Way::Link { all: false, .. } => bulky.take(FILL_KEYS_MAX).copied().collect(),
             Way::Link { all: true, .. } => {
                 bulky.chain(retry).take(FILL_KEYS_MAX).copied().collect()
@@ -272,7 +271,7 @@ impl Lane {
             SECTION_OVERHEAD
         };
         let needed = new_section + change.entry.encoded_len();
-        let datagram = matches!(way, Way::Datagram { .. });
+        let datagram = way == Way::Datagram;
         if load.bytes + needed > bytes_max {
             let alone = load.count == 0;
             if datagram && alone {
@@ -310,7 +309,7 @@ impl Lane {
             sections: load.into_sections(),
         });
         let on_stream = match way {
-            Way::Datagram { .. } => {
+            Way::Datagram => {
                 core.send_datagram(session.addr, &message);
                 false
             }

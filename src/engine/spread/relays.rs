@@ -11,7 +11,7 @@ use crate::engine::core::place::StoreKey;
 use crate::engine::core::roster::RosterEntry;
 use crate::engine::core::{Core, Facts};
 use crate::id::{NodeName, ProcessId};
-use crate::wire::{HeldVersion, Message, Relayed, codec, frame};
+use crate::wire::{HeldVersion, Message, Relayed, codec};
 
 use super::Spread;
 use super::loss::SILENCE_MIN;
@@ -42,10 +42,7 @@ impl Spread {
             return;
         };
         let (addr, token) = (session.addr, session.their_token);
-        let room = core
-            .config
-            .packet_bytes_max
-            .saturating_sub(codec::RELAYED_OVERHEAD + frame::ENVELOPE_BYTES);
+        let room = core.datagram_room().saturating_sub(codec::RELAYED_OVERHEAD);
         let per_packet = (room / codec::RELAYED_HELD_BYTES).max(1);
         for held in held.chunks(per_packet) {
             let message = Relayed {

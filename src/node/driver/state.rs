@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::engine::{Counters, Engine, Input, Output, View};
 use crate::net::{NetTally, Transport};
 use crate::time::Now;
+use crate::wire::envelope::Envelope;
 
 /// What the driver needs of the engine; a seam for the driver's own tests.
 pub(in crate::node) trait Machine: Send + 'static {
@@ -76,7 +77,7 @@ pub(in crate::node) struct Wiring {
     pub(in crate::node) clock: Clocks,
     pub(in crate::node) transport: Arc<dyn Transport>,
     /// Of the cluster.
-    pub(in crate::node) tag: u64,
+    pub(in crate::node) envelope: Envelope,
     pub(in crate::node) tally: Arc<NetTally>,
     pub(in crate::node) event_log: EventLog,
     pub(in crate::node) incoming: Incoming,
@@ -128,7 +129,7 @@ impl<M: Machine> Driver<M> {
         let Wiring {
             clock,
             transport,
-            tag,
+            envelope,
             tally,
             event_log,
             incoming,
@@ -139,13 +140,13 @@ impl<M: Machine> Driver<M> {
             tcp_timeout: config.tcp_timeout,
         };
         let (streams, stream_events) =
-            StreamTable::new(Arc::clone(&transport), limits, tag, Arc::clone(&tally));
+            StreamTable::new(Arc::clone(&transport), limits, envelope, Arc::clone(&tally));
         let (accepted_in, accepted) = mpsc::channel(ACCEPTED_MAX);
         let (resolved_in, resolved) = mpsc::channel(RESOLVED_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(
             Arc::clone(&transport),
-            tag,
+            envelope,
             config.tcp_timeout,
             Arc::clone(&tally),
             accepted_in,

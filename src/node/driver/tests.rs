@@ -26,15 +26,20 @@ use crate::config::Config;
 use crate::engine::{
     CloseReason, Counters, Event, Input, Operation, Output, Readiness, StreamId, View,
 };
+use crate::id::ClusterId;
 use crate::id::{NodeName, ProcessId};
 use crate::net::memory::Network;
 use crate::net::plain::Plain;
 use crate::net::{NetTally, Transport};
 use crate::time::Now;
-use crate::wire::frame::{encode_frame_header, preface};
+use crate::wire::envelope::Envelope;
+use crate::wire::frame::encode_frame_header;
 use bytes::Bytes;
 
-const TAG: u64 = 7;
+/// The envelope of the cluster that the tests are about.
+fn ours() -> Envelope {
+    Envelope::of(&ClusterId::new("ours").unwrap())
+}
 
 /// What the engine was given.
 #[derive(Debug)]
@@ -99,8 +104,8 @@ struct Rig {
 }
 
 impl Rig {
-    fn start(transport: Arc<dyn Transport>, tag: u64) -> Self {
-        let (rig, driver) = Self::make(transport, tag, None);
+    fn start(transport: Arc<dyn Transport>, envelope: Envelope) -> Self {
+        let (rig, driver) = Self::make(transport, envelope, None);
         rig.run(driver)
     }
 
@@ -111,7 +116,7 @@ impl Rig {
 
     fn make(
         transport: Arc<dyn Transport>,
-        tag: u64,
+        envelope: Envelope,
         timeout: Option<Duration>,
     ) -> (Self, Driver<RecordingMachine>) {
         let addr = transport.local_addr();
@@ -129,7 +134,7 @@ impl Rig {
         let wiring = Wiring {
             clock: Clocks::start(Arc::new(SystemClock)),
             transport,
-            tag,
+            envelope,
             tally: Arc::clone(&tally),
             event_log: EventLog::new(Default::default()),
             incoming: Incoming {
@@ -218,7 +223,7 @@ async fn on_sockets() -> (Arc<dyn Transport>, Arc<dyn Transport>) {
 /// A stall in which `count` packets arrived and a timer fell due: the order in which they come.
 async fn after_a_stall(count: usize) -> Vec<MachineCall> {
     let (_network, a, b) = in_memory();
-    let (rig, driver) = Rig::make(a, TAG, Some(Duration::from_secs(1)));
+    let (rig, driver) = Rig::make(a, ours(), Some(Duration::from_secs(1)));
     for _ in 0..count {
         b.try_send(rig.addr, b"packet").unwrap();
     }
@@ -254,7 +259,7 @@ async fn a_flood_does_not_stop_timers() {
 #[tokio::test(start_paused = true)]
 async fn a_timer_runs_when_it_is_due() {
     let (_network, a, _b) = in_memory();
-    let (rig, driver) = Rig::make(a, TAG, Some(Duration::from_secs(1)));
+    let (rig, driver) = Rig::make(a, ours(), Some(Duration::from_secs(1)));
     let began = Instant::now();
     let mut rig = rig.run(driver);
     assert!(matches!(rig.seen.recv().await, Some(MachineCall::Timeout)));
@@ -264,7 +269,7 @@ async fn a_timer_runs_when_it_is_due() {
 }
 
 async fn frames_arrive_in_order_and_before_the_end(a: Arc<dyn Transport>, b: Arc<dyn Transport>) {
-    let (mut a, mut b) = (Rig::start(a, TAG), Rig::start(b, TAG));
+    let (mut a, mut b) = (Rig::start(a, ours()), Rig::start(b, ours()));
     a.put_out([open(b.addr)]);
     let (near, far) = (a.opened().await, b.opened().await);
     assert_eq!((near, far), (StreamId(2), StreamId(1)));
@@ -300,7 +305,7 @@ async fn a_hanging_dial_blocks_nobody_and_ends() {
     let (network, a, b) = in_memory();
     let silent = network.bind("10.0.0.3:1".parse().unwrap()).unwrap();
     let silent_addr = silent.local_addr();
-    let (mut a, mut b) = (Rig::start(a, TAG), Rig::start(b, TAG));
+    let (mut a, mut b) = (Rig::start(a, ours()), Rig::start(b, ours()));
     network.cut(a.addr, silent_addr);
     a.put_out([open(silent_addr)]);
     let (to, bytes) = (b.addr, Bytes::from_static(b"packet"));
@@ -315,7 +320,7 @@ async fn a_refused_dial_says_so() {
     let (_network, a, b) = in_memory();
     let nobody = b.local_addr();
     drop(b);
-    let mut a = Rig::start(a, TAG);
+    let mut a = Rig::start(a, ours());
     a.put_out([open(nobody)]);
     assert_eq!(a.closed().await, (StreamId(2), CloseReason::Refused));
 }
@@ -323,7 +328,10 @@ async fn a_refused_dial_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_foreign_cluster_is_counted_on_both_sides_and_never_opened() {
     let (_network, a, b) = in_memory();
-    let (mut a, mut b) = (Rig::start(a, TAG), Rig::start(b, TAG + 1));
+    let (mut a, mut b) = (
+        Rig::start(a, ours()),
+        Rig::start(b, Envelope::of(&ClusterId::default())),
+    );
     a.put_out([open(b.addr)]);
     assert_eq!(a.closed().await, (StreamId(2), CloseReason::Unreachable));
     assert_eq!(a.tally.snapshot().streams_foreign_cluster, 1);
@@ -336,7 +344,7 @@ async fn a_foreign_cluster_is_counted_on_both_sides_and_never_opened() {
 #[tokio::test(start_paused = true)]
 async fn garbage_and_silence_are_closed_before_the_engine_hears_of_them() {
     let (_network, a, b) = in_memory();
-    let mut b_rig = Rig::start(b, TAG);
+    let mut b_rig = Rig::start(b, ours());
     let mut garbage = a.dial(b_rig.addr).await.unwrap();
     garbage.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     let mut silence = a.dial(b_rig.addr).await.unwrap();
@@ -423,7 +431,7 @@ async fn packets_that_wait_are_written_before_a_node_that_left_stops() {
         waits: Some(Arc::default()),
         ..Peculiar::new(a)
     };
-    let rig = Rig::start(Arc::new(waiting), TAG);
+    let rig = Rig::start(Arc::new(waiting), ours());
     let started = Instant::now();
     let bytes = Bytes::from_static(b"goodbye");
     rig.put_out([Output::Datagram { to, bytes }, Output::Event(Event::Left)]);
@@ -442,7 +450,7 @@ async fn a_reset_datagram_does_not_hold_up_the_next() {
     peculiar
         .resets
         .store(true, std::sync::atomic::Ordering::Relaxed);
-    let mut rig = Rig::start(Arc::new(peculiar), TAG);
+    let mut rig = Rig::start(Arc::new(peculiar), ours());
     let started = Instant::now();
     a.try_send(to, b"next").unwrap();
     let Input::Datagram { bytes, .. } = rig.input().await else {
@@ -456,10 +464,10 @@ async fn a_reset_datagram_does_not_hold_up_the_next() {
 #[tokio::test(start_paused = true)]
 async fn frames_that_are_too_long_or_too_slow_end_their_stream() {
     let (_network, a, b) = in_memory();
-    let mut rig = Rig::start(b, TAG);
+    let mut rig = Rig::start(b, ours());
     for (header, count) in [(u32::MAX as usize, 1), (1 << 20, 2), (100, 3)] {
         let mut stream = a.dial(rig.addr).await.unwrap();
-        stream.write_all(&preface(TAG)).await.unwrap();
+        stream.write_all(&ours().preface()).await.unwrap();
         let opened = rig.opened().await;
         let header = encode_frame_header(header);
         stream.write_all(&header).await.unwrap();
@@ -474,10 +482,10 @@ async fn frames_that_are_too_long_or_too_slow_end_their_stream() {
 #[tokio::test(start_paused = true)]
 async fn what_a_peer_does_not_read_is_bounded() {
     let (_network, a, b) = in_memory();
-    let mut rig = Rig::start(a, TAG);
+    let mut rig = Rig::start(a, ours());
     rig.put_out([open(b.local_addr())]);
     let (mut deaf, _) = poll_fn(|cx| b.poll_accept(cx)).await.unwrap();
-    deaf.write_all(&preface(TAG)).await.unwrap();
+    deaf.write_all(&ours().preface()).await.unwrap();
     let stream = rig.opened().await;
     let megabyte = Bytes::from(vec![0; 1 << 20]);
     rig.put_out((0..40).map(|_| frame(stream, megabyte.clone())));
@@ -488,16 +496,16 @@ async fn what_a_peer_does_not_read_is_bounded() {
 #[tokio::test(start_paused = true)]
 async fn streams_are_bounded_and_some_are_kept_for_dials() {
     let (_network, a, b) = in_memory();
-    let mut rig = Rig::start(b, TAG);
+    let mut rig = Rig::start(b, ours());
     let mut held = Vec::new();
     for _ in 0..6 {
         let mut stream = a.dial(rig.addr).await.unwrap();
-        stream.write_all(&preface(TAG)).await.unwrap();
+        stream.write_all(&ours().preface()).await.unwrap();
         rig.opened().await;
         held.push(stream);
     }
     let mut refused = a.dial(rig.addr).await.unwrap();
-    refused.write_all(&preface(TAG)).await.unwrap();
+    refused.write_all(&ours().preface()).await.unwrap();
     let mut rest = Vec::new();
     let _ = refused.read_to_end(&mut rest).await;
     assert_eq!(rig.tally.snapshot().streams_refused, 1);
@@ -513,7 +521,7 @@ async fn streams_are_bounded_and_some_are_kept_for_dials() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_the_engine_ends_all_that_waits_for_it() {
     let (_network, a, _b) = in_memory();
-    let mut rig = Rig::start(a, TAG);
+    let mut rig = Rig::start(a, ours());
     let (reply, outcome) = oneshot::channel();
     let write = crate::store::WriteId {
         store: crate::wire::StoreId(1),
@@ -538,7 +546,7 @@ async fn a_panic_in_the_engine_ends_all_that_waits_for_it() {
 #[tokio::test(start_paused = true)]
 async fn a_leave_that_the_engine_does_not_finish_ends_in_time() {
     let (_network, a, _b) = in_memory();
-    let mut rig = Rig::start(a, TAG);
+    let mut rig = Rig::start(a, ours());
     rig.requests.send(Request::Leave).await.unwrap();
     assert!(rig.views.changed().await.is_err());
     rig.driver.await.unwrap();
@@ -547,7 +555,7 @@ async fn a_leave_that_the_engine_does_not_finish_ends_in_time() {
 #[tokio::test(start_paused = true)]
 async fn a_commit_and_an_address_are_answered_at_once() {
     let (_network, a, _b) = in_memory();
-    let mut rig = Rig::start(a, TAG);
+    let mut rig = Rig::start(a, ours());
     let (batch, entries) = (3, Vec::new());
     let seed = "127.0.0.1:5".to_owned();
     rig.put_out([Output::Commit { batch, entries }, Output::Resolve { seed }]);

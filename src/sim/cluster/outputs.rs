@@ -14,11 +14,7 @@ use crate::sim::network::wire::Effects;
 use crate::sim::nodes::next_version;
 use crate::sim::nodes::node::Life;
 use crate::store::{Held, ReplicationError};
-use crate::wire::frame::ENVELOPE_BYTES;
 use crate::wire::{Entry, StoreId};
-
-/// Where the first message's tag is in a datagram, after version and cluster tag.
-pub(super) const DATAGRAM_TAG_AT: usize = ENVELOPE_BYTES;
 
 impl Simulator {
     /// Carries out one output; returns what it led to on the network.
@@ -47,7 +43,8 @@ impl Simulator {
         match output {
             Output::Datagram { bytes, .. } => {
                 self.measure_output(index, bytes.len(), true);
-                self.note_leave_ack(index, bytes.slice(DATAGRAM_TAG_AT..));
+                let messages = self.nodes[index].envelope.messages(bytes);
+                self.note_leave_ack(index, bytes.slice_ref(messages));
             }
             Output::StreamSend { frame, .. } => {
                 self.measure_output(index, frame.len(), false);
@@ -62,7 +59,7 @@ impl Simulator {
         let node = &self.nodes[index];
         let sent = self.network.links.counters.datagrams;
         let bytes = if node.next_version && sent.is_multiple_of(4) {
-            next_version::extended(&bytes, node.cluster)
+            next_version::extended(&bytes, node.envelope)
         } else {
             bytes
         };
@@ -127,7 +124,8 @@ impl Simulator {
         self.tapped(index, Seen::Input(input));
         match input {
             Input::Datagram { from, bytes } => {
-                self.note_packet(index, datagram("<-", *from, bytes));
+                let messages = self.nodes[index].envelope.messages(bytes);
+                self.note_packet(index, datagram("<-", *from, bytes, messages));
             }
             Input::StreamFrame { stream, frame } => {
                 self.note_packet(index, frame_of("<=", stream.0, frame));
@@ -147,7 +145,10 @@ impl Simulator {
                     &[],
                 );
             }
-            Output::Datagram { to, bytes } => self.note_packet(index, datagram("->", *to, bytes)),
+            Output::Datagram { to, bytes } => {
+                let messages = self.nodes[index].envelope.messages(bytes);
+                self.note_packet(index, datagram("->", *to, bytes, messages));
+            }
             Output::StreamSend { stream, frame } => {
                 self.note_packet(index, frame_of("=>", stream.0, frame));
             }
@@ -162,11 +163,16 @@ impl Simulator {
     }
 }
 
-fn datagram<'a>(arrow: &'static str, addr: SocketAddr, bytes: &'a Bytes) -> TracedPacket<'a> {
+fn datagram<'a>(
+    arrow: &'static str,
+    addr: SocketAddr,
+    bytes: &'a Bytes,
+    messages: &[u8],
+) -> TracedPacket<'a> {
     TracedPacket {
         arrow,
         with: Counterpart::Addr(addr),
-        tag: tag_name(bytes.get(DATAGRAM_TAG_AT)),
+        tag: tag_name(messages.first()),
         bytes,
     }
 }

@@ -20,6 +20,7 @@ use crate::sim::nodes::spec::NodeSpec;
 use crate::store::{Context, Limits, Map, Store};
 use crate::time::{Timestamp, WallClock as _};
 use crate::wire::Entry;
+use crate::wire::envelope::Envelope;
 
 /// Entries given to a store at once.
 const CHUNK: usize = 256;
@@ -57,9 +58,9 @@ impl Simulator {
     fn enroll(&mut self, spec: NodeSpec) -> usize {
         let index = self.nodes.len();
         let addr = address(index, 0);
-        let cluster = spec.cluster.tag();
+        let envelope = Envelope::of(&spec.cluster);
         let dial_timeout = spec.config.tcp_timeout;
-        self.network.links.add_host(addr, cluster, dial_timeout);
+        self.network.links.add_host(addr, envelope, dial_timeout);
         self.resolver.insert(seed_name(index), vec![addr]);
         let clock = SimClock::new(Arc::clone(&self.time_cell), spec.skew);
         self.nodes.push(SimNode::new(index, spec, clock));

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::happening::Happening;
-use super::outputs::DATAGRAM_TAG_AT;
 use super::simulator::Simulator;
 use crate::engine::{Engine, Event, Input, Output};
 use crate::id::NodeId;
@@ -104,7 +103,7 @@ impl Simulator {
     /// Gives an input to a node's engine, now or when it resumes; to nobody if it is down.
     fn deliver(&mut self, index: usize, input: Input) {
         if let Input::Datagram { bytes, .. } = &input
-            && bytes.get(DATAGRAM_TAG_AT) == Some(&SWIM)
+            && self.nodes[index].envelope.messages(bytes).first() == Some(&SWIM)
         {
             self.nodes[index].swim_received += 1;
         }
@@ -113,7 +112,7 @@ impl Simulator {
         let Some(process) = node.process.as_mut() else {
             return;
         };
-        let Some(input) = next_version::received(input, node.cluster, process) else {
+        let Some(input) = next_version::received(input, node.envelope, process) else {
             return;
         };
         if !paused && !slow && !process.serving {
@@ -327,7 +326,7 @@ fn told_down(engine: &Engine, input: &Input) -> Option<NodeId> {
     let Input::Datagram { from, bytes } = input else {
         return None;
     };
-    let told = bytes.get(DATAGRAM_TAG_AT) == Some(&SWIM) && engine.is_told_down(*from, bytes);
+    let told = engine.is_told_down(*from, bytes);
     told.then(|| engine.identity().clone())
 }
 

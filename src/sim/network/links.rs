@@ -10,6 +10,7 @@ use rand_pcg::Pcg64;
 
 use super::bandwidth::Egress;
 use super::config::{LatencyShape, NetworkConfig};
+use crate::wire::envelope::Envelope;
 
 /// First retransmission of a segment.
 pub(super) const RETRY: Duration = Duration::from_millis(200);
@@ -45,7 +46,7 @@ pub(in crate::sim) struct Captured {
 #[derive(Debug)]
 pub(in crate::sim) struct SimHost {
     pub(super) addr: SocketAddr,
-    pub(super) cluster: u64,
+    pub(super) envelope: Envelope,
     pub(super) dial_timeout: Duration,
     /// A process listens.
     pub(in crate::sim) up: bool,
@@ -90,14 +91,14 @@ impl Links {
     pub(in crate::sim) fn add_host(
         &mut self,
         addr: SocketAddr,
-        cluster: u64,
+        envelope: Envelope,
         dial_timeout: Duration,
     ) {
         let index = self.hosts.len();
         self.by_addr.insert(addr, index);
         self.hosts.push(SimHost {
             addr,
-            cluster,
+            envelope,
             dial_timeout,
             up: false,
             powered: true,

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use super::direction::{Direction, Segment};
 use super::wire::{NetEvent, StreamSide, Wire};
 use crate::engine::{CloseReason, Input, StreamId};
-use crate::wire::frame;
+use crate::wire::envelope::Envelope;
 
 /// First retransmission of a dial.
 const DIAL_RETRY: Duration = Duration::from_secs(1);
@@ -171,7 +171,7 @@ impl SimStreams {
         };
         let refusal = if !links.hosts[host].up {
             Some(CloseReason::Refused)
-        } else if !speaks_to(links.hosts[dialler].cluster, links.hosts[host].cluster) {
+        } else if !speaks_to(links.hosts[dialler].envelope, links.hosts[host].envelope) {
             Some(CloseReason::Ended)
         } else {
             None
@@ -370,6 +370,6 @@ impl SimStreams {
 }
 
 /// Whether the first bytes of a dialler are let in by the other side: the shipped check.
-fn speaks_to(dialler: u64, acceptor: u64) -> bool {
-    frame::check_preface(frame::preface(dialler), acceptor).is_ok()
+fn speaks_to(dialler: Envelope, acceptor: Envelope) -> bool {
+    acceptor.open_preface(&dialler.preface()).is_ok()
 }

@@ -5,6 +5,8 @@ use super::config::NetworkConfig;
 use super::links::RETRY;
 use super::testbed::{Testbed, addr};
 use crate::engine::{CloseReason, Input, StreamId};
+use crate::id::ClusterId;
+use crate::wire::envelope::Envelope;
 use std::time::Duration;
 
 const A: StreamId = StreamId(2);
@@ -97,7 +99,8 @@ fn a_dead_process_refuses_and_a_dead_host_does_not_answer() {
 #[test]
 fn a_stream_of_another_cluster_is_closed_and_never_accepted() {
     let mut line = line();
-    line.network.links.hosts[1].cluster = 99;
+    let other = ClusterId::new("other").unwrap();
+    line.network.links.hosts[1].envelope = Envelope::of(&other);
     line.open(0, A, addr(1));
     line.run();
     assert!(matches!(closes(&line, 0)[..], [(_, CloseReason::Ended)]));

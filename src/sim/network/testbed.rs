@@ -10,6 +10,8 @@ use super::config::NetworkConfig;
 use super::sim_network::SimNetwork;
 use super::wire::{Effects, NetEvent};
 use crate::engine::{Input, StreamId};
+use crate::id::ClusterId;
+use crate::wire::envelope::Envelope;
 
 /// The address of a host.
 pub(super) fn addr(host: u8) -> SocketAddr {
@@ -30,7 +32,11 @@ impl Testbed {
     pub(super) fn new(hosts: u8, config: NetworkConfig) -> Self {
         let mut network = SimNetwork::new(config, 42);
         for host in 0..hosts {
-            network.links.add_host(addr(host), 7, Self::DIAL_TIMEOUT);
+            network.links.add_host(
+                addr(host),
+                Envelope::of(&ClusterId::default()),
+                Self::DIAL_TIMEOUT,
+            );
             network.links.start(usize::from(host), addr(host));
         }
         Self {

@@ -10,29 +10,33 @@ use bytes::{Buf as _, BufMut as _, Bytes};
 
 use super::process::Process;
 use crate::engine::Input;
-use crate::wire::frame;
+use crate::wire::envelope::Envelope;
 
 /// The message: its tag, the length of its body, and the body.
 pub(in crate::sim) const MESSAGE: &[u8] = &[200, 0, 0, 0, 4, b'n', b'e', b'x', b't'];
 
 /// A datagram with the message behind those that it has.
-pub(in crate::sim) fn extended(datagram: &Bytes, cluster: u64) -> Bytes {
-    let messages = datagram.get(frame::ENVELOPE_BYTES..).unwrap_or_default();
-    frame::datagram(cluster, |out| {
+pub(in crate::sim) fn extended(datagram: &Bytes, envelope: Envelope) -> Bytes {
+    let messages = envelope.messages(datagram);
+    envelope.seal(|out| {
         out.put_slice(messages);
         out.put_slice(MESSAGE);
     })
 }
 
 /// What a process makes of an input that may hold the message; `None` is nothing.
-pub(in crate::sim) fn received(input: Input, cluster: u64, process: &mut Process) -> Option<Input> {
+pub(in crate::sim) fn received(
+    input: Input,
+    envelope: Envelope,
+    process: &mut Process,
+) -> Option<Input> {
     match input {
         Input::Datagram { from, bytes } if bytes.ends_with(MESSAGE) => {
             let mut messages = bytes.clone();
-            let whole = frame::open_datagram(&mut messages, cluster).is_ok();
+            let whole = envelope.open(&mut messages).is_ok();
             if process.next_version && whole {
                 let keep = messages.remaining() - MESSAGE.len();
-                let bytes = frame::datagram(cluster, |out| out.put_slice(&messages[..keep]));
+                let bytes = envelope.seal(|out| out.put_slice(&messages[..keep]));
                 return Some(Input::Datagram { from, bytes });
             }
             process.strange_messages += u64::from(whole);
@@ -49,13 +53,15 @@ pub(in crate::sim) fn received(input: Input, cluster: u64, process: &mut Process
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ClusterId;
 
     #[test]
     fn an_extended_datagram_is_whole_and_ends_with_the_message() {
-        let plain = frame::datagram(7, |out| out.put_slice(b"messages"));
-        let mut extended = extended(&plain, 7);
+        let envelope = Envelope::of(&ClusterId::default());
+        let plain = envelope.seal(|out| out.put_slice(b"messages"));
+        let mut extended = extended(&plain, envelope);
         assert!(extended.ends_with(MESSAGE));
-        assert!(frame::open_datagram(&mut extended, 7).is_ok());
+        assert!(envelope.open(&mut extended).is_ok());
         assert!(extended.starts_with(b"messages"));
     }
 }

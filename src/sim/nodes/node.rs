@@ -10,6 +10,7 @@ use super::process::Process;
 use super::spec::NodeSpec;
 use crate::id::{NodeName, ProcessId};
 use crate::time::{Now, Timestamp, WallClock as _};
+use crate::wire::envelope::Envelope;
 
 /// One process, as it is counted from outside: a node and which of its lives.
 pub(in crate::sim) type Life = (usize, u64);
@@ -20,6 +21,7 @@ pub(in crate::sim) struct SimNode {
     pub(in crate::sim) name: NodeName,
     pub(in crate::sim) addr: SocketAddr,
     pub(in crate::sim) cluster: u64,
+    pub(in crate::sim) envelope: Envelope,
     pub(in crate::sim) seeds: Vec<String>,
     pub(in crate::sim) clock: SimClock,
     /// The latest time that its process has read off its clock.
@@ -51,6 +53,7 @@ impl SimNode {
             name: NodeName::new(&format!("n{index}")).expect("a short name is valid"),
             addr: address(index, 0),
             cluster: spec.cluster.tag(),
+            envelope: Envelope::of(&spec.cluster),
             seeds: spec.seeds.clone().unwrap_or_default(),
             spec,
             clock,
