@@ -18,130 +18,22 @@
 use std::fmt;
 
 use bytes::{Buf as _, BufMut, Bytes};
-use siphasher::sip128::SipHasher13;
 
-use super::codec::{BODY_BYTES_MAX, DecodeError};
+use super::codec::error::DecodeError;
+use super::codec::limits::BODY_BYTES_MAX;
+use crate::id::{Key, SchemaId};
 use crate::time::Timestamp;
 
 /// Size of the encoded header.
 pub const HEADER_BYTES: usize = 46;
-
-/// What names an entry within its store: 16 opaque bytes.
-///
-/// A store whose natural key is 16 bytes (a UUID) uses it as it is; any other natural key is
-/// hashed with [`Key::of`] and kept, whole, in the body.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(pub [u8; 16]);
-
-impl Key {
-    /// The key of a longer natural key: SipHash-1-3-128 under a fixed key, so every node agrees.
-    #[must_use]
-    pub fn of(natural: &[u8]) -> Self {
-        let hasher = SipHasher13::new_with_keys(0x7275_6d6f_726d_696c, 0x6e61_7475_7261_6c6b);
-        Self(hasher.hash(natural).as_bytes())
-    }
-
-    /// The key of the natural key that these parts are together.
-    pub(crate) fn of_parts(parts: &[&[u8]]) -> Self {
-        let mut whole = [0; 512];
-        let mut rest = &mut whole[..];
-        for part in parts {
-            let Some((to, after)) = rest.split_at_mut_checked(part.len()) else {
-                return Self::of(&parts.concat());
-            };
-            to.copy_from_slice(part);
-            rest = after;
-        }
-        let left = rest.len();
-        Self::of(&whole[..whole.len() - left])
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// Which record shape a body has. A new shape is a new number; a number never changes shape.
-///
-/// The top bit marks a *lasting* entry: one whose current version has no expiry, whatever expiry
-/// the key had before. Number 0 is the tombstone that `remove` leaves, with an empty body.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SchemaId(u16);
-
-impl SchemaId {
-    /// A removed entry.
-    pub const TOMBSTONE: Self = Self(0);
-    const LASTING: u16 = 0x8000;
-
-    /// A record shape, 1 to 32767.
-    ///
-    /// # Panics
-    /// If `number` is 0 or over 32767: shapes are constants of the program.
-    #[must_use]
-    pub const fn new(number: u16) -> Self {
-        assert!(
-            number > 0 && number < Self::LASTING,
-            "schema numbers are 1 to 32767"
-        );
-        Self(number)
-    }
-
-    /// From the two wire bytes; every value is meaningful to somebody.
-    #[must_use]
-    pub const fn from_raw(raw: u16) -> Self {
-        Self(raw)
-    }
-
-    /// The two wire bytes.
-    #[must_use]
-    pub const fn raw(self) -> u16 {
-        self.0
-    }
-
-    /// The same shape, marked as never expiring.
-    #[must_use]
-    pub const fn lasting(self) -> Self {
-        Self(self.0 | Self::LASTING)
-    }
-
-    /// Whether the entry's current version has no expiry.
-    #[must_use]
-    pub const fn is_lasting(self) -> bool {
-        self.0 & Self::LASTING != 0
-    }
-
-    /// The shape alone, without the lasting mark.
-    #[must_use]
-    pub const fn shape(self) -> Self {
-        Self(self.0 & !Self::LASTING)
-    }
-
-    /// Whether this is a tombstone.
-    #[must_use]
-    pub const fn is_tombstone(self) -> bool {
-        self.0 == 0
-    }
-}
-
-impl fmt::Debug for SchemaId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}{}",
-            self.shape().0,
-            if self.is_lasting() { "+lasting" } else { "" }
-        )
-    }
-}
 
 /// One replicated value of one key. See the module's table for its bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// What it is the value of.
     pub key: Key,
-    /// When it was written, by the writer's clock and after whatever the writer had seen.
+    /// When it was written, by the writer's clock, and later than every version that the writer had
+    /// seen.
     pub ts: Timestamp,
     /// Decides between writes of one instant; the greater wins. Set by the writer.
     pub tie: u64,
@@ -183,8 +75,8 @@ impl Entry {
 
     /// Takes one entry off the front of `bytes`.
     ///
-    /// The body is a slice of the same allocation, nothing is copied. Whoever keeps an entry
-    /// longer than the packet copies the body first, or a body of 100 bytes keeps a whole receive
+    /// The body is a slice of the same allocation, nothing is copied. Before you keep an entry for
+    /// longer than the packet, copy its body: otherwise a body of 100 bytes keeps a whole receive
     /// buffer alive.
     ///
     /// # Errors
@@ -222,8 +114,8 @@ impl Entry {
         })
     }
 
-    /// Whether this entry is a member of the set reconciled at `cut`, and whether it is still
-    /// owed at that instant: lasting, or expiring after it.
+    /// Whether it is lasting or expires after `cut`: then it belongs to what is compared at that
+    /// cut, and other nodes should still be sent it.
     #[must_use]
     pub fn outlives(&self, cut: Timestamp) -> bool {
         self.schema.is_lasting() || self.expires_at > cut
@@ -259,17 +151,6 @@ mod tests {
             expires_at: Timestamp::from_nanos(3),
             schema: SchemaId::new(4).lasting(),
             body: Bytes::from_static(body),
-        }
-    }
-
-    #[test]
-    fn a_key_of_parts_is_that_of_the_whole() {
-        for len in [0, 1, 37, 511, 512, 513, 2_000] {
-            let natural = vec![7; len];
-            for cut in 0..len {
-                let (left, right) = natural.split_at(cut);
-                assert_eq!(Key::of_parts(&[left, b"", right]), Key::of(&natural));
-            }
         }
     }
 

@@ -1,15 +1,14 @@
-//! What anti-entropy compares by: cells, items, hashes of keys. Fixed layouts, all integers
-//! big-endian, since hashes do not get shorter as varints.
+//! The messages by which stores are compared: cells, items, hashes of keys. Fixed layouts, all
+//! integers big-endian: hashes do not get shorter as varints.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-use super::fixed::{check_count, check_end};
-use super::{CodecLimits, DecodeError, MESSAGE_HEADER_BYTES};
+use super::error::{DecodeError, check_count, check_end};
+use super::limits::{CodecLimits, MESSAGE_HEADER_BYTES};
+use crate::id::StoreId;
 use crate::time::Timestamp;
-use crate::wire::{Cell, Cells, Hashed, Hashes, Item, Items, Message, Peeled, StoreId, Wants};
+use crate::wire::message::{Cell, Cells, Hashed, Hashes, Item, Items, Message, Peeled, Wants};
 
-/// Most cells in one table.
-pub const CELLS_MAX: usize = 32_768;
 /// What an `Items` takes beside its items, message header included: `store u32, from u64, to u64,
 /// sum u128, count u32`. Exact.
 pub const ITEMS_OVERHEAD: usize = MESSAGE_HEADER_BYTES + 40;
@@ -71,7 +70,7 @@ pub(super) fn decode(
     body: &Bytes,
     limits: &CodecLimits,
 ) -> Result<Option<Message>, DecodeError> {
-    let mut from = Input(body.clone());
+    let mut from = Rest(body.clone());
     let message = match tag {
         18 => Message::Cells(decode_cells(&mut from, limits)?),
         20 => Message::Peeled(decode_peeled(&mut from, limits)?),
@@ -97,11 +96,11 @@ fn encode_cells(cells: &Cells, out: &mut BytesMut) {
     }
 }
 
-fn decode_cells(from: &mut Input, limits: &CodecLimits) -> Result<Cells, DecodeError> {
+fn decode_cells(from: &mut Rest, limits: &CodecLimits) -> Result<Cells, DecodeError> {
     let store = from.store()?;
     let (exponent, width) = (from.u8()?, from.u8()?);
     let count = from.count("cells", limits.cells_max, CELL_BYTES)?;
-    let cell = |from: &mut Input| {
+    let cell = |from: &mut Rest| {
         Ok(Cell {
             kh: from.u64()?,
             ts: from.u64()?,
@@ -129,7 +128,7 @@ fn encode_peeled(peeled: &Peeled, out: &mut BytesMut) {
     all.for_each(|&kh| out.put_u64(kh));
 }
 
-fn decode_peeled(from: &mut Input, limits: &CodecLimits) -> Result<Peeled, DecodeError> {
+fn decode_peeled(from: &mut Rest, limits: &CodecLimits) -> Result<Peeled, DecodeError> {
     let store = from.store()?;
     let common = match from.u8()? {
         0 => None,
@@ -156,7 +155,7 @@ fn encode_wants(wants: &Wants, out: &mut BytesMut) {
     wants.wants.iter().for_each(|&kh| out.put_u64(kh));
 }
 
-fn decode_wants(from: &mut Input, limits: &CodecLimits) -> Result<Wants, DecodeError> {
+fn decode_wants(from: &mut Rest, limits: &CodecLimits) -> Result<Wants, DecodeError> {
     let (store, to) = (from.store()?, from.u64()?);
     let count = from.count("wants", limits.items_max, 8)?;
     Ok(Wants {
@@ -180,7 +179,7 @@ fn encode_items(items: &Items, out: &mut BytesMut) {
 }
 
 /// Only a list that is ascending and inside `from..=to` passes: the engine may rely on it.
-fn decode_items(input: &mut Input, limits: &CodecLimits) -> Result<Items, DecodeError> {
+fn decode_items(input: &mut Rest, limits: &CodecLimits) -> Result<Items, DecodeError> {
     let (store, from, to, sum) = (input.store()?, input.u64()?, input.u64()?, input.u128()?);
     let count = input.count("items", limits.items_max, ITEM_BYTES)?;
     let items = input.list(count, |input| {
@@ -212,7 +211,7 @@ fn encode_hashes(hashes: &Hashes, out: &mut BytesMut) {
 }
 
 /// As [`decode_items`].
-fn decode_hashes(input: &mut Input, limits: &CodecLimits) -> Result<Hashes, DecodeError> {
+fn decode_hashes(input: &mut Rest, limits: &CodecLimits) -> Result<Hashes, DecodeError> {
     let (store, from, to) = (input.store()?, input.u64()?, input.u64()?);
     let count = input.count("hashes", limits.items_max, HASHED_BYTES)?;
     let hashes = input.list(count, |input| {
@@ -249,7 +248,7 @@ fn put_count(count: usize, out: &mut BytesMut) {
 }
 
 /// What is left of a body.
-struct Input(Bytes);
+struct Rest(Bytes);
 
 /// Numbers off the front.
 macro_rules! numbers {
@@ -260,7 +259,7 @@ macro_rules! numbers {
     )*};
 }
 
-impl Input {
+impl Rest {
     numbers! {
         u8 try_get_u8 u8;
         u32 try_get_u32 u32;

@@ -2,12 +2,12 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-use super::{CodecLimits, DecodeError, MESSAGE_HEADER_BYTES};
-use crate::id::{NAME_BYTES_MAX, NodeName};
-use crate::wire::{Delta, Entry, HEADER_BYTES, Section, StoreId};
+use super::error::{DecodeError, check_count, check_end};
+use super::limits::{CodecLimits, DELTA_ENTRIES_MAX, MESSAGE_HEADER_BYTES};
+use crate::id::{NAME_BYTES_MAX, NodeName, StoreId};
+use crate::wire::entry::{Entry, HEADER_BYTES};
+use crate::wire::message::{Delta, Section};
 
-/// Most entries in one delta, all sections together: an acknowledgement names them by a `u16`.
-pub const DELTA_ENTRIES_MAX: usize = 65_536;
 /// What a section of a delta takes beside its entries: `store u32, count u16`. Exact.
 pub const SECTION_OVERHEAD: usize = 6;
 /// `token u64, packet u64, names u16, sections u16`.
@@ -119,18 +119,4 @@ fn decode_section(body: &mut Bytes, limits: &CodecLimits) -> Result<Section, Dec
         entries.push(Entry::decode(body, limits.entry_bytes_max)?);
     }
     Ok(Section { store, entries })
-}
-
-pub(super) fn check_count(what: &'static str, count: u64, max: usize) -> Result<(), DecodeError> {
-    if count > max as u64 {
-        return Err(DecodeError::TooMany { what, count, max });
-    }
-    Ok(())
-}
-
-pub(super) fn check_end(rest: &[u8]) -> Result<(), DecodeError> {
-    match rest.len() {
-        0 => Ok(()),
-        bytes => Err(DecodeError::Trailing { bytes }),
-    }
 }

@@ -1,43 +1,35 @@
-//! Message bodies and records, field by field through bincode.
+//! Message bodies, field by field through bincode.
 //!
 //! bincode writes the numbers; [`Field`] says how our types are made of them. Lists do not go
 //! through bincode's `Vec`, which allocates by the length it reads.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use bincode::config::{Configuration, Limit, LittleEndian, Varint};
-use bincode::de::read::Reader;
+use bincode::de::read::Reader as _;
 use bincode::de::{Decode as _, Decoder as _, DecoderImpl};
 use bincode::enc::write::{SizeWriter, Writer};
 use bincode::enc::{Encode as _, EncoderImpl};
-use bincode::error::{DecodeError as Unreadable, EncodeError};
-use bytes::{Bytes, BytesMut};
+use bincode::error::EncodeError;
+use bytes::BytesMut;
 
-use super::fixed::check_count;
-use super::{BODY_BYTES_MAX, CodecLimits, DecodeError, STORE_NAME_BYTES_MAX};
-use crate::id::{NAME_BYTES_MAX, NodeId, NodeName, ProcessId};
+use super::error::{DecodeError, check_count, check_end};
+use super::limits::{CodecLimits, STORE_NAME_BYTES_MAX};
+use super::settings::{Reading, SETTINGS, Settings, unreadable};
+use crate::id::{
+    Key, MemberState, NAME_BYTES_MAX, NodeId, NodeName, ProcessId, Refusal, SchemaId, StoreId,
+};
 use crate::time::Timestamp;
-use crate::wire::{
-    Ack, Done, HeldVersion, Hello, Key, Leave, MemberRecord, MemberState, Members, Message, More,
-    Purpose, Refusal, RefusedEntry, Reject, RejectReason, Relayed, SchemaId, Settled, StoreId,
-    StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Welcome,
+use crate::wire::message::{
+    Ack, Done, HeldVersion, Hello, Leave, MemberRecord, Members, Message, More, Purpose,
+    RefusedEntry, Reject, RejectReason, Relayed, Settled, StoreOffer, StoreSummary, Summary,
+    Verdict, Verdicts, Welcome,
 };
 
-/// Most bytes bincode's varints take.
-pub(super) const U16_MAX: usize = 3;
-pub(super) const U32_MAX: usize = 5;
-pub(super) const U64_MAX: usize = 9;
-/// Most bytes a process id takes; the length of its name takes one.
-pub(super) const PROCESS_MAX: usize = 1 + NAME_BYTES_MAX + U64_MAX;
-
-type Settings = Configuration<LittleEndian, Varint, Limit<BODY_BYTES_MAX>>;
-const SETTINGS: Settings = bincode::config::standard().with_limit::<BODY_BYTES_MAX>();
-
 type Enc<W> = EncoderImpl<W, Settings>;
-type Dec<'a> = DecoderImpl<Input<'a>, Settings, &'a CodecLimits>;
+type Dec<'a> = DecoderImpl<Reading<'a>, Settings, &'a CodecLimits>;
 
 pub(super) fn encode(message: &Message, out: &mut BytesMut) {
-    write(message, Output(out));
+    write(message, Appending(out));
 }
 
 pub(super) fn encoded_len(message: &Message) -> usize {
@@ -82,7 +74,7 @@ pub(super) fn decode(
     body: &[u8],
     limits: &CodecLimits,
 ) -> Result<Option<Message>, DecodeError> {
-    let from = &mut DecoderImpl::new(Input(body), SETTINGS, limits);
+    let from = &mut DecoderImpl::new(Reading(body), SETTINGS, limits);
     let message = match tag {
         2 => Message::Hello(Field::take(from)?),
         3 => Message::Welcome(Field::take(from)?),
@@ -99,10 +91,8 @@ pub(super) fn decode(
         21 => Message::Settled(Field::take(from)?),
         _ => return Ok(None),
     };
-    match from.reader().0.len() {
-        0 => Ok(Some(message)),
-        bytes => Err(DecodeError::Trailing { bytes }),
-    }
+    check_end(from.reader().0)?;
+    Ok(Some(message))
 }
 
 /// Ranges pass only if they ascend and do not overlap: the engine may rely on it.
@@ -117,67 +107,12 @@ fn take_ack(from: &mut Dec<'_>) -> Result<Ack, DecodeError> {
     }
 }
 
-pub(super) fn encode_record<T: bincode::Encode>(record: &T) -> Bytes {
-    bincode::encode_to_vec(record, SETTINGS)
-        .expect("a record is plain data")
-        .into()
-}
+/// Appends what bincode writes.
+struct Appending<'a>(&'a mut BytesMut);
 
-pub(super) fn decode_record<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let mut from = DecoderImpl::new(Input(bytes), SETTINGS, ());
-    let record = T::decode(&mut from).map_err(unreadable)?;
-    match from.reader().0.len() {
-        0 => Ok(record),
-        bytes => Err(DecodeError::Trailing { bytes }),
-    }
-}
-
-/// A number up to this is one byte, itself; a greater byte says how many bytes follow.
-pub(super) const VARINT_BYTE_MAX: u8 = 250;
-/// The byte before a number of eight.
-pub(super) const VARINT_U64: u8 = 253;
-
-/// Takes one value off the front.
-pub(super) fn take_value<'a, T: bincode::BorrowDecode<'a, ()>>(
-    bytes: &mut &'a [u8],
-) -> Result<T, DecodeError> {
-    let (value, read) = bincode::borrow_decode_from_slice(bytes, SETTINGS).map_err(unreadable)?;
-    *bytes = &bytes[read..];
-    Ok(value)
-}
-
-/// What bincode says, in our words.
-fn unreadable(error: Unreadable) -> DecodeError {
-    match error {
-        Unreadable::LimitExceeded => DecodeError::Limit {
-            max: BODY_BYTES_MAX,
-        },
-        Unreadable::UnexpectedEnd { .. } => DecodeError::Truncated { what: "body" },
-        Unreadable::Utf8 { .. } => DecodeError::Text,
-        _ => DecodeError::Malformed,
-    }
-}
-
-struct Output<'a>(&'a mut BytesMut);
-
-impl Writer for Output<'_> {
+impl Writer for Appending<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-struct Input<'a>(&'a [u8]);
-
-impl Reader for Input<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> Result<(), Unreadable> {
-        let Some((taken, rest)) = self.0.split_at_checked(bytes.len()) else {
-            return Err(Unreadable::UnexpectedEnd {
-                additional: bytes.len().saturating_sub(self.0.len()),
-            });
-        };
-        bytes.copy_from_slice(taken);
-        self.0 = rest;
         Ok(())
     }
 }
@@ -188,7 +123,7 @@ trait Field: Sized {
     fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError>;
 }
 
-/// What bincode has a shape for.
+/// What bincode encodes as we want it.
 macro_rules! bincode_fields {
     ($($type:ty),*) => {$(
         impl Field for $type {
@@ -204,7 +139,7 @@ macro_rules! bincode_fields {
 
 bincode_fields!(bool, u8, u16, u32, u64, u128, [u8; 4], [u8; 16]);
 
-/// What is one number or array in other clothes: from it, and to it.
+/// Types that wrap one number or array: how to wrap it, and how to unwrap it.
 macro_rules! wrapped_fields {
     ($($type:ty: $inner:ty, $wrap:expr, $unwrap:expr;)*) => {$(
         impl Field for $type {
@@ -321,7 +256,7 @@ impl<A: Field, B: Field> Field for (A, B) {
     }
 }
 
-/// The counters of an estimator: small numbers mostly, of which bincode would make three bytes.
+/// The counters of an estimator: mostly small numbers, for which bincode would take three bytes each.
 impl Field for [i32; 64] {
     fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError> {
         for counter in self {

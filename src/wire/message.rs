@@ -1,0 +1,405 @@
+//! The messages. How each looks in bytes is the business of [`codec`](super::codec).
+
+use bytes::Bytes;
+
+use super::entry::Entry;
+use crate::id::{Key, MemberState, NodeId, NodeName, ProcessId, Refusal, SchemaId, StoreId};
+use crate::time::Timestamp;
+
+/// First byte of every datagram and stream. A different one is counted and dropped.
+pub const WIRE_VERSION: u8 = 1;
+
+/// Everything a peer may say. The number in brackets is the tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message {
+    /// (1) A packet of the failure detector, opaque here.
+    Swim(Bytes),
+    /// (2) Opens a stream, from the side that dialled.
+    Hello(Hello),
+    /// (3) Accepts a stream.
+    Welcome(Welcome),
+    /// (4) Refuses a stream; the refusing side closes it.
+    Reject(Reject),
+    /// (5) Entries, numbered for acknowledgement.
+    Delta(Delta),
+    /// (6) Acknowledges deltas.
+    Ack(Ack),
+    /// (7) Tells a writer that a member it cannot reach holds what it wrote.
+    Relayed(Relayed),
+    /// (8) Part of the membership, on a link.
+    Members(Members),
+    /// (9) The sender is leaving.
+    Leave(Leave),
+    /// (10) The receiver has recorded the leave of this process.
+    LeaveAck(Leave),
+    /// (15) This side has nothing more to say in the push/pull.
+    Done(Done),
+    /// (16) The digests of the initiator's stores: begins a push/pull.
+    Summary(Summary),
+    /// (17) The responder's verdict on each store.
+    Verdicts(Verdicts),
+    /// (18) Cells of the responder's table.
+    Cells(Cells),
+    /// (19) The initiator cannot read the difference from these cells, and asks for more.
+    More(More),
+    /// (20) What the initiator read from the cells.
+    Peeled(Peeled),
+    /// (21) The responder has finished comparing a store.
+    Settled(Settled),
+    /// (22) A chunk of the initiator's sorted list of items.
+    Items(Items),
+    /// (23) A chunk of the initiator's sorted list of whole hashes, where items do not tell entries
+    /// apart.
+    Hashes(Hashes),
+    /// (24) What the responder lacks of a chunk; the next chunk may follow.
+    Wants(Wants),
+}
+
+/// Why a stream was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The one idle stream of a pair of peers: membership, acknowledgements, data past the window.
+    Link,
+    /// One push/pull exchange.
+    PushPull,
+}
+
+/// A store as announced in a handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreOffer {
+    /// Its number.
+    pub id: StoreId,
+    /// Its name, to tell a clash of numbers, at most 64 bytes.
+    pub name: String,
+    /// The record shapes it can read.
+    pub schemas: Vec<SchemaId>,
+}
+
+/// The dialling side's introduction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Why the stream was opened.
+    pub purpose: Purpose,
+    /// The dialling process, with the address it advertises.
+    pub node: NodeId,
+    /// Its SWIM incarnation.
+    pub incarnation: u16,
+    /// Random per process: tells a restart from a second live process of the name.
+    pub nonce: u64,
+    /// What datagrams from the accepting side must carry.
+    pub token: u64,
+    /// Its stores.
+    pub stores: Vec<StoreOffer>,
+}
+
+/// The accepting side's reply; the fields mirror [`Hello`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The accepting process.
+    pub node: NodeId,
+    /// Its SWIM incarnation.
+    pub incarnation: u16,
+    /// Its instance nonce.
+    pub nonce: u64,
+    /// What datagrams from the dialling side must carry.
+    pub token: u64,
+    /// The highest boot known for the dialler's name; the dialler adopts the next if it is not its
+    /// own.
+    pub boot_known: u64,
+    /// Its stores.
+    pub stores: Vec<StoreOffer>,
+}
+
+/// Why a stream is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// Too many exchanges under way; try again later.
+    Busy,
+    /// The dialler is the acceptor itself.
+    Itself,
+    /// A live process of that name is connected from elsewhere.
+    NameTaken,
+    /// A later process of that name is known; `boot_known` says which.
+    StaleBoot,
+    /// The acceptor is leaving.
+    Leaving,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// Why.
+    pub reason: RejectReason,
+    /// The highest boot known for the dialler's name, 0 if none.
+    pub boot_known: u64,
+}
+
+/// Entries of one store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// The store.
+    pub store: StoreId,
+    /// Its entries, at least one.
+    pub entries: Vec<Entry>,
+}
+
+/// A numbered packet of entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// The receiver's session token.
+    pub token: u64,
+    /// Packet number, from 1, of the sender's session with the receiver.
+    pub packet: u64,
+    /// Members the sender cannot cover: the receiver forwards these entries to them.
+    pub uncovered: Vec<NodeName>,
+    /// The entries, by store.
+    pub sections: Vec<Section>,
+}
+
+/// One entry of an acknowledged packet that was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedEntry {
+    /// The packet.
+    pub packet: u64,
+    /// The entry's position in it, counted through the sections from 0.
+    pub index: u16,
+    /// Why.
+    pub reason: Refusal,
+}
+
+/// What has been merged (and committed, where the receiver is durable).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The receiver's (the writer's) session token.
+    pub token: u64,
+    /// Inclusive, ascending ranges of packet numbers.
+    pub ranges: Vec<(u64, u64)>,
+    /// The exceptions.
+    pub refused: Vec<RefusedEntry>,
+}
+
+/// An entry version, as far as an acknowledgement needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldVersion {
+    /// The store.
+    pub store: StoreId,
+    /// The key.
+    pub key: Key,
+    /// Its timestamp.
+    pub ts: Timestamp,
+    /// The low 32 bits of its hash.
+    pub tag: u32,
+}
+
+/// An acknowledgement that is passed on for another process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    /// The receiver's (the writer's) session token.
+    pub token: u64,
+    /// Who holds the versions.
+    pub holder: ProcessId,
+    /// What it holds.
+    pub held: Vec<HeldVersion>,
+}
+
+/// One member in a membership exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRecord {
+    /// Its identity.
+    pub id: NodeId,
+    /// Its SWIM incarnation.
+    pub incarnation: u16,
+    /// Its state as the sender knows it.
+    pub state: MemberState,
+}
+
+/// A chunk of the membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Members {
+    /// Asks the receiver to send its own membership in return.
+    pub ask: bool,
+    /// The members, the sender included.
+    pub records: Vec<MemberRecord>,
+}
+
+/// A leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leave {
+    /// Who leaves.
+    pub process: ProcessId,
+}
+
+/// The digests of one store above the cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreSummary {
+    /// The store.
+    pub store: StoreId,
+    /// Entries above the cut.
+    pub count: u64,
+    /// Sum of their 128-bit hashes, wrapping.
+    pub root: u128,
+    /// The size of the initiator's table: 4 x 2^exponent cells.
+    pub exponent: u8,
+    /// The 64 counters of the size-of-difference estimator. Each takes as many bytes as it needs:
+    /// zigzag, then seven bits a byte, lowest first, the top bit set where more follow.
+    pub counters: [i32; 64],
+}
+
+/// Begins a push/pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Both sides compare the entries that outlive this instant.
+    pub cut: Timestamp,
+    /// The initiator's digests.
+    pub stores: Vec<StoreSummary>,
+}
+
+/// How a responder wants to compare one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// One side holds almost nothing: both send all they have, without comparing.
+    All,
+    /// Cells of the responder's table follow.
+    Cells,
+    /// Nothing to do.
+    Equal,
+    /// The initiator lists its items.
+    List,
+    /// The responder has no such store.
+    NoStore,
+}
+
+/// The responder's reply to a summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdicts {
+    /// False where the cut is too far from the responder's clock; the exchange ends.
+    pub cut_accepted: bool,
+    /// One per store of the summary, in its order.
+    pub stores: Vec<(StoreId, Verdict)>,
+}
+
+/// One entry in a sorted list: 20 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Item {
+    /// Keyed hash of the key; lists are sorted by it.
+    pub kh: u64,
+    /// The entry's timestamp.
+    pub ts: Timestamp,
+    /// The low 32 bits of the entry's hash: tells two values of one key and timestamp apart.
+    pub tag: u32,
+}
+
+/// One cell of a table: the XOR of items and of their checksums. 24 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// XOR of the keyed hashes of their keys.
+    pub kh: u64,
+    /// XOR of their timestamps.
+    pub ts: u64,
+    /// XOR of their tags.
+    pub tag: u32,
+    /// XOR of their checksums.
+    pub check: u32,
+}
+
+/// Cells of a store's table: first all cells of a shape, later only those that the next shape adds.
+/// Without cells, there are no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cells {
+    /// The store.
+    pub store: StoreId,
+    /// With `width`, the shape that is complete with these cells.
+    pub exponent: u8,
+    /// With `exponent`, the shape that is complete with these cells.
+    pub width: u8,
+    /// The cells, partition by partition.
+    pub cells: Vec<Cell>,
+}
+
+/// Asks for the cells that the next shape adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct More {
+    /// The store.
+    pub store: StoreId,
+}
+
+/// What the initiator read from the cells. Both lists ascend, and none is in both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peeled {
+    /// The store.
+    pub store: StoreId,
+    /// The initiator's root without its own differing entries, as of its table: must be the
+    /// responder's without its own. `None` if some of them have changed since.
+    pub common: Option<u128>,
+    /// Hashes of the keys whose entries the initiator wants.
+    pub wants: Vec<u64>,
+    /// Hashes of the other keys whose entries at the responder differ: the initiator sends newer ones.
+    pub stale: Vec<u64>,
+}
+
+/// The responder has finished comparing a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The store.
+    pub store: StoreId,
+    /// Whether what was found accounts for the roots. If not, whole hashes are listed.
+    pub agrees: bool,
+}
+
+/// A chunk of a sorted list: every item of the sender with `from <= kh <= to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Items {
+    /// The store.
+    pub store: StoreId,
+    /// First hash covered.
+    pub from: u64,
+    /// Last hash covered; `u64::MAX` ends the list.
+    pub to: u64,
+    /// Wrapping sum of the 128-bit hashes of all entries of the list up to the end of this chunk:
+    /// in the last one, of all there are.
+    pub sum: u128,
+    /// The items, ascending.
+    pub items: Vec<Item>,
+}
+
+/// An entry by its hashes alone: 24 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hashed {
+    /// Keyed hash of the key; lists are sorted by it.
+    pub kh: u64,
+    /// The 128-bit hash of the entry.
+    pub hash: u128,
+}
+
+/// As [`Items`], by whole hashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hashes {
+    /// The store.
+    pub store: StoreId,
+    /// First hash of a key covered.
+    pub from: u64,
+    /// Last hash of a key covered; `u64::MAX` ends the list.
+    pub to: u64,
+    /// The entries, ascending.
+    pub hashes: Vec<Hashed>,
+}
+
+/// The reply to a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// The store.
+    pub store: StoreId,
+    /// The chunk's `to`.
+    pub to: u64,
+    /// Hashes of the keys the responder wants, ascending, at most one per item.
+    pub wants: Vec<u64>,
+}
+
+/// Ends one side of a push/pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// False if this side gave up.
+    pub complete: bool,
+}
