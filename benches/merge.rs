@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use alloc::counted;
 use rumormill::crdt::digest::{BodyHash, entry_hash};
-use rumormill::crdt::map::{Bounds, EntryMap};
+use rumormill::crdt::map::{EntryMap, MapBounds};
 use rumormill::store::index::SilenceIndex;
 use rumormill::store::nflog::{HeldEntry, NflogSchema};
 use rumormill::store::silences::{HeldSilence, SilenceSchema};
@@ -123,7 +123,7 @@ fn parts<S: Schema>(table: &mut Table, store: &str, new: &[Entry], held: usize, 
     };
     row("decode", mean_per(new, || timed_each(new, read)));
     row("hash", mean_per(new, || timed_each(new, entry_hash)));
-    let bounds = Bounds {
+    let bounds = MapBounds {
         entries_max: usize::MAX,
         entry_bytes_max: ENTRY_BYTES,
         max_clock_drift: Duration::ZERO,

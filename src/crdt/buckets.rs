@@ -1,31 +1,31 @@
-//! A hash table that grows by and by: where the key of a 32-bit tag is.
+//! A hash table that grows a little with every new key: from a 32-bit tag to the slot of its key.
 //!
-//! Open addressing with linear probing. A bucket has 16 bytes, four to a cache line: of the searches
-//! for what is there nine in ten read one line, of those for what is not there six to eight in ten, the
-//! fuller the table the fewer; and to insert what was searched for is to write where its search ended.
-//! The highest bits of a tag are its *home*, where its search begins, so buckets are nearly in the order
-//! of their tags.
+//! Open addressing with linear probing (Knuth, "The Art of Computer Programming", volume 3, section
+//! 6.4). The highest bits of a tag are its *home*: the bucket where its search begins. A search goes
+//! from there to the tag, or to the first empty bucket, which is where the tag would be inserted. A
+//! bucket has 16 bytes, four to a cache line. Nine in ten searches for a tag that is in the table read
+//! one cache line; of those for a tag that is not, six to eight in ten do, fewer as the table fills.
 //!
-//! A table that is five eighths full gets one of twice the size beside it, to which it moves bucket by
-//! bucket, in order, some with every new key. Only whole clusters move (what stands between two empty
-//! buckets), so a tag's home says which of the two tables it is in, and no search reads both. Only new
-//! keys carry a growth on; the insertion that ends it gives the smaller table back to the system, which
-//! takes about half a millisecond where there are 350,000 keys. Tables do not shrink.
+//! When a table is five eighths full, one of twice the size is made beside it. From then on every new
+//! key moves some buckets from the old table to the new one, in order. A *cluster* (the buckets between
+//! two empty ones) always moves as a whole. So a tag's home tells which of the two tables it is in,
+//! and no search reads both. When all buckets have moved, the old table is given back to the system,
+//! which takes about half a millisecond with 350,000 keys. Tables do not shrink.
 
 /// Where a key is, and what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct HeldAt {
     /// Its slot, which is not `u32::MAX`.
     pub(super) at: u32,
-    /// A hash of the whole entry that is held there, under words that nobody else knows: who holds an
-    /// entry of that hash holds this one, and need not look at the slot.
+    /// A hash of the whole entry in that slot, under secret words of this process. Another entry with
+    /// the same hash is the same entry: there is no need to look at the slot.
     pub(super) quick: u64,
 }
 
 /// Places by tag, each tag once.
 #[derive(Debug)]
 pub(super) struct Buckets {
-    table: Table,
+    table: BucketTable,
     /// The table before, while it moves.
     before: Option<Moving>,
     len: usize,
@@ -33,7 +33,7 @@ pub(super) struct Buckets {
 
 #[derive(Debug)]
 struct Moving {
-    table: Table,
+    table: BucketTable,
     /// Tags with a home below have moved.
     moved: usize,
 }
@@ -41,7 +41,7 @@ struct Moving {
 impl Buckets {
     pub(super) fn new() -> Self {
         Self {
-            table: Table::new(BITS_MIN),
+            table: BucketTable::new(BITS_MIN),
             before: None,
             len: 0,
         }
@@ -54,26 +54,26 @@ impl Buckets {
 
     /// What a tag stands for.
     #[inline]
-    pub(super) fn get(&self, tag: u32) -> Option<Found> {
+    pub(super) fn get(&self, tag: u32) -> Option<HeldAt> {
         let table = self.table_of(tag);
-        Some(found_in(table.buckets[table.search(tag).ok()?]))
+        Some(held_in(table.buckets[table.search(tag).ok()?]))
     }
 
-    /// Reads where a search for a tag begins, for nothing but to have it in the processor's caches: its
-    /// result is to be used, and says nothing.
+    /// Reads the bucket where the search for a tag begins, so that it is in the processor's caches when
+    /// the search comes. The result means nothing, but must be used, or the compiler removes the read.
     #[inline]
     pub(super) fn touch(&self, tag: u32) -> u64 {
         let table = self.table_of(tag);
         table.buckets[table.home(tag)][1]
     }
 
-    /// Says what a tag stands for, or what is in its slot now. False, and nothing is changed, if it
-    /// stands for another slot.
-    pub(super) fn put(&mut self, tag: u32, found: Found) -> bool {
+    /// Inserts a tag, or updates the hash of what is in its slot. Returns `false`, and changes nothing,
+    /// if the tag stands for another slot.
+    pub(super) fn put(&mut self, tag: u32, found: HeldAt) -> bool {
         let bucket = bucket_of(tag, found);
         let table = self.table_of_mut(tag);
         match table.search(tag) {
-            Ok(place) if found_in(table.buckets[place]).at != found.at => return false,
+            Ok(place) if held_in(table.buckets[place]).at != found.at => return false,
             Ok(place) => table.buckets[place] = bucket,
             Err(place) => {
                 table.fill(place, bucket);
@@ -94,7 +94,7 @@ impl Buckets {
     }
 
     #[inline]
-    fn table_of(&self, tag: u32) -> &Table {
+    fn table_of(&self, tag: u32) -> &BucketTable {
         match &self.before {
             Some(before) if before.table.home(tag) >= before.moved => &before.table,
             _ => &self.table,
@@ -102,19 +102,19 @@ impl Buckets {
     }
 
     #[inline]
-    fn table_of_mut(&mut self, tag: u32) -> &mut Table {
+    fn table_of_mut(&mut self, tag: u32) -> &mut BucketTable {
         match &mut self.before {
             Some(before) if before.table.home(tag) >= before.moved => &mut before.table,
             _ => &mut self.table,
         }
     }
 
-    /// Goes on with a growth, or begins one.
+    /// Moves some buckets to the larger table, or makes that table if it is time.
     #[inline]
     fn grow(&mut self) {
         let homes = 1_usize << self.table.bits;
         if self.before.is_none() && self.len > homes / 8 * 5 && self.table.bits < BITS_MAX {
-            let larger = Table::new(self.table.bits + 1);
+            let larger = BucketTable::new(self.table.bits + 1);
             self.before = Some(Moving {
                 table: std::mem::replace(&mut self.table, larger),
                 moved: 0,
@@ -136,15 +136,16 @@ impl Buckets {
     }
 }
 
-/// A table of one size: `2^bits` homes, and room behind them for what the last ones push on.
+/// A table of one size: `2^bits` homes, and room behind them for clusters that run over the end.
 #[derive(Debug)]
-struct Table {
+struct BucketTable {
     bits: u32,
     buckets: Vec<Bucket>,
 }
 
-impl Table {
-    /// Zeros, which the system hands out page by page as they are written to.
+impl BucketTable {
+    /// An empty table. It is all zeros, so the system provides its memory page by page, as it is
+    /// written to.
     fn new(bits: u32) -> Self {
         Self {
             bits,
@@ -174,7 +175,7 @@ impl Table {
         }
     }
 
-    /// Puts a bucket in of which the tag is not there.
+    /// Inserts a bucket whose tag is not in the table.
     #[inline]
     fn insert(&mut self, bucket: Bucket) {
         let place = self.search(tag_in(bucket)).expect_err("a tag is in once");
@@ -189,8 +190,8 @@ impl Table {
         }
     }
 
-    /// Empties a place, and closes the gap: what follows in its cluster moves up as far as its home
-    /// lets it, so nothing marks where something was.
+    /// Empties a bucket and closes the gap: the buckets behind it in its cluster move up, none of them
+    /// to before its home. So no mark is needed where something was removed.
     fn empty(&mut self, mut gap: usize) {
         let mut next = gap + 1;
         while let Some(&bucket) = self.buckets.get(next)
@@ -212,14 +213,14 @@ type Bucket = [u64; 2];
 const EMPTY: Bucket = [0; 2];
 
 #[inline]
-fn bucket_of(tag: u32, Found { at, quick }: Found) -> Bucket {
+fn bucket_of(tag: u32, HeldAt { at, quick }: HeldAt) -> Bucket {
     [quick, (u64::from(tag) << 32) | (u64::from(at) + 1)]
 }
 
 #[inline]
-fn found_in([quick, place]: Bucket) -> Found {
+fn held_in([quick, place]: Bucket) -> HeldAt {
     let at = low(place - 1);
-    Found { at, quick }
+    HeldAt { at, quick }
 }
 
 #[inline]
@@ -236,10 +237,10 @@ const fn low(wide: u64) -> u32 {
 const BITS_MIN: u32 = 4;
 /// All bits of a tag.
 const BITS_MAX: u32 = 32;
-/// Buckets that move with every new key: a table has moved before 11 of 16 buckets are full.
+/// Buckets that move with every new key, at least: all have moved before 11 in 16 are full.
 const MOVED_PER_KEY: usize = 16;
-/// Buckets behind the last home. Should they not do, the table is copied to make room for more: of a
-/// thousand tables it has happened to none.
+/// Buckets behind the last home. If they are not enough, the table is copied to make room for more,
+/// which happened to none of a thousand tables.
 const ROOM_BEHIND: usize = 16;
 
 #[cfg(test)]
@@ -248,8 +249,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn found(number: u32) -> Found {
-        Found {
+    fn found(number: u32) -> HeldAt {
+        HeldAt {
             at: number,
             quick: u64::from(number) << 20,
         }
@@ -265,9 +266,9 @@ mod tests {
         assert_eq!((buckets.get(1), buckets.len()), (None, 2));
     }
 
-    /// Tags spread as hashes do: none waits for a whole table.
+    /// Tags spread as hashes do: no insertion moves a whole table.
     #[test]
-    fn a_table_moves_by_and_by_before_it_is_full() {
+    fn a_table_moves_step_by_step_before_it_is_full() {
         let mut buckets = Buckets::new();
         let mut most = 0;
         for number in 1..=100_000_u32 {
@@ -309,7 +310,7 @@ mod tests {
                     let is_free = !held.contains_key(&tag);
                     prop_assert_eq!(buckets.put(tag, found(number)), is_free);
                     held.entry(tag).or_insert_with(|| found(number));
-                    let changed = Found { quick: 7, ..held[&tag] };
+                    let changed = HeldAt { quick: 7, ..held[&tag] };
                     prop_assert!(buckets.put(tag, changed));
                     held.insert(tag, changed);
                 }

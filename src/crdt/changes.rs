@@ -1,19 +1,19 @@
 //! The change index: change sequence to slot, newest change of each key only.
 //!
-//! Sequences only grow, so pushing is at the end; a key that changes again leaves its old place,
-//! which is marked. The places are kept in runs of at most [`RUN`]; neighbours are joined, and
-//! their marked places dropped, once both together are half empty. So memory is proportional to
-//! the keys held, no single call moves more than two runs, a run that was never joined is indexed
-//! and not searched, and how many changes follow a cursor is counted run by run.
+//! Sequences only grow, so a change is appended at the end. When a key changes again, its old place is
+//! marked as left. The places are kept in runs of at most [`RUN`]; when two neighbours together are at
+//! most half full they are joined, and their marked places dropped. So memory is proportional to the
+//! keys held, no single call moves more than two runs, and the changes after a cursor are counted run by
+//! run. In a run that was never joined, a place is found by its index, without a search.
 
 /// Change sequence to slot.
 #[derive(Debug, Default)]
 pub(super) struct ChangeIndex {
-    runs: Vec<Run>,
+    runs: Vec<ChangeRun>,
 }
 
 #[derive(Debug)]
-struct Run {
+struct ChangeRun {
     /// Sequence of the first place, beside the run so that a search touches no run but one.
     first: u64,
     /// How many places are not marked; never 0.
@@ -33,7 +33,7 @@ impl ChangeIndex {
             _ => {
                 let mut places = Vec::with_capacity(if self.runs.is_empty() { 4 } else { RUN });
                 places.push((seq, slot));
-                self.runs.push(Run {
+                self.runs.push(ChangeRun {
                     first: seq,
                     live: 1,
                     places,
@@ -105,7 +105,7 @@ impl ChangeIndex {
     }
 }
 
-impl Run {
+impl ChangeRun {
     /// Where the change `seq` is, which must be in this run.
     fn place_of(&self, seq: u64) -> usize {
         let guess = usize::try_from(seq - self.first).unwrap_or(usize::MAX);

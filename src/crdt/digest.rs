@@ -8,15 +8,16 @@
 //! kh    = H64(key)
 //! ```
 //!
-//! The bytes of a body are read before any lock is taken: whatever else an entry's hash depends on
-//! (a local write learns its timestamp under the lock) is hashed from 64 bytes. The sum is linear:
-//! an entry is added and taken out in constant time, and the order of doing so does not matter.
+//! The body is hashed by itself, so that this can be done before any lock is taken: a local write gets
+//! its timestamp under the lock, and then only 64 bytes are left to hash. The sum is linear: an entry
+//! is added and removed in constant time, in any order.
 
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::SipHasher13 as SipHasher13x128;
 
+use crate::id::Key;
 use crate::time::Timestamp;
-use crate::wire::{Entry, Item, Key};
+use crate::wire::{Entry, Item};
 
 /// The hash of a body's bytes, from which the rest of an entry's hashes are cheap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +58,7 @@ pub(super) fn header_bytes(entry: &Entry) -> [u8; 48] {
     bytes
 }
 
-/// The tag of an entry of this hash: tells two values of one key and timestamp apart.
-///
-/// Truncation is the purpose: a tag is the low bits.
+/// The tag of an entry with this hash, its low bits: tells two values of one key and timestamp apart.
 #[allow(clippy::cast_possible_truncation)]
 #[must_use]
 pub const fn tag(hash: u128) -> u32 {
@@ -78,7 +77,7 @@ pub fn item(entry: &Entry) -> Item {
     item_of(kh(&entry.key), entry.ts, entry_hash(entry))
 }
 
-/// The item that stands for an entry of these hashes of key and whole.
+/// The item that stands for an entry, given the hashes of its key and of all of it.
 #[inline]
 pub(super) const fn item_of(kh: u64, ts: Timestamp, hash: u128) -> Item {
     let tag = tag(hash);
@@ -102,7 +101,7 @@ impl Root {
         self.sum = self.sum.wrapping_add(hash);
     }
 
-    /// Takes out an entry's hash that was added before.
+    /// Removes an entry's hash that was added before.
     pub fn sub(&mut self, hash: u128) {
         self.count = self.count.wrapping_sub(1);
         self.sum = self.sum.wrapping_sub(hash);
@@ -131,7 +130,7 @@ const KEY_KEY: (u64, u64) = (0x7275_6d6f_726d_696c, 0x6b65_792d_6861_7368);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::SchemaId;
+    use crate::id::SchemaId;
     use bytes::Bytes;
 
     fn entry() -> Entry {

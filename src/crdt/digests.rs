@@ -1,14 +1,14 @@
-//! The digests of a map, all in step with every write: root, estimator and table of the entries
-//! that outlive a cut.
+//! The digests of a map: root, estimator and table of the entries that outlive a cut, updated with
+//! every write.
 //!
-//! All three are linear: an entry is put in and taken out in constant time (about 16 + 15 + 5 ns
-//! beside the hashes it has anyway), in any order. They stand at one place in the expiry order, the
-//! *cut*, which moves to where it is asked for: what lies between is taken out, or put back, once.
+//! All three are linear: an entry is added and removed in constant time (about 16 + 15 + 5 ns beside
+//! the hashes that it has anyway), in any order. The *cut* is a place in the expiry order. To move it,
+//! the entries between the old and the new cut are removed from the digests, or added again.
 //!
 //! The table begins at 4 x 2^4 cells with the first entry and quadruples when there are more than two
-//! entries to a cell, up to 4 x 2^13 (786 kB, from 32,769 entries on). It is not rebuilt at one go:
-//! the larger one is filled beside it, a few slots with every new key, and takes its place when
-//! all slots are in. So no single write is slow, and a table is never incomplete.
+//! entries to a cell, up to 4 x 2^13 (786 kB, from 32,769 entries on). The larger table is filled
+//! beside the smaller one, a few slots with every new key, and replaces it when all slots are in. So no
+//! single write is slow, and the table in use is always complete.
 
 use std::ops::Bound;
 
@@ -21,7 +21,7 @@ use crate::wire::Item;
 
 /// Where an entry stands in the digests and in the expiry order.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct Standing {
     pub(super) item: Item,
     /// Its [`item_hash`](super::sketch::item_hash).
     pub(super) item_hash: u64,
@@ -33,9 +33,9 @@ pub(super) struct Place {
     pub(super) expiry: Option<Expiring>,
 }
 
-/// Root, estimator and table of a map at a cut. See the module.
+/// Root, estimator and table of a map at a cut. See the module's description.
 #[derive(Debug, Default)]
-pub struct Digests {
+pub struct MapDigests {
     /// What expires here or before is left out.
     cut: Expiring,
     root: Root,
@@ -52,7 +52,7 @@ struct Growing {
     filled: u32,
 }
 
-impl Digests {
+impl MapDigests {
     /// How many entries outlive the cut, and the sum of their hashes.
     #[must_use]
     pub fn root(&self) -> Root {
@@ -78,7 +78,7 @@ impl Digests {
         folded.unwrap_or_else(|| Sketch::new(exponent.min(EXPONENT_MIN)))
     }
 
-    pub(super) fn put_in(&mut self, place: &Place) {
+    pub(super) fn put_in(&mut self, place: &Standing) {
         if self.leaves_out(place) {
             return;
         }
@@ -87,7 +87,7 @@ impl Digests {
         self.toggle(place);
     }
 
-    pub(super) fn take_out(&mut self, place: &Place) {
+    pub(super) fn take_out(&mut self, place: &Standing) {
         if self.leaves_out(place) {
             return;
         }
@@ -96,11 +96,11 @@ impl Digests {
         self.toggle(place);
     }
 
-    fn leaves_out(&self, place: &Place) -> bool {
+    fn leaves_out(&self, place: &Standing) -> bool {
         place.expiry.is_some_and(|expiry| expiry <= self.cut)
     }
 
-    fn toggle(&mut self, place: &Place) {
+    fn toggle(&mut self, place: &Standing) {
         let hash = place.item_hash;
         let table = self.table.get_or_insert_with(|| Sketch::new(EXPONENT_MIN));
         table.toggle(&place.item, hash);
@@ -111,9 +111,9 @@ impl Digests {
         }
     }
 
-    /// Goes on with a growth, or begins one. Called with every new key, after it is in. There are
-    /// `slots` slots, and `place` tells what is in one.
-    pub(super) fn grow(&mut self, slots: u32, place: impl Fn(u32) -> Option<Place>) {
+    /// Fills some more of the larger table, or begins one if it is time. To be called after every new
+    /// key. There are `slots` slots, and `place` returns what is in one.
+    pub(super) fn grow(&mut self, slots: u32, place: impl Fn(u32) -> Option<Standing>) {
         let exponent = self.exponent();
         let crowded = self.root.count > 2 * (4 << exponent);
         if self.growing.is_none() && crowded && exponent < EXPONENT_MAX {
@@ -138,8 +138,8 @@ impl Digests {
         }
     }
 
-    /// The places to cross to stand at `cut`, in the order in which they are crossed: forward, and
-    /// where from and to.
+    /// What to cross to get to `cut`: whether that is forward, and which places of the expiry order lie
+    /// between.
     pub(super) fn way(&self, cut: Timestamp) -> (bool, (Bound<Expiring>, Bound<Expiring>)) {
         let to = Expiring::end_of(cut);
         let forward = self.cut <= to;
@@ -151,10 +151,17 @@ impl Digests {
         (forward, (Bound::Excluded(low), Bound::Included(high)))
     }
 
-    /// Crosses these places, all there are up to `cut` if `whole`.
-    pub(super) fn cross(&mut self, places: &[Place], forward: bool, cut: Timestamp, whole: bool) {
+    /// Crosses these places, in the order in which they are met; if `whole`, they are all there are up
+    /// to `cut`.
+    pub(super) fn cross(
+        &mut self,
+        places: &[Standing],
+        forward: bool,
+        cut: Timestamp,
+        whole: bool,
+    ) {
         for place in places {
-            // Taking out comes before the cut moves, putting in after.
+            // An entry is removed before the cut moves past it, and added after the cut has moved back.
             if forward {
                 self.take_out(place);
             } else if let Some(expiry) = place.expiry {
@@ -172,7 +179,8 @@ impl Digests {
     }
 }
 
-/// A table grows by so many doublings: every entry is put into a larger one 1.3 times, not twice.
+/// A table grows by so many doublings at a time. With two, every entry is added to a larger table 1.3
+/// times on average; with one, twice.
 const GROWTH: u8 = 2;
-/// Slots that a growing table takes in with every new key: it is complete after n/7 of them.
+/// Slots that a growing table takes in with every new key: it is complete after n/7 new keys.
 const SLOTS_PER_KEY: u32 = 8;

@@ -1,13 +1,14 @@
-//! How large the difference between two sets is, from 64 numbers of each: the tug-of-war estimator.
+//! How large the difference between two sets is, from 64 numbers of each: the tug-of-war estimator of
+//! Alon, Matias and Szegedy 1996, "The space complexity of approximating the frequency moments".
 //!
-//! Every item adds +1 or -1 to each of 64 counters, as the bits of its hash say. Of the difference
-//! of two sets' counters, the mean square is the number of items that are in one set only, within
-//! 18 % (one standard deviation, sqrt(2/64)), whatever the sets have in common; exact for none and
-//! for one. Alon, Matias and Szegedy 1996. Integers only.
+//! Every item adds +1 or -1 to each of 64 counters, as the bits of its hash say. Subtract the counters
+//! of two sets: the mean square of the differences estimates how many items are in one set only. The
+//! standard deviation is 18 % (sqrt(2/64)), whatever the sets have in common; differences of no item
+//! and of one item are exact. Integers only.
 //!
-//! A set does not keep the counters but, for each of the 64 bits, how many items have it: 64
-//! numbers *bit-sliced* over 32 words, the first word holding the lowest digit of each. Adding a
-//! hash to all of them is adding with carry, which ends after a few words.
+//! A set does not keep the counters. It keeps, for each of the 64 bits, how many items have it: 64
+//! numbers *bit-sliced* over 32 words, of which the first word holds the lowest digit of each number.
+//! To add a hash to all of them is an addition with carry, which ends after a few words.
 
 /// How many items of a set have each bit of a hash set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl BitCounts {
         }
     }
 
-    /// Takes out an item's hash that was counted.
+    /// Removes an item's hash that was counted.
     pub fn sub(&mut self, hash: u64) {
         let mut borrow = hash;
         for plane in &mut self.planes {
@@ -74,8 +75,8 @@ impl From<[i32; COUNTERS]> for Estimator {
 }
 
 impl Estimator {
-    /// About how many items are in one of two sets and not in both. Bounded by what the counters
-    /// of two honest sets can say; never a panic whatever they are.
+    /// About how many items are in one of two sets and not in both. Any counters are accepted, also
+    /// those that no set has.
     #[must_use]
     pub fn difference(&self, other: &Self) -> u64 {
         let squares = self.0.iter().zip(other.0).map(|(&ours, theirs)| {

@@ -24,7 +24,7 @@ impl Expiring {
         Self::new(instant, u32::MAX)
     }
 
-    /// The place before; the first has none, and is its own.
+    /// The place before this one; of the first place, itself.
     #[must_use]
     pub fn before(self) -> Self {
         let nanos = self.expires_at.as_nanos();

@@ -1,6 +1,6 @@
-//! A fast hash under random words, for tables of this process alone: what is hashed comes from peers,
-//! who must not be able to choose it for collisions. It differs from process to process, so nothing
-//! may be listed in its order.
+//! A fast hash under random words, for tables of this process alone. Peers choose what is hashed, and
+//! must not be able to choose collisions. The hash differs from process to process, so nothing may be
+//! listed in its order.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -22,7 +22,7 @@ impl FoldHash {
         Self(random.hash_one(0_u8), random.hash_one(1_u8))
     }
 
-    /// Under which all texts of `len` bytes, at most 16, have one hash.
+    /// Words under which all texts of `len` bytes, at most 16, have the same hash.
     #[cfg(test)]
     pub(super) fn colliding(len: usize) -> Self {
         Self(len as u64, 0x0fed_cba9_8765_4321)
@@ -38,7 +38,7 @@ impl FoldHash {
     #[inline]
     pub(crate) fn after(self, hash: u64, bytes: &[u8]) -> u64 {
         let (blocks, _) = bytes.as_chunks::<16>();
-        // Two lanes, that one need not wait for the other.
+        // Two lanes, so that neither multiplication waits for the other.
         let (pairs, odd) = blocks.as_chunks::<2>();
         let (mut one, mut other) = (hash, hash.rotate_left(32));
         for [a, b] in pairs {
@@ -64,8 +64,8 @@ fn words(block: &[u8; 16]) -> (u64, u64) {
     (low(block), low(block >> 64))
 }
 
-/// The last 16 bytes, or all there are: every byte is in one of two words, some in both. With the
-/// length, which is hashed too, they tell what was read where. Nothing is copied.
+/// The last 16 bytes, or all if there are fewer, as two words. Some bytes may be in both words; the
+/// length, which is hashed too, tells which. Nothing is copied.
 #[inline]
 fn last_words(bytes: &[u8]) -> (u64, u64) {
     if let Some(last) = bytes.last_chunk::<16>() {

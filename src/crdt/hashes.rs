@@ -6,20 +6,20 @@ use super::fold::FoldHash;
 use super::sketch::item_hash;
 use crate::wire::Entry;
 
-/// Hashes entries for a map: partly under words of its own.
+/// EntryHashes entries for a map: partly under words of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Hashing(FoldHash);
 
 /// The hashes of one entry, for the map of the [`Hashing`] that made them.
 #[derive(Clone, Copy, Debug)]
-pub struct Hashes {
+pub struct EntryHashes {
     /// Of its key, [`digest::kh`].
     pub(super) kh: u64,
-    /// Of its body alone: should the join change the header, the others are made of it.
+    /// Of its body alone. If the join changes the header, the other hashes are computed from it anew.
     pub(super) body: BodyHash,
-    /// Of header and body, by which the map knows the entry again.
+    /// Of header and body, under the map's own words: by it the map recognizes the entry.
     pub(super) quick: u64,
-    /// [`digest::entry_hash`], low half first: in the alignment of the others.
+    /// [`digest::entry_hash`], low half first: two `u64` need no more alignment than the other fields.
     pub(super) entry: [u64; 2],
     /// [`item_hash`] of its item.
     pub(super) item: u64,
@@ -32,9 +32,9 @@ impl Hashing {
 
     /// The hashes of an entry, given those of its key and its body.
     #[must_use]
-    pub fn of(self, kh: u64, entry: &Entry, body: BodyHash) -> Hashes {
+    pub fn of(self, kh: u64, entry: &Entry, body: BodyHash) -> EntryHashes {
         let hash = digest::entry_hash_of(entry, body);
-        Hashes {
+        EntryHashes {
             kh,
             body,
             quick: self.quick(entry),
@@ -51,10 +51,10 @@ impl Hashing {
     }
 }
 
-/// A hash in halves, low one first: in the alignment of 64 bits.
+/// The two halves of a hash, the low one first.
 #[allow(
     clippy::cast_possible_truncation,
-    reason = "the low half is what is left"
+    reason = "the low half is what is wanted"
 )]
 const fn halves(hash: u128) -> [u64; 2] {
     [hash as u64, (hash >> 64) as u64]

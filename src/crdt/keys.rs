@@ -1,23 +1,23 @@
-//! Which slot a key is in: found by the key, and by the key's 64-bit hash alone, as anti-entropy
-//! names keys.
+//! Which slot a key is in: found by the key, or by the key's 64-bit hash alone, as anti-entropy names
+//! keys.
 //!
-//! Keys stand in a table by a tag of 32 bits, their hash hashed again under words that nobody else
-//! knows. Two keys of one hash are possible, and not hard to make for a peer that wants to, and of
-//! hundred thousand keys one or two share their tag by chance: the later one is kept beside the table,
-//! in order, and found all the same.
+//! A key is in a table under its *tag*: 32 bits of its hash, hashed again under secret words of this
+//! process. Keys can share a tag: among a hundred thousand keys, one or two do by chance; and a peer
+//! that wants to can find two keys with the same hash. The first key of a tag is in the table. Every
+//! later one is a *twin*, kept beside the table in an ordered map.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::buckets::{Buckets, Found};
+use super::buckets::{Buckets, HeldAt};
 use super::fold::FoldHash;
-use crate::wire::Key;
+use crate::id::Key;
 
 /// Slots by key and by hash.
 pub(super) struct KeyIndex {
     hashing: FoldHash,
     first: Buckets,
-    /// Keys whose tag is taken by another: tag, hash and key.
+    /// Keys that are not the first of their tag, by tag, hash and key.
     twins: BTreeMap<(u32, u64, Key), u32>,
 }
 
@@ -30,7 +30,7 @@ impl KeyIndex {
         }
     }
 
-    /// Of which all keys have one tag.
+    /// An index in which all keys have one tag.
     #[cfg(test)]
     pub(super) fn colliding() -> Self {
         Self {
@@ -44,10 +44,10 @@ impl KeyIndex {
         self.first.len() + self.twins.len()
     }
 
-    /// The first key with the tag of a hash: nearly always the only one. Compare the key in its
-    /// slot; if it is another, ask for the [`twin`](Self::twin).
+    /// The first key with the tag of a hash, which is nearly always the only one. Compare it with the
+    /// key in its slot; if that is another key, ask for the [`twin`](Self::twin).
     #[inline]
-    pub(super) fn first(&self, kh: u64) -> Option<Found> {
+    pub(super) fn first(&self, kh: u64) -> Option<HeldAt> {
         self.first.get(self.tag(kh))
     }
 
@@ -57,14 +57,14 @@ impl KeyIndex {
         self.first.touch(self.tag(kh))
     }
 
-    /// The slot of a key that is not the first with its tag.
+    /// The slot of a key that is not the first of its tag.
     #[cold]
     pub(super) fn twin(&self, kh: u64, key: &Key) -> Option<u32> {
         self.twins.get(&(self.tag(kh), kh, *key)).copied()
     }
 
-    /// The slots of all keys with a hash, before which there may be that of a key of another hash with
-    /// the same tag: look at the hash in the slot.
+    /// The slots of all keys with a hash. The first one may be that of a key with another hash and the
+    /// same tag: compare the hash in the slot.
     pub(super) fn with_hash(&self, kh: u64) -> impl Iterator<Item = u32> + '_ {
         let tag = self.tag(kh);
         let twins = self.twins_of(tag, kh..=kh).map(|(_, &at)| at);
@@ -72,8 +72,8 @@ impl KeyIndex {
         first.into_iter().chain(twins)
     }
 
-    /// Adds a key that is not held, or notes what is held of it now.
-    pub(super) fn put(&mut self, kh: u64, key: Key, found: Found) {
+    /// Adds a key that is not held, or updates what is known of one that is.
+    pub(super) fn put(&mut self, kh: u64, key: Key, found: HeldAt) {
         let tag = self.tag(kh);
         if !self.first.put(tag, found) {
             self.twins.insert((tag, kh, key), found.at);
@@ -92,7 +92,7 @@ impl KeyIndex {
         if let Some((&place, &at)) = next {
             self.twins.remove(&place);
             let quick = quick(at);
-            self.first.put(tag, Found { at, quick });
+            self.first.put(tag, HeldAt { at, quick });
         }
     }
 
@@ -120,12 +120,12 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    fn found(at: u32) -> Found {
+    fn found(at: u32) -> HeldAt {
         let quick = u64::from(at) + 1_000;
-        Found { at, quick }
+        HeldAt { at, quick }
     }
 
-    /// Of 400,000 hashes some twenty pairs share their tag: that none does has a chance of e^-18.
+    /// Of 400,000 hashes some twenty pairs share a tag; the chance that none does is e^-18.
     #[test]
     fn hashes_of_one_tag_are_told_apart() {
         let mut index = KeyIndex::new();
@@ -149,7 +149,7 @@ mod tests {
             }
         }
         assert!(!shared.is_empty());
-        // Taken out one by one, the first of a tag before its twin.
+        // Removed one by one, the first of a tag before its twin.
         for (place, &(at, kh)) in shared.iter().enumerate() {
             index.remove(kh, &key, at, |at| found(at).quick);
             assert!(!index.with_hash(kh).any(|listed| listed == at));

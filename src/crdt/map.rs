@@ -1,22 +1,22 @@
-//! The replicated map: entries by key, and beside them, in step with every write, the change
-//! index, the expiry order and the digests.
+//! The replicated map: entries by key, and with every write kept up to date, the change index, the
+//! expiry order and the digests.
 //!
 //! Invariants:
-//! - One entry per key, replaced only by its [`join`](super::join) with another. An expiry is
-//!   looked at after the join, or where there is nothing to join with.
-//! - Every accepted change takes the next sequence; a key is in the change index once, under its
+//! - A key has one entry, which changes only by its [`join`](super::join()) with another. Whether an
+//!   entry has expired is tested after the join, or where there is nothing to join it with.
+//! - Every accepted change gets the next sequence number. A key is in the change index once, under its
 //!   newest change. A join in which only `expires_at` grows is a change.
 //! - The expiry order holds every entry that is not lasting, by `(expires_at, slot)`.
-//! - The digests are those of the entries that outlive a cut, which [`EntryMap::digest`] moves: so
-//!   two nodes at different stages of collection have equal digests.
-//! - Entries live in numbered slots and stay where they are while they are held. Whatever is
-//!   enumerated is enumerated by slot, sequence or expiry, never in the order of the hash table:
-//!   that differs from process to process.
+//! - The digests are those of the entries that outlive a cut, which [`EntryMap::digest`] moves. So two
+//!   nodes that have collected different amounts still have equal digests.
+//! - Entries live in numbered slots and never move while they are held. Entries are listed by slot,
+//!   sequence or expiry, never in the order of the hash table, which differs from process to process.
 //!
-//! An entry with `expires_at` 0 that is not lasting has expired at the epoch: it may be collected
-//! at the first opportunity.
+//! An entry with `expires_at` 0 that is not lasting has expired at the epoch: it may be collected at
+//! once.
 //!
-//! The map has no lock and knows no records: each entry carries a value `V` for whoever does.
+//! The map has no lock and does not decode records. Each entry carries a value `V`, which belongs to
+//! the caller.
 
 mod outcome;
 mod slot;
@@ -25,25 +25,26 @@ use std::hint::black_box;
 use std::ops::{BitOr, RangeBounds};
 use std::time::Duration;
 
-use super::buckets::Found;
+use super::buckets::HeldAt;
 use super::changes::ChangeIndex;
-use super::compare_versions;
 use super::digest::{self, BodyHash, Root};
-use super::digests::{Digests, Place};
+use super::digests::{MapDigests, Standing};
 use super::expiring::Expiring;
-use super::hashes::{Hashes, Hashing};
+use super::hashes::{EntryHashes, Hashing};
+use super::join::compare_versions;
 use super::keys::KeyIndex;
 use super::order::SortedRuns;
+use crate::id::{Key, Refusal};
 use crate::time::Timestamp;
-use crate::wire::{Entry, Key, Refusal};
-use slot::{place_hashed, place_of};
+use crate::wire::Entry;
+use slot::{standing_hashed, standing_of};
 
-pub use outcome::{Applied, Effect, Verdict};
+pub use outcome::{Applied, Effect, Judgement};
 pub use slot::Slot;
 
-/// What a map refuses, and when it lets go.
+/// What a map refuses, and when it collects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct MapBounds {
     /// A new key beyond this many entries is refused as [`Refusal::Full`].
     pub entries_max: usize,
     /// A longer body is refused as [`Refusal::TooLarge`], in bytes.
@@ -54,9 +55,9 @@ pub struct Bounds {
     pub grace: Duration,
 }
 
-/// Entries by key. See the module for what is kept in step.
+/// Entries by key. The module's description has the invariants.
 pub struct EntryMap<V> {
-    bounds: Bounds,
+    bounds: MapBounds,
     hashing: Hashing,
     slots: Vec<Option<Slot<V>>>,
     free: Vec<u32>,
@@ -64,13 +65,13 @@ pub struct EntryMap<V> {
     changes: ChangeIndex,
     expiries: SortedRuns<Expiring>,
     head: u64,
-    digests: Digests,
+    digests: MapDigests,
 }
 
 impl<V> EntryMap<V> {
     /// An empty map.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: MapBounds) -> Self {
         Self {
             bounds,
             hashing: Hashing::random(),
@@ -80,7 +81,7 @@ impl<V> EntryMap<V> {
             changes: ChangeIndex::default(),
             expiries: SortedRuns::new(),
             head: 0,
-            digests: Digests::default(),
+            digests: MapDigests::default(),
         }
     }
 
@@ -102,14 +103,14 @@ impl<V> EntryMap<V> {
         self.head
     }
 
-    /// What is held of a key, with its slot number.
+    /// The entry of a key, with its slot number.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<(u32, &Slot<V>)> {
         let at = self.find(digest::kh(key), key)?;
         Some((at, self.slot(at)?))
     }
 
-    /// What is held under a hash of keys: one entry, but for collisions.
+    /// The entries of all keys with this hash: at most one, unless hashes collide.
     pub fn with_hash(&self, kh: u64) -> impl Iterator<Item = &Slot<V>> + '_ {
         let slots = self.by_key.with_hash(kh).filter_map(|at| self.slot(at));
         slots.filter(move |slot| slot.kh == kh)
@@ -121,31 +122,34 @@ impl<V> EntryMap<V> {
         self.slots.get(at as usize)?.as_ref()
     }
 
-    /// The entry in a slot, its value open to change.
+    /// The entry in a slot. Only its value can be changed.
     pub fn slot_mut(&mut self, at: u32) -> Option<&mut Slot<V>> {
         self.slots.get_mut(at as usize)?.as_mut()
     }
 
     /// What [`merge`](Self::merge) would do with an entry that came from a peer at `wall`.
     #[must_use]
-    pub fn judge(&self, entry: &Entry, wall: Timestamp) -> Verdict {
+    pub fn judge(&self, entry: &Entry, wall: Timestamp) -> Judgement {
         self.judge_hashed(digest::kh(&entry.key), entry, wall)
     }
 
     /// As [`judge`](Self::judge), given the hash of the entry's key.
     #[must_use]
-    pub fn judge_hashed(&self, kh: u64, entry: &Entry, wall: Timestamp) -> Verdict {
+    pub fn judge_hashed(&self, kh: u64, entry: &Entry, wall: Timestamp) -> Judgement {
         self.judge_at(self.find(kh, &entry.key), entry, wall)
     }
 
-    /// What [`judge`](Self::judge) says of each of a run of entries, in order, with the hash of its
-    /// key. Places are asked for together, so that the waits for memory overlap, and what is held as
-    /// it came is known by its hash: no slot is looked at for it.
+    /// Judges a run of entries as [`judge`](Self::judge) does. Calls `each` for every entry, in order,
+    /// with its index, the hash of its key and the judgement.
+    ///
+    /// It is fast in two ways. The table is read for many entries at a time, so that the waits for
+    /// memory overlap. And an entry that is held just as it came is recognized by the hash in the
+    /// table, so that its slot is not read.
     pub fn judge_run(
         &self,
         run: &[Entry],
         wall: Timestamp,
-        mut each: impl FnMut(usize, u64, Verdict),
+        mut each: impl FnMut(usize, u64, Judgement),
     ) {
         let mut places = [(0, None); JUDGED_TOGETHER];
         for (chunk, entries) in run.chunks(JUDGED_TOGETHER).enumerate() {
@@ -159,28 +163,31 @@ impl<V> EntryMap<V> {
                 place.1 = self.by_key.first(place.0);
             }
             for (index, (&(kh, first), entry)) in places.iter().zip(entries).enumerate() {
-                let verdict = match first {
+                let judgement = match first {
                     None => self.judge_at(None, entry, wall),
-                    Some(held) if held.quick == self.hashing.quick(entry) => Verdict::Known,
+                    Some(held) if held.quick == self.hashing.quick(entry) => Judgement::Known,
                     Some(held) => {
                         let place = self.held_at(held, kh, &entry.key);
                         self.judge_at(place, entry, wall)
                     }
                 };
-                each(chunk * JUDGED_TOGETHER + index, kh, verdict);
+                each(chunk * JUDGED_TOGETHER + index, kh, judgement);
             }
         }
     }
 
-    /// Hashes entries for this map.
+    /// EntryHashes entries for this map.
     #[must_use]
     pub fn hashing(&self) -> Hashing {
         self.hashing
     }
 
-    /// Joins an entry of a peer in, unless [`judge`](Self::judge) does not find it fresh: then its
-    /// verdict is the answer, and nothing has changed. `hashes` must be its hashes by the
-    /// [`hashing`](Self::hashing) of this very map: by those of another it would not be known again.
+    /// Joins an entry of a peer in, if [`judge`](Self::judge) finds it fresh. `hashes` must come from
+    /// the [`hashing`](Self::hashing) of this very map: with those of another map the entry would not
+    /// be recognized when it comes again.
+    ///
+    /// # Errors
+    /// The judgement, if it is not `Fresh`. Nothing has changed.
     ///
     /// # Panics
     /// If 2^32 - 1 entries are held.
@@ -188,23 +195,25 @@ impl<V> EntryMap<V> {
     pub fn merge(
         &mut self,
         entry: Entry,
-        hashes: &Hashes,
+        hashes: &EntryHashes,
         value: V,
         wall: Timestamp,
-    ) -> Result<Applied<V>, Verdict> {
+    ) -> Result<Applied<V>, Judgement> {
         let place = self.find(hashes.kh, &entry.key);
         match self.judge_at(place, &entry, wall) {
-            Verdict::Fresh => {}
+            Judgement::Fresh => {}
             other => return Err(other),
         }
         match place {
             None => Ok(self.insert(entry, hashes, value)),
-            Some(at) => self.join_at(at, entry, hashes, value).ok_or(Verdict::Known),
+            Some(at) => self
+                .join_at(at, entry, hashes, value)
+                .ok_or(Judgement::Known),
         }
     }
 
-    /// Joins an entry in, whatever [`judge`](Self::judge) says of it. `body` must be the hash of
-    /// its body. `None` if it changes nothing.
+    /// Joins an entry in without judging it. `body` must be the hash of its body. Returns `None` if it
+    /// changes nothing.
     ///
     /// # Panics
     /// If 2^32 - 1 entries are held.
@@ -218,15 +227,21 @@ impl<V> EntryMap<V> {
         }
     }
 
-    /// Joins an entry in with what is held of its key.
-    fn join_at(&mut self, at: u32, entry: Entry, hashes: &Hashes, value: V) -> Option<Applied<V>> {
+    /// Joins an entry with the one in slot `at`, which has the same key.
+    fn join_at(
+        &mut self,
+        at: u32,
+        entry: Entry,
+        hashes: &EntryHashes,
+        value: V,
+    ) -> Option<Applied<V>> {
         let slot = self.slots[at as usize].as_mut().expect(KEY_HAS_SLOT);
         let version = compare_versions(&entry, &slot.entry);
         let (came, had) = (entry.expires_at, slot.entry.expires_at);
         if version.is_le() && came <= had {
             return None;
         }
-        let was = place_of(slot, at);
+        let was = standing_of(slot, at);
         let old_seq = slot.seq;
         self.head += 1;
         slot.seq = self.head;
@@ -246,10 +261,10 @@ impl<V> EntryMap<V> {
             self.hashing.of(hashes.kh, &slot.entry, body)
         };
         slot.hash = joined.entry;
-        let is = place_hashed(&slot.entry, &joined, at);
+        let is = standing_hashed(&slot.entry, &joined, at);
         let quick = joined.quick;
         self.by_key
-            .put(hashes.kh, slot.entry.key, Found { at, quick });
+            .put(hashes.kh, slot.entry.key, HeldAt { at, quick });
         self.changes.remove(old_seq);
         self.changes.push(self.head, at);
         self.move_place(was, is);
@@ -261,7 +276,7 @@ impl<V> EntryMap<V> {
         })
     }
 
-    /// How many keys have changed after `after`: exact.
+    /// How many keys have changed after `after`, exactly.
     #[must_use]
     pub fn backlog(&self, after: u64) -> usize {
         self.changes.count_after(after)
@@ -280,15 +295,16 @@ impl<V> EntryMap<V> {
         self.digests.root()
     }
 
-    /// Moves the digests towards `cut`, by at most `entries_max` entries; whether they are there.
-    /// Costs what lies between this cut and the last one: cuts mostly move forward, by little.
+    /// Moves the digests towards `cut`, over at most `entries_max` entries. Returns whether they have
+    /// arrived. The cost is proportional to the entries between the last cut and this one, which are
+    /// few: cuts mostly move forward by a little.
     pub fn move_cut(&mut self, cut: Timestamp, entries_max: usize) -> bool {
         let (forward, range) = self.digests.way(cut);
         let all = self.expiries.range(range);
         let place = |expiring: Expiring| {
             let at = expiring.slot;
             let slot = self.slots[at as usize].as_ref().expect(EXPIRY_HAS_SLOT);
-            place_of(slot, at)
+            standing_of(slot, at)
         };
         let places: Vec<_> = if forward {
             all.take(entries_max).map(place).collect()
@@ -302,12 +318,12 @@ impl<V> EntryMap<V> {
 
     /// The digests, at the cut they were last moved to.
     #[must_use]
-    pub fn digests(&self) -> &Digests {
+    pub fn digests(&self) -> &MapDigests {
         &self.digests
     }
 
-    /// The occupied slots among the `run` from `position` on, with their numbers, and where to
-    /// go on; `None` at the end.
+    /// The occupied slots among `run` slots from `position` on, with their numbers, and the position to
+    /// go on from; `None` at the end.
     pub fn run(
         &self,
         position: usize,
@@ -322,7 +338,7 @@ impl<V> EntryMap<V> {
         (occupied, (to < self.slots.len()).then_some(to))
     }
 
-    /// The expiry order within `range`.
+    /// The part of the expiry order that lies within `range`.
     pub fn expiring<'a>(
         &'a mut self,
         range: impl RangeBounds<Expiring> + 'a,
@@ -330,7 +346,7 @@ impl<V> EntryMap<V> {
         self.expiries.range(range)
     }
 
-    /// Frees the entry that expired first, if its grace is over.
+    /// Removes the entry that expired first, if its grace is over, and returns it with its slot number.
     pub fn collect(&mut self, wall: Timestamp) -> Option<(u32, Slot<V>)> {
         if self.next_collection()? > wall {
             return None;
@@ -344,7 +360,7 @@ impl<V> EntryMap<V> {
         };
         self.by_key.remove(slot.kh, &slot.entry.key, at, quick);
         self.changes.remove(slot.seq);
-        self.digests.take_out(&place_of(&slot, at));
+        self.digests.take_out(&standing_of(&slot, at));
         self.free.push(at);
         Some((at, slot))
     }
@@ -364,9 +380,9 @@ impl<V> EntryMap<V> {
         self.held_at(self.by_key.first(kh)?, kh, key)
     }
 
-    /// Where a key is, given the first of its tag.
+    /// The slot of a key, given the first key of its tag.
     #[inline]
-    fn held_at(&self, first: Found, kh: u64, key: &Key) -> Option<u32> {
+    fn held_at(&self, first: HeldAt, kh: u64, key: &Key) -> Option<u32> {
         let is_first = self
             .slot(first.at)
             .is_some_and(|slot| slot.entry.key == *key);
@@ -377,38 +393,38 @@ impl<V> EntryMap<V> {
         }
     }
 
-    /// What is held in a place compared with an entry that came. Reads headers; bodies only where
-    /// the headers tie.
+    /// Judges an entry against the one in a slot, or against none. Compares headers, and bodies only if
+    /// the headers are equal.
     #[inline]
-    fn judge_at(&self, place: Option<u32>, entry: &Entry, wall: Timestamp) -> Verdict {
+    fn judge_at(&self, place: Option<u32>, entry: &Entry, wall: Timestamp) -> Judgement {
         let held = place.and_then(|at| self.slot(at));
         let known = match held {
             Some(held) => !changes_held(&held.entry, entry),
-            None if self.collectable(entry, wall) => return Verdict::Gone,
+            None if self.collectable(entry, wall) => return Judgement::Gone,
             None => false,
         };
         if known {
-            Verdict::Known
+            Judgement::Known
         } else if entry.body.len() > self.bounds.entry_bytes_max {
-            Verdict::Refused(Refusal::TooLarge)
+            Judgement::Refused(Refusal::TooLarge)
         } else if entry.ts > wall.plus(self.bounds.max_clock_drift) {
-            Verdict::Refused(Refusal::ClockAhead)
+            Judgement::Refused(Refusal::ClockAhead)
         } else if held.is_none() && self.len() >= self.bounds.entries_max {
-            Verdict::Refused(Refusal::Full)
+            Judgement::Refused(Refusal::Full)
         } else {
-            Verdict::Fresh
+            Judgement::Fresh
         }
     }
 
-    /// Puts in an entry of a new key.
+    /// Inserts an entry of a new key.
     #[inline(always)]
-    fn insert(&mut self, entry: Entry, hashes: &Hashes, value: V) -> Applied<V> {
+    fn insert(&mut self, entry: Entry, hashes: &EntryHashes, value: V) -> Applied<V> {
         let next = || slot_number(self.slots.len());
         let at = self.free.pop().unwrap_or_else(next);
         let (kh, quick) = (hashes.kh, hashes.quick);
-        self.by_key.put(kh, entry.key, Found { at, quick });
+        self.by_key.put(kh, entry.key, HeldAt { at, quick });
         self.head += 1;
-        let place = place_hashed(&entry, hashes, at);
+        let place = standing_hashed(&entry, hashes, at);
         let slot = Slot {
             seq: self.head,
             kh,
@@ -427,7 +443,7 @@ impl<V> EntryMap<V> {
         }
         let slots = &self.slots;
         self.digests.grow(slot_number(slots.len()), |at| {
-            Some(place_of(slots[at as usize].as_ref()?, at))
+            Some(standing_of(slots[at as usize].as_ref()?, at))
         });
         Applied {
             seq: self.head,
@@ -437,7 +453,7 @@ impl<V> EntryMap<V> {
         }
     }
 
-    fn move_place(&mut self, was: Place, is: Place) {
+    fn move_place(&mut self, was: Standing, is: Standing) {
         self.digests.take_out(&was);
         self.digests.put_in(&is);
         if was.expiry != is.expiry {
@@ -451,7 +467,7 @@ impl<V> EntryMap<V> {
     }
 }
 
-/// Whether the join of what is held and an entry differs from what is held.
+/// Whether the join with an entry would change the one that is held.
 #[inline]
 fn changes_held(held: &Entry, entry: &Entry) -> bool {
     entry.expires_at > held.expires_at || compare_versions(entry, held).is_gt()
@@ -465,7 +481,7 @@ fn slot_number(index: usize) -> u32 {
         .expect("a map holds fewer than 2^32 - 1 entries")
 }
 
-/// Entries whose places are looked up before any is looked at.
+/// Entries for which the table is read before any of them is judged.
 const JUDGED_TOGETHER: usize = 64;
 const KEY_HAS_SLOT: &str = "every key in the table has its slot";
 const EXPIRY_HAS_SLOT: &str = "every place in the expiry order has its slot";

@@ -1,10 +1,11 @@
-//! A sorted set in runs: what a B-tree of two levels with large leaves is, sorted when it is read.
+//! A sorted set in runs: like a B-tree of two levels with large leaves, which are sorted only when they
+//! are read.
 //!
 //! Elements are small and copied. A run holds at most [`RUN`] of them side by side, and all of its
-//! elements are below all of the next one's; within a run they are in the order in which they came
-//! until somebody asks. So an insertion touches the list of first elements, which stays in the
-//! processor's caches, and the end of one run; a tree would miss the caches at every level.
-//! Neighbours that are half empty together are joined.
+//! elements are below all of the next run's. Within a run they are in the order of insertion until
+//! somebody reads them. So an insertion touches two places in memory: the list of first elements, which
+//! stays in the processor's caches, and the end of one run. A tree would miss the caches at every
+//! level. Neighbours that together are at most half full are joined.
 
 use std::ops::{Bound, RangeBounds};
 
@@ -14,11 +15,11 @@ pub(super) struct SortedRuns<T> {
     /// The least element of every run, side by side: a search touches no run but one.
     firsts: Vec<T>,
     /// None is empty.
-    runs: Vec<Run<T>>,
+    runs: Vec<SortedRun<T>>,
 }
 
 #[derive(Debug)]
-struct Run<T> {
+struct SortedRun<T> {
     elements: Vec<T>,
     is_sorted: bool,
 }
@@ -35,7 +36,7 @@ impl<T: Copy + Ord> SortedRuns<T> {
     pub(super) fn insert(&mut self, element: T) {
         let at = self.run_of(&element);
         let Some(run) = self.runs.get_mut(at) else {
-            self.add_run(0, Run::of(element, Vec::new()));
+            self.add_run(0, SortedRun::of(element, Vec::new()));
             return;
         };
         if run.elements.len() < RUN {
@@ -47,16 +48,16 @@ impl<T: Copy + Ord> SortedRuns<T> {
         let run = &mut self.runs[at];
         if is_last && run.elements.iter().max() < Some(&element) {
             // Where elements come in order, runs are left full.
-            self.add_run(at + 1, Run::of(element, Vec::with_capacity(RUN)));
+            self.add_run(at + 1, SortedRun::of(element, Vec::with_capacity(RUN)));
             return;
         }
         if !run.is_sorted {
-            // The greater half behind, and the least of it first.
+            // Moves the greater half behind the other one, with its least element first.
             run.elements.select_nth_unstable(RUN / 2);
         }
         let mut right = Vec::with_capacity(RUN);
         right.extend(run.elements.drain(RUN / 2..));
-        let right = Run {
+        let right = SortedRun {
             elements: right,
             is_sorted: run.is_sorted,
         };
@@ -120,7 +121,7 @@ impl<T: Copy + Ord> SortedRuns<T> {
             .saturating_sub(1)
     }
 
-    /// Run and place of the first element not below `bound`, or above it.
+    /// SortedRun and place of the first element not below `bound`, or above it.
     fn place_of(&mut self, bound: &T, above: bool) -> (usize, usize) {
         let at = self.run_of(bound);
         let place = self.runs.get_mut(at).map_or(0, |run| {
@@ -131,14 +132,14 @@ impl<T: Copy + Ord> SortedRuns<T> {
         (at, place)
     }
 
-    fn add_run(&mut self, at: usize, run: Run<T>) {
+    fn add_run(&mut self, at: usize, run: SortedRun<T>) {
         self.firsts.insert(at, run.elements[0]);
         self.runs.insert(at, run);
     }
 
-    /// What follows a removal from the run at `at`: an empty one goes, one that fits in half a run
-    /// together with a neighbour joins it. A join ends a run that took many elements to fill, so
-    /// a removal costs little on average.
+    /// Puts things right after a removal from the run at `at`: an empty run is removed, and one that
+    /// together with a neighbour fits in half a run is joined with it. Each join removes a run that took
+    /// many insertions to fill, so removals cost little on average.
     fn mend(&mut self, at: usize) {
         let len = |at: usize| self.runs.get(at).map_or(RUN, |run| run.elements.len());
         let here = len(at);
@@ -165,7 +166,7 @@ impl<T: Copy + Ord> SortedRuns<T> {
     }
 }
 
-impl<T: Copy + Ord> Run<T> {
+impl<T: Copy + Ord> SortedRun<T> {
     /// A run of one element, in memory for more.
     fn of(element: T, mut elements: Vec<T>) -> Self {
         elements.push(element);
@@ -191,9 +192,9 @@ impl<T: Copy + Ord> Run<T> {
 /// Some of a set, ascending. Runs are sorted as they are reached.
 pub(super) struct Range<'a, T> {
     set: &'a mut SortedRuns<T>,
-    /// Run and place of the next element.
+    /// SortedRun and place of the next element.
     front: (usize, usize),
-    /// Run and place behind the last.
+    /// SortedRun and place behind the last.
     back: (usize, usize),
 }
 

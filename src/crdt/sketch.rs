@@ -1,18 +1,20 @@
-//! The foldable table: an invertible Bloom lookup table of the items of a map, kept in step with
-//! every write, from which the difference to another map's table can be read.
+//! The foldable table: an invertible Bloom lookup table of the items of a map, updated with every
+//! write, from which the difference to another map's table can be read.
 //!
-//! Four *partitions* of `2^exponent` cells. An item is in one cell of each, chosen by 16 bits of
-//! its keyed hash, and a cell is the XOR of its items, each with a 32-bit checksum: 24 bytes. What
-//! two tables share cancels when they are XORed cell by cell; a cell that is left with one item
-//! gives it away, that item is taken out of its other cells, and so on (*peeling*).
+//! A table has four *partitions* of `2^exponent` cells. An item is in one cell of each partition,
+//! chosen by 16 bits of its keyed hash. A cell is the XOR of its items, each with a 32-bit checksum: 24
+//! bytes. When two tables are XORed cell by cell, the items that they share cancel. A cell in which one
+//! item is left shows that item; it is removed from its other cells, which leaves more cells with one
+//! item, and so on (*peeling*).
 //!
-//! Cells are chosen by low bits, so a partition XORed half onto half is the partition of half the
-//! size: one table serves every size. A [`Shape`] says what is sent. Shapes form a ladder,
-//! `3p, 4p, 5p, 6p, 7p, 8p, 10p, ..` cells: three partitions of `p`, then all four, then one
+//! Cells are chosen by low bits, so to XOR one half of a partition onto the other gives the partition of
+//! half the size: one table serves every size. A [`Shape`] says which cells are sent. Shapes form a
+//! ladder, `3p, 4p, 5p, 6p, 7p, 8p, 10p, ..` cells: three partitions of `p`, then all four, then one
 //! partition unfolded at a time. The next shape costs only the cells that it adds.
 //!
-//! Eppstein, Goodrich, Uyeda, Varghese 2011 ("What's the difference?") for reconciling sets by
-//! such tables. Integers only, and every loop is bounded by the number of cells.
+//! Reconciling sets with such tables is from Eppstein, Goodrich, Uyeda and Varghese 2011, "What's the
+//! difference? Efficient set reconciliation without prior context". Integers only, and every loop is
+//! bounded by the number of cells.
 
 use siphasher::sip::SipHasher13;
 
@@ -22,8 +24,7 @@ use crate::wire::{Cell, Item};
 
 /// The smallest table that is kept: 4 x 2^4 cells.
 pub const EXPONENT_MIN: u8 = 4;
-/// The largest: 4 x 2^13 cells, 786 kB, enough for differences of about 20,000 items: a tenth of
-/// the keys of a store of 100,000, of which a list would take two bytes for every three of entries.
+/// The largest: 4 x 2^13 cells, 786 kB, enough for differences of about 20,000 items.
 pub const EXPONENT_MAX: u8 = 13;
 /// Most cells in one table.
 pub const CELLS_MAX: usize = PARTITIONS << EXPONENT_MAX;
@@ -31,7 +32,7 @@ const _: () = assert!(CELLS_MAX == WIRE_CELLS_MAX);
 
 const PARTITIONS: usize = 4;
 
-/// The cell of an item that is in it alone.
+/// The cell that holds this item and no other.
 fn cell_of(item: &Item, hash: u64) -> Cell {
     Cell {
         kh: item.kh,
@@ -41,7 +42,7 @@ fn cell_of(item: &Item, hash: u64) -> Cell {
     }
 }
 
-/// The item of a cell, and its hash, if it holds one alone.
+/// The item of a cell that holds exactly one, and the item's hash.
 fn alone(cell: &Cell) -> Option<(Item, u64)> {
     if *cell == Cell::default() {
         return None;
@@ -62,8 +63,8 @@ fn xor(cell: &mut Cell, other: &Cell) {
     cell.check ^= other.check;
 }
 
-/// The hash of an item that places it in a table and signs it in an estimator: SipHash-1-3 of its
-/// 20 bytes under a fixed protocol key.
+/// The hash of an item: it chooses the item's cells in a table and its signs in an estimator.
+/// SipHash-1-3 of the item's 20 bytes under a fixed protocol key.
 #[must_use]
 pub fn item_hash(item: &Item) -> u64 {
     let mut bytes = [0; 20];
@@ -73,10 +74,10 @@ pub fn item_hash(item: &Item) -> u64 {
     SipHasher13::new_with_keys(ITEM_KEY.0, ITEM_KEY.1).hash(&bytes)
 }
 
-/// What of a table is sent: `width << exponent` cells.
+/// Which cells of a table are sent: `width << exponent` of them.
 ///
-/// Of width 3 are three partitions of `2^exponent` cells. From 4 on there are all four, of which
-/// the first `width - 4` have twice as many cells.
+/// With width 3, they are three partitions of `2^exponent` cells. From width 4 on all four partitions
+/// are sent, and the first `width - 4` of them have twice as many cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     exponent: u8,
@@ -84,7 +85,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// From its two numbers, as they came; `None` for what is no shape of any table.
+    /// From the two numbers that came from a peer; `None` if no table has that shape.
     #[must_use]
     pub fn new(exponent: u8, width: u8) -> Option<Self> {
         let shape = Self { exponent, width };
@@ -93,8 +94,8 @@ impl Shape {
         (sound && shape.needs() <= EXPONENT_MAX).then_some(shape)
     }
 
-    /// The smallest with at least `1.5 d + 3 sqrt(d) + 8` cells for `items` differing items: first
-    /// attempts fail in about one of ten. `None` if no table is large enough.
+    /// The smallest with at least `1.5 d + 3 sqrt(d) + 8` cells, where `d` items differ: with so many,
+    /// about one first attempt in ten fails. `None` if no table is large enough.
     #[must_use]
     pub fn for_items(items: u64) -> Option<Self> {
         let root = items.isqrt();
@@ -119,7 +120,7 @@ impl Shape {
             .find(|shape| shape.cells() >= cells)
     }
 
-    /// The next on the ladder: at most a third more cells. `None` after the largest table.
+    /// The next on the ladder, with at most a third more cells. `None` after the largest.
     #[must_use]
     pub fn next(self) -> Option<Self> {
         match self.width {
@@ -140,7 +141,7 @@ impl Shape {
         1 << self.exponent
     }
 
-    /// The exponent that a table needs for it.
+    /// The exponent of the smallest table that has these cells.
     #[must_use]
     pub fn needs(self) -> u8 {
         self.exponent + u8::from(self.width > PARTITIONS as u8)
@@ -203,7 +204,7 @@ impl Sketch {
         self.exponent
     }
 
-    /// Puts an item of this [`item_hash`] in, or takes it out if it is there.
+    /// Adds an item with this [`item_hash`], or removes it if it is there.
     pub fn toggle(&mut self, item: &Item, hash: u64) {
         let cell = cell_of(item, hash);
         let size = 1 << self.exponent;
@@ -234,8 +235,8 @@ impl Sketch {
         })
     }
 
-    /// What the shape after `shape` adds: a partition, or the upper half of one. `None` if the
-    /// table is too small for that one.
+    /// The cells that the shape after `shape` adds: a partition, or the upper half of one. `None` if the
+    /// table is too small for the next shape.
     #[must_use]
     pub fn more(&self, shape: Shape) -> Option<Vec<Cell>> {
         let next = shape.next().filter(|next| next.needs() <= self.exponent)?;
@@ -250,7 +251,7 @@ impl Sketch {
     }
 }
 
-/// Two tables XORed: what is in one of them and not in both.
+/// Two tables XORed: the items that are in one of them and not in both.
 #[derive(Clone, Debug)]
 pub struct Difference {
     shape: Shape,
@@ -258,8 +259,8 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Subtracts the cells that came from our own table. `None` if their number is not the
-    /// shape's, or our table is too small for it.
+    /// Our own table XORed with the cells of a shape that came from a peer. `None` if there are not as
+    /// many cells as the shape has, or if our table is too small for it.
     #[must_use]
     pub fn new(ours: &Sketch, shape: Shape, theirs: &[Cell]) -> Option<Self> {
         let mut cells = ours.cells(shape)?;
@@ -281,7 +282,8 @@ impl Difference {
         self.shape
     }
 
-    /// Takes the cells that the next shape adds. `None`, and no change, as for [`new`](Self::new).
+    /// Adds the cells that the next shape adds. Returns `None`, and changes nothing, in the cases of
+    /// [`new`](Self::new).
     #[must_use]
     pub fn extend(&mut self, ours: &Sketch, theirs: &[Cell]) -> Option<()> {
         let next = self.shape.next()?;
@@ -290,7 +292,7 @@ impl Difference {
             return None;
         }
         xor_into(&mut cells, theirs);
-        // What is there is the XOR of both halves.
+        // What we have is the XOR of both halves; XORed with the upper half, it is the lower one.
         let partition = &mut self.partitions[self.shape.grows()];
         xor_into(partition, &cells);
         partition.append(&mut cells);
@@ -298,10 +300,10 @@ impl Difference {
         Some(())
     }
 
-    /// All items of the difference, ascending; `None` if they do not come apart.
+    /// All items of the difference, ascending; `None` if the cells are too few to tell them apart.
     ///
-    /// Whatever the cells say, it gives up after as many items as there are cells, and takes a
-    /// cell for an item only if the checksum is right and the item belongs in that cell.
+    /// The cells come from a peer and may be anything: this gives up after as many items as there are
+    /// cells, and takes a cell for an item only if the checksum is right and the item belongs in it.
     #[must_use]
     pub fn peel(&self) -> Option<Vec<Item>> {
         let mut partitions = self.partitions.clone();
@@ -358,12 +360,13 @@ fn xor_into(cells: &mut [Cell], others: &[Cell]) {
     }
 }
 
-/// Where an item is in a partition, before it is cut to the partition's size.
+/// The place of an item in a partition, of which the partition's size uses the low bits.
 fn slot(hash: u64, partition: usize) -> usize {
     usize::from((hash >> (16 * partition)) as u16)
 }
 
-/// The high half of a product: not linear in the hash, so that XORs of checksums are none.
+/// The high half of a product. It is not linear in the hash, so the XOR of several checksums is not the
+/// checksum of an item.
 fn check_of(hash: u64) -> u32 {
     let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 32) as u32

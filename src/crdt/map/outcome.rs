@@ -1,17 +1,17 @@
-//! What comes of an entry that is joined in.
+//! What a map does with an entry that is offered to it.
 
-use crate::wire::Refusal;
+use crate::id::Refusal;
 
 /// What merging an entry would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Judgement {
     /// It would change what is held.
     Fresh,
-    /// Nothing is held of its key, and it would be collected at once.
+    /// The key is not held, and the entry is so old that it would be collected at once.
     Gone,
     /// There is nothing new in it.
     Known,
-    /// It may not be taken.
+    /// It must not be stored.
     Refused(Refusal),
 }
 
@@ -22,8 +22,8 @@ pub struct Applied<V> {
     pub seq: u64,
     /// Where the entry is.
     pub at: u32,
-    /// The key now holds exactly the entry that came. False where the join took something from
-    /// what was held before.
+    /// Whether the key now holds exactly the entry that was offered. False if the join took something
+    /// from what was held before.
     pub as_sent: bool,
     /// What became of the values.
     pub effect: Effect<V>,
@@ -32,11 +32,11 @@ pub struct Applied<V> {
 /// What a change did to the value of its key.
 #[derive(Debug)]
 pub enum Effect<V> {
-    /// The version held stays, with its value; only its expiry grew. The value that came is
-    /// returned.
+    /// The version that was held stays, with its value; only its expiry grew. This is the value that
+    /// was offered.
     Extended(V),
     /// The key is new.
     Inserted,
-    /// The version that came took the place of the one held, whose value is returned.
+    /// The version that was offered replaced the one that was held. This is the value that was held.
     Replaced(V),
 }

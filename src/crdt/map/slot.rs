@@ -1,16 +1,16 @@
-//! An entry as a map holds it, and where it stands in the structures beside.
+//! An entry as a map holds it, and where it stands in the expiry order and in the digests.
 
 use crate::crdt::digest;
-use crate::crdt::digests::Place;
+use crate::crdt::digests::Standing;
 use crate::crdt::expiring::Expiring;
-use crate::crdt::hashes::{Hashes, whole};
+use crate::crdt::hashes::{EntryHashes, whole};
 use crate::crdt::sketch::item_hash;
 use crate::wire::{Entry, Item};
 
 /// An entry as held.
 #[derive(Clone, Debug)]
 pub struct Slot<V> {
-    /// Read-only: the structures beside depend on it.
+    /// Not to be changed in place: change index, expiry order and digests depend on it.
     pub(super) entry: Entry,
     pub(super) seq: u64,
     pub(super) kh: u64,
@@ -33,7 +33,7 @@ impl<V> Slot<V> {
         self.seq
     }
 
-    /// Its hash, as summed in the root.
+    /// Its 128-bit hash, as summed in the root.
     #[must_use]
     pub fn hash(&self) -> u128 {
         whole(self.hash)
@@ -47,9 +47,9 @@ impl<V> Slot<V> {
 }
 
 /// Where the entry in a slot stands.
-pub(super) fn place_of<V>(slot: &Slot<V>, at: u32) -> Place {
+pub(super) fn standing_of<V>(slot: &Slot<V>, at: u32) -> Standing {
     let item = slot.item();
-    Place {
+    Standing {
         item,
         item_hash: item_hash(&item),
         hash: slot.hash(),
@@ -58,10 +58,10 @@ pub(super) fn place_of<V>(slot: &Slot<V>, at: u32) -> Place {
     }
 }
 
-/// The same, before the entry is in the slot.
-pub(super) fn place_hashed(entry: &Entry, hashes: &Hashes, at: u32) -> Place {
+/// The same for an entry that is not in the slot yet.
+pub(super) fn standing_hashed(entry: &Entry, hashes: &EntryHashes, at: u32) -> Standing {
     let hash = whole(hashes.entry);
-    Place {
+    Standing {
         item: digest::item_of(hashes.kh, entry.ts, hash),
         item_hash: hashes.item,
         hash,

@@ -1,19 +1,19 @@
 //! The map against a model that recomputes everything from a plain ordered map of entries.
 
 use super::*;
-use crate::crdt::digests::Digests;
+use crate::crdt::digests::MapDigests;
 use crate::crdt::estimator::BitCounts;
 use crate::crdt::join;
 use crate::crdt::sketch::{Sketch, item_hash};
-use crate::wire::SchemaId;
+use crate::id::SchemaId;
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 const SECOND: u64 = 1_000_000_000;
 
-fn bounds() -> Bounds {
-    Bounds {
+fn bounds() -> MapBounds {
+    MapBounds {
         entries_max: 1_000,
         entry_bytes_max: 64,
         max_clock_drift: Duration::from_secs(300),
@@ -59,7 +59,7 @@ fn only_growing_expiry_is_a_change_and_keeps_the_value() {
     assert!(map.apply(old.clone(), hash, "again").is_none());
 
     let longer = plain(1, 10, 200);
-    assert_eq!(map.judge(&longer, at(10)), Verdict::Fresh);
+    assert_eq!(map.judge(&longer, at(10)), Judgement::Fresh);
     let applied = map.apply(longer, hash, "second").unwrap();
     assert!(matches!(applied.effect, Effect::Extended("second")));
     assert_eq!(applied.seq, 2);
@@ -84,11 +84,11 @@ fn an_older_version_with_a_later_expiry_only_extends() {
 #[test]
 fn what_would_be_collected_at_once_is_known_and_not_stored() {
     let map = EntryMap::<()>::new(bounds());
-    assert_eq!(map.judge(&plain(1, 10, 98), at(100)), Verdict::Gone);
-    assert_eq!(map.judge(&plain(1, 10, 99), at(100)), Verdict::Fresh);
-    assert_eq!(map.judge(&plain(1, 10, 0), at(100)), Verdict::Gone);
+    assert_eq!(map.judge(&plain(1, 10, 98), at(100)), Judgement::Gone);
+    assert_eq!(map.judge(&plain(1, 10, 99), at(100)), Judgement::Fresh);
+    assert_eq!(map.judge(&plain(1, 10, 0), at(100)), Judgement::Gone);
     let lasting = entry(1, 10, 0, SchemaId::new(1).lasting(), b"");
-    assert_eq!(map.judge(&lasting, at(100)), Verdict::Fresh);
+    assert_eq!(map.judge(&lasting, at(100)), Judgement::Fresh);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn an_expired_entry_is_joined_before_its_expiry_is_looked_at() {
     let mut map = EntryMap::new(bounds());
     apply(&mut map, &plain(1, 10, 200)).unwrap();
     let tombstone = entry(1, 20, 30, SchemaId::TOMBSTONE, b"");
-    assert_eq!(map.judge(&tombstone, at(100)), Verdict::Fresh);
+    assert_eq!(map.judge(&tombstone, at(100)), Judgement::Fresh);
     apply(&mut map, &tombstone).unwrap();
     let (_, slot) = map.get(&tombstone.key).unwrap();
     assert!(slot.entry().schema.is_tombstone());
@@ -107,31 +107,31 @@ fn an_expired_entry_is_joined_before_its_expiry_is_looked_at() {
 fn refusals_name_their_reason_and_what_is_held_is_known_all_the_same() {
     let mut map = EntryMap::new(bounds());
     let ahead = plain(1, 401, 9_000);
-    let refused = Verdict::Refused(Refusal::ClockAhead);
+    let refused = Judgement::Refused(Refusal::ClockAhead);
     assert_eq!(map.judge(&ahead, at(100)), refused);
-    assert_eq!(map.judge(&ahead, at(101)), Verdict::Fresh);
+    assert_eq!(map.judge(&ahead, at(101)), Judgement::Fresh);
     apply(&mut map, &ahead).unwrap();
-    assert_eq!(map.judge(&ahead, at(100)), Verdict::Known);
+    assert_eq!(map.judge(&ahead, at(100)), Judgement::Known);
     assert_eq!(map.judge(&plain(1, 402, 9_000), at(100)), refused);
 
     let large = entry(2, 100, 9_000, SchemaId::new(1), &[0; 65]);
     assert_eq!(
         map.judge(&large, at(100)),
-        Verdict::Refused(Refusal::TooLarge)
+        Judgement::Refused(Refusal::TooLarge)
     );
 }
 
 #[test]
 fn a_full_map_refuses_new_keys_and_takes_updates() {
-    let mut map = EntryMap::new(Bounds {
+    let mut map = EntryMap::new(MapBounds {
         entries_max: 2,
         ..bounds()
     });
     apply(&mut map, &plain(1, 10, 100)).unwrap();
     apply(&mut map, &plain(2, 10, 100)).unwrap();
-    let full = Verdict::Refused(Refusal::Full);
+    let full = Judgement::Refused(Refusal::Full);
     assert_eq!(map.judge(&plain(3, 10, 100), at(10)), full);
-    assert_eq!(map.judge(&plain(2, 11, 100), at(10)), Verdict::Fresh);
+    assert_eq!(map.judge(&plain(2, 11, 100), at(10)), Judgement::Fresh);
 }
 
 #[test]
@@ -168,14 +168,14 @@ fn runs_cover_every_slot_once() {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum MapStep {
     Apply(Entry),
     Collect(u64),
     Digest(u64),
     MoveCut(u64, usize),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<MapStep>> {
     let schemas = [
         SchemaId::TOMBSTONE,
         SchemaId::new(1),
@@ -195,10 +195,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             ..entry(key, ts, expires, schema, body)
         });
     let step = prop_oneof![
-        8 => any.prop_map(Step::Apply),
-        1 => (0..35_u64).prop_map(Step::Collect),
-        1 => (0..35_u64).prop_map(Step::Digest),
-        1 => (0..35_u64, 0..4_usize).prop_map(|(cut, max)| Step::MoveCut(cut, max)),
+        8 => any.prop_map(MapStep::Apply),
+        1 => (0..35_u64).prop_map(MapStep::Collect),
+        1 => (0..35_u64).prop_map(MapStep::Digest),
+        1 => (0..35_u64, 0..4_usize).prop_map(|(cut, max)| MapStep::MoveCut(cut, max)),
     ];
     prop::collection::vec(step, 0..200)
 }
@@ -214,8 +214,8 @@ fn check(map: &mut EntryMap<()>, model: &BTreeMap<Key, Entry>, newest: &BTreeMap
     // What is held is known, at once or by a look at its slot.
     let held: Vec<_> = model.values().cloned().collect();
     let mut judged = 0;
-    map.judge_run(&held, at(0), |_, _, verdict| {
-        judged += usize::from(verdict == Verdict::Known);
+    map.judge_run(&held, at(0), |_, _, judgement| {
+        judged += usize::from(judgement == Judgement::Known);
     });
     assert_eq!(judged, held.len());
     for slot in held.iter().filter_map(|entry| Some(map.get(&entry.key)?.1)) {
@@ -251,7 +251,7 @@ fn check(map: &mut EntryMap<()>, model: &BTreeMap<Key, Entry>, newest: &BTreeMap
 }
 
 /// The digests kept in step are those of a map that never had anything else.
-fn check_digests<'a>(digests: &Digests, entries: impl Iterator<Item = &'a Entry>) {
+fn check_digests<'a>(digests: &MapDigests, entries: impl Iterator<Item = &'a Entry>) {
     let mut table = Sketch::new(digests.exponent());
     let (mut bits, mut count) = (BitCounts::default(), 0);
     for entry in entries {
@@ -270,7 +270,7 @@ fn check_digests<'a>(digests: &Digests, entries: impl Iterator<Item = &'a Entry>
 /// Through several growths, with writes, updates, collections and moves of the cut in between.
 #[test]
 fn a_table_that_grows_is_never_wrong() {
-    let mut map = EntryMap::new(Bounds {
+    let mut map = EntryMap::new(MapBounds {
         entries_max: 10_000,
         ..bounds()
     });
@@ -317,7 +317,7 @@ proptest! {
         let mut seq = 0;
         for step in steps {
             match step {
-                Step::Apply(entry) => {
+                MapStep::Apply(entry) => {
                     let joined = model
                         .get(&entry.key)
                         .map_or_else(|| entry.clone(), |held| join(held, &entry));
@@ -330,18 +330,18 @@ proptest! {
                         model.insert(entry.key, joined);
                     }
                 }
-                Step::Collect(now) => {
+                MapStep::Collect(now) => {
                     while map.collect(at(now)).is_some() {}
                     model.retain(|_, entry| {
                         entry.schema.is_lasting() || entry.expires_at.as_nanos() + 2 * SECOND > now * SECOND
                     });
                     newest.retain(|_, key| model.contains_key(key));
                 }
-                Step::Digest(cut) => {
+                MapStep::Digest(cut) => {
                     let above = model.values().filter(|entry| entry.outlives(at(cut)));
                     prop_assert_eq!(map.digest(at(cut)), root_of(above));
                 }
-                Step::MoveCut(cut, max) => drop(map.move_cut(at(cut), max)),
+                MapStep::MoveCut(cut, max) => drop(map.move_cut(at(cut), max)),
             }
             prop_assert_eq!(map.head(), seq);
         }

@@ -12,8 +12,8 @@ use super::shared::RUN;
 use super::{Quarantined, WriteError};
 use crate::crdt::digest::BodyHash;
 use crate::crdt::expiring::Expiring;
-use crate::crdt::hashes::Hashes;
-use crate::crdt::map::{Applied, Bounds, Effect, EntryMap, Slot, Verdict};
+use crate::crdt::hashes::EntryHashes;
+use crate::crdt::map::{Applied, Effect, EntryMap, Judgement, MapBounds, Slot};
 use crate::store::{Body, Index, Limits, Merged, Schema, Unreadable, merged_max};
 use crate::time::Timestamp;
 use crate::wire::{Entry, Key};
@@ -76,7 +76,7 @@ pub(super) struct News<R> {
     /// Its place in the run.
     pub(super) index: usize,
     pub(super) body: Bytes,
-    pub(super) hashes: Hashes,
+    pub(super) hashes: EntryHashes,
     pub(super) value: Value<R>,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct Inner<S: Schema> {
 
 impl<S: Schema> Inner<S> {
     pub(super) fn new(limits: &Limits) -> Self {
-        let bounds = Bounds {
+        let bounds = MapBounds {
             entries_max: merged_max(limits.entries_max),
             entry_bytes_max: limits.entry_bytes_max,
             max_clock_drift: limits.max_clock_drift,
@@ -164,10 +164,10 @@ impl<S: Schema> Inner<S> {
         let applied = self.entries.merge(entry, &news.hashes, value, wall);
         let applied = match applied {
             Ok(applied) => applied,
-            Err(verdict) => {
-                *merged = match verdict {
-                    Verdict::Refused(why) => Merged::Refused(why),
-                    Verdict::Fresh | Verdict::Gone | Verdict::Known => Merged::Known,
+            Err(judgement) => {
+                *merged = match judgement {
+                    Judgement::Refused(why) => Merged::Refused(why),
+                    Judgement::Fresh | Judgement::Gone | Judgement::Known => Merged::Known,
                 };
                 return None;
             }

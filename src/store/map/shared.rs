@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::inner::{Inner, News, Value};
 use crate::crdt::digest::BodyHash;
 use crate::crdt::hashes::Hashing;
-use crate::crdt::map::{EntryMap, Slot, Verdict};
+use crate::crdt::map::{EntryMap, Judgement, Slot};
 use crate::store::{
     Body, Change, Context, Digest, Digests, Found, HashedItem, Limits, Merged, Schema, Sketched,
     Store, Sweep, Unreadable,
@@ -89,15 +89,15 @@ impl<S: Schema> Shared<S> {
         let (mut news, mut gone) = (Vec::new(), Vec::new());
         let inner = self.lock();
         let hashing = inner.entries.hashing();
-        inner.entries.judge_run(run, wall, |index, kh, verdict| {
-            match verdict {
-                Verdict::Fresh => news.push((index, kh)),
-                Verdict::Gone => gone.push((index, kh)),
-                Verdict::Known | Verdict::Refused(_) => {}
+        inner.entries.judge_run(run, wall, |index, kh, judgement| {
+            match judgement {
+                Judgement::Fresh => news.push((index, kh)),
+                Judgement::Gone => gone.push((index, kh)),
+                Judgement::Known | Judgement::Refused(_) => {}
             }
-            out.push(match verdict {
-                Verdict::Refused(why) => Merged::Refused(why),
-                Verdict::Fresh | Verdict::Gone | Verdict::Known => Merged::Known,
+            out.push(match judgement {
+                Judgement::Refused(why) => Merged::Refused(why),
+                Judgement::Fresh | Judgement::Gone | Judgement::Known => Merged::Known,
             });
         });
         drop(inner);
@@ -112,7 +112,7 @@ impl<S: Schema> Shared<S> {
             // What had nothing to join with may have it now, from the same run: once more.
             let inner = self.lock();
             gone.retain(|&(index, kh)| {
-                inner.entries.judge_hashed(kh, &run[index], wall) == Verdict::Fresh
+                inner.entries.judge_hashed(kh, &run[index], wall) == Judgement::Fresh
             });
             drop(inner);
             changed |= merge_news(&gone);
