@@ -13,10 +13,9 @@
 use std::time::{Duration, Instant};
 
 use rumormill::config::Config;
-use rumormill::node::{Changes, Node, SystemClock};
+use rumormill::node::{Changes, Node};
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{NewSilence, SilenceId, SilenceLimits, SilenceSchema, Silences};
-use rumormill::time::{Timestamp, WallClock as _};
 
 struct Member {
     node: Node,
@@ -60,20 +59,14 @@ async fn cluster(size: usize) -> Vec<Member> {
 }
 
 fn silence(number: usize, comment: &str) -> NewSilence {
-    let now = SystemClock.wall();
     let matcher = |name: &str, value: String| Matcher::new(name, Op::Equal, value).expect("valid");
-    NewSilence {
-        id: None,
-        matcher_sets: vec![vec![
-            matcher("alertname", "HighLatency".to_owned()),
-            matcher("instance", format!("host-{number}:9100")),
-        ]],
-        starts_at: None,
-        ends_at: Timestamp::plus(now, Duration::from_secs(3600)),
-        created_by: "bench".to_owned(),
-        comment: comment.to_owned(),
-        annotations: Default::default(),
-    }
+    let matchers = vec![
+        matcher("alertname", "HighLatency".to_owned()),
+        matcher("instance", format!("host-{number}:9100")),
+    ];
+    NewSilence::lasting(matchers, Duration::from_secs(3600))
+        .created_by("bench")
+        .comment(comment)
 }
 
 /// Waits until every member satisfies `seen`, looking again at every change of its store.

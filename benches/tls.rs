@@ -20,10 +20,9 @@ mod certs;
 use std::time::{Duration, Instant};
 
 use rumormill::net::tls::TlsConfig;
-use rumormill::node::{Changes, Node, SystemClock};
+use rumormill::node::{Changes, Node};
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{NewSilence, SilenceLimits, SilenceSchema, Silences};
-use rumormill::time::WallClock as _;
 use rumormill::wire::MemberState;
 use rumormill::{Config, View};
 
@@ -78,14 +77,11 @@ impl Kind {
 }
 
 fn silence(number: usize) -> NewSilence {
-    let ends = SystemClock.wall().plus(Duration::from_secs(3600));
     let host = format!("host-{number}:9100");
     let matchers = vec![Matcher::new("instance", Op::Equal, host).unwrap()];
-    NewSilence {
-        created_by: "bench".to_owned(),
-        comment: "maintenance".to_owned(),
-        ..NewSilence::new(matchers, ends)
-    }
+    NewSilence::lasting(matchers, Duration::from_secs(3600))
+        .created_by("bench")
+        .comment("maintenance")
 }
 
 /// One row: a figure of each kind, and how much the second is of the first.

@@ -7,10 +7,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-use rumormill::node::SystemClock;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{NewSilence, SilenceLimits, Silences};
-use rumormill::time::WallClock as _;
 use rumormill::wire::MemberState;
 use rumormill::{Config, Node};
 
@@ -70,10 +68,8 @@ async fn start(name: &str, seeds: &[String]) -> Result<(Node, Silences), Box<dyn
 
 fn quiet_night() -> Result<NewSilence, Box<dyn Error>> {
     let matchers = vec![Matcher::new("alertname", Op::Equal, "DiskFull")?];
-    let morning = SystemClock.wall().plus(Duration::from_secs(8 * 3600));
-    Ok(NewSilence {
-        created_by: "anna".to_owned(),
-        comment: "the disk is being replaced".to_owned(),
-        ..NewSilence::new(matchers, morning)
-    })
+    let until_morning = Duration::from_secs(8 * 3600);
+    Ok(NewSilence::lasting(matchers, until_morning)
+        .created_by("anna")
+        .comment("the disk is being replaced"))
 }

@@ -33,14 +33,10 @@
 //! b.ready().await?; // its state has arrived
 //!
 //! let pager = ReceiverKey { group_name: "ops".into(), integration: "webhook".into(), idx: 0 };
-//! let written = on_a.log(Notified {
-//!     receiver: pager.clone(),
-//!     group_key: "{}:{alertname=\"DiskFull\"}".into(),
-//!     firing: vec![17],
-//!     resolved: vec![],
-//!     receiver_data: Default::default(),
-//!     repeat_interval: Duration::from_secs(4 * 3600),
-//! })?;
+//! let notified = Notified::new(pager.clone(), "{}:{alertname=\"DiskFull\"}")
+//!     .firing([17])
+//!     .repeat_interval(Duration::from_secs(4 * 3600));
+//! let written = on_a.log(notified)?;
 //! written.replicated(1).await?; // b holds it
 //! assert!(on_b.query(&pager, "{}:{alertname=\"DiskFull\"}").is_some());
 //! b.leave().await?;

@@ -364,10 +364,7 @@ impl Clock {
     }
 
     fn context(&self) -> Context {
-        Context {
-            clock: Arc::new(self.clone()),
-            tracker: Arc::new(Nobody),
-        }
+        Context::new(Arc::new(self.clone()), Arc::new(Nobody))
     }
 }
 
@@ -434,10 +431,7 @@ fn silences(clock: &Clock, seed: u8) -> Silences {
 }
 
 fn retaining(clock: &Clock, seed: u8, secs: u64) -> Silences {
-    let limits = SilenceLimits {
-        retention: Duration::from_secs(secs),
-        ..SilenceLimits::default()
-    };
+    let limits = SilenceLimits::default().retention(Duration::from_secs(secs));
     Silences::new(limits, Limits::default(), clock.context(), [seed; 32])
 }
 
@@ -452,11 +446,9 @@ fn mute(silences: &Silences, ends_at: u64) -> SilenceId {
 
 fn extend(silences: &Silences, id: SilenceId, ends_at: u64) {
     let silence = silences.get(id).unwrap();
-    let longer = NewSilence {
-        id: Some(id),
-        starts_at: Some(silence.starts_at),
-        ..NewSilence::new(silence.matcher_sets[0].clone(), at(ends_at))
-    };
+    let longer = NewSilence::new(silence.matcher_sets[0].clone(), at(ends_at))
+        .id(id)
+        .starts_at(silence.starts_at);
     assert_eq!(silences.set(longer).unwrap().0, id, "in place");
 }
 

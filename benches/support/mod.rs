@@ -2,7 +2,6 @@
 //! taken.
 #![allow(dead_code, unreachable_pub, reason = "every bench uses its part")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -49,10 +48,7 @@ impl WallClock for VirtualClock {
 
 /// What a store is given: this clock, and nobody who follows its writes.
 pub fn context(clock: Arc<VirtualClock>) -> Context {
-    Context {
-        clock,
-        tracker: Arc::new(Untracked),
-    }
+    Context::new(clock, Arc::new(Untracked))
 }
 
 struct Untracked;
@@ -119,16 +115,12 @@ pub fn silence(random: &mut Random) -> Silence {
         matcher("severity", severity.to_owned()),
     ];
     let starts_at = back(random);
-    Silence {
-        id: SilenceId::from_random(random.bytes()),
-        matcher_sets: vec![matchers],
-        starts_at,
-        ends_at: Timestamp::from_nanos(BEGIN.as_nanos() + HOUR + random.below(100 * HOUR)),
-        updated_at: starts_at,
-        created_by: "somebody@example.com".to_owned(),
-        comment: "x".repeat(100),
-        annotations: BTreeMap::new(),
-    }
+    let id = SilenceId::from_random(random.bytes());
+    let ends_at = Timestamp::from_nanos(BEGIN.as_nanos() + HOUR + random.below(100 * HOUR));
+    let mut silence = Silence::new(id, vec![matchers], starts_at, ends_at);
+    silence.created_by = "somebody@example.com".to_owned();
+    silence.comment = "x".repeat(100);
+    silence
 }
 
 /// Entries of silences, of [`ENTRY_BYTES`] each.
@@ -150,21 +142,15 @@ pub fn silences(count: usize, random: &mut Random) -> Vec<Entry> {
 /// Entries of the notification log, of [`ENTRY_BYTES`] each, with three alerts firing.
 pub fn notifications(count: usize, random: &mut Random) -> Vec<Entry> {
     let fitting = |random: &mut Random| {
-        let mut made = NflogEntry {
-            receiver: ReceiverKey {
-                group_name: "team-database".to_owned(),
-                integration: "webhook".to_owned(),
-                idx: 0,
-            },
-            group_key: format!(
-                "{{}}:{{alertname=\"{:032x}\"",
-                u128::from_le_bytes(random.bytes())
-            ),
-            timestamp: back(random),
-            firing: vec![random.next(), random.next(), random.next()],
-            resolved: vec![],
-            receiver_data: BTreeMap::new(),
+        let receiver = ReceiverKey {
+            group_name: "team-database".to_owned(),
+            integration: "webhook".to_owned(),
+            idx: 0,
         };
+        let name = u128::from_le_bytes(random.bytes());
+        let group_key = format!("{{}}:{{alertname=\"{name:032x}\"");
+        let mut made = NflogEntry::new(receiver, group_key, back(random));
+        made.firing = vec![random.next(), random.next(), random.next()];
         made.firing.sort_unstable();
         let bytes = HEADER_BYTES + NflogSchema.encode(&made.clone().into()).bytes.len();
         let missing = ENTRY_BYTES.checked_sub(bytes).expect("it fits");

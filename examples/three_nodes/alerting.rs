@@ -57,14 +57,10 @@ pub(crate) async fn handle(
     webhook::send(&alert.name, webhook).await?;
     // The next node in turn looks at the log after its wait: following the write tells nothing
     // that this node could act on.
-    let _ = nflog.log(Notified {
-        receiver: receiver(),
-        group_key: alert.name.clone(),
-        firing: firing.to_vec(),
-        resolved: Vec::new(),
-        receiver_data: [].into(),
-        repeat_interval: REPEAT_INTERVAL,
-    })?;
+    let notified = Notified::new(receiver(), alert.name.clone())
+        .firing(firing)
+        .repeat_interval(REPEAT_INTERVAL);
+    let _ = nflog.log(notified)?;
     Ok(Outcome::Notified { turn })
 }
 

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use rumormill::config::Config;
 use rumormill::engine::{Event, Member, Readiness};
-use rumormill::node::{Events, EventsError, Node, NodeEvent, SystemClock};
+use rumormill::node::{Events, EventsError, Node, NodeEvent};
 use rumormill::store::Written;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::nflog::{Nflog, NflogLimits};
 use rumormill::store::silences::{NewSilence, SilenceLimits, Silences};
-use rumormill::time::WallClock as _;
 use rumormill::wire::MemberState;
 use serde::Serialize;
 use tokio::sync::{Mutex, Notify, mpsc};
@@ -225,10 +224,8 @@ impl Worker {
             .map(|(name, value)| Matcher::new(name, Op::Equal, value))
             .collect::<Result<_, _>>()
             .map_err(in_words)?;
-        let silence = NewSilence {
-            created_by: self.node.name().to_string(),
-            ..NewSilence::new(matchers, SystemClock.wall().plus(SILENCED_FOR))
-        };
+        let silence =
+            NewSilence::lasting(matchers, SILENCED_FOR).created_by(self.node.name().to_string());
         let (_, written) = self.silences.set(silence).map_err(in_words)?;
         Ok(written)
     }

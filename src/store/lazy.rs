@@ -1,5 +1,5 @@
-//! Records that are checked when they come and read when somebody asks: most of what a node holds, it
-//! holds for others.
+//! Records that are checked when they come, and read whole only when they are asked for. Most of what a
+//! node holds, it holds for other nodes and never reads.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 /// A record, or the bytes that it can be read from.
 #[derive(Clone)]
 pub(super) struct Lazy<R> {
-    /// What it came in; empty where the record was there from the start.
+    /// The bytes it came in; empty if the record was there from the start.
     body: Bytes,
     record: OnceLock<Arc<R>>,
 }
@@ -22,12 +22,12 @@ impl<R> Lazy<R> {
         }
     }
 
-    /// The bytes, where it was never read; else the record.
+    /// The record if it was read before, otherwise the bytes.
     pub(super) fn look(&self) -> Result<&Arc<R>, &Bytes> {
         self.record.get().ok_or(&self.body)
     }
 
-    /// The record, which `read` makes of the bytes the first time.
+    /// The record. The first time, `read` makes it of the bytes.
     pub(super) fn get(&self, read: impl FnOnce(&Bytes) -> R) -> &Arc<R> {
         self.record.get_or_init(|| Arc::new(read(&self.body)))
     }

@@ -1,148 +1,36 @@
 //! `Map`: typed records of one schema, replicated.
 //!
-//! What callers see is here; what is under the lock is in `inner`, the store as the engine sees it
-//! in `shared`. A record is encoded, hashed and wrapped before the lock is taken; a write then costs
-//! a join and the index.
+//! What callers see is here. `contents` has what is under the lock, and `shared` has the store as the
+//! engine sees it. A record is encoded and hashed before the lock is taken; under the lock, a write
+//! costs a join and an update of the index.
 
-mod inner;
+mod contents;
+mod run;
 mod shared;
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Body, Context, Limits, Schema, Store, Tracker, Unreadable, Watch, WriteId};
+use super::any::Store;
+use super::read::{ChangedRecords, Quarantined};
+use super::schema::{Body, Schema};
+use super::setup::{Context, Limits};
+use super::tracking::WriteId;
+use super::write::{Expiry, WriteError, Written};
 use crate::crdt::digest::BodyHash;
+use crate::id::{Key, SchemaId};
 use crate::time::Timestamp;
 use crate::wire::codec::BODY_BYTES_MAX;
-use crate::wire::{Key, SchemaId};
-use inner::{Draft, Value, Wrote, live_record};
-use shared::{RUN, Shared};
-
-/// When an entry may be forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expiry {
-    /// At this instant, or later if an earlier version of the key had a later expiry. An instant
-    /// that has passed is taken as it is: the record is hidden from the start.
-    ///
-    /// Over a record that was written with `Never` this also bounds how long a peer that missed
-    /// the write can be away before the old record comes back with it.
-    At(Timestamp),
-    /// Not before it is removed.
-    Never,
-}
-
-/// A write that is visible here already, and on its way. Dropping it loses nothing but the means to
-/// follow the write.
-#[derive(Clone)]
-pub struct Written {
-    id: WriteId,
-    tracker: Arc<dyn Tracker>,
-}
-
-impl Written {
-    /// What was written.
-    #[must_use]
-    pub fn id(&self) -> WriteId {
-        self.id
-    }
-
-    /// Resolves once `copies` other processes hold this version or a later one of the key, with how
-    /// many do. `copies` 0 is [`durable`](Self::durable).
-    ///
-    /// To hold an entry is to keep it and pass it on. A process of another version may hold one that
-    /// it cannot use: it is quarantined there, and counts.
-    ///
-    /// It waits up to `Config::replicated_timeout`, counted from when the node takes the request.
-    /// Cancel safe: dropping the future stops following; the write goes on. The future does nothing
-    /// until it is polled.
-    ///
-    /// # Errors
-    /// [`ReplicationError`](super::ReplicationError); the write itself stands, is visible here, and still spreads.
-    /// - `NotRunning`: the node has not started yet, or has stopped.
-    /// - `Refused`: a member refused it, and the number cannot be reached without that member.
-    /// - `TooFewMembers`: there are not so many other members that are not down.
-    /// - `Timeout`: time ran out, with the copies by then.
-    /// - `TooManyWatches`: `watches_max` writes are being followed already.
-    pub fn replicated(&self, copies: usize) -> Watch {
-        self.tracker.watch(self.id, copies)
-    }
-
-    /// Resolves once this process holds it durably: as soon as the node has looked, where the store
-    /// lives in memory. Waits, and is cancelled, as [`replicated`](Self::replicated).
-    ///
-    /// # Errors
-    /// [`ReplicationError`](super::ReplicationError): `NotRunning` before the node has started and after it has stopped,
-    /// `NotDurable` if the commit failed, `Timeout`, and `TooManyWatches`.
-    pub fn durable(&self) -> Watch {
-        self.tracker.watch(self.id, 0)
-    }
-}
-
-impl fmt::Debug for Written {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Written")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a local write did not happen. The store is unchanged.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// The key has changed since it was read.
-    #[error("the key has changed since it was read")]
-    Conflict,
-    /// The record cannot be read back from its own bytes: every node would quarantine it.
-    #[error("the record cannot be read back")]
-    Invalid {
-        /// What a node that reads it would say.
-        #[source]
-        why: Unreadable,
-    },
-    /// The store holds as many entries as it may.
-    #[error("the store is full: {max} entries")]
-    StoreFull {
-        /// The limit.
-        max: usize,
-    },
-    /// The record is too large.
-    #[error("a record of {bytes} bytes is over the limit of {max}")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
-}
-
-/// An entry that is kept and relayed but cannot be used here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantined {
-    /// Its key.
-    pub key: Key,
-    /// Its shape.
-    pub schema: SchemaId,
-    /// Why.
-    pub why: Unreadable,
-}
-
-/// What has changed since some change, as [`Map::changed`] answers it.
-#[derive(Debug)]
-pub struct Changed<R> {
-    /// The keys that have changed, the oldest change first, each once, and the record that
-    /// [`Map::get`] would return.
-    pub records: Vec<(Key, Option<Arc<R>>)>,
-    /// The last change: where to go on.
-    pub seq: u64,
-}
+use contents::{Draft, Value, Wrote, live_record};
+use run::RUN;
+use shared::MapStore;
 
 /// Records of one schema, the same on every node. Cheap to clone; all clones are one store.
 ///
 /// Reads and writes are local and never wait for the network. All calls may be made from any
 /// thread; a write is ordered after every write that the store held when the call was made.
 pub struct Map<S: Schema> {
-    shared: Arc<Shared<S>>,
+    shared: Arc<MapStore<S>>,
 }
 
 impl<S: Schema> Clone for Map<S> {
@@ -167,12 +55,12 @@ impl<S: Schema> Map<S> {
     #[must_use]
     pub fn new(schema: S, limits: Limits, context: Context) -> Self {
         Self {
-            shared: Arc::new(Shared::new(schema, limits, context)),
+            shared: Arc::new(MapStore::new(schema, limits, context)),
         }
     }
 
-    /// Writes a record: `ts = max(now, previous + 1 ns)`, tie 0. It replaces whatever the key has,
-    /// a removed, hidden or quarantined entry included.
+    /// Writes a record. It replaces whatever this node holds under the key, also an entry that was
+    /// removed, is hidden or is quarantined: its timestamp is `max(now, previous + 1 ns)`, its tie 0.
     ///
     /// # Errors
     /// [`WriteError::Invalid`], [`WriteError::StoreFull`] and [`WriteError::TooLarge`].
@@ -181,7 +69,10 @@ impl<S: Schema> Map<S> {
     }
 
     /// Writes a record with a tie, if the key has not changed since `seen` (the sequence that
-    /// [`read`](Self::read) gave; 0 for a key that was not held).
+    /// [`read`](Self::read) returned; 0 for a key that was not held).
+    ///
+    /// It compares with this node's copy alone. A concurrent write on another node is not seen: of the
+    /// two, the later one wins.
     ///
     /// # Errors
     /// As [`put`](Self::put), and [`WriteError::Conflict`].
@@ -215,15 +106,15 @@ impl<S: Schema> Map<S> {
             hash: BodyHash::of(&[]),
             value: Value::Removed,
         };
-        let mut inner = shared.lock();
-        let live = inner.entries.get(key).is_some_and(|(_, slot)| {
+        let mut contents = shared.lock();
+        let live = contents.entries.get(key).is_some_and(|(_, slot)| {
             !slot.entry().schema.is_tombstone() && slot.entry().outlives(now)
         });
         if !live {
             return Ok(None);
         }
-        let written = inner.write(tombstone, now, None);
-        drop(inner);
+        let written = contents.write(tombstone, now, None);
+        drop(contents);
         self.finish(*key, written).map(Some)
     }
 
@@ -238,23 +129,23 @@ impl<S: Schema> Map<S> {
     #[must_use]
     pub fn read(&self, key: &Key) -> (Option<Arc<S::Record>>, u64) {
         let now = self.shared.context.clock.wall();
-        let inner = self.shared.lock();
-        match inner.entries.get(key) {
+        let contents = self.shared.lock();
+        match contents.entries.get(key) {
             Some((_, slot)) => (live_record(slot, now).cloned(), slot.seq()),
             None => (None, 0),
         }
     }
 
-    /// All records that `get` would return, in no particular order. The lock is released now and
-    /// then: a write made meanwhile may or may not show.
+    /// All records that `get` would return, in no particular order. The lock is released in between, so
+    /// a write that is made meanwhile may or may not be among them.
     #[must_use]
     pub fn records(&self) -> Vec<(Key, Arc<S::Record>)> {
         let now = self.shared.context.clock.wall();
         let mut out = Vec::new();
         let mut position = Some(0);
         while let Some(from) = position {
-            let inner = self.shared.lock();
-            let (run, next) = inner.entries.run(from, RUN);
+            let contents = self.shared.lock();
+            let (run, next) = contents.entries.run(from, RUN);
             out.extend(run.filter_map(|(_, slot)| {
                 let record = live_record(slot, now)?;
                 Some((slot.entry().key, Arc::clone(record)))
@@ -265,34 +156,34 @@ impl<S: Schema> Map<S> {
     }
 
     /// What has changed after the change `after` (0 is the beginning), here or elsewhere; `None` if
-    /// more than `max` keys have. For views that are kept in step: what expires or is collected is
-    /// not a change. The lock is held once, so `max` is best a few hundred at most.
+    /// more than `max` keys have. This is for views that follow the store. That a record expires or is
+    /// collected is not a change. The lock is held once, so `max` should be a few hundred at most.
     #[must_use]
-    pub fn changed(&self, after: u64, max: usize) -> Option<Changed<S::Record>> {
+    pub fn changed(&self, after: u64, max: usize) -> Option<ChangedRecords<S::Record>> {
         let now = self.shared.context.clock.wall();
-        let inner = self.shared.lock();
-        let seq = inner.entries.head();
+        let contents = self.shared.lock();
+        let seq = contents.entries.head();
         if seq == after {
             let records = Vec::new();
-            return Some(Changed { records, seq });
+            return Some(ChangedRecords { records, seq });
         }
-        if inner.entries.backlog(after) > max {
+        if contents.entries.backlog(after) > max {
             return None;
         }
         let record = |slot| live_record(slot, now).cloned();
-        let changes = inner.entries.changes(after);
+        let changes = contents.entries.changes(after);
         let records = changes.map(|slot| (slot.entry().key, record(slot)));
-        Some(Changed {
+        Some(ChangedRecords {
             records: records.collect(),
             seq,
         })
     }
 
-    /// What is kept but cannot be used here, at most `max`, expired entries included.
+    /// The entries that are kept but cannot be used here, at most `max` of them, expired ones included.
     #[must_use]
     pub fn quarantined(&self, max: usize) -> Vec<Quarantined> {
-        let inner = self.shared.lock();
-        inner.quarantined().take(max).collect()
+        let contents = self.shared.lock();
+        contents.quarantined().take(max).collect()
     }
 
     /// How many entries are kept but cannot be used here.
@@ -301,21 +192,21 @@ impl<S: Schema> Map<S> {
         self.shared.lock().quarantine.len()
     }
 
-    /// Looks at the index under the store's lock. Keep it short, and do not call the store from
-    /// it: that would wait for itself.
+    /// Calls `look` with the index, under the store's lock. Keep it short, and do not call the store from
+    /// it: that would deadlock.
     ///
-    /// The index holds the records that have not expired, as of the last
-    /// [`collect`](Store::collect), and all that a clock that was set back shows again: check
-    /// `expires_at` where it matters to the instant.
+    /// The index holds the records that had not expired at the last [`collect`](Store::collect); if the
+    /// clock was set back, also those that are not expired any more. So it may hold records that have
+    /// expired since: check when a record ends where that matters to the instant.
     pub fn with_index<T>(&self, look: impl FnOnce(&S::Index) -> T) -> T {
         let now = self.shared.context.clock.wall();
-        let mut inner = self.shared.lock();
-        while inner.hides_too_much(now) {
-            inner.hide(now);
-            drop(inner);
-            inner = self.shared.lock();
+        let mut contents = self.shared.lock();
+        while contents.hides_too_much(now) {
+            contents.hide(now);
+            drop(contents);
+            contents = self.shared.lock();
         }
-        look(&inner.index)
+        look(&contents.index)
     }
 
     /// What it was made with.
@@ -336,7 +227,7 @@ impl<S: Schema> Map<S> {
         &self.shared.limits
     }
 
-    /// The store as the engine sees it.
+    /// The store without the type of its records, as a node or a simulation runs it.
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.shared) as Arc<dyn Store>
@@ -353,7 +244,7 @@ impl<S: Schema> Map<S> {
         let key = shared.schema.key(&record);
         let mut body = shared.schema.encode(&record);
         let (bytes, max) = (body.bytes.len(), shared.limits.entry_bytes_max);
-        // Whatever the limits say: a larger one has no encoding on the wire.
+        // A larger body has no encoding on the wire, whatever the limits are.
         let max = max.min(BODY_BYTES_MAX);
         if bytes > max {
             return Err(WriteError::TooLarge { bytes, max });
@@ -363,11 +254,14 @@ impl<S: Schema> Map<S> {
             "a schema encodes records under numbers of its own"
         );
         body.schema = body.schema.shape();
-        // What no other node could use must not get out.
+        // A record that no node can read must not leave this one.
         if let Err(why) = shared.decode(key, &body) {
             return Err(WriteError::Invalid { why });
         }
+        let hash = BodyHash::of(&body.bytes);
+        let now = shared.context.clock.wall();
         let expires_at = match expiry {
+            Expiry::After(span) => now.plus(span),
             Expiry::At(at) => at,
             Expiry::Never => {
                 body.schema = body.schema.lasting();
@@ -378,28 +272,26 @@ impl<S: Schema> Map<S> {
             key,
             tie,
             expires_at,
-            hash: BodyHash::of(&body.bytes),
+            hash,
             body,
             value: Value::record(Arc::new(record)),
         };
-        let now = shared.context.clock.wall();
         let written = shared.lock().write(draft, now, seen);
         self.finish(key, written)
     }
 
-    /// What follows a write outside the lock: drops what it displaced, tells who waits for changes.
+    /// Does what follows a write outside the lock: drops the record that it displaced and calls the
+    /// hooks.
     fn finish(&self, key: Key, written: Wrote<S::Record>) -> Result<Written, WriteError> {
         let (seq, displaced) = written?;
         drop(displaced);
         self.shared.notify();
-        Ok(Written {
-            id: WriteId {
-                store: self.shared.id,
-                key,
-                seq,
-            },
-            tracker: Arc::clone(&self.shared.context.tracker),
-        })
+        let id = WriteId {
+            store: self.shared.id,
+            key,
+            seq,
+        };
+        Ok(Written::new(id, Arc::clone(&self.shared.context.tracker)))
     }
 }
 

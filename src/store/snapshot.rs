@@ -13,9 +13,9 @@
 //! | 8 | how many entries there were |
 //! | 8 | xxHash64 with seed 0 of every byte before |
 //!
-//! [`read()`] takes nothing until it has seen the end and the checksum: a damaged or cut snapshot
-//! changes nothing. Restoring is a merge, so it may happen at any time, to a store that holds
-//! something already, and the later version of every key wins.
+//! [`read()`] merges nothing until it has seen the end and the checksum: a damaged or cut snapshot
+//! changes nothing. Restoring is a merge, so it may happen at any time, also to a store that holds
+//! something already: the later version of every key wins.
 
 use std::hash::Hasher as _;
 use std::io::{self, Read, Write};
@@ -23,18 +23,22 @@ use std::io::{self, Read, Write};
 use bytes::{Buf as _, Bytes};
 use twox_hash::XxHash64;
 
-use super::{Map, Merged, Schema, Store};
+use super::any::Store;
+use super::map::Map;
+use super::replica::Merged;
+use super::schema::Schema;
 use crate::time::Timestamp;
 use crate::wire::Entry;
 use crate::wire::codec::BODY_BYTES_MAX;
 
-/// How a snapshot begins. The line end shows a file that was transferred as text.
+/// How a snapshot begins. The line end in it shows if the file was transferred as text.
 pub const MAGIC: [u8; 8] = *b"rumor\r\n\x1a";
 /// The format that is written, and the only one that is read.
 pub const VERSION: u16 = 1;
 
 /// What a snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Taken {
     /// Entries.
     pub entries: u64,
@@ -44,12 +48,13 @@ pub struct Taken {
 
 /// What became of the entries of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Restored {
-    /// Entries that the store took.
+    /// Entries that the store accepted.
     pub stored: usize,
     /// Of these, the ones that cannot be evaluated here: kept, relayed, never used.
     pub quarantined: usize,
-    /// Entries that brought nothing new, or whose time is over.
+    /// Entries that had nothing new in them, or that are past their collection.
     pub known: usize,
     /// Entries that the store refused: too large, too many, or stamped too far ahead of the clock.
     pub refused: usize,
@@ -103,7 +108,7 @@ impl<S: Schema> Map<S> {
     }
 
     /// Joins in a snapshot that this node wrote, by this store's clock; see [`read()`]. Entries are
-    /// taken however far they are ahead of the clock: this node held them, so it is the clock that
+    /// accepted however far they are ahead of the clock: this node held them, so it is the clock that
     /// was set back.
     ///
     /// # Errors
@@ -119,7 +124,7 @@ impl<S: Schema> Map<S> {
         let mut restored = Restored::default();
         restored.count(store.merge(&sane, wall));
         for entry in ahead {
-            // Each as of its own time, which says nothing of when the others expire.
+            // Each is merged at its own time: at a later one it might count as expired.
             let then = entry.ts;
             restored.count(store.merge(&[entry], then));
         }
@@ -144,7 +149,7 @@ pub fn write(store: &dyn Store, out: &mut impl Write) -> io::Result<Taken> {
     out.write_all(name)?;
     let (head, mut after, mut entries) = (store.head(), 0, 0_u64);
     let mut encoded = Vec::new();
-    // What is written after this began is not waited for, or a busy store would never be done.
+    // Only up to the head as it was at the start, or a busy store would never be done.
     while after < head {
         let changes = store.changes(after, ENTRIES_AT_A_TIME, BYTES_AT_A_TIME);
         let Some(last) = changes.last() else {
@@ -171,8 +176,8 @@ pub fn write(store: &dyn Store, out: &mut impl Write) -> io::Result<Taken> {
     })
 }
 
-/// Joins a snapshot, whoever wrote it, into a store at `wall`. Reads all of it, checks all of it,
-/// and only then merges; entries too far ahead of `wall` are refused, as those of a peer are.
+/// Joins a snapshot of any node into a store at `wall`. Reads and checks all of it, and only then merges.
+/// Entries too far ahead of `wall` are refused, as those of a peer are.
 ///
 /// # Errors
 /// [`RestoreError`]; nothing has changed.
@@ -271,7 +276,7 @@ fn take(bytes: &mut Bytes, len: usize) -> Result<Bytes, RestoreError> {
     Ok(bytes.split_to(len))
 }
 
-/// Sums up what is written through it.
+/// Counts and checksums what is written through it.
 struct Summed<'a, W> {
     out: &'a mut W,
     sum: XxHash64,

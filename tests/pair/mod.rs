@@ -79,7 +79,7 @@ impl Held {
     pub fn merge(&mut self, side: usize, entries: &[Entry]) {
         let merged = self.maps[side].store().merge(entries, self.wall());
         let stored = |merged: &Merged| matches!(merged, Merged::Stored { .. });
-        assert!(merged.iter().all(stored), "none of them is known");
+        assert!(merged.iter().all(stored), "they are new");
     }
 
     /// Takes everything from a side.
@@ -103,10 +103,8 @@ impl Held {
 }
 
 fn empty(clock: &Arc<VirtualClock>) -> Map<Blobs> {
-    let context = Context {
-        clock: Arc::clone(clock) as Arc<dyn WallClock>,
-        tracker: Arc::new(Untracked),
-    };
+    let clock = Arc::clone(clock) as Arc<dyn WallClock>;
+    let context = Context::new(clock, Arc::new(Untracked));
     Map::new(Blobs, Limits::default(), context)
 }
 

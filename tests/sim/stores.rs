@@ -90,14 +90,9 @@ fn silences_and_notifications_are_the_same_everywhere() {
         integration: "email".to_owned(),
         idx: 0,
     };
-    let made = Notified {
-        receiver: receiver.clone(),
-        group_key: "all".to_owned(),
-        firing: vec![2, 1],
-        resolved: Vec::new(),
-        receiver_data: BTreeMap::new(),
-        repeat_interval: MINUTE,
-    };
+    let made = Notified::new(receiver.clone(), "all")
+        .firing([2, 1])
+        .repeat_interval(MINUTE);
     assert_eq!(sim.log_notification(1, made), Some(Ok(())));
     converge(&mut sim, 30);
     for node in 0..3 {

@@ -196,15 +196,11 @@ impl Flush {
             warn!(receiver = %self.webhook.receiver, idx = self.webhook.idx, "notification given up");
             return;
         }
-        let logged = app.nflog.log(Notified {
-            receiver,
-            group_key: self.group_key.clone(),
-            firing,
-            resolved,
-            receiver_data: BTreeMap::new(),
-            repeat_interval: self.repeat_interval,
-        });
-        match logged {
+        let notified = Notified::new(receiver, self.group_key.clone())
+            .firing(firing)
+            .resolved(resolved)
+            .repeat_interval(self.repeat_interval);
+        match app.nflog.log(notified) {
             Ok(_) => info!(group = %self.group_key, ?reason, "notified"),
             Err(error) => warn!(group = %self.group_key, %error, "notified, and not logged"),
         }

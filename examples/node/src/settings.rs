@@ -124,14 +124,11 @@ impl Settings {
             storage: flags.storage_path.clone(),
             maintenance_interval: flags.data_maintenance_interval.0,
             alerts_gc_interval: flags.alerts_gc_interval.0,
-            silences: SilenceLimits {
-                retention: flags.data_retention.0,
-                max_silences: NonZeroUsize::new(flags.max_silences),
-                max_silence_size_bytes: NonZeroUsize::new(flags.max_silence_size_bytes),
-            },
-            nflog: NflogLimits {
-                retention: flags.data_retention.0,
-            },
+            silences: SilenceLimits::default()
+                .retention(flags.data_retention.0)
+                .max_silences(NonZeroUsize::new(flags.max_silences))
+                .max_silence_size_bytes(NonZeroUsize::new(flags.max_silence_size_bytes)),
+            nflog: NflogLimits::default().retention(flags.data_retention.0),
             cluster,
             peer_timeout: or(flags.cluster.peer_timeout, Duration::from_secs(15)),
             webhooks: file.webhooks(),

@@ -9,7 +9,7 @@ use super::simulator::Simulator;
 use crate::sim::nodes::alerting::{Alerting, group_key, matchers, receiver};
 use crate::store::WriteError;
 use crate::store::nflog::{Nflog, NflogError, Notified, ReceiverValue};
-use crate::store::silences::{NewSilence, Query, SilenceError, SilenceId, Silences};
+use crate::store::silences::{NewSilence, SilenceEnd, Query, SilenceError, SilenceId, Silences};
 
 impl Simulator {
     /// A node's silences; `None` if it is down or does not have
@@ -40,7 +40,8 @@ impl Simulator {
         new: NewSilence,
     ) -> Option<Result<SilenceId, SilenceError>> {
         let silences = self.silences(node)?.clone();
-        self.note(node, format_args!("silence until {:?}", new.ends_at), &[]);
+        let (_, ends_at) = new.times(self.wall(node));
+        self.note(node, format_args!("silence until {ends_at:?}"), &[]);
         let set = silences.set(new);
         self.notice_contention(node, set.as_ref().err());
         Some(set.map(|(id, written)| {
@@ -141,7 +142,7 @@ impl Simulator {
             id: Some(silence.id),
             matcher_sets: silence.matcher_sets.clone(),
             starts_at: Some(silence.starts_at),
-            ends_at: self.wall(node).plus(lasts),
+            end: SilenceEnd::At(self.wall(node).plus(lasts)),
             created_by: format!("n{node}"),
             comment: silence.comment.clone(),
             annotations: BTreeMap::new(),

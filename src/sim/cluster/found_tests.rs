@@ -12,8 +12,8 @@ use crate::sim::nodes::clock::{SimClock, Skew};
 use crate::sim::nodes::registers::{Register, Registers, SimTracker};
 use crate::sim::nodes::spec::{NodeSpec, brisk};
 use crate::store::{
-    Body, Change, Context, Digest, Digests, Expiry, Found, HashedItem, Limits, Map, Merged, Schema,
-    Sketched, Store, Sweep, Unreadable,
+    Body, Change, Context, Digest, Digests, Expiry, Found, HashedItem, Limits, Map, Merged,
+    Replica, Schema, Sketched, Store, Sweep, Unreadable,
 };
 use crate::time::Timestamp;
 use crate::wire::{Entry, Key, SchemaId, StoreId};
@@ -68,6 +68,25 @@ impl Store for Faulty {
     fn head(&self) -> u64 {
         self.inner.head()
     }
+    fn collect(&self, wall: Timestamp) -> Option<Timestamp> {
+        match self.fault {
+            Misbehaviour::CollectsEarly => self.inner.collect(wall.plus(secs(600))),
+            Misbehaviour::ForgetsWhatItMerged => self.inner.collect(wall),
+            Misbehaviour::NeverCollects => None,
+        }
+    }
+    fn on_change(&self, hook: Arc<dyn Fn() + Send + Sync>) {
+        self.inner.on_change(hook);
+    }
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+    fn entries_max(&self) -> usize {
+        self.inner.entries_max()
+    }
+}
+
+impl Replica for Faulty {
     fn backlog(&self, after: u64) -> usize {
         self.inner.backlog(after)
     }
@@ -107,22 +126,6 @@ impl Store for Faulty {
     }
     fn items(&self, position: usize, cut: Timestamp, out: &mut Vec<HashedItem>) -> Option<usize> {
         self.inner.items(position, cut, out)
-    }
-    fn collect(&self, wall: Timestamp) -> Option<Timestamp> {
-        match self.fault {
-            Misbehaviour::CollectsEarly => self.inner.collect(wall.plus(secs(600))),
-            Misbehaviour::ForgetsWhatItMerged => self.inner.collect(wall),
-            Misbehaviour::NeverCollects => None,
-        }
-    }
-    fn on_change(&self, hook: Arc<dyn Fn() + Send + Sync>) {
-        self.inner.on_change(hook);
-    }
-    fn len(&self) -> usize {
-        self.inner.len()
-    }
-    fn entries_max(&self) -> usize {
-        self.inner.entries_max()
     }
 }
 

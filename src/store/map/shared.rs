@@ -1,56 +1,58 @@
-//! What the clones of a [`Map`](super::Map) share, and the store as the engine sees it.
+//! What the clones of a [`Map`](super::Map) share: the store as the engine sees it.
 //!
-//! A merge goes over its entries in runs of [`RUN`]: under the lock, tell the news from the known;
-//! outside it, copy, hash, decode and check the news; under it again, join. What is stored may
-//! have changed in between, so the second look decides.
+//! A merge handles its entries in runs of [`RUN`], in three steps. Under the lock, it finds out which
+//! entries are new. Outside of the lock, it copies, hashes, decodes and checks the new ones. Under the
+//! lock again, it joins them in, and judges each of them once more: the store may have changed
+//! meanwhile.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use super::inner::{Inner, News, Value};
+use super::contents::{Contents, NewEntry, Value};
+use super::run::RUN;
 use crate::crdt::digest::BodyHash;
 use crate::crdt::hashes::Hashing;
 use crate::crdt::map::{EntryMap, Judgement, Slot};
-use crate::store::{
-    Body, Change, Context, Digest, Digests, Found, HashedItem, Limits, Merged, Schema, Sketched,
-    Store, Sweep, Unreadable,
+use crate::id::{Key, SchemaId, StoreId};
+use crate::store::any::Store;
+use crate::store::replica::{
+    Change, Digest, Digests, Found, HashedItem, Merged, Replica, Sketched, Sweep,
 };
+use crate::store::schema::{Body, Schema, Unreadable};
+use crate::store::setup::{Context, Limits};
 use crate::time::Timestamp;
-use crate::wire::{Entry, Key, SchemaId, StoreId};
-
-/// Entries handled in one hold of the lock.
-pub(super) const RUN: usize = 256;
+use crate::wire::Entry;
 
 /// One store.
-pub(super) struct Shared<S: Schema> {
+pub(super) struct MapStore<S: Schema> {
     pub(super) id: StoreId,
     pub(super) schema: S,
     pub(super) limits: Limits,
     pub(super) context: Context,
-    inner: Mutex<Inner<S>>,
+    contents: Mutex<Contents<S>>,
     hooks: RwLock<Arc<[Hook]>>,
 }
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
 
-impl<S: Schema> Shared<S> {
+impl<S: Schema> MapStore<S> {
     pub(super) fn new(schema: S, limits: Limits, context: Context) -> Self {
         Self {
             id: StoreId::of(schema.name()),
             schema,
             limits,
             context,
-            inner: Mutex::new(Inner::new(&limits)),
+            contents: Mutex::new(Contents::new(&limits)),
             hooks: RwLock::new(Arc::new([])),
         }
     }
 
-    /// The lock. A panic of a schema's index under it does not spread: entries are whole before
-    /// the index is called.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inner<S>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes the lock. That it may be poisoned does not matter: a panic under it can only come from a
+    /// schema's index, and entries are stored before the index is called.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Contents<S>> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls the hooks.
@@ -59,8 +61,8 @@ impl<S: Schema> Shared<S> {
         hooks.iter().for_each(|hook| hook());
     }
 
-    /// Looks at the entries while their digests stand at a cut, to which they are moved in runs: as
-    /// many as it is told.
+    /// Moves the digests to a cut, at most [`RUN`] entries in one hold of the lock. Then calls `look`
+    /// with the entries, under the lock, and with how many runs it took.
     fn at_cut<T>(
         &self,
         cut: Timestamp,
@@ -69,11 +71,12 @@ impl<S: Schema> Shared<S> {
         let most = self.lock().entries.len() / RUN + 1;
         let mut runs = 1;
         loop {
-            // The last run takes all there is, should somebody else move the cut all the time.
+            // If other callers move the cut meanwhile, this might never arrive: so after enough runs, it
+            // moves over all that is left at once.
             let run = if runs > most { usize::MAX } else { RUN };
-            let mut inner = self.lock();
-            if inner.entries.move_cut(cut, run) {
-                return look(&inner.entries, runs);
+            let mut contents = self.lock();
+            if contents.entries.move_cut(cut, run) {
+                return look(&contents.entries, runs);
             }
             runs += 1;
         }
@@ -83,67 +86,77 @@ impl<S: Schema> Shared<S> {
         catch_unwind(AssertUnwindSafe(|| self.schema.is_urgent(record, now))).unwrap_or(false)
     }
 
-    /// Joins one run in; answers whether anything changed.
+    /// Joins one run in, and returns whether anything changed.
     fn merge_run(&self, run: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) -> bool {
         let start = out.len();
-        let (mut news, mut gone) = (Vec::new(), Vec::new());
-        let inner = self.lock();
-        let hashing = inner.entries.hashing();
-        inner.entries.judge_run(run, wall, |index, kh, judgement| {
-            match judgement {
-                Judgement::Fresh => news.push((index, kh)),
-                Judgement::Gone => gone.push((index, kh)),
-                Judgement::Known | Judgement::Refused(_) => {}
-            }
-            out.push(match judgement {
-                Judgement::Refused(why) => Merged::Refused(why),
-                Judgement::Fresh | Judgement::Gone | Judgement::Known => Merged::Known,
+        let (mut fresh, mut gone) = (Vec::new(), Vec::new());
+        let contents = self.lock();
+        let hashing = contents.entries.hashing();
+        contents
+            .entries
+            .judge_run(run, wall, |index, kh, judgement| {
+                match judgement {
+                    Judgement::Fresh => fresh.push((index, kh)),
+                    Judgement::Gone => gone.push((index, kh)),
+                    Judgement::Known | Judgement::Refused(_) => {}
+                }
+                out.push(match judgement {
+                    Judgement::Refused(why) => Merged::Refused(why),
+                    Judgement::Fresh | Judgement::Gone | Judgement::Known => Merged::Known,
+                });
             });
-        });
-        drop(inner);
+        drop(contents);
 
-        let mut merge_news = |news: &[(usize, u64)]| {
-            let read = |&(index, kh)| self.read_news(index, kh, &run[index], hashing);
-            let news = news.iter().map(read).collect();
-            self.merge_news(run, news, wall, &mut out[start..])
+        let mut join_new = |new: &[(usize, u64)]| {
+            let read = |&(index, kh)| self.read_new(index, kh, &run[index], hashing);
+            let new = new.iter().map(read).collect();
+            self.join_new(run, new, wall, &mut out[start..])
         };
-        let mut changed = merge_news(&news);
+        let mut changed = join_new(&fresh);
         if !gone.is_empty() {
-            // What had nothing to join with may have it now, from the same run: once more.
-            let inner = self.lock();
+            // The key of such an entry was not held. If the same run has brought another entry of that
+            // key meanwhile, the two must be joined.
+            let contents = self.lock();
             gone.retain(|&(index, kh)| {
-                inner.entries.judge_hashed(kh, &run[index], wall) == Judgement::Fresh
+                contents.entries.judge_hashed(kh, &run[index], wall) == Judgement::Fresh
             });
-            drop(inner);
-            changed |= merge_news(&gone);
+            drop(contents);
+            changed |= join_new(&gone);
         }
         changed
     }
 
-    /// Joins the news of a run in. Answers whether anything changed.
-    fn merge_news(
+    /// Joins the new entries of a run in, and returns whether anything changed.
+    fn join_new(
         &self,
         run: &[Entry],
-        mut news: Vec<News<S::Record>>,
+        mut new: Vec<NewEntry<S::Record>>,
         wall: Timestamp,
         out: &mut [Merged],
     ) -> bool {
-        if news.is_empty() {
+        if new.is_empty() {
             return false;
         }
         let (mut changed, mut displaced) = (false, Vec::new());
-        let mut inner = self.lock();
-        for new in &mut news {
+        let mut contents = self.lock();
+        for new in &mut new {
             let merged = &mut out[new.index];
-            displaced.extend(inner.merge(&run[new.index], new, wall, merged));
+            displaced.extend(contents.merge(&run[new.index], new, wall, merged));
             changed |= matches!(merged, Merged::Stored { .. });
         }
-        drop(inner);
+        drop(contents);
         changed
     }
 
-    /// Reads an entry of a peer: its body is copied, or it would keep the whole packet in memory.
-    fn read_news(&self, index: usize, kh: u64, entry: &Entry, hashing: Hashing) -> News<S::Record> {
+    /// Reads an entry of a peer. The body is copied: a slice of the packet would keep all of the packet
+    /// in memory.
+    fn read_new(
+        &self,
+        index: usize,
+        kh: u64,
+        entry: &Entry,
+        hashing: Hashing,
+    ) -> NewEntry<S::Record> {
         let body = Body {
             schema: entry.schema.shape(),
             bytes: Bytes::copy_from_slice(&entry.body),
@@ -156,7 +169,7 @@ impl<S: Schema> Shared<S> {
                 Err(why) => Value::Quarantined(Box::new(why)),
             }
         };
-        News {
+        NewEntry {
             index,
             hashes: hashing.of(kh, entry, BodyHash::of(&entry.body)),
             body: body.bytes,
@@ -164,14 +177,14 @@ impl<S: Schema> Shared<S> {
         }
     }
 
-    /// What every node makes of a body of that shape under that key.
+    /// The record in a body under that key, as every node of this version reads it.
     pub(super) fn decode(&self, key: Key, body: &Body) -> Result<S::Record, Unreadable> {
         let schema = body.schema;
         if schema.is_tombstone() || !self.schema.schemas().contains(&schema) {
             return Err(Unreadable::UnknownSchema { schema });
         }
-        // A peer's bytes must not stop this node, whatever the schema makes of them. Nothing of
-        // ours is half changed by a panic in there: this is outside the lock.
+        // A peer's bytes must not stop this node, even if the schema panics over them. We are outside of
+        // the lock, so a panic leaves nothing of ours half changed.
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let record = self.schema.decode(key, body)?;
             let own = self.schema.key(&record);
@@ -189,7 +202,7 @@ impl<S: Schema> Shared<S> {
     }
 }
 
-impl<S: Schema> Store for Shared<S> {
+impl<S: Schema> Store for MapStore<S> {
     fn id(&self) -> StoreId {
         self.id
     }
@@ -206,15 +219,50 @@ impl<S: Schema> Store for Shared<S> {
         self.lock().entries.head()
     }
 
+    fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    fn entries_max(&self) -> usize {
+        self.limits.entries_max
+    }
+
+    /// As the trait says. The returned time is a whole second; until then, reads compare with the clock
+    /// what has expired.
+    fn collect(&self, wall: Timestamp) -> Option<Timestamp> {
+        let mut freed = Vec::new();
+        let mut contents = self.lock();
+        let budget = RUN - contents.hide(wall);
+        while freed.len() < budget
+            && let Some(slot) = contents.free(wall)
+        {
+            freed.push(slot);
+        }
+        let next = contents.next_expiry(wall);
+        drop(contents);
+        next
+    }
+
+    fn on_change(&self, hook: Hook) {
+        let mut hooks = self.hooks.write().unwrap_or_else(PoisonError::into_inner);
+        *hooks = hooks.iter().cloned().chain([hook]).collect();
+    }
+}
+
+impl<S: Schema> Replica for MapStore<S> {
     fn backlog(&self, after: u64) -> usize {
         self.lock().entries.backlog(after)
     }
 
     fn changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change> {
-        let inner = self.lock();
+        let contents = self.lock();
         let mut bytes = 0;
         let mut out = Vec::new();
-        for slot in inner.entries.changes(after).take(entries_max.clamp(1, RUN)) {
+        for slot in contents
+            .entries
+            .changes(after)
+            .take(entries_max.clamp(1, RUN))
+        {
             out.push(Change {
                 seq: slot.seq(),
                 entry: slot.entry().clone(),
@@ -228,8 +276,8 @@ impl<S: Schema> Store for Shared<S> {
     }
 
     fn held(&self, key: &Key) -> Option<Change> {
-        let inner = self.lock();
-        let (_, slot) = inner.entries.get(key)?;
+        let contents = self.lock();
+        let (_, slot) = contents.entries.get(key)?;
         Some(Change {
             seq: slot.seq(),
             entry: slot.entry().clone(),
@@ -270,8 +318,8 @@ impl<S: Schema> Store for Shared<S> {
 
     fn find(&self, hashes: &[u64], out: &mut Vec<Found>) {
         for run in hashes.chunks(RUN) {
-            let inner = self.lock();
-            let slots = run.iter().flat_map(|&kh| inner.entries.with_hash(kh));
+            let contents = self.lock();
+            let slots = run.iter().flat_map(|&kh| contents.entries.with_hash(kh));
             out.extend(slots.map(|slot| Found {
                 hashed: hashed(slot),
                 seq: slot.seq(),
@@ -286,8 +334,8 @@ impl<S: Schema> Store for Shared<S> {
         bytes_max: usize,
         out: &mut Vec<Change>,
     ) -> Option<usize> {
-        let inner = self.lock();
-        let (run, next) = inner.entries.run(position, RUN);
+        let contents = self.lock();
+        let (run, next) = contents.entries.run(position, RUN);
         let alive = run.filter(|(_, slot)| slot.entry().outlives(sweep.cut));
         let met: Vec<_> = alive
             .map(|(at, slot)| {
@@ -299,7 +347,7 @@ impl<S: Schema> Store for Shared<S> {
                 (at, Change { seq, entry }, record)
             })
             .collect();
-        drop(inner);
+        drop(contents);
         let mut bytes = 0;
         for (at, change, record) in met {
             let urgent = record.is_some_and(|record| self.is_urgent(&record, sweep.wall));
@@ -320,42 +368,13 @@ impl<S: Schema> Store for Shared<S> {
     }
 
     fn items(&self, position: usize, cut: Timestamp, out: &mut Vec<HashedItem>) -> Option<usize> {
-        let inner = self.lock();
-        let (run, next) = inner.entries.run(position, RUN);
+        let contents = self.lock();
+        let (run, next) = contents.entries.run(position, RUN);
         out.extend(
             run.filter(|(_, slot)| slot.entry().outlives(cut))
                 .map(|(_, slot)| hashed(slot)),
         );
         next
-    }
-
-    /// As the trait says. The time to come back is in whole seconds; until then, reads tell by the
-    /// clock what has expired.
-    fn collect(&self, wall: Timestamp) -> Option<Timestamp> {
-        let mut freed = Vec::new();
-        let mut inner = self.lock();
-        let budget = RUN - inner.hide(wall);
-        while freed.len() < budget
-            && let Some(slot) = inner.free(wall)
-        {
-            freed.push(slot);
-        }
-        let next = inner.next_expiry(wall);
-        drop(inner);
-        next
-    }
-
-    fn on_change(&self, hook: Hook) {
-        let mut hooks = self.hooks.write().unwrap_or_else(PoisonError::into_inner);
-        *hooks = hooks.iter().cloned().chain([hook]).collect();
-    }
-
-    fn len(&self) -> usize {
-        self.lock().entries.len()
-    }
-
-    fn entries_max(&self) -> usize {
-        self.limits.entries_max
     }
 }
 
@@ -375,5 +394,5 @@ fn hashed<V>(slot: &Slot<V>) -> HashedItem {
     }
 }
 
-/// The rule that a schema breaks which panics while it reads a body.
+/// The rule that a schema breaks by panicking while it reads a body.
 const PANICKED: &str = "the schema panicked";

@@ -1,5 +1,5 @@
-//! The promises of a typed store, each as a claim. Two stores that talk do so by `exchange`:
-//! everything one holds is merged into the other, as a push/pull would have it.
+//! The promises of a typed store, each as a claim. Two stores exchange what they hold by `exchange`:
+//! everything that one holds is merged into the other, as a push/pull would do.
 
 mod compared;
 mod contained;
@@ -13,7 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::store::{Digest, HashedItem, Index, Merged, ReplicationError};
+use crate::store::{
+    Digest, HashedItem, Index, Merged, ReplicationError, Tracker, Unreadable, Watch,
+};
 use crate::time::WallClock;
 use crate::wire::{Entry, Refusal, StoreId};
 
@@ -89,9 +91,9 @@ impl Index<Note> for Shown {
 }
 
 #[derive(Clone)]
-struct Clock(Arc<AtomicU64>);
+struct TestClock(Arc<AtomicU64>);
 
-impl Clock {
+impl TestClock {
     fn at(secs: u64) -> Self {
         Self(Arc::new(AtomicU64::new(at(secs).as_nanos())))
     }
@@ -101,29 +103,26 @@ impl Clock {
     }
 }
 
-impl WallClock for Clock {
+impl WallClock for TestClock {
     fn wall(&self) -> Timestamp {
         Timestamp::from_nanos(self.0.load(Ordering::Relaxed))
     }
 }
 
-struct NoTracker;
+struct Untracked;
 
-impl Tracker for NoTracker {
+impl Tracker for Untracked {
     fn watch(&self, _: WriteId, _: usize) -> Watch {
         Box::pin(async { Err(ReplicationError::NotRunning) })
     }
 }
 
-fn notes_with(clock: &Clock, limits: Limits) -> Map<Notes> {
-    let context = Context {
-        clock: Arc::new(clock.clone()),
-        tracker: Arc::new(NoTracker),
-    };
+fn notes_with(clock: &TestClock, limits: Limits) -> Map<Notes> {
+    let context = Context::new(Arc::new(clock.clone()), Arc::new(Untracked));
     Map::new(Notes, limits, context)
 }
 
-fn notes(clock: &Clock) -> Map<Notes> {
+fn notes(clock: &TestClock) -> Map<Notes> {
     notes_with(clock, Limits::default())
 }
 
@@ -222,7 +221,7 @@ fn grace() -> u64 {
 
 #[test]
 fn what_was_put_is_read_and_listed() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     assert_eq!(map.read(&key(1)), (None, 0));
     let written = map.put(note(1, "one"), until(200)).unwrap();
     put(&map, note(2, "two"), Expiry::Never);
@@ -237,7 +236,7 @@ fn what_was_put_is_read_and_listed() {
 
 #[test]
 fn an_expired_record_is_hidden_by_the_clock_and_leaves_the_index_on_collect() {
-    let clock = Clock::at(100);
+    let clock = TestClock::at(100);
     let map = notes(&clock);
     put(&map, note(1, "one"), until(200));
     put(&map, note(2, "two"), Expiry::Never);
@@ -255,7 +254,7 @@ fn an_expired_record_is_hidden_by_the_clock_and_leaves_the_index_on_collect() {
 
 #[test]
 fn a_clock_set_back_shows_the_hidden_again() {
-    let clock = Clock::at(100);
+    let clock = TestClock::at(100);
     let map = notes(&clock);
     for id in 0..=255 {
         put(&map, note(id, "n"), until(200));
@@ -277,7 +276,7 @@ fn a_clock_set_back_shows_the_hidden_again() {
 /// It had never been shown here.
 #[test]
 fn a_clock_set_back_shows_what_came_already_expired() {
-    let clock = Clock::at(250);
+    let clock = TestClock::at(250);
     let map = notes(&clock);
     collect(&map, 100);
     assert!(stored(merge(&map, &raw(1, 90, 200, "late"))));
@@ -293,7 +292,7 @@ fn a_clock_set_back_shows_what_came_already_expired() {
 
 #[test]
 fn growing_expiry_shows_a_hidden_record_again() {
-    let clock = Clock::at(100);
+    let clock = TestClock::at(100);
     let map = notes(&clock);
     put(&map, note(1, "one"), until(200));
     clock.set(205);
@@ -313,7 +312,7 @@ fn growing_expiry_shows_a_hidden_record_again() {
 
 #[test]
 fn the_greater_tie_wins_at_equal_timestamps() {
-    let clock = Clock::at(100);
+    let clock = TestClock::at(100);
     let (a, b) = (notes(&clock), notes(&clock));
     a.put_if(note(1, "a"), until(200), 9, 0).unwrap();
     b.put_if(note(1, "b"), until(200), 8, 0).unwrap();
@@ -324,7 +323,7 @@ fn the_greater_tie_wins_at_equal_timestamps() {
 
 #[test]
 fn older_never_replaces_newer() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     assert!(stored(merge(&map, &raw(1, 90, 200, "new"))));
     assert_eq!(merge(&map, &raw(1, 80, 200, "old")), Merged::Known);
     // A later expiry of an older version counts; its body does not.
@@ -335,7 +334,7 @@ fn older_never_replaces_newer() {
 
 #[test]
 fn a_stale_expired_entry_does_not_return_where_its_tombstone_was_collected() {
-    let clock = Clock::at(100);
+    let clock = TestClock::at(100);
     let limits = Limits {
         tombstone_ttl: Duration::from_secs(10),
         ..Limits::default()
@@ -354,7 +353,7 @@ fn a_stale_expired_entry_does_not_return_where_its_tombstone_was_collected() {
 
 #[test]
 fn poison_is_quarantined_and_relayed_byte_for_byte() {
-    let clock = Clock::at(100);
+    let clock = TestClock::at(100);
     let map = notes(&clock);
     put(&map, note(1, "fine"), until(200));
     let poison = Entry {
@@ -393,7 +392,7 @@ fn poison_is_quarantined_and_relayed_byte_for_byte() {
 
 #[test]
 fn a_quarantined_entry_is_collected_like_any_other() {
-    let clock = Clock::at(100);
+    let clock = TestClock::at(100);
     let map = notes(&clock);
     let poison = Entry {
         body: Bytes::from_static(&[1, 0xff]),
@@ -406,7 +405,7 @@ fn a_quarantined_entry_is_collected_like_any_other() {
 
 #[test]
 fn an_entry_from_too_far_ahead_is_refused_until_the_clock_catches_up() {
-    let clock = Clock::at(100);
+    let clock = TestClock::at(100);
     let map = notes(&clock);
     let ahead = raw(1, 401, 9_000, "soon");
     assert_eq!(merge(&map, &ahead), Merged::Refused(Refusal::ClockAhead));
@@ -424,7 +423,7 @@ fn a_full_store_stops_writers_at_once_and_peers_at_twice_as_much() {
         entry_bytes_max: 16,
         ..Limits::default()
     };
-    let map = notes_with(&Clock::at(100), limits);
+    let map = notes_with(&TestClock::at(100), limits);
     put(&map, note(1, "a"), until(200));
     put(&map, note(2, "b"), until(200));
     let full = WriteError::StoreFull { max: 2 };
@@ -451,7 +450,7 @@ fn a_full_store_stops_writers_at_once_and_peers_at_twice_as_much() {
 
 #[test]
 fn put_if_conflicts_with_any_change_it_has_not_seen() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     map.put_if(note(1, "a"), until(200), 0, 0).unwrap();
     let conflict = map.put_if(note(1, "b"), until(200), 0, 0).unwrap_err();
     assert_eq!(conflict, WriteError::Conflict);
@@ -464,7 +463,7 @@ fn put_if_conflicts_with_any_change_it_has_not_seen() {
 
 #[test]
 fn the_change_index_has_one_slot_per_key_and_resumes_at_any_cursor() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     let store = map.store();
     for round in 0..10 {
         for id in 0..30 {
@@ -495,7 +494,7 @@ fn the_change_index_has_one_slot_per_key_and_resumes_at_any_cursor() {
 
 #[test]
 fn hooks_are_called_once_per_change_and_never_for_the_known() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     let calls = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
     for count in &calls {
         let count = Arc::clone(count);
@@ -525,7 +524,7 @@ fn hooks_are_called_once_per_change_and_never_for_the_known() {
 
 #[test]
 fn twice_the_same_key_in_one_merge_joins() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     let entries = [
         raw(1, 90, 300, "older"),
         raw(1, 91, 200, "newer"),
@@ -540,7 +539,7 @@ fn twice_the_same_key_in_one_merge_joins() {
     let late = at(100_000);
     let (older, newer) = (raw(1, 90, 200_000, "older"), raw(1, 91, 1, "newer"));
     for entries in [[older.clone(), newer.clone()], [newer.clone(), older]] {
-        let map = notes(&Clock::at(100_000));
+        let map = notes(&TestClock::at(100_000));
         assert_eq!(
             map.store().merge(std::slice::from_ref(&newer), late),
             [Merged::Known]
@@ -553,7 +552,7 @@ fn twice_the_same_key_in_one_merge_joins() {
 
 #[test]
 fn a_stored_body_does_not_keep_the_packet_it_came_in() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     let packet = Bytes::from(vec![1; 4096]);
     let entry = Entry {
         body: packet.slice(0..8),
@@ -566,7 +565,7 @@ fn a_stored_body_does_not_keep_the_packet_it_came_in() {
 
 #[test]
 fn a_panic_under_the_lock_leaves_the_store_usable() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     let looking = map.clone();
     let panicked = std::thread::spawn(move || looking.with_index(|_| panic!("on purpose")));
     assert!(panicked.join().is_err());

@@ -3,20 +3,22 @@
 //! *Classic* is the grammar before 0.27: a name of ASCII letters, digits, `_` and `:`, a value that
 //! may be quoted, OpenMetrics escapes, stray backslashes tolerated, braces trimmed off a list.
 //! *UTF-8* takes any name, quoted or not, Go escapes within quotes, braces that pair, and nothing
-//! else. *Fallback*, the default, parses both ways: the UTF-8 reading stands unless only the
-//! classic one succeeds, or both do and differ; then the classic reading stands and the caller is
-//! told. With one matcher, not a list, braces are refused (but by classic, which takes a trailing
-//! one for a part of the value).
+//! else. *Fallback*, the default, parses both ways, and takes the UTF-8 reading, with two exceptions: if
+//! only the classic one succeeds, or if both succeed and differ, it takes the classic reading and tells
+//! the caller. Where one matcher and not a list is expected, braces are refused (except by classic,
+//! which takes a trailing brace for a part of the value).
 
-use super::quote::unquote_go;
-use super::{Matcher, MatcherError, Op};
+use super::error::MatcherError;
+use super::label_matcher::Matcher;
+use super::op::Op;
+use super::quote::{is_reserved, unquote_go};
 
 /// How matchers are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Syntax {
     /// As before Alertmanager 0.27 (`classic-mode`).
     Classic,
-    /// Either, with preference as told in the module's description.
+    /// Either, as described at the top of the module.
     #[default]
     Fallback,
     /// UTF-8 only (`utf8-strict-mode`).
@@ -117,12 +119,12 @@ impl std::fmt::Display for Expected {
     }
 }
 
-/// What the author of accepted text should know ([`Syntax::Fallback`] only).
+/// What to tell the author of a text that was accepted ([`Syntax::Fallback`] only).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caution {
-    /// The two grammars read it differently; the classic reading was taken.
+    /// The two grammars read the text differently; the classic reading was taken.
     Disagreement,
-    /// Only the classic grammar reads it.
+    /// Only the classic grammar can read the text.
     OnlyClassic,
 }
 
@@ -130,7 +132,7 @@ impl Syntax {
     /// Zero or more matchers.
     ///
     /// # Errors
-    /// [`ParseError`]; where both grammars fail, that of the classic one.
+    /// [`ParseError`]; if both grammars fail, that of the classic one.
     ///
     /// ```
     /// use rumormill::store::matcher::Syntax;
@@ -143,7 +145,7 @@ impl Syntax {
         self.matchers_cautioned(input).map(|(matchers, _)| matchers)
     }
 
-    /// As [`matchers`](Self::matchers), with what their author should know.
+    /// As [`matchers`](Self::matchers), with what to tell their author.
     ///
     /// # Errors
     /// As [`matchers`](Self::matchers).
@@ -166,7 +168,7 @@ impl Syntax {
         self.matcher_cautioned(input).map(|(matcher, _)| matcher)
     }
 
-    /// As [`matcher`](Self::matcher), with what its author should know.
+    /// As [`matcher`](Self::matcher), with what to tell its author.
     ///
     /// # Errors
     /// As [`matcher`](Self::matcher).
@@ -197,11 +199,6 @@ pub fn is_label_name(name: &str, syntax: Syntax) -> bool {
     }
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-/// Whether a character must be quoted in UTF-8 mode.
-pub(super) fn is_reserved(c: char) -> bool {
-    c.is_whitespace() || "{}!=~,\\\"'`".contains(c)
 }
 
 fn plain<T>(parsed: T) -> (T, Option<Caution>) {

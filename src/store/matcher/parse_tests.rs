@@ -167,7 +167,7 @@ fn utf8_errors_say_where() {
     }
 }
 
-/// Reference 2.3: UTF-8 unless both succeed and disagree, or only classic does.
+/// As `FallbackParser` of `matcher/compat/parse.go`: UTF-8 unless both succeed and disagree, or only classic does.
 #[test]
 fn fallback_prefers_utf8_and_says_when_it_cannot() {
     let disagree = Some(Caution::Disagreement);
@@ -194,7 +194,7 @@ fn fallback_prefers_utf8_and_says_when_it_cannot() {
     );
 }
 
-/// Reference 2.3: the single-matcher entry point rejects braces.
+/// As `Matcher` of `matcher/parse/parse.go`: where one matcher is expected, braces are refused.
 #[test]
 fn one_matcher_stands_alone_and_without_braces() {
     for syntax in [Syntax::Utf8, Syntax::Fallback] {

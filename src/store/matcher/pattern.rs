@@ -1,12 +1,12 @@
-//! Patterns: understood when they are made, compiled when they must be.
+//! Patterns: analysed when they are made, compiled only when that is needed.
 //!
 //! A pattern that matches a few texts and no others (`node-1|node-2`, `A{4}`) is kept as the list of
-//! them and never compiled. Of any other it is known how long a match is at least and what it begins
-//! and ends with; most labels are told apart by that. What is left compiles the pattern, once, at
-//! its first use.
+//! these texts and never compiled. Of any other pattern it is known how long a match is at least, and
+//! what it begins and ends with, which decides about most labels. The first label that it does not
+//! decide about compiles the pattern, once.
 //!
-//! A pattern is refused when it is made if it is too large to compile. One that is so small that it
-//! cannot be is taken without trying: [`states`] bounds it from its syntax.
+//! A pattern that is too large to compile is refused when it is made. If its syntax shows that it is
+//! small enough ([`states`]), this is not tried.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,21 +14,25 @@ use regex::{Regex, RegexBuilder};
 use regex_syntax::hir::literal::{ExtractKind, Extractor, Seq};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
+use super::error::MatcherError;
 use super::re2::{self, PatternFault};
-use super::{MatcherError, REGEX_BYTES_MAX};
 
-/// A pattern and what is compiled of it.
+/// Largest compiled regular expression, in bytes. A longer one is an error to its author, and
+/// quarantines an entry that comes from a peer.
+pub const REGEX_BYTES_MAX: usize = 1 << 20;
+
+/// A pattern, and the regular expression if it is compiled.
 #[derive(Debug)]
 pub(super) struct Pattern {
-    known: Arc<Known>,
+    known: Arc<PatternFacts>,
     /// `None` until the first use, and after [`Pattern::release`].
     compiled: RwLock<Option<Arc<Regex>>>,
 }
 
-/// What the syntax of a pattern tells.
+/// What is known of a pattern from its syntax.
 #[derive(Debug, PartialEq, Eq)]
-struct Known {
-    /// All that it matches, ascending, where that is little.
+struct PatternFacts {
+    /// All texts that it matches, ascending, if they are few.
     texts: Option<Box<[Box<str>]>>,
     /// What every match begins with.
     prefix: Box<[u8]>,
@@ -36,7 +40,7 @@ struct Known {
     suffix: Box<[u8]>,
     /// Bytes of the shortest match; none is as long as `usize::MAX`.
     bytes_min: usize,
-    /// Whether the empty text matches; `None` if that takes an evaluation.
+    /// Whether the empty text matches; `None` if only an evaluation can tell.
     empty: Option<bool>,
 }
 
@@ -46,7 +50,7 @@ impl Pattern {
         let translated =
             re2::translate(pattern).map_err(|(at, fault)| MatcherError::Pattern { at, fault })?;
         let hir = regex_syntax::parse(&translated).map_err(|_| SYNTAX)?;
-        let known = Known::of(&hir);
+        let known = PatternFacts::of(&hir);
         let compiled = if known.texts.is_some() || states(&hir) <= STATES_SURE {
             None
         } else {
@@ -58,8 +62,8 @@ impl Pattern {
         })
     }
 
-    /// Whether the whole of a label matches; `None` if the pattern (`pattern`, as it was made of)
-    /// does not compile after all. [`states`] is there so that this does not happen.
+    /// Whether the whole of a label matches. `pattern` is the text that this was made of. `None` if it
+    /// does not compile after all, which [`states`] is there to prevent.
     pub(super) fn matches(&self, pattern: &str, label: &str) -> Option<bool> {
         let known = &*self.known;
         if let Some(texts) = &known.texts {
@@ -90,12 +94,12 @@ impl Pattern {
         Some(matched)
     }
 
-    /// All that it matches, ascending, if that is little.
+    /// All texts that it matches, ascending, if they are few.
     pub(super) fn texts(&self) -> Option<&[Box<str>]> {
         self.known.texts.as_deref()
     }
 
-    /// Whether the empty text matches; `None` if that is not to be had without an evaluation.
+    /// Whether the empty text matches; `None` if only an evaluation can tell.
     pub(super) fn matches_empty(&self) -> Option<bool> {
         self.known.empty
     }
@@ -119,7 +123,7 @@ impl Pattern {
 }
 
 impl Clone for Pattern {
-    /// The copy shares what is compiled by now.
+    /// The copy shares what is compiled so far.
     fn clone(&self) -> Self {
         let compiled = self.compiled.read().unwrap_or_else(PoisonError::into_inner);
         Self {
@@ -129,7 +133,7 @@ impl Clone for Pattern {
     }
 }
 
-impl Known {
+impl PatternFacts {
     fn of(hir: &Hir) -> Self {
         let prefixes = extract(hir, ExtractKind::Prefix);
         let suffixes = extract(hir, ExtractKind::Suffix);
@@ -145,15 +149,15 @@ impl Known {
     }
 }
 
-/// What the matches of a pattern begin or end with. Assertions count as nothing there: they only
-/// take matches away.
+/// What the matches of a pattern begin or end with. Assertions are ignored, since they only rule out
+/// matches.
 fn extract(hir: &Hir, kind: ExtractKind) -> Seq {
     let mut extractor = Extractor::new();
     extractor.kind(kind).limit_total(TEXTS_MAX);
     extractor.extract(hir)
 }
 
-/// All that a pattern matches, if its prefixes are whole matches.
+/// All texts that a pattern matches, if its prefixes are whole matches.
 fn texts(hir: &Hir, prefixes: &Seq) -> Option<Box<[Box<str>]>> {
     if !hir.properties().look_set().is_empty() || !prefixes.is_exact() {
         return None;
@@ -180,7 +184,7 @@ fn compile(translated: &str) -> Result<Regex, MatcherError> {
         })
 }
 
-/// At least as many states as the compiled pattern has. A range of characters becomes at most ten
+/// An upper bound on the states of the compiled pattern. A range of characters becomes at most ten
 /// sequences of at most four byte ranges.
 fn states(hir: &Hir) -> usize {
     let inner = match hir.kind() {
@@ -202,7 +206,7 @@ fn states(hir: &Hir) -> usize {
 
 /// States that join, split or capture around those that match.
 const STATES_AROUND: usize = 4;
-/// A pattern of so many states is sure to be below [`REGEX_BYTES_MAX`]: a state with its
+/// A pattern with so many states is certainly smaller than [`REGEX_BYTES_MAX`]: a state with its
 /// transitions takes far less than 128 bytes.
 const STATES_SURE: usize = REGEX_BYTES_MAX / 128;
 /// Most texts that a pattern is kept as.

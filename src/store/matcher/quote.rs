@@ -2,7 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
-/// Writes `text` as a Go string literal, the way `strconv.Quote` does for what is printable.
+/// Whether a character must be quoted in UTF-8 mode.
+pub(super) fn is_reserved(c: char) -> bool {
+    c.is_whitespace() || "{}!=~,\\\"'`".contains(c)
+}
+
+/// Writes `text` as a Go string literal, as `strconv.Quote` does with printable text.
 pub(super) fn write_go_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     f.write_char('"')?;
     for c in text.chars() {
@@ -57,7 +62,7 @@ pub(super) fn unquote_go(inner: &str) -> Result<String, usize> {
     String::from_utf8(bytes).map_err(|_| 0)
 }
 
-/// Decodes what follows a backslash and answers how many bytes of it that was.
+/// Decodes what follows a backslash, and returns how many bytes it took.
 fn unescape(rest: &str, bytes: &mut Vec<u8>) -> Option<usize> {
     let kind = *rest.as_bytes().first()?;
     let simple = match kind {

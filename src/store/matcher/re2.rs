@@ -1,4 +1,4 @@
-//! Go's regular expression syntax, said in the words of the `regex` crate.
+//! Go's regular expression syntax, translated to that of the `regex` crate.
 //!
 //! Operators know Go's dialect from Prometheus, and a pattern must mean here what it means there.
 //! The dialects differ in small things: `\d`, `\s`, `\w` and `\b` are ASCII in Go; `[a[b]` and
@@ -27,7 +27,7 @@ pub enum PatternFault {
     GroupUnopened,
     /// A range that runs backwards.
     Range,
-    /// A repetition of a repetition, or of more than 1,000.
+    /// A repetition of a repetition, or more than 1,000 of them.
     Repetition,
     /// Any other error of syntax, for instance a repetition of nothing.
     Syntax,
@@ -50,13 +50,13 @@ impl fmt::Display for PatternFault {
 }
 
 /// A fault and the byte offset it is at.
-type Fault = (usize, PatternFault);
+type FaultAt = (usize, PatternFault);
 
-/// Longest repetition Go takes.
+/// Longest repetition that Go accepts.
 const REPEAT_MAX: u32 = 1000;
 
-/// `pattern`, read as Go reads it, in the syntax of the `regex` crate.
-pub(super) fn translate(pattern: &str) -> Result<String, Fault> {
+/// Translates a pattern in Go's syntax to the syntax of the `regex` crate.
+pub(super) fn translate(pattern: &str) -> Result<String, FaultAt> {
     let mut walk = Walk {
         pattern,
         at: 0,
@@ -109,7 +109,7 @@ impl<'a> Walk<'a> {
     }
 
     /// One element outside classes.
-    fn step(&mut self, c: char) -> Result<(), Fault> {
+    fn step(&mut self, c: char) -> Result<(), FaultAt> {
         let begun = self.at;
         let was_repeated = std::mem::take(&mut self.repeated);
         match c {
@@ -153,7 +153,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Go refuses `a**`; the `regex` crate would not. `a*?` is one repetition.
-    fn end_repetition(&mut self, begun: usize, was_repeated: bool) -> Result<(), Fault> {
+    fn end_repetition(&mut self, begun: usize, was_repeated: bool) -> Result<(), FaultAt> {
         if was_repeated {
             return Err((begun, PatternFault::Repetition));
         }
@@ -166,7 +166,7 @@ impl<'a> Walk<'a> {
     }
 
     /// `(`, `(?:`, `(?P<name>`, `(?<name>`, `(?flags)` or `(?flags:`.
-    fn group(&mut self) -> Result<(), Fault> {
+    fn group(&mut self) -> Result<(), FaultAt> {
         let begun = self.at;
         let rest = self.rest();
         let head = if rest.starts_with("(?P<") || rest.starts_with("(?<") {
@@ -192,7 +192,7 @@ impl<'a> Walk<'a> {
     }
 
     /// An escape outside classes.
-    fn escape(&mut self) -> Result<(), Fault> {
+    fn escape(&mut self) -> Result<(), FaultAt> {
         let rest = &self.pattern[self.at + 1..];
         if let Some(quoted) = rest.strip_prefix('Q') {
             let (text, skipped) = match quoted.find("\\E") {
@@ -227,7 +227,7 @@ impl<'a> Walk<'a> {
     }
 
     /// `\d` and its kin, and `\p`, as what stands between the brackets of a class.
-    fn named_set(&mut self) -> Result<Option<String>, Fault> {
+    fn named_set(&mut self) -> Result<Option<String>, FaultAt> {
         let begun = self.at;
         let rest = &self.pattern[begun..];
         let set = match rest.as_bytes().get(1) {
@@ -245,7 +245,7 @@ impl<'a> Walk<'a> {
     }
 
     /// `\pL`, `\p{Greek}`, `\p{^Greek}` and their opposites.
-    fn unicode_set(&mut self) -> Result<String, Fault> {
+    fn unicode_set(&mut self) -> Result<String, FaultAt> {
         let unknown = (self.at, PatternFault::ClassUnknown);
         let rest = &self.pattern[self.at..];
         let mut negated = rest.starts_with("\\P");
@@ -275,7 +275,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A backslash and what it escapes, as one character.
-    fn escaped_char(&mut self) -> Result<char, Fault> {
+    fn escaped_char(&mut self) -> Result<char, FaultAt> {
         let fault = (self.at, PatternFault::Escape);
         self.at += 1;
         let c = self.take().ok_or(fault)?;
@@ -329,7 +329,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A bracketed class.
-    fn class(&mut self) -> Result<(), Fault> {
+    fn class(&mut self) -> Result<(), FaultAt> {
         let begun = self.at;
         let unclosed = (begun, PatternFault::ClassUnclosed);
         self.at += 1;
@@ -350,7 +350,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn class_element(&mut self, unclosed: Fault) -> Result<(), Fault> {
+    fn class_element(&mut self, unclosed: FaultAt) -> Result<(), FaultAt> {
         if self.rest().starts_with("[:")
             && let Some(end) = self.rest()[2..].find(":]")
         {
@@ -384,7 +384,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn class_char(&mut self, unclosed: Fault) -> Result<char, Fault> {
+    fn class_char(&mut self, unclosed: FaultAt) -> Result<char, FaultAt> {
         match self.peek() {
             Some('\\') => self.escaped_char(),
             Some(_) => self.take().ok_or(unclosed),

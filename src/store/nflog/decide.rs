@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::NflogEntry;
+use super::entry::NflogEntry;
 use crate::time::Timestamp;
 
-/// A group as it is now, and how its receiver wants to hear of it.
+/// A group as it is now, and what its receiver wants to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group<'a> {
     /// Hashes of the alerts that fire, in any order.
     pub firing: &'a [u64],
     /// Hashes of the alerts that are resolved, in any order.
     pub resolved: &'a [u64],
-    /// Whether the receiver wants to hear of resolved alerts.
+    /// Whether the receiver wants to be told of resolved alerts.
     pub send_resolved: bool,
     /// How often an unchanged group is notified again.
     pub repeat_interval: Duration,
@@ -22,7 +22,7 @@ pub struct Group<'a> {
 /// Whether to notify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// There is nothing to tell.
+    /// There is nothing to notify.
     No,
     /// Notify, and log it.
     Notify(Reason),
@@ -32,12 +32,12 @@ pub enum Decision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// All alerts that the receiver knows of are resolved. It holds whether or not the receiver
-    /// wants to hear of it, so that the log forgets the firing ones: with `send_resolved` off, log
-    /// without sending.
+    /// All alerts that the receiver knows of are resolved. This is the reason also if the receiver does
+    /// not want to be told: with `send_resolved` off, log without sending, so that the log forgets the
+    /// firing alerts.
     AllAlertsResolved,
-    /// The receiver knows of no firing alert of the group. What its integration remembers belongs
-    /// to an earlier story: begin with none.
+    /// The receiver knows of no firing alert of the group. What its integration remembers is about
+    /// earlier alerts: begin with an empty `receiver_data`.
     FirstNotification,
     /// Some alert fires that the receiver does not know of.
     NewAlertsInGroup,
@@ -47,8 +47,9 @@ pub enum Reason {
     RepeatIntervalElapsed,
 }
 
-/// Decides about a group, given what the log has of it, at the instant `now` at which the group
-/// was flushed. The rules are tried from the top (reference 3.5).
+/// Decides about a group, given its entry in the log, at the instant `now` at which the group was
+/// flushed. The rules are tried from the top, as in Alertmanager's `needsUpdate`
+/// (`notify/dedup_stage.go`).
 #[must_use]
 pub fn needs_notification(
     entry: Option<&NflogEntry>,
@@ -71,7 +72,7 @@ pub fn needs_notification(
         });
     }
     if group.firing.is_empty() {
-        // Alerts that came and went since the last notification are nobody's news.
+        // Alerts that fired and were resolved since the last notification were never notified.
         return if entry.firing.is_empty() {
             No
         } else {
@@ -94,7 +95,7 @@ fn is_subset(some: &[u64], of: &[u64]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ReceiverKey;
+    use super::super::entry::ReceiverKey;
     use super::Decision::{No, Notify};
     use super::*;
     use std::collections::BTreeMap;
@@ -117,8 +118,8 @@ mod tests {
         })
     }
 
-    /// Reference 3.5, row by row, and the cases of `TestDedupStageNeedsUpdate`: the rule (the row's
-    /// number), the entry's firing and resolved alerts and its age in seconds, or `none`; what is
+    /// Every rule, and the cases of Alertmanager's `TestDedupStageNeedsUpdate`. The columns: the number
+    /// of the rule; the entry's firing and resolved alerts and its age in seconds, or `none`; what is
     /// firing and resolved now; whether the receiver wants resolved alerts; the decision.
     const RULES: &str = "
         1  none             |  1      -      yes  |  FirstNotification

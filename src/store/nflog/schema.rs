@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use bincode::{BorrowDecode, Encode};
 
-use super::{NflogEntry, ReceiverKey, ReceiverValue, state_key, state_key_of};
+use super::entry::{NflogEntry, ReceiverKey, ReceiverValue, state_key, state_key_of};
+use crate::id::{Key, SchemaId};
 use crate::store::lazy::Lazy;
-use crate::store::{Body, Schema, Unreadable};
+use crate::store::schema::{Body, Schema, Unreadable};
 use crate::time::Timestamp;
 use crate::wire::codec::{DecodeError, Values, encode_body};
-use crate::wire::{Key, SchemaId};
 
 const SCHEMA: SchemaId = SchemaId::new(1);
 
@@ -24,7 +24,7 @@ const SCHEMA: SchemaId = SchemaId::new(1);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NflogSchema;
 
-/// As it is in bytes.
+/// An entry as it is in bytes.
 #[derive(Encode)]
 struct EntryBody<'a> {
     group_name: &'a str,
@@ -44,8 +44,8 @@ enum ValueBody<'a> {
     Double(f64),
 }
 
-/// An entry of the log, as [`map`](super::Nflog::map) has it: to be used as the [`NflogEntry`] that it
-/// dereferences to, which is read from its bytes the first time.
+/// An entry of the log, as its [`map`](super::Nflog::map) holds it. It dereferences to the [`NflogEntry`],
+/// which is read from its bytes the first time.
 #[derive(Clone)]
 pub struct HeldEntry {
     key: Key,
@@ -150,8 +150,8 @@ impl Schema for NflogSchema {
     }
 }
 
-/// What is in bytes beside alert hashes. Texts are checked and still bytes.
-struct Found<'a> {
+/// The fields of an entry in bytes, except alert hashes. Texts are checked, but still bytes.
+struct EntryParts<'a> {
     group_name: &'a [u8],
     integration: &'a [u8],
     idx: u32,
@@ -201,9 +201,9 @@ fn read(bytes: &[u8]) -> Result<NflogEntry, DecodeError> {
     })
 }
 
-/// Goes over the bytes of an entry, and calls `alert` with every alert hash.
+/// Goes over the bytes of an entry, calls `alert` with every alert hash, and returns the rest.
 #[inline]
-fn walk(bytes: &[u8], mut alert: impl FnMut(Alerts, u64)) -> Result<Found<'_>, DecodeError> {
+fn walk(bytes: &[u8], mut alert: impl FnMut(Alerts, u64)) -> Result<EntryParts<'_>, DecodeError> {
     let mut values = Values::new(bytes);
     let group_name = values.take_text()?;
     let integration = values.take_text()?;
@@ -221,7 +221,7 @@ fn walk(bytes: &[u8], mut alert: impl FnMut(Alerts, u64)) -> Result<Found<'_>, D
     }
     let receiver_data = values.take()?;
     values.end()?;
-    Ok(Found {
+    Ok(EntryParts {
         group_name,
         integration,
         idx,

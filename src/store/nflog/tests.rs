@@ -1,14 +1,19 @@
 //! The promises of the notification log, each as a claim.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::silences::support::{ManualClock, at, exchange, pass};
+use super::entry::state_key;
 use super::*;
-use crate::store::{Body, Merged, Schema as _, Unreadable};
+use crate::id::{Key, SchemaId};
+use crate::store::matcher::Labels;
+use crate::store::silences::support::{ManualClock, at, exchange, pass};
+use crate::store::{Body, Limits, Merged, Schema as _, Unreadable};
+use crate::wire::Entry;
 use crate::wire::codec::encode_body;
-use crate::wire::{Entry, SchemaId};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -72,7 +77,7 @@ fn there_is_one_entry_for_a_receiver_and_group() {
     assert_eq!(log.store().len(), 1);
 }
 
-/// Reference 3.3.
+/// As `Log` of `nflog/nflog.go`.
 #[test]
 fn an_entry_is_kept_for_twice_the_repeat_interval_at_most_for_the_retention() {
     let clock = ManualClock::new();
@@ -110,7 +115,7 @@ fn names_must_not_be_empty() {
     assert_eq!(error, NflogError::Empty { field });
 }
 
-/// Alertmanager skips the write here (reference 3.3) and notifies again.
+/// Alertmanager skips the write here (`Log` of `nflog/nflog.go`) and notifies again.
 #[test]
 fn a_node_with_a_slow_clock_logs_over_a_faster_one() {
     let (clock, fast) = (ManualClock::new(), ManualClock::new());

@@ -4,8 +4,8 @@
 //! of lists of name, operator, value), starts_at, ends_at, updated_at (nanoseconds), created_by,
 //! comment, annotations. Operators are 0 `=`, 1 `!=`, 2 `=~`, 3 `!~`.
 //!
-//! [`check`] goes over the bytes and makes nothing; [`read`] makes a [`Silence`] of them. Both are one
-//! walk, so what passes the one is read by the other, but for patterns that do not compile.
+//! [`check`] goes over the bytes without keeping anything; [`read`] makes a [`Silence`] of them. Both
+//! use the same [`walk`], so bytes that pass `check` can be read, unless a pattern does not compile.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use bincode::Encode;
 use bytes::Bytes;
 
 use super::record::{Silence, SilenceId};
-use super::schema::{self, MATCHERS_MAX, RuleError, SCHEMA};
-use crate::store::Unreadable;
+use super::rules::{self, MATCHERS_MAX, RuleError, SCHEMA};
 use crate::store::matcher::{Matcher, Op};
+use crate::store::schema::Unreadable;
 use crate::time::Timestamp;
 use crate::wire::codec::{DecodeError, Values, encode_body, is_text};
 
-/// As it is in bytes.
+/// A silence as it is in bytes.
 #[derive(Encode)]
 struct SilenceBody<'a> {
     id: [u8; 16],
@@ -32,20 +32,20 @@ struct SilenceBody<'a> {
     annotations: BTreeMap<&'a str, &'a str>,
 }
 
-/// A matcher as it is in bytes. Its texts are checked once, when the silence comes: to hash them,
-/// bytes do.
+/// A matcher as it is in bytes. Its texts are checked to be UTF-8 once, when the silence comes, and are
+/// only hashed later: so they stay bytes.
 #[derive(Clone, Copy, Encode)]
-pub(in crate::store) struct MatcherBody<'a> {
-    pub(in crate::store) name: &'a [u8],
+pub(super) struct MatcherBody<'a> {
+    pub(super) name: &'a [u8],
     op: u8,
-    pub(in crate::store) value: &'a [u8],
+    pub(super) value: &'a [u8],
 }
 
 /// What a check finds.
 pub(super) struct Checked {
     pub(super) starts_at: Timestamp,
     pub(super) ends_at: Timestamp,
-    /// Whether a matcher has a pattern, which must be tried before the silence is taken.
+    /// Whether a matcher has a pattern: then the silence must be read whole, to see that it compiles.
     pub(super) has_patterns: bool,
 }
 
@@ -72,9 +72,9 @@ impl<'a> MatcherBody<'a> {
         Ok(Self { name, op, value })
     }
 
-    /// How it compares; `None` for an operator that there is not.
+    /// How it compares; `None` if there is no such operator.
     #[inline(always)]
-    pub(in crate::store) fn op(self) -> Option<Op> {
+    pub(super) fn op(self) -> Option<Op> {
         Some(match self.op {
             0 => Op::Equal,
             1 => Op::NotEqual,
@@ -108,7 +108,7 @@ pub(super) fn write(silence: &Silence) -> Bytes {
     })
 }
 
-/// What is in bytes beside matchers and annotations.
+/// The fields of a silence in bytes, except matchers and annotations.
 struct Fixed<'a> {
     starts_at: Timestamp,
     ends_at: Timestamp,
@@ -117,7 +117,7 @@ struct Fixed<'a> {
     comment: &'a [u8],
 }
 
-/// What a walk meets, in order.
+/// What a [`walk`] meets, in order.
 enum Met<'a> {
     /// The matchers of the next set follow.
     Set,
@@ -142,8 +142,8 @@ pub(super) fn read(id: SilenceId, bytes: &[u8]) -> Result<Silence, Unreadable> {
         }
         Ok(())
     })?;
-    // Once more with the patterns, which the walk does not try.
-    schema::check(&sets, fixed.starts_at, fixed.ends_at).map_err(invalid)?;
+    // Once more, now with compiled patterns: the walk does not know what a pattern matches.
+    rules::check(&sets, fixed.starts_at, fixed.ends_at).map_err(invalid)?;
     Ok(Silence {
         id,
         matcher_sets: sets,
@@ -156,7 +156,7 @@ pub(super) fn read(id: SilenceId, bytes: &[u8]) -> Result<Silence, Unreadable> {
     })
 }
 
-/// Checks all rules of the silence in some bytes but that its patterns compile.
+/// Checks all rules of the silence in some bytes, except that its patterns compile.
 pub(super) fn check(id: SilenceId, bytes: &[u8]) -> Result<Checked, Unreadable> {
     let mut has_patterns = false;
     let fixed = walk(id, bytes, |met| {
@@ -172,7 +172,8 @@ pub(super) fn check(id: SilenceId, bytes: &[u8]) -> Result<Checked, Unreadable> 
     })
 }
 
-/// Goes over the bytes of a silence and checks all rules but that its patterns compile.
+/// Goes over the bytes of a silence, calls `meet` with what it finds, and checks all rules except that
+/// the patterns compile.
 #[inline]
 fn walk<'a>(
     id: SilenceId,
@@ -209,7 +210,7 @@ fn walk<'a>(
         meet(Met::Annotation(name, value))?;
     }
     values.end().map_err(malformed)?;
-    schema::check_times(fixed.starts_at, fixed.ends_at).map_err(invalid)?;
+    rules::check_times(fixed.starts_at, fixed.ends_at).map_err(invalid)?;
     Ok(fixed)
 }
 
@@ -241,7 +242,7 @@ fn walk_sets<'a>(
             if matcher.name.is_empty() {
                 return Err(NO_MATCHER);
             }
-            // What a pattern asks for is seen when it is tried.
+            // Whether a pattern matches the empty string is known only once it is compiled.
             asks |= op != Op::Equal || !matcher.value.is_empty();
             meet(Met::Matcher(matcher))?;
         }

@@ -1,5 +1,6 @@
-//! A silence as the store holds it: read as far as its rules need when it comes, and whole when
-//! somebody asks for it. Most silences of a node mute nothing there: they need no texts of their own.
+//! A silence as the store holds it. When it comes, it is read as far as is needed to check the rules; it
+//! is read whole, with all its texts in memory, when it is asked for. Most silences of a node mute
+//! nothing there and are never read whole.
 
 use std::fmt;
 use std::ops::Deref;
@@ -10,13 +11,13 @@ use bytes::Bytes;
 
 use super::body::{self, MatcherBody};
 use super::record::{Silence, SilenceId, SilenceState};
-use crate::store::Unreadable;
 use crate::store::lazy::Lazy;
 use crate::store::matcher::{Matcher, Op};
+use crate::store::schema::Unreadable;
 use crate::time::Timestamp;
 
-/// A silence of the store, as [`map`](super::Silences::map) has it: to be used as the [`Silence`] that
-/// it dereferences to, which is read from its bytes the first time.
+/// A silence as the store's [`map`](super::Silences::map) holds it. It dereferences to the [`Silence`],
+/// which is read from its bytes the first time.
 #[derive(Clone)]
 pub struct HeldSilence {
     id: SilenceId,
@@ -26,17 +27,17 @@ pub struct HeldSilence {
 }
 
 /// One matcher of a silence.
-pub(in crate::store) enum Condition<'a> {
-    /// As it is in the bytes. It has no pattern.
+pub(super) enum Condition<'a> {
+    /// As it is in bytes: of a silence without patterns that was not read whole.
     Bytes(MatcherBody<'a>),
     /// Of a silence that was read whole.
     Whole(&'a Matcher),
 }
 
 impl Condition<'_> {
-    /// The label it looks at, how it compares, and with what.
+    /// The name of its label, how it compares, and with what value.
     #[inline(always)]
-    pub(in crate::store) fn parts(&self) -> (&[u8], Op, &[u8]) {
+    pub(super) fn parts(&self) -> (&[u8], Op, &[u8]) {
         match self {
             Self::Bytes(matcher) => (
                 matcher.name,
@@ -51,7 +52,7 @@ impl Condition<'_> {
     }
 
     /// As [`Matcher::texts`].
-    pub(in crate::store) fn texts(&self) -> Option<&[Box<str>]> {
+    pub(super) fn texts(&self) -> Option<&[Box<str>]> {
         match self {
             Self::Bytes(_) => None,
             Self::Whole(matcher) => matcher.texts(),
@@ -59,7 +60,7 @@ impl Condition<'_> {
     }
 
     /// As [`Matcher::needs_label`].
-    pub(in crate::store) fn needs_label(&self) -> bool {
+    pub(super) fn needs_label(&self) -> bool {
         match self {
             Self::Bytes(_) => {
                 let (_, op, value) = self.parts();
@@ -71,7 +72,7 @@ impl Condition<'_> {
 }
 
 impl HeldSilence {
-    /// Checks the bytes of a silence. One with patterns is read whole at once: they must be tried.
+    /// Checks the bytes of a silence. One with patterns is read whole at once, to see that they compile.
     pub(super) fn read(id: SilenceId, body: &Bytes) -> Result<Self, Unreadable> {
         let checked = body::check(id, body)?;
         let whole = if checked.has_patterns {
@@ -124,8 +125,8 @@ impl HeldSilence {
         }
     }
 
-    /// Calls `each` with every matcher and the number of its set. Reads nothing whole.
-    pub(in crate::store) fn conditions(&self, mut each: impl FnMut(usize, Condition<'_>)) {
+    /// Calls `each` with every matcher and the number of its set, without reading the silence whole.
+    pub(super) fn conditions(&self, mut each: impl FnMut(usize, Condition<'_>)) {
         match self.whole.look() {
             Ok(whole) => {
                 for (set, matchers) in whole.matcher_sets.iter().enumerate() {

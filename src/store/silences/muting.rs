@@ -1,4 +1,4 @@
-//! What mutes an alert, remembered: asked again, only what changed is looked at.
+//! A cache of what mutes each alert: asked again about an alert, it evaluates only what has changed.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -7,21 +7,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::held::HeldSilence;
 use super::record::{SilenceId, SilenceState};
-use super::{Silences, active};
-use crate::store::map::Changed;
+use super::store::{Silences, active};
 use crate::store::matcher::Labels;
+use crate::store::read::ChangedRecords;
 use crate::time::Timestamp;
 
 /// With more changes than this since an alert was asked about, it is evaluated anew.
 const CHANGES_MAX: usize = 256;
 
-/// Answers what [`Silences::mutes`] answers, and remembers for each alert which silences match it and
-/// up to which change of the store it knows. Asked again, it evaluates the silences that have changed
-/// since and no others, so a new silence costs each alert one evaluation and not a scan. Starts and
-/// ends are looked up by the clock at every call. There is nothing to invalidate.
+/// Returns what [`Silences::mutes`] returns, and remembers for each alert which silences match it, and up
+/// to which change of the store that is known. Asked again, it evaluates only the silences that have
+/// changed since: a new silence costs each alert one evaluation and not a scan. Starts and ends are
+/// compared with the clock at every call, so nothing needs to be invalidated.
 ///
-/// All calls may be made from any thread. Its lock is held for moments; silences are evaluated outside
-/// of it, and outside the store's.
+/// All calls may be made from any thread. Its lock is held briefly; silences are evaluated outside of
+/// it, and outside of the store's lock.
 ///
 /// ```
 /// # use rumormill::store::silences::{Muting, Silences};
@@ -36,43 +36,44 @@ const CHANGES_MAX: usize = 256;
 #[derive(Debug)]
 pub struct Muting {
     silences: Silences,
-    /// Half of what is remembered: a full generation becomes the old one, and what was not asked
-    /// for since is forgotten.
+    /// Alerts in one generation: half of those that are remembered. When the new generation is full, it
+    /// becomes the old one, and the alerts that were left in the old one are forgotten.
     generation_max: usize,
     known: Mutex<Generations>,
     scanned: AtomicU64,
     skipped: AtomicU64,
 }
 
-/// What the questions of a [`Muting`] have cost since it was made.
+/// What all calls of [`Muting::mutes`] have cost since the [`Muting`] was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LookedAt {
     /// Silences that were evaluated, once for each alert.
     pub scanned: u64,
-    /// Silences that were held and spared the evaluation, by the index or by what was remembered.
-    /// Those that have ended or are quarantined count as long as they are held.
+    /// Silences that were held and did not need an evaluation, because of the index or of what was
+    /// remembered. Those that have ended or are quarantined count as long as they are held.
     pub skipped: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Generations {
-    pub(super) new: HashMap<Labels, Known>,
-    old: HashMap<Labels, Known>,
+    pub(super) new: HashMap<Labels, KnownAlert>,
+    old: HashMap<Labels, KnownAlert>,
 }
 
 /// What is known of an alert.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(super) struct KnownAlert {
     /// The silences that match it and had not ended at `at`, by id.
     matching: Arc<[Arc<HeldSilence>]>,
     /// The change up to which it is known.
     seq: u64,
-    /// When it was last evaluated: a clock that has been set back asks for more.
+    /// When it was last evaluated. If the clock is set back before that, it must be evaluated anew.
     at: Timestamp,
 }
 
 impl Muting {
-    /// Remembers at most `alerts_max` alerts, those that were asked about last; at least two.
+    /// Remembers the alerts that were asked about last, at most `alerts_max` of them, but at least two.
     #[must_use]
     pub fn new(silences: Silences, alerts_max: NonZeroUsize) -> Self {
         Self {
@@ -97,7 +98,7 @@ impl Muting {
         self.count(scanned);
         let muting = active(&known.matching, now);
         let muting = muting.filter(|id| self.silences.is_live(*id)).collect();
-        // Also where a clock that was set back made it evaluate anew.
+        // Something is to be remembered too if the clock was set back and all was evaluated anew.
         let kept = before.is_some_and(|(seq, at)| seq == known.seq && at <= known.at);
         if !kept {
             self.lock().remember(labels, known, self.generation_max);
@@ -118,14 +119,14 @@ impl Muting {
         self.len() == 0
     }
 
-    /// Forgets the alerts that `keep` answers `false` for. Holds the lock meanwhile.
+    /// Forgets the alerts for which `keep` returns `false`. Holds the lock meanwhile.
     pub fn retain(&self, mut keep: impl FnMut(&Labels) -> bool) {
         let mut known = self.lock();
         known.new.retain(|labels, _| keep(labels));
         known.old.retain(|labels, _| keep(labels));
     }
 
-    /// What all questions so far have cost.
+    /// What all calls of [`mutes`](Self::mutes) so far have cost.
     #[must_use]
     pub fn looked_at(&self) -> LookedAt {
         LookedAt {
@@ -140,14 +141,14 @@ impl Muting {
         self.skipped.fetch_add(skipped as u64, Ordering::Relaxed);
     }
 
-    /// What is known, with the changes since, and how many silences were evaluated.
-    fn caught_up(&self, known: Known, labels: &Labels, now: Timestamp) -> (Known, usize) {
+    /// What is known of an alert with all changes since, and how many silences were evaluated for it.
+    fn caught_up(&self, known: KnownAlert, labels: &Labels, now: Timestamp) -> (KnownAlert, usize) {
         let Some(changed) = self.silences.map.changed(known.seq, CHANGES_MAX) else {
             return self.evaluated(labels, now);
         };
-        let Changed { records, seq } = changed;
+        let ChangedRecords { records, seq } = changed;
         if records.is_empty() {
-            return (Known { seq, ..known }, 0);
+            return (KnownAlert { seq, ..known }, 0);
         }
         let mut matching: Vec<_> = known
             .matching
@@ -170,7 +171,7 @@ impl Muting {
                 (Err(_), None) => {}
             }
         }
-        let known = Known {
+        let known = KnownAlert {
             matching: matching.into(),
             seq,
             at: now,
@@ -178,17 +179,17 @@ impl Muting {
         (known, scanned)
     }
 
-    /// What is known after looking at every candidate, and how many there were.
-    fn evaluated(&self, labels: &Labels, now: Timestamp) -> (Known, usize) {
-        // Before the candidates: a change between the two is looked at again.
+    /// Evaluates every candidate. Returns what is known then, and how many candidates there were.
+    fn evaluated(&self, labels: &Labels, now: Timestamp) -> (KnownAlert, usize) {
+        // Read before the candidates: a change that comes between the two is evaluated again next time.
         let seq = self.silences.map.store().head();
         let candidates = self.silences.candidates(labels, now);
         let scanned = candidates.len();
         let matching = candidates
             .into_iter()
-            .filter(|silence| is_owed(silence, labels, now))
+            .filter(|silence| is_due(silence, labels, now))
             .collect();
-        let known = Known {
+        let known = KnownAlert {
             matching,
             seq,
             at: now,
@@ -202,8 +203,8 @@ impl Muting {
 }
 
 impl Generations {
-    /// What is known of an alert, which belongs to the new generation from then on.
-    fn get(&mut self, labels: &Labels, generation_max: usize) -> Option<Known> {
+    /// What is known of an alert, which is moved to the new generation.
+    fn get(&mut self, labels: &Labels, generation_max: usize) -> Option<KnownAlert> {
         if let Some(known) = self.new.get(labels) {
             return Some(known.clone());
         }
@@ -212,9 +213,9 @@ impl Generations {
         Some(known)
     }
 
-    fn remember(&mut self, labels: &Labels, known: Known, generation_max: usize) {
+    fn remember(&mut self, labels: &Labels, known: KnownAlert, generation_max: usize) {
         match self.new.get_mut(labels) {
-            // Two may have been asked at once.
+            // Two threads may have asked about the alert at once.
             Some(held) if held.seq > known.seq => {}
             Some(held) => *held = known,
             None => {
@@ -224,7 +225,7 @@ impl Generations {
         }
     }
 
-    fn add(&mut self, labels: Labels, known: Known, generation_max: usize) {
+    fn add(&mut self, labels: Labels, known: KnownAlert, generation_max: usize) {
         if self.new.len() >= generation_max {
             self.old = std::mem::take(&mut self.new);
         }
@@ -232,7 +233,7 @@ impl Generations {
     }
 }
 
-/// Whether a silence mutes an alert now, or will when it starts.
-fn is_owed(silence: &HeldSilence, labels: &Labels, now: Timestamp) -> bool {
+/// Whether a silence mutes an alert now, or will do so when it starts.
+fn is_due(silence: &HeldSilence, labels: &Labels, now: Timestamp) -> bool {
     silence.state(now) != SilenceState::Expired && silence.matches(labels)
 }

@@ -1,4 +1,4 @@
-//! Reading silences: what is asked, in what order it is answered.
+//! Queries of silences: their conditions, and the order of what they list.
 
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
@@ -9,7 +9,15 @@ use crate::store::matcher::{Labels, Matcher};
 use crate::time::Timestamp;
 
 /// What to list. All conditions that are given must hold; the default lists everything.
+///
+/// ```
+/// use rumormill::store::silences::{Query, SilenceState};
+///
+/// let active = Query::default().states([SilenceState::Active]);
+/// # assert_eq!(active.states, [SilenceState::Active]);
+/// ```
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Query {
     /// Only these silences.
     pub ids: Option<Vec<SilenceId>>,
@@ -33,6 +41,7 @@ pub struct Listed {
 
 /// How many silences are in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StateCounts {
     /// They mute.
     pub active: usize,
@@ -43,6 +52,34 @@ pub struct StateCounts {
 }
 
 impl Query {
+    /// Only these silences.
+    #[must_use]
+    pub fn ids(mut self, ids: impl IntoIterator<Item = SilenceId>) -> Self {
+        self.ids = Some(ids.into_iter().collect());
+        self
+    }
+
+    /// Only these states; any if empty.
+    #[must_use]
+    pub fn states(mut self, states: impl IntoIterator<Item = SilenceState>) -> Self {
+        self.states = states.into_iter().collect();
+        self
+    }
+
+    /// Only silences whose matchers match these labels.
+    #[must_use]
+    pub fn matching(mut self, labels: Labels) -> Self {
+        self.matching = Some(labels);
+        self
+    }
+
+    /// Only silences of which one matcher set contains every one of these matchers, as it is written.
+    #[must_use]
+    pub fn filter(mut self, filter: impl IntoIterator<Item = Matcher>) -> Self {
+        self.filter = filter.into_iter().collect();
+        self
+    }
+
     /// Whether a state is asked for.
     pub(super) fn wants(&self, state: SilenceState) -> bool {
         self.states.is_empty() || self.states.contains(&state)
@@ -72,7 +109,8 @@ impl Query {
 }
 
 /// Active ones first, the soonest to end first; then pending ones, the soonest to start first;
-/// then expired ones, the last to have ended first (reference 2.6). By id where that is equal.
+/// then expired ones, the last to have ended first; by id where that is equal. It is the order of
+/// Alertmanager's API (`SortSilences` in `api/v2/api.go`).
 pub(super) fn sort(listed: &mut [Listed]) {
     listed.sort_unstable_by(|a, b| {
         let (x, y) = (&a.silence, &b.silence);

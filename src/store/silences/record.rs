@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::id::Key;
 use crate::store::matcher::{Labels, Matcher, sets_match};
 use crate::time::Timestamp;
-use crate::wire::Key;
 
 /// What names a silence: a UUID, written in lower case. New ones are of version 4.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,7 +89,7 @@ impl FromStr for SilenceId {
     }
 }
 
-/// Where a silence is in its life, by some clock. In the order of lists.
+/// Where a silence is in its life, by some clock. Silences are listed in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SilenceState {
     /// It mutes.
@@ -125,6 +125,7 @@ impl fmt::Display for SilenceState {
 
 /// A silence as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Silence {
     /// What names it.
     pub id: SilenceId,
@@ -134,9 +135,9 @@ pub struct Silence {
     pub starts_at: Timestamp,
     /// When it stops.
     pub ends_at: Timestamp,
-    /// When it was last written, by the writer's clock, and after every version that the writer
-    /// had seen. (What decides between versions is the entry's timestamp, which obeys the same
-    /// rule and is taken a moment later.)
+    /// When it was last written, by the writer's clock, and later than every version that the writer
+    /// had seen. (Versions are compared by the timestamp of the entry, which follows the same rule and
+    /// is read a moment later.)
     pub updated_at: Timestamp,
     /// Who made it.
     pub created_by: String,
@@ -147,6 +148,27 @@ pub struct Silence {
 }
 
 impl Silence {
+    /// A silence as it would be stored: written when it starts, by nobody, without a comment.
+    /// [`Silences::set`](super::Silences::set) makes one from a [`NewSilence`](super::NewSilence).
+    #[must_use]
+    pub fn new(
+        id: SilenceId,
+        matcher_sets: Vec<Vec<Matcher>>,
+        starts_at: Timestamp,
+        ends_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            matcher_sets,
+            starts_at,
+            ends_at,
+            updated_at: starts_at,
+            created_by: String::new(),
+            comment: String::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
     /// Its state at `now`. It is expired from `ends_at` on, that instant included, so that
     /// expiring it takes effect at once.
     #[must_use]

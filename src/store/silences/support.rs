@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::store::{Context, Merged, ReplicationError, Store, Tracker, Watch, WriteId};
+use crate::store::any::Store;
+use crate::store::replica::Merged;
+use crate::store::setup::Context;
+use crate::store::tracking::{ReplicationError, Tracker, Watch, WriteId};
 use crate::time::{Timestamp, WallClock};
 use crate::wire::Entry;
 
@@ -25,10 +28,7 @@ impl ManualClock {
     }
 
     pub(crate) fn context(&self) -> Context {
-        Context {
-            clock: Arc::new(self.clone()),
-            tracker: Arc::new(Nobody),
-        }
+        Context::new(Arc::new(self.clone()), Arc::new(Nobody))
     }
 }
 

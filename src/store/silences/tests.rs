@@ -1,15 +1,19 @@
 //! The promises of the store of silences, each as a claim; those that come from Alertmanager cite
-//! the section of the reference that they are from.
+//! where in its source they are from.
 
 mod merging;
 mod muting;
 mod queries;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use super::support::{ManualClock, at};
 use super::*;
-use crate::store::matcher::Syntax;
+use crate::store::matcher::{Labels, Matcher, Syntax};
+use crate::store::{Limits, WriteError};
+use crate::time::Timestamp;
 
 const RETENTION: Duration = Duration::from_secs(1000);
 
@@ -37,7 +41,7 @@ fn new(matchers: &str, starts_at: u64, ends_at: u64) -> NewSilence {
         id: None,
         matcher_sets: sets(&[matchers]),
         starts_at: Some(at(starts_at)),
-        ends_at: at(ends_at),
+        end: SilenceEnd::At(at(ends_at)),
         created_by: "ops".into(),
         comment: "maintenance".into(),
         annotations: BTreeMap::new(),
@@ -67,7 +71,8 @@ fn states(store: &Silences) -> (usize, usize, usize) {
     (counts.pending, counts.active, counts.expired)
 }
 
-/// Reference 2.2, and the instant of the end, where Alertmanager disagrees with itself.
+/// As `CalcSilenceState` of `types/types.go`, and the instant of the end, where Alertmanager disagrees
+/// with itself.
 #[test]
 fn states_follow_the_clock() {
     let clock = ManualClock::new();
@@ -88,7 +93,31 @@ fn states_follow_the_clock() {
     }
 }
 
-/// Reference 2.3, by rule.
+#[test]
+fn a_silence_can_be_made_for_so_long_by_the_clock_of_its_store() {
+    let clock = ManualClock::new();
+    let silences = store(&clock, 1);
+    clock.set(at(50));
+    let matchers = || sets(&["a=b"]).remove(0);
+    let minute = Duration::from_secs(60);
+    let from_now = set(&silences, NewSilence::lasting(matchers(), minute));
+    let later = NewSilence::lasting(matchers(), minute).starts_at(at(100));
+    let later = set(&silences, later);
+    let times = |id| {
+        let silence = silences.get(id).unwrap();
+        (silence.starts_at, silence.ends_at)
+    };
+    assert_eq!(times(from_now), (at(50), at(110)));
+    assert_eq!(times(later), (at(100), at(160)));
+    // Extended, it lasts so long from its start on.
+    let longer = NewSilence::lasting(matchers(), 2 * minute);
+    let longer = longer.id(from_now).starts_at(at(50));
+    clock.set(at(80));
+    assert_eq!(set(&silences, longer), from_now);
+    assert_eq!(times(from_now), (at(50), at(170)));
+}
+
+/// The rules of `validateSilence` of `silence/silence.go`, one by one.
 #[test]
 fn what_breaks_a_rule_is_refused() {
     let clock = ManualClock::new();
@@ -119,7 +148,7 @@ fn what_breaks_a_rule_is_refused() {
         ),
         (
             NewSilence {
-                ends_at: Timestamp::ZERO,
+                end: SilenceEnd::At(Timestamp::ZERO),
                 ..new("a=b", 60, 70)
             },
             rule(RuleError::ZeroTime),
@@ -151,7 +180,8 @@ fn what_breaks_a_rule_is_refused() {
     set(&silences, with(sets(&[r#"a="",b=c"#])));
 }
 
-/// Reference 2.4: a missing start is now, and a start in the past is raised to now.
+/// As `setSilence` of `silence/silence.go`: a missing start is now, and a start in the past is raised to
+/// now.
 #[test]
 fn a_new_silence_starts_now_at_the_earliest() {
     let clock = ManualClock::new();
@@ -172,7 +202,7 @@ fn a_new_silence_starts_now_at_the_earliest() {
     assert_eq!(silences.store().len(), 2);
 }
 
-/// Reference 2.4, `canUpdate`, row by row. The silence to change runs from 100 to 200.
+/// The cases of `canUpdate` of `silence/silence.go`. The silence to change runs from 100 to 200.
 #[test]
 fn a_change_is_in_place_where_it_does_not_rewrite_history() {
     // What, when, the change's matchers, start and end, whether it keeps the id.
@@ -252,7 +282,7 @@ fn an_unknown_id_is_not_found() {
     assert!(silences.get(id).is_none());
 }
 
-/// Reference 2.4, `Expire`.
+/// As `Expire` of `silence/silence.go`.
 #[test]
 fn expiring_ends_a_silence_now() {
     let clock = ManualClock::new();

@@ -103,11 +103,8 @@ fn listed(app: &App, params: &Params) -> Answer {
         return Ok(json_of(&[(); 0]));
     }
     let started = Instant::now();
-    let listed = app.silences.query(&Query {
-        states,
-        filter,
-        ..Query::default()
-    });
+    let query = Query::default().states(states).filter(filter);
+    let listed = app.silences.query(&query);
     app.stats.silence_query(started.elapsed());
     let gettable: Vec<_> = listed.iter().map(gettable).collect();
     Ok(json_of(&gettable))
@@ -205,15 +202,14 @@ impl Postable {
             None | Some("") => None,
             Some(text) => Some(text.parse().map_err(|_| not_found())?),
         };
-        Ok(NewSilence {
-            id,
-            matcher_sets,
-            starts_at: starts_at.given(),
-            ends_at: ends_at.0,
-            created_by,
-            comment,
-            annotations: self.annotations.unwrap_or_default(),
-        })
+        let mut new = NewSilence::new(Vec::new(), ends_at.0)
+            .matcher_sets(matcher_sets)
+            .created_by(created_by)
+            .comment(comment)
+            .annotations(self.annotations.unwrap_or_default());
+        new.id = id;
+        new.starts_at = starts_at.given();
+        Ok(new)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rumormill::node::SystemClock;
-use rumormill::store::index::SilenceIndex;
+use rumormill::store::silences::SilenceIndex;
 use rumormill::time::WallClock as _;
 
 use super::text::{Histogram, Page};

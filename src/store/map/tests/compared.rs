@@ -31,7 +31,7 @@ fn urgent(map: &Map<Notes>) -> Sweep {
 
 #[test]
 fn a_sweep_of_the_urgent_and_one_of_the_rest_are_everything_above_the_cut() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     put(&map, note(1, "quiet"), until(200));
     put(&map, note(2, "loud!"), until(200));
     put(&map, note(3, "early!"), until(150));
@@ -52,7 +52,7 @@ fn a_sweep_of_the_urgent_and_one_of_the_rest_are_everything_above_the_cut() {
 /// it was met and is in the second.
 #[test]
 fn what_becomes_urgent_between_the_sweeps_is_not_missed() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     (0..20).for_each(|id| put(&map, note(id, "quiet"), until(200)));
     put(&map, note(20, "loud!"), until(200));
     let first = urgent(&map);
@@ -74,7 +74,7 @@ fn what_becomes_urgent_between_the_sweeps_is_not_missed() {
 
 #[test]
 fn entries_are_found_by_the_hash_of_their_key() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     (0..5).for_each(|id| put(&map, note(id, "x"), until(200)));
     let kh = |id: u8| crate::crdt::digest::kh(&key(id));
     let mut found = Vec::new();
@@ -87,7 +87,7 @@ fn entries_are_found_by_the_hash_of_their_key() {
 
 #[test]
 fn digests_and_table_are_of_one_moment_and_of_the_cut() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     for id in 0..200 {
         put(&map, note(id, "x"), until(150 + u64::from(id)));
     }
@@ -108,7 +108,7 @@ fn digests_and_table_are_of_one_moment_and_of_the_cut() {
 
 #[test]
 fn digests_say_how_far_they_were_moved() {
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     for id in 0..=255 {
         put(&map, note(id, "x"), until(150));
     }

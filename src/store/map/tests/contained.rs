@@ -38,7 +38,7 @@ const PANICKED: Unreadable = Unreadable::Invalid {
 };
 
 fn brittle() -> Map<Brittle> {
-    let context = notes(&Clock::at(100)).context().clone();
+    let context = notes(&TestClock::at(100)).context().clone();
     Map::new(Brittle, Limits::default(), context)
 }
 
@@ -123,7 +123,7 @@ fn a_shape_that_the_schema_does_not_list_is_not_written() {
             Ok(())
         }
     }
-    let context = notes(&Clock::at(100)).context().clone();
+    let context = notes(&TestClock::at(100)).context().clone();
     let map = Map::new(Other, Limits::default(), context);
     let schema = SchemaId::new(2);
     assert_eq!(
@@ -142,7 +142,7 @@ fn what_the_wire_cannot_carry_is_too_large_whatever_the_limits_say() {
         max_clock_drift: Duration::MAX,
         ..Limits::default()
     };
-    let map = notes_with(&Clock::at(100), limits);
+    let map = notes_with(&TestClock::at(100), limits);
     let error = map.put(note(1, &"x".repeat(BODY_BYTES_MAX)), until(200));
     assert_eq!(
         error.unwrap_err(),
@@ -200,10 +200,10 @@ impl Schema for PickyNotes {
 
 #[test]
 fn an_index_that_panics_quarantines_what_it_panicked_at() {
-    let clock = Clock::at(100);
+    let clock = TestClock::at(100);
     let context = Context {
         clock: Arc::new(clock.clone()),
-        tracker: Arc::new(NoTracker),
+        tracker: Arc::new(Untracked),
     };
     let map = Map::new(PickyNotes, Limits::default(), context);
     let all = [raw(1, 100, 200, "in"), raw(2, 100, 200, "fine")];

@@ -66,7 +66,7 @@ proptest! {
             .prop_flat_map(|entries| (Just(entries.clone()), Just(entries).prop_shuffle())),
         split in 0..30_usize,
     ) {
-        let clock = Clock::at(100);
+        let clock = TestClock::at(100);
         // A grace longer than the domain: nothing is dropped for its age before the join.
         let limits = Limits { max_clock_drift: Duration::from_secs(600), ..Limits::default() };
         let (a, b) = (notes_with(&clock, limits), notes_with(&clock, limits));
@@ -90,7 +90,7 @@ proptest! {
     fn two_stores_that_write_and_talk_at_random_converge(
         steps in prop::collection::vec((0..6_u8, any::<bool>(), 0..4_u8, 0..40_u64), 0..80),
     ) {
-        let clocks = [Clock::at(1_000), Clock::at(1_200)];
+        let clocks = [TestClock::at(1_000), TestClock::at(1_200)];
         let maps = clocks.each_ref().map(notes);
         for (action, side, id, amount) in steps {
             let (here, there) = if side { (0, 1) } else { (1, 0) };
@@ -124,7 +124,7 @@ proptest! {
 fn concurrent_writers_lose_nothing() {
     const WRITERS: u8 = 4;
     const ROUNDS: u64 = 200;
-    let map = notes(&Clock::at(100));
+    let map = notes(&TestClock::at(100));
     let threads: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let map = map.clone();
@@ -132,8 +132,8 @@ fn concurrent_writers_lose_nothing() {
                 for round in 0..ROUNDS {
                     put(&map, note(writer, &round.to_string()), until(900));
                     add_one(&map, 99);
-                    let news = raw(writer + 100, 101 + round, 900, &round.to_string());
-                    assert!(stored(merge(&map, &news)));
+                    let newer = raw(writer + 100, 101 + round, 900, &round.to_string());
+                    assert!(stored(merge(&map, &newer)));
                 }
             })
         })

@@ -5,9 +5,10 @@ use proptest::prelude::*;
 
 use super::super::support::{entries, exchange, pass};
 use super::*;
+use crate::id::SchemaId;
 use crate::store::{Schema as _, Unreadable};
+use crate::wire::Entry;
 use crate::wire::codec::encode_body;
-use crate::wire::{Entry, SchemaId};
 
 fn silence(id: u8, text: &str, starts_at: u64, ends_at: u64) -> Silence {
     Silence {
@@ -199,7 +200,7 @@ fn what_arrives_ended_is_not_kept_compiled() {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum MergeStep {
     Make {
         node: usize,
         ends_in: u64,
@@ -223,18 +224,20 @@ enum Step {
     },
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
+fn any_step() -> impl Strategy<Value = MergeStep> {
     let node = 0..3_usize;
     prop_oneof![
-        (node.clone(), 1..60_u64).prop_map(|(node, ends_in)| Step::Make { node, ends_in }),
-        (node.clone(), 0..8_usize, 1..60_u64).prop_map(|(node, which, ends_in)| Step::Change {
-            node,
-            which,
-            ends_in
+        (node.clone(), 1..60_u64).prop_map(|(node, ends_in)| MergeStep::Make { node, ends_in }),
+        (node.clone(), 0..8_usize, 1..60_u64).prop_map(|(node, which, ends_in)| {
+            MergeStep::Change {
+                node,
+                which,
+                ends_in,
+            }
         }),
-        (node.clone(), 0..8_usize).prop_map(|(node, which)| Step::Expire { node, which }),
-        (node.clone(), node.clone()).prop_map(|(a, b)| Step::Exchange { a, b }),
-        (node, 0..10_u64).prop_map(|(node, seconds)| Step::Wait { node, seconds }),
+        (node.clone(), 0..8_usize).prop_map(|(node, which)| MergeStep::Expire { node, which }),
+        (node.clone(), node.clone()).prop_map(|(a, b)| MergeStep::Exchange { a, b }),
+        (node, 0..10_u64).prop_map(|(node, seconds)| MergeStep::Wait { node, seconds }),
     ]
 }
 
@@ -252,11 +255,11 @@ proptest! {
         let mut ids: Vec<SilenceId> = Vec::new();
         for step in steps {
             match step {
-                Step::Make { node, ends_in } => {
+                MergeStep::Make { node, ends_in } => {
                     let now = elapsed[node];
                     ids.push(set(&nodes[node], new("a=b", now, now + ends_in)));
                 }
-                Step::Change { node, which, ends_in } => {
+                MergeStep::Change { node, which, ends_in } => {
                     let Some(id) = ids.get(which) else { continue };
                     let now = elapsed[node];
                     if let Ok((next, _)) = nodes[node].set(change(*id, "a=b", now, now + ends_in))
@@ -264,19 +267,19 @@ proptest! {
                             ids.push(next);
                         }
                 }
-                Step::Expire { node, which } => {
+                MergeStep::Expire { node, which } => {
                     let Some(id) = ids.get(which) else { continue };
                     if nodes[node].expire(*id).is_ok() {
                         let silence = nodes[node].get(*id).unwrap();
                         prop_assert_eq!(silence.state(at(elapsed[node])), SilenceState::Expired);
                     }
                 }
-                Step::Exchange { a, b } => {
+                MergeStep::Exchange { a, b } => {
                     if a != b {
                         exchange(&*nodes[a].store(), &*nodes[b].store(), at(elapsed[a].min(elapsed[b])));
                     }
                 }
-                Step::Wait { node, seconds } => {
+                MergeStep::Wait { node, seconds } => {
                     elapsed[node] = (elapsed[node] + seconds).min(120);
                     clocks[node].set(at(elapsed[node]));
                 }

@@ -1,4 +1,4 @@
-//! What is remembered of alerts is what would be found anew.
+//! A remembered result is the one that an evaluation of all silences would give.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ fn muting(silences: &Silences, alerts_max: usize) -> Muting {
 }
 
 #[test]
-fn a_remembered_alert_hears_of_every_change() {
+fn a_remembered_alert_follows_every_change() {
     let clock = ManualClock::new();
     let silences = store(&clock, 1);
     let muting = muting(&silences, 10);
@@ -108,7 +108,7 @@ fn after_many_changes_it_begins_anew() {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum MutingStep {
     Make(&'static str, u64, u64),
     /// Written elsewhere, with an entry that expires before the silence ends.
     MakeShort(&'static str, u64, u64),
@@ -129,17 +129,17 @@ const MATCHERS: [&str; 6] = [
 ];
 const ALERTS: [&str; 5] = ["a=b", "a=c,c=d", "c=de", "a=x", ""];
 
-fn any_step() -> impl Strategy<Value = Step> {
+fn any_step() -> impl Strategy<Value = MutingStep> {
     prop_oneof![
         3 => (prop::sample::select(&MATCHERS[..]), 0..50_u64, 1..50_u64)
-            .prop_map(|(matchers, from, lasts)| Step::Make(matchers, from, lasts)),
+            .prop_map(|(matchers, from, lasts)| MutingStep::Make(matchers, from, lasts)),
         2 => (prop::sample::select(&MATCHERS[..]), 2..50_u64, 1..40_u64)
-            .prop_map(|(matchers, lasts, expires)| Step::MakeShort(matchers, lasts, expires)),
-        1 => (0..20_usize, 1..50_u64).prop_map(|(which, lasts)| Step::Change(which, lasts)),
-        1 => (0..20_usize).prop_map(Step::Expire),
-        1 => (0..20_usize).prop_map(Step::Remove),
-        2 => (0..100_u64).prop_map(Step::Clock),
-        6 => prop::sample::select(&ALERTS[..]).prop_map(Step::Ask),
+            .prop_map(|(matchers, lasts, expires)| MutingStep::MakeShort(matchers, lasts, expires)),
+        1 => (0..20_usize, 1..50_u64).prop_map(|(which, lasts)| MutingStep::Change(which, lasts)),
+        1 => (0..20_usize).prop_map(MutingStep::Expire),
+        1 => (0..20_usize).prop_map(MutingStep::Remove),
+        2 => (0..100_u64).prop_map(MutingStep::Clock),
+        6 => prop::sample::select(&ALERTS[..]).prop_map(MutingStep::Ask),
     ]
 }
 
@@ -201,17 +201,17 @@ proptest! {
         let mut ids = Vec::new();
         for step in steps {
             match step {
-                Step::Make(matchers, from, lasts) => {
+                MutingStep::Make(matchers, from, lasts) => {
                     ids.push(set(&silences, new(matchers, now + from, now + from + lasts)));
                 }
-                Step::MakeShort(matchers, lasts, expires) => {
+                MutingStep::MakeShort(matchers, lasts, expires) => {
                     let id = set(&elsewhere, new(matchers, now, now + lasts));
                     let mut entry = elsewhere.store().held(&id.key()).unwrap().entry;
                     entry.expires_at = at(now + expires.min(lasts - 1));
                     silences.store().merge(&[entry], at(now));
                     ids.push(id);
                 }
-                Step::Change(which, lasts) => {
+                MutingStep::Change(which, lasts) => {
                     let Some(silence) = ids.get(which).and_then(|id| silences.get(*id)) else { continue };
                     let changed = NewSilence {
                         id: Some(silence.id),
@@ -222,19 +222,19 @@ proptest! {
                         ids.push(id);
                     }
                 }
-                Step::Expire(which) => {
+                MutingStep::Expire(which) => {
                     let _ = ids.get(which).map(|id| silences.expire(*id));
                 }
-                Step::Remove(which) => {
+                MutingStep::Remove(which) => {
                     let _ = ids.get(which).map(|id| silences.map().remove(&id.key()));
                 }
-                Step::Clock(to) => {
+                MutingStep::Clock(to) => {
                     now = to;
                     clock.set(at(to));
                     // Where a clock is set back, it is this that shows the store what it had hidden.
                     while silences.store().collect(at(now)).is_some_and(|next| next <= at(now)) {}
                 }
-                Step::Ask(alert) => {
+                MutingStep::Ask(alert) => {
                     let muted = muting.mutes(&labels(alert));
                     prop_assert!(muted.iter().all(|id| silences.map().get(&id.key()).is_some()));
                     prop_assert_eq!(muting.mutes(&labels(alert)), silences.mutes(&labels(alert)), "{}", alert);

@@ -3,7 +3,7 @@
 use super::super::support::{ManualClock, at};
 use super::*;
 
-/// Reference 2.6.
+/// As `SortSilences` of `api/v2/api.go`.
 #[test]
 fn lists_are_sorted_by_state_and_time() {
     let clock = ManualClock::new();

@@ -1,5 +1,5 @@
-//! What a store's lock protects: the entries, the index of their records and the quarantine, and
-//! every step that keeps the three together.
+//! What a store's lock protects: the entries, the index of their records and the quarantine. Every
+//! step here leaves the three in agreement.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -8,24 +8,28 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::shared::RUN;
-use super::{Quarantined, WriteError};
+use super::run::RUN;
 use crate::crdt::digest::BodyHash;
 use crate::crdt::expiring::Expiring;
 use crate::crdt::hashes::EntryHashes;
 use crate::crdt::map::{Applied, Effect, EntryMap, Judgement, MapBounds, Slot};
-use crate::store::{Body, Index, Limits, Merged, Schema, Unreadable, merged_max};
+use crate::id::Key;
+use crate::store::read::Quarantined;
+use crate::store::replica::Merged;
+use crate::store::schema::{Body, Index, Schema, Unreadable};
+use crate::store::setup::{Limits, merged_max};
+use crate::store::write::WriteError;
 use crate::time::Timestamp;
-use crate::wire::{Entry, Key};
+use crate::wire::Entry;
 
-/// What this node makes of an entry.
+/// What an entry is to this node.
 pub(super) enum Value<R> {
     /// It cannot be used here.
     Quarantined(Box<Unreadable>),
     /// It was decoded.
     Record {
         record: Arc<R>,
-        /// Whether the index knows it.
+        /// Whether it is in the index.
         indexed: bool,
     },
     /// It is a tombstone.
@@ -33,7 +37,7 @@ pub(super) enum Value<R> {
 }
 
 impl<R> Value<R> {
-    /// A record that the index does not know yet.
+    /// A record that is not in the index yet.
     pub(super) fn record(record: Arc<R>) -> Self {
         Self::Record {
             record,
@@ -49,7 +53,7 @@ impl<R> Value<R> {
     }
 }
 
-/// The record in a slot, if it is to be seen at `now`.
+/// The record in a slot, if reads show it at `now`.
 pub(super) fn live_record<R>(slot: &Slot<Value<R>>, now: Timestamp) -> Option<&Arc<R>> {
     match &slot.value {
         Value::Record { record, .. } if slot.entry().outlives(now) => Some(record),
@@ -67,12 +71,12 @@ pub(super) struct Draft<R> {
     pub(super) value: Value<R>,
 }
 
-/// What came of a local write: its sequence, and the record that it displaced, to be dropped
-/// outside the lock.
+/// The result of a local write: its sequence, and the record that it displaced, to be dropped outside
+/// the lock.
 pub(super) type Wrote<R> = Result<(u64, Option<Arc<R>>), WriteError>;
 
-/// News of a merge, checked and decoded.
-pub(super) struct News<R> {
+/// A new entry of a merge, checked and decoded.
+pub(super) struct NewEntry<R> {
     /// Its place in the run.
     pub(super) index: usize,
     pub(super) body: Bytes,
@@ -81,18 +85,18 @@ pub(super) struct News<R> {
 }
 
 /// What the lock protects.
-pub(super) struct Inner<S: Schema> {
+pub(super) struct Contents<S: Schema> {
     pub(super) entries: EntryMap<Value<S::Record>>,
     pub(super) index: S::Index,
     /// Slots of the quarantined entries.
     pub(super) quarantine: BTreeSet<u32>,
-    /// How far along the expiry order records have been taken out of the index.
+    /// Up to this place of the expiry order, records have been removed from the index.
     hidden: Expiring,
     /// Local writes of new keys stop here; the entries' own bound is twice as much.
     entries_max: usize,
 }
 
-impl<S: Schema> Inner<S> {
+impl<S: Schema> Contents<S> {
     pub(super) fn new(limits: &Limits) -> Self {
         let bounds = MapBounds {
             entries_max: merged_max(limits.entries_max),
@@ -109,7 +113,7 @@ impl<S: Schema> Inner<S> {
         }
     }
 
-    /// Makes a local write: later than what the key has.
+    /// Makes a local write, with a later timestamp than the entry that the key has.
     pub(super) fn write(
         &mut self,
         draft: Draft<S::Record>,
@@ -136,19 +140,19 @@ impl<S: Schema> Inner<S> {
             body: draft.body.bytes,
         };
         let applied = self.entries.apply(entry, draft.hash, draft.value);
-        // Nothing is later than the end of time, and nothing stamped near it passes a sane drift
-        // bound: a write that cannot win there has lost to that entry.
+        // `None` is possible only if the held entry is stamped with the last instant that there is: no
+        // write can be later.
         let applied = applied.ok_or(WriteError::Conflict)?;
         let seq = applied.seq;
         Ok((seq, self.follow(applied, now)))
     }
 
-    /// Joins news in, of which body and value are taken, and tells what became of them. Answers the
-    /// record that they displaced, to be dropped outside the lock.
+    /// Joins a new entry in, takes the body and the value out of `new`, and writes what became of it to
+    /// `merged`. Returns the record that it displaced, to be dropped outside the lock.
     pub(super) fn merge(
         &mut self,
         entry: &Entry,
-        news: &mut News<S::Record>,
+        new: &mut NewEntry<S::Record>,
         wall: Timestamp,
         merged: &mut Merged,
     ) -> Option<Arc<S::Record>> {
@@ -158,10 +162,10 @@ impl<S: Schema> Inner<S> {
             tie: entry.tie,
             expires_at: entry.expires_at,
             schema: entry.schema,
-            body: std::mem::take(&mut news.body),
+            body: std::mem::take(&mut new.body),
         };
-        let value = std::mem::replace(&mut news.value, Value::Removed);
-        let applied = self.entries.merge(entry, &news.hashes, value, wall);
+        let value = std::mem::replace(&mut new.value, Value::Removed);
+        let applied = self.entries.merge(entry, &new.hashes, value, wall);
         let applied = match applied {
             Ok(applied) => applied,
             Err(judgement) => {
@@ -182,7 +186,7 @@ impl<S: Schema> Inner<S> {
         displaced
     }
 
-    /// Brings quarantine and index in step with a change. Answers the record that it displaced.
+    /// Updates quarantine and index after a change. Returns the record that it displaced.
     fn follow(
         &mut self,
         applied: Applied<Value<S::Record>>,
@@ -210,8 +214,9 @@ impl<S: Schema> Inner<S> {
             }) => Some(record),
             _ => None,
         };
-        // What has expired and is still to be hidden is indexed until then: should the clock be set
-        // back before, nothing else would show it.
+        // A record that has expired, but lies after `hidden`, is put into the index all the same. `hide`
+        // removes it again. If the clock is set back before that, `hide` would not add what it never
+        // removed.
         let live =
             slot.entry().outlives(now) || Expiring::new(slot.entry().expires_at, at) > self.hidden;
         match &mut slot.value {
@@ -231,7 +236,7 @@ impl<S: Schema> Inner<S> {
         old.and_then(Value::into_record)
     }
 
-    /// What is quarantined, by slot.
+    /// The quarantined entries, by slot.
     pub(super) fn quarantined(&self) -> impl Iterator<Item = Quarantined> + '_ {
         self.quarantine.iter().filter_map(|&at| {
             let slot = self.entries.slot(at)?;
@@ -246,8 +251,8 @@ impl<S: Schema> Inner<S> {
         })
     }
 
-    /// Takes records out of the index that have expired by `wall`, at most [`RUN`]. Where the
-    /// clock was set back, puts them in again. Answers how many entries it went over.
+    /// Removes records that have expired by `wall` from the index, at most [`RUN`]; if the clock was set
+    /// back, adds them again. Returns how many entries it went over.
     pub(super) fn hide(&mut self, wall: Timestamp) -> usize {
         let to = Expiring::end_of(wall);
         let forward = self.hidden <= to;
@@ -282,12 +287,12 @@ impl<S: Schema> Inner<S> {
         batch.len()
     }
 
-    /// Whether the clock was set back since records were last hidden.
+    /// Whether records are hidden that have not expired at `wall`: the clock was set back.
     pub(super) fn hides_too_much(&self, wall: Timestamp) -> bool {
         self.hidden > Expiring::end_of(wall)
     }
 
-    /// Frees the first entry past its grace; answers it, to be dropped outside the lock.
+    /// Removes the first entry that is past its grace, and returns it, to be dropped outside the lock.
     pub(super) fn free(&mut self, wall: Timestamp) -> Option<Slot<Value<S::Record>>> {
         let (at, slot) = self.entries.collect(wall)?;
         self.quarantine.remove(&at);
@@ -301,7 +306,7 @@ impl<S: Schema> Inner<S> {
         Some(slot)
     }
 
-    /// When there is something to hide or to free next.
+    /// When there is next something to hide or to free.
     pub(super) fn next_expiry(&mut self, wall: Timestamp) -> Option<Timestamp> {
         let free = self.entries.next_collection()?;
         let unseen = (Excluded(self.hidden), Unbounded);
@@ -314,8 +319,8 @@ impl<S: Schema> Inner<S> {
     }
 }
 
-/// Calls an index; whether it came back. Its panic must not stop the node: the entry is whole by then,
-/// and what was to be indexed is quarantined.
+/// Calls an index, and returns whether it did not panic. A panic must not stop the node: the entry is
+/// stored by then, and the caller quarantines the record that was to be indexed.
 fn contained(call: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(call)).is_ok()
 }
@@ -325,7 +330,7 @@ fn after(ts: Timestamp) -> Timestamp {
     Timestamp::from_nanos(ts.as_nanos().saturating_add(1))
 }
 
-/// The first whole second not before an instant: collections come together.
+/// The first whole second not before an instant, so that entries are collected together.
 fn whole_second(at: Timestamp) -> Timestamp {
     let second = 1_000_000_000;
     let nanos = at.as_nanos();

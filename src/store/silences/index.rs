@@ -1,20 +1,20 @@
-//! Which silences may mute an alert: label -> candidates.
+//! Which silences may mute an alert: from labels to candidates.
 //!
-//! Every matcher of a set must match, so a set that asks for one of a few values of a label
-//! (`name="value"`, `name=~"this|that"`) can only match alerts that carry one of them: it is
-//! *posted* under those values. A set of which no matcher does so, but one asks for the label to be
-//! there (`name=~".+"`, `name!=""`), is posted under the name. Where there is a choice, the
-//! matcher with the fewest silences so far is taken. An alert then finds the set by its own labels. A
-//! set that asks for nothing in particular (a missing label equals `""`) goes to the scan list, whose
-//! silences are candidates for every alert. A silence is a candidate if one of its sets is.
+//! Every matcher of a set must match. So a set with a matcher that accepts only a few values of a label
+//! (`name="value"`, `name=~"this|that"`) can match only alerts that have one of these values: it is
+//! *posted* under them. If no matcher of a set does that, but one requires the label to be there
+//! (`name=~".+"`, `name!=""`), the set is posted under the name of the label. If several matchers would
+//! do, the one with the fewest silences so far is taken. An alert finds the sets under its own labels. A
+//! set that requires no label (a missing label equals `""`) goes to the scan list, whose silences are
+//! candidates for every alert. A silence is a candidate if one of its sets is.
 //!
-//! Labels are known by keyed 64-bit hashes and not kept: two that share one share their candidates.
-//! Nothing is listed in the order of the hashes, which differs from process to process.
+//! Labels are not kept, only their keyed 64-bit hashes: two labels with the same hash share their
+//! candidates. Nothing is listed in the order of the hashes, which differs from process to process.
 //!
-//! Invariant: the candidates for some labels at some instant are a superset of the silences that
-//! match the labels and have not ended by then. Nothing is evaluated here: this runs under the
-//! store's lock. Long postings are ordered by end, so silences that have ended cost nothing though
-//! they stay until they are collected.
+//! Invariant: the candidates for some labels at some instant are a superset of the silences that match
+//! the labels and have not ended by then. Nothing is evaluated here, since this runs under the store's
+//! lock. Long postings are ordered by end, so silences that have ended cost nothing, though they stay
+//! until they are collected.
 
 use std::collections::hash_map;
 use std::collections::{BTreeMap, HashMap};
@@ -22,18 +22,19 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::Index;
-use super::matcher::{Labels, Op};
-use super::silences::{Condition, HeldSilence, SilenceId};
+use super::held::{Condition, HeldSilence};
+use super::record::SilenceId;
 use crate::crdt::fold::FoldHash;
+use crate::id::Key;
+use crate::store::matcher::{Labels, Op};
+use crate::store::schema::Index;
 use crate::time::Timestamp;
-use crate::wire::Key;
 
 /// The index of a store of silences.
 #[derive(Debug, Default)]
 pub struct SilenceIndex {
     hashing: LabelHashing,
-    by_label: HashMap<u64, Posting, BuildHasherDefault<Hashed>>,
+    by_label: HashMap<u64, Posting, BuildHasherDefault<HashOfHash>>,
     scan: Posting,
     len: usize,
 }
@@ -119,7 +120,8 @@ impl Index<HeldSilence> for SilenceIndex {
         self.len += 1;
     }
 
-    /// Where a set was posted depended on what was there: it is looked for wherever it may be.
+    /// Under which matcher a set was posted depended on what was there then: so the silence is removed
+    /// from all places where it may be.
     fn remove(&mut self, _: Key, old: &Arc<HeldSilence>) {
         old.conditions(|_, condition| {
             let Some(place) = self.hashing.labelled(&condition) else {
@@ -140,16 +142,16 @@ impl Index<HeldSilence> for SilenceIndex {
     }
 }
 
-/// Where to post a set, of what was looked at so far.
+/// The best place to post a set, among the matchers looked at so far.
 struct Best {
-    /// A name comes last, then what has more silences.
+    /// Values come before names, then fewer silences before more.
     rank: (bool, usize),
     place: Labelled,
 }
 
-/// The labels one of which an alert must have for a matcher to match, by their hashes.
+/// The labels, by their hashes, of which an alert must have one for a matcher to match.
 enum Labelled {
-    /// A name, of whatever value.
+    /// A name, with any value.
     Name(u64),
     One(u64),
     Some(Vec<u64>),
@@ -273,7 +275,7 @@ impl LabelHashing {
         self.pair(name, b"")
     }
 
-    /// The labels one of which an alert must have; `None` if none may do.
+    /// The labels of which an alert must have one; `None` if it may match without any.
     #[inline(always)]
     fn labelled(&self, condition: &Condition<'_>) -> Option<Labelled> {
         let (name, op, value) = condition.parts();
@@ -292,11 +294,11 @@ impl LabelHashing {
     }
 }
 
-/// What has been hashed is its own hash.
+/// A hasher of hashes: it returns what it is given.
 #[derive(Debug, Default)]
-struct Hashed(u64);
+struct HashOfHash(u64);
 
-impl Hasher for Hashed {
+impl Hasher for HashOfHash {
     fn write(&mut self, _: &[u8]) {
         debug_assert!(false, "only hashes are hashed");
     }
@@ -310,7 +312,7 @@ impl Hasher for Hashed {
     }
 }
 
-/// Most texts of a matcher under which a silence is posted; with more it is posted by name.
+/// Most texts of a matcher under which a silence is posted; with more, it is posted under the name.
 const TEXTS_MAX: usize = 16;
 /// Room in a posting that becomes a list.
 const FEW_AT_FIRST: usize = 4;
@@ -319,9 +321,9 @@ const FEW_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::matcher::{Syntax, sets_match};
-    use super::super::silences::Silence;
     use super::*;
+    use crate::store::matcher::{Syntax, sets_match};
+    use crate::store::silences::Silence;
     use proptest::prelude::*;
 
     fn silence(id: u8, sets: &[&str], ends_at: u64) -> Arc<HeldSilence> {

@@ -1,0 +1,52 @@
+//! What a store of silences keeps and accepts.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// What a store of silences keeps and accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SilenceLimits {
+    /// How long a silence is shown, and its entry kept, after it ended. Default 120 h. If it is lowered,
+    /// silences that ended before are hidden earlier, but their memory is freed no sooner.
+    pub retention: Duration,
+    /// Making a silence fails when this many are held, expired ones included; merges and updates
+    /// do not. Default none.
+    pub max_silences: Option<NonZeroUsize>,
+    /// Making or updating a silence fails when its body is larger than this many bytes; merges do
+    /// not. Default none.
+    pub max_silence_size_bytes: Option<NonZeroUsize>,
+}
+
+impl Default for SilenceLimits {
+    fn default() -> Self {
+        Self {
+            retention: Duration::from_secs(120 * 3600),
+            max_silences: None,
+            max_silence_size_bytes: None,
+        }
+    }
+}
+
+impl SilenceLimits {
+    /// Sets [`retention`](Self::retention).
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Sets [`max_silences`](Self::max_silences).
+    #[must_use]
+    pub fn max_silences(mut self, max_silences: Option<NonZeroUsize>) -> Self {
+        self.max_silences = max_silences;
+        self
+    }
+
+    /// Sets [`max_silence_size_bytes`](Self::max_silence_size_bytes).
+    #[must_use]
+    pub fn max_silence_size_bytes(mut self, max_silence_size_bytes: Option<NonZeroUsize>) -> Self {
+        self.max_silence_size_bytes = max_silence_size_bytes;
+        self
+    }
+}

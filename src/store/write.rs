@@ -1,0 +1,114 @@
+//! Writes: how long they last, what comes of them, and how to follow them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::schema::Unreadable;
+use super::tracking::{Tracker, Watch, WriteId};
+use crate::time::Timestamp;
+
+/// When an entry may be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expiry {
+    /// So long after the write, by the store's clock; otherwise as [`At`](Self::At).
+    After(Duration),
+    /// At this instant, or later if an earlier version of the key had a later expiry. An instant that
+    /// has passed is accepted: the record is hidden from the start.
+    ///
+    /// If the key had a record that was written with `Never`, the old record can come back: with a peer
+    /// that missed this write and stays away until after the instant.
+    At(Timestamp),
+    /// Not before it is removed.
+    Never,
+}
+
+/// Why a local write did not happen. The store is unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The key has changed since it was read.
+    #[error("the key has changed since it was read")]
+    Conflict,
+    /// The record cannot be read back from its own bytes: every node would quarantine it.
+    #[error("the record cannot be read back")]
+    Invalid {
+        /// Why a node that reads it would quarantine it.
+        #[source]
+        why: Unreadable,
+    },
+    /// The store holds as many entries as it may.
+    #[error("the store is full: {max} entries")]
+    StoreFull {
+        /// The limit.
+        max: usize,
+    },
+    /// The record is too large.
+    #[error("a record of {bytes} bytes is over the limit of {max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+/// A write that is visible here already, and on its way to the other nodes. It goes on if this is
+/// dropped; it only cannot be followed any more.
+#[derive(Clone)]
+pub struct Written {
+    id: WriteId,
+    tracker: Arc<dyn Tracker>,
+}
+
+impl Written {
+    pub(super) fn new(id: WriteId, tracker: Arc<dyn Tracker>) -> Self {
+        Self { id, tracker }
+    }
+
+    /// What was written.
+    #[must_use]
+    pub fn id(&self) -> WriteId {
+        self.id
+    }
+
+    /// Resolves once `copies` other processes hold this version or a later one of the key, and returns
+    /// how many do. `copies` 0 is [`durable`](Self::durable).
+    ///
+    /// A process holds an entry when it keeps it and passes it on. That counts also where the process
+    /// runs another version of the program, cannot use the entry and has quarantined it.
+    ///
+    /// It waits up to `Config::replicated_timeout`, counted from when the node takes the request.
+    /// Cancel safe: if the future is dropped, the write goes on and is followed no more. The future
+    /// does nothing until it is polled.
+    ///
+    /// # Errors
+    /// [`ReplicationError`](super::ReplicationError); the write itself stands, is visible here, and still spreads.
+    /// - `NotRunning`: the node has not started yet, or has stopped.
+    /// - `Refused`: a member refused it, and the number cannot be reached without that member.
+    /// - `TooFewMembers`: there are not so many other members that are not down.
+    /// - `Timeout`: time ran out, with the copies by then.
+    /// - `TooManyWatches`: `watches_max` writes are being followed already.
+    pub fn replicated(&self, copies: usize) -> Watch {
+        self.tracker.watch(self.id, copies)
+    }
+
+    /// Resolves once this process holds it durably. For a store in memory that is at once, as soon as
+    /// the node takes the request. Waits, and can be cancelled, as [`replicated`](Self::replicated).
+    ///
+    /// # Errors
+    /// [`ReplicationError`](super::ReplicationError): `NotRunning` before the node has started and after it has stopped,
+    /// `NotDurable` if the commit failed, `Timeout`, and `TooManyWatches`.
+    pub fn durable(&self) -> Watch {
+        self.tracker.watch(self.id, 0)
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Written")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
