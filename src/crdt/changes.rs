@@ -42,7 +42,7 @@ impl ChangeIndex {
         }
     }
 
-    /// Takes out the change `seq`, which must be there.
+    /// Removes the change `seq`, which must be there.
     pub(super) fn remove(&mut self, seq: u64) {
         let at = self.run_of(seq);
         let run = &mut self.runs[at];

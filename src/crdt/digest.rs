@@ -85,7 +85,7 @@ pub(super) const fn item_of(kh: u64, ts: Timestamp, hash: u128) -> Item {
 }
 
 /// How many entries, and the wrapping sum of their hashes. Two maps with equal roots hold the same
-/// entries, but for a chance of 2^-128.
+/// entries, except with a chance of 2^-128.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Root {
     /// Entries summed.

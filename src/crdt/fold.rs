@@ -34,7 +34,7 @@ impl FoldHash {
         self.after(self.0, bytes)
     }
 
-    /// The hash of bytes that follow others, of which `hash` is the hash.
+    /// The hash of bytes that follow others, given the hash of those others.
     #[inline]
     pub(crate) fn after(self, hash: u64, bytes: &[u8]) -> u64 {
         let (blocks, _) = bytes.as_chunks::<16>();

@@ -80,7 +80,7 @@ impl KeyIndex {
         }
     }
 
-    /// Takes out a key that is held in slot `at`. `quick` hashes what is in a slot.
+    /// Removes a key that is held in slot `at`. `quick` returns the hash of what is in a slot.
     pub(super) fn remove(&mut self, kh: u64, key: &Key, at: u32, quick: impl FnOnce(u32) -> u64) {
         let tag = self.tag(kh);
         if self.first.get(tag).map(|first| first.at) != Some(at) {

@@ -360,7 +360,7 @@ fn xor_into(cells: &mut [Cell], others: &[Cell]) {
     }
 }
 
-/// The place of an item in a partition, of which the partition's size uses the low bits.
+/// The place of an item in the largest partition; a smaller one uses the low bits.
 fn slot(hash: u64, partition: usize) -> usize {
     usize::from((hash >> (16 * partition)) as u16)
 }

@@ -441,7 +441,7 @@ mod tests {
     }
 
     /// A node whose clock comes up ten years behind has its own state all the same, and can end
-    /// what it finds. Of somebody else's snapshot the entries are refused.
+    /// what it finds. From another node's snapshot the entries are refused.
     #[test]
     fn a_clock_that_was_set_back_loses_nothing_of_its_own() {
         const TEN_YEARS: Duration = Duration::from_secs(10 * 366 * 86_400);

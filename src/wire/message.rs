@@ -70,7 +70,7 @@ pub enum Purpose {
 pub struct StoreOffer {
     /// Its number.
     pub id: StoreId,
-    /// Its name, to tell a clash of numbers, at most 64 bytes.
+    /// Its name, at most 64 bytes, so that a clash of numbers shows.
     pub name: String,
     /// The record shapes it can read.
     pub schemas: Vec<SchemaId>,

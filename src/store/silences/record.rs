@@ -148,7 +148,7 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// A silence as it would be stored: written when it starts, by nobody, without a comment.
+    /// A silence that was written when it starts, without an author or a comment.
     /// [`Silences::set`](super::Silences::set) makes one from a [`NewSilence`](super::NewSilence).
     #[must_use]
     pub fn new(

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 
 use super::error::{DecodeError, check_count, check_end};
 use super::limits::{CodecLimits, STORE_NAME_BYTES_MAX};
-use super::settings::{Reading, SETTINGS, Settings, unreadable};
+use super::settings::{BytesLeft, SETTINGS, Settings, unreadable};
 use crate::id::{
     Key, MemberState, NAME_BYTES_MAX, NodeId, NodeName, ProcessId, Refusal, SchemaId, StoreId,
 };
@@ -26,7 +26,7 @@ use crate::wire::message::{
 };
 
 type Enc<W> = EncoderImpl<W, Settings>;
-type Dec<'a> = DecoderImpl<Reading<'a>, Settings, &'a CodecLimits>;
+type Dec<'a> = DecoderImpl<BytesLeft<'a>, Settings, &'a CodecLimits>;
 
 pub(super) fn encode(message: &Message, out: &mut BytesMut) {
     write(message, Appending(out));
@@ -74,7 +74,7 @@ pub(super) fn decode(
     body: &[u8],
     limits: &CodecLimits,
 ) -> Result<Option<Message>, DecodeError> {
-    let from = &mut DecoderImpl::new(Reading(body), SETTINGS, limits);
+    let from = &mut DecoderImpl::new(BytesLeft(body), SETTINGS, limits);
     let message = match tag {
         2 => Message::Hello(Field::take(from)?),
         3 => Message::Welcome(Field::take(from)?),

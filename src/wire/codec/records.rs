@@ -4,7 +4,7 @@ use bincode::de::{Decoder as _, DecoderImpl};
 use bytes::Bytes;
 
 use super::error::{DecodeError, check_end};
-use super::settings::{Reading, SETTINGS, unreadable};
+use super::settings::{BytesLeft, SETTINGS, unreadable};
 
 /// The bytes of a record: the body of an entry, as bincode 2 `standard()` writes it.
 ///
@@ -22,10 +22,10 @@ pub fn encode_body<T: bincode::Encode>(record: &T) -> Bytes {
 ///
 /// # Errors
 /// [`DecodeError::Trailing`] if bytes are left over, [`DecodeError::Limit`] if the record would take
-/// over [`BODY_BYTES_MAX`] of memory, [`DecodeError::Truncated`], [`DecodeError::Text`] or
+/// over [`BODY_BYTES_MAX`](super::BODY_BYTES_MAX) of memory, [`DecodeError::Truncated`], [`DecodeError::Text`] or
 /// [`DecodeError::Malformed`] if the bytes are not a `T`.
 pub fn decode_body<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let mut from = DecoderImpl::new(Reading(bytes), SETTINGS, ());
+    let mut from = DecoderImpl::new(BytesLeft(bytes), SETTINGS, ());
     let record = T::decode(&mut from).map_err(unreadable)?;
     check_end(from.reader().0)?;
     Ok(record)

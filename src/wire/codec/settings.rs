@@ -23,9 +23,9 @@ pub(super) fn unreadable(error: BincodeError) -> DecodeError {
 }
 
 /// The bytes that are left to read.
-pub(super) struct Reading<'a>(pub(super) &'a [u8]);
+pub(super) struct BytesLeft<'a>(pub(super) &'a [u8]);
 
-impl Reader for Reading<'_> {
+impl Reader for BytesLeft<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> Result<(), BincodeError> {
         let Some((taken, rest)) = self.0.split_at_checked(bytes.len()) else {
             return Err(BincodeError::UnexpectedEnd {
