@@ -193,7 +193,7 @@ fn a_peer_cannot_have_work_done_again_and_again() {
     assert!(pair.agree());
 }
 
-/// The responder answers what it was asked, or the exchange ends; the next one heals.
+/// The responder replies to what it was asked, or the exchange ends; the next one heals.
 #[test]
 fn answers_to_what_was_not_asked_end_the_exchange() {
     let spoilt: [fn(&mut Message) -> bool; 3] = [

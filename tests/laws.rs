@@ -1,7 +1,7 @@
-//! What a replicated silence or record owes its reader, each law by its name: what goes wrong in
-//! Alertmanager, and what must not go wrong here. By the public API; two nodes talk by `exchange`, each
-//! merging all that the other holds, as a push/pull would have it. That the join is commutative,
-//! associative and idempotent is tested beside it, in `crdt`.
+//! What the reader of a replicated silence or record can rely on, one law a test: things that go wrong in
+//! Alertmanager, and must not go wrong here. Two nodes `exchange` what they hold: each merges all that
+//! the other has, as a push/pull would do. That the join is commutative, associative and idempotent is
+//! tested beside it, in `crdt/join.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -38,7 +38,8 @@ fn equal_timestamps_end_alike_in_any_order() {
     );
 }
 
-/// Expired here and extended there in the same instant: expired, the safe side for alerting.
+/// A silence that is expired on one node and extended on another in the same instant is expired: the safe
+/// side for alerting.
 #[test]
 fn of_an_expiry_and_an_extension_at_once_the_expiry_wins() {
     for order in [[0, 1], [1, 0]] {
@@ -80,7 +81,7 @@ fn a_silence_of_a_future_timestamp_can_be_expired() {
     assert!(version.ts > at(300));
 }
 
-/// A timestamp beyond all reason is refused, says so, and is taken once the clock has caught up.
+/// An entry stamped far ahead of the clock is refused, and accepted once the clock has caught up.
 #[test]
 fn a_timestamp_beyond_the_drift_is_refused_until_its_time() {
     let (right, wrong) = (Clock::at(100), Clock::at(1_000));
@@ -238,7 +239,7 @@ fn no_resurrection_by_an_old_snapshot() {
     }
 }
 
-/// A node of longer retention holds on to what another of shorter retention has long hidden.
+/// A node with a longer retention still shows what a node with a shorter one has long hidden.
 #[test]
 fn no_resurrection_by_longer_retention_elsewhere() {
     let clock = Clock::at(100);

@@ -13,6 +13,7 @@ mod store;
 
 pub use cluster::{CLUSTER_BYTES_MAX, ClusterId};
 pub use fate::{MemberState, Refusal};
+#[cfg(feature = "net")]
 pub(crate) use name::check_name;
 pub use name::{NAME_BYTES_MAX, NameError, NodeName};
 pub use process::{NodeId, ProcessId};

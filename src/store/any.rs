@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 /// It is sealed: only stores of this crate implement it. To replicate records of your own, implement
 /// [`Schema`](super::Schema).
 ///
-/// All calls are short: they hold the store's lock for at most 256 entries.
+/// All calls are short: they hold the store's lock for at most 256 entries at a time.
 pub trait Store: Replica {
     /// Its number on the wire.
     fn id(&self) -> StoreId;

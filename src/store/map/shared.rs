@@ -91,20 +91,19 @@ impl<S: Schema> MapStore<S> {
         let start = out.len();
         let (mut fresh, mut gone) = (Vec::new(), Vec::new());
         let contents = self.lock();
-        let hashing = contents.entries.hashing();
-        contents
-            .entries
-            .judge_run(run, wall, |index, kh, judgement| {
-                match judgement {
-                    Judgement::Fresh => fresh.push((index, kh)),
-                    Judgement::Gone => gone.push((index, kh)),
-                    Judgement::Known | Judgement::Refused(_) => {}
-                }
-                out.push(match judgement {
-                    Judgement::Refused(why) => Merged::Refused(why),
-                    Judgement::Fresh | Judgement::Gone | Judgement::Known => Merged::Known,
-                });
+        let entries = &contents.entries;
+        let hashing = entries.hashing();
+        entries.judge_run(run, wall, |index, kh, judgement| {
+            match judgement {
+                Judgement::Fresh => fresh.push((index, kh)),
+                Judgement::Gone => gone.push((index, kh)),
+                Judgement::Known | Judgement::Refused(_) => {}
+            }
+            out.push(match judgement {
+                Judgement::Refused(why) => Merged::Refused(why),
+                Judgement::Fresh | Judgement::Gone | Judgement::Known => Merged::Known,
             });
+        });
         drop(contents);
 
         let mut join_new = |new: &[(usize, u64)]| {
@@ -114,8 +113,8 @@ impl<S: Schema> MapStore<S> {
         };
         let mut changed = join_new(&fresh);
         if !gone.is_empty() {
-            // The key of such an entry was not held. If the same run has brought another entry of that
-            // key meanwhile, the two must be joined.
+            // The keys of these entries were not held. If the run has brought a new entry of such a key,
+            // the two must be joined.
             let contents = self.lock();
             gone.retain(|&(index, kh)| {
                 contents.entries.judge_hashed(kh, &run[index], wall) == Judgement::Fresh
