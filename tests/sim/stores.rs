@@ -1,7 +1,6 @@
 //! Stores beside the registers: the two that the crate ships, and a user's own.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rumormill::engine::Operation;
