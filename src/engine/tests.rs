@@ -1,1 +1,209 @@
-//! Tests of the routing.
+//! Tests of the routing: what follows from an input in several owners, and in which order.
+
+use super::core::flight::Receipt;
+use super::core::place::SentItem;
+use super::core::tests::{encoded, framed, hello, node, notes, process, setup, start};
+use super::*;
+use crate::id::NodeId;
+use crate::store::{Held, ReplicationError, WriteId};
+use crate::wire::{Ack, Done, Leave, Refusal, RefusedEntry, Verdict, Verdicts};
+
+fn engine(stores: Vec<Arc<dyn Store>>) -> Engine {
+    let mut engine = Engine::new(setup(false), Config::lan(), stores, start());
+    engine.core.outputs.clear();
+    engine
+}
+
+/// A process introduces itself on a stream; what follows from that.
+fn introduce(engine: &mut Engine, stream: u64, node: &NodeId, purpose: Purpose) -> Vec<Output> {
+    let stream = StreamId(stream);
+    let peer = node.addr;
+    engine.handle(start(), Input::StreamOpened { stream, peer });
+    let hello = Message::Hello(hello(&engine.core, node, purpose));
+    receive(engine, stream, &hello)
+}
+
+fn receive(engine: &mut Engine, stream: StreamId, message: &Message) -> Vec<Output> {
+    let frame = encoded(message);
+    engine.handle(start(), Input::StreamFrame { stream, frame });
+    outputs(engine)
+}
+
+fn outputs(engine: &mut Engine) -> Vec<Output> {
+    std::iter::from_fn(|| engine.poll_output()).collect()
+}
+
+/// The place of the one output of this kind.
+fn place(outputs: &[Output], is_it: impl Fn(&Output) -> bool) -> usize {
+    let places = (0..outputs.len()).filter(|&place| is_it(&outputs[place]));
+    let places: Vec<usize> = places.collect();
+    match places[..] {
+        [place] => place,
+        _ => panic!("at {places:?} of {outputs:?}"),
+    }
+}
+
+fn closes(output: &Output, closed: u64) -> bool {
+    matches!(output, Output::CloseStream { stream } if *stream == StreamId(closed))
+}
+
+fn is_welcome(output: &Output) -> bool {
+    matches!(framed(output), Some((_, Message::Welcome(_))))
+}
+
+#[test]
+fn what_an_ask_leads_to_comes_before_what_was_asked_after_it() {
+    let mut engine = engine(Vec::new());
+    let outputs = introduce(&mut engine, 1, &node("a", 1, 2), Purpose::Link);
+    // That the process is vouched for leads to a change of the table, and that to the event.
+    let up = place(&outputs, |output| {
+        matches!(output, Output::Event(Event::MemberUp(_)))
+    });
+    assert!(up < place(&outputs, is_welcome));
+    assert!(engine.core.take_asks().is_empty());
+}
+
+#[test]
+fn a_member_that_restarts_has_its_old_streams_closed_before_that_is_told() {
+    let mut engine = engine(Vec::new());
+    introduce(&mut engine, 1, &node("a", 1, 2), Purpose::Link);
+    introduce(&mut engine, 3, &node("a", 1, 2), Purpose::PushPull);
+    let outputs = introduce(&mut engine, 5, &node("a", 2, 2), Purpose::Link);
+    let told = place(&outputs, |output| {
+        matches!(output, Output::Event(Event::MemberUpdated(_)))
+    });
+    assert!(place(&outputs, |output| closes(output, 1)) < told);
+    assert!(place(&outputs, |output| closes(output, 3)) < told);
+    let broken_off = place(&outputs, |output| {
+        matches!(output, Output::Event(Event::PushPullFailed { .. }))
+    });
+    assert!(broken_off < told);
+    assert!(engine.sessions.table().get(&process("a")).is_none());
+}
+
+#[test]
+fn a_member_that_leaves_is_acknowledged_first_and_gone_before_that_is_told() {
+    let mut engine = engine(Vec::new());
+    introduce(&mut engine, 1, &node("a", 1, 2), Purpose::Link);
+    let process = process("a");
+    let leave = Message::Leave(Leave { process });
+    let outputs = receive(&mut engine, StreamId(1), &leave);
+    let acknowledged = place(&outputs, |output| {
+        matches!(framed(output), Some((_, Message::LeaveAck(_))))
+    });
+    let closed = place(&outputs, |output| closes(output, 1));
+    let told = place(&outputs, |output| {
+        matches!(output, Output::Event(Event::MemberLeft(_)))
+    });
+    assert!(acknowledged < closed && closed < told);
+}
+
+#[test]
+fn a_node_that_has_left_says_so_last_and_does_nothing_more() {
+    let mut engine = engine(Vec::new());
+    introduce(&mut engine, 1, &node("a", 1, 2), Purpose::Link);
+    engine.handle(start(), Input::Operation(Operation::Leave));
+    let process = setup(false);
+    let process = ProcessId {
+        name: process.name,
+        boot: process.boot,
+    };
+    receive(
+        &mut engine,
+        StreamId(1),
+        &Message::LeaveAck(Leave { process }),
+    );
+    engine.handle_timeout(start());
+    let left = outputs(&mut engine);
+    assert!(matches!(left.last(), Some(Output::Event(Event::Left))));
+    place(&left, |output| closes(output, 1));
+    assert_eq!(engine.poll_timeout(), None);
+    let after = introduce(&mut engine, 3, &node("b", 1, 3), Purpose::Link);
+    assert!(after.is_empty(), "{after:?}");
+}
+
+#[test]
+fn a_node_that_adopts_a_boot_ends_what_it_had_under_the_old_one() {
+    let mut engine = engine(Vec::new());
+    introduce(&mut engine, 1, &node("a", 1, 2), Purpose::Link);
+    engine.core.ask(Ask::AdoptBoot(5));
+    engine.route_asks();
+    let ended = outputs(&mut engine);
+    place(&ended, |output| closes(output, 1));
+    assert_eq!(engine.view().this.boot, 6);
+    assert!(engine.sessions.table().by_process.is_empty());
+}
+
+/// An exchange in which `a` refuses both notes, as the initiator sends them; one is taken before
+/// it ends.
+#[test]
+fn what_was_refused_and_then_taken_in_one_exchange_is_not_refused_after_it() {
+    let (store, keys) = notes(2);
+    let mut engine = engine(vec![Arc::clone(&store)]);
+    introduce(&mut engine, 1, &node("a", 1, 2), Purpose::Link);
+    let stream = StreamId(2);
+    let (process, dialled) = (process("a"), true);
+    engine.core.ask(Ask::ExchangeOpened {
+        stream,
+        process: process.clone(),
+        dialled,
+    });
+    engine.route_asks();
+    let say = |engine: &mut Engine, message| {
+        engine
+            .exchanges
+            .message(&mut engine.core, stream, message, 1);
+        engine.route_asks();
+    };
+    let verdicts = Verdicts {
+        cut_accepted: true,
+        stores: vec![(store.id(), Verdict::All)],
+    };
+    say(&mut engine, Message::Verdicts(verdicts));
+    let refused = [0, 1].map(|index| RefusedEntry {
+        packet: 1,
+        index,
+        reason: Refusal::Full,
+    });
+    let ack = Ack {
+        token: 0,
+        ranges: vec![(1, 1)],
+        refused: refused.into(),
+    };
+    say(&mut engine, Message::Ack(ack));
+    let taken: SentItem = (keys[0], 7);
+    let receipt = Receipt {
+        held: vec![taken],
+        denied: Vec::new(),
+    };
+    engine.core.ask(Ask::Acknowledged(process, receipt));
+    engine.route_asks();
+    say(&mut engine, Message::Done(Done { complete: true }));
+    assert_eq!(engine.counters().push_pulls, 1);
+    outputs(&mut engine);
+    let mut held = |n: usize| {
+        let (store, key) = keys[n];
+        let write = WriteId {
+            store,
+            key,
+            seq: n as u64 + 1,
+        };
+        let watch = Operation::Watch {
+            ticket: 7,
+            write,
+            copies: 1,
+            within: Duration::from_secs(9),
+        };
+        engine.handle(start(), Input::Operation(watch));
+        let mut outputs = outputs(&mut engine).into_iter();
+        outputs.find_map(|output| match output {
+            Output::Watched { outcome, .. } => Some(outcome),
+            _ => None,
+        })
+    };
+    assert_eq!(held(0), Some(Ok(Held { copies: 1 })));
+    let peer = node("a", 1, 2).process.name;
+    let reason = Refusal::Full;
+    let error = ReplicationError::Refused { peer, reason };
+    assert_eq!(held(1), Some(Err(error)));
+}

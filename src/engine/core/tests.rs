@@ -1,22 +1,26 @@
-//! A core to build owners with, without an engine.
+//! A core to build owners with, without an engine; and what they said with it.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use super::Core;
 use super::roster::{Roster, RosterEntry};
 use super::session::{Session, SessionTable};
+use super::{Core, Facts};
 use crate::config::Config;
-use crate::engine::io::Setup;
+use crate::engine::io::{Output, Setup, StreamId};
 use crate::id::{ClusterId, NodeId, NodeName, ProcessId};
 use crate::store::nflog::NflogSchema;
 use crate::store::silences::support::ManualClock;
 use crate::store::{Limits, Map, Store};
 use crate::time::{Now, Timestamp};
-use crate::wire::{Entry, Key, MemberState, SchemaId, StoreId};
+use crate::wire::codec::{self, CodecLimits, Decoded};
+use crate::wire::{
+    Entry, Hello, Key, MemberState, Message, Purpose, SchemaId, StoreId, StoreOffer, frame,
+};
 
 /// A core without stores.
 pub(in crate::engine) fn core() -> Core {
@@ -25,7 +29,12 @@ pub(in crate::engine) fn core() -> Core {
 
 /// A core of a node `self` that was just started, with these stores.
 pub(in crate::engine) fn core_with(stores: Vec<Arc<dyn Store>>, durable: bool) -> Core {
-    let setup = Setup {
+    Core::new(setup(durable), Config::lan(), stores, start())
+}
+
+/// Who the node `self` is.
+pub(in crate::engine) fn setup(durable: bool) -> Setup {
+    Setup {
         name: name("self"),
         boot: 1,
         addr: ([10, 0, 0, 1], 1).into(),
@@ -34,12 +43,15 @@ pub(in crate::engine) fn core_with(stores: Vec<Arc<dyn Store>>, durable: bool) -
         nonce: 1,
         random_seed: 1,
         durable,
-    };
-    let now = Now {
+    }
+}
+
+/// When it was started.
+pub(in crate::engine) fn start() -> Now {
+    Now {
         mono: Duration::from_secs(1),
         wall: Timestamp::from_secs(1_000),
-    };
-    Core::new(setup, Config::lan(), stores, now)
+    }
 }
 
 pub(in crate::engine) fn name(name: &str) -> NodeName {
@@ -65,42 +77,63 @@ pub(in crate::engine) fn node(text: &str, boot: u64, port: u16) -> NodeId {
     }
 }
 
-/// A store that holds so many entries, which nobody has to be able to read, and their keys.
+/// A store that holds the notes from 1 to this, as written here, and their keys.
 pub(in crate::engine) fn notes(entries: u8) -> (Arc<dyn Store>, Vec<(StoreId, Key)>) {
     let map = Map::new(NflogSchema, Limits::default(), ManualClock::new().context());
     let store = map.store();
-    let wall = Timestamp::from_secs(1_000);
-    let entry = |n: u8| Entry {
+    let entries: Vec<Entry> = (1..=entries).map(note).collect();
+    store.merge(&entries, start().wall);
+    let keys = entries.iter().map(|entry| (store.id(), entry.key));
+    let keys = keys.collect();
+    (store, keys)
+}
+
+/// An entry that nobody has to be able to read.
+pub(in crate::engine) fn note(n: u8) -> Entry {
+    let wall = start().wall;
+    Entry {
         key: Key([n; 16]),
         ts: wall,
         tie: 0,
         expires_at: wall.plus(Duration::from_secs(3600)),
         schema: SchemaId::new(1),
         body: Bytes::new(),
-    };
-    let entries: Vec<Entry> = (1..=entries).map(entry).collect();
-    store.merge(&entries, wall);
-    let keys = entries.iter().map(|entry| (store.id(), entry.key));
-    let keys = keys.collect();
-    (store, keys)
+    }
 }
 
-/// A roster of live members of these names, each with a session that has a link and all stores.
-pub(in crate::engine) fn linked(core: &Core, names: &[&str]) -> (Roster, SessionTable) {
+/// What others than an owner know.
+pub(in crate::engine) struct Known {
+    pub(in crate::engine) roster: Roster,
+    pub(in crate::engine) sessions: SessionTable,
+}
+
+impl Known {
+    pub(in crate::engine) fn facts(&self) -> Facts<'_> {
+        Facts {
+            roster: &self.roster,
+            sessions: &self.sessions,
+        }
+    }
+}
+
+/// Live members of these names, each with a session that has a link and all stores. The n-th has
+/// port 1 + n, the link 2n, the token 100 + n for us and 200 + n for itself.
+pub(in crate::engine) fn linked(core: &Core, names: &[&str]) -> Known {
     let mut roster = Roster::new(node("self", 1, 1));
     let mut sessions = SessionTable::default();
     for (place, text) in (1_u16..).zip(names) {
         let id = node(text, 1, 1 + place);
         let process = id.process.clone();
+        let our_token = 100 + u64::from(place);
         let session = Session {
             addr: id.addr,
-            link: Some(crate::engine::io::StreamId(u64::from(place) * 2)),
-            our_token: 100 + u64::from(place),
-            tokens: [100 + u64::from(place)].into(),
-            their_token: 200 + u64::from(place),
+            link: Some(StreamId(u64::from(place) * 2)),
+            our_token,
+            tokens: VecDeque::from([our_token]),
+            their_token: 100 + our_token,
             stores: core.stores.iter().map(|(id, _)| id).collect(),
         };
-        sessions.by_token.insert(session.our_token, process.clone());
+        sessions.by_token.insert(our_token, process.clone());
         sessions.by_process.insert(process.clone(), session);
         let entry = RosterEntry {
             id,
@@ -113,10 +146,62 @@ pub(in crate::engine) fn linked(core: &Core, names: &[&str]) -> (Roster, Session
         roster.table.insert(process.name, entry);
     }
     roster.size = 1 + names.len();
-    (roster, sessions)
+    Known { roster, sessions }
 }
 
-/// The heads of no store.
-pub(in crate::engine) fn no_heads() -> BTreeMap<StoreId, u64> {
-    BTreeMap::new()
+/// How a process introduces itself that has all of these stores. Its nonce follows from its boot.
+pub(in crate::engine) fn hello(core: &Core, node: &NodeId, purpose: Purpose) -> Hello {
+    let offers = core.stores.iter().map(|(id, store)| StoreOffer {
+        id,
+        name: store.name().to_owned(),
+        schemas: store.schemas(),
+    });
+    Hello {
+        purpose,
+        node: node.clone(),
+        incarnation: 0,
+        nonce: 100 + node.process.boot,
+        token: 7,
+        stores: offers.collect(),
+    }
+}
+
+/// A message as it comes in a frame.
+pub(in crate::engine) fn encoded(message: &Message) -> Bytes {
+    let mut bytes = BytesMut::new();
+    codec::encode(message, &mut bytes);
+    bytes.freeze()
+}
+
+/// What was sent on streams, if this output is of that kind.
+pub(in crate::engine) fn framed(output: &Output) -> Option<(StreamId, Message)> {
+    let Output::StreamSend { stream, frame } = output else {
+        return None;
+    };
+    Some((*stream, decoded(frame.clone())))
+}
+
+/// What was sent on streams.
+pub(in crate::engine) fn frames(core: &Core) -> Vec<(StreamId, Message)> {
+    core.outputs.iter().filter_map(framed).collect()
+}
+
+/// What was sent by datagram.
+pub(in crate::engine) fn datagrams(core: &Core) -> Vec<(SocketAddr, Message)> {
+    let sent = core.outputs.iter().filter_map(|output| {
+        let Output::Datagram { to, bytes } = output else {
+            return None;
+        };
+        let mut bytes = bytes.clone();
+        frame::open_datagram(&mut bytes, core.cluster_tag).expect("an envelope of this cluster");
+        Some((*to, decoded(bytes)))
+    });
+    sent.collect()
+}
+
+fn decoded(mut bytes: Bytes) -> Message {
+    match codec::decode(&mut bytes, &CodecLimits::default()) {
+        Ok(Decoded::Message(message)) if bytes.is_empty() => message,
+        other => panic!("one message: {other:?}"),
+    }
 }
