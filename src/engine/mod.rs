@@ -54,22 +54,23 @@ use crate::store::Store;
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
 use crate::wire::envelope::EnvelopeError;
-use crate::wire::{MemberState, Message, Purpose};
+use crate::wire::{Hello, MemberState, Message, Purpose};
 
 use self::core::ask::Ask;
+use self::core::flight::Receipt;
 use self::core::roster::MemberChange;
-use self::core::timers::{Due, TimerKind};
+use self::core::timers::{DueTimer, TimerKind};
 use self::core::{Core, Course, Facts};
 use commits::Commits;
 use exchange::Exchanges;
-use members::Members;
+use members::Membership;
 use sessions::{Opened, Sessions};
 use spread::Spread;
 
 /// The protocol of one node.
 pub struct Engine {
     core: Core,
-    members: Members,
+    members: Membership,
     sessions: Sessions,
     spread: Spread,
     exchanges: Exchanges,
@@ -94,7 +95,7 @@ impl Engine {
     pub fn new(setup: Setup, config: Config, stores: Vec<Arc<dyn Store>>, now: Now) -> Self {
         let mut core = Core::new(setup, config, stores, now);
         let mut engine = Self {
-            members: Members::new(&mut core),
+            members: Membership::new(&mut core),
             sessions: Sessions::new(&core.setup),
             spread: Spread::new(),
             exchanges: Exchanges::default(),
@@ -150,13 +151,13 @@ impl Engine {
                 break;
             };
             match due {
-                Due::Swim(timer) => {
+                DueTimer::Swim(timer) => {
                     let sessions = self.sessions.table();
                     self.members.timer(&mut self.core, sessions, timer);
                 }
                 // Longer work goes on by one slice in a turn.
-                Due::Own(TimerKind::Pump(stream)) => slices.push(stream),
-                Due::Own(kind) => self.timer(kind),
+                DueTimer::Own(TimerKind::Pump(stream)) => slices.push(stream),
+                DueTimer::Own(kind) => self.timer(kind),
             }
             self.route_asks();
         }
@@ -418,11 +419,7 @@ impl Engine {
         let (core, roster) = (&mut self.core, self.members.roster());
         match ask {
             Ask::AbandonStream(stream) => self.sessions.abandon_stream(core, roster, stream),
-            Ask::Acknowledged(process, receipt) => {
-                self.exchanges.acknowledged(&process, &receipt);
-                let facts = facts!(self);
-                self.spread.acknowledged(core, facts, &process, receipt);
-            }
+            Ask::Acknowledged(process, receipt) => self.acknowledged(&process, receipt),
             Ask::AdoptBoot(known) => self.members.adopt_boot(core, known),
             Ask::ApplyRecords(records) => self.members.apply_records(core, records),
             Ask::StrangerProbes => self.sessions.ask_about_stranger(core),
@@ -438,34 +435,13 @@ impl Engine {
             Ask::DropSessions => self.sessions.drop_all(core),
             Ask::Emit(event) => core.emit(event),
             Ask::EndAll => self.end_all(),
-            Ask::EndExchanges => {
-                for stream in self.exchanges.streams() {
-                    let complete = false;
-                    core.ask(Ask::ExchangeEnded { stream, complete });
-                }
-            }
+            Ask::EndExchanges => self.exchanges.end_all(core),
             Ask::ExchangeCommitted(stream) => self.exchanges.committed(core, stream),
             Ask::ExchangeDialFailed(name) => self.exchanges.dial_failed(core, &name),
             Ask::ExchangeEnded { stream, complete } => self.exchange_ended(stream, complete),
-            Ask::ExchangeOpened {
-                stream,
-                process,
-                dialled,
-            } => {
-                let facts = facts!(self);
-                self.exchanges
-                    .opened(core, facts, stream, &process, dialled);
-            }
-            Ask::ForgetSession(process) => {
-                self.sessions.forget(core, &process);
-                self.spread.forget(core, &process);
-                self.exchanges.forget(&process);
-            }
-            Ask::Hello(stream, hello) => {
-                let room = self.exchanges.room_for(core, &hello.node.process);
-                self.sessions
-                    .hello_received(core, roster, stream, hello, room);
-            }
+            Ask::ExchangeOpened(opening) => self.exchanges.opened(core, facts!(self), &opening),
+            Ask::ForgetSession(process) => self.forget_session(&process),
+            Ask::Hello(stream, hello) => self.hello(stream, hello),
             Ask::LinkLost(process) => self.spread.link_lost(&process),
             Ask::LinkOpened(stream, process) => {
                 self.sessions.link_opened(core, roster, stream, &process);
@@ -477,8 +453,7 @@ impl Engine {
                 self.sessions.member_forgotten(core, &process);
             }
             Ask::MembershipChanged { others } => {
-                self.spread.choose_mode(core, others);
-                core.ask(Ask::RecheckWatches);
+                self.spread.membership_changed(core, others);
             }
             Ask::MembersAnswered(stream) => self.sessions.members_answered(core, roster, stream),
             Ask::PumpExchange(stream) => self.exchanges.pump(core, stream),
@@ -486,32 +461,40 @@ impl Engine {
             Ask::RecheckWatches => self.spread.recheck_watches(core, facts!(self)),
             Ask::RefreshLeft(names) => self.members.refresh_left(core, &names),
             Ask::Rejoin => self.sessions.rejoin(core, roster),
-            Ask::SessionBegun {
-                process,
-                new,
-                renewed,
-                dialled,
-            } => {
-                self.spread.session_begun(core, &process, renewed);
-                self.exchanges.session_begun(core, &process, new, dialled);
+            Ask::SessionBegun(start) => {
+                self.spread.session_begun(core, &start);
+                self.exchanges.session_begun(core, &start);
             }
             Ask::TellMembers => self.sessions.send_members_to_all(core, roster, false),
-            Ask::Vouch {
-                node,
-                incarnation,
-                nonce,
-            } => self.members.vouch(core, &node, incarnation, nonce),
-            Ask::Welcome {
-                stream,
-                hello,
-                boot_known,
-            } => self
-                .sessions
-                .welcome(core, roster, stream, &hello, boot_known),
+            Ask::Vouch(vouched) => self.members.vouch(core, &vouched),
+            Ask::Welcome(greeting) => self.sessions.welcome(core, roster, &greeting),
             Ask::Welcomed(stream, welcome) => {
                 self.sessions.after_welcome(core, roster, stream, &welcome);
             }
         }
+    }
+
+    /// A process acknowledges entries.
+    fn acknowledged(&mut self, process: &ProcessId, receipt: Receipt) {
+        self.exchanges.acknowledged(process, &receipt);
+        let facts = facts!(self);
+        self.spread
+            .acknowledged(&mut self.core, facts, process, receipt);
+    }
+
+    /// A process introduces itself: how it is answered depends on the room for exchanges.
+    fn hello(&mut self, stream: StreamId, hello: Box<Hello>) {
+        let (core, roster) = (&mut self.core, self.members.roster());
+        let room = self.exchanges.room_for(core, &hello.node.process);
+        self.sessions
+            .hello_received(core, roster, stream, hello, room);
+    }
+
+    /// The session with a process is over.
+    fn forget_session(&mut self, process: &ProcessId) {
+        self.sessions.forget(&mut self.core, process);
+        self.spread.forget(&mut self.core, process);
+        self.exchanges.forget(process);
     }
 
     /// What follows from a change of the membership table; the event comes last.
@@ -569,7 +552,7 @@ impl Engine {
         self.members.leave_settled(core, process);
     }
 
-    /// An exchange is over: what it covered is held, and whoever waits for that is told.
+    /// An exchange is over: what it covered is held, and those who wait for that are told.
     fn exchange_ended(&mut self, stream: StreamId, complete: bool) {
         let core = &mut self.core;
         let Some(mut exchange) = self.exchanges.take(stream) else {

@@ -56,11 +56,7 @@ pub(in crate::engine) enum Ask {
     /// An exchange has come to its end, or its stream has.
     ExchangeEnded { stream: StreamId, complete: bool },
     /// The handshake of an exchange is done.
-    ExchangeOpened {
-        stream: StreamId,
-        process: ProcessId,
-        dialled: bool,
-    },
+    ExchangeOpened(ExchangeOpening),
     /// Forget the session with a process.
     ForgetSession(ProcessId),
     /// Somebody introduces itself on a stream.
@@ -89,29 +85,54 @@ pub(in crate::engine) enum Ask {
     RefreshLeft(Vec<NodeName>),
     /// This process has become another one: it joins again.
     Rejoin,
-    /// A session began; `new` if there was none, `renewed` if the other side began it anew.
-    SessionBegun {
-        process: ProcessId,
-        new: bool,
-        renewed: bool,
-        dialled: bool,
-    },
+    /// A session began.
+    SessionBegun(SessionStart),
     /// Tell everybody linked the membership.
     TellMembers,
     /// A handshake proves that a process is alive.
-    Vouch {
-        node: NodeId,
-        incarnation: u16,
-        nonce: u64,
-    },
+    Vouch(Vouched),
     /// Answer an introduction, now that the membership knows of it.
-    Welcome {
-        stream: StreamId,
-        hello: Box<Hello>,
-        boot_known: u64,
-    },
+    Welcome(Greeting),
     /// Go on after an answer, now that the membership knows of it.
     Welcomed(StreamId, Box<Welcome>),
+}
+
+/// An exchange whose handshake is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct ExchangeOpening {
+    pub(in crate::engine) stream: StreamId,
+    pub(in crate::engine) process: ProcessId,
+    /// This side has dialled, and begins.
+    pub(in crate::engine) dialled: bool,
+}
+
+/// A session as a handshake leaves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct SessionStart {
+    pub(in crate::engine) process: ProcessId,
+    /// There was none before.
+    pub(in crate::engine) new: bool,
+    /// There was one, and the other side began it anew.
+    pub(in crate::engine) renewed: bool,
+    /// This side has dialled.
+    pub(in crate::engine) dialled: bool,
+}
+
+/// What a handshake proves: this process is alive at this address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Vouched {
+    pub(in crate::engine) node: NodeId,
+    pub(in crate::engine) incarnation: u16,
+    pub(in crate::engine) nonce: u64,
+}
+
+/// An introduction that is to be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Greeting {
+    pub(in crate::engine) stream: StreamId,
+    pub(in crate::engine) hello: Box<Hello>,
+    /// The highest boot known of the name before.
+    pub(in crate::engine) boot_known: u64,
 }
 
 /// Whether an exchange that a process begins can be taken part in.

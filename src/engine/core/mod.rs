@@ -71,7 +71,7 @@ pub(super) struct Core {
     pub(super) revision: u64,
     pub(super) readiness: Readiness,
     /// What becomes of links, as the present way of spreading wants it.
-    pub(super) links: Links,
+    pub(super) link_policy: LinkPolicy,
     pub(super) course: Course,
     asks: VecDeque<Ask>,
 }
@@ -94,7 +94,7 @@ pub(super) struct Dialling {
 
 /// What becomes of the link with a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Links {
+pub(super) enum LinkPolicy {
     /// It lives for one exchange of the membership, and its session for a while.
     Brief,
     /// There is one with every live member. One that ends is dialled again.
@@ -127,7 +127,7 @@ impl Core {
             outputs: VecDeque::new(),
             revision: 1,
             readiness: Readiness::Joining,
-            links: Links::Kept,
+            link_policy: LinkPolicy::Kept,
             course: Course::Here,
             asks: VecDeque::new(),
             setup,

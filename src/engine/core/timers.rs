@@ -54,7 +54,7 @@ pub(in crate::engine) enum TimerKind {
 
 /// A timer that is due.
 #[derive(Debug)]
-pub(in crate::engine) enum Due {
+pub(in crate::engine) enum DueTimer {
     /// One of the engine's own.
     Own(TimerKind),
     /// One of the failure detector's.
@@ -63,7 +63,7 @@ pub(in crate::engine) enum Due {
 
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Timers {
-    queue: BTreeMap<(Duration, u64), Due>,
+    queue: BTreeMap<(Duration, u64), DueTimer>,
     own: BTreeMap<TimerKind, (Duration, u64)>,
     next: u64,
 }
@@ -82,7 +82,7 @@ impl Timers {
         self.cancel(&kind);
         let place = self.place(due);
         self.own.insert(kind.clone(), place);
-        self.queue.insert(place, Due::Own(kind));
+        self.queue.insert(place, DueTimer::Own(kind));
     }
 
     /// Sets a timer unless it is set for an earlier or the same instant already.
@@ -106,7 +106,7 @@ impl Timers {
     /// Adds a timer of the failure detector.
     pub(in crate::engine) fn add_swim(&mut self, timer: foca::Timer<NodeId>, due: Duration) {
         let place = self.place(due);
-        self.queue.insert(place, Due::Swim(timer));
+        self.queue.insert(place, DueTimer::Swim(timer));
     }
 
     /// Moves every timer of the failure detector back by `lateness`, keeping their spacing: after a
@@ -115,7 +115,7 @@ impl Timers {
         let places: Vec<_> = self
             .queue
             .iter()
-            .filter(|(_, due)| matches!(due, Due::Swim(_)))
+            .filter(|(_, due)| matches!(due, DueTimer::Swim(_)))
             .map(|(&place, _)| place)
             .collect();
         let moved: Vec<_> = places
@@ -131,7 +131,7 @@ impl Timers {
     pub(in crate::engine) fn next_swim(&self) -> Option<Duration> {
         self.queue
             .iter()
-            .find(|(_, due)| matches!(due, Due::Swim(_)))
+            .find(|(_, due)| matches!(due, DueTimer::Swim(_)))
             .map(|(place, _)| place.0)
     }
 
@@ -141,12 +141,12 @@ impl Timers {
     }
 
     /// Takes the next timer if it is due.
-    pub(in crate::engine) fn pop(&mut self, now: Duration) -> Option<Due> {
+    pub(in crate::engine) fn pop(&mut self, now: Duration) -> Option<DueTimer> {
         if self.next()? > now {
             return None;
         }
         let (_, due) = self.queue.pop_first()?;
-        if let Due::Own(kind) = &due {
+        if let DueTimer::Own(kind) = &due {
             self.own.remove(kind);
         }
         Some(due)
@@ -173,7 +173,7 @@ mod tests {
         timers.set(TimerKind::Collect, ms(5));
         timers.set(TimerKind::Resolve, ms(4));
         let mut order = Vec::new();
-        while let Some(Due::Own(kind)) = timers.pop(ms(5)) {
+        while let Some(DueTimer::Own(kind)) = timers.pop(ms(5)) {
             order.push(kind);
         }
         assert_eq!(
@@ -192,7 +192,7 @@ mod tests {
         assert!(timers.pop(ms(8)).is_none());
         assert!(matches!(
             timers.pop(ms(9)),
-            Some(Due::Own(TimerKind::Collect))
+            Some(DueTimer::Own(TimerKind::Collect))
         ));
         assert!(timers.next().is_none());
     }

@@ -1,16 +1,6 @@
-//! When exchanges begin: the periodic one with a random peer, and those that are due with peers that
-//! are not known to hold all that was left to exchanges.
+//! When the next exchange with a peer is due.
 
 use std::time::Duration;
-
-use rand::RngExt as _;
-
-use crate::engine::core::ask::{Ask, ExchangeRoom};
-use crate::engine::core::timers::TimerKind;
-use crate::engine::core::{Core, Dialling, Facts};
-use crate::id::{NodeName, ProcessId};
-
-use super::Exchanges;
 
 /// The next exchange with one peer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,13 +8,13 @@ pub(super) struct Due {
     /// None is owed: the peer lacks nothing that is not sent to it.
     pub(super) synced: bool,
     /// When it is due, if one is owed.
-    next: Duration,
-    backoff: Duration,
+    pub(super) next: Duration,
+    pub(super) backoff: Duration,
 }
 
 impl Due {
     /// One is owed from now on.
-    fn at(&mut self, next: Duration) {
+    pub(super) fn at(&mut self, next: Duration) {
         self.synced = false;
         self.next = next;
     }
@@ -36,206 +26,5 @@ impl Due {
         if !covered {
             self.next = now;
         }
-    }
-}
-
-impl Exchanges {
-    /// Sets when the next periodic push/pull begins.
-    pub(in crate::engine) fn start_timer(&mut self, core: &mut Core) {
-        if let Some(interval) = core.config.push_pull_interval {
-            // The first is spread over the interval, so that nodes started together do not meet.
-            let wait = interval.mul_f64(core.rng.random_range(0.5..1.5));
-            core.set_timer_after(TimerKind::PushPull, wait);
-        }
-    }
-
-    /// The time of a periodic push/pull has come.
-    pub(in crate::engine) fn periodic(
-        &mut self,
-        core: &mut Core,
-        facts: Facts<'_>,
-        dialling: &Dialling,
-    ) {
-        self.start_timer(core);
-        self.with_random_peer(core, facts, dialling);
-    }
-
-    /// Begins an exchange with some live member.
-    pub(in crate::engine) fn with_random_peer(
-        &mut self,
-        core: &mut Core,
-        facts: Facts<'_>,
-        dialling: &Dialling,
-    ) {
-        if let Some(name) = facts.roster.random_live(&mut core.rng)
-            && self.may_begin(core, dialling.exchanges.len())
-        {
-            core.ask(Ask::DialExchange(name));
-        }
-    }
-
-    fn may_begin(&self, core: &Core, dialled: usize) -> bool {
-        self.under_way.len() + dialled < core.config.exchanges_max && !core.is_leaving()
-    }
-
-    /// Starts exchanges with the peers that owe or are owed one, as many as the limit allows.
-    pub(in crate::engine) fn start(
-        &mut self,
-        core: &mut Core,
-        facts: Facts<'_>,
-        dialling: &Dialling,
-    ) {
-        let now = core.now.mono;
-        let is_busy = |process: &ProcessId| {
-            let mut under_way = self.under_way.values();
-            dialling.exchanges.contains(&process.name)
-                || under_way.any(|exchange| exchange.peer == *process)
-        };
-        let due = self.due.iter().filter(|&(process, due)| {
-            !due.synced && facts.roster.is_live(process) && !is_busy(process)
-        });
-        let due = due.map(|(process, due)| (due.next, process.clone()));
-        let mut due: Vec<(Duration, ProcessId)> = due.collect();
-        due.sort();
-        let mut room = dialling.room;
-        let mut dialled = dialling.exchanges.len();
-        for (at, process) in due {
-            if at > now {
-                core.timers.set_by(TimerKind::Unsynced, at);
-                break;
-            }
-            self.postpone(core, &process);
-            let begins = self.may_begin(core, dialled);
-            if begins {
-                core.ask(Ask::DialExchange(process.name));
-            }
-            if !begins || room == 0 {
-                // The limit: the end of an exchange starts the next.
-                core.timers.set_by(TimerKind::Unsynced, now + BUSY_WAIT);
-                break;
-            }
-            (room, dialled) = (room - 1, dialled + 1);
-        }
-    }
-
-    /// Sets when to try again if the exchange that begins now does not complete.
-    fn postpone(&mut self, core: &mut Core, process: &ProcessId) {
-        let jitter = core.rng.random_range(0.75..1.25);
-        let Some(due) = self.due.get_mut(process) else {
-            return;
-        };
-        due.backoff = (due.backoff * 2).clamp(BACKOFF_MIN, BACKOFF_MAX);
-        due.next = core.now.mono + due.backoff.mul_f64(jitter);
-        core.timers.set_by(TimerKind::Unsynced, due.next);
-    }
-
-    /// The dial of an exchange failed.
-    pub(in crate::engine) fn dial_failed(&mut self, core: &mut Core, name: &NodeName) {
-        core.counters.push_pulls_failed += 1;
-        tracing::debug!(peer = %name, "push/pull: dial failed");
-        // Its time to try again may have passed unused while it was dialled.
-        core.timers.set_by(TimerKind::Unsynced, core.now.mono);
-    }
-
-    /// A session began, a `new` one or one that was there: its first exchange is due.
-    pub(in crate::engine) fn session_begun(
-        &mut self,
-        core: &mut Core,
-        process: &ProcessId,
-        new: bool,
-        dialled: bool,
-    ) {
-        let due = self.due.entry(process.clone()).or_default();
-        if new {
-            // The side that dialled exchanges first; the other one only if that does not happen.
-            let patience = if dialled {
-                Duration::ZERO
-            } else {
-                EXCHANGE_PATIENCE
-            };
-            due.next = core.now.mono + patience;
-        }
-        core.timers.set_by(TimerKind::Unsynced, due.next);
-    }
-
-    /// The session with a process is over.
-    pub(in crate::engine) fn forget(&mut self, process: &ProcessId) {
-        self.due.remove(process);
-    }
-
-    /// A member came up, restarted or moved.
-    pub(in crate::engine) fn member_live(&self, core: &mut Core, process: &ProcessId) {
-        if self.due.get(process).is_some_and(|due| !due.synced) {
-            core.timers.set_by(TimerKind::Unsynced, core.now.mono);
-        }
-    }
-
-    /// What a peer lacks by now is left to an exchange.
-    pub(in crate::engine) fn catch_up(&mut self, core: &mut Core, process: &ProcessId) {
-        if let Some(due) = self.due.get_mut(process) {
-            due.at(core.now.mono);
-            core.timers.set_by(TimerKind::Unsynced, core.now.mono);
-        }
-    }
-
-    /// What everybody lacks by now is left to exchanges.
-    pub(in crate::engine) fn catch_up_all(&mut self, core: &mut Core) {
-        let now = core.now.mono;
-        self.due.values_mut().for_each(|due| due.at(now));
-        core.timers.set_by(TimerKind::Unsynced, now);
-    }
-
-    /// A member went away: what it was still sending may have reached some and not others. They
-    /// compare; it costs nothing but digests if they are equal.
-    pub(in crate::engine) fn compare_after_loss(&mut self, core: &mut Core, gone: &ProcessId) {
-        for (process, due) in &mut self.due {
-            if process != gone && due.synced {
-                due.backoff = Duration::ZERO;
-                let wait = core.rng.random_range(0.0..1.0);
-                due.at(core.now.mono + COMPARE_WITHIN.mul_f64(wait));
-                core.timers.set_by(TimerKind::Unsynced, due.next);
-            }
-        }
-    }
-
-    /// Whether an exchange that a process begins can be taken part in: one of each at a time, and
-    /// one place is kept for this node's own.
-    pub(in crate::engine) fn room_for(&self, core: &Core, process: &ProcessId) -> ExchangeRoom {
-        if self.is_overworked_by(core, &process.name) {
-            return ExchangeRoom::Overworked;
-        }
-        let max = core.config.exchanges_max;
-        let accepted = self.under_way.values().filter(|known| !known.initiator);
-        let (mut count, mut same) = (0, false);
-        for known in accepted {
-            count += 1;
-            same |= known.peer == *process;
-        }
-        if !same && self.under_way.len() < max && count < accepted_max(max) {
-            ExchangeRoom::Free
-        } else {
-            ExchangeRoom::Full
-        }
-    }
-}
-
-/// Of so many exchanges at a time, how many others may begin.
-fn accepted_max(exchanges_max: usize) -> usize {
-    exchanges_max.saturating_sub(1).max(1)
-}
-
-const COMPARE_WITHIN: Duration = Duration::from_millis(500);
-const BACKOFF_MIN: Duration = Duration::from_millis(200);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
-const BUSY_WAIT: Duration = Duration::from_millis(50);
-const EXCHANGE_PATIENCE: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_exchange_of_several_is_kept_for_this_node() {
-        assert_eq!([1, 2, 3, 4].map(accepted_max), [1, 1, 2, 3]);
     }
 }

@@ -6,11 +6,11 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `due` | with whom an exchange is due, and when |
+//! | `schedule`, `due` | when exchanges begin, and with which peers one is due |
 //! | `cut` | the cut, and how far it may be off |
 //! | `talk` | one exchange: its state, and who reads which message |
 //! | `initiator`, `responder` | the two sides of a comparison by digests and cells |
-//! | `list`, `window`, `line` | the comparison by sorted lists |
+//! | `listing`, `list`, `window`, `line` | the comparison by sorted lists |
 //! | `transfer` | entries on their way; the end |
 //! | `work` | what the exchanges that a peer begins may cost |
 //!
@@ -78,7 +78,9 @@ mod due;
 mod initiator;
 mod line;
 mod list;
+mod listing;
 mod responder;
+mod schedule;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -92,7 +94,7 @@ use std::time::Duration;
 use crate::id::{NodeName, ProcessId};
 use crate::wire::{Message, StoreSummary, Summary};
 
-use super::core::ask::Ask;
+use super::core::ask::{Ask, ExchangeOpening};
 use super::core::flight::Receipt;
 use super::core::timers::TimerKind;
 use super::core::{Core, Facts};
@@ -126,14 +128,12 @@ impl Exchanges {
     }
 
     /// The handshake of its stream is done.
-    pub(super) fn opened(
-        &mut self,
-        core: &mut Core,
-        facts: Facts<'_>,
-        stream: StreamId,
-        process: &ProcessId,
-        dialled: bool,
-    ) {
+    pub(super) fn opened(&mut self, core: &mut Core, facts: Facts<'_>, opening: &ExchangeOpening) {
+        let ExchangeOpening {
+            stream,
+            ref process,
+            dialled,
+        } = *opening;
         // What only one side has is not exchanged, and not covered.
         let mut heads = core.stores.heads();
         heads.retain(|id, _| facts.sessions.share(process, *id));
@@ -241,6 +241,37 @@ impl Exchanges {
     fn place_is_free(&self, core: &mut Core) {
         if self.due.values().any(|due| !due.synced) {
             core.timers.set_by(TimerKind::Unsynced, core.now.mono);
+        }
+    }
+
+    /// Charges the work that an exchange has taken to the member that began it.
+    fn settle_work(&mut self, core: &Core, stream: StreamId) {
+        let Some(exchange) = self.under_way.get_mut(&stream) else {
+            return;
+        };
+        let cost = std::mem::take(&mut exchange.work);
+        if !exchange.initiator && !cost.is_zero() {
+            let name = exchange.peer.name.clone();
+            work::charge(self.paid_off.entry(name).or_default(), core.now.mono, cost);
+        }
+    }
+
+    /// Whether a member has had more work done than it may, for now.
+    pub(super) fn is_overworked_by(&self, core: &Core, name: &NodeName) -> bool {
+        let paid_off = self.paid_off.get(name);
+        paid_off.is_some_and(|&paid_off| paid_off > core.now.mono + work::ALLOWANCE)
+    }
+
+    /// A member is not in the table any more.
+    pub(super) fn member_forgotten(&mut self, name: &NodeName) {
+        self.paid_off.remove(name);
+    }
+
+    /// Ends all: this process becomes another one.
+    pub(super) fn end_all(&self, core: &mut Core) {
+        for &stream in self.under_way.keys() {
+            let complete = false;
+            core.ask(Ask::ExchangeEnded { stream, complete });
         }
     }
 

@@ -10,37 +10,6 @@
 
 use std::time::Duration;
 
-use crate::engine::core::Core;
-use crate::engine::io::StreamId;
-use crate::id::NodeName;
-
-use super::Exchanges;
-
-impl Exchanges {
-    /// Charges the work that an exchange has taken to the member that began it.
-    pub(super) fn settle_work(&mut self, core: &Core, stream: StreamId) {
-        let Some(exchange) = self.under_way.get_mut(&stream) else {
-            return;
-        };
-        let work = std::mem::take(&mut exchange.work);
-        if !exchange.initiator && !work.is_zero() {
-            let name = exchange.peer.name.clone();
-            charge(self.paid_off.entry(name).or_default(), core.now.mono, work);
-        }
-    }
-
-    /// Whether a member has had more work done than it may, for now.
-    pub(super) fn is_overworked_by(&self, core: &Core, name: &NodeName) -> bool {
-        let paid_off = self.paid_off.get(name);
-        paid_off.is_some_and(|&paid_off| paid_off > core.now.mono + ALLOWANCE)
-    }
-
-    /// A member is not in the table any more.
-    pub(in crate::engine) fn member_forgotten(&mut self, name: &NodeName) {
-        self.paid_off.remove(name);
-    }
-}
-
 /// The work of looking at so many runs of a store's slots, or of crossing them with its digests.
 pub(super) fn of_looks(runs: usize) -> Duration {
     times(LOOK, runs)
@@ -52,7 +21,7 @@ pub(super) fn of_entries(entries: usize) -> Duration {
 }
 
 /// More work was done at this time.
-fn charge(paid_off: &mut Duration, now: Duration, work: Duration) {
+pub(super) fn charge(paid_off: &mut Duration, now: Duration, work: Duration) {
     *paid_off = now.max(*paid_off) + work * SHARE;
 }
 
@@ -62,7 +31,7 @@ fn times(work: Duration, count: usize) -> Duration {
 
 /// A peer may cost one part in so many of this node's time.
 const SHARE: u32 = 8;
-const ALLOWANCE: Duration = Duration::from_secs(10);
+pub(super) const ALLOWANCE: Duration = Duration::from_secs(10);
 /// The work of copying and folding a table, or of beginning a list.
 pub(super) const ANSWER: Duration = Duration::from_millis(1);
 /// Of 256 slots.

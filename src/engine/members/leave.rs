@@ -6,7 +6,6 @@
 //! by the time anybody hears "down" by gossip, it has heard "left" from the leaver itself, or from
 //! the next membership exchange.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,30 +18,10 @@ use crate::engine::io::StreamId;
 use crate::id::ProcessId;
 use crate::wire::{Leave, MemberState, Message};
 
-use super::Members;
+use super::Membership;
+use super::leaving::Leaving;
 
-/// How far a leave has come.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Leaving {
-    /// Not leaving.
-    No,
-    /// Announced; these have not acknowledged it yet.
-    Announced {
-        /// The members that have not.
-        waiting: BTreeSet<ProcessId>,
-        /// When to stop waiting.
-        until: Duration,
-    },
-    /// Sending what is still owed, before the leave is announced.
-    Draining {
-        /// When to announce it anyway.
-        until: Duration,
-    },
-    /// Gone.
-    Left,
-}
-
-impl Members {
+impl Membership {
     /// The application wants to leave. Returns whether that is new.
     pub(in crate::engine) fn begin_leave(&mut self, core: &Core) -> bool {
         let begins = self.leaving == Leaving::No;

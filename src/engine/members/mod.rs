@@ -6,17 +6,19 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `detector` | foca, fed and obeyed |
+//! | `detector`, `feed` | foca, fed and obeyed |
 //! | `foca_config` | its configuration |
 //! | `codec`, `log` | the bytes of its packets; what it accepts |
 //! | `table` | the table of members, kept up to what foca accepts |
 //! | `records` | the membership as peers tell it; boots |
-//! | `leave` | leaving: drained, announced and acknowledged |
+//! | `leave`, `leaving` | leaving: drained, announced and acknowledged |
 
 pub(super) mod codec;
 mod detector;
+mod feed;
 mod foca_config;
 mod leave;
+mod leaving;
 mod log;
 mod records;
 mod table;
@@ -26,20 +28,21 @@ mod tests;
 use crate::id::{NodeId, NodeName, ProcessId};
 
 use super::core::Core;
+use super::core::ask::Vouched;
 use super::core::roster::Roster;
 
 use detector::Detector;
-pub(super) use detector::forgive_stall;
-use leave::Leaving;
+pub(super) use feed::forgive_stall;
+use leaving::Leaving;
 
 /// The members' owner.
-pub(super) struct Members {
+pub(super) struct Membership {
     detector: Detector,
     roster: Roster,
     leaving: Leaving,
 }
 
-impl Members {
+impl Membership {
     /// This node alone.
     pub(super) fn new(core: &mut Core) -> Self {
         let own = NodeId {
@@ -70,8 +73,9 @@ impl Members {
     }
 
     /// Takes over what a handshake proves: this process is alive at this address.
-    pub(super) fn vouch(&mut self, core: &mut Core, node: &NodeId, incarnation: u16, nonce: u64) {
-        let alive = foca::Member::new(node.clone(), incarnation, foca::State::Alive);
+    pub(super) fn vouch(&mut self, core: &mut Core, vouched: &Vouched) {
+        let (node, nonce) = (&vouched.node, vouched.nonce);
+        let alive = foca::Member::new(node.clone(), vouched.incarnation, foca::State::Alive);
         self.apply(core, vec![alive]);
         if let Some(known) = self.roster.table.get_mut(&node.process.name)
             && known.id.process == node.process

@@ -7,9 +7,9 @@ use crate::engine::core::ask::Ask;
 use crate::id::{NodeId, ProcessId};
 use crate::wire::{MemberRecord, MemberState};
 
-use super::Members;
+use super::Membership;
 
-impl Members {
+impl Membership {
     /// Applies another node's view of the membership, this node's own state included (which it
     /// refutes if it must).
     pub(in crate::engine) fn apply_records(&mut self, core: &mut Core, records: Vec<MemberRecord>) {

@@ -12,10 +12,10 @@ use crate::engine::core::timers::TimerKind;
 use crate::id::{NodeId, NodeName};
 use crate::wire::MemberState;
 
-use super::Members;
+use super::Membership;
 use super::detector::Detector;
 
-impl Members {
+impl Membership {
     /// Applies members learned from a peer, from a handshake, or from proof.
     pub(super) fn apply(&mut self, core: &mut Core, members: Vec<foca::Member<NodeId>>) {
         let Detector { foca, effects, .. } = &mut self.detector;

@@ -15,9 +15,9 @@ use crate::engine::io::StreamId;
 use crate::wire::{Leave, MemberRecord, MemberState, Message};
 
 /// A node that knows these members: the n-th at port 1 + n.
-fn with(names: &[&str]) -> (Core, Members) {
+fn with(names: &[&str]) -> (Core, Membership) {
     let mut core = core();
-    let mut members = Members::new(&core.setup, &core.config, &mut core.rng);
+    let mut members = Membership::new(&core.setup, &core.config, &mut core.rng);
     for (port, text) in (2..).zip(names) {
         members.vouch(&mut core, &node(text, 1, port), 0, 7);
     }
@@ -26,7 +26,7 @@ fn with(names: &[&str]) -> (Core, Members) {
     (core, members)
 }
 
-fn state(members: &Members, text: &str) -> Option<MemberState> {
+fn state(members: &Membership, text: &str) -> Option<MemberState> {
     members.roster().get(&name(text)).map(|known| known.state)
 }
 

@@ -6,7 +6,6 @@
 //! established to be alone (no seeds, or every one refusing for [`ALONE_AFTER`]). Silent seeds are
 //! waited for until `settle_timeout`.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,77 +13,15 @@ use rand::RngExt as _;
 
 use crate::engine::core::roster::Roster;
 use crate::engine::core::timers::TimerKind;
-use crate::engine::core::{Core, Links};
+use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Readiness;
-use crate::engine::io::{CloseReason, Output, Setup, StreamId};
+use crate::engine::io::{CloseReason, Output, StreamId};
 use crate::id::NodeName;
 use crate::wire::MemberState;
 
 use super::Sessions;
-use super::streams::Target;
-
-#[derive(Debug)]
-pub(in crate::engine) struct Discovery {
-    seeds: BTreeMap<String, Vec<SocketAddr>>,
-    addrs: BTreeMap<SocketAddr, SeedAddr>,
-    /// How many of the exchanges of the membership after a join are done.
-    repeats: usize,
-    /// When a member was last asked about a stranger.
-    asked: Option<Duration>,
-    /// How long to wait before asking again: longer each time that brought no new name.
-    ask_wait: Duration,
-}
-
-/// One address that some seed resolves to.
-#[derive(Debug, Default)]
-struct SeedAddr {
-    dial: Option<StreamId>,
-    backoff: Duration,
-    next: Duration,
-    /// Since when every dial has been refused.
-    refused_since: Option<Duration>,
-    /// It is this node.
-    itself: bool,
-    /// Who answered there last: the address it advertises may be another one.
-    name: Option<NodeName>,
-}
-
-impl Discovery {
-    pub(in crate::engine) fn new(setup: &Setup) -> Self {
-        Self {
-            seeds: setup
-                .seeds
-                .iter()
-                .map(|seed| (seed.clone(), Vec::new()))
-                .collect(),
-            addrs: BTreeMap::new(),
-            repeats: 0,
-            asked: None,
-            ask_wait: Duration::ZERO,
-        }
-    }
-
-    /// Whether it is time to ask about strangers; then it is done.
-    fn asks(&mut self, now: Duration) -> bool {
-        let due = self.asked.is_none_or(|at| at + self.ask_wait <= now);
-        if due {
-            self.asked = Some(now);
-            self.ask_wait = (self.ask_wait * 2).clamp(STRANGERS_WAIT_MIN, STRANGERS_WAIT_MAX);
-        }
-        due
-    }
-
-    /// A member under a new name: asking is worth it.
-    pub(in crate::engine) fn name_is_new(&mut self) {
-        self.ask_wait = STRANGERS_WAIT_MIN;
-    }
-
-    /// How many seeds there are, and to how many addresses they resolve.
-    #[cfg(feature = "sim")]
-    pub(in crate::engine) fn sizes(&self) -> (usize, usize) {
-        (self.seeds.len(), self.addrs.len())
-    }
-}
+use super::seeds::SeedAddr;
+use super::stream::Target;
 
 impl Sessions {
     pub(in crate::engine) fn start_discovery(&mut self, core: &mut Core) {
@@ -106,7 +43,7 @@ impl Sessions {
             (seed.dial, seed.next, seed.backoff) = (None, now, Duration::ZERO);
         }
         core.timers.set_by(TimerKind::Seeds, now);
-        if core.links == Links::Brief {
+        if core.link_policy == LinkPolicy::Brief {
             return self.exchange_members_again(core);
         }
         let live = roster.live();
@@ -285,7 +222,7 @@ impl Sessions {
     /// A member failed: whether somebody knows better. Above direct mode everybody asks once, at a
     /// moment of its own.
     pub(in crate::engine) fn ask_about_failure(&mut self, core: &mut Core) {
-        if core.links == Links::Kept {
+        if core.link_policy == LinkPolicy::Kept {
             return self.exchange_members_again(core);
         }
         self.discovery.repeats = self.discovery.repeats.min(MEMBERS_REPEATS.len() - 1);
@@ -306,7 +243,7 @@ impl Sessions {
     }
 
     pub(in crate::engine) fn repeat_members(&mut self, core: &mut Core, roster: &Roster) {
-        if core.links == Links::Kept {
+        if core.link_policy == LinkPolicy::Kept {
             let sessions = self.table.by_process.values();
             let links: Vec<StreamId> = sessions.filter_map(|session| session.link).collect();
             if !links.is_empty() {
@@ -338,7 +275,7 @@ impl Sessions {
         let knocking = core.config.direct_peers_max.max(1) as f64;
         let share = (knocking / roster.size as f64).min(1.0);
         for name in failed {
-            if core.links == Links::Kept || core.rng.random_bool(share) {
+            if core.link_policy == LinkPolicy::Kept || core.rng.random_bool(share) {
                 self.dial_member(core, roster, &name);
             }
         }
@@ -350,36 +287,9 @@ const SEED_BACKOFF_MIN: Duration = Duration::from_millis(20);
 const SEED_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// How long every seed must have refused before a node counts as alone.
 const ALONE_AFTER: Duration = Duration::from_secs(2);
-/// How long to wait between asking for the membership because of strangers.
-const STRANGERS_WAIT_MIN: Duration = Duration::from_secs(1);
-const STRANGERS_WAIT_MAX: Duration = Duration::from_secs(60);
 const MEMBERS_REPEATS: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(4),
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn asking_about_strangers_becomes_rare_while_it_brings_nothing() {
-        let secs = Duration::from_secs;
-        let mut discovery = Discovery {
-            seeds: BTreeMap::new(),
-            addrs: BTreeMap::new(),
-            repeats: 0,
-            asked: None,
-            ask_wait: Duration::ZERO,
-        };
-        let asked = |discovery: &mut Discovery, from: u64, to: u64| -> Vec<u64> {
-            (from..to).filter(|at| discovery.asks(secs(*at))).collect()
-        };
-        let rare = asked(&mut discovery, 0, 200);
-        assert_eq!(rare, [0, 1, 3, 7, 15, 31, 63, 123, 183]);
-        discovery.name_is_new();
-        assert_eq!(asked(&mut discovery, 200, 208), [200, 202, 206]);
-    }
-}

@@ -13,16 +13,18 @@ use crate::wire::{
     Hello, MemberState, Message, Purpose, Reject, RejectReason, StoreId, StoreOffer, Welcome,
 };
 
-use crate::engine::core::ask::{Ask, ExchangeRoom};
+use crate::engine::core::ask::{
+    Ask, ExchangeOpening, ExchangeRoom, Greeting, SessionStart, Vouched,
+};
 use crate::engine::core::roster::Roster;
 use crate::engine::core::session::{Session, SessionTable};
 use crate::engine::core::timers::TimerKind;
-use crate::engine::core::{Core, Links};
+use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Event;
 use crate::engine::io::StreamId;
 
 use super::Sessions;
-use super::streams::{Phase, Target};
+use super::stream::{Phase, Target};
 
 /// What a handshake says of the other side.
 pub(super) struct Introduced<'a> {
@@ -85,16 +87,16 @@ impl Sessions {
             return self.abandon_stream(core, roster, stream);
         }
         let boot_known = roster.boot_known(&hello.node.process.name);
-        core.ask(Ask::Vouch {
+        core.ask(Ask::Vouch(Vouched {
             node: hello.node.clone(),
             incarnation: hello.incarnation,
             nonce: hello.nonce,
-        });
-        core.ask(Ask::Welcome {
+        }));
+        core.ask(Ask::Welcome(Greeting {
             stream,
             hello,
             boot_known,
-        });
+        }));
     }
 
     /// Answers an introduction, now that the membership knows of it.
@@ -102,10 +104,13 @@ impl Sessions {
         &mut self,
         core: &mut Core,
         roster: &Roster,
-        stream: StreamId,
-        hello: &Hello,
-        boot_known: u64,
+        greeting: &Greeting,
     ) {
+        let Greeting {
+            stream,
+            ref hello,
+            boot_known,
+        } = *greeting;
         let token = match self.table.get(&hello.node.process) {
             Some(session) => session.our_token,
             None => core.rng.next_u64(),
@@ -208,11 +213,11 @@ impl Sessions {
             core.counters.unexpected += 1;
             return self.abandon_stream(core, roster, stream);
         }
-        core.ask(Ask::Vouch {
+        core.ask(Ask::Vouch(Vouched {
             node: welcome.node.clone(),
             incarnation: welcome.incarnation,
             nonce: welcome.nonce,
-        });
+        }));
         core.ask(Ask::Welcomed(stream, Box::new(welcome)));
     }
 
@@ -297,11 +302,11 @@ impl Sessions {
         self.establish(core, roster, introduced, dialled);
         core.ask(match purpose {
             Purpose::Link => Ask::LinkOpened(stream, process),
-            Purpose::PushPull => Ask::ExchangeOpened {
+            Purpose::PushPull => Ask::ExchangeOpened(ExchangeOpening {
                 stream,
                 process,
                 dialled,
-            },
+            }),
         });
     }
 
@@ -351,20 +356,20 @@ impl Sessions {
         {
             by_token.remove(&oldest);
         }
-        match (roster.is_live(process), core.links) {
-            (true, Links::Kept) => core.timers.cancel(&TimerKind::Forget(process.clone())),
-            (true, Links::Brief) => self.forget_later(core, process),
+        match (roster.is_live(process), core.link_policy) {
+            (true, LinkPolicy::Kept) => core.timers.cancel(&TimerKind::Forget(process.clone())),
+            (true, LinkPolicy::Brief) => self.forget_later(core, process),
             (false, _) => {
                 let due = core.now.mono + core.config.gossip_to_dead_time;
                 core.timers.set_by(TimerKind::Forget(process.clone()), due);
             }
         }
-        core.ask(Ask::SessionBegun {
+        core.ask(Ask::SessionBegun(SessionStart {
             process: process.clone(),
             new,
             renewed,
             dialled,
-        });
+        }));
     }
 
     fn shared_stores(

@@ -14,27 +14,15 @@ use std::time::Duration;
 use crate::engine::core::ask::Ask;
 use crate::engine::core::roster::{MemberChange, Roster};
 use crate::engine::core::timers::TimerKind;
-use crate::engine::core::{Core, Links};
+use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Member;
 use crate::engine::io::{CloseReason, StreamId};
 use crate::id::{NodeName, ProcessId};
 use crate::wire::{MemberRecord, MemberState, Members, Message, Purpose};
 
 use super::Sessions;
-use super::streams::{Phase, Target};
-
-/// Dialling one member.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Dial {
-    /// The dial in flight.
-    stream: Option<StreamId>,
-    /// How long to wait before the next.
-    backoff: Duration,
-    /// This process had a link with us: a refused dial is proof of its death.
-    was_linked: Option<u64>,
-    /// Dials refused since the link ended; 0 while there is no proof.
-    refused: u32,
-}
+use super::dial::MemberDial;
+use super::stream::{Phase, Target};
 
 impl Sessions {
     /// Dials a member's link, unless there is one or a dial for one.
@@ -59,7 +47,7 @@ impl Sessions {
         }
     }
 
-    fn dial_of(&self, name: &NodeName) -> Dial {
+    fn dial_of(&self, name: &NodeName) -> MemberDial {
         self.dials.get(name).cloned().unwrap_or_default()
     }
 
@@ -87,14 +75,14 @@ impl Sessions {
         } else {
             dial.backoff
         };
-        if known.is_live() && (core.links == Links::Kept || dial.refused > 0) {
+        if known.is_live() && (core.link_policy == LinkPolicy::Kept || dial.refused > 0) {
             core.set_timer_after(TimerKind::Redial(name.clone()), wait);
         }
     }
 
     /// A redial is due. Above direct mode it is for making sure that a process is dead alone.
     pub(in crate::engine) fn redial(&mut self, core: &mut Core, roster: &Roster, name: &NodeName) {
-        if core.links == Links::Kept || self.refused_dials(name) > 0 {
+        if core.link_policy == LinkPolicy::Kept || self.refused_dials(name) > 0 {
             self.dial_member(core, roster, name);
         }
     }
@@ -105,7 +93,7 @@ impl Sessions {
         let live: Vec<ProcessId> = live.collect();
         for process in live {
             let session = self.table.get(&process).map(|session| session.link);
-            if core.links == Links::Kept {
+            if core.link_policy == LinkPolicy::Kept {
                 core.timers.cancel(&TimerKind::Forget(process.clone()));
                 if let Some(Some(link)) = session {
                     core.timers.cancel(&TimerKind::Stream(link));
@@ -179,7 +167,7 @@ impl Sessions {
         roster: &Roster,
         stream: StreamId,
     ) {
-        if core.links == Links::Brief && self.has_dialled(stream) {
+        if core.link_policy == LinkPolicy::Brief && self.has_dialled(stream) {
             self.abandon_stream(core, roster, stream);
         }
     }
@@ -251,10 +239,10 @@ impl Sessions {
         if dialled {
             self.send_members(core, roster, stream, true);
         }
-        if core.links == Links::Kept || joins {
+        if core.link_policy == LinkPolicy::Kept || joins {
             self.exchange_members_again(core);
         }
-        if core.links == Links::Brief {
+        if core.link_policy == LinkPolicy::Brief {
             self.make_brief(core, stream);
         }
     }
@@ -303,7 +291,7 @@ impl Sessions {
         }
         session.link = None;
         core.ask(Ask::LinkLost(process.clone()));
-        if roster.is_live(process) && core.links == Links::Kept {
+        if roster.is_live(process) && core.link_policy == LinkPolicy::Kept {
             self.dial_member(core, roster, &process.name);
         }
     }
@@ -359,13 +347,13 @@ impl Sessions {
         let process = &member.process;
         if let Some(session) = self.table.by_process.get_mut(process) {
             session.addr = member.addr;
-            match core.links {
-                Links::Kept => core.timers.cancel(&TimerKind::Forget(process.clone())),
-                Links::Brief => self.forget_later(core, process),
+            match core.link_policy {
+                LinkPolicy::Kept => core.timers.cancel(&TimerKind::Forget(process.clone())),
+                LinkPolicy::Brief => self.forget_later(core, process),
             }
         }
         let redial = TimerKind::Redial(process.name.clone());
-        if core.links == Links::Kept && !core.timers.is_set(&redial) {
+        if core.link_policy == LinkPolicy::Kept && !core.timers.is_set(&redial) {
             // At the end of the turn: the handshake that brought the change may be the link itself.
             core.set_timer_after(redial, Duration::ZERO);
         }

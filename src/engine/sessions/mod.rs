@@ -2,14 +2,17 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `streams` | every stream, dialled and accepted, from open to close |
+//! | `streams`, `stream` | every stream, dialled and accepted, from open to close |
 //! | `handshake` | the introduction at the start of each, and the session that follows |
-//! | `links` | the one idle stream of each pair, and what its end proves |
-//! | `discovery` | seeds, joining, reconnecting, being alone |
+//! | `links`, `dial` | the one idle stream of each pair, and what its end proves |
+//! | `discovery`, `seeds` | seeds, joining, reconnecting, being alone |
 
+mod dial;
 pub(super) mod discovery;
 pub(super) mod handshake;
 mod links;
+mod seeds;
+mod stream;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -21,18 +24,18 @@ use crate::id::NodeName;
 use super::core::session::SessionTable;
 use super::io::{Setup, StreamId};
 
-use discovery::Discovery;
-use links::Dial;
+use dial::MemberDial;
+use seeds::Discovery;
+use stream::StreamState;
 pub(super) use streams::Opened;
-use streams::Stream;
 
 /// The sessions' owner.
 pub(super) struct Sessions {
     table: SessionTable,
-    streams: BTreeMap<StreamId, Stream>,
+    streams: BTreeMap<StreamId, StreamState>,
     next_stream: u64,
     /// The dialling of members, by name; nothing is known of a member that is not there.
-    dials: BTreeMap<NodeName, Dial>,
+    dials: BTreeMap<NodeName, MemberDial>,
     discovery: Discovery,
 }
 

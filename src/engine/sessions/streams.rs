@@ -2,7 +2,6 @@
 //! a link, or one exchange.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -17,52 +16,7 @@ use crate::engine::core::{Core, Dialling};
 use crate::engine::io::{CloseReason, Output, StreamId};
 
 use super::Sessions;
-
-/// Why a stream was dialled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Target {
-    /// To exchange state with this member.
-    Exchange(NodeName),
-    /// To have a link with this member.
-    Member(NodeName),
-    /// To find out who is at a seed's address.
-    Seed(SocketAddr),
-}
-
-impl Target {
-    pub(in crate::engine) fn purpose(&self) -> Purpose {
-        match self {
-            Self::Exchange(_) => Purpose::PushPull,
-            Self::Member(_) | Self::Seed(_) => Purpose::Link,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Phase {
-    /// Dialled; not connected yet.
-    Dialling,
-    /// Connected; our Hello is out.
-    Greeting,
-    /// Accepted; the other side's Hello is due.
-    Listening,
-    /// The handshake is done.
-    Open(ProcessId),
-}
-
-/// One stream.
-#[derive(Clone, Debug)]
-pub(in crate::engine) struct Stream {
-    pub(in crate::engine) phase: Phase,
-    /// Why we dialled it; `None` where we accepted it.
-    pub(in crate::engine) target: Option<Target>,
-    pub(in crate::engine) purpose: Purpose,
-    pub(in crate::engine) addr: SocketAddr,
-    /// The session token that our Hello named.
-    pub(in crate::engine) token: u64,
-    /// When its handshake was done, or its dial began.
-    pub(in crate::engine) since: Duration,
-}
+use super::stream::{Phase, StreamState, Target};
 
 /// A message on a stream whose handshake is done.
 #[derive(Debug)]
@@ -76,7 +30,7 @@ pub(in crate::engine) struct Opened {
 
 impl Sessions {
     /// Dials, if the limit on streams allows.
-    pub(in crate::engine) fn dial(
+    pub(super) fn dial(
         &mut self,
         core: &mut Core,
         roster: &Roster,
@@ -91,7 +45,7 @@ impl Sessions {
         let stream = StreamId(self.next_stream);
         let purpose = target.purpose();
         let token = self.token_for(core, roster, &target);
-        let dialled = Stream {
+        let dialled = StreamState {
             phase: Phase::Dialling,
             target: Some(target),
             purpose,
@@ -131,7 +85,7 @@ impl Sessions {
             core.outputs.push_back(Output::CloseStream { stream });
             return;
         }
-        let accepted = Stream {
+        let accepted = StreamState {
             phase: Phase::Listening,
             target: None,
             purpose: Purpose::Link,

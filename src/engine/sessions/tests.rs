@@ -11,7 +11,7 @@ use crate::engine::core::tests::{
     core, core_with, encoded, frames, hello, linked, name, node, notes, process,
 };
 use crate::engine::core::timers::TimerKind;
-use crate::engine::core::{Core, Links};
+use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Event;
 use crate::engine::io::{CloseReason, Output};
 use crate::id::NodeId;
@@ -259,11 +259,11 @@ fn the_end_of_an_exchanges_stream_asks_for_the_exchanges_end() {
 
 #[test]
 fn the_end_of_a_link_is_told_and_it_is_dialled_again_while_links_are_kept() {
-    for (links, dialled) in [(Links::Kept, 1), (Links::Brief, 0)] {
+    for (links, dialled) in [(LinkPolicy::Kept, 1), (LinkPolicy::Brief, 0)] {
         let (mut core, mut sessions, roster) = beside_a();
         let link = accept_link_of_a(&mut core, &mut sessions, &roster);
         assert_eq!(sessions.table().link(&process("a")), Some(link));
-        core.links = links;
+        core.link_policy = links;
         sessions.stream_closed(&mut core, &roster, link, CloseReason::Ended);
         assert_eq!(core.take_asks(), [Ask::LinkLost(process("a"))]);
         assert_eq!(dials(&core), dialled, "{links:?}");
@@ -338,7 +338,7 @@ fn an_old_link_gives_way_to_a_new_one() {
 #[test]
 fn above_direct_mode_a_dialled_link_ends_once_the_membership_has_come() {
     let (mut core, mut sessions, roster) = beside_a();
-    core.links = Links::Brief;
+    core.link_policy = LinkPolicy::Brief;
     let link = dial(&mut core, &mut sessions, &roster, &a());
     answer(&mut core, &mut sessions, &roster, link, &a());
     assert!(core.timers.is_set(&TimerKind::Stream(link)), "late or not");

@@ -1,8 +1,4 @@
 //! Acknowledgements owed to a peer: which packets, with what was refused of them.
-//!
-//! An acknowledgement leaves after the merge, and after the commit where this node is durable. The
-//! first packet after a pause is acknowledged at once, later ones within `ack_delay_max` or every
-//! [`ACK_PACKETS`] packets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,23 +6,18 @@ use std::time::Duration;
 use crate::engine::core::ledger::Ledger;
 use crate::engine::core::place::SentItem;
 use crate::engine::core::stores::Stores;
-use crate::engine::core::timers::TimerKind;
-use crate::engine::core::{Core, Facts};
-use crate::id::ProcessId;
-use crate::wire::{Ack, Message, Refusal, RefusedEntry, codec};
-
-use super::Spread;
+use crate::wire::{Refusal, RefusedEntry};
 
 /// Acknowledgements owed to the peer.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
     /// Packets to acknowledge, as disjoint ascending ranges.
-    ranges: Vec<(u64, u64)>,
+    pub(super) ranges: Vec<(u64, u64)>,
     /// The entries of these packets that were not taken.
-    refused: BTreeMap<u64, Vec<RefusedEntry>>,
+    pub(super) refused: BTreeMap<u64, Vec<RefusedEntry>>,
     /// Packets since the last acknowledgement.
-    packets: usize,
-    last_sent: Option<Duration>,
+    pub(super) packets: usize,
+    pub(super) last_sent: Option<Duration>,
     /// The last of them came on the link.
     pub(super) on_stream: bool,
     /// Merged but not committed yet.
@@ -54,7 +45,7 @@ impl Acks {
     }
 
     /// Moves what is on disk by now to what may be acknowledged. Returns whether there was anything.
-    fn take_committed(&mut self, ledger: &Ledger, stores: &Stores) -> bool {
+    pub(super) fn take_committed(&mut self, ledger: &Ledger, stores: &Stores) -> bool {
         let mut ready = Vec::new();
         self.uncommitted.retain_mut(|waiting| {
             waiting.needs.retain(|need| !ledger.covers(stores, need));
@@ -106,175 +97,12 @@ impl Acks {
     }
 }
 
-impl Spread {
-    /// A packet may be acknowledged: at once after a pause or when many have come, soon otherwise.
-    pub(super) fn schedule_ack(&mut self, core: &mut Core, facts: Facts<'_>, process: &ProcessId) {
-        let now = core.now.mono;
-        let delay = core.config.ack_delay_max;
-        let Some(lane) = self.lanes.get_mut(process) else {
-            return;
-        };
-        lane.acks.packets += 1;
-        let idle = lane.acks.last_sent.is_none_or(|sent| sent + delay <= now);
-        if idle || lane.acks.packets >= ACK_PACKETS {
-            self.send_ack(core, facts, process);
-        } else {
-            core.timers
-                .set_by(TimerKind::Ack(process.clone()), now + delay);
-        }
-    }
-
-    /// Sends the acknowledgements that are owed to a peer, on the path the data came by.
-    pub(in crate::engine) fn send_ack(
-        &mut self,
-        core: &mut Core,
-        facts: Facts<'_>,
-        process: &ProcessId,
-    ) {
-        core.timers.cancel(&TimerKind::Ack(process.clone()));
-        let lane = self.lanes.get_mut(process);
-        let (Some(lane), Some(session)) = (lane, facts.sessions.get(process)) else {
-            return;
-        };
-        let acks = &mut lane.acks;
-        acks.packets = 0;
-        acks.last_sent = Some(core.now.mono);
-        let datagram = core.datagram_room().saturating_sub(codec::ACK_OVERHEAD);
-        let bulky = |refused: &Vec<RefusedEntry>| ack_bytes(refused.len()) > datagram;
-        let wide = acks.refused.values().any(bulky);
-        let link = session.link.filter(|_| acks.on_stream || wide);
-        let ranges = std::mem::take(&mut acks.ranges);
-        let refused = std::mem::take(&mut acks.refused);
-        // Far more than the windows let a peer send.
-        let room = if link.is_some() { usize::MAX } else { datagram };
-        for ack in split_ack(session.their_token, ranges, refused, room) {
-            let message = Message::Ack(ack);
-            match link {
-                Some(link) => drop(core.send_frame(link, &message)),
-                None => core.send_datagram(session.addr, &message),
-            }
-        }
-    }
-
-    /// Acknowledges what a commit has made durable.
-    pub(in crate::engine) fn acknowledge_committed(&mut self, core: &mut Core, facts: Facts<'_>) {
-        let processes: Vec<ProcessId> = self.lanes.keys().cloned().collect();
-        for process in processes {
-            let Some(lane) = self.lanes.get_mut(&process) else {
-                continue;
-            };
-            if lane.acks.take_committed(&core.ledger, &core.stores) {
-                self.schedule_ack(core, facts, &process);
-            }
-        }
-    }
-}
-
-/// What one packet with so many refusals takes in an acknowledgement.
-fn ack_bytes(refusals: usize) -> usize {
-    codec::ACK_RANGE_BYTES + refusals * codec::ACK_REFUSED_BYTES
-}
-
-/// Cuts an acknowledgement to messages of at most `room` bytes of ranges and refusals. A packet
-/// travels with all of its refusals or not at all: one that does not fit is sent again, and
-/// acknowledged where there is room.
-fn split_ack(
-    token: u64,
-    ranges: Vec<(u64, u64)>,
-    refused: BTreeMap<u64, Vec<RefusedEntry>>,
-    room: usize,
-) -> Vec<Ack> {
-    let empty = || Ack {
-        token,
-        ranges: Vec::new(),
-        refused: Vec::new(),
-    };
-    let mut acks = vec![empty()];
-    let mut left = room;
-    let mut push = |range: (u64, u64), refused: &[RefusedEntry]| {
-        let needed = ack_bytes(refused.len());
-        if needed > room {
-            return;
-        }
-        let full = acks
-            .last()
-            .is_some_and(|ack| ack.ranges.len() >= ACK_RANGES_MAX);
-        if needed > left || full {
-            acks.push(empty());
-            left = room;
-        }
-        left -= needed;
-        if let Some(ack) = acks.last_mut() {
-            ack.ranges.push(range);
-            ack.refused.extend_from_slice(refused);
-        }
-    };
-    for (mut start, end) in ranges {
-        for (&packet, entries) in refused.range(start..=end) {
-            if start < packet {
-                push((start, packet - 1), &[]);
-            }
-            push((packet, packet), entries);
-            start = packet.saturating_add(1);
-        }
-        if start <= end {
-            push((start, end), &[]);
-        }
-    }
-    acks.retain(|ack| !ack.ranges.is_empty());
-    acks
-}
-
-/// What the decoder takes in one acknowledgement.
-const ACK_RANGES_MAX: usize = 4096;
-/// Packets after which an acknowledgement is not delayed any longer.
-const ACK_PACKETS: usize = 8;
 /// Packets merged and not committed yet, per peer; more than fits the windows is not sent.
 pub(in crate::engine) const UNCOMMITTED_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_packet_is_acknowledged_with_all_of_its_refusals_or_not_at_all() {
-        let refused = |packet, count| -> Vec<_> {
-            let entry = |index| RefusedEntry {
-                packet,
-                index,
-                reason: Refusal::Full,
-            };
-            (0..count).map(entry).collect()
-        };
-        let mut all = BTreeMap::from([(5, refused(5, 20)), (7, refused(7, 1000))]);
-        all.extend((100..200).map(|packet| (packet, refused(packet, 3))));
-        let acks = split_ack(7, vec![(1, 9), (50, 300)], all.clone(), 1300);
-        let mut told = BTreeMap::new();
-        let mut packets = Vec::new();
-        for ack in acks {
-            let bytes = codec::encoded_len(&Message::Ack(ack.clone()));
-            assert!(bytes <= 1300 + codec::ACK_OVERHEAD);
-            packets.extend(ack.ranges.iter().flat_map(|&(start, end)| start..=end));
-            for entry in ack.refused {
-                *told.entry(entry.packet).or_insert(0) += 1;
-            }
-        }
-        let expected: Vec<u64> = (1..=9)
-            .chain(50..=300)
-            .filter(|&packet| packet != 7)
-            .collect();
-        assert_eq!(packets, expected);
-        all.remove(&7);
-        let counts: BTreeMap<_, _> = all.iter().map(|(&p, entries)| (p, entries.len())).collect();
-        assert_eq!(told, counts);
-        // On a link there is room for all of them.
-        let whole = BTreeMap::from([(7, refused(7, 1000))]);
-        let acks = split_ack(7, vec![(7, 7)], whole, usize::MAX);
-        assert_eq!(
-            acks.iter().map(|ack| ack.refused.len()).sum::<usize>(),
-            1000
-        );
-    }
 
     #[test]
     fn acknowledged_packets_merge_into_ranges_in_any_order() {

@@ -12,8 +12,8 @@ use crate::id::ProcessId;
 use crate::wire::StoreId;
 
 use super::acks::Acks;
-use super::loss::Pace;
 use super::owed::Owed;
+use super::pace::Pace;
 
 /// One peer's lane.
 #[derive(Debug)]

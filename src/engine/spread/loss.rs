@@ -4,8 +4,6 @@
 //! timeout, doubling (RFC 9002, sections 6.1 and 6.2). After two of those in a row the peer is
 //! served over its link.
 
-use std::time::Duration;
-
 use crate::engine::core::ask::Ask;
 use crate::engine::core::flight::Receipt;
 use crate::engine::core::timers::TimerKind;
@@ -15,41 +13,6 @@ use crate::wire::Ack;
 
 use super::Spread;
 use super::lane::Lane;
-
-/// How fast a peer acknowledges, and how it is served.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    /// Smoothed round trip, acknowledgement delay included (RFC 6298's 1/8 gain).
-    rtt: Option<Duration>,
-    /// Probe timeouts in a row.
-    probes: u32,
-    /// Served over the link until caught up.
-    pub(super) streaming: bool,
-    /// Since when data has been out without any acknowledgement.
-    pub(super) silent_since: Option<Duration>,
-}
-
-impl Pace {
-    fn sample(&mut self, sample: Duration) {
-        self.rtt = Some(match self.rtt {
-            Some(rtt) => (rtt * 7 + sample) / 8,
-            None => sample,
-        });
-    }
-
-    /// How long a peer may be silent before others forward to it.
-    pub(super) fn patience(&self) -> Duration {
-        self.rtt
-            .map_or(SILENCE_MIN, |rtt| (rtt * 3).max(SILENCE_MIN))
-    }
-
-    /// How long a datagram may go unacknowledged (RFC 9002's probe timeout, doubling).
-    fn probe_timeout(&self, ack_delay_max: Duration) -> Duration {
-        let rtt = self.rtt.unwrap_or(RTT_UNKNOWN);
-        let base = (rtt * 2 + ack_delay_max + PTO_GRANULARITY).max(PTO_MIN);
-        (base * (1 << self.probes)).min(PTO_MAX)
-    }
-}
 
 impl Spread {
     /// An acknowledgement by the peer itself.
@@ -79,7 +42,7 @@ impl Spread {
             }
             receipt.add(landed);
         }
-        let round_trip = lane.pace.rtt.unwrap_or(RTT_UNKNOWN) * 9 / 8;
+        let round_trip = lane.pace.round_trip() * 9 / 8;
         let overtaken = lane.flight.overtaken(largest, round_trip, now);
         core.counters.packets_lost += overtaken.len() as u64;
         overtaken.into_iter().for_each(|number| lane.lose(number));
@@ -136,8 +99,3 @@ pub(super) fn arm_loss(core: &mut Core, process: &ProcessId, lane: &Lane) {
 
 const PROBES_BEFORE_LINK: u32 = 2;
 const PROBES_MAX: u32 = 6;
-pub(super) const SILENCE_MIN: Duration = Duration::from_millis(50);
-const RTT_UNKNOWN: Duration = Duration::from_millis(50);
-const PTO_GRANULARITY: Duration = Duration::from_millis(5);
-const PTO_MIN: Duration = Duration::from_millis(25);
-const PTO_MAX: Duration = Duration::from_secs(1);

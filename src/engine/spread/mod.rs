@@ -5,11 +5,12 @@
 //! | `mode` | which way writes take, by how many members there are |
 //! | `direct` | direct mode: everybody sends its own writes to everybody |
 //! | `lane`, `owed` | one peer: its parts; what it lacks and what it holds |
-//! | `loss` | acknowledgements received; data that is not acknowledged |
-//! | `inbox`, `acks` | deltas received; acknowledgements owed |
+//! | `loss`, `pace` | acknowledgements received; data that is not acknowledged |
+//! | `inbox`, `acknowledge`, `acks` | deltas received; acknowledgements owed and sent |
 //! | `relays` | the way past a broken link |
-//! | `watches` | following writes to other processes |
+//! | `watches`, `watch_list` | following writes to other processes |
 
+mod acknowledge;
 mod acks;
 mod direct;
 mod inbox;
@@ -17,11 +18,13 @@ mod lane;
 mod loss;
 mod mode;
 mod owed;
+mod pace;
 mod relays;
 #[cfg(feature = "sim")]
 mod sizes;
 #[cfg(test)]
 mod tests;
+mod watch_list;
 mod watches;
 
 use std::collections::BTreeMap;
@@ -29,7 +32,7 @@ use std::collections::BTreeMap;
 use crate::id::ProcessId;
 use crate::wire::StoreId;
 
-use super::core::ask::Ask;
+use super::core::ask::{Ask, SessionStart};
 use super::core::flight::Receipt;
 use super::core::place::StoreKey;
 use super::core::refusals::Refusals;
@@ -39,7 +42,7 @@ use super::event::Event;
 
 use lane::Lane;
 use mode::Mode;
-use watches::Watches;
+use watch_list::Watches;
 
 /// The owner of what is under way to peers.
 pub(super) struct Spread {
@@ -59,11 +62,14 @@ impl Spread {
         }
     }
 
-    /// A session began, or was `renewed` by the other side.
-    pub(super) fn session_begun(&mut self, core: &Core, process: &ProcessId, renewed: bool) {
+    /// A session began.
+    pub(super) fn session_begun(&mut self, core: &Core, start: &SessionStart) {
         let heads = || Box::new(Lane::new(core.stores.heads()));
-        let lane = self.lanes.entry(process.clone()).or_insert_with(heads);
-        if renewed {
+        let lane = self
+            .lanes
+            .entry(start.process.clone())
+            .or_insert_with(heads);
+        if start.renewed {
             lane.acks = acks::Acks::default();
         }
     }
@@ -79,6 +85,49 @@ impl Spread {
     pub(super) fn link_lost(&mut self, process: &ProcessId) {
         if let Some(lane) = self.lanes.get_mut(process) {
             lane.lose_stream();
+        }
+    }
+
+    /// There are so many other members now. Where the mode changes, links change with it; and some
+    /// followed writes may have lost their chance.
+    pub(super) fn membership_changed(&mut self, core: &mut Core, members: usize) {
+        self.choose_mode(core, members);
+        core.ask(Ask::RecheckWatches);
+    }
+
+    fn choose_mode(&mut self, core: &mut Core, members: usize) {
+        let next = self.mode.next(members, core.config.direct_peers_max);
+        if next == self.mode {
+            return;
+        }
+        self.mode = next;
+        core.link_policy = next.link_policy();
+        if next.sends_at_once() {
+            self.catch_up_all(core);
+        }
+        core.ask(Ask::LinksChanged);
+        core.ask(Ask::Emit(next.event(members)));
+    }
+
+    /// Whether members send what they write at once, in the present mode.
+    pub(super) fn sends_at_once(&self) -> bool {
+        self.mode.sends_at_once()
+    }
+
+    /// Sends every peer what it lacks and the windows allow.
+    pub(super) fn flush(&mut self, core: &mut Core, facts: Facts<'_>) {
+        self.prune_foreign(core);
+        match self.mode {
+            Mode::ByExchange => {}
+            Mode::Direct => self.flush_direct(core, facts),
+        }
+    }
+
+    /// Whether some live member has not acknowledged all that this node has written.
+    pub(super) fn is_owing(&self, core: &Core, facts: Facts<'_>) -> bool {
+        match self.mode {
+            Mode::ByExchange => false,
+            Mode::Direct => self.is_owing_direct(core, facts),
         }
     }
 

@@ -1,12 +1,10 @@
 //! How writes reach the other members: one mode at a time, by how many members there are.
 //!
-//! Everything that differs between modes is here, or in the file of a mode. What sessions do about
-//! links follows from [`Mode::links`] alone.
+//! What a mode decides for the others is here; how it sends is in the file of the mode. What sessions do about
+//! links follows from [`Mode::link_policy`] alone.
 
-use crate::engine::core::{Core, Facts, Links};
+use crate::engine::core::LinkPolicy;
 use crate::engine::event::Event;
-
-use super::Spread;
 
 /// How writes reach the other members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +18,7 @@ pub(in crate::engine) enum Mode {
 impl Mode {
     /// The mode for so many other members: direct up to `direct_peers_max`, and again with an eighth
     /// to spare.
-    fn next(self, members: usize, direct_peers_max: usize) -> Self {
+    pub(super) fn next(self, members: usize, direct_peers_max: usize) -> Self {
         let max = match self {
             Self::ByExchange => direct_peers_max - direct_peers_max / 8,
             Self::Direct => direct_peers_max,
@@ -34,10 +32,10 @@ impl Mode {
 
     /// What becomes of links. One for every pair would fill the `streams_max` of a seed in a large
     /// cluster.
-    pub(super) fn links(self) -> Links {
+    pub(super) fn link_policy(self) -> LinkPolicy {
         match self {
-            Self::ByExchange => Links::Brief,
-            Self::Direct => Links::Kept,
+            Self::ByExchange => LinkPolicy::Brief,
+            Self::Direct => LinkPolicy::Kept,
         }
     }
 
@@ -46,49 +44,10 @@ impl Mode {
         self == Self::Direct
     }
 
-    fn event(self, members: usize) -> Event {
+    pub(super) fn event(self, members: usize) -> Event {
         match self {
             Self::ByExchange => Event::DirectModeExceeded { members },
             Self::Direct => Event::DirectModeRestored { members },
-        }
-    }
-}
-
-impl Spread {
-    /// There are so many other members now. Where the mode changes, links change with it.
-    pub(in crate::engine) fn choose_mode(&mut self, core: &mut Core, members: usize) {
-        let next = self.mode.next(members, core.config.direct_peers_max);
-        if next == self.mode {
-            return;
-        }
-        self.mode = next;
-        core.links = next.links();
-        if next.sends_at_once() {
-            self.catch_up_all(core);
-        }
-        core.ask(crate::engine::core::ask::Ask::LinksChanged);
-        core.ask(crate::engine::core::ask::Ask::Emit(next.event(members)));
-    }
-
-    /// Whether members send what they write at once, in the present mode.
-    pub(in crate::engine) fn sends_at_once(&self) -> bool {
-        self.mode.sends_at_once()
-    }
-
-    /// Sends every peer what it lacks and the windows allow.
-    pub(in crate::engine) fn flush(&mut self, core: &mut Core, facts: Facts<'_>) {
-        self.prune_foreign(core);
-        match self.mode {
-            Mode::ByExchange => {}
-            Mode::Direct => self.flush_direct(core, facts),
-        }
-    }
-
-    /// Whether some live member has not acknowledged all that this node has written.
-    pub(in crate::engine) fn is_owing(&self, core: &Core, facts: Facts<'_>) -> bool {
-        match self.mode {
-            Mode::ByExchange => false,
-            Mode::Direct => self.is_owing_direct(core, facts),
         }
     }
 }

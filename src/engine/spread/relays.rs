@@ -14,7 +14,7 @@ use crate::id::{NodeName, ProcessId};
 use crate::wire::{HeldVersion, Message, Relayed, codec};
 
 use super::Spread;
-use super::loss::SILENCE_MIN;
+use super::pace::SILENCE_MIN;
 
 impl Spread {
     pub(in crate::engine) fn send_relayed(

@@ -238,14 +238,14 @@ fn links_change_with_the_mode_before_it_is_told() {
     let exceeded = Event::DirectModeExceeded { members };
     let asked = [Ask::LinksChanged, Ask::Emit(exceeded)];
     assert_eq!(node.core.take_asks(), asked);
-    assert_eq!(node.core.links, Links::Brief);
+    assert_eq!(node.core.link_policy, LinkPolicy::Brief);
     // What was written meanwhile went to nobody: back in direct mode exchanges make up for it.
     let members = 1;
     node.spread.choose_mode(&mut node.core, members);
     let restored = Event::DirectModeRestored { members };
     let asked = [Ask::CatchUpAll, Ask::LinksChanged, Ask::Emit(restored)];
     assert_eq!(node.core.take_asks(), asked);
-    assert_eq!(node.core.links, Links::Kept);
+    assert_eq!(node.core.link_policy, LinkPolicy::Kept);
 }
 
 #[test]

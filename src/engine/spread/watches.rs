@@ -3,7 +3,7 @@
 //! A watch counts distinct processes. It is history, not a lease: a process that acknowledged and
 //! then died still counts for a watch that saw it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::id::ProcessId;
@@ -16,33 +16,7 @@ use crate::engine::core::{Core, Facts};
 use crate::engine::io::Output;
 
 use super::Spread;
-
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Watches {
-    open: BTreeMap<u64, Watch>,
-    by_place: BTreeMap<StoreKey, BTreeSet<u64>>,
-}
-
-#[derive(Debug)]
-struct Watch {
-    write: WriteId,
-    copies: usize,
-    holders: BTreeSet<ProcessId>,
-    refused: BTreeMap<ProcessId, Refusal>,
-}
-
-impl Watches {
-    #[cfg(feature = "sim")]
-    pub(in crate::engine) fn len(&self) -> usize {
-        self.open.len()
-    }
-}
-
-impl Watch {
-    fn place(&self) -> StoreKey {
-        (self.write.store, self.write.key)
-    }
-}
+use super::watch_list::Followed;
 
 impl Spread {
     pub(in crate::engine) fn watch(
@@ -77,7 +51,7 @@ impl Spread {
         let refused = refused.collect();
         self.watches.open.insert(
             ticket,
-            Watch {
+            Followed {
                 write,
                 copies,
                 holders,

@@ -9,7 +9,7 @@ use super::simulator::Simulator;
 use crate::sim::nodes::alerting::{Alerting, group_key, matchers, receiver};
 use crate::store::WriteError;
 use crate::store::nflog::{Nflog, NflogError, Notified, ReceiverValue};
-use crate::store::silences::{NewSilence, SilenceEnd, Query, SilenceError, SilenceId, Silences};
+use crate::store::silences::{NewSilence, Query, SilenceEnd, SilenceError, SilenceId, Silences};
 
 impl Simulator {
     /// A node's silences; `None` if it is down or does not have

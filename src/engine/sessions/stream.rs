@@ -1,0 +1,53 @@
+//! One stream, as its owner knows it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::id::{NodeName, ProcessId};
+use crate::wire::Purpose;
+
+/// Why a stream was dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// To exchange state with this member.
+    Exchange(NodeName),
+    /// To have a link with this member.
+    Member(NodeName),
+    /// To find out who is at a seed's address.
+    Seed(SocketAddr),
+}
+
+impl Target {
+    pub(super) fn purpose(&self) -> Purpose {
+        match self {
+            Self::Exchange(_) => Purpose::PushPull,
+            Self::Member(_) | Self::Seed(_) => Purpose::Link,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Dialled; not connected yet.
+    Dialling,
+    /// Connected; our Hello is out.
+    Greeting,
+    /// Accepted; the other side's Hello is due.
+    Listening,
+    /// The handshake is done.
+    Open(ProcessId),
+}
+
+/// One stream.
+#[derive(Clone, Debug)]
+pub(super) struct StreamState {
+    pub(super) phase: Phase,
+    /// Why we dialled it; `None` where we accepted it.
+    pub(super) target: Option<Target>,
+    pub(super) purpose: Purpose,
+    pub(super) addr: SocketAddr,
+    /// The session token that our Hello named.
+    pub(super) token: u64,
+    /// When its handshake was done, or its dial began.
+    pub(super) since: Duration,
+}
