@@ -1,5 +1,6 @@
 //! Tests of the routing: what follows from an input in several owners, and in which order.
 
+use super::core::ask::ExchangeOpening;
 use super::core::flight::Receipt;
 use super::core::place::SentItem;
 use super::core::tests::{encoded, framed, hello, node, notes, process, setup, start};
@@ -143,11 +144,11 @@ fn what_was_refused_and_then_taken_in_one_exchange_is_not_refused_after_it() {
     introduce(&mut engine, 1, &node("a", 1, 2), Purpose::Link);
     let stream = StreamId(2);
     let (process, dialled) = (process("a"), true);
-    engine.core.ask(Ask::ExchangeOpened {
+    engine.core.ask(Ask::ExchangeOpened(ExchangeOpening {
         stream,
         process: process.clone(),
         dialled,
-    });
+    }));
     engine.route_asks();
     let say = |engine: &mut Engine, message| {
         engine

@@ -19,7 +19,7 @@ use crate::store::{Limits, Map, Store};
 use crate::time::{Now, Timestamp};
 use crate::wire::codec::{self, CodecLimits, Decoded};
 use crate::wire::{
-    Entry, Hello, Key, MemberState, Message, Purpose, SchemaId, StoreId, StoreOffer, frame,
+    Entry, Hello, Key, MemberState, Message, Purpose, SchemaId, StoreId, StoreOffer,
 };
 
 /// A core without stores.
@@ -193,7 +193,8 @@ pub(in crate::engine) fn datagrams(core: &Core) -> Vec<(SocketAddr, Message)> {
             return None;
         };
         let mut bytes = bytes.clone();
-        frame::open_datagram(&mut bytes, core.cluster_tag).expect("an envelope of this cluster");
+        let opened = core.envelope.open(&mut bytes);
+        opened.expect("an envelope of this cluster");
         Some((*to, decoded(bytes)))
     });
     sent.collect()

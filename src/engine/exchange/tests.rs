@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::core::Dialling;
-use crate::engine::core::ask::ExchangeRoom;
+use crate::engine::core::ask::{ExchangeRoom, SessionStart};
 use crate::engine::core::refusals::Refusals;
 use crate::engine::core::tests::{
     Known, core, core_with, encoded, frames, linked, name, note, notes, process, start,
@@ -12,11 +12,28 @@ use crate::wire::{Done, Entry, Key, Refusal, StoreId, Verdict, Verdicts};
 
 const STREAM: StreamId = StreamId(2);
 
+fn opening(dialled: bool) -> ExchangeOpening {
+    ExchangeOpening {
+        stream: STREAM,
+        process: process("a"),
+        dialled,
+    }
+}
+
+fn first_session(process: &ProcessId, dialled: bool) -> SessionStart {
+    SessionStart {
+        process: process.clone(),
+        new: true,
+        renewed: false,
+        dialled,
+    }
+}
+
 /// An exchange with `a`, which has all stores.
 fn opened(core: &mut Core, dialled: bool) -> (Exchanges, Known) {
     let known = linked(core, &["a"]);
     let mut exchanges = Exchanges::default();
-    exchanges.opened(core, known.facts(), STREAM, &process("a"), dialled);
+    exchanges.opened(core, known.facts(), &opening(dialled));
     (exchanges, known)
 }
 
@@ -53,7 +70,7 @@ fn due(core: &mut Core, names: &[&str]) -> (Exchanges, Known) {
     let known = linked(core, names);
     let mut exchanges = Exchanges::default();
     for process in known.sessions.by_process.keys() {
-        exchanges.session_begun(core, process, true, true);
+        exchanges.session_begun(core, &first_session(process, true));
     }
     core.timers.cancel(&TimerKind::Unsynced);
     (exchanges, known)
@@ -109,7 +126,7 @@ fn what_only_one_side_has_is_not_exchanged_and_not_covered() {
     let session = known.sessions.by_process.get_mut(&process("a"));
     session.unwrap().stores.clear();
     let mut exchanges = Exchanges::default();
-    exchanges.opened(&mut core, known.facts(), STREAM, &process("a"), true);
+    exchanges.opened(&mut core, known.facts(), &opening(true));
     let sent = frames(&core);
     assert!(matches!(&sent[..], [(_, Message::Summary(summary))] if summary.stores.is_empty()));
     assert!(exchanges.take(STREAM).unwrap().heads.is_empty());
@@ -223,7 +240,7 @@ fn the_side_that_dialled_exchanges_first() {
     let mut core = core();
     let known = linked(&core, &["a"]);
     let mut exchanges = Exchanges::default();
-    exchanges.session_begun(&mut core, &process("a"), true, false);
+    exchanges.session_begun(&mut core, &first_session(&process("a"), false));
     exchanges.start(&mut core, known.facts(), &dialling(&[], 9));
     assert_eq!(dials(&mut core), []);
     let due = core.now.mono + Duration::from_secs(1);

@@ -47,7 +47,9 @@ impl Membership {
         }
         debug_assert!(
             self.detector.foca.iter_membership_state().all(|member| {
+                // A leave that came as a record is noted first, and shown by `refresh_left`.
                 member.id().process.name == core.setup.name
+                    || self.roster.has_left(&member.id().process)
                     || self.is_shown(member, self.state_shown(member))
             }),
             "the table shows what foca holds"

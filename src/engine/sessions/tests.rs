@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::handshake::{Introduced, TOKENS_MAX};
-use super::streams::Target;
+use super::stream::Target;
 use super::*;
-use crate::engine::core::ask::{Ask, ExchangeRoom};
+use crate::engine::core::ask::{Ask, ExchangeRoom, Greeting, SessionStart, Vouched};
 use crate::engine::core::roster::Roster;
 use crate::engine::core::tests::{
     core, core_with, encoded, frames, hello, linked, name, node, notes, process,
@@ -44,7 +44,12 @@ fn accept(
     let stream = StreamId(stream);
     sessions.stream_opened(core, roster, stream, node.addr);
     let hello = hello(core, node, purpose);
-    sessions.welcome(core, roster, stream, &hello, 0);
+    let greeting = Greeting {
+        stream,
+        hello: Box::new(hello),
+        boot_known: 0,
+    };
+    sessions.welcome(core, roster, &greeting);
     if purpose == Purpose::Link {
         sessions.link_opened(core, roster, stream, &node.process);
     }
@@ -187,8 +192,8 @@ fn an_introduction_is_vouched_for_before_it_is_answered() {
         matches!(
             &asked[..],
             [
-                Ask::Vouch { nonce: 101, .. },
-                Ask::Welcome { boot_known: 1, .. }
+                Ask::Vouch(Vouched { nonce: 101, .. }),
+                Ask::Welcome(Greeting { boot_known: 1, .. })
             ]
         ),
         "{asked:?}"
@@ -365,7 +370,7 @@ fn the_tokens_of_the_last_handshakes_are_honoured() {
     assert!((2..=last).all(honoured));
     assert_eq!(sessions.table().get(&process("a")).unwrap().our_token, last);
     let begun = core.take_asks();
-    let renewed = |ask: &Ask| matches!(ask, Ask::SessionBegun { renewed: true, .. });
+    let renewed = |ask: &Ask| matches!(ask, Ask::SessionBegun(SessionStart { renewed: true, .. }));
     assert!(!begun.iter().any(renewed), "the other side's is the same");
     sessions.forget(&mut core, &process("a"));
     assert!(sessions.table().by_token.is_empty());
@@ -382,12 +387,12 @@ fn a_new_token_of_the_other_side_renews_the_session() {
             offers: &[],
         };
         sessions.establish(&mut core, &roster, introduced, true);
-        let begun = Ask::SessionBegun {
+        let begun = Ask::SessionBegun(SessionStart {
             process: process("a"),
             new,
             renewed,
             dialled: true,
-        };
+        });
         assert_eq!(core.take_asks(), [begun]);
     }
 }

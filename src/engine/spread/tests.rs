@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::engine::core::Links;
+use crate::engine::core::LinkPolicy;
 use crate::engine::core::tests::{Known, core_with, datagrams, linked, name, note, notes, process};
 use crate::engine::io::Output;
 use crate::id::NodeName;
@@ -30,7 +30,13 @@ impl Node {
         let known = linked(&core, names);
         let mut spread = Spread::new();
         for process in known.sessions.by_process.keys() {
-            spread.session_begun(&core, process, false);
+            let start = SessionStart {
+                process: process.clone(),
+                new: true,
+                renewed: false,
+                dialled: true,
+            };
+            spread.session_begun(&core, &start);
         }
         Self {
             core,
