@@ -23,7 +23,7 @@ mod tables;
 use std::time::Duration;
 
 use pair::{Cost, ENTRY_BYTES, Held, Pair, Random, entry, newer};
-use rumormill::wire::Entry;
+use rumormill::unstable::wire::Entry;
 use tables::{RUNS, Table, is_test};
 
 fn main() {

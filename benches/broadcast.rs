@@ -20,11 +20,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rumormill::config::Config;
-use rumormill::engine::{CloseReason, Engine, Input, Output, Setup, StreamId};
-use rumormill::id::{ClusterId, NodeName};
+use rumormill::id::{ClusterId, Key, NodeName, SchemaId};
 use rumormill::store::{Body, Expiry, Limits, Map, Schema, Unreadable};
 use rumormill::time::Now;
-use rumormill::wire::{Key, SchemaId};
+use rumormill::unstable::engine::{CloseReason, Engine, Input, Output, Setup, StreamId};
 use support::{BEGIN, VirtualClock, context, instant};
 
 /// Bytes of a record: about a silence with two matchers and a comment.

@@ -19,12 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloc::counted;
-use rumormill::crdt::digest::{BodyHash, entry_hash};
-use rumormill::crdt::map::{EntryMap, MapBounds};
 use rumormill::store::nflog::{HeldEntry, NflogSchema};
 use rumormill::store::silences::{HeldSilence, SilenceIndex, SilenceSchema};
 use rumormill::store::{Body, Index, Limits, Map, Schema, Store};
-use rumormill::wire::Entry;
+use rumormill::unstable::crdt::digest::{BodyHash, entry_hash};
+use rumormill::unstable::crdt::map::{EntryMap, MapBounds};
+use rumormill::unstable::wire::Entry;
 use support::{BEGIN, ENTRY_BYTES, Random, VirtualClock, context, received, timed};
 use tables::{Table, is_test, mean_in_rounds};
 

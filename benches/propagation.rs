@@ -47,7 +47,7 @@ async fn cluster(size: usize) -> Vec<Member> {
     }
     for member in &members {
         member.node.ready().await.expect("the node runs");
-        let whole = |view: &rumormill::engine::View| view.cluster_size() == size;
+        let whole = |view: &rumormill::View| view.cluster_size() == size;
         member
             .node
             .views()

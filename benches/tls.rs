@@ -19,11 +19,11 @@ mod certs;
 
 use std::time::{Duration, Instant};
 
+use rumormill::id::MemberState;
 use rumormill::net::tls::TlsConfig;
 use rumormill::node::{Changes, Node};
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{NewSilence, SilenceLimits, SilenceSchema, Silences};
-use rumormill::wire::MemberState;
 use rumormill::{Config, View};
 
 struct Member {

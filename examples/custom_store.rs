@@ -7,8 +7,8 @@
 
 use std::error::Error;
 
+use rumormill::id::{Key, SchemaId};
 use rumormill::store::{Body, Expiry, Map, Schema, Unreadable};
-use rumormill::wire::{Key, SchemaId};
 use rumormill::{Config, Node};
 use serde::{Deserialize, Serialize};
 

@@ -7,9 +7,9 @@
 use std::error::Error;
 use std::time::Duration;
 
+use rumormill::id::MemberState;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{NewSilence, SilenceLimits, Silences};
-use rumormill::wire::MemberState;
 use rumormill::{Config, Node};
 
 #[tokio::main]

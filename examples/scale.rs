@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use args::Args;
 use rumormill::Config;
-use rumormill::engine::{Event, Member};
 use rumormill::sim::{NetworkCounters, NodeSpec, SimConfig, Simulator};
+use rumormill::{Event, Member};
 
 const HELP: &str = "
 A large cluster on virtual time, and what it costs.

@@ -19,9 +19,9 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use args::Args;
+use rumormill::id::{Key, SchemaId};
 use rumormill::sim::{Kept, Scenario, Simulator, Workload};
 use rumormill::store::{Body, Expiry, Limits, Map, Schema, Unreadable};
-use rumormill::wire::{Key, SchemaId};
 
 /// An incident, and a stage that it has reached: 1 opened, 2 acknowledged, 3 closed.
 type Reached = [u8; 2];

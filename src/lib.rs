@@ -91,8 +91,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod config;
-pub mod crdt;
-pub mod engine;
+mod crdt;
+mod engine;
 pub mod id;
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -104,14 +104,48 @@ pub mod node;
 pub mod sim;
 pub mod store;
 pub mod time;
-pub mod wire;
+mod wire;
 
 pub use config::Config;
-pub use engine::{Event, Member, Readiness, View};
+pub use engine::{Comparison, Counters, Event, Member, Readiness, View};
+pub use id::{Key, MemberState, NodeName, Refusal, SchemaId, StoreId};
 #[cfg(feature = "net")]
 pub use node::{BuildError, Builder, Node, NodeEvent};
-pub use store::{Expiry, Map, Schema, Written};
-pub use wire::MemberState;
+pub use store::matcher::{Matcher, Op};
+pub use store::nflog::{Nflog, NflogLimits, Notified, ReceiverKey};
+pub use store::silences::{NewSilence, SilenceId, SilenceLimits, Silences};
+pub use store::{Body, Expiry, Map, Schema, Unreadable, Written};
+
+/// What the crate is made of, for its own benches, fuzz targets and simulations: the engine with its
+/// inputs and outputs, messages and their bytes, the replicated map.
+///
+/// **Unstable.** Nothing here is covered by semantic versioning: any release may change or remove
+/// it. It is not needed to use the crate.
+#[doc(hidden)]
+pub mod unstable {
+    /// The replicated map, its digests and tables.
+    pub mod crdt {
+        pub use crate::crdt::*;
+    }
+    /// The protocol of one node as a state machine.
+    pub mod engine {
+        pub use crate::engine::*;
+    }
+    /// Who a node is to the failure detector.
+    pub mod id {
+        pub use crate::id::process::NodeId;
+    }
+    /// What stores are to the engine.
+    pub mod store {
+        pub use crate::store::replica::{
+            Change, Digest, Digests, Found, HashedItem, Merged, Sketched, Sweep,
+        };
+    }
+    /// Messages, entries, envelopes and frames, and their bytes.
+    pub mod wire {
+        pub use crate::wire::*;
+    }
+}
 
 /// The README's example, compiled and checked.
 #[cfg(doctest)]

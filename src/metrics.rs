@@ -11,9 +11,8 @@ use std::time::Duration;
 use metrics::{Label, Unit};
 
 use crate::engine::{Counters, View};
-use crate::id::NodeName;
+use crate::id::{MemberState, NodeName};
 use crate::net::{NetCounters, OwnCertificate};
-use crate::wire::MemberState;
 
 /// One counter.
 #[derive(Clone, Copy, Debug)]

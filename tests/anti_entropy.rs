@@ -11,10 +11,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pair::{ENTRY_BYTES, EPOCH, Fate, Held, Pair, Random, entry, is_urgent, newer, pair_of, sides};
-use rumormill::crdt::digest::{entry_hash, item};
-use rumormill::engine::{Comparison, Event};
+use rumormill::id::SchemaId;
 use rumormill::time::Timestamp;
-use rumormill::wire::{Entry, Message, SchemaId};
+use rumormill::unstable::crdt::digest::{entry_hash, item};
+use rumormill::unstable::wire::{Entry, Message};
+use rumormill::{Comparison, Event};
 
 #[test]
 fn equal_stores_cost_a_few_hundred_bytes_at_any_size() {

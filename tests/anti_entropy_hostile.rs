@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use pair::{EPOCH, Fate, Pair, Random, entry, pair_of, sides};
 use proptest::prelude::*;
-use rumormill::wire::{Cell, Entry, Items, Message, Verdict};
+use rumormill::unstable::wire::{Cell, Entry, Items, Message, Verdict};
 
 /// A summary of the same stores with a cut so far ahead that the responder asks for lists.
 fn far_ahead(message: &Message) -> Option<Message> {

@@ -14,8 +14,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use bytes::BytesMut;
-use rumormill::wire::codec;
-use rumormill::wire::frame::encode_frame_header;
+use rumormill::unstable::wire::codec;
+use rumormill::unstable::wire::frame::encode_frame_header;
 
 type Check = fn(&[u8]);
 

@@ -10,14 +10,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rumormill::id::{Key, Refusal, SchemaId};
 use rumormill::store::matcher::{Labels, Matcher, Op};
 use rumormill::store::silences::{NewSilence, Query, SilenceId, SilenceLimits, Silences};
 use rumormill::store::{
-    Body, Context, Expiry, Limits, Map, Merged, ReplicationError, Schema, Store, Tracker,
-    Unreadable, Watch, WriteId,
+    Body, Context, Expiry, Limits, Map, ReplicationError, Schema, Store, Tracker, Unreadable,
+    Watch, WriteId,
 };
 use rumormill::time::{Timestamp, WallClock};
-use rumormill::wire::{Entry, Key, Refusal, SchemaId};
+use rumormill::unstable::store::Merged;
+use rumormill::unstable::wire::Entry;
 
 // --- equal timestamps ---
 

@@ -9,13 +9,14 @@ use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rumormill::config::Config;
+use rumormill::id::StoreId;
 use rumormill::time::Timestamp;
-use rumormill::wire::codec::{
+use rumormill::unstable::wire::codec::{
     self, ACK_OVERHEAD, ACK_RANGE_BYTES, ACK_REFUSED_BYTES, BODY_BYTES_MAX, CodecLimits,
     DecodeError, Decoded, ITEM_BYTES, ITEMS_OVERHEAD, RELAYED_HELD_BYTES, RELAYED_OVERHEAD,
     SECTION_OVERHEAD, Values, delta_overhead,
 };
-use rumormill::wire::{Ack, Done, Entry, Hashed, Hashes, Item, Items, Message, StoreId, Wants};
+use rumormill::unstable::wire::{Ack, Done, Entry, Hashed, Hashes, Item, Items, Message, Wants};
 
 use strategies::{acks, deltas, lists, messages, relays};
 

@@ -12,7 +12,7 @@ use rumormill::store::nflog::{NflogEntry, NflogSchema, ReceiverKey};
 use rumormill::store::silences::{Silence, SilenceId, SilenceSchema};
 use rumormill::store::{Context, ReplicationError, Schema, Tracker, Watch, WriteId};
 use rumormill::time::{Now, Timestamp, WallClock};
-use rumormill::wire::{Entry, HEADER_BYTES};
+use rumormill::unstable::wire::{Entry, HEADER_BYTES};
 
 /// Bytes of an entry of a bench, header and body.
 pub const ENTRY_BYTES: usize = 300;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumormill::config::Config;
-use rumormill::engine::{Event, Member, Readiness};
+use rumormill::id::MemberState;
 use rumormill::node::{Events, EventsError, Node, NodeEvent};
 use rumormill::store::Written;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::nflog::{Nflog, NflogLimits};
 use rumormill::store::silences::{NewSilence, SilenceLimits, Silences};
-use rumormill::wire::MemberState;
+use rumormill::{Event, Member, Readiness};
 use serde::Serialize;
 use tokio::sync::{Mutex, Notify, mpsc};
 

@@ -2,12 +2,12 @@
 //! committed seeds.
 
 use bytes::{Bytes, BytesMut};
-use rumormill::crdt::sketch::{Difference, EXPONENT_MAX, Shape, Sketch};
 use rumormill::id::ClusterId;
-use rumormill::wire::codec::{self, CodecLimits, Decoded};
-use rumormill::wire::envelope::Envelope;
-use rumormill::wire::frame::{FrameError, FrameReader};
-use rumormill::wire::{Cells, Message};
+use rumormill::unstable::crdt::sketch::{Difference, EXPONENT_MAX, Shape, Sketch};
+use rumormill::unstable::wire::codec::{self, CodecLimits, Decoded};
+use rumormill::unstable::wire::envelope::Envelope;
+use rumormill::unstable::wire::frame::{FrameError, FrameReader};
+use rumormill::unstable::wire::{Cells, Message};
 
 /// The envelope of the cluster that the seeds belong to.
 pub fn envelope() -> Envelope {

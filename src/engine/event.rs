@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 
 use siphasher::sip::SipHasher13;
 
-use crate::id::{NodeName, ProcessId};
-use crate::wire::{Key, MemberState, Refusal, StoreId};
+use crate::id::{Key, MemberState, NodeName, ProcessId, Refusal, StoreId};
 
 /// A member as the application sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

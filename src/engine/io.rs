@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::id::{ClusterId, NodeName};
+use crate::id::{ClusterId, NodeName, StoreId};
 use crate::store::{Held, ReplicationError, WriteId};
-use crate::wire::{Entry, StoreId};
+use crate::wire::Entry;
 
 use super::event::Event;
 

@@ -49,12 +49,12 @@ pub use event::{Comparison, Event, Member, Readiness, View};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 
 use crate::config::Config;
-use crate::id::ProcessId;
+use crate::id::{MemberState, ProcessId};
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
 use crate::wire::envelope::EnvelopeError;
-use crate::wire::{Hello, MemberState, Message, Purpose};
+use crate::wire::{Hello, Message, Purpose};
 
 use self::core::ask::Ask;
 use self::core::flight::Receipt;

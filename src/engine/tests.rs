@@ -5,9 +5,9 @@ use super::core::flight::Receipt;
 use super::core::place::SentItem;
 use super::core::tests::{encoded, framed, hello, node, notes, process, setup, start};
 use super::*;
-use crate::id::NodeId;
+use crate::id::{NodeId, Refusal};
 use crate::store::{Held, ReplicationError, WriteId};
-use crate::wire::{Ack, Done, Leave, Refusal, RefusedEntry, Verdict, Verdicts};
+use crate::wire::{Ack, Done, Leave, RefusedEntry, Verdict, Verdicts};
 
 fn engine(stores: Vec<Arc<dyn Store>>) -> Engine {
     let mut engine = Engine::new(setup(false), Config::lan(), stores, start());

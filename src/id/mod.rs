@@ -8,7 +8,7 @@
 mod cluster;
 mod fate;
 mod name;
-mod process;
+pub(crate) mod process;
 mod store;
 
 pub use cluster::{CLUSTER_BYTES_MAX, ClusterId};
@@ -16,5 +16,6 @@ pub use fate::{MemberState, Refusal};
 #[cfg(feature = "net")]
 pub(crate) use name::check_name;
 pub use name::{NAME_BYTES_MAX, NameError, NodeName};
-pub use process::{NodeId, ProcessId};
+pub(crate) use process::NodeId;
+pub use process::ProcessId;
 pub use store::{Key, SchemaId, StoreId};

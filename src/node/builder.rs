@@ -21,7 +21,7 @@ use super::handle::{Node, Running};
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use crate::config::Config;
 use crate::engine::{Engine, Setup};
-use crate::id::{ClusterId, NodeName, check_name};
+use crate::id::{ClusterId, NodeName, StoreId, check_name};
 use crate::net::Transport;
 use crate::net::plain::Plain;
 #[cfg(feature = "tls")]
@@ -30,7 +30,6 @@ use crate::store::nflog::{Nflog, NflogLimits};
 use crate::store::silences::{SilenceLimits, Silences};
 use crate::store::{Context, Limits, Map, Schema, Store};
 use crate::time::WallClock;
-use crate::wire::StoreId;
 use crate::wire::codec::STORE_NAME_BYTES_MAX;
 use crate::wire::envelope::Envelope;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::id::Key;
 use crate::store::{Map, Schema, Store};
-use crate::wire::Key;
 
 /// What has changed under one key.
 pub struct KeyChange<R> {

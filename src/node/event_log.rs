@@ -7,10 +7,9 @@ use tracing::{debug, info, warn};
 
 use super::event::NodeEvent;
 use crate::engine::{Event, Readiness};
-use crate::id::NodeName;
+use crate::id::{NodeName, Refusal, StoreId};
 use crate::net::TlsEvent;
 use crate::time::Timestamp;
-use crate::wire::{Refusal, StoreId};
 
 /// Logs events at levels that fit them, with the names of stores.
 pub(super) struct EventLog {
@@ -203,7 +202,7 @@ fn date(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Key;
+    use crate::id::Key;
 
     #[test]
     fn dates_are_those_of_the_calendar() {

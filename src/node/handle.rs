@@ -13,12 +13,11 @@ use super::event::NodeEvent;
 use super::events::{Events, Stopped, Views};
 use super::tracker::Request;
 use crate::engine::{Counters, Readiness, View};
-use crate::id::NodeName;
+use crate::id::{NodeName, StoreId};
 #[cfg(feature = "tls")]
 use crate::net::tls::TlsHandle;
 use crate::net::{NetCounters, NetTally};
 use crate::store::{Map, Schema};
-use crate::wire::StoreId;
 
 /// A handle to a running node. Cheap to clone; all clones are one node.
 ///

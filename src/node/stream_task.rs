@@ -346,8 +346,7 @@ const LINGER: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::ClusterId;
-    use crate::id::{NodeId, ProcessId};
+    use crate::id::{ClusterId, NodeId, ProcessId};
     use crate::wire::{Hello, Purpose, Welcome};
 
     fn liar() -> NodeId {

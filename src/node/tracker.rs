@@ -109,7 +109,7 @@ impl Drop for Following {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Key, StoreId};
+    use crate::id::{Key, StoreId};
 
     fn write() -> WriteId {
         WriteId {

@@ -19,7 +19,7 @@ mod map;
 pub mod matcher;
 pub mod nflog;
 mod read;
-mod replica;
+pub(crate) mod replica;
 mod schema;
 mod setup;
 pub mod silences;
@@ -27,7 +27,6 @@ pub mod snapshot;
 mod tracking;
 mod write;
 
-pub use crate::id::{Key, Refusal, SchemaId, StoreId};
 pub use any::Store;
 pub use map::Map;
 pub use read::{ChangedRecords, Quarantined};
@@ -37,7 +36,6 @@ pub use tracking::{Held, ReplicationError, Tracker, Watch, WriteId};
 pub use write::{Expiry, WriteError, Written};
 
 // For the engine, the simulator and their tests.
+pub(crate) use replica::{Change, Digests, Found, HashedItem, Merged, Sketched, Sweep};
 #[cfg(test)]
-pub(crate) use replica::Replica;
-#[doc(hidden)]
-pub use replica::{Change, Digest, Digests, Found, HashedItem, Merged, Sketched, Sweep};
+pub(crate) use replica::{Digest, Replica};

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 /// panics during a local write, the caller of the write gets the panic, and the store is unchanged.
 ///
 /// ```
-/// # use rumormill::store::{Body, Key, Schema, SchemaId, Unreadable};
+/// # use rumormill::{Body, Key, Schema, SchemaId, Unreadable};
 /// /// How many of a service should run.
 /// struct Replicas {
 ///     service: String,

@@ -25,8 +25,8 @@ use siphasher::sip::SipHasher13;
 
 use crate::id::ClusterId;
 
-use super::WIRE_VERSION;
-
+/// First byte of every datagram and stream. A different one is counted and dropped.
+pub const WIRE_VERSION: u8 = 1;
 /// What a stream carries once before its first frame, in bytes.
 pub const PREFACE_BYTES: usize = 9;
 

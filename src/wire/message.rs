@@ -6,9 +6,6 @@ use super::entry::Entry;
 use crate::id::{Key, MemberState, NodeId, NodeName, ProcessId, Refusal, SchemaId, StoreId};
 use crate::time::Timestamp;
 
-/// First byte of every datagram and stream. A different one is counted and dropped.
-pub const WIRE_VERSION: u8 = 1;
-
 /// Everything a peer may say. The number in brackets is the tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

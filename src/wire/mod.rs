@@ -13,11 +13,11 @@ pub mod envelope;
 pub mod frame;
 mod message;
 
-pub use crate::id::{Key, MemberState, Refusal, SchemaId, StoreId};
 pub use entry::{Entry, HEADER_BYTES};
+pub use envelope::WIRE_VERSION;
 pub use message::{
     Ack, Cell, Cells, Delta, Done, Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave,
     MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry, Reject, RejectReason,
-    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, WIRE_VERSION,
-    Wants, Welcome,
+    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
+    Welcome,
 };

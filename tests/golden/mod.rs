@@ -4,13 +4,14 @@
 //! versions run side by side during an upgrade.
 
 use bytes::Bytes;
-use rumormill::id::{NodeId, NodeName, ProcessId};
+use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, StoreId};
 use rumormill::time::Timestamp;
-use rumormill::wire::{
-    Ack, Cell, Cells, Delta, Done, Entry, Hashed, Hashes, HeldVersion, Hello, Item, Items, Key,
-    Leave, MemberRecord, MemberState, Members, Message, More, Peeled, Purpose, Refusal,
-    RefusedEntry, Reject, RejectReason, Relayed, SchemaId, Section, Settled, StoreId, StoreOffer,
-    StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
+use rumormill::unstable::id::NodeId;
+use rumormill::unstable::wire::{
+    Ack, Cell, Cells, Delta, Done, Entry, Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave,
+    MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry, Reject, RejectReason,
+    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
+    Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.

@@ -1,7 +1,7 @@
 //! A user's own schema, for a store beside the simulator's registers.
 
+use rumormill::id::{Key, SchemaId};
 use rumormill::store::{Body, Schema, Unreadable};
-use rumormill::wire::{Key, SchemaId};
 
 /// Texts that are their own keys.
 pub(crate) struct Labels;

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rumormill::config::Config;
-use rumormill::id::{ClusterId, NodeId, NodeName, ProcessId};
+use rumormill::id::{ClusterId, MemberState, NodeName, ProcessId};
 use rumormill::net::Transport;
 use rumormill::node::Builder;
 use rumormill::store::Expiry;
-use rumormill::wire::codec::encode;
-use rumormill::wire::envelope::{Envelope, PREFACE_BYTES};
-use rumormill::wire::frame::encode_frame_header;
-use rumormill::wire::{Hello, MemberState, Message, Purpose};
+use rumormill::unstable::id::NodeId;
+use rumormill::unstable::wire::codec::encode;
+use rumormill::unstable::wire::envelope::{Envelope, PREFACE_BYTES};
+use rumormill::unstable::wire::frame::encode_frame_header;
+use rumormill::unstable::wire::{Hello, Message, Purpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{World, in_time, note};

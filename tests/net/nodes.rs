@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rumormill::engine::{Event, Readiness};
+use rumormill::id::MemberState;
 use rumormill::net::Transport as _;
 use rumormill::net::plain::Plain;
 use rumormill::node::{BuildError, EventsError, Node, Stopped};
 use rumormill::store::{Expiry, ReplicationError};
-use rumormill::wire::MemberState;
+use rumormill::{Event, Readiness};
 
 use crate::support::{Notes, World, in_time, note};
 

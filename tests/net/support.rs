@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumormill::config::Config;
-use rumormill::engine::{Event, View};
+use rumormill::id::{Key, MemberState, SchemaId};
 use rumormill::net::memory::Network;
 use rumormill::net::{Transport, plain::Plain};
 use rumormill::node::{Builder, Events, Node, NodeEvent};
 use rumormill::store::{Body, Map, Schema, Unreadable};
-use rumormill::wire::{Key, MemberState, SchemaId};
+use rumormill::{Event, View};
 
 /// A note of some text under a number.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use rumormill::id::{Key, SchemaId};
 use rumormill::store::{Body, Schema, Unreadable};
 use rumormill::time::Timestamp;
-use rumormill::wire::{Entry, HEADER_BYTES, Key, SchemaId};
+use rumormill::unstable::wire::{Entry, HEADER_BYTES};
 
 /// What time it is when a conversation begins.
 pub const EPOCH: Timestamp = Timestamp::from_secs(1_800_000_000);

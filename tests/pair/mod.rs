@@ -19,18 +19,18 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rumormill::config::Config;
-use rumormill::engine::{
-    CloseReason, Comparison, Counters, Engine, Event, Input, Operation, Output, Setup, StreamId,
-};
-use rumormill::id::{ClusterId, NodeName};
+use rumormill::id::{ClusterId, Key, NodeName};
 use rumormill::store::{
-    Context, Held as Copies, Limits, Map, Merged, ReplicationError, Tracker, Watch, WriteId,
+    Context, Held as Copies, Limits, Map, ReplicationError, Tracker, Watch, WriteId,
 };
 use rumormill::time::{Now, Timestamp, WallClock};
-use rumormill::wire::codec::{self, CodecLimits, Decoded};
-use rumormill::wire::envelope::PREFACE_BYTES;
-use rumormill::wire::frame::FRAME_HEADER_BYTES;
-use rumormill::wire::{Entry, Key, Message, Purpose};
+use rumormill::unstable::engine::{CloseReason, Engine, Input, Operation, Output, Setup, StreamId};
+use rumormill::unstable::store::Merged;
+use rumormill::unstable::wire::codec::{self, CodecLimits, Decoded};
+use rumormill::unstable::wire::envelope::PREFACE_BYTES;
+use rumormill::unstable::wire::frame::FRAME_HEADER_BYTES;
+use rumormill::unstable::wire::{Entry, Message, Purpose};
+use rumormill::{Comparison, Counters, Event};
 
 pub use entries::{Blob, Blobs, ENTRY_BYTES, EPOCH, Random, entry, is_urgent, newer, sides};
 

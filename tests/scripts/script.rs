@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rumormill::Config;
-use rumormill::engine::Operation;
 use rumormill::id::ClusterId;
 use rumormill::sim::{self, NodeSpec, SimConfig, Simulator, Skew};
 use rumormill::store::{Expiry, Limits, Map, WriteId};
+use rumormill::unstable::engine::Operation;
 
 use super::labels::Labels;
 use super::transcript::{Seen, Topic, Transcript, name};

@@ -5,15 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumormill::engine::{CloseReason, Event, Input, Output, StreamId};
-use rumormill::id::{ClusterId, ProcessId};
+use rumormill::Event;
+use rumormill::id::{ClusterId, Key, ProcessId, StoreId};
 use rumormill::sim::{Register, Registers};
 use rumormill::store::{Body, Schema};
-use rumormill::wire::codec::{self, CodecLimits, Decoded};
-use rumormill::wire::envelope::Envelope;
-use rumormill::wire::{
-    Ack, Delta, Entry, Key, MemberRecord, Message, Purpose, StoreId, StoreOffer,
-};
+use rumormill::unstable::engine::{CloseReason, Input, Output, StreamId};
+use rumormill::unstable::wire::codec::{self, CodecLimits, Decoded};
+use rumormill::unstable::wire::envelope::Envelope;
+use rumormill::unstable::wire::{Ack, Delta, Entry, MemberRecord, Message, Purpose, StoreOffer};
 
 use super::swim;
 

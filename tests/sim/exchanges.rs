@@ -1,7 +1,7 @@
 //! What push/pull repairs, where acknowledgements cannot.
 
-use rumormill::engine::Operation;
 use rumormill::sim::Simulator;
+use rumormill::unstable::engine::Operation;
 
 use crate::support::{calm_cluster, millis, quiet, secs};
 

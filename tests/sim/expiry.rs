@@ -1,8 +1,8 @@
 //! What is removed or has expired, and still replaces what it had replaced.
 
 use rumormill::Config;
-use rumormill::engine::Operation;
 use rumormill::sim::Simulator;
+use rumormill::unstable::engine::Operation;
 
 use crate::support::{calm_cluster, cluster, converge, millis, quiet, secs};
 

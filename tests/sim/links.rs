@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rumormill::Config;
+use rumormill::id::MemberState;
 use rumormill::sim::Simulator;
-use rumormill::wire::MemberState;
 
 use crate::support::{MINUTE, all_alive, calm_cluster, cluster, converge, millis, secs, state_of};
 

@@ -1,10 +1,9 @@
 //! Who is a member, who is not any more, and how soon everybody knows.
 
 use rumormill::Config;
-use rumormill::engine::{Event, Readiness};
-use rumormill::id::ClusterId;
+use rumormill::id::{ClusterId, MemberState};
 use rumormill::sim::{NodeSpec, SimConfig, Simulator, Skew};
-use rumormill::wire::MemberState;
+use rumormill::{Event, Readiness};
 
 use crate::support::{
     MINUTE, all_alive, calm_cluster, cluster, converge, millis, quiet, secs, state_of,

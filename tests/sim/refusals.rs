@@ -1,10 +1,10 @@
 //! What is refused is refused aloud, and comes when there is room or time for it.
 
 use rumormill::Config;
-use rumormill::engine::Event;
+use rumormill::Event;
+use rumormill::id::Refusal;
 use rumormill::sim::{Simulator, Skew};
 use rumormill::store::ReplicationError;
-use rumormill::wire::Refusal;
 
 use crate::support::{MINUTE, calm_cluster, cluster, quiet, secs};
 

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use rumormill::engine::Operation;
+use rumormill::id::Key;
 use rumormill::sim::{NodeSpec, SimConfig, Simulator};
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::nflog::{Notified, ReceiverKey};
 use rumormill::store::silences::NewSilence;
 use rumormill::store::{Context, Expiry, Limits, Map};
-use rumormill::wire::Key;
+use rumormill::unstable::engine::Operation;
 
 use crate::labels::Labels;
 use crate::support::{MINUTE, cluster_of, converge, quiet, secs};

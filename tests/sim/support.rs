@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rumormill::Config;
+use rumormill::id::MemberState;
 use rumormill::sim::{NodeSpec, SimConfig, Simulator};
-use rumormill::wire::MemberState;
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 

@@ -1,6 +1,6 @@
 //! A write goes everywhere at once, and is followed until it has.
 
-use rumormill::engine::Event;
+use rumormill::Event;
 use rumormill::sim::{NodeSpec, Register, Simulator, Skew, brisk};
 use rumormill::store::{Expiry, ReplicationError};
 

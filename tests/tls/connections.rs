@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumormill::config::Config;
-use rumormill::engine::{Event, Readiness};
+use rumormill::id::MemberState;
 use rumormill::net::tls::{Tls, TlsLimits};
 use rumormill::net::{DialError, Transport};
 use rumormill::node::{Node, NodeEvent, SystemClock};
@@ -14,7 +14,7 @@ use rumormill::store::Expiry;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{NewSilence, SilenceLimits};
 use rumormill::time::WallClock as _;
-use rumormill::wire::MemberState;
+use rumormill::{Event, Readiness};
 
 use crate::certs::{Authority, Files};
 use crate::packets::silence;

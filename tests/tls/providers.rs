@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use rumormill::config::Config;
+use rumormill::id::MemberState;
 use rumormill::net::tls::{TlsConfig, rustls};
 use rumormill::node::Node;
 use rumormill::store::{Expiry, Map};
-use rumormill::wire::MemberState;
 use rustls::NamedGroup;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
 use tokio::net::TcpStream;

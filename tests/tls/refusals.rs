@@ -5,9 +5,9 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rumormill::Event;
 use rumormill::config::Config;
-use rumormill::engine::Event;
-use rumormill::id::ClusterId;
+use rumormill::id::{ClusterId, MemberState};
 use rumormill::net::plain::Plain;
 use rumormill::net::tls::{
     ClientAuth, PemFiles, Tls, TlsConfig, TlsError, TlsHandle, TlsLimits, rustls,
@@ -15,8 +15,7 @@ use rumormill::net::tls::{
 use rumormill::net::{DialError, HandshakeRefusal, TlsEvent, Transport};
 use rumormill::node::{BuildError, Node};
 use rumormill::store::Expiry;
-use rumormill::wire::MemberState;
-use rumormill::wire::envelope::Envelope;
+use rumormill::unstable::wire::envelope::Envelope;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

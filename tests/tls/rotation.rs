@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rumormill::Event;
 use rumormill::config::Config;
-use rumormill::engine::Event;
+use rumormill::id::MemberState;
 use rumormill::net::tls::{Tls, TlsConfig, TlsError, rustls};
 use rumormill::net::{BoxStream, HandshakeRefusal, TlsEvent, Transport as _};
 use rumormill::node::{Events, Node};
 use rumormill::store::{Expiry, Map};
-use rumormill::wire::MemberState;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::certs::{Authority, Files, Leaf};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rumormill::store::matcher::{Labels, Syntax, parse::is_label_name};
+use rumormill::store::matcher::{Labels, Syntax, is_label_name};
 use rumormill::time::Timestamp;
 
 /// An alert.

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use rumormill::engine::Readiness;
+use rumormill::Readiness;
 use rumormill::node::Node;
 use rumormill::store::nflog::Nflog;
 use rumormill::store::silences::{Muting, SilenceId, Silences};

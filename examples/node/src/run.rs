@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use rumormill::engine::Event;
+use rumormill::Event;
 use rumormill::node::{BuildError, Builder, Events, EventsError, Node, NodeEvent, SystemClock};
 use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rumormill::store::matcher::{Matcher, Op, Syntax, parse::is_label_name};
+use rumormill::store::matcher::{Matcher, Op, Syntax, is_label_name};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, Visitor};
 use serde_saphyr::Spanned;
 

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::id::{Refusal, StoreId};
 use crate::store::Change;
-use crate::wire::{Ack, Refusal, Section, StoreId};
+use crate::wire::{Ack, Section};
 
 use super::place::{SentItem, StoreKey};
 
@@ -259,7 +260,8 @@ pub(in crate::engine) const FRAME_BYTES_TARGET: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Key, RefusedEntry};
+    use crate::id::Key;
+    use crate::wire::RefusedEntry;
 
     fn item(n: u8) -> SentItem {
         ((StoreId(1), Key([n; 16])), u64::from(n))

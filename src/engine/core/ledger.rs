@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::wire::{Entry, StoreId};
+use crate::id::StoreId;
+use crate::wire::Entry;
 
 use super::place::{SentItem, StoreKey};
 use super::stores::Stores;

@@ -2,9 +2,9 @@
 
 use crate::crdt::compare_versions;
 use crate::engine::event::Event;
-use crate::id::ProcessId;
+use crate::id::{ProcessId, Refusal, StoreId};
 use crate::store::Merged;
-use crate::wire::{Entry, Refusal, Section, StoreId};
+use crate::wire::{Entry, Section};
 
 use super::Core;
 use super::place::{SentItem, StoreKey};

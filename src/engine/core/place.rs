@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::wire::{Key, StoreId};
+use crate::id::{Key, StoreId};
 
 /// A key within a store.
 pub(in crate::engine) type StoreKey = (StoreId, Key);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::wire::{Refusal, StoreId};
+use crate::id::{Refusal, StoreId};
 
 use super::place::{SentItem, StoreKey};
 
@@ -72,7 +72,7 @@ pub(in crate::engine) const REFUSED_MAX: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Key;
+    use crate::id::Key;
 
     const STORE: StoreId = StoreId(1);
     const OTHER: StoreId = StoreId(2);

@@ -9,8 +9,8 @@ use rand::RngExt as _;
 use rand_pcg::Pcg64;
 
 use crate::engine::event::Member;
-use crate::id::{NodeId, NodeName, ProcessId};
-use crate::wire::{MemberRecord, MemberState};
+use crate::id::{MemberState, NodeId, NodeName, ProcessId};
+use crate::wire::MemberRecord;
 
 /// What is known of one member.
 #[derive(Clone, Debug)]

@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::engine::io::StreamId;
-use crate::id::ProcessId;
-use crate::wire::StoreId;
+use crate::id::{ProcessId, StoreId};
 
 /// What a handshake settled with one peer process.
 #[derive(Debug)]

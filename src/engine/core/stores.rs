@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::id::StoreId;
 use crate::store::{Change, Store};
 use crate::time::Timestamp;
-use crate::wire::StoreId;
 
 use super::place::{SeqSet, StoreKey};
 

@@ -12,15 +12,13 @@ use super::session::{Session, SessionTable};
 use super::{Core, Facts};
 use crate::config::Config;
 use crate::engine::io::{Output, Setup, StreamId};
-use crate::id::{ClusterId, NodeId, NodeName, ProcessId};
+use crate::id::{ClusterId, Key, MemberState, NodeId, NodeName, ProcessId, SchemaId, StoreId};
 use crate::store::nflog::NflogSchema;
 use crate::store::silences::support::ManualClock;
 use crate::store::{Limits, Map, Store};
 use crate::time::{Now, Timestamp};
 use crate::wire::codec::{self, CodecLimits, Decoded};
-use crate::wire::{
-    Entry, Hello, Key, MemberState, Message, Purpose, SchemaId, StoreId, StoreOffer,
-};
+use crate::wire::{Entry, Hello, Message, Purpose, StoreOffer};
 
 /// A core without stores.
 pub(in crate::engine) fn core() -> Core {

@@ -1,8 +1,9 @@
 //! The initiator's side of a comparison: reads the responder's cells.
 
 use crate::crdt::sketch::{Difference, Shape};
+use crate::id::StoreId;
 use crate::store::{Found, Sketched};
-use crate::wire::{Cells, Item, Message, More, Peeled, Settled, StoreId, Verdict, Verdicts};
+use crate::wire::{Cells, Item, Message, More, Peeled, Settled, Verdict, Verdicts};
 
 use crate::engine::core::Core;
 use crate::engine::event::Comparison;
@@ -202,9 +203,9 @@ fn sort_out(ours: &Sketched, items: &[Item], found: &[Found]) -> SortedOut {
 mod tests {
     use super::*;
     use crate::crdt::sketch::Sketch;
+    use crate::id::Key;
     use crate::store::{Digest, HashedItem};
     use crate::time::Timestamp;
-    use crate::wire::Key;
 
     fn item(kh: u64, ts: u64, tag: u32) -> Item {
         let ts = Timestamp::from_nanos(ts);

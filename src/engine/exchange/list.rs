@@ -4,7 +4,8 @@
 
 use std::cmp::Ordering;
 
-use crate::wire::{Hashed, Hashes, Item, Items, Message, StoreId, Wants};
+use crate::id::StoreId;
+use crate::wire::{Hashed, Hashes, Item, Items, Message, Wants};
 
 use super::line::Line;
 use super::window::Window;

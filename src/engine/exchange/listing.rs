@@ -8,7 +8,8 @@
 
 use crate::engine::core::Core;
 use crate::engine::event::Comparison;
-use crate::wire::{Hashes, Items, Message, Settled, StoreId, Wants};
+use crate::id::StoreId;
+use crate::wire::{Hashes, Items, Message, Settled, Wants};
 
 use super::list::{Came, Chunk, List, Theirs};
 use super::talk::{BreakOff, Comparing, Exchange};

@@ -1,10 +1,11 @@
 //! The responder's side of a comparison: says what to do about each store, and sends cells.
 
 use crate::crdt::sketch::Shape;
+use crate::id::StoreId;
 use crate::store::{Digests, Sketched};
 use crate::wire::codec::{CELL_BYTES, ITEM_BYTES};
 use crate::wire::{
-    Cell, Cells, Message, Peeled, Settled, StoreId, StoreSummary, Summary, Verdict, Verdicts,
+    Cell, Cells, Message, Peeled, Settled, StoreSummary, Summary, Verdict, Verdicts,
 };
 
 use crate::engine::core::Core;

@@ -12,10 +12,10 @@ use crate::engine::core::refusals::Refusals;
 use crate::engine::core::timers::TimerKind;
 use crate::engine::event::Comparison;
 use crate::engine::io::StreamId;
-use crate::id::ProcessId;
+use crate::id::{ProcessId, StoreId};
 use crate::store::{Sketched, Sweep};
 use crate::time::Timestamp;
-use crate::wire::{Message, StoreId};
+use crate::wire::Message;
 
 use super::cut::cut_grace;
 use super::list::List;

@@ -8,7 +8,8 @@ use crate::engine::core::tests::{
     Known, core, core_with, encoded, frames, linked, name, note, notes, process, start,
 };
 use crate::engine::io::Output;
-use crate::wire::{Done, Entry, Key, Refusal, StoreId, Verdict, Verdicts};
+use crate::id::{Key, Refusal, StoreId};
+use crate::wire::{Done, Entry, Verdict, Verdicts};
 
 const STREAM: StreamId = StreamId(2);
 

@@ -8,8 +8,9 @@ use crate::engine::core::flight::{
 };
 use crate::engine::core::merge::Received;
 use crate::engine::event::{Comparison, Event};
+use crate::id::StoreId;
 use crate::store::{Change, Sweep};
-use crate::wire::{Ack, Delta, Done, Message, RefusedEntry, StoreId};
+use crate::wire::{Ack, Delta, Done, Message, RefusedEntry};
 
 use super::talk::{BreakOff, Exchange, SweepRun};
 use super::work;

@@ -111,9 +111,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::id::Key;
     use crate::time::Timestamp;
     use crate::wire::Item;
-    use crate::wire::Key;
 
     const RUN: usize = 256;
 

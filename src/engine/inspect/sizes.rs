@@ -1,4 +1,4 @@
-//! How much the engine holds, for whoever checks that it holds no more than it may.
+//! How much the engine holds: for a check from outside that it holds no more than it may.
 //!
 //! Every queue and map whose length a peer, the application or the network can drive is listed with
 //! its limit. What a limit is made of is in [`Config`](crate::config::Config) or a constant of the
@@ -67,10 +67,9 @@ mod tests {
 
     use crate::config::Config;
     use crate::engine::{Engine, Input, Operation, Setup};
-    use crate::id::{ClusterId, NodeName};
+    use crate::id::{ClusterId, Key, NodeName, StoreId};
     use crate::store::WriteId;
     use crate::time::{Now, Timestamp};
-    use crate::wire::{Key, StoreId};
 
     #[test]
     fn what_is_over_its_limit_is_named() {

@@ -15,8 +15,8 @@ use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Course};
 use crate::engine::event::Event;
 use crate::engine::io::StreamId;
-use crate::id::ProcessId;
-use crate::wire::{Leave, MemberState, Message};
+use crate::id::{MemberState, ProcessId};
+use crate::wire::{Leave, Message};
 
 use super::Membership;
 use super::leaving::Leaving;

@@ -4,8 +4,8 @@ use foca::State;
 
 use crate::engine::core::Core;
 use crate::engine::core::ask::Ask;
-use crate::id::{NodeId, ProcessId};
-use crate::wire::{MemberRecord, MemberState};
+use crate::id::{MemberState, NodeId, ProcessId};
+use crate::wire::MemberRecord;
 
 use super::Membership;
 

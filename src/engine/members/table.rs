@@ -9,8 +9,7 @@ use crate::engine::core::Core;
 use crate::engine::core::ask::Ask;
 use crate::engine::core::roster::{MemberChange, RosterEntry};
 use crate::engine::core::timers::TimerKind;
-use crate::id::{NodeId, NodeName};
-use crate::wire::MemberState;
+use crate::id::{MemberState, NodeId, NodeName};
 
 use super::Membership;
 use super::detector::Detector;

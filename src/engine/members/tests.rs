@@ -12,7 +12,8 @@ use crate::engine::core::tests::{core, datagrams, frames, linked, name, node, pr
 use crate::engine::core::timers::TimerKind;
 use crate::engine::event::{Event, Member};
 use crate::engine::io::StreamId;
-use crate::wire::{Leave, MemberRecord, MemberState, Message};
+use crate::id::MemberState;
+use crate::wire::{Leave, MemberRecord, Message};
 
 fn vouched(node: NodeId, incarnation: u16, nonce: u64) -> Vouched {
     Vouched {

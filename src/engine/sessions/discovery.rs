@@ -1,6 +1,6 @@
 //! Discovery: a loop, never one shot. Seeds are resolved again and again and dialled while nobody
 //! we know lives at their address; failed members are dialled until `reconnect_timeout`; so islands
-//! find each other. Whoever left is not dialled.
+//! find each other. A member that left is not dialled.
 //!
 //! Readiness means that state has arrived: an exchange with a live peer completed, or this node is
 //! established to be alone (no seeds, or every one refusing for [`ALONE_AFTER`]). Silent seeds are
@@ -16,8 +16,7 @@ use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Readiness;
 use crate::engine::io::{CloseReason, Output, StreamId};
-use crate::id::NodeName;
-use crate::wire::MemberState;
+use crate::id::{MemberState, NodeName};
 
 use super::Sessions;
 use super::seeds::SeedAddr;

@@ -8,10 +8,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use rand::Rng as _;
 
-use crate::id::{NodeId, ProcessId};
-use crate::wire::{
-    Hello, MemberState, Message, Purpose, Reject, RejectReason, StoreId, StoreOffer, Welcome,
-};
+use crate::id::{MemberState, NodeId, ProcessId, StoreId};
+use crate::wire::{Hello, Message, Purpose, Reject, RejectReason, StoreOffer, Welcome};
 
 use crate::engine::core::ask::{
     Ask, ExchangeOpening, ExchangeRoom, Greeting, SessionStart, Vouched,

@@ -5,7 +5,7 @@
 //! it is suspected at once (`condemn`).
 //!
 //! Links are for direct mode. Above it a stream for every pair that ever met would fill the
-//! `streams_max` of whoever is a seed, and keep others from joining: there a link is brief. It
+//! `streams_max` of a seed, and keep others from joining: there a link is brief. It
 //! carries one exchange of the membership, and its session is forgotten like that of a failed
 //! member, until the next exchange.
 
@@ -17,8 +17,8 @@ use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Member;
 use crate::engine::io::{CloseReason, StreamId};
-use crate::id::{NodeName, ProcessId};
-use crate::wire::{MemberRecord, MemberState, Members, Message, Purpose};
+use crate::id::{MemberState, NodeName, ProcessId};
+use crate::wire::{MemberRecord, Members, Message, Purpose};
 
 use super::Sessions;
 use super::dial::MemberDial;

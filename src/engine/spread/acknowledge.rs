@@ -140,7 +140,7 @@ const ACK_PACKETS: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Refusal;
+    use crate::id::Refusal;
 
     #[test]
     fn a_packet_is_acknowledged_with_all_of_its_refusals_or_not_at_all() {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::engine::core::ledger::Ledger;
 use crate::engine::core::place::SentItem;
 use crate::engine::core::stores::Stores;
-use crate::wire::{Refusal, RefusedEntry};
+use crate::id::Refusal;
+use crate::wire::RefusedEntry;
 
 /// Acknowledgements owed to the peer.
 #[derive(Debug, Default)]

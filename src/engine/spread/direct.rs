@@ -17,10 +17,10 @@ use crate::engine::core::place::StoreKey;
 use crate::engine::core::session::Session;
 use crate::engine::core::{Core, Facts};
 use crate::engine::io::StreamId;
-use crate::id::{NodeName, ProcessId};
+use crate::id::{NodeName, ProcessId, StoreId};
 use crate::store::Change;
 use crate::wire::codec::{self, SECTION_OVERHEAD};
-use crate::wire::{Delta, Message, StoreId};
+use crate::wire::{Delta, Message};
 
 use super::Spread;
 use super::lane::Lane;

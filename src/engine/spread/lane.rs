@@ -8,8 +8,7 @@ use std::time::Duration;
 use crate::engine::core::flight::Flight;
 use crate::engine::core::place::StoreKey;
 use crate::engine::core::refusals::Refusals;
-use crate::id::ProcessId;
-use crate::wire::StoreId;
+use crate::id::{ProcessId, StoreId};
 
 use super::acks::Acks;
 use super::owed::Owed;
@@ -94,7 +93,7 @@ impl Lane {
 mod tests {
     use super::*;
     use crate::engine::core::flight::SentPacket;
-    use crate::wire::{Key, Refusal};
+    use crate::id::{Key, Refusal};
 
     fn place(n: u8) -> StoreKey {
         (StoreId::of("notes"), Key([n; 16]))

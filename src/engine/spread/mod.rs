@@ -29,8 +29,7 @@ mod watches;
 
 use std::collections::BTreeMap;
 
-use crate::id::ProcessId;
-use crate::wire::StoreId;
+use crate::id::{ProcessId, StoreId};
 
 use super::core::ask::{Ask, SessionStart};
 use super::core::flight::Receipt;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::core::place::StoreKey;
 use crate::engine::core::stores::Stores;
-use crate::wire::StoreId;
+use crate::id::StoreId;
 
 /// A key that the peer is not known to hold.
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,9 +7,9 @@ use super::*;
 use crate::engine::core::LinkPolicy;
 use crate::engine::core::tests::{Known, core_with, datagrams, linked, name, note, notes, process};
 use crate::engine::io::Output;
-use crate::id::NodeName;
+use crate::id::{MemberState, NodeName, Refusal};
 use crate::store::{Held, ReplicationError, Store, WriteId};
-use crate::wire::{Ack, Delta, MemberState, Message, Refusal, RefusedEntry, Section};
+use crate::wire::{Ack, Delta, Message, RefusedEntry, Section};
 
 /// A node with an empty store and a lane to each of these live members: the n-th is at port 1 + n.
 struct Node {

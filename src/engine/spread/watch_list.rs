@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::core::place::StoreKey;
-use crate::id::ProcessId;
+use crate::id::{ProcessId, Refusal};
 use crate::store::WriteId;
-use crate::wire::Refusal;
 
 /// The writes that are followed, by ticket and by key.
 #[derive(Debug, Default)]

@@ -6,9 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::id::ProcessId;
+use crate::id::{ProcessId, Refusal};
 use crate::store::{Held, ReplicationError, WriteId};
-use crate::wire::Refusal;
 
 use crate::engine::core::place::StoreKey;
 use crate::engine::core::timers::TimerKind;

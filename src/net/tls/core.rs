@@ -16,7 +16,7 @@ use super::turns::Turns;
 use crate::net::{HandshakeRefusal, NameCheck, NetTally};
 
 /// What all tasks of a transport share.
-pub(super) struct Core {
+pub(super) struct TlsCore {
     pub(super) runtime: Handle,
     pub(super) bound: SocketAddr,
     pub(super) advertised: Mutex<SocketAddr>,
@@ -30,7 +30,7 @@ pub(super) struct Core {
     pub(super) life: watch::Receiver<()>,
 }
 
-impl Core {
+impl TlsCore {
     /// Runs a task until the transport is dropped.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut life = self.life.clone();

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::clock;
-use super::core::Core;
+use super::core::TlsCore;
 use super::error::refusal;
 use super::hello::{ConnectionKind, TlsHello, WELCOME};
 use super::identity::PeerIdentity;
@@ -35,7 +35,7 @@ pub(super) struct Dialled {
 /// Dials `to`, after a dial to it that is under way. Takes at most `handshake_timeout` in all. Cancel
 /// safe: dropping it gives up.
 pub(super) async fn connect(
-    core: &Core,
+    core: &TlsCore,
     to: SocketAddr,
     kind: ConnectionKind,
 ) -> Result<Dialled, DialError> {
@@ -64,7 +64,7 @@ pub(super) async fn connect(
 
 /// Connects to `to`, however long that takes. While a host does not respond, the system asks it less and
 /// less often; so the attempt is given up and begun anew, which finds a host that has come back sooner.
-async fn reach(core: &Core, to: SocketAddr) -> Result<TcpStream, DialError> {
+async fn reach(core: &TlsCore, to: SocketAddr) -> Result<TcpStream, DialError> {
     loop {
         let connecting = timeout(ATTEMPT_TIMEOUT, tcp::connect(to, core.bound_ip()));
         if let Ok(connected) = connecting.await {
@@ -74,7 +74,7 @@ async fn reach(core: &Core, to: SocketAddr) -> Result<TcpStream, DialError> {
 }
 
 /// What a handshake that failed means to its caller.
-fn refused(core: &Core, to: SocketAddr, source: io::Error) -> DialError {
+fn refused(core: &TlsCore, to: SocketAddr, source: io::Error) -> DialError {
     // That the peer hung up does not say why: the peer itself reports it.
     let reason = refusal(&source).filter(|reason| *reason != HandshakeRefusal::Truncated);
     failed(core, to, reason.clone());
@@ -85,7 +85,7 @@ fn refused(core: &Core, to: SocketAddr, source: io::Error) -> DialError {
     }
 }
 
-fn failed(core: &Core, to: SocketAddr, reason: Option<HandshakeRefusal>) {
+fn failed(core: &TlsCore, to: SocketAddr, reason: Option<HandshakeRefusal>) {
     core.tally.tls_handshakes_failed.one();
     if let Some(reason) = reason {
         core.reports.refused(to, reason);
@@ -93,7 +93,7 @@ fn failed(core: &Core, to: SocketAddr, reason: Option<HandshakeRefusal>) {
 }
 
 async fn shake_hands(
-    core: &Core,
+    core: &TlsCore,
     to: SocketAddr,
     kind: ConnectionKind,
     tcp: TcpStream,
@@ -130,7 +130,7 @@ async fn shake_hands(
 /// Counts a handshake that succeeded. One that was resumed succeeds only if the peer's certificate
 /// is still good.
 pub(super) fn conclude(
-    core: &Core,
+    core: &TlsCore,
     kind: Option<HandshakeKind>,
     loaded: Arc<Loaded>,
     role: &PeerRole,
@@ -148,7 +148,7 @@ pub(super) fn conclude(
 }
 
 /// Sets the options of a connection, best effort: it works without them.
-pub(super) fn prepare(core: &Core, tcp: &TcpStream, kind: ConnectionKind) {
+pub(super) fn prepare(core: &TlsCore, tcp: &TcpStream, kind: ConnectionKind) {
     let user_timeout = match kind {
         ConnectionKind::Packets => core.bounds.packets_user_timeout,
         ConnectionKind::Streams => core.bounds.streams_user_timeout,

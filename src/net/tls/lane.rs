@@ -29,7 +29,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsStream;
 
 use super::clock;
-use super::core::Core;
+use super::core::TlsCore;
 use super::dial::{Dialled, connect};
 use super::hello::ConnectionKind;
 use super::queue::{BATCH_BYTES, Queue};
@@ -38,7 +38,7 @@ use crate::net::DialError;
 
 /// All lanes of a node.
 pub(super) struct Lanes {
-    core: Arc<Core>,
+    core: Arc<TlsCore>,
     table: Mutex<LaneTable>,
     /// The last lane has ended.
     emptied: Notify,
@@ -53,7 +53,7 @@ struct LaneTable {
 
 impl Lanes {
     /// No lanes yet.
-    pub(super) fn new(core: Arc<Core>) -> Self {
+    pub(super) fn new(core: Arc<TlsCore>) -> Self {
         Self {
             core,
             table: Mutex::default(),
@@ -143,12 +143,12 @@ impl Lanes {
 }
 
 impl LaneTable {
-    fn is_full(&self, core: &Core) -> bool {
+    fn is_full(&self, core: &TlsCore) -> bool {
         self.lanes.len() >= core.bounds.connections_max
     }
 
     /// Closes the lane that was used longest ago if there are as many as allowed.
-    fn make_room(&mut self, core: &Core) {
+    fn make_room(&mut self, core: &TlsCore) {
         if !self.is_full(core) {
             return;
         }
@@ -219,7 +219,7 @@ async fn run(lanes: Arc<Lanes>, to: SocketAddr, lane: Arc<Queue>) {
 /// Dials, and gives the dial up if the lane is to end, or if there are new certificates to dial with:
 /// then it returns `None`.
 async fn dial(
-    core: &Core,
+    core: &TlsCore,
     to: SocketAddr,
     lane: &Queue,
     reloads: &mut watch::Receiver<u64>,
@@ -235,7 +235,7 @@ async fn dial(
 
 /// After a refused dial the pause is shorter than packets take to grow old: the dial cost little, and the
 /// peer may be starting. A handshake that fails costs both sides much, so its pause may grow longer.
-fn next_backoff(core: &Core, backoff: Duration, error: &DialError) -> Duration {
+fn next_backoff(core: &TlsCore, backoff: Duration, error: &DialError) -> Duration {
     let max = match error {
         DialError::Refused { .. } => core.bounds.packet_age_max / 2,
         _ => BACKOFF_MAX,
@@ -243,7 +243,7 @@ fn next_backoff(core: &Core, backoff: Duration, error: &DialError) -> Duration {
     (backoff * 2).clamp(BACKOFF_MIN, max.max(BACKOFF_MIN))
 }
 
-async fn serve(core: &Core, lane: &Queue, dialled: Dialled) -> LaneEnd {
+async fn serve(core: &TlsCore, lane: &Queue, dialled: Dialled) -> LaneEnd {
     let Dialled {
         mut io,
         identity,
@@ -299,7 +299,7 @@ type Io = TlsStream<TcpStream>;
 
 /// Ends a connection, and waits until the peer has read what was written into it. If it were closed
 /// with something unread, the system could throw that away.
-async fn end(core: &Core, io: &mut Io) {
+async fn end(core: &TlsCore, io: &mut Io) {
     let ending = async {
         if io.shutdown().await.is_ok() {
             poll_fn(|cx| poll_over(io, cx)).await;

@@ -20,7 +20,7 @@ use tracing::debug;
 use super::admission::{Admission, Admitted};
 use super::channel::{Channel, FrameKind, lend};
 use super::clock;
-use super::core::Core;
+use super::core::TlsCore;
 use super::dial::{conclude, prepare};
 use super::error::refusal;
 use super::hello::{
@@ -36,7 +36,7 @@ use crate::net::{BoxStream, HandshakeRefusal, NameCheck};
 
 /// Where accepted connections are looked after, and what they bring goes to.
 pub(super) struct Reception {
-    pub(super) core: Arc<Core>,
+    pub(super) core: Arc<TlsCore>,
     pub(super) lanes: Arc<Lanes>,
     pub(super) pulse: Arc<Pulse>,
     pub(super) packets: mpsc::Sender<(SocketAddr, Bytes)>,
@@ -132,7 +132,7 @@ async fn greet(reception: Arc<Reception>, tcp: TcpStream, peer: SocketAddr, admi
 
 /// Shakes hands and reads the hello.
 async fn welcome(
-    core: &Core,
+    core: &TlsCore,
     tcp: TcpStream,
     peer: SocketAddr,
 ) -> Result<Greeted, HandshakeRefusal> {

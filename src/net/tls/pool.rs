@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::channel::{Channel, FrameKind, lend};
 use super::clock;
-use super::core::Core;
+use super::core::TlsCore;
 use super::dial::{Dialled, connect};
 use super::hello::ConnectionKind;
 use super::lane::Lanes;
@@ -26,7 +26,7 @@ type Wanted = oneshot::Sender<BoxStream>;
 
 /// The connections for streams that this node has dialled.
 pub(super) struct Pool {
-    core: Arc<Core>,
+    core: Arc<TlsCore>,
     lanes: Arc<Lanes>,
     idle: IdleConnections,
 }
@@ -43,7 +43,7 @@ struct Idle {
 
 impl Pool {
     /// No connections yet.
-    pub(super) fn new(core: Arc<Core>, lanes: Arc<Lanes>) -> Self {
+    pub(super) fn new(core: Arc<TlsCore>, lanes: Arc<Lanes>) -> Self {
         let idle = IdleConnections::default();
         Self { core, lanes, idle }
     }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::clock;
-use super::core::Core;
+use super::core::TlsCore;
 use super::record;
 
 /// The queue of one lane. One task waits on it; any task fills it.
@@ -55,7 +55,7 @@ impl Waiting {
     }
 
     /// Drops packets that have grown old; returns when the next one will have grown old.
-    fn expire(&mut self, core: &Core) -> Option<Instant> {
+    fn expire(&mut self, core: &TlsCore) -> Option<Instant> {
         let now = clock::now();
         while let Some((at, packet)) = self.packets.front() {
             if now.saturating_duration_since(*at) <= core.bounds.packet_age_max {
@@ -76,7 +76,7 @@ impl Queue {
     }
 
     /// Adds a packet; drops the oldest ones while there are too many bytes.
-    pub(super) fn push(&self, core: &Core, packet: Bytes) {
+    pub(super) fn push(&self, core: &TlsCore, packet: Bytes) {
         let mut waiting = self.lock();
         let now = clock::now();
         waiting.last_used = Some(now);
@@ -107,7 +107,7 @@ impl Queue {
     }
 
     /// Nothing is to be sent any more; what waits is counted as lost.
-    pub(super) fn close(&self, core: &Core) {
+    pub(super) fn close(&self, core: &TlsCore) {
         let mut waiting = self.lock();
         waiting.phase = QueuePhase::Closed;
         waiting.bytes = 0;
@@ -139,7 +139,7 @@ impl Queue {
     }
 
     /// Waits until there is something to send, to dial for, or to end.
-    pub(super) async fn due(&self, core: &Core) {
+    pub(super) async fn due(&self, core: &TlsCore) {
         loop {
             {
                 let mut waiting = self.lock();
@@ -153,7 +153,7 @@ impl Queue {
     }
 
     /// Drops packets as they grow old, until the lane is to end.
-    pub(super) async fn over(&self, core: &Core) {
+    pub(super) async fn over(&self, core: &TlsCore) {
         loop {
             let next = {
                 let mut waiting = self.lock();
@@ -186,7 +186,7 @@ impl Queue {
     }
 
     /// Takes packets that are young enough into `batch`, up to a bound, for a connection that `began`.
-    pub(super) fn take(&self, core: &Core, began: Instant, batch: &mut Vec<u8>) {
+    pub(super) fn take(&self, core: &TlsCore, began: Instant, batch: &mut Vec<u8>) {
         let mut waiting = self.lock();
         waiting.wanted = false;
         waiting.expire(core);
@@ -200,7 +200,7 @@ impl Queue {
     }
 
     /// What was taken last has been written, or is lost.
-    pub(super) fn written(&self, core: &Core, wrote: bool) {
+    pub(super) fn written(&self, core: &TlsCore, wrote: bool) {
         let count = std::mem::take(&mut self.lock().writing);
         if !wrote {
             core.tally.tls_packets_lost.add(count);

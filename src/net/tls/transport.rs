@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::config::TlsConfig;
-use super::core::Core;
+use super::core::TlsCore;
 use super::error::TlsBindError;
 use super::handle::{Materials, TlsHandle};
 use super::lane::Lanes;
@@ -29,7 +29,7 @@ use crate::net::{
 
 /// Packets and streams over mutual TLS on one TCP port.
 pub struct Tls {
-    core: Arc<Core>,
+    core: Arc<TlsCore>,
     lanes: Arc<Lanes>,
     pool: Arc<Pool>,
     addr: SocketAddr,
@@ -74,7 +74,7 @@ impl Tls {
         let listener = Arc::new(Listener::bind(addr).map_err(failed)?);
         let addr = listener.local_addr().map_err(failed)?;
         let (alive, life) = watch::channel(());
-        let core = Arc::new(Core {
+        let core = Arc::new(TlsCore {
             runtime: Handle::current(),
             bound: addr,
             advertised: Mutex::new(addr),

@@ -1,8 +1,7 @@
 use super::*;
 use crate::config::ConfigError;
-use crate::id::NameError;
+use crate::id::{Key, NameError, SchemaId};
 use crate::store::{Body, Unreadable};
-use crate::wire::{Key, SchemaId};
 
 #[test]
 fn seeds_name_a_host_and_a_port() {

@@ -26,8 +26,7 @@ use crate::config::Config;
 use crate::engine::{
     CloseReason, Counters, Event, Input, Operation, Output, Readiness, StreamId, View,
 };
-use crate::id::ClusterId;
-use crate::id::{NodeName, ProcessId};
+use crate::id::{ClusterId, NodeName, ProcessId};
 use crate::net::memory::Network;
 use crate::net::plain::Plain;
 use crate::net::{NetTally, Transport};
@@ -524,8 +523,8 @@ async fn a_panic_in_the_engine_ends_all_that_waits_for_it() {
     let mut rig = Rig::start(a, ours());
     let (reply, outcome) = oneshot::channel();
     let write = crate::store::WriteId {
-        store: crate::wire::StoreId(1),
-        key: crate::wire::Key([0; 16]),
+        store: crate::id::StoreId(1),
+        key: crate::id::Key([0; 16]),
         seq: 1,
     };
     let watch = Request::Watch {

@@ -16,10 +16,10 @@ use super::history::{Glance, History};
 use super::memberships::Memberships;
 use super::violation::{Breach, Violation};
 use crate::engine::{Event, View};
-use crate::id::NodeName;
+use crate::id::{Key, NodeName, Refusal, StoreId};
 use crate::sim::nodes::node::Life;
 use crate::store::{Held, Store, WriteId};
-use crate::wire::{Entry, Key, Refusal, StoreId};
+use crate::wire::Entry;
 
 /// A write that was acknowledged to its writer.
 #[derive(Clone, Debug)]
@@ -215,9 +215,9 @@ mod tests {
 
     use super::super::history::Origin;
     use super::*;
+    use crate::id::SchemaId;
     use crate::sim::nodes::clock::ProcessTime;
     use crate::time::Timestamp;
-    use crate::wire::SchemaId;
 
     const STORE: StoreId = StoreId(3);
     const CLUSTER: u64 = 1;

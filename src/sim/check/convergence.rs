@@ -7,9 +7,10 @@ use super::checker::Acknowledged;
 use super::look::Look;
 use super::violation::Breach;
 use crate::crdt::compare_versions;
+use crate::id::{Key, MemberState, StoreId};
 use crate::store::Store;
 use crate::time::{Timestamp, WallClock as _};
-use crate::wire::{Entry, Key, MemberState, StoreId};
+use crate::wire::Entry;
 
 /// Keys of stores.
 type Places = BTreeSet<(StoreId, Key)>;

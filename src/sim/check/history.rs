@@ -9,10 +9,11 @@ use siphasher::sip::SipHasher13;
 
 use super::violation::Breach;
 use crate::crdt::compare_versions;
+use crate::id::{Key, StoreId};
 use crate::sim::nodes::clock::ProcessTime;
 use crate::sim::nodes::node::Life;
 use crate::store::{Change, Store};
-use crate::wire::{Entry, Key, StoreId};
+use crate::wire::Entry;
 
 /// How changes got into a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,11 +12,12 @@ use super::violation::Breach;
 use crate::config::Config;
 use crate::crdt::compare_versions;
 use crate::engine::{Event, Member};
+use crate::id::{Key, MemberState};
 use crate::sim::nodes::node::SimNode;
 use crate::sim::nodes::process::Process;
 use crate::sim::nodes::registers::Registers;
 use crate::time::WallClock as _;
-use crate::wire::{Key, MemberState, frame};
+use crate::wire::frame;
 
 /// How long after its time an entry may still be there: the engine looks every ten minutes.
 pub(in crate::sim) const COLLECT_WITHIN: Duration = Duration::from_secs(660);

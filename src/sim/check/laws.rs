@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::violation::Breach;
 use crate::crdt::{compare_versions, join};
+use crate::id::{Key, SchemaId, StoreId};
 use crate::sim::nodes::clock::{SimClock, Skew};
 use crate::sim::nodes::registers::SimTracker;
 use crate::store::{Body, Context, Limits, Map, Schema, Unreadable};
 use crate::time::Timestamp;
-use crate::wire::{Entry, Key, SchemaId, StoreId};
+use crate::wire::Entry;
 
 /// A join of two entries.
 type Join = fn(&Entry, &Entry) -> Entry;

@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 
 use super::violation::Breach;
 use crate::engine::{Event, Member, View};
-use crate::id::{NodeName, ProcessId};
+use crate::id::{MemberState, NodeName, ProcessId};
 use crate::sim::nodes::node::Life;
-use crate::wire::MemberState;
 
 /// What every process has seen of the others, and what it was itself.
 #[derive(Debug, Default)]

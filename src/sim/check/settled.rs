@@ -5,9 +5,10 @@ use super::laws;
 use super::look::Look;
 use super::violation::Breach;
 use crate::crdt::compare_versions;
+use crate::id::Key;
 use crate::store::Merged;
 use crate::time::WallClock as _;
-use crate::wire::{Entry, Key};
+use crate::wire::Entry;
 
 /// Keys on which the join laws are shown.
 const LAW_KEYS_MAX: usize = 48;

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::invariant::Invariant;
-use crate::id::NodeName;
-use crate::wire::{Key, MemberState, StoreId};
+use crate::id::{Key, MemberState, NodeName, StoreId};
 
 /// A broken promise: which, when, and the seed that breaks it again.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::simulator::{SimConfig, Simulator};
+use crate::id::{Key, SchemaId, StoreId};
 use crate::sim::check::history::{Glance, Origin};
 use crate::sim::check::invariant::Invariant;
 use crate::sim::check::violation::Breach;
@@ -16,7 +17,7 @@ use crate::store::{
     Replica, Schema, Sketched, Store, Sweep, Unreadable,
 };
 use crate::time::Timestamp;
-use crate::wire::{Entry, Key, SchemaId, StoreId};
+use crate::wire::Entry;
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)

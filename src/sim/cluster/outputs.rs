@@ -9,12 +9,13 @@ use super::happening::Happening;
 use super::simulator::{Occurrence, Simulator};
 use super::tap::Seen;
 use crate::engine::{Event, Input, Output, StreamId};
+use crate::id::StoreId;
 use crate::sim::check::trace::{Counterpart, TracedPacket, tag_name};
 use crate::sim::network::wire::Effects;
 use crate::sim::nodes::next_version;
 use crate::sim::nodes::node::Life;
 use crate::store::{Held, ReplicationError};
-use crate::wire::{Entry, StoreId};
+use crate::wire::Entry;
 
 impl Simulator {
     /// Carries out one output; returns what it led to on the network.

@@ -27,7 +27,7 @@ const DIAL_RETRY: Duration = Duration::from_secs(1);
 const EPHEMERAL: u16 = 32_768;
 
 #[derive(Clone, Copy, Debug)]
-struct StreamEnd {
+struct SimStreamEnd {
     host: usize,
     id: StreamId,
     /// Its process still has it.
@@ -37,9 +37,9 @@ struct StreamEnd {
 #[derive(Debug)]
 struct SimStream {
     to: SocketAddr,
-    dialler: StreamEnd,
+    dialler: SimStreamEnd,
     /// Known once the dial has arrived.
-    acceptor: Option<StreamEnd>,
+    acceptor: Option<SimStreamEnd>,
     /// The dialler has been told.
     connected: bool,
     /// Frames the dialler sent before it was connected.
@@ -51,7 +51,7 @@ struct SimStream {
 }
 
 impl SimStream {
-    fn end(&mut self, side: StreamSide) -> Option<&mut StreamEnd> {
+    fn end(&mut self, side: StreamSide) -> Option<&mut SimStreamEnd> {
         match side {
             StreamSide::Acceptor => self.acceptor.as_mut(),
             StreamSide::Dialler => Some(&mut self.dialler),
@@ -93,7 +93,7 @@ impl SimStreams {
         assert!(known.is_none(), "stream {id:?} of host {host} is in use");
         let stream = SimStream {
             to,
-            dialler: StreamEnd {
+            dialler: SimStreamEnd {
                 host,
                 id,
                 open: true,
@@ -187,7 +187,7 @@ impl SimStreams {
         let accepted = links.hosts[host].accepted;
         links.hosts[host].accepted += 1;
         let id = StreamId(accepted * 2 + 1);
-        stream.acceptor = Some(StreamEnd {
+        stream.acceptor = Some(SimStreamEnd {
             host,
             id,
             open: true,

@@ -10,7 +10,8 @@ use rand::RngExt as _;
 use rand_pcg::Pcg64;
 
 use crate::crdt::compare_versions;
-use crate::wire::{Entry, Key, StoreId};
+use crate::id::{Key, StoreId};
+use crate::wire::Entry;
 
 /// How the disks of durable nodes behave.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,8 +134,8 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
+    use crate::id::SchemaId;
     use crate::time::Timestamp;
-    use crate::wire::SchemaId;
 
     const STORE: StoreId = StoreId(1);
 

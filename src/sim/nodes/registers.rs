@@ -2,8 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::id::{Key, SchemaId};
 use crate::store::{Body, ReplicationError, Schema, Tracker, Unreadable, Watch, WriteId};
-use crate::wire::{Entry, Key, SchemaId};
+use crate::wire::Entry;
 
 /// The schema of the store that every simulated node has: registers of bytes under `u64` keys.
 ///

@@ -13,11 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
+use crate::id::{Refusal, StoreId};
 use crate::store::{
     Digest, HashedItem, Index, Merged, ReplicationError, Tracker, Unreadable, Watch,
 };
 use crate::time::WallClock;
-use crate::wire::{Entry, Refusal, StoreId};
+use crate::wire::Entry;
 
 /// A note: its number in the first byte, text in the others.
 #[derive(Debug, PartialEq, Eq)]

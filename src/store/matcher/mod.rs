@@ -11,7 +11,7 @@
 mod error;
 mod label_matcher;
 mod op;
-pub mod parse;
+mod parse;
 mod pattern;
 mod quote;
 mod re2;
@@ -19,6 +19,6 @@ mod re2;
 pub use error::MatcherError;
 pub use label_matcher::{Labels, Matcher, set_matches, sets_match};
 pub use op::Op;
-pub use parse::{Caution, Expected, ParseError, Syntax};
+pub use parse::{Caution, Expected, ParseError, Syntax, is_label_name};
 pub use pattern::REGEX_BYTES_MAX;
 pub use re2::PatternFault;

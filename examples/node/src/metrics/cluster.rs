@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rumormill::engine::Counters;
-use rumormill::wire::MemberState;
+use rumormill::Counters;
+use rumormill::id::MemberState;
 
 use super::Counts;
 use super::text::Page;
