@@ -118,6 +118,7 @@ pub(super) struct Exchanges {
 
 impl Exchanges {
     /// How many are under way.
+    #[cfg(feature = "sim")]
     pub(super) fn len(&self) -> usize {
         self.under_way.len()
     }

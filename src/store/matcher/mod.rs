@@ -2,7 +2,7 @@
 //!
 //! A label that an alert does not have counts as the empty string. Regular expressions are written
 //! in Go's RE2 syntax (see `re2`), anchored at both ends as `^(?:...)$`, run in linear time and are
-//! limited in size: [`REGEX_BYTES_MAX`]. [`parse`] turns text into matchers, in any of Alertmanager's
+//! limited in size: [`REGEX_BYTES_MAX`]. [`Syntax`] turns text into matchers, in any of Alertmanager's
 //! three modes, and what [`Matcher`]'s `Display` writes parses back. A pattern is checked when it is made
 //! and compiled when it is first needed, if ever.
 //!
