@@ -40,7 +40,7 @@ pub struct Counters {
     pub entries_sent: u64,
     /// Entries received in deltas.
     pub entries_received: u64,
-    /// Entries received that were news.
+    /// Entries received that were new.
     pub entries_merged: u64,
     /// Entries refused by this node.
     pub entries_refused: u64,

@@ -45,7 +45,7 @@ impl Window {
         self.position = Some(0);
     }
 
-    /// Reads on, so many runs of the store's slots at most; answers how many. `items` is
+    /// Reads on, so many runs of the store's slots at most; returns how many. `items` is
     /// [`Store::items`](crate::store::Store::items).
     pub(super) fn fill(
         &mut self,

@@ -3,7 +3,7 @@
 //! foca tells of members that come up or go down, not of suspicions, refutations and incarnations;
 //! looking through all of its members after every packet costs their number each time. But
 //! whatever it accepts it encodes at once, to be gossiped: the codec takes it down. It also encodes
-//! members when it answers an announce; that is what it holds, and no news.
+//! members when it answers an announce; that is what it holds, and nothing new.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

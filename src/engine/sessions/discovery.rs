@@ -229,7 +229,7 @@ impl Sessions {
         core.timers.set_by(TimerKind::Members, core.now.mono + wait);
     }
 
-    /// Somebody unknown probes this node: it has joined elsewhere, most likely, and the news is
+    /// Somebody unknown probes this node: it has joined elsewhere, most likely, and word of it is
     /// late. Until it is known it gets no answer and suspects this node, so a member is asked for
     /// the membership: once a second, however many strangers there are, and ever more rarely, up
     /// to once a minute, while that brings no new name.
