@@ -7,9 +7,7 @@
 
 use std::error::Error;
 
-use rumormill::id::{Key, SchemaId};
-use rumormill::store::{Body, Expiry, Map, Schema, Unreadable};
-use rumormill::{Config, Node};
+use rumormill::{Body, Config, Expiry, Key, Map, Node, Schema, SchemaId, Unreadable};
 use serde::{Deserialize, Serialize};
 
 /// What is replicated.

@@ -7,10 +7,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use rumormill::id::MemberState;
-use rumormill::store::matcher::{Matcher, Op};
-use rumormill::store::silences::{NewSilence, SilenceLimits, Silences};
-use rumormill::{Config, Node};
+use rumormill::{Config, Matcher, MemberState, NewSilence, Node, Op, SilenceLimits, Silences};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

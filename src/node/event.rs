@@ -6,9 +6,8 @@ use crate::net::TlsEvent;
 /// Something that the application may want to know. Each part of the node has events of its own.
 ///
 /// ```
-/// use rumormill::engine::Event;
 /// use rumormill::net::TlsEvent;
-/// use rumormill::node::NodeEvent;
+/// use rumormill::{Event, NodeEvent};
 ///
 /// fn line(event: &NodeEvent) -> Option<String> {
 ///     match event {

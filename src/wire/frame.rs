@@ -40,7 +40,7 @@ pub fn encode_frame_header(len: usize) -> [u8; FRAME_HEADER_BYTES] {
 /// call feeds it: a length that a peer names allocates nothing.
 ///
 /// ```
-/// use rumormill::wire::frame::{FrameReader, encode_frame_header};
+/// use rumormill::unstable::wire::frame::{FrameReader, encode_frame_header};
 ///
 /// let mut reader = FrameReader::new(1024);
 /// reader.feed(&encode_frame_header(5));
@@ -48,7 +48,7 @@ pub fn encode_frame_header(len: usize) -> [u8; FRAME_HEADER_BYTES] {
 /// assert_eq!(reader.next_frame()?, None);
 /// reader.feed(b"lo");
 /// assert_eq!(reader.next_frame()?.as_deref(), Some(&b"hello"[..]));
-/// # Ok::<(), rumormill::wire::frame::FrameError>(())
+/// # Ok::<(), rumormill::unstable::wire::frame::FrameError>(())
 /// ```
 #[derive(Debug)]
 pub struct FrameReader {
