@@ -1,7 +1,7 @@
 //! Your own records and your own invariants under every fault that the simulator has.
 //!
-//! Incidents are opened, acknowledged, closed, by whoever gets to it: each node moves what it sees
-//! one stage on, and nobody may ever see an incident go back. With `--naive` an incident has one
+//! Incidents are opened, acknowledged, closed, by any node: each moves what it sees one stage on, and
+//! nobody may ever see an incident go back. With `--naive` an incident has one
 //! key, where of two concurrent writes the later stays, whatever it says: the simulator finds that
 //! out, and the least that it takes. Without it each stage has a key of its own.
 //!
