@@ -152,7 +152,7 @@ impl NodeProcess {
     }
 }
 
-/// Hands each reply to whoever asked. At the end all who still wait are told by a closed channel.
+/// Hands each reply to the one who asked. At the end all who still wait are told by a closed channel.
 async fn read_replies(mut lines: Lines<BufReader<ChildStdout>>, waiting: Waiting) {
     while let Ok(Some(line)) = lines.next_line().await {
         let Ok(Numbered { number, what }) = serde_json::from_str::<Numbered<Reply>>(&line) else {

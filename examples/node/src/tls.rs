@@ -180,7 +180,7 @@ impl Tls {
         if let Some((part, field)) = empty {
             return Err(missing(part, field));
         }
-        // Alertmanager asks nothing by default; whoever names an authority wants it to be used.
+        // Alertmanager asks nothing by default; where an authority is named, it is meant to be used.
         let client_auth = match (server.client_auth_type, &server.client_ca_file) {
             (Some(ClientAuth::NoClientCert), Some(_)) => {
                 let section = place("tls_server_config");

@@ -41,7 +41,10 @@ impl Mode {
 
     /// Whether a process sends what it writes, so that a part may have arrived when it dies.
     pub(super) fn sends_at_once(self) -> bool {
-        self == Self::Direct
+        match self {
+            Self::ByExchange => false,
+            Self::Direct => true,
+        }
     }
 
     pub(super) fn event(self, members: usize) -> Event {
