@@ -161,7 +161,7 @@ async fn read_replies(mut lines: Lines<BufReader<ChildStdout>>, waiting: Waiting
         };
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = waiting.as_mut().and_then(|all| all.remove(&number)) {
-            // Whoever asked may have given up.
+            // The one who asked may have given up.
             let _ = sender.send(what);
         }
     }

@@ -84,7 +84,7 @@ async fn garbage_streams_are_closed_and_counted(world: World) {
     assert!(counted.malformed + counted.unexpected + counted.unknown_messages > 0);
 }
 
-/// Whoever introduces himself does so first: an introduction behind something unknown is not answered.
+/// A peer introduces itself first: an introduction behind something unknown is not answered.
 async fn nothing_comes_before_an_introduction(world: World) {
     let a = world.start("a", &[]).await;
     let stranger = world.bind().await;

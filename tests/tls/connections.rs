@@ -298,7 +298,7 @@ async fn a_dead_peer_is_not_dialled_for_ever() {
         }
         drop(b);
         let grave = tokio::net::TcpListener::bind(to).await.unwrap();
-        // Whoever dials is hung up on. Packets go until one has made it dial.
+        // A node that dials is hung up on. Packets go until one has made it dial.
         let dialled = async {
             loop {
                 a.try_send(to, b"into the void").unwrap();
