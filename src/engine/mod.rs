@@ -223,6 +223,7 @@ impl Engine {
         self.commits.begin(&mut self.core);
         self.spread.flush(&mut self.core, facts!(self));
         self.route_asks();
+        assert!(self.core.take_asks().is_empty(), "a turn leaves no ask");
     }
 }
 
@@ -273,7 +274,7 @@ impl Engine {
             }
             TimerKind::Forget(process) => self.sessions.session_expired(core, roster, &process),
             TimerKind::Leave => {
-                let owing = self.spread.is_owing(core, facts!(self));
+                let owing = !core.is_leaving() && self.spread.is_owing(core, facts!(self));
                 let sessions = self.sessions.table();
                 self.members.leave_due(core, sessions, owing);
             }
@@ -422,7 +423,6 @@ impl Engine {
             Ask::Acknowledged(process, receipt) => self.acknowledged(&process, receipt),
             Ask::AdoptBoot(known) => self.members.adopt_boot(core, known),
             Ask::ApplyRecords(records) => self.members.apply_records(core, records),
-            Ask::StrangerProbes => self.sessions.ask_about_stranger(core),
             Ask::BecomeProcess => self.members.become_process(core),
             Ask::CatchUp(process) => self.exchanges.catch_up(core, &process),
             Ask::CatchUpAll => self.exchanges.catch_up_all(core),
@@ -465,6 +465,7 @@ impl Engine {
                 self.spread.session_begun(core, &start);
                 self.exchanges.session_begun(core, &start);
             }
+            Ask::StrangerProbes => self.sessions.ask_about_stranger(core),
             Ask::TellMembers => self.sessions.send_members_to_all(core, roster, false),
             Ask::Vouch(vouched) => self.members.vouch(core, &vouched),
             Ask::Welcome(greeting) => self.sessions.welcome(core, roster, &greeting),

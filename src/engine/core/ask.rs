@@ -21,8 +21,6 @@ pub(in crate::engine) enum Ask {
     AdoptBoot(u64),
     /// Take over another node's view of the membership.
     ApplyRecords(Vec<MemberRecord>),
-    /// An unknown node probes this one: a member is asked about it.
-    StrangerProbes,
     /// Become the process whose boot was adopted.
     BecomeProcess,
     /// What a peer lacks is left to an exchange.
@@ -87,6 +85,8 @@ pub(in crate::engine) enum Ask {
     Rejoin,
     /// A session began.
     SessionBegun(SessionStart),
+    /// An unknown node probes this one: a member is asked about it.
+    StrangerProbes,
     /// Tell everybody linked the membership.
     TellMembers,
     /// A handshake proves that a process is alive.

@@ -92,6 +92,12 @@ impl Flight {
         numbers
     }
 
+    /// Whether an acknowledgement names any packet under way.
+    pub(in crate::engine) fn is_named_by(&self, ack: &Ack) -> bool {
+        let mut ranges = ack.ranges.iter().filter(|(start, end)| start <= end);
+        ranges.any(|&(start, end)| self.packets.range(start..=end).next().is_some())
+    }
+
     /// Takes the packets that an acknowledgement names out: what it says of each of their entries.
     pub(in crate::engine) fn acknowledge(&mut self, ack: &Ack) -> Vec<Landed> {
         let refused: BTreeMap<(u64, u16), Refusal> = ack

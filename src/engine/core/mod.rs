@@ -56,6 +56,7 @@ use timers::{TimerKind, Timers};
 
 /// What every owner is lent.
 pub(super) struct Core {
+    /// Its boot grows where `members` adopts one.
     pub(super) setup: Setup,
     pub(super) config: Config,
     pub(super) limits: CodecLimits,
@@ -70,8 +71,9 @@ pub(super) struct Core {
     /// Grows with every change of the view.
     pub(super) revision: u64,
     pub(super) readiness: Readiness,
-    /// What becomes of links, as the present way of spreading wants it.
+    /// What becomes of links, as the present way of spreading wants it. Set by `spread` alone.
     pub(super) link_policy: LinkPolicy,
+    /// Set as `members` comes on with a leave, and when all has ended.
     pub(super) course: Course,
     asks: VecDeque<Ask>,
 }
@@ -101,7 +103,8 @@ pub(super) enum LinkPolicy {
     Kept,
 }
 
-/// How far this node is on its way out.
+/// How far this node is on its way out, as far as others have to know: the details are those of
+/// `members`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Course {
     /// It has left: it does nothing more.
@@ -136,6 +139,9 @@ impl Core {
     }
 
     /// Puts down what another owner has to do once this one is done.
+    ///
+    /// What one message, timer or operation can ask for is bounded by the tables that it is about
+    /// (members, sessions, streams) and by the records in a frame; a turn leaves nothing asked.
     pub(super) fn ask(&mut self, ask: Ask) {
         self.asks.push_back(ask);
     }

@@ -117,6 +117,18 @@ pub(super) struct Exchanges {
 }
 
 impl Exchanges {
+    /// With how many sessions one is due, now or later.
+    #[cfg(feature = "sim")]
+    pub(super) fn due(&self) -> usize {
+        self.due.len()
+    }
+
+    /// How many members have been charged for work.
+    #[cfg(feature = "sim")]
+    pub(super) fn charged(&self) -> usize {
+        self.paid_off.len()
+    }
+
     /// How many are under way.
     #[cfg(feature = "sim")]
     pub(super) fn len(&self) -> usize {

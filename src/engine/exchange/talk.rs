@@ -153,7 +153,7 @@ impl Exchange {
     /// or a few times; the others could be repeated for ever.
     fn is_moved_by(&self, message: &Message) -> bool {
         match message {
-            Message::Ack(ack) => !self.flight.named_by(ack).is_empty(),
+            Message::Ack(ack) => self.flight.is_named_by(ack),
             Message::Delta(delta) => delta.sections.iter().any(|held| !held.entries.is_empty()),
             Message::Done(_) => !self.other_done,
             Message::Hashes(chunk) => !chunk.hashes.is_empty() || chunk.to == u64::MAX,

@@ -116,7 +116,7 @@ fn the_responder_waits_for_the_digests() {
     let mut core = core_with(vec![notes(3).0], false);
     let (exchanges, _) = opened(&mut core, false);
     assert_eq!(frames(&core), []);
-    assert_eq!(exchanges.len(), 1);
+    assert_eq!(exchanges.streams().len(), 1);
     assert!(core.timers.is_set(&TimerKind::Stream(STREAM)));
 }
 

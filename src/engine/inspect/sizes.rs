@@ -23,7 +23,7 @@ impl Engine {
             .or_else(|| self.spread.over_limit(&self.core.config))
     }
 
-    fn own_sizes(&self) -> [Size; 12] {
+    fn own_sizes(&self) -> [Size; 15] {
         let (core, config) = (&self.core, &self.core.config);
         let (roster, table) = (self.members.roster(), self.sessions.table());
         // A process that is not forgotten yet, and the one that came after it.
@@ -45,6 +45,13 @@ impl Engine {
             size("streams", self.sessions.streams(), config.streams_max),
             // Those accepted while this node's own were being dialled may come on top.
             size("exchanges", self.exchanges.len(), 2 * config.exchanges_max),
+            size("exchanges due", self.exchanges.due(), sessions),
+            size(
+                "members charged",
+                self.exchanges.charged(),
+                config.members_max,
+            ),
+            size("members dialled", self.sessions.dials(), config.members_max),
             size("members", roster.table.len(), config.members_max),
             size("members that left", roster.left.len(), sessions),
             size("timers", core.timers.len(), timers),

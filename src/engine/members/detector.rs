@@ -1,13 +1,13 @@
 //! The failure detector: foca, fed and obeyed.
 //!
-//! foca probes, suspects, gossips and renews. This file closes three of its pits from outside:
+//! foca probes, suspects, gossips and renews. Three of its pits are closed from outside:
 //!
-//! 1. A suspicion timer is delivered only while the member still is suspect at that incarnation.
-//!    (foca tells a member that has refuted that it is down, and makes it renew itself.)
-//! 2. Updates are transmitted `4 ceil(log10(n + 1))` times, rounded up as memberlist does: at
-//!    three members and 10 % loss, foca's rounding down silences the cluster.
-//! 3. A rejoined detector is Disconnected with no timer armed though it knows members; applying an
-//!    empty update connects it again.
+//! 1. In `feed`: a suspicion timer is delivered only while the member still is suspect at that
+//!    incarnation. (foca tells a member that has refuted that it is down, and makes it renew itself.)
+//! 2. In `foca_config`: updates are transmitted `4 ceil(log10(n + 1))` times, rounded up as
+//!    memberlist does: at three members and 10 % loss, foca's rounding down silences the cluster.
+//! 3. In [`Detector::reconnect`]: a rejoined detector is Disconnected with no timer armed though it
+//!    knows members; applying an empty update connects it again.
 
 use std::time::Duration;
 

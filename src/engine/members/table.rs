@@ -44,13 +44,9 @@ impl Membership {
                 core.ask(Ask::MemberChanged(change));
             }
         }
+        // A leave that came as a record is noted first, and shown by `refresh_left`.
         debug_assert!(
-            self.detector.foca.iter_membership_state().all(|member| {
-                // A leave that came as a record is noted first, and shown by `refresh_left`.
-                member.id().process.name == core.setup.name
-                    || self.roster.has_left(&member.id().process)
-                    || self.is_shown(member, self.state_shown(member))
-            }),
+            self.shows(core, |member| self.roster.has_left(&member.id().process)),
             "the table shows what foca holds"
         );
         if changed {
@@ -79,6 +75,20 @@ impl Membership {
             }
         }
         self.refresh(core);
+        debug_assert!(
+            self.shows(core, |_| false),
+            "the table shows what foca holds, and who left"
+        );
+    }
+
+    /// Whether the table shows every member that foca holds, but for those that are `excused`.
+    fn shows(&self, core: &Core, excused: impl Fn(&foca::Member<NodeId>) -> bool) -> bool {
+        let mut members = self.detector.foca.iter_membership_state();
+        members.all(|member| {
+            member.id().process.name == core.setup.name
+                || self.is_shown(member, self.state_shown(member))
+                || excused(member)
+        })
     }
 
     /// What foca's state of a member is in the table.

@@ -62,6 +62,12 @@ impl Sessions {
         self.streams.len()
     }
 
+    /// How many members are dialled, or were.
+    #[cfg(feature = "sim")]
+    pub(super) fn dials(&self) -> usize {
+        self.dials.len()
+    }
+
     /// How many seeds there are, and to how many addresses they resolve.
     #[cfg(feature = "sim")]
     pub(super) fn seeds(&self) -> (usize, usize) {

@@ -63,11 +63,11 @@ impl Spread {
 
     /// A session began.
     pub(super) fn session_begun(&mut self, core: &Core, start: &SessionStart) {
-        let heads = || Box::new(Lane::new(core.stores.heads()));
+        let new_lane = || Box::new(Lane::new(core.stores.heads()));
         let lane = self
             .lanes
             .entry(start.process.clone())
-            .or_insert_with(heads);
+            .or_insert_with(new_lane);
         if start.renewed {
             lane.acks = acks::Acks::default();
         }
@@ -187,8 +187,8 @@ impl Spread {
         }
     }
 
-    /// An exchange with a process that began at these heads is complete, with these refusals.
-    /// Returns whether it covers all that was left to exchanges.
+    /// Whether an exchange with a process that began at these heads covers all that was left to
+    /// exchanges.
     pub(super) fn is_covered(
         &self,
         facts: Facts<'_>,

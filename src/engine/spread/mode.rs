@@ -1,6 +1,7 @@
 //! How writes reach the other members: one mode at a time, by how many members there are.
 //!
-//! What a mode decides for the others is here; how it sends is in the file of the mode. What sessions do about
+//! What a mode decides for the others is here; how it sends is in the file of the mode. Relays,
+//! acknowledgements and watches work on lanes, and are the same in every mode. What sessions do about
 //! links follows from [`Mode::link_policy`] alone.
 
 use crate::engine::core::LinkPolicy;

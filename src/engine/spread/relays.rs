@@ -141,9 +141,11 @@ impl Spread {
         }
         tracing::debug!(node = %core.setup.name, peer = %process, keys = owed.len(), "uncovered");
         for relay in self.relays_of(facts, &process.name) {
-            if let Some(lane) = self.lanes.get_mut(&relay) {
+            if let Some(lane) = self.lanes.get_mut(&relay)
+                && let Some(session) = facts.sessions.get(&relay)
+            {
                 let shared = owed.iter();
-                let shared = shared.filter(|(store, _)| facts.sessions.share(&relay, *store));
+                let shared = shared.filter(|(store, _)| session.stores.contains(store));
                 shared.for_each(|&place| lane.owed.owe(place));
             }
         }
@@ -166,8 +168,11 @@ impl Spread {
             let Some(lane) = self.lanes.get_mut(process).filter(|_| process != writer) else {
                 continue;
             };
+            let Some(session) = facts.sessions.get(process) else {
+                continue;
+            };
             for &place in places {
-                let shared = facts.sessions.share(process, place.0);
+                let shared = session.stores.contains(&place.0);
                 if shared && lane.relayed_for.len() < RELAYED_FOR_MAX {
                     // What is under way to it already is not sent again.
                     let head = core.stores.held(&place);
