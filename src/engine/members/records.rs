@@ -32,9 +32,7 @@ impl Membership {
                 continue;
             }
             if record.state == MemberState::Left && *name != own.name {
-                let boot = self.roster.left.entry(name.clone()).or_default();
-                *boot = record.id.process.boot.max(*boot);
-                left.push(name.clone());
+                left.push((name.clone(), record.id.process.boot));
             }
             if self.is_known(&record) {
                 continue;
@@ -46,8 +44,15 @@ impl Membership {
             };
             members.push(foca::Member::new(record.id, record.incarnation, state));
         }
+        // Nothing is noted of a list that ends in a boot to adopt: names that are in no table would
+        // never be forgotten.
+        for (name, boot) in &left {
+            let known = self.roster.left.entry(name.clone()).or_default();
+            *known = (*known).max(*boot);
+        }
         self.apply(core, members);
-        core.ask(Ask::RefreshLeft(left));
+        let names = left.into_iter().map(|(name, _)| name).collect();
+        core.ask(Ask::RefreshLeft(names));
     }
 
     /// Whether foca would not take a record over. It looks through all members to find that out,

@@ -180,6 +180,18 @@ fn a_failed_member_is_left_after_all_if_a_record_says_so() {
     assert_eq!(core.take_asks().first(), Some(&left));
 }
 
+/// Such names would be in no table, and so never be forgotten.
+#[test]
+fn nothing_is_noted_of_a_list_that_ends_in_a_boot_to_adopt() {
+    let (mut core, mut members) = with(&[]);
+    let own = core.setup.name.as_str().to_owned();
+    let invented = record("invented", 1, MemberState::Left);
+    let later = record(&own, u64::MAX, MemberState::Alive);
+    members.apply_records(&mut core, vec![invented, later]);
+    assert!(members.roster().left.is_empty());
+    assert_eq!(core.take_asks(), [Ask::AdoptBoot(u64::MAX)]);
+}
+
 #[test]
 fn a_condemned_member_is_suspected_at_once_and_fails_only_if_refused_again() {
     let (mut core, mut members) = with(&["a"]);
