@@ -193,7 +193,7 @@ impl Cluster {
         }
     }
 
-    /// Carries an engine's outputs to where they go; answers how long the engine took to give
+    /// Carries an engine's outputs to where they go; returns how long the engine took to give
     /// them.
     fn take_outputs(&mut self, from: usize) -> Duration {
         let began = instant();

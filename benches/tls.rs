@@ -122,7 +122,7 @@ async fn leave(members: Vec<Member>) {
     }
 }
 
-/// Sets a silence on the first; answers how long it took until all others could read it, and until two
+/// Sets a silence on the first; returns how long it took until all others could read it, and until two
 /// had acknowledged it.
 async fn write(members: &mut [Member], number: usize) -> (Duration, Duration) {
     let start = Instant::now();

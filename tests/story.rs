@@ -15,7 +15,7 @@ fn three_nodes_do_the_same_over_mutual_tls() {
     assert!(told.contains("mutual TLS"), "{told}");
 }
 
-/// Has the story told to its end, and answers what was told.
+/// Has the story told to its end, and returns what was told.
 fn tell(args: &[&str]) -> String {
     let story = Command::new(example("three_nodes"))
         .args(args)

@@ -74,7 +74,7 @@ impl Table {
     }
 }
 
-/// The mean of what `run` answers in [`RUNS`] runs, after one that does not count; of one run, with
+/// The mean of what `run` returns in [`RUNS`] runs, after one that does not count; of one run, with
 /// `-- --test`.
 pub fn mean(run: impl FnMut() -> f64) -> f64 {
     mean_of(RUNS, run)

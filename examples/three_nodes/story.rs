@@ -341,7 +341,7 @@ fn notice(node: &Node, dead: &str, killed: Instant) -> JoinHandle<Result<Noticed
     })
 }
 
-/// Does something; answers how long after `began` it was done.
+/// Does something; returns how long after `began` it was done.
 async fn since<T>(
     began: Instant,
     work: impl Future<Output = Result<T, Failure>>,
@@ -363,7 +363,7 @@ async fn start(
     node.map(Arc::new)
 }
 
-/// Waits until a node counts three members; answers how it became ready.
+/// Waits until a node counts three members; returns how it became ready.
 async fn joined(node: &NodeProcess) -> Result<String, Failure> {
     match node.ask(Request::AwaitCluster { size: 3 }).await? {
         Reply::Cluster { readiness } => Ok(readiness),
@@ -371,7 +371,7 @@ async fn joined(node: &NodeProcess) -> Result<String, Failure> {
     }
 }
 
-/// Silences an alert; answers how many other processes are known to hold the silence.
+/// Silences an alert; returns how many other processes are known to hold the silence.
 async fn silence(node: &NodeProcess, alert: Alert, copies: usize) -> Result<usize, Failure> {
     match node.ask(Request::Silence { alert, copies }).await? {
         Reply::Silenced { copies } => Ok(copies),
@@ -379,7 +379,7 @@ async fn silence(node: &NodeProcess, alert: Alert, copies: usize) -> Result<usiz
     }
 }
 
-/// Hands an alert to a node; answers what the node did about it.
+/// Hands an alert to a node; returns what the node did about it.
 async fn hand(node: &NodeProcess, alert: Alert, webhook: &Webhook) -> Result<Outcome, Failure> {
     let request = Request::Alert {
         alert,

@@ -47,7 +47,7 @@ impl Script {
         }
     }
 
-    /// Does what a command says; answers what is said meanwhile, or why it cannot be done.
+    /// Does what a command says; returns what is said meanwhile, or why it cannot be done.
     pub(crate) fn obey(&mut self, command: &str) -> Result<String, String> {
         let words: Vec<&str> = command.split_whitespace().collect();
         let (verb, rest) = words.split_first().ok_or("an empty command")?;

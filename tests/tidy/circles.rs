@@ -150,6 +150,58 @@ fn to_declare_and_to_reexport_is_not_to_use() {
 }
 
 #[test]
+fn to_reexport_what_stands_elsewhere_is_to_use_it() {
+    let found = found_in([
+        (
+            "lib.rs",
+            "mod a; mod b; pub mod all { pub use crate::b::*; }",
+        ),
+        ("a.rs", "pub(crate) use crate::b::B; pub trait A {}"),
+        ("b.rs", "use crate::a::A; pub struct B;"),
+    ]);
+    assert_eq!(found, ["a.rs\n    uses B of b.rs\n    uses A of a.rs"]);
+}
+
+#[test]
+fn to_import_all_of_a_module_is_to_use_it() {
+    let found = found_in([
+        ("lib.rs", "mod a; mod b;"),
+        ("a.rs", "use crate::b::*; pub trait A {}"),
+        (
+            "b.rs",
+            "use super::a as other; use other::*; pub trait B {}",
+        ),
+    ]);
+    assert_eq!(found, ["a.rs\n    uses * of b.rs\n    uses * of a.rs"]);
+    let found = found_in([
+        (
+            "lib.rs",
+            "mod a; pub mod all { pub use crate::b::*; } mod b;",
+        ),
+        ("a.rs", "fn f() { use crate::all::*; } pub struct A;"),
+        (
+            "b.rs",
+            "mod c; pub(crate) use c::C as Renamed; use crate::a::A;",
+        ),
+        ("b/c.rs", "use super::super::a::A; pub trait C {}"),
+    ]);
+    let told = [
+        "a.rs\n    uses * of b.rs\n    uses A of a.rs",
+        "a.rs\n    uses C of b/c.rs\n    uses A of a.rs",
+    ];
+    assert_eq!(found, told);
+    let found = found_in([
+        ("lib.rs", "mod a; use a::*; #[cfg(test)] mod b;"),
+        (
+            "a.rs",
+            "pub enum A { B } use A::*; mod inside { use super::*; }
+             #[cfg(test)] mod tests { use crate::*; }",
+        ),
+    ]);
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
 fn what_is_for_tests_alone_makes_no_circle() {
     let found = found_in([
         ("lib.rs", "mod a; mod b;"),

@@ -1,5 +1,7 @@
 //! Reads one file of source: what it defines, what it imports, which paths it names.
 
+use std::collections::BTreeSet;
+
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
@@ -17,8 +19,12 @@ pub(crate) struct Written {
     pub(crate) imports: Vec<Import>,
     pub(crate) modules: Vec<Child>,
     pub(crate) named: Vec<Named>,
-    /// The types that it has `impl` blocks for.
-    pub(crate) impls: Vec<Vec<String>>,
+    pub(crate) impls: Vec<Impl>,
+    /// Other names for types: the name, and the path it stands for.
+    pub(crate) aliases: Vec<(String, Vec<String>)>,
+    /// What paths start with, those of attributes and those after a leading `::` too: the libraries
+    /// that are used are among them.
+    pub(crate) first_names: BTreeSet<String>,
     pub(crate) functions: Vec<Function>,
     /// Names that patterns bind: such a name alone need not be the item of that name.
     bound: Vec<String>,
@@ -33,6 +39,14 @@ pub(crate) struct Import {
     pub(crate) glob: bool,
     /// It is there for others too: `pub use`, `pub(super) use`.
     pub(crate) reexport: bool,
+}
+
+/// An `impl` block.
+pub(crate) struct Impl {
+    /// The type it is for.
+    pub(crate) of: Vec<String>,
+    /// It implements no trait.
+    pub(crate) inherent: bool,
 }
 
 /// A child module.
@@ -135,7 +149,44 @@ impl Reader {
     }
 
     fn name(&mut self, path: Vec<String>, called_macro: bool) {
+        self.starts(&path);
         self.written.named.push(Named { path, called_macro });
+    }
+
+    /// Notes what a path starts with. A name alone is no library.
+    fn starts(&mut self, path: &[String]) {
+        if path.len() > 1 {
+            self.written.first_names.insert(path[0].clone());
+        }
+    }
+
+    /// Notes what the names of a `use` start with.
+    fn import_starts(&mut self, tree: &UseTree) {
+        let first = match tree {
+            UseTree::Path(path) => &path.ident,
+            UseTree::Name(name) => &name.ident,
+            UseTree::Rename(rename) => &rename.ident,
+            UseTree::Group(group) => {
+                group.items.iter().for_each(|tree| self.import_starts(tree));
+                return;
+            }
+            UseTree::Glob(_) => return,
+        };
+        self.written.first_names.insert(text(first));
+    }
+
+    /// Notes what the paths in an attribute start with.
+    fn attribute_starts(&mut self, tokens: TokenStream) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let mut at = 0;
+        while at < tokens.len() {
+            if let TokenTree::Group(group) = &tokens[at] {
+                self.attribute_starts(group.stream());
+            }
+            let (path, end) = path_at(&tokens, at);
+            self.starts(&path);
+            at = end.max(at + 1);
+        }
     }
 
     fn function(&mut self, signature: &syn::Signature, body: &syn::Block) {
@@ -279,6 +330,9 @@ impl<'ast> Visit<'ast> for Reader {
         match item {
             Item::Const(item) => self.define(&item.ident),
             Item::Enum(item) => self.define_type(&item.ident),
+            Item::ExternCrate(item) => {
+                self.written.first_names.insert(text(&item.ident));
+            }
             Item::Fn(item) => {
                 self.define(&item.sig.ident);
                 self.function(&item.sig, &item.block);
@@ -301,9 +355,15 @@ impl<'ast> Visit<'ast> for Reader {
             Item::Struct(item) => self.define_type(&item.ident),
             Item::Trait(item) => self.define_type(&item.ident),
             Item::TraitAlias(item) => self.define_type(&item.ident),
-            Item::Type(item) => self.define_type(&item.ident),
+            Item::Type(item) => {
+                self.define_type(&item.ident);
+                if let Some(path) = path_of(&item.ty) {
+                    self.written.aliases.push((text(&item.ident), path));
+                }
+            }
             Item::Union(item) => self.define_type(&item.ident),
             Item::Use(item) => {
+                self.import_starts(&item.tree);
                 let reexport = !matches!(item.vis, Visibility::Inherited);
                 if item.leading_colon.is_none() {
                     self.import(&item.tree, &mut Vec::new(), reexport);
@@ -311,10 +371,12 @@ impl<'ast> Visit<'ast> for Reader {
                 return;
             }
             Item::Impl(item) => {
-                if let syn::Type::Path(of) = &*item.self_ty {
-                    self.written.impls.push(segments(&of.path));
+                if let Some(of) = path_of(&item.self_ty) {
+                    let inherent = item.trait_.is_none();
+                    self.written.impls.push(Impl { of, inherent });
                 }
             }
+            Item::Verbatim(tokens) => panic!("write this so that it can be read: {tokens}"),
             _ => {}
         }
         visit::visit_item(self, item);
@@ -377,8 +439,9 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        if path.leading_colon.is_none() {
-            self.name(segments(path), false);
+        match path.leading_colon {
+            None => self.name(segments(path), false),
+            Some(_) => self.starts(&segments(path)),
         }
         visit::visit_path(self, path);
     }
@@ -389,12 +452,28 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     // What attributes, and the `in` of a visibility, name is not imported.
-    fn visit_attribute(&mut self, _: &'ast Attribute) {}
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        self.starts(&segments(attribute.path()));
+        if let Meta::List(list) = &attribute.meta {
+            self.attribute_starts(list.tokens.clone());
+        }
+    }
+
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
 }
 
 fn segments(path: &syn::Path) -> Vec<String> {
     path.segments.iter().map(|part| text(&part.ident)).collect()
+}
+
+/// The path that a type is, if it is one.
+fn path_of(of: &syn::Type) -> Option<Vec<String>> {
+    match of {
+        syn::Type::Group(group) => path_of(&group.elem),
+        syn::Type::Paren(paren) => path_of(&paren.elem),
+        syn::Type::Path(of) => Some(segments(&of.path)),
+        _ => None,
+    }
 }
 
 fn path_attribute(attributes: &[Attribute]) -> Option<String> {

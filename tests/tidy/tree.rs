@@ -1,8 +1,10 @@
 //! The modules of a source tree, and which file uses what of which other.
 //!
 //! A name that is re-exported belongs to the file that defines it: to use it is to use that file,
-//! whatever it is called through, and to re-export it is to use nothing. Importing a module uses
-//! nothing of it; what is then named through it does.
+//! whatever it is called through. To re-export what stands below is to use nothing; to re-export
+//! anything else is to use it. Importing a module uses nothing of it; what is then named through it
+//! does. Importing `*` of a module uses it, and what it re-exports: the methods of its traits can
+//! then be called, and no name tells.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +45,14 @@ impl Target {
     }
 }
 
+/// An `impl` block: the file it stands in, and the type it is for.
+pub(crate) struct ImplOf<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) of: Defined,
+    /// It implements no trait.
+    pub(crate) inherent: bool,
+}
+
 /// What is being looked up: a name in a module. It guards against imports that name themselves.
 type Asked = BTreeSet<(ModuleId, String)>;
 
@@ -75,11 +85,13 @@ impl Tree {
     pub(crate) fn uses(&self) -> Uses {
         let mut uses = Uses::new();
         for (id, module) in self.modules.iter().enumerate() {
-            let imports = module.written.imports.iter();
-            let imported = imports.filter(|import| !import.reexport && !import.glob);
             let mut targets = BTreeSet::new();
-            for import in imported {
-                targets.extend(self.resolve(id, &import.path));
+            for import in &module.written.imports {
+                let mut imported = self.imported(id, import);
+                if import.reexport {
+                    imported.retain(|target| !self.is_below(target, &module.file));
+                }
+                targets.extend(imported);
             }
             for named in &module.written.named {
                 targets.extend(self.resolve_named(id, named));
@@ -96,19 +108,79 @@ impl Tree {
         uses
     }
 
-    /// Which types `impl` blocks are for, and the file of each block.
-    pub(crate) fn impls(&self) -> Vec<(&str, Defined)> {
+    /// Every `impl` block for a type of the tree.
+    pub(crate) fn impls(&self) -> Vec<ImplOf<'_>> {
         let mut impls = Vec::new();
         for (id, module) in self.modules.iter().enumerate() {
-            for path in &module.written.impls {
-                for target in self.resolve(id, path) {
-                    if let Target::Item(item) = target {
-                        impls.push((module.file.as_str(), item));
-                    }
+            for written in &module.written.impls {
+                for of in self.types(self.resolve(id, &written.of)) {
+                    impls.push(ImplOf {
+                        file: &module.file,
+                        of,
+                        inherent: written.inherent,
+                    });
                 }
             }
         }
         impls
+    }
+
+    /// The items among the targets, and what they are other names for.
+    fn types(&self, targets: BTreeSet<Target>) -> BTreeSet<Defined> {
+        let mut found = BTreeSet::new();
+        let mut waiting: Vec<Target> = targets.into_iter().collect();
+        while let Some(target) = waiting.pop() {
+            let Target::Item(item) = target else { continue };
+            if found.contains(&item) {
+                continue;
+            }
+            for (id, module) in self.modules.iter().enumerate() {
+                for (name, path) in &module.written.aliases {
+                    if (&module.file, name) == (&item.0, &item.1) {
+                        waiting.extend(self.resolve(id, path));
+                    }
+                }
+            }
+            found.insert(item);
+        }
+        found
+    }
+
+    /// What an import of a module takes. A `*` takes the module, and all that it re-exports.
+    fn imported(&self, from: ModuleId, import: &Import) -> BTreeSet<Target> {
+        let mut taken = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut waiting = vec![(from, import)];
+        while let Some((from, import)) = waiting.pop() {
+            for target in self.resolve(from, &import.path) {
+                let Target::Module(id) = target else {
+                    taken.insert(target);
+                    continue;
+                };
+                if import.glob && seen.insert(id) {
+                    let module = &self.modules[id];
+                    taken.insert(Target::Item((module.file.clone(), "*".to_owned())));
+                    let imports = module.written.imports.iter();
+                    let reexports = imports.filter(|import| import.reexport);
+                    waiting.extend(reexports.map(|import| (id, import)));
+                }
+            }
+        }
+        taken
+    }
+
+    /// Whether an item stands in a module below a file.
+    fn is_below(&self, target: &Target, above: &str) -> bool {
+        let Target::Item((file, _)) = target else {
+            return false;
+        };
+        self.modules.iter().any(|module| {
+            let mut parent = module.parent;
+            while let Some(id) = parent.filter(|id| self.modules[*id].file != above) {
+                parent = self.modules[id].parent;
+            }
+            module.file == *file && parent.is_some()
+        })
     }
 
     fn add_file(

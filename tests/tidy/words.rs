@@ -1,12 +1,26 @@
-//! Plain present-day English in comments, documentation and pages.
+//! Plain present-day English in comments, documentation, pages and scripts.
 
 use std::fs;
 use std::path::PathBuf;
 
-use crate::{expect_none, files, root};
+use crate::{expect_none, root};
 
-/// Words, each with what stands instead of it. `0` is any number.
-const UNWANTED: [(&str, &str); 3] = [
+/// Folders that are read, with the endings of the files that are. The root is read without what
+/// stands in folders.
+const READ: [(&str, &[&str]); 6] = [
+    ("", &["md"]),
+    ("benches", &["rs"]),
+    ("docs", &["md"]),
+    ("examples", &["md", "rs"]),
+    ("src", &["rs"]),
+    ("tests", &["rs", "txt"]),
+];
+/// What is not read: what is built, and what names the unwanted words.
+const NOT_READ: [&str; 2] = ["target", "tests/tidy"];
+
+/// Words, each with what stands instead of it. `0` is any number, `;` that of a comment.
+const UNWANTED: [(&str, &str); 4] = [
+    ("; answers", "returns"),
     ("by and by", "name the time"),
     ("reference 0", "name a file of the repository"),
     ("whoever", "name the one who does it"),
@@ -14,14 +28,11 @@ const UNWANTED: [(&str, &str); 3] = [
 
 #[test]
 fn words_are_plain() {
-    let mut texts: Vec<(String, String)> = files()
-        .into_iter()
-        .map(|(path, text)| (format!("src/{path}"), text))
-        .collect();
-    assert!(texts.len() > 1, "the sources are not there");
-    let pages = pages();
-    assert!(!pages.is_empty(), "the pages are not there");
-    texts.extend(pages);
+    let texts = texts();
+    for (folder, _) in READ {
+        let is_there = texts.iter().any(|(path, _)| path.starts_with(folder));
+        assert!(is_there, "nothing to read in {folder:?}");
+    }
     let found = texts.iter().flat_map(|(path, text)| {
         unwanted(text)
             .into_iter()
@@ -30,40 +41,50 @@ fn words_are_plain() {
     expect_none(found.collect());
 }
 
-/// The pages of the repository: at its root, and in the folders that hold some.
-fn pages() -> Vec<(String, String)> {
+/// The texts that are read, by their paths in the repository.
+fn texts() -> Vec<(String, String)> {
     let root = root();
-    let mut pages = Vec::new();
-    let mut folders: Vec<PathBuf> = ["", "docs", "examples"].map(|name| root.join(name)).into();
-    while let Some(folder) = folders.pop() {
-        for file in fs::read_dir(&folder).into_iter().flatten() {
-            let file = file.unwrap().path();
-            if file.is_dir() && folder != root && !file.ends_with("target") {
-                folders.push(file);
-            } else if file.extension().is_some_and(|extension| extension == "md") {
-                let text = fs::read_to_string(&file).unwrap();
+    let mut texts = Vec::new();
+    for (top, endings) in READ {
+        let mut folders: Vec<PathBuf> = vec![root.join(top)];
+        while let Some(folder) = folders.pop() {
+            for file in fs::read_dir(&folder).into_iter().flatten() {
+                let file = file.unwrap().path();
                 let path = file.strip_prefix(root).unwrap().display().to_string();
-                pages.push((path, text));
+                let path = path.replace('\\', "/");
+                if file.is_dir() {
+                    let is_read = !NOT_READ.iter().any(|left_out| path.ends_with(left_out));
+                    if !top.is_empty() && is_read {
+                        folders.push(file);
+                    }
+                } else if endings
+                    .iter()
+                    .any(|ending| path.ends_with(&format!(".{ending}")))
+                {
+                    texts.push((path, fs::read_to_string(&file).unwrap()));
+                }
             }
         }
     }
-    pages.sort();
-    pages
+    texts.sort();
+    texts
 }
 
 /// The unwanted words of a text, with their lines, across the ends of lines and of comments too.
 fn unwanted(text: &str) -> Vec<(usize, &'static str, &'static str)> {
     let mut words = Vec::new();
     for (at, line) in text.lines().enumerate() {
-        for word in line.split(|c: char| !c.is_alphanumeric()) {
-            if !word.is_empty() {
-                let is_number = word.starts_with(|c: char| c.is_ascii_digit());
-                let word = if is_number {
-                    "0".to_owned()
-                } else {
-                    word.to_lowercase()
-                };
-                words.push((at + 1, word));
+        let is_comment = line.trim_start().starts_with("//");
+        for word in line.split_inclusive(|c: char| !c.is_alphanumeric()) {
+            let ends_part = is_comment && word.ends_with(';');
+            let word = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+            if word.starts_with(|c: char| c.is_ascii_digit()) {
+                words.push((at + 1, "0".to_owned()));
+            } else if !word.is_empty() {
+                words.push((at + 1, word.to_lowercase()));
+            }
+            if ends_part {
+                words.push((at + 1, ";".to_owned()));
             }
         }
     }
@@ -82,14 +103,19 @@ fn unwanted(text: &str) -> Vec<(usize, &'static str, &'static str)> {
 
 #[test]
 fn unwanted_words_are_seen() {
-    let text =
-        "/// Whoever comes\n/// By and\n//! by, as reference 2.3 says.\nreference, two: by, and";
+    let text = "/// Whoever comes\n/// By and\n//! by, as reference 2.3 says.
+reference, two: by, and\n    /// Does it;\n    /// answers how.\nf();\nanswers.clear();";
     let found: Vec<_> = unwanted(text)
         .into_iter()
         .map(|(line, word, _)| (line, word))
         .collect();
     assert_eq!(
         found,
-        [(1, "whoever"), (2, "by and by"), (3, "reference 0")]
+        [
+            (1, "whoever"),
+            (2, "by and by"),
+            (3, "reference 0"),
+            (5, "; answers"),
+        ]
     );
 }

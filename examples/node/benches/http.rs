@@ -53,7 +53,7 @@ impl Client {
         (response.status().as_u16(), body)
     }
 
-    /// Posts a silence; answers its id.
+    /// Posts a silence; returns its id.
     fn post(&self, number: usize, comment: &str) -> String {
         let (from, to) = (from_now(0), from_now(3600));
         let body = format!(

@@ -69,7 +69,7 @@ fn check_global(global: &Global) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Answers their names.
+/// Returns their names.
 fn check_receivers<'a>(
     receivers: &'a List<Receiver>,
     global: &Global,

@@ -96,7 +96,7 @@ impl Keeper {
         }
     }
 
-    /// Writes both snapshots; answers whether both were written. What fails is logged.
+    /// Writes both snapshots; returns whether both were written. What fails is logged.
     pub(crate) async fn save(&self) -> bool {
         let keeper = self.clone();
         let both = move || {

@@ -123,7 +123,7 @@ async fn run_with(
     Ok(())
 }
 
-/// First no more writes, then what was written reaches the others, then the disk; answers whether
+/// First no more writes, then what was written reaches the others, then the disk; returns whether
 /// it is on the disk.
 async fn wind_up(
     app: &App,

@@ -212,7 +212,7 @@ fn mistakes_are_answered_and_nothing_is_written() {
     assert_eq!(node.get("/api/v2/alerts"), (200, json!([])));
 }
 
-/// Reference 2.4, over HTTP: what is changed in place and what becomes a new silence.
+/// Over HTTP: what is changed in place and what becomes a new silence.
 #[test]
 fn a_change_is_made_in_place_where_it_does_not_rewrite_history() {
     let dir = Dir::new("in-place");
