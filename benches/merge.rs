@@ -21,9 +21,10 @@ use std::time::Duration;
 use alloc::counted;
 use rumormill::store::nflog::{HeldEntry, NflogSchema};
 use rumormill::store::silences::{HeldSilence, SilenceIndex, SilenceSchema};
-use rumormill::store::{Body, Index, Limits, Map, Schema, Store};
+use rumormill::store::{Body, Index, Limits, Map, Schema};
 use rumormill::unstable::crdt::digest::{BodyHash, entry_hash};
 use rumormill::unstable::crdt::map::{EntryMap, MapBounds};
+use rumormill::unstable::store::{Replica, replica};
 use rumormill::unstable::wire::Entry;
 use support::{BEGIN, ENTRY_BYTES, Random, VirtualClock, context, received, timed};
 use tables::{Table, is_test, mean_in_rounds};
@@ -75,11 +76,11 @@ fn merges<S: Schema>(
     let (old, new) = entries.split_at(held);
     let time = mean_per(new, || {
         let map = filled(schema(), old);
-        merge_all(&*map.store(), new)
+        merge_all(replica(&*map.store()), new)
     });
     table.row(format!("{store}/fresh/{held}/ns_per_entry"), time);
     let map = filled(schema(), old);
-    let allocations = counted_merge(&*map.store(), new);
+    let allocations = counted_merge(replica(&*map.store()), new);
     table.row(
         format!("{store}/fresh/{held}/allocations_per_entry"),
         allocations,
@@ -87,9 +88,9 @@ fn merges<S: Schema>(
 
     let mut again = entries.to_vec();
     Random(8).shuffle(&mut again);
-    let time = mean_per(&again, || merge_all(&*map.store(), &again));
+    let time = mean_per(&again, || merge_all(replica(&*map.store()), &again));
     table.row(format!("{store}/known/{held}/ns_per_entry"), time);
-    let allocations = counted_merge(&*map.store(), &again);
+    let allocations = counted_merge(replica(&*map.store()), &again);
     table.row(
         format!("{store}/known/{held}/allocations_per_entry"),
         allocations,
@@ -174,7 +175,7 @@ fn timed_each<T, U>(list: &[T], mut what: impl FnMut(&T) -> U) -> Duration {
 }
 
 /// The time of merging `entries`, each run of which has just come off the wire.
-fn merge_all(store: &dyn Store, entries: &[Entry]) -> Duration {
+fn merge_all(store: &dyn Replica, entries: &[Entry]) -> Duration {
     let mut spent = Duration::ZERO;
     let mut answers = Vec::with_capacity(RUN);
     for run in entries.chunks(RUN) {
@@ -187,7 +188,7 @@ fn merge_all(store: &dyn Store, entries: &[Entry]) -> Duration {
 }
 
 /// The allocations of merging `entries`, per entry.
-fn counted_merge(store: &dyn Store, entries: &[Entry]) -> f64 {
+fn counted_merge(store: &dyn Replica, entries: &[Entry]) -> f64 {
     let mut count = 0;
     let mut answers = Vec::with_capacity(RUN);
     for run in entries.chunks(RUN) {
@@ -206,7 +207,7 @@ fn filled<S: Schema>(schema: S, held: &[Entry]) -> Map<S> {
         Limits::default(),
         context(Arc::new(VirtualClock::default())),
     );
-    merge_all(&*map.store(), held);
+    merge_all(replica(&*map.store()), held);
     assert_eq!(map.store().len(), held.len());
     map
 }

@@ -82,11 +82,7 @@ async fn start(folder: &Path, name: &str, seeds: &[&str]) -> Result<(Node, Nflog
 
 fn files(folder: &Path, name: &str) -> PemFiles {
     let file = |what: &str| -> PathBuf { folder.join(name).join(what) };
-    PemFiles {
-        cert: file("cert.pem"),
-        key: file("key.pem"),
-        ca: file("ca.pem"),
-    }
+    PemFiles::new(file("cert.pem"), file("key.pem"), file("ca.pem"))
 }
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -114,6 +110,7 @@ fn issue(
         cert: cert_file,
         key: key_file,
         ca,
+        ..
     } = files(folder, name);
     std::fs::create_dir_all(folder.join(name))?;
     std::fs::write(cert_file, cert.pem())?;

@@ -136,18 +136,16 @@ impl Run {
         let clock = Instant::now();
         work(self);
         let wall = clock.elapsed();
-        let after = self.sim.network_counters();
+        let mut net = self.sim.network_counters();
+        net.datagrams -= before.datagrams;
+        net.frames -= before.frames;
+        net.dials -= before.dials;
+        net.bytes -= before.bytes;
         self.phases.push(Phase {
             name,
             span: self.sim.time() - from,
             wall,
-            net: NetworkCounters {
-                datagrams: after.datagrams - before.datagrams,
-                frames: after.frames - before.frames,
-                dials: after.dials - before.dials,
-                bytes: after.bytes - before.bytes,
-                ..after
-            },
+            net,
         });
     }
 

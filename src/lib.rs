@@ -142,8 +142,14 @@ pub mod unstable {
     /// What stores are to the engine.
     pub mod store {
         pub use crate::store::replica::{
-            Change, Digest, Digests, Found, HashedItem, Merged, Sketched, Sweep,
+            Change, Digest, Digests, Found, HashedItem, Merged, Replica, Sketched, Sweep,
         };
+
+        /// What a store is to the engine.
+        #[must_use]
+        pub fn replica(store: &dyn crate::store::Store) -> &dyn Replica {
+            store.replica()
+        }
     }
     /// Messages, entries, envelopes and frames, and their bytes.
     pub mod wire {

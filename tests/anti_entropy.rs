@@ -14,6 +14,7 @@ use pair::{ENTRY_BYTES, EPOCH, Fate, Held, Pair, Random, entry, is_urgent, newer
 use rumormill::id::SchemaId;
 use rumormill::time::Timestamp;
 use rumormill::unstable::crdt::digest::{entry_hash, item};
+use rumormill::unstable::store::replica;
 use rumormill::unstable::wire::{Entry, Message};
 use rumormill::{Comparison, Event};
 
@@ -140,7 +141,7 @@ fn a_list_is_made_over_many_turns_while_writes_go_on() {
             ..newer(old, &mut random)
         };
         let side = random.draw() as usize % 2;
-        maps[side].store().merge(&[newer], EPOCH);
+        replica(&*maps[side].store()).merge(&[newer], EPOCH);
     }));
     let verdict = Rc::new(Cell::new(0));
     let chunks = Rc::new(RefCell::new(Vec::new()));
@@ -324,7 +325,7 @@ fn writes_during_an_exchange_are_part_of_it_or_of_the_next() {
                     ts: EPOCH,
                     ..newer(old, &mut random)
                 };
-                maps[side].store().merge(&[newer], EPOCH);
+                replica(&*maps[side].store()).merge(&[newer], EPOCH);
             }
             Fate::Pass
         }));
@@ -349,7 +350,7 @@ fn what_was_refused_and_taken_later_is_known_to_be_held() {
         })
         .collect();
     let held = Held::new(&[], &[]);
-    held.maps[0].store().merge(&late, ahead);
+    replica(&*held.maps[0].store()).merge(&late, ahead);
     let mut pair = Pair::over(&held, 1);
     pair.joined();
     assert_eq!(pair.counters(1).entries_refused, 5_000);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use pair::{EPOCH, Fate, Pair, Random, entry, pair_of, sides};
 use proptest::prelude::*;
+use rumormill::unstable::store::replica;
 use rumormill::unstable::wire::{Cell, Entry, Items, Message, Verdict};
 
 /// A summary of the same stores with a cut so far ahead that the responder asks for lists.
@@ -124,7 +125,7 @@ fn a_store_that_is_left_out_is_not_taken_for_equal() {
     }));
     pair.joined();
     pair.watch(0, alone);
-    let held = pair.maps[1].store().held(&alone).is_some();
+    let held = replica(&*pair.maps[1].store()).held(&alone).is_some();
     assert_eq!(pair.watched[0].1.is_ok(), held, "{:?}", pair.watched);
     pair.exchange(0);
     assert!(pair.agree());
@@ -144,7 +145,7 @@ fn what_a_cut_far_ahead_leaves_out_is_not_known_to_be_held() {
         far_ahead(message).map_or(Fate::Pass, Fate::Replace)
     }));
     pair.joined();
-    assert!(pair.maps[1].store().held(&soon.key).is_none());
+    assert!(replica(&*pair.maps[1].store()).held(&soon.key).is_none());
     pair.watch(0, soon.key);
     assert!(pair.watched[0].1.is_err(), "{:?}", pair.watched);
 }
@@ -185,9 +186,7 @@ fn a_peer_cannot_have_work_done_again_and_again() {
     let made = *tables.borrow();
     assert!(made > 1_000 && made <= most, "{made} in {millis} ms");
     pair.watcher = None;
-    pair.maps[1]
-        .store()
-        .merge(std::slice::from_ref(&fresh), EPOCH);
+    replica(&*pair.maps[1].store()).merge(std::slice::from_ref(&fresh), EPOCH);
     pair.run_for(Duration::from_secs(20));
     pair.exchange(1);
     assert!(pair.agree());
@@ -375,7 +374,7 @@ proptest! {
             all
         });
         for (key, entry) in &expected {
-            let held = pair.maps[0].store().held(key);
+            let held = replica(&*pair.maps[0].store()).held(key);
             prop_assert_eq!(held.map(|held| held.entry), Some(entry.clone()));
         }
         prop_assert_eq!(pair.maps[0].store().len(), expected.len());

@@ -18,7 +18,7 @@ use rumormill::store::{
     Watch, WriteId,
 };
 use rumormill::time::{Timestamp, WallClock};
-use rumormill::unstable::store::Merged;
+use rumormill::unstable::store::{Merged, replica};
 use rumormill::unstable::wire::Entry;
 
 // --- equal timestamps ---
@@ -106,7 +106,7 @@ fn a_poison_matcher_mutes_nothing_and_is_in_nobodys_way() {
     let here = silences(&clock, 1);
     let before = mute(&here, 500);
     let poison = poison(&clock);
-    let merged = here.store().merge(std::slice::from_ref(&poison), at(100));
+    let merged = replica(&*here.store()).merge(std::slice::from_ref(&poison), at(100));
     let [Merged::Stored { quarantined, .. }] = merged[..] else {
         panic!("{merged:?}");
     };
@@ -117,7 +117,10 @@ fn a_poison_matcher_mutes_nothing_and_is_in_nobodys_way() {
     assert_eq!(here.mutes(&alert()), muting);
     assert_eq!(here.query(&Query::default()).len(), 2);
     assert_eq!(here.quarantined(9).len(), 1);
-    assert_eq!(here.store().held(&poison.key).unwrap().entry, poison);
+    assert_eq!(
+        replica(&*here.store()).held(&poison.key).unwrap().entry,
+        poison
+    );
 }
 
 /// An entry of a shape that a node does not know is kept for those who do.
@@ -140,8 +143,11 @@ fn a_schema_from_the_future_is_kept_as_it_is() {
             schema,
             body: Bytes::from_static(b"?"),
         };
-        here.store().merge(std::slice::from_ref(&entry), at(100));
-        assert_eq!(here.store().held(&entry.key).unwrap().entry, entry);
+        replica(&*here.store()).merge(std::slice::from_ref(&entry), at(100));
+        assert_eq!(
+            replica(&*here.store()).held(&entry.key).unwrap().entry,
+            entry
+        );
         assert!(here.get(&entry.key).is_none());
     }
     let listed = here.quarantined(9);
@@ -474,21 +480,25 @@ fn poison(clock: &Clock) -> Entry {
 }
 
 fn held(store: &dyn Store) -> Vec<Entry> {
-    let changes = store.changes(0, 256, usize::MAX);
+    let changes = replica(store).changes(0, 256, usize::MAX);
     assert_eq!(changes.len(), store.len());
     changes.into_iter().map(|change| change.entry).collect()
 }
 
 /// Merges all that one holds into the other, whose clock it is.
 fn merge(from: &dyn Store, to: &dyn Store, clock: &Clock) -> Vec<Merged> {
-    to.merge(&held(from), clock.wall())
+    replica(to).merge(&held(from), clock.wall())
 }
 
 fn exchange(a: &dyn Store, b: &dyn Store, clock: &Clock) {
     merge(a, b, clock);
     merge(b, a, clock);
     let cut = clock.wall();
-    assert_eq!(a.digest(cut), b.digest(cut), "an exchange makes equal");
+    assert_eq!(
+        replica(a).digest(cut),
+        replica(b).digest(cut),
+        "an exchange makes equal"
+    );
 }
 
 fn collect(store: &dyn Store, clock: &Clock) {

@@ -53,9 +53,6 @@ pub(crate) fn config(folder: &Path, node: &str) -> TlsConfig {
 }
 
 fn files(folder: &Path, node: &str) -> PemFiles {
-    PemFiles {
-        cert: folder.join(format!("{node}.pem")),
-        key: folder.join(format!("{node}.key")),
-        ca: folder.join("ca.pem"),
-    }
+    let own = |kind| folder.join(format!("{node}.{kind}"));
+    PemFiles::new(own("pem"), own("key"), folder.join("ca.pem"))
 }

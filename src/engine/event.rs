@@ -9,6 +9,7 @@ use crate::id::{Key, MemberState, NodeName, ProcessId, Refusal, StoreId};
 
 /// A member as the application sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Member {
     /// Its process.
     pub process: ProcessId,
@@ -66,16 +67,19 @@ pub enum Event {
     CommitFailed,
     /// More members than `direct_peers_max`: until there are fewer, writes travel by push/pull
     /// alone.
+    #[non_exhaustive]
     DirectModeExceeded {
         /// Members beside this node.
         members: usize,
     },
     /// Few enough members again: writes travel directly.
+    #[non_exhaustive]
     DirectModeRestored {
         /// Members beside this node.
         members: usize,
     },
     /// A merged entry cannot be evaluated here; it is kept, relayed and never used.
+    #[non_exhaustive]
     EntryQuarantined {
         /// The store.
         store: StoreId,
@@ -83,6 +87,7 @@ pub enum Event {
         key: Key,
     },
     /// An entry was refused: by `peer` if this node sent it, by this node if `peer` sent it.
+    #[non_exhaustive]
     EntryRefused {
         /// The other side.
         peer: NodeName,
@@ -110,11 +115,13 @@ pub enum Event {
     /// A member changed its address or restarted without having been seen to fail.
     MemberUpdated(Member),
     /// Another live process uses this node's name.
+    #[non_exhaustive]
     NameConflict {
         /// Where it is.
         addr: SocketAddr,
     },
     /// The stores are the same as a peer's as of the start of an exchange.
+    #[non_exhaustive]
     PushPullCompleted {
         /// The peer.
         peer: NodeName,
@@ -130,11 +137,13 @@ pub enum Event {
         bytes_sent: u64,
     },
     /// An exchange ended early; it is retried. What it brought stays.
+    #[non_exhaustive]
     PushPullFailed {
         /// The peer.
         peer: NodeName,
     },
     /// An exchange has moved another 10,000 entries, both ways together.
+    #[non_exhaustive]
     PushPullProgress {
         /// The peer.
         peer: NodeName,
@@ -146,6 +155,7 @@ pub enum Event {
     /// Readiness changed.
     Readiness(Readiness),
     /// A peer does not have a store that this node has, or has another one under its number.
+    #[non_exhaustive]
     StoreMissing {
         /// The peer.
         peer: NodeName,
@@ -156,6 +166,7 @@ pub enum Event {
 
 /// The membership at one moment, as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct View {
     /// This process.
     pub this: ProcessId,

@@ -34,7 +34,7 @@ impl ClusterId {
 
     /// The tag that stands for it on the wire: SipHash-2-4 of the id under a fixed key.
     #[must_use]
-    pub fn tag(&self) -> u64 {
+    pub(crate) fn tag(&self) -> u64 {
         let mut hasher = SipHasher24::new_with_keys(0x7275_6d6f_726d_696c, 0x636c_7573_7465_7273);
         hasher.write(self.0.as_bytes());
         hasher.finish()

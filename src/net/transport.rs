@@ -212,9 +212,18 @@ pub(super) fn poll_packet(
 /// Why an address could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {addr}")]
+#[non_exhaustive]
 pub struct BindError {
     /// The address asked for.
     pub addr: SocketAddr,
     /// What the system said.
     pub source: io::Error,
+}
+
+impl BindError {
+    /// `addr` could not be bound, because of `source`.
+    #[must_use]
+    pub fn new(addr: SocketAddr, source: io::Error) -> Self {
+        Self { addr, source }
+    }
 }

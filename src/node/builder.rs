@@ -150,11 +150,7 @@ impl Builder {
     /// use rumormill::net::tls::{PemFiles, TlsConfig};
     /// use rumormill::node::Node;
     ///
-    /// let files = PemFiles {
-    ///     cert: "node.pem".into(),
-    ///     key: "node.key".into(),
-    ///     ca: "ca.pem".into(),
-    /// };
+    /// let files = PemFiles::new("node.pem", "node.key", "ca.pem");
     /// let tls = TlsConfig::from_files(files).node_name_in_certificate(true);
     /// let node = Node::builder("am-0").tls(tls).start().await?;
     /// if let Some(tls) = node.tls() {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::id::Key;
-use crate::store::{Map, Schema, Store};
+use crate::store::{Map, Replica, Schema};
 
 /// What has changed under one key.
+#[non_exhaustive]
 pub struct KeyChange<R> {
     /// The key.
     pub key: Key,
@@ -42,7 +43,7 @@ impl<R: fmt::Debug> fmt::Debug for KeyChange<R> {
 /// changes.
 pub struct Changes<S: Schema> {
     map: Map<S>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Replica>,
     cursor: u64,
     woken: Arc<Notify>,
 }
@@ -67,7 +68,7 @@ impl<S: Schema> Changes<S> {
 
     /// As [`new`](Self::new), where something notifies all waiters of `woken` after every change.
     pub(super) fn woken_by(map: &Map<S>, woken: Arc<Notify>) -> Self {
-        let store = map.store();
+        let store = map.store().shared_replica();
         Self {
             map: map.clone(),
             cursor: store.head(),

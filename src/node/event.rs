@@ -14,7 +14,7 @@ use crate::net::TlsEvent;
 ///         NodeEvent::Cluster(Event::MemberUp(member)) => {
 ///             Some(format!("{} is up", member.process.name))
 ///         }
-///         NodeEvent::Tls(TlsEvent::HandshakeRefused { addr, reason }) => {
+///         NodeEvent::Tls(TlsEvent::HandshakeRefused { addr, reason, .. }) => {
 ///             Some(format!("{addr} is refused: {reason:?}"))
 ///         }
 ///         _ => None,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::replica::Replica;
+use super::replica::{Replica, Seal};
 use super::setup::merged_max;
 use crate::id::{SchemaId, StoreId};
 use crate::time::Timestamp;
@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 /// [`Schema`](super::Schema).
 ///
 /// All calls are short: they hold the store's lock for at most 256 entries at a time.
-pub trait Store: Replica {
+pub trait Store: Send + Sync {
     /// Its number on the wire.
     fn id(&self) -> StoreId;
     /// Its name.
@@ -42,4 +42,24 @@ pub trait Store: Replica {
     /// Calls `hook` after every accepted change, local or merged, outside the lock. It must be
     /// cheap and must not call back. Hooks add up.
     fn on_change(&self, hook: Arc<dyn Fn() + Send + Sync>);
+    /// What it is to the engine. Only this crate has a seal to call it with.
+    #[doc(hidden)]
+    fn as_replica(&self, seal: Seal) -> &dyn Replica;
+    /// As [`as_replica`](Self::as_replica), to be kept.
+    #[doc(hidden)]
+    fn into_replica(self: Arc<Self>, seal: Seal) -> Arc<dyn Replica>;
+}
+
+impl dyn Store + '_ {
+    /// What the store is to the engine.
+    pub(crate) fn replica(&self) -> &dyn Replica {
+        self.as_replica(Seal::new())
+    }
+}
+
+impl dyn Store {
+    /// What the store is to the engine, to be kept: calls to it cost no conversion.
+    pub(crate) fn shared_replica(self: Arc<Self>) -> Arc<dyn Replica> {
+        self.into_replica(Seal::new())
+    }
 }

@@ -36,6 +36,6 @@ pub use tracking::{Held, ReplicationError, Tracker, Watch, WriteId};
 pub use write::{Expiry, WriteError, Written};
 
 // For the engine, the simulator and their tests.
-pub(crate) use replica::{Change, Digests, Found, HashedItem, Merged, Sketched, Sweep};
 #[cfg(test)]
-pub(crate) use replica::{Digest, Replica};
+pub(crate) use replica::Digest;
+pub(crate) use replica::{Change, Digests, Found, HashedItem, Merged, Replica, Sketched, Sweep};

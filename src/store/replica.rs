@@ -1,23 +1,20 @@
 //! What the engine calls of a store: its changes, its merge, its digests and its items.
 //!
-//! Nothing here is for applications. The trait cannot be named outside of this crate, so nobody else can
-//! implement it, nor [`Store`](super::Store), which is built on it.
+//! Nothing here is for applications. A [`Store`] gives out its replica side for a [`Seal`] alone, which
+//! only this crate makes.
 
+use super::any::Store;
 use crate::crdt::estimator::Estimator;
 use crate::crdt::sketch::Sketch;
 use crate::id::{Key, Refusal};
 use crate::time::Timestamp;
 use crate::wire::{Entry, Item};
 
-/// What the engine needs of a store beyond [`Store`](super::Store). All calls are short: they hold the
+/// What the engine needs of a store beyond [`Store`]. All calls are short: they hold the
 /// store's lock for at most 256 entries at a time. Of a schema, only the index is called under the
 /// lock, by [`merge_into`](Self::merge_into); decoding and [`is_urgent`](super::Schema::is_urgent) run
 /// outside of it.
-#[allow(
-    unnameable_types,
-    reason = "that it cannot be named is what seals `Store`"
-)]
-pub trait Replica: Send + Sync {
+pub trait Replica: Store {
     /// How many keys have changed after `after`.
     fn backlog(&self, after: u64) -> usize;
     /// The changes after `after`, oldest first, one per key: at most `entries_max` (itself at
@@ -58,6 +55,35 @@ pub trait Replica: Send + Sync {
     /// Appends the items above `cut` of up to 256 slots from `position` on to `out`, each with its
     /// key and entry hash, not sorted. Returns the position to go on from, or `None` at the end.
     fn items(&self, position: usize, cut: Timestamp, out: &mut Vec<HashedItem>) -> Option<usize>;
+}
+
+/// What a [`Store`] asks for before it gives out its replica side.
+///
+/// It can be neither named nor made outside of this crate, so nobody else can implement [`Store`], whose
+/// methods take it, or reach what the engine calls.
+///
+/// ```compile_fail,E0599
+/// fn forge(store: &dyn rumormill::store::Store) {
+///     store.merge(&[], rumormill::time::Timestamp::ZERO);
+/// }
+/// ```
+///
+/// ```compile_fail,E0624
+/// fn reach(store: &dyn rumormill::store::Store) {
+///     store.replica();
+/// }
+/// ```
+#[allow(
+    unnameable_types,
+    reason = "that it cannot be named is what seals `Store`"
+)]
+#[derive(Clone, Copy, Debug)]
+pub struct Seal(());
+
+impl Seal {
+    pub(super) const fn new() -> Self {
+        Self(())
+    }
 }
 
 /// A change and its place in the store's local change sequence.

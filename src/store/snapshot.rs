@@ -122,11 +122,11 @@ impl<S: Schema> Map<S> {
             .into_iter()
             .partition(|entry| entry.ts > wall.plus(drift));
         let mut restored = Restored::default();
-        restored.count(store.merge(&sane, wall));
+        restored.count(store.replica().merge(&sane, wall));
         for entry in ahead {
             // Each is merged at its own time: at a later one it might count as expired.
             let then = entry.ts;
-            restored.count(store.merge(&[entry], then));
+            restored.count(store.replica().merge(&[entry], then));
         }
         Ok(restored)
     }
@@ -151,7 +151,9 @@ pub fn write(store: &dyn Store, out: &mut impl Write) -> io::Result<Taken> {
     let mut encoded = Vec::new();
     // Only up to the head as it was at the start, or a busy store would never be done.
     while after < head {
-        let changes = store.changes(after, ENTRIES_AT_A_TIME, BYTES_AT_A_TIME);
+        let changes = store
+            .replica()
+            .changes(after, ENTRIES_AT_A_TIME, BYTES_AT_A_TIME);
         let Some(last) = changes.last() else {
             break;
         };
@@ -188,7 +190,7 @@ pub fn read(
 ) -> Result<Restored, RestoreError> {
     let entries = entries(store, from)?;
     let mut restored = Restored::default();
-    restored.count(store.merge(&entries, wall));
+    restored.count(store.replica().merge(&entries, wall));
     Ok(restored)
 }
 
@@ -373,7 +375,10 @@ mod tests {
         let restored = empty.map().restore(&mut &taken(&store)[..]).unwrap();
         assert_eq!(restored.stored, 700);
         let cut = Timestamp::ZERO;
-        assert_eq!(empty.store().digest(cut), store.store().digest(cut));
+        assert_eq!(
+            empty.store().replica().digest(cut),
+            store.store().replica().digest(cut)
+        );
     }
 
     #[test]

@@ -101,11 +101,8 @@ impl Files {
     }
 
     pub(crate) fn pem(&self) -> PemFiles {
-        PemFiles {
-            cert: self.0.join("node.pem"),
-            key: self.0.join("node.key"),
-            ca: self.0.join("ca.pem"),
-        }
+        let file = |name| self.0.join(name);
+        PemFiles::new(file("node.pem"), file("node.key"), file("ca.pem"))
     }
 
     pub(crate) fn config(&self) -> TlsConfig {

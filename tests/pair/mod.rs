@@ -25,7 +25,7 @@ use rumormill::store::{
 };
 use rumormill::time::{Now, Timestamp, WallClock};
 use rumormill::unstable::engine::{CloseReason, Engine, Input, Operation, Output, Setup, StreamId};
-use rumormill::unstable::store::Merged;
+use rumormill::unstable::store::{Merged, replica};
 use rumormill::unstable::wire::codec::{self, CodecLimits, Decoded};
 use rumormill::unstable::wire::envelope::PREFACE_BYTES;
 use rumormill::unstable::wire::frame::FRAME_HEADER_BYTES;
@@ -77,7 +77,7 @@ impl Held {
 
     /// Gives a side these entries.
     pub fn merge(&mut self, side: usize, entries: &[Entry]) {
-        let merged = self.maps[side].store().merge(entries, self.wall());
+        let merged = replica(&*self.maps[side].store()).merge(entries, self.wall());
         let stored = |merged: &Merged| matches!(merged, Merged::Stored { .. });
         assert!(merged.iter().all(stored), "they are new");
     }
@@ -201,7 +201,7 @@ impl Pair {
         let write = WriteId {
             store: store.id(),
             key,
-            seq: store.held(&key).unwrap().seq,
+            seq: replica(&*store).held(&key).unwrap().seq,
         };
         let watch = Operation::Watch {
             ticket: 1,
@@ -219,7 +219,7 @@ impl Pair {
 
     /// Whether both hold the same.
     pub fn agree(&self) -> bool {
-        let [a, b] = [0, 1].map(|side| self.maps[side].store().digest(Timestamp::ZERO));
+        let [a, b] = [0, 1].map(|side| replica(&*self.maps[side].store()).digest(Timestamp::ZERO));
         a == b
     }
 

@@ -250,6 +250,7 @@ impl Transcript {
                 key: of,
                 reason,
                 by_us,
+                ..
             } => {
                 let of = key(*store, of);
                 if *by_us {
@@ -275,9 +276,11 @@ impl Transcript {
             } => {
                 format!("push/pull with {peer}: {received} received, {sent} sent")
             }
-            Event::PushPullFailed { peer } => format!("push/pull with {peer} failed"),
+            Event::PushPullFailed { peer, .. } => format!("push/pull with {peer} failed"),
             Event::Readiness(readiness) => format!("readiness: {readiness:?}"),
-            Event::StoreMissing { peer, store } => format!("{peer} lacks {}", store_name(*store)),
+            Event::StoreMissing { peer, store, .. } => {
+                format!("{peer} lacks {}", store_name(*store))
+            }
             other => format!("{other:?}"),
         }
     }

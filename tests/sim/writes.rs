@@ -74,7 +74,7 @@ fn above_direct_peers_max_push_pull_carries_writes_and_an_event_says_so() {
             .count()
     };
     let exceeded = told(&sim, |e| {
-        matches!(e, Event::DirectModeExceeded { members: 4.. })
+        matches!(e, Event::DirectModeExceeded { members: 4.., .. })
     });
     assert_eq!(exceeded, 6);
     sim.write(0, 1, "by push/pull").unwrap();

@@ -251,11 +251,11 @@ async fn packets_that_wait_are_bounded_in_age_and_bytes() {
         let (files, _) = world();
         let any = "127.0.0.1:0".parse().unwrap();
         let (hole, to) = silence().await;
-        let mut limits = TlsLimits::default();
-        limits.packet_age_max = Some(Duration::from_millis(100));
-        // Ten packets, and what it takes to keep them.
-        limits.packet_queue_bytes = 11_000.try_into().unwrap();
-        limits.handshake_timeout = Some(Duration::from_secs(60));
+        let limits = TlsLimits::default()
+            .packet_age_max(Some(Duration::from_millis(100)))
+            // Ten packets, and what it takes to keep them.
+            .packet_queue_bytes(11_000.try_into().unwrap())
+            .handshake_timeout(Some(Duration::from_secs(60)));
         let config = files.config().limits(limits);
         let a = Tls::bind(any, config, &Config::local()).await.unwrap();
         for number in 0..25_u8 {
@@ -284,8 +284,7 @@ async fn a_dead_peer_is_not_dialled_for_ever() {
     in_time(async {
         let (files, _) = world();
         let any = "127.0.0.1:0".parse().unwrap();
-        let mut limits = TlsLimits::default();
-        limits.packet_age_max = Some(Duration::from_millis(100));
+        let limits = TlsLimits::default().packet_age_max(Some(Duration::from_millis(100)));
         let config = files.config().limits(limits);
         let a = Tls::bind(any, config, &Config::local()).await.unwrap();
         let b = bind(&files, any).await;

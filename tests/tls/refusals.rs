@@ -13,7 +13,7 @@ use rumormill::net::tls::{
     ClientAuth, PemFiles, Tls, TlsConfig, TlsError, TlsHandle, TlsLimits, rustls,
 };
 use rumormill::net::{DialError, HandshakeRefusal, TlsEvent, Transport};
-use rumormill::node::{BuildError, Node};
+use rumormill::node::{BuildError, Events, Node};
 use rumormill::store::Expiry;
 use rumormill::unstable::wire::envelope::Envelope;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -57,11 +57,7 @@ impl Cluster {
 
     /// Waits until `a` tells that it has refused somebody, and says why.
     async fn refusal(&mut self) -> (SocketAddr, HandshakeRefusal) {
-        let refused = |event: &TlsEvent| matches!(event, TlsEvent::HandshakeRefused { .. });
-        match tls_event(&mut self.a.events, refused).await {
-            TlsEvent::HandshakeRefused { addr, reason } => (addr, reason),
-            other => panic!("not a refusal: {other:?}"),
-        }
+        handshake_refused(&mut self.a.events).await
     }
 
     /// Nothing has happened to the members, and they still write to each other.
@@ -85,6 +81,15 @@ impl Cluster {
             }
         }
         assert!(self.a.node.net_counters().tls_handshakes_failed > 0);
+    }
+}
+
+/// The next handshake that a node tells it has refused: with whom, and why.
+async fn handshake_refused(events: &mut Events) -> (SocketAddr, HandshakeRefusal) {
+    let refused = |event: &TlsEvent| matches!(event, TlsEvent::HandshakeRefused { .. });
+    match tls_event(events, refused).await {
+        TlsEvent::HandshakeRefused { addr, reason, .. } => (addr, reason),
+        other => panic!("not a refusal: {other:?}"),
     }
 }
 
@@ -141,11 +146,8 @@ async fn member_refuses_server(leaf: impl FnOnce(&Authority) -> Leaf, expected: 
         let ours = Files::new(&authority.leaf(&[LOOPBACK]), &authority.pem());
         let world = World::Tls(Arc::new(ours));
         let mut a = world.start("a", &[stranger.local_addr()]).await;
-        let refused = |event: &TlsEvent| matches!(event, TlsEvent::HandshakeRefused { .. });
-        let addr = stranger.local_addr();
-        let reason = expected;
-        let expected = TlsEvent::HandshakeRefused { addr, reason };
-        assert_eq!(tls_event(&mut a.events, refused).await, expected);
+        let refused = handshake_refused(&mut a.events).await;
+        assert_eq!(refused, (stranger.local_addr(), expected));
         assert_eq!(a.node.view().members.len(), 0);
         is_joined(&world, &a).await;
     })
@@ -262,12 +264,8 @@ async fn tls_against_plaintext_is_refused_on_both_sides() {
         let plain = World::Plain.start("plain", &[]).await;
         let world = World::tls();
         let mut a = world.start("a", &[plain.addr()]).await;
-        let refused = |event: &TlsEvent| matches!(event, TlsEvent::HandshakeRefused { .. });
-        let expected = TlsEvent::HandshakeRefused {
-            addr: plain.addr(),
-            reason: HandshakeRefusal::NotTls,
-        };
-        assert_eq!(tls_event(&mut a.events, refused).await, expected);
+        let refused = handshake_refused(&mut a.events).await;
+        assert_eq!(refused, (plain.addr(), HandshakeRefusal::NotTls));
         while plain.node.net_counters().streams_foreign_version == 0 {
             tokio::task::yield_now().await;
         }

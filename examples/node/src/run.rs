@@ -240,7 +240,7 @@ async fn follow(mut events: Events, app: Arc<App>) {
                 MemberChange::Left
             }
             Event::MemberUpdated(_) => MemberChange::Updated,
-            Event::NameConflict { addr } => {
+            Event::NameConflict { addr, .. } => {
                 error!(%addr, "another live process uses this node's name; set --cluster.peer-name");
                 app.stats.name_conflict();
                 continue;

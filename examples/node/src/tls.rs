@@ -251,11 +251,7 @@ impl Tls {
     #[cfg(feature = "tls")]
     pub(crate) fn config(&self) -> rumormill::net::tls::TlsConfig {
         use rumormill::net::tls;
-        let files = |files: &Files| tls::PemFiles {
-            cert: files.cert.clone(),
-            key: files.key.clone(),
-            ca: files.ca.clone(),
-        };
+        let files = |files: &Files| tls::PemFiles::new(&files.cert, &files.key, &files.ca);
         let config = tls::TlsConfig::from_files_by_side(files(&self.server), files(&self.client))
             .danger_skip_verify(self.skip_verify)
             .client_auth(match self.client_auth {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::StoreId;
-use crate::store::{Change, Store};
+use crate::store::{Change, Replica, Store};
 use crate::time::Timestamp;
 
 use super::place::{SeqSet, StoreKey};
 
-type ById = BTreeMap<StoreId, Arc<dyn Store>>;
+type ById = BTreeMap<StoreId, Arc<dyn Replica>>;
 
 /// The stores of this node.
 pub(in crate::engine) struct Stores {
@@ -26,7 +26,7 @@ impl Stores {
     pub(in crate::engine) fn new(stores: Vec<Arc<dyn Store>>) -> Self {
         let by_id: ById = stores
             .into_iter()
-            .map(|store| (store.id(), store))
+            .map(|store| (store.id(), store.shared_replica()))
             .collect();
         let foreign = by_id.keys().map(|&id| (id, SeqSet::default())).collect();
         Self {
@@ -36,11 +36,11 @@ impl Stores {
         }
     }
 
-    pub(in crate::engine) fn get(&self, id: StoreId) -> Option<&Arc<dyn Store>> {
+    pub(in crate::engine) fn get(&self, id: StoreId) -> Option<&Arc<dyn Replica>> {
         self.by_id.get(&id)
     }
 
-    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = (StoreId, &Arc<dyn Store>)> {
+    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = (StoreId, &Arc<dyn Replica>)> {
         self.by_id.iter().map(|(&id, store)| (id, store))
     }
 

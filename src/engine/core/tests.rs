@@ -80,7 +80,7 @@ pub(in crate::engine) fn notes(entries: u8) -> (Arc<dyn Store>, Vec<(StoreId, Ke
     let map = Map::new(NflogSchema, Limits::default(), ManualClock::new().context());
     let store = map.store();
     let entries: Vec<Entry> = (1..=entries).map(note).collect();
-    store.merge(&entries, start().wall);
+    store.replica().merge(&entries, start().wall);
     let keys = entries.iter().map(|entry| (store.id(), entry.key));
     let keys = keys.collect();
     (store, keys)

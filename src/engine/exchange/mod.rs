@@ -130,7 +130,7 @@ impl Exchanges {
     }
 
     /// How many are under way.
-    #[cfg(feature = "sim")]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn len(&self) -> usize {
         self.under_way.len()
     }

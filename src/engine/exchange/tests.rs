@@ -328,7 +328,7 @@ fn to_move_the_digests_is_work() {
         }
     };
     let entries: Vec<_> = (0..600).map(entry).collect();
-    store.merge(&entries, wall);
+    store.replica().merge(&entries, wall);
     let mut core = core_with(vec![store.clone()], false);
     let (mut exchanges, _) = opened(&mut core, false);
     let summary = Summary {

@@ -49,7 +49,7 @@ impl Node {
     fn write(&self, n: u8) -> WriteId {
         let entry = note(n);
         let key = entry.key;
-        self.store.merge(&[entry], self.core.now.wall);
+        self.store.replica().merge(&[entry], self.core.now.wall);
         WriteId {
             store: self.store.id(),
             key,

@@ -17,6 +17,7 @@ use crate::id::NodeName;
 
 /// The PEM files of one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PemFiles {
     /// The certificate, followed by those between it and its authority.
     pub cert: PathBuf,
@@ -24,6 +25,17 @@ pub struct PemFiles {
     pub key: PathBuf,
     /// The authorities whose certificates peers may show. The system's own are not used.
     pub ca: PathBuf,
+}
+
+impl PemFiles {
+    /// The files of a certificate, of its private key, and of the authorities.
+    pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>, ca: impl Into<PathBuf>) -> Self {
+        Self {
+            cert: cert.into(),
+            key: key.into(),
+            ca: ca.into(),
+        }
+    }
 }
 
 /// What this node asks of peers that connect to it.
@@ -308,6 +320,32 @@ impl Default for TlsLimits {
     }
 }
 
+/// One setter per field.
+macro_rules! setters {
+    ($($field:ident: $type:ty;)*) => {
+        impl TlsLimits {$(
+            #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+            #[must_use]
+            pub fn $field(mut self, $field: $type) -> Self {
+                self.$field = $field;
+                self
+            }
+        )*}
+    };
+}
+
+setters! {
+    handshakes_max: NonZeroUsize;
+    handshakes_per_second: NonZeroUsize;
+    handshake_timeout: Option<Duration>;
+    connections_max: NonZeroUsize;
+    idle_max: NonZeroUsize;
+    idle_timeout: Option<Duration>;
+    packet_queue_bytes: NonZeroUsize;
+    packet_age_max: Option<Duration>;
+    user_timeout: Option<Duration>;
+}
+
 /// Limits in which nothing is left open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TlsBounds {
@@ -371,11 +409,7 @@ mod tests {
     /// Whatever is built in, a provider that is given is the one that is used.
     #[test]
     fn a_provider_that_is_given_comes_before_one_that_is_built_in() {
-        let files = PemFiles {
-            cert: "node.pem".into(),
-            key: "node.key".into(),
-            ca: "ca.pem".into(),
-        };
+        let files = PemFiles::new("node.pem", "node.key", "ca.pem");
         let config = TlsConfig::from_files(files);
         match (config.cryptography(), built_in()) {
             (Ok(found), Some(built_in)) => {

@@ -148,11 +148,7 @@ async fn what_stores_were_made_from_cannot_be_set_after_them() {
 async fn a_start_with_tls_and_no_cryptography_says_what_is_missing() {
     use crate::net::tls::{PemFiles, TlsError};
 
-    let files = PemFiles {
-        cert: "node.pem".into(),
-        key: "node.key".into(),
-        ca: "ca.pem".into(),
-    };
+    let files = PemFiles::new("node.pem", "node.key", "ca.pem");
     let builder = Builder::new("a").tls(TlsConfig::from_files(files));
     let error = builder.start().await.err();
     assert!(matches!(error, Some(BuildError::Tls(TlsError::NoProvider))));

@@ -32,7 +32,7 @@ impl Look<'_> {
 
     fn holds_the_same(&self, group: &[usize], place: usize, cut: Timestamp) -> bool {
         let stores = || group.iter().map(|node| &self.stores(*node)[place]);
-        let mut digests = stores().map(|store| store.digest(cut));
+        let mut digests = stores().map(|store| store.replica().digest(cut));
         let first = digests.next();
         if digests.all(|digest| Some(digest) == first) {
             return true;
@@ -181,7 +181,7 @@ impl Look<'_> {
             for node in group {
                 let mut stores = self.stores(*node).iter();
                 let store = stores.find(|store| store.id() == write.store);
-                let held = store.and_then(|store| store.held(&write.entry.key));
+                let held = store.and_then(|store| store.replica().held(&write.entry.key));
                 let kept = held.is_some_and(|h| compare_versions(&h.entry, &write.entry).is_ge());
                 let excused = || {
                     store.is_some_and(|store| self.has_no_room(*node, &**store, write.entry.key))
@@ -287,21 +287,21 @@ impl Look<'_> {
 /// Everything a store holds above a cut.
 fn held(store: &dyn Store, cut: Timestamp) -> BTreeMap<Key, Entry> {
     let keys = keys_above(store, cut).into_iter();
-    let held = keys.filter_map(|key| store.held(&key).map(|change| (key, change.entry)));
+    let held = keys.filter_map(|key| store.replica().held(&key).map(|change| (key, change.entry)));
     held.collect()
 }
 
 fn keys_above(store: &dyn Store, cut: Timestamp) -> Vec<Key> {
     let mut items = Vec::new();
     let mut position = 0;
-    while let Some(next) = store.items(position, cut, &mut items) {
+    while let Some(next) = store.replica().items(position, cut, &mut items) {
         position = next;
     }
     items.iter().map(|item| item.key).collect()
 }
 
 fn digest_wrong(node: usize, store: &dyn Store, cut: Timestamp) -> Option<Breach> {
-    let digest = store.digest(cut).count;
+    let digest = store.replica().digest(cut).count;
     let items = keys_above(store, cut).len() as u64;
     (digest != items).then(|| Breach::DigestWrong {
         node,

@@ -77,7 +77,7 @@ impl History {
         if store.head() == *head {
             return None;
         }
-        let changes = store.changes(*head, 256, usize::MAX);
+        let changes = store.replica().changes(*head, 256, usize::MAX);
         *head = changes.last()?.seq;
         Some(changes)
     }

@@ -58,7 +58,7 @@ impl Look<'_> {
         let mut last = self.checker.history.held_last((index, node.life));
         last.find_map(|(id, entry)| {
             let store = process.stores.iter().find(|store| store.id() == id)?;
-            let held = store.held(&entry.key).map(|change| change.entry);
+            let held = store.replica().held(&entry.key).map(|change| change.entry);
             let current = held.filter(|held| compare_versions(held, entry).is_ge());
             let (node, key) = (index, entry.key);
             if current.is_none() && !latest.has_collected(entry) {
@@ -190,11 +190,11 @@ fn misread(node: usize, of: &SimNode, process: &Process) -> Option<Breach> {
     let wall = of.clock.wall();
     let mut position = 0;
     let mut items = Vec::new();
-    while let Some(next) = store.items(position, wall, &mut items) {
+    while let Some(next) = store.replica().items(position, wall, &mut items) {
         position = next;
     }
     items.iter().find_map(|item| {
-        let entry = store.held(&item.key)?.entry;
+        let entry = store.replica().held(&item.key)?.entry;
         let removed = entry.schema.is_tombstone();
         let sound = removed || Registers::is_sound(&entry, process.next_version);
         let used = registers.get(&item.key).is_some();

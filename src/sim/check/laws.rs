@@ -90,10 +90,15 @@ fn merged(entries: &[Entry], order: &[usize], wall: Timestamp, limits: Limits) -
     let map = Map::new(AnyBody, limits, context);
     let store = map.store();
     for index in order {
-        store.merge(std::slice::from_ref(&entries[*index]), wall);
+        store
+            .replica()
+            .merge(std::slice::from_ref(&entries[*index]), wall);
     }
     store.collect(wall);
-    store.held(&entries.first()?.key).map(|change| change.entry)
+    store
+        .replica()
+        .held(&entries.first()?.key)
+        .map(|change| change.entry)
 }
 
 fn is_monotone(entries: &[Entry]) -> bool {

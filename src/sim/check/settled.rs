@@ -51,7 +51,7 @@ impl Look<'_> {
                 .iter()
                 .filter(|(k, _)| of_store(k));
             for ((_, id, key), versions) in versions {
-                let held = store.held(key).map(|change| change.entry);
+                let held = store.replica().held(key).map(|change| change.entry);
                 let known = |entry: &&Entry| match &held {
                     Some(held) => {
                         compare_versions(entry, held).is_le()
@@ -61,7 +61,7 @@ impl Look<'_> {
                     None => clock.has_collected(entry),
                 };
                 let versions: Vec<Entry> = versions.iter().filter(known).cloned().collect();
-                let mut merged = store.merge(&versions, wall).into_iter();
+                let mut merged = store.replica().merge(&versions, wall).into_iter();
                 let stored = merged.any(|merged| !matches!(merged, Merged::Known));
                 if stored || store.head() != before {
                     return Some(Breach::LawBroken {

@@ -9,6 +9,7 @@ use crate::id::{Key, MemberState, NodeName, StoreId};
 
 /// A broken promise: which, when, and the seed that breaks it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Violation {
     /// The simulation's seed.
     pub seed: u64,

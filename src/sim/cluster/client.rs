@@ -63,7 +63,10 @@ impl Simulator {
     ) -> Result<WriteId, WriteError> {
         let registers = self.process(node).registers.clone();
         let store = registers.store();
-        let is_new = store.held(&Registers::entry_key(record.key)).is_none();
+        let is_new = store
+            .replica()
+            .held(&Registers::entry_key(record.key))
+            .is_none();
         let full = is_new && store.len() >= store.entries_max();
         let written = registers.put(record, expiry);
         // Of two reasons one is told.
@@ -102,7 +105,7 @@ impl Simulator {
         self.notice_writes_of(node);
         let mut stores = self.process(node).stores.iter();
         let store = stores.find(|store| store.id() == write.store);
-        let change = store.and_then(|store| store.held(&write.key));
+        let change = store.and_then(|store| store.replica().held(&write.key));
         let change = change.expect("what was written is held");
         let life = (node, self.nodes[node].life);
         self.checker
@@ -151,7 +154,9 @@ impl Simulator {
         let ticket = self.tickets;
         let stores = self.process(node).stores.iter();
         let mut of_store = stores.filter(|store| store.id() == write.store);
-        let change = of_store.next().and_then(|store| store.held(&write.key));
+        let change = of_store
+            .next()
+            .and_then(|store| store.replica().held(&write.key));
         let entry = change.expect("a followed write is held").entry;
         let life = (node, self.nodes[node].life);
         self.checker.watch(ticket, life, write, entry, copies);
@@ -171,7 +176,9 @@ impl Simulator {
         self.outcomes.get(&ticket)
     }
 
-    /// Asks a node's engine for something, when time next passes.
+    /// Asks a node's engine for something, when time next passes. Unstable, as all of
+    /// `rumormill::unstable`.
+    #[doc(hidden)]
     pub fn operate(&mut self, node: usize, operation: Operation) {
         let life = self.nodes[node].life;
         let operation = Happening::Operation {

@@ -124,7 +124,7 @@ impl Simulator {
         let process = self.process(node);
         let store = process.registers.store();
         let wall = self.wall(node);
-        let before = store.held(&entry_key).map(|change| change.entry);
+        let before = store.replica().held(&entry_key).map(|change| change.entry);
         let after = before.map_or(Timestamp::ZERO, |entry| entry.ts);
         let entry = Entry {
             key: entry_key,
@@ -134,7 +134,7 @@ impl Simulator {
             schema: Registers::SHAPE.lasting(),
             body,
         };
-        store.merge(&[entry], wall);
+        store.replica().merge(&[entry], wall);
         self.notice_writes_of(node);
     }
 

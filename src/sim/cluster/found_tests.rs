@@ -12,6 +12,7 @@ use crate::sim::check::violation::Breach;
 use crate::sim::nodes::clock::{SimClock, Skew};
 use crate::sim::nodes::registers::{Register, Registers, SimTracker};
 use crate::sim::nodes::spec::{NodeSpec, brisk};
+use crate::store::replica::Seal;
 use crate::store::{
     Body, Change, Context, Digest, Digests, Expiry, Found, HashedItem, Limits, Map, Merged,
     Replica, Schema, Sketched, Store, Sweep, Unreadable,
@@ -52,7 +53,7 @@ enum Misbehaviour {
 
 /// A store that misbehaves.
 struct Faulty {
-    inner: Arc<dyn Store>,
+    inner: Arc<dyn Replica>,
     fault: Misbehaviour,
 }
 
@@ -84,6 +85,12 @@ impl Store for Faulty {
     }
     fn entries_max(&self) -> usize {
         self.inner.entries_max()
+    }
+    fn as_replica(&self, _: Seal) -> &dyn Replica {
+        self
+    }
+    fn into_replica(self: Arc<Self>, _: Seal) -> Arc<dyn Replica> {
+        self
     }
 }
 
@@ -160,7 +167,7 @@ fn cluster_with(fault: Misbehaviour, nodes: usize) -> (Simulator, Map<Others>) {
     let made = Arc::clone(&maps);
     sim.set_store_factory(Box::new(move |_, context: &Context| {
         let map = Map::new(Others, Limits::default(), context.clone());
-        let inner = map.store();
+        let inner = map.store().shared_replica();
         made.lock().expect("nobody panicked").push(map);
         vec![Arc::new(Faulty { inner, fault })]
     }));
@@ -199,7 +206,7 @@ fn a_lost_write_is_found_out() {
     let write = sim.write(0, 1, "x").expect("room");
     sim.converge(secs(5)).expect("it arrives");
     let store = sim.registers(0).store();
-    let mut entry = store.held(&write.key).expect("it is held").entry;
+    let mut entry = store.replica().held(&write.key).expect("it is held").entry;
     entry.key = Registers::entry_key(2);
     sim.checker
         .acknowledge(sim.time, (0, 1), write.store, entry);
@@ -232,7 +239,10 @@ fn what_was_collected_by_a_clock_that_was_ahead_is_not_missed() {
     // The engine looks every ten minutes.
     sim.run_for(secs(650));
     let store = sim.registers(0).store();
-    assert!(store.held(&write.key).is_none(), "it is collected");
+    assert!(
+        store.replica().held(&write.key).is_none(),
+        "it is collected"
+    );
     sim.set_skew(0, Skew::None);
     sim.run_for(secs(10));
     sim.assert_sound();

@@ -65,6 +65,7 @@ impl SimConfig {
 
 /// An event that a node reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Occurrence {
     /// When.
     pub at: Duration,
@@ -149,6 +150,8 @@ impl Simulator {
     }
 
     /// Shows every input and output from now on to `tap`, in order. It changes nothing.
+    /// Unstable, as all of `rumormill::unstable`.
+    #[doc(hidden)]
     pub fn set_tap(&mut self, tap: Tap) {
         self.tap = Some(tap);
     }
@@ -224,7 +227,9 @@ impl Simulator {
         *self.process(node).engine.counters()
     }
 
-    /// How many SWIM datagrams a node has received, over all its processes.
+    /// How many SWIM datagrams a node has received, over all its processes. Unstable, as all of
+    /// `rumormill::unstable`.
+    #[doc(hidden)]
     #[must_use]
     pub fn swim_received(&self, node: usize) -> u64 {
         self.nodes[node].swim_received

@@ -183,10 +183,10 @@ fn fill(store: &dyn Store, entries: Vec<Entry>, wall: Timestamp, limits: Limits)
     let horizon = wall.plus(limits.max_clock_drift);
     let (ahead, sane): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.ts > horizon);
     for chunk in sane.chunks(CHUNK) {
-        store.merge(chunk, wall);
+        store.replica().merge(chunk, wall);
     }
     for entry in ahead {
         let then = entry.ts;
-        store.merge(&[entry], then);
+        store.replica().merge(&[entry], then);
     }
 }

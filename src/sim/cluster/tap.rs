@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::engine::{Input, Output};
 
-/// What a [tap](crate::sim::Simulator::set_tap) is shown.
+/// What a [tap](crate::sim::Simulator::set_tap) is shown. Unstable, as all of `rumormill::unstable`.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Seen<'a> {
@@ -14,5 +15,7 @@ pub enum Seen<'a> {
     Output(&'a Output),
 }
 
-/// Is given the virtual time, the node's index, and what is seen.
+/// Is given the virtual time, the node's index, and what is seen. Unstable, as all of
+/// `rumormill::unstable`.
+#[doc(hidden)]
 pub type Tap = Box<dyn FnMut(Duration, usize, Seen<'_>)>;

@@ -17,6 +17,7 @@ pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// What the network has done since the simulation began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NetworkCounters {
     /// Datagrams given to it.
     pub datagrams: u64,

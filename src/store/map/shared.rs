@@ -18,7 +18,7 @@ use crate::crdt::map::{EntryMap, Judgement, Slot};
 use crate::id::{Key, SchemaId, StoreId};
 use crate::store::any::Store;
 use crate::store::replica::{
-    Change, Digest, Digests, Found, HashedItem, Merged, Replica, Sketched, Sweep,
+    Change, Digest, Digests, Found, HashedItem, Merged, Replica, Seal, Sketched, Sweep,
 };
 use crate::store::schema::{Body, Schema, Unreadable};
 use crate::store::setup::{Context, Limits};
@@ -245,6 +245,14 @@ impl<S: Schema> Store for MapStore<S> {
     fn on_change(&self, hook: Hook) {
         let mut hooks = self.hooks.write().unwrap_or_else(PoisonError::into_inner);
         *hooks = hooks.iter().cloned().chain([hook]).collect();
+    }
+
+    fn as_replica(&self, _: Seal) -> &dyn Replica {
+        self
+    }
+
+    fn into_replica(self: Arc<Self>, _: Seal) -> Arc<dyn Replica> {
+        self
     }
 }
 

@@ -173,7 +173,7 @@ fn text(map: &Map<Notes>, id: u8) -> Option<String> {
 }
 
 fn held(map: &Map<Notes>) -> BTreeMap<Key, Entry> {
-    let changes = map.store().changes(0, 256, usize::MAX);
+    let changes = map.store().replica().changes(0, 256, usize::MAX);
     let held = changes.into_iter().map(|c| (c.entry.key, c.entry));
     held.collect()
 }
@@ -188,7 +188,9 @@ fn remove(map: &Map<Notes>, id: u8) {
 
 fn merge(map: &Map<Notes>, entry: &Entry) -> Merged {
     let now = map.context().clock.wall();
-    map.store().merge(std::slice::from_ref(entry), now)[0]
+    map.store()
+        .replica()
+        .merge(std::slice::from_ref(entry), now)[0]
 }
 
 fn stored(merged: Merged) -> bool {
@@ -472,25 +474,25 @@ fn the_change_index_has_one_slot_per_key_and_resumes_at_any_cursor() {
         }
     }
     assert_eq!(store.head(), 300);
-    assert_eq!(store.backlog(0), 30);
-    assert_eq!(store.backlog(290), 10);
-    assert_eq!(store.backlog(300), 0);
+    assert_eq!(store.replica().backlog(0), 30);
+    assert_eq!(store.replica().backlog(290), 10);
+    assert_eq!(store.replica().backlog(300), 0);
     let mut cursor = 0;
     let mut seen = Vec::new();
     loop {
-        let some = store.changes(cursor, 7, usize::MAX);
+        let some = store.replica().changes(cursor, 7, usize::MAX);
         let Some(last) = some.last() else { break };
         cursor = last.seq;
         seen.extend(some.into_iter().map(|change| change.seq));
     }
     assert_eq!(seen, (271..=300).collect::<Vec<_>>());
     // At least one, and no more once the bytes are reached.
-    assert_eq!(store.changes(0, 0, 0).len(), 1);
-    let len = store.changes(0, 1, 0)[0].entry.encoded_len();
-    assert_eq!(store.changes(0, 99, len * 3).len(), 3);
-    let change = store.held(&key(29)).unwrap();
+    assert_eq!(store.replica().changes(0, 0, 0).len(), 1);
+    let len = store.replica().changes(0, 1, 0)[0].entry.encoded_len();
+    assert_eq!(store.replica().changes(0, 99, len * 3).len(), 3);
+    let change = store.replica().held(&key(29)).unwrap();
     assert_eq!((change.seq, change.entry.key), (300, key(29)));
-    assert_eq!(store.held(&key(99)), None);
+    assert_eq!(store.replica().held(&key(99)), None);
 }
 
 #[test]
@@ -507,10 +509,16 @@ fn hooks_are_called_once_per_change_and_never_for_the_known() {
     put(&map, note(1, "a"), until(200));
     assert_eq!(called(), [1, 1]);
     let entries: Vec<_> = (2..6).map(|id| raw(id, 100, 200, "x")).collect();
-    assert!(map.store().merge(&entries, at(100)).into_iter().all(stored));
+    assert!(
+        map.store()
+            .replica()
+            .merge(&entries, at(100))
+            .into_iter()
+            .all(stored)
+    );
     assert_eq!(called(), [2, 2]);
     let head = map.store().head();
-    let again = map.store().merge(&entries, at(100));
+    let again = map.store().replica().merge(&entries, at(100));
     assert_eq!(again, [Merged::Known; 4]);
     assert_eq!(
         merge(&map, &raw(1, 900, 999, "x")),
@@ -531,7 +539,7 @@ fn twice_the_same_key_in_one_merge_joins() {
         raw(1, 91, 200, "newer"),
         raw(1, 91, 200, "newer"),
     ];
-    let merged = map.store().merge(&entries, at(100));
+    let merged = map.store().replica().merge(&entries, at(100));
     assert!(stored(merged[0]) && stored(merged[1]));
     assert_eq!(merged[2], Merged::Known);
     assert_eq!(held(&map)[&key(1)], raw(1, 91, 300, "newer"));
@@ -542,10 +550,12 @@ fn twice_the_same_key_in_one_merge_joins() {
     for entries in [[older.clone(), newer.clone()], [newer.clone(), older]] {
         let map = notes(&TestClock::at(100_000));
         assert_eq!(
-            map.store().merge(std::slice::from_ref(&newer), late),
+            map.store()
+                .replica()
+                .merge(std::slice::from_ref(&newer), late),
             [Merged::Known]
         );
-        let merged = map.store().merge(&entries, late);
+        let merged = map.store().replica().merge(&entries, late);
         assert!(stored(merged[0]) && stored(merged[1]));
         assert_eq!(held(&map)[&key(1)], raw(1, 91, 200_000, "newer"));
     }

@@ -95,7 +95,7 @@ fn an_entry_is_kept_for_twice_the_repeat_interval_at_most_for_the_retention() {
         };
         let key = state_key(&made.receiver, &made.group_key);
         log.log(made).unwrap();
-        let held = log.store().held(&key).unwrap().entry;
+        let held = log.store().replica().held(&key).unwrap().entry;
         assert_eq!(held.expires_at, at(hours * 3600), "{repeat_interval:?}");
         clock.set(at(hours * 3600));
         assert_eq!(last(&log), None);
@@ -257,7 +257,7 @@ fn what_cannot_be_read_is_quarantined_and_the_rest_is_not() {
         body: raw("other", &[1]),
         ..poison.clone()
     };
-    let merged = log.store().merge(&[poison, wrong_key], at(0));
+    let merged = log.store().replica().merge(&[poison, wrong_key], at(0));
     assert!(merged.iter().all(|one| matches!(
         one,
         Merged::Stored {

@@ -41,8 +41,7 @@ pub struct SilenceIndex {
 
 impl SilenceIndex {
     /// The silences that may match `labels` and have not ended by `now`, each once, ordered by id.
-    #[must_use]
-    pub fn candidates(&self, labels: &Labels, now: Timestamp) -> Vec<Arc<HeldSilence>> {
+    pub(super) fn candidates(&self, labels: &Labels, now: Timestamp) -> Vec<Arc<HeldSilence>> {
         let mut found = Vec::new();
         for (name, value) in labels.iter().filter(|(_, value)| !value.is_empty()) {
             let (name, value) = (name.as_bytes(), value.as_bytes());
@@ -71,8 +70,8 @@ impl SilenceIndex {
     }
 
     /// How many of them are candidates for every alert, those that have ended included.
-    #[must_use]
-    pub fn scan_len(&self) -> usize {
+    #[cfg(test)]
+    fn scan_len(&self) -> usize {
         self.scan.len()
     }
 

@@ -32,6 +32,7 @@ pub struct Query {
 
 /// A silence and the state it was in when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listed {
     /// Its state by this node's clock.
     pub state: SilenceState,

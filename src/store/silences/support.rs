@@ -53,14 +53,14 @@ pub(in crate::store) fn at(seconds: u64) -> Timestamp {
 
 /// Everything a store holds.
 pub(in crate::store) fn entries(store: &dyn Store) -> Vec<Entry> {
-    let changes = store.changes(0, 256, usize::MAX);
+    let changes = store.replica().changes(0, 256, usize::MAX);
     assert_eq!(changes.len(), store.len(), "tests stay below one batch");
     changes.into_iter().map(|change| change.entry).collect()
 }
 
 /// Merges everything that `from` holds into `to`.
 pub(in crate::store) fn pass(from: &dyn Store, to: &dyn Store, wall: Timestamp) -> Vec<Merged> {
-    to.merge(&entries(from), wall)
+    to.replica().merge(&entries(from), wall)
 }
 
 /// Merges each into the other.
@@ -68,5 +68,9 @@ pub(in crate::store) fn exchange(a: &dyn Store, b: &dyn Store, wall: Timestamp) 
     pass(a, b, wall);
     pass(b, a, wall);
     let cut = Timestamp::ZERO;
-    assert_eq!(a.digest(cut), b.digest(cut), "an exchange makes equal");
+    assert_eq!(
+        a.replica().digest(cut),
+        b.replica().digest(cut),
+        "an exchange makes equal"
+    );
 }

@@ -313,7 +313,15 @@ fn an_entry_expires_after_its_retention_but_never_earlier_than_before() {
     let clock = ManualClock::new();
     let silences = store(&clock, 1);
     let id = set(&silences, new("a=b", 0, 100));
-    let expiry = |silences: &Silences| silences.store().held(&id.key()).unwrap().entry.expires_at;
+    let expiry = |silences: &Silences| {
+        silences
+            .store()
+            .replica()
+            .held(&id.key())
+            .unwrap()
+            .entry
+            .expires_at
+    };
     assert_eq!(expiry(&silences), at(100).plus(RETENTION));
     clock.set(at(10));
     let _ = silences.expire(id).unwrap();

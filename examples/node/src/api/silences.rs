@@ -10,7 +10,7 @@ use rumormill::node::SystemClock;
 use rumormill::store::WriteError;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{
-    Listed, NewSilence, Query, RuleError, Silence, SilenceError, SilenceId, SilenceState, Silences,
+    NewSilence, Query, RuleError, Silence, SilenceError, SilenceId, SilenceState, Silences,
 };
 use rumormill::time::{Timestamp, WallClock as _};
 use serde::{Deserialize, Serialize};
@@ -106,7 +106,10 @@ fn listed(app: &App, params: &Params) -> Answer {
     let query = Query::default().states(states).filter(filter);
     let listed = app.silences.query(&query);
     app.stats.silence_query(started.elapsed());
-    let gettable: Vec<_> = listed.iter().map(gettable).collect();
+    let gettable: Vec<_> = listed
+        .iter()
+        .map(|listed| gettable(listed.state, &listed.silence))
+        .collect();
     Ok(json_of(&gettable))
 }
 
@@ -130,7 +133,7 @@ pub(super) async fn get(State(app): Shared, id: IdPath) -> Answer {
     app.stats.silence_query(started.elapsed());
     let silence = silence.ok_or_else(not_found)?;
     let state = silence.state(SystemClock.wall());
-    Ok(json_of(&gettable(&Listed { state, silence })))
+    Ok(json_of(&gettable(state, &silence)))
 }
 
 pub(super) async fn delete(State(app): Shared, id: IdPath) -> Answer {
@@ -288,9 +291,7 @@ fn refusal(error: SilenceError) -> Refusal {
     }
 }
 
-fn gettable(listed: &Listed) -> Gettable<'_> {
-    let Listed { state, silence } = listed;
-    let silence: &Silence = silence;
+fn gettable(state: SilenceState, silence: &Silence) -> Gettable<'_> {
     let sets = &silence.matcher_sets;
     Gettable {
         id: silence.id.to_string(),

@@ -9,7 +9,7 @@ fn sweep(map: &Map<Notes>, sweep: &Sweep, mut between: impl FnMut()) -> Vec<Chan
     let mut position = Some(0);
     while let Some(from) = position {
         let before = out.len();
-        position = map.store().sweep(from, sweep, 1, &mut out);
+        position = map.store().replica().sweep(from, sweep, 1, &mut out);
         assert!(out.len() - before <= 1, "a sweep stops at the first entry");
         between();
     }
@@ -79,7 +79,7 @@ fn entries_are_found_by_the_hash_of_their_key() {
     let kh = |id: u8| crate::crdt::digest::kh(&key(id));
     let mut found = Vec::new();
     let asked = [kh(3), 7, kh(1), kh(9)];
-    map.store().find(&asked, &mut found);
+    map.store().replica().find(&asked, &mut found);
     let keys: Vec<_> = found.iter().map(|found| found.hashed.key).collect();
     assert_eq!(keys, [key(3), key(1)]);
     assert_eq!(found[0].seq, 4);
@@ -92,18 +92,18 @@ fn digests_and_table_are_of_one_moment_and_of_the_cut() {
         put(&map, note(id, "x"), until(150 + u64::from(id)));
     }
     let store = map.store();
-    let whole = store.digests(Timestamp::ZERO);
+    let whole = store.replica().digests(Timestamp::ZERO);
     assert_eq!((whole.digest.count, whole.exponent), (200, 6));
     for cut in [149, 200, 160, 400, 0, 151] {
-        let digests = store.digests(at(cut));
-        let sketched = store.sketch(at(cut), 2);
+        let digests = store.replica().digests(at(cut));
+        let sketched = store.replica().sketch(at(cut), 2);
         assert_eq!(digests.digest, sketched.digest);
         assert_eq!(sketched.table.exponent(), 2);
         assert_eq!(sketched.head, 200);
         let above = (0..200).filter(|id| 150 + id > cut).count();
         assert_eq!(digests.digest.count, above as u64);
     }
-    assert_eq!(store.digests(Timestamp::ZERO), whole);
+    assert_eq!(store.replica().digests(Timestamp::ZERO), whole);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn digests_say_how_far_they_were_moved() {
     for id in 0..=255 {
         put(&map, note(id, "x"), until(150));
     }
-    let runs = |cut| map.store().digests(at(cut)).runs;
+    let runs = |cut| map.store().replica().digests(at(cut)).runs;
     // One full run, after which there may be more.
     assert_eq!([140, 160, 160, 140].map(runs), [1, 2, 1, 2]);
 }

@@ -67,7 +67,10 @@ fn a_schema_that_panics_quarantines_what_it_panicked_at() {
         body: vec![number].into(),
         ..raw(id, 100, 200, "")
     };
-    let merged = map.store().merge(&[entry(3, 13), entry(0, 7)], at(100));
+    let merged = map
+        .store()
+        .replica()
+        .merge(&[entry(3, 13), entry(0, 7)], at(100));
     assert!(matches!(
         merged[..],
         [
@@ -84,7 +87,10 @@ fn a_schema_that_panics_quarantines_what_it_panicked_at() {
     assert_eq!(map.quarantined(9)[0].why, PANICKED);
     assert_eq!(map.get(&key(0)).as_deref(), Some(&7));
     // It is known now, and not tried again.
-    assert_eq!(map.store().merge(&[entry(3, 13)], at(100)), [Merged::Known]);
+    assert_eq!(
+        map.store().replica().merge(&[entry(3, 13)], at(100)),
+        [Merged::Known]
+    );
 }
 
 #[test]
@@ -207,7 +213,7 @@ fn an_index_that_panics_quarantines_what_it_panicked_at() {
     };
     let map = Map::new(PickyNotes, Limits::default(), context);
     let all = [raw(1, 100, 200, "in"), raw(2, 100, 200, "fine")];
-    let merged = map.store().merge(&all, at(100));
+    let merged = map.store().replica().merge(&all, at(100));
     let quarantined = |merged: &Merged| match merged {
         Merged::Stored { quarantined, .. } => *quarantined,
         other => panic!("{other:?}"),
@@ -216,7 +222,7 @@ fn an_index_that_panics_quarantines_what_it_panicked_at() {
         merged.iter().map(quarantined).collect::<Vec<_>>(),
         [true, false]
     );
-    assert_eq!(map.store().held(&key(1)).unwrap().entry, all[0]);
+    assert_eq!(map.store().replica().held(&key(1)).unwrap().entry, all[0]);
     assert!(map.get(&key(1)).is_none() && map.get(&key(2)).is_some());
 
     let _ = map.put(note(3, "in"), until(300)).unwrap();

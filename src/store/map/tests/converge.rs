@@ -29,14 +29,14 @@ fn entries() -> impl Strategy<Value = Entry> {
 }
 
 fn digest(map: &Map<Notes>) -> Digest {
-    map.store().digest(Timestamp::ZERO)
+    map.store().replica().digest(Timestamp::ZERO)
 }
 
 fn all_items(map: &Map<Notes>) -> Vec<HashedItem> {
     let mut out = Vec::new();
     let mut position = Some(0);
     while let Some(from) = position {
-        position = map.store().items(from, Timestamp::ZERO, &mut out);
+        position = map.store().replica().items(from, Timestamp::ZERO, &mut out);
     }
     out.sort_unstable();
     out
@@ -70,10 +70,10 @@ proptest! {
         // A grace longer than the domain: nothing is dropped for its age before the join.
         let limits = Limits { max_clock_drift: Duration::from_secs(600), ..Limits::default() };
         let (a, b) = (notes_with(&clock, limits), notes_with(&clock, limits));
-        a.store().merge(&left, at(100));
+        a.store().replica().merge(&left, at(100));
         let split = split.min(right.len());
-        b.store().merge(&right[..split], at(100));
-        b.store().merge(&right[split..], at(100));
+        b.store().replica().merge(&right[..split], at(100));
+        b.store().replica().merge(&right[split..], at(100));
         prop_assert_eq!(held(&a), held(&b));
         prop_assert_eq!(digest(&a), digest(&b));
         prop_assert_eq!(all_items(&a), all_items(&b));
@@ -103,7 +103,7 @@ proptest! {
                 3 => clocks[here].set(now + amount / 8),
                 4 => drop(map.store().collect(at(now))),
                 _ => {
-                    if let Some(change) = map.store().held(&key(id)) {
+                    if let Some(change) = map.store().replica().held(&key(id)) {
                         merge(&maps[there], &change.entry);
                     }
                 }

@@ -117,7 +117,7 @@ fn check(map: &Map<Notes>, model: &Model, now: u64) {
     assert_eq!(map.quarantined_len(), poisoned);
     let store = map.store();
     for cursor in [0, 1, model.seq / 2, model.seq.saturating_sub(1), model.seq] {
-        let changes = store.changes(cursor, 256, usize::MAX).into_iter();
+        let changes = store.replica().changes(cursor, 256, usize::MAX).into_iter();
         let expected = model.newest.range(cursor + 1..);
         assert!(
             changes
@@ -125,13 +125,13 @@ fn check(map: &Map<Notes>, model: &Model, now: u64) {
                 .eq(expected.map(|(a, b)| (*a, *b)))
         );
         assert_eq!(
-            store.backlog(cursor),
+            store.replica().backlog(cursor),
             model.newest.range(cursor + 1..).count()
         );
         let changed = map.changed(cursor, 256).unwrap();
         assert_eq!(
             (changed.seq, changed.records.len()),
-            (model.seq, store.backlog(cursor))
+            (model.seq, store.replica().backlog(cursor))
         );
     }
     for cut in [0, now, now + 100, 250] {
@@ -143,7 +143,11 @@ fn check(map: &Map<Notes>, model: &Model, now: u64) {
         };
         let root = above().fold(0_u128, |sum, entry| sum.wrapping_add(entry_hash(entry)));
         let count = above().count() as u64;
-        assert_eq!(store.digest(at(cut)), Digest { count, root }, "cut {cut}");
+        assert_eq!(
+            store.replica().digest(at(cut)),
+            Digest { count, root },
+            "cut {cut}"
+        );
     }
 }
 
@@ -178,7 +182,7 @@ proptest! {
                     model.newest.retain(|_, key| entries.contains_key(key));
                 }
                 ModelStep::Merge(entries) => {
-                    for (entry, merged) in entries.iter().zip(map.store().merge(&entries, at(now))) {
+                    for (entry, merged) in entries.iter().zip(map.store().replica().merge(&entries, at(now))) {
                         let is_due = model.entries.contains_key(&entry.key)
                             || Model::is_owed(entry, now, limits.grace());
                         prop_assert_eq!(stored(merged), is_due && model.join(entry));

@@ -147,7 +147,7 @@ fn a_poisoned_silence_comes_back_when_it_is_healed() {
         (poison, 0),
         (entry(&good, at(2)), 1),
     ] {
-        silences.store().merge(&[entry], at(0));
+        silences.store().replica().merge(&[entry], at(0));
         assert_eq!(silences.mutes(&labels("a=b")).len(), muted);
     }
 }
@@ -178,7 +178,7 @@ fn merging_may_exceed_local_limits() {
     };
     let silences = store_with(&clock, 1, limits);
     let both = [silence(1, "a=b", 0, 9), silence(2, "a=b", 0, 9)].map(|one| entry(&one, at(0)));
-    silences.store().merge(&both, at(0));
+    silences.store().replica().merge(&both, at(0));
     assert_eq!(silences.mutes(&labels("a=b")).len(), 2);
 }
 
@@ -191,7 +191,7 @@ fn what_arrives_ended_is_not_kept_compiled() {
     let large = r"a=~\pL{20}";
     let arrived = [silence(1, large, 0, 40), silence(2, large, 0, 60)];
     let arrived = arrived.map(|one| entry(&one, at(0)));
-    silences.store().merge(&arrived, at(50));
+    silences.store().replica().merge(&arrived, at(50));
     let compiled = [1, 2].map(|id| {
         let silence = silences.get(SilenceId::from_bytes([id; 16])).unwrap();
         silence.matcher_sets[0][0].is_compiled()

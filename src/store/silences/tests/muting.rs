@@ -150,9 +150,9 @@ fn a_silence_whose_entry_has_gone_mutes_nothing() {
     let (silences, elsewhere) = (store(&clock, 1), store(&clock, 2));
     let muting = muting(&silences, 4);
     let id = set(&elsewhere, new("a=b", 0, 100));
-    let mut entry = elsewhere.store().held(&id.key()).unwrap().entry;
+    let mut entry = elsewhere.store().replica().held(&id.key()).unwrap().entry;
     entry.expires_at = at(50);
-    silences.store().merge(&[entry], at(0));
+    silences.store().replica().merge(&[entry], at(0));
     let alert = labels("a=b");
     assert_eq!(
         (muting.mutes(&alert), silences.mutes(&alert)),
@@ -206,9 +206,9 @@ proptest! {
                 }
                 MutingStep::MakeShort(matchers, lasts, expires) => {
                     let id = set(&elsewhere, new(matchers, now, now + lasts));
-                    let mut entry = elsewhere.store().held(&id.key()).unwrap().entry;
+                    let mut entry = elsewhere.store().replica().held(&id.key()).unwrap().entry;
                     entry.expires_at = at(now + expires.min(lasts - 1));
-                    silences.store().merge(&[entry], at(now));
+                    silences.store().replica().merge(&[entry], at(now));
                     ids.push(id);
                 }
                 MutingStep::Change(which, lasts) => {
