@@ -141,8 +141,9 @@ pub mod unstable {
     }
     /// What stores are to the engine.
     pub mod store {
+        pub use crate::store::any::Replica;
         pub use crate::store::replica::{
-            Change, Digest, Digests, Found, HashedItem, Merged, Replica, Sketched, Sweep,
+            Change, Digest, Digests, Found, HashedItem, Merged, Sketched, Sweep,
         };
 
         /// What a store is to the engine.

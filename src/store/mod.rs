@@ -13,7 +13,7 @@
 //! validation, regular expression or other code of a schema runs under it, except the index, which
 //! is given finished records.
 
-mod any;
+pub(crate) mod any;
 mod lazy;
 mod map;
 pub mod matcher;
@@ -36,6 +36,7 @@ pub use tracking::{Held, ReplicationError, Tracker, Watch, WriteId};
 pub use write::{Expiry, WriteError, Written};
 
 // For the engine, the simulator and their tests.
+pub(crate) use any::Replica;
 #[cfg(test)]
 pub(crate) use replica::Digest;
-pub(crate) use replica::{Change, Digests, Found, HashedItem, Merged, Replica, Sketched, Sweep};
+pub(crate) use replica::{Change, Digests, Found, HashedItem, Merged, Sketched, Sweep};

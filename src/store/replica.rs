@@ -1,90 +1,10 @@
-//! What the engine calls of a store: its changes, its merge, its digests and its items.
-//!
-//! Nothing here is for applications. A [`Store`] gives out its replica side for a [`Seal`] alone, which
-//! only this crate makes.
+//! What the engine and the replica side of a store pass each other. None of it is for applications.
 
-use super::any::Store;
 use crate::crdt::estimator::Estimator;
 use crate::crdt::sketch::Sketch;
 use crate::id::{Key, Refusal};
 use crate::time::Timestamp;
 use crate::wire::{Entry, Item};
-
-/// What the engine needs of a store beyond [`Store`]. All calls are short: they hold the
-/// store's lock for at most 256 entries at a time. Of a schema, only the index is called under the
-/// lock, by [`merge_into`](Self::merge_into); decoding and [`is_urgent`](super::Schema::is_urgent) run
-/// outside of it.
-pub trait Replica: Store {
-    /// How many keys have changed after `after`.
-    fn backlog(&self, after: u64) -> usize;
-    /// The changes after `after`, oldest first, one per key: at most `entries_max` (itself at
-    /// most 256), and no more once their encoded length reaches `bytes_max`; always at least one
-    /// if there is any.
-    fn changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change>;
-    /// The current entry of a key, if one is held, also if reads do not show it.
-    fn held(&self, key: &Key) -> Option<Change>;
-    /// Joins entries in at `wall`, which is now. Appends what became of each to `out`, in order. An
-    /// entry that is known allocates nothing but its place in `out`.
-    fn merge_into(&self, entries: &[Entry], wall: Timestamp, out: &mut Vec<Merged>);
-    /// As [`merge_into`](Self::merge_into), with a list of its own.
-    fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged> {
-        let mut out = Vec::new();
-        self.merge_into(entries, wall, &mut out);
-        out
-    }
-    /// The digest above `cut`.
-    fn digest(&self, cut: Timestamp) -> Digest;
-    /// The digests above `cut`.
-    fn digests(&self, cut: Timestamp) -> Digests;
-    /// The table above `cut`, folded to at most `4 x 2^exponent` cells. Folding the largest table
-    /// reads 786 kB under the lock, about as long as merging 256 entries takes.
-    fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched;
-    /// Appends what is held under these hashes of keys to `out`, in their order: at most one entry for
-    /// each, unless hashes collide. Holds the lock for 256 hashes at a time.
-    fn find(&self, hashes: &[u64], out: &mut Vec<Found>);
-    /// Looks at up to 256 slots from `position` on, and appends those entries to `out` that the sweep
-    /// takes, until their encoded length reaches `bytes_max`. Returns the position to go on from, or
-    /// `None` at the end. Every entry that is held from the first call to the last is met once.
-    fn sweep(
-        &self,
-        position: usize,
-        sweep: &Sweep,
-        bytes_max: usize,
-        out: &mut Vec<Change>,
-    ) -> Option<usize>;
-    /// Appends the items above `cut` of up to 256 slots from `position` on to `out`, each with its
-    /// key and entry hash, not sorted. Returns the position to go on from, or `None` at the end.
-    fn items(&self, position: usize, cut: Timestamp, out: &mut Vec<HashedItem>) -> Option<usize>;
-}
-
-/// What a [`Store`] asks for before it gives out its replica side.
-///
-/// It can be neither named nor made outside of this crate, so nobody else can implement [`Store`], whose
-/// methods take it, or reach what the engine calls.
-///
-/// ```compile_fail,E0599
-/// fn forge(store: &dyn rumormill::store::Store) {
-///     store.merge(&[], rumormill::time::Timestamp::ZERO);
-/// }
-/// ```
-///
-/// ```compile_fail,E0624
-/// fn reach(store: &dyn rumormill::store::Store) {
-///     store.replica();
-/// }
-/// ```
-#[allow(
-    unnameable_types,
-    reason = "that it cannot be named is what seals `Store`"
-)]
-#[derive(Clone, Copy, Debug)]
-pub struct Seal(());
-
-impl Seal {
-    pub(super) const fn new() -> Self {
-        Self(())
-    }
-}
 
 /// A change and its place in the store's local change sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::sim::check::violation::Breach;
 use crate::sim::nodes::clock::{SimClock, Skew};
 use crate::sim::nodes::registers::{Register, Registers, SimTracker};
 use crate::sim::nodes::spec::{NodeSpec, brisk};
-use crate::store::replica::Seal;
+use crate::store::any::Seal;
 use crate::store::{
     Body, Change, Context, Digest, Digests, Expiry, Found, HashedItem, Limits, Map, Merged,
     Replica, Schema, Sketched, Store, Sweep, Unreadable,

@@ -16,10 +16,8 @@ use crate::crdt::digest::BodyHash;
 use crate::crdt::hashes::Hashing;
 use crate::crdt::map::{EntryMap, Judgement, Slot};
 use crate::id::{Key, SchemaId, StoreId};
-use crate::store::any::Store;
-use crate::store::replica::{
-    Change, Digest, Digests, Found, HashedItem, Merged, Replica, Seal, Sketched, Sweep,
-};
+use crate::store::any::{Replica, Seal, Store};
+use crate::store::replica::{Change, Digest, Digests, Found, HashedItem, Merged, Sketched, Sweep};
 use crate::store::schema::{Body, Schema, Unreadable};
 use crate::store::setup::{Context, Limits};
 use crate::time::Timestamp;
