@@ -1,4 +1,4 @@
-//! Replication of one map: the [`join`] of two values of one key, the map of entries by key
+//! Replication of one map: the [`join()`] of two values of one key, the map of entries by key
 //! ([`map::EntryMap`]), and what the map keeps in step with every write: the change index, the expiry
 //! order and the digests by which two maps are compared.
 //!

@@ -46,7 +46,7 @@ impl Window {
     }
 
     /// Reads on, so many runs of the store's slots at most; returns how many. `items` is
-    /// [`Store::items`](crate::store::Store::items).
+    /// [`Replica::items`](crate::store::any::Replica::items).
     pub(super) fn fill(
         &mut self,
         runs_max: usize,
