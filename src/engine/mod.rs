@@ -21,8 +21,9 @@
 //! `core` is what all of them are lent, `inspect` what the simulator looks at.
 //!
 //! Invariants kept here: nothing of another cluster passes the envelope; data needs a session
-//! token; every queue, map and loop has a limit, in [`Config`] or a named constant; a byte from the
-//! network can raise a counter and nothing worse.
+//! token; every queue, map and loop has a limit, in [`Config`] or a named constant; what comes
+//! from outside the cluster raises a counter and nothing worse. Members are trusted: what one that has
+//! gone bad may cost is limited in number, not yet in bytes and work.
 
 mod commits;
 mod core;
@@ -466,7 +467,7 @@ impl Engine {
                 self.exchanges.session_begun(core, &start);
             }
             Ask::StrangerProbes => self.sessions.ask_about_stranger(core),
-            Ask::TellMembers => self.sessions.send_members_to_all(core, roster, false),
+            Ask::TellMembers => self.sessions.send_members_to_all(core, roster),
             Ask::Vouch(vouched) => self.members.vouch(core, &vouched),
             Ask::Welcome(greeting) => self.sessions.welcome(core, roster, &greeting),
             Ask::Welcomed(stream, welcome) => {

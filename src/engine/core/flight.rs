@@ -81,8 +81,15 @@ impl Flight {
         Some(packet)
     }
 
+    /// The last of the packets under way that an acknowledgement names, and when it was sent.
+    pub(in crate::engine) fn last_named_by(&self, ack: &Ack) -> Option<(u64, Duration)> {
+        let mut ranges = ack.ranges.iter().filter(|(start, end)| start <= end).rev();
+        let last = ranges.find_map(|&(start, end)| self.packets.range(start..=end).next_back());
+        last.map(|(&number, packet)| (number, packet.sent_at))
+    }
+
     /// The packets under way that an acknowledgement names, in its order.
-    pub(in crate::engine) fn named_by(&self, ack: &Ack) -> Vec<u64> {
+    fn named_by(&self, ack: &Ack) -> Vec<u64> {
         let mut numbers = Vec::new();
         for &(start, end) in &ack.ranges {
             if start <= end {
@@ -150,11 +157,6 @@ impl Flight {
     pub(in crate::engine) fn on_stream(&self) -> Vec<u64> {
         let on_stream = self.packets.iter().filter(|(_, packet)| packet.on_stream);
         on_stream.map(|(&number, _)| number).collect()
-    }
-
-    /// When a packet was sent.
-    pub(in crate::engine) fn sent_at(&self, number: u64) -> Option<Duration> {
-        self.packets.get(&number).map(|packet| packet.sent_at)
     }
 
     /// When the oldest packet on the link, or the oldest datagram, was sent.
@@ -298,6 +300,8 @@ mod tests {
                 reason: Refusal::Full,
             }],
         };
+        let last = flight.last_named_by(&ack);
+        assert_eq!(last, Some((2, Duration::ZERO)), "the third is not named");
         let mut receipt = Receipt::default();
         let landed = flight.acknowledge(&ack);
         landed.into_iter().for_each(|landed| receipt.add(landed));
@@ -305,6 +309,7 @@ mod tests {
         assert_eq!(receipt.denied, [(item(2).0, 2, Refusal::Full)]);
         assert_eq!((flight.datagram_bytes(), flight.stream_bytes()), (10, 0));
         assert!(flight.acknowledge(&ack).is_empty(), "it is said once");
+        assert_eq!(flight.last_named_by(&ack), None);
     }
 
     #[test]

@@ -194,12 +194,8 @@ impl Sessions {
         }
     }
 
-    pub(in crate::engine) fn send_members_to_all(
-        &mut self,
-        core: &mut Core,
-        roster: &Roster,
-        ask: bool,
-    ) {
+    /// Sends the whole membership on every link.
+    pub(in crate::engine) fn send_members_to_all(&mut self, core: &mut Core, roster: &Roster) {
         let links: Vec<_> = self
             .table
             .by_process
@@ -208,7 +204,7 @@ impl Sessions {
             .collect();
         links
             .into_iter()
-            .for_each(|link| self.send_members(core, roster, link, ask));
+            .for_each(|link| self.send_members(core, roster, link, false));
     }
 
     /// The handshake of a link is done.

@@ -26,12 +26,10 @@ impl Spread {
         let Some(lane) = self.lanes.get_mut(process) else {
             return;
         };
-        let Some(&largest) = lane.flight.named_by(ack).last() else {
+        let Some((largest, sent_at)) = lane.flight.last_named_by(ack) else {
             return;
         };
-        if let Some(sent_at) = lane.flight.sent_at(largest) {
-            lane.pace.sample(now - sent_at);
-        }
+        lane.pace.sample(now - sent_at);
         lane.pace.probes = 0;
         lane.uncovered = false;
         let mut receipt = Receipt::default();
