@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use siphasher::sip::SipHasher13;
 
-use crate::id::{Key, MemberState, NodeName, ProcessId, Refusal, StoreId};
+use crate::id::{Key, MemberState, Misbehaviour, NodeName, ProcessId, Refusal, StoreId};
 
 /// A member as the application sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +106,17 @@ pub enum Event {
     MemberFailed(Member),
     /// A member left.
     MemberLeft(Member),
+    /// A member does what no member of this version does. Told at most once a minute for each member and
+    /// kind.
+    #[non_exhaustive]
+    MemberMisbehaved {
+        /// The member.
+        peer: NodeName,
+        /// What it does.
+        kind: Misbehaviour,
+        /// How often since it was last told, this time included.
+        times: u64,
+    },
     /// A suspected member has refuted.
     MemberRefuted(Member),
     /// A member is suspected: it has one suspicion time to refute.

@@ -27,3 +27,26 @@ pub enum Refusal {
     /// The receiver has no such store.
     NoStore,
 }
+
+/// What a member does that no member of this version does: it has a defect, or somebody else has its
+/// keys. Each kind has a counter, and is told with the member's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Misbehaviour {
+    /// It ends exchanges against their rules, or says in them what makes no sense.
+    BreaksExchanges,
+    /// What it sends costs more work than a member may ask for.
+    CostsTooMuch,
+    /// It delivers more than the share of one writer.
+    ExceedsShare,
+    /// It tells of members that nobody else knows.
+    InventsMembers,
+    /// It asks, and does not read what it is sent.
+    ReadsNothing,
+    /// It begins frames and does not go on.
+    SendsSlowly,
+    /// It sends messages that do not decode, or that make no sense where they come.
+    SendsUnexpected,
+    /// It sends entries that cannot be used.
+    SendsUnreadable,
+}

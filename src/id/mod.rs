@@ -12,7 +12,7 @@ pub(crate) mod process;
 mod store;
 
 pub use cluster::{CLUSTER_BYTES_MAX, ClusterId};
-pub use fate::{MemberState, Refusal};
+pub use fate::{MemberState, Misbehaviour, Refusal};
 #[cfg(feature = "net")]
 pub(crate) use name::check_name;
 pub use name::{NAME_BYTES_MAX, NameError, NodeName};

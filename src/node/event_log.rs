@@ -63,6 +63,9 @@ impl EventLog {
                 self.forget(&member.process.name);
                 about_member(event);
             }
+            Event::MemberMisbehaved { peer, kind, times } => {
+                warn!(%peer, ?kind, times, "a member misbehaves");
+            }
             Event::MemberRefuted(_)
             | Event::MemberSuspected(_)
             | Event::MemberUp(_)

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::id::Misbehaviour;
+
 /// Everything the engine counts; each grows from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -98,9 +100,39 @@ pub struct Counters {
     pub pings_within_250ms: u64,
     /// Within 500 ms.
     pub pings_within_500ms: u64,
+    /// Times that members did [`Misbehaviour::BreaksExchanges`].
+    pub misbehaved_breaks_exchanges: u64,
+    /// Times that members did [`Misbehaviour::CostsTooMuch`].
+    pub misbehaved_costs_too_much: u64,
+    /// Times that members did [`Misbehaviour::ExceedsShare`].
+    pub misbehaved_exceeds_share: u64,
+    /// Times that members did [`Misbehaviour::InventsMembers`].
+    pub misbehaved_invents_members: u64,
+    /// Times that members did [`Misbehaviour::ReadsNothing`].
+    pub misbehaved_reads_nothing: u64,
+    /// Times that members did [`Misbehaviour::SendsSlowly`].
+    pub misbehaved_sends_slowly: u64,
+    /// Times that members did [`Misbehaviour::SendsUnexpected`].
+    pub misbehaved_sends_unexpected: u64,
+    /// Times that members did [`Misbehaviour::SendsUnreadable`].
+    pub misbehaved_sends_unreadable: u64,
 }
 
 impl Counters {
+    /// The counter of a kind of misbehaviour.
+    pub(in crate::engine) fn misbehaved(&mut self, kind: Misbehaviour) -> &mut u64 {
+        match kind {
+            Misbehaviour::BreaksExchanges => &mut self.misbehaved_breaks_exchanges,
+            Misbehaviour::CostsTooMuch => &mut self.misbehaved_costs_too_much,
+            Misbehaviour::ExceedsShare => &mut self.misbehaved_exceeds_share,
+            Misbehaviour::InventsMembers => &mut self.misbehaved_invents_members,
+            Misbehaviour::ReadsNothing => &mut self.misbehaved_reads_nothing,
+            Misbehaviour::SendsSlowly => &mut self.misbehaved_sends_slowly,
+            Misbehaviour::SendsUnexpected => &mut self.misbehaved_sends_unexpected,
+            Misbehaviour::SendsUnreadable => &mut self.misbehaved_sends_unreadable,
+        }
+    }
+
     /// A probe was answered after so long.
     pub(in crate::engine) fn ping_answered(&mut self, took: Duration) {
         self.pings_answered += 1;

@@ -10,6 +10,7 @@
 //! changes, and the sessions, which the sessions' owner changes.
 
 pub(super) mod ask;
+mod conduct;
 pub(super) mod counters;
 pub(super) mod flight;
 mod identity;
@@ -47,6 +48,7 @@ use super::event::{Event, Readiness};
 use super::io::{Output, Setup, StreamId};
 
 use ask::Ask;
+use conduct::Conduct;
 use counters::Counters;
 use ledger::Ledger;
 use roster::Roster;
@@ -67,6 +69,7 @@ pub(super) struct Core {
     pub(super) ledger: Ledger,
     pub(super) timers: Timers,
     pub(super) counters: Counters,
+    conduct: Conduct,
     pub(super) outputs: VecDeque<Output>,
     /// Grows with every change of the view.
     pub(super) revision: u64,
@@ -127,6 +130,7 @@ impl Core {
             stores,
             timers: Timers::default(),
             counters: Counters::default(),
+            conduct: Conduct::default(),
             outputs: VecDeque::new(),
             revision: 1,
             readiness: Readiness::Joining,

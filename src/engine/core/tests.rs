@@ -11,6 +11,7 @@ use super::roster::{Roster, RosterEntry};
 use super::session::{Session, SessionTable};
 use super::{Core, Facts};
 use crate::config::Config;
+use crate::engine::event::Event;
 use crate::engine::io::{Output, Setup, StreamId};
 use crate::id::{ClusterId, Key, MemberState, NodeId, NodeName, ProcessId, SchemaId, StoreId};
 use crate::store::nflog::NflogSchema;
@@ -61,6 +62,17 @@ pub(in crate::engine) fn process(text: &str) -> ProcessId {
         name: name(text),
         boot: 1,
     }
+}
+
+/// What the application was told since this was last asked.
+pub(in crate::engine) fn take_events(core: &mut Core) -> Vec<Event> {
+    core.outputs
+        .drain(..)
+        .filter_map(|output| match output {
+            Output::Event(event) => Some(event),
+            _ => None,
+        })
+        .collect()
 }
 
 /// A node of this name, whose port is its number.

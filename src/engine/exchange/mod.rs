@@ -91,7 +91,7 @@ mod work;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::id::{NodeName, ProcessId};
+use crate::id::{Misbehaviour, NodeName, ProcessId};
 use crate::wire::{Message, StoreSummary, Summary};
 
 use super::core::ask::{Ask, ExchangeOpening};
@@ -172,7 +172,10 @@ impl Exchanges {
         match exchange.message(core, message, bytes) {
             Ok(()) => core.ask(Ask::PumpExchange(stream)),
             Err(why) => {
-                core.counters.unexpected += u64::from(why == BreakOff::Unexpected);
+                if why == BreakOff::Unexpected {
+                    core.counters.unexpected += 1;
+                    core.misbehaved(&exchange.peer.name, Misbehaviour::BreaksExchanges);
+                }
                 core.ask(Ask::AbandonStream(stream));
             }
         }
