@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumormill::id::{Key, Refusal, SchemaId};
+use rumormill::id::{Key, Refusal, SchemaId, WriterTag};
 use rumormill::store::matcher::{Labels, Matcher, Op};
 use rumormill::store::silences::{NewSilence, Query, SilenceId, SilenceLimits, Silences};
 use rumormill::store::{
@@ -139,6 +139,7 @@ fn a_schema_from_the_future_is_kept_as_it_is() {
             key: Key([n; 16]),
             ts: at(100),
             tie: 0,
+            writer: WriterTag::NONE,
             expires_at: at(900),
             schema,
             body: Bytes::from_static(b"?"),
@@ -373,7 +374,7 @@ impl Clock {
     }
 
     fn context(&self) -> Context {
-        Context::new(Arc::new(self.clone()), Arc::new(Nobody))
+        Context::new(WriterTag::NONE, Arc::new(self.clone()), Arc::new(Nobody))
     }
 }
 

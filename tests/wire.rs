@@ -36,8 +36,8 @@ fn decoded(bytes: &Bytes) -> Result<Decoded, DecodeError> {
 // --- golden vectors ---
 
 /// `golden::entry()`. A change is a new `WIRE_VERSION`.
-const ENTRY_HEX: &str = "3031323334353637383961626364656617979cfe362a0001010203040506070817979d0c\
-             2e715800800300000004626f6479";
+const ENTRY_HEX: &str = "3031323334353637383961626364656617979cfe362a000101020304050607081112131415161718\
+             17979d0c2e715800800300000004626f6479";
 
 /// `record()`. A change is a new schema number for every store.
 const BODY_HEX: &str = "01020304fbfb00ff02c3a902fafc0000010001fd00002a36fe9c97170105";

@@ -2,6 +2,7 @@
 //! taken.
 #![allow(dead_code, unreachable_pub, reason = "every bench uses its part")]
 
+use rumormill::id::WriterTag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -48,7 +49,7 @@ impl WallClock for VirtualClock {
 
 /// What a store is given: this clock, and nobody who follows its writes.
 pub fn context(clock: Arc<VirtualClock>) -> Context {
-    Context::new(clock, Arc::new(Untracked))
+    Context::new(WriterTag::NONE, clock, Arc::new(Untracked))
 }
 
 struct Untracked;
@@ -179,6 +180,7 @@ fn entry<S: Schema>(
         key: schema.key(record),
         ts,
         tie,
+        writer: WriterTag::NONE,
         expires_at,
         schema: body.schema,
         body: body.bytes,

@@ -4,12 +4,12 @@
 //!
 //! ```text
 //! body  = H128(body bytes)
-//! entry = H128(key, ts, tie, expires_at, schema, body)  summed in the root, tag = its low 32 bits
+//! entry = H128(key, ts, tie, writer, expires_at, schema, body)  summed in the root, tag = its low 32 bits
 //! kh    = H64(key)
 //! ```
 //!
 //! The body is hashed by itself, so that this can be done before any lock is taken: a local write gets
-//! its timestamp under the lock, and then only 64 bytes are left to hash. The sum is linear: an entry
+//! its timestamp under the lock, and then only 72 bytes are left to hash. The sum is linear: an entry
 //! is added and removed in constant time, in any order.
 
 use siphasher::sip::SipHasher13;
@@ -40,21 +40,22 @@ pub fn entry_hash(entry: &Entry) -> u128 {
 /// The hash of an entry whose body was hashed before.
 #[must_use]
 pub fn entry_hash_of(entry: &Entry, body: BodyHash) -> u128 {
-    let mut bytes = [0; 64];
-    bytes[..48].copy_from_slice(&header_bytes(entry));
-    bytes[48..].copy_from_slice(&body.0.to_le_bytes());
+    let mut bytes = [0; 72];
+    bytes[..56].copy_from_slice(&header_bytes(entry));
+    bytes[56..].copy_from_slice(&body.0.to_le_bytes());
     hash128(ENTRY_KEY, &bytes)
 }
 
 /// The header of an entry as it is hashed.
 #[inline]
-pub(super) fn header_bytes(entry: &Entry) -> [u8; 48] {
-    let mut bytes = [0; 48];
+pub(super) fn header_bytes(entry: &Entry) -> [u8; 56] {
+    let mut bytes = [0; 56];
     bytes[..16].copy_from_slice(&entry.key.0);
     bytes[16..24].copy_from_slice(&entry.ts.as_nanos().to_le_bytes());
     bytes[24..32].copy_from_slice(&entry.tie.to_le_bytes());
-    bytes[32..40].copy_from_slice(&entry.expires_at.as_nanos().to_le_bytes());
-    bytes[40..42].copy_from_slice(&entry.schema.raw().to_le_bytes());
+    bytes[32..40].copy_from_slice(&entry.writer.0.to_le_bytes());
+    bytes[40..48].copy_from_slice(&entry.expires_at.as_nanos().to_le_bytes());
+    bytes[48..50].copy_from_slice(&entry.schema.raw().to_le_bytes());
     bytes
 }
 
@@ -130,7 +131,7 @@ const KEY_KEY: (u64, u64) = (0x7275_6d6f_726d_696c, 0x6b65_792d_6861_7368);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::SchemaId;
+    use crate::id::{SchemaId, WriterTag};
     use bytes::Bytes;
 
     fn entry() -> Entry {
@@ -138,6 +139,7 @@ mod tests {
             key: Key([7; 16]),
             ts: Timestamp::from_secs(1_000),
             tie: 3,
+            writer: WriterTag(4),
             expires_at: Timestamp::from_secs(2_000),
             schema: SchemaId::new(1),
             body: Bytes::from_static(b"body"),
@@ -147,10 +149,11 @@ mod tests {
     #[test]
     fn every_field_is_in_the_hash_and_in_the_tag() {
         let base = entry();
-        let vary: [fn(&mut Entry); 6] = [
+        let vary: [fn(&mut Entry); 7] = [
             |e| e.key.0[15] ^= 1,
             |e| e.ts = Timestamp::from_nanos(e.ts.as_nanos() + 1),
             |e| e.tie += 1,
+            |e| e.writer.0 += 1,
             |e| e.expires_at = Timestamp::ZERO,
             |e| e.schema = e.schema.lasting(),
             |e| e.body = Bytes::from_static(b"bodz"),
@@ -198,7 +201,7 @@ mod tests {
     /// Computed with another implementation of SipHash-1-3.
     const GOLDEN: (u64, u32, u128) = (
         4_492_141_623_170_268_183,
-        1_906_557_537,
-        176_005_863_098_358_174_780_934_498_590_841_356_897,
+        3_802_553_877,
+        43_710_838_506_789_873_157_927_863_988_957_634_069,
     );
 }

@@ -1,6 +1,7 @@
 //! The join: how two values of one key become one, the same on every node in any order.
 //!
-//! The state of a key is `(version, expires_at)` with `version = (ts, tie, schema, body bytes)`,
+//! The state of a key is `(version, expires_at)` with `version = (ts, tie, writer, schema, body
+//! bytes)`,
 //! totally ordered. [`join`] takes the greater of each: a product of total orders under max, hence
 //! commutative, associative and idempotent (a join semilattice, as in Shapiro, Preguiça, Baquero and
 //! Zawirski 2011, "Conflict-free replicated data types"). Whether an entry has expired is tested only
@@ -15,11 +16,12 @@ use std::cmp::Ordering;
 
 use crate::wire::entry::Entry;
 
-/// The total order of versions of one key: `(ts, tie, schema, body bytes)`.
+/// The total order of versions of one key: `(ts, tie, writer, schema, body bytes)`.
 #[must_use]
 pub fn compare_versions(a: &Entry, b: &Entry) -> Ordering {
     a.ts.cmp(&b.ts)
         .then_with(|| a.tie.cmp(&b.tie))
+        .then_with(|| a.writer.cmp(&b.writer))
         .then_with(|| a.schema.cmp(&b.schema))
         .then_with(|| a.body.cmp(&b.body))
 }
@@ -44,7 +46,7 @@ mod tests {
     //! tested before the join, 78 of 361 pairs would break them.
 
     use super::*;
-    use crate::id::{Key, SchemaId};
+    use crate::id::{Key, SchemaId, WriterTag};
     use crate::time::Timestamp;
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -54,6 +56,7 @@ mod tests {
             key: Key([1; 16]),
             ts: Timestamp::from_nanos(ts),
             tie,
+            writer: WriterTag::NONE,
             expires_at: Timestamp::from_nanos(expires_at),
             schema,
             body: Bytes::from_static(body.as_bytes()),

@@ -22,10 +22,14 @@ pub enum Refusal {
     ClockAhead,
     /// The receiver's store is full.
     Full,
-    /// Its body is over the receiver's limit.
-    TooLarge,
     /// The receiver has no such store.
     NoStore,
+    /// The share of its writer, or of the member that delivered it, is used up at the receiver.
+    Share,
+    /// Its body is over the receiver's limit.
+    TooLarge,
+    /// It expires later after it was written than the receiver's `lifetime_max`.
+    TooLasting,
 }
 
 /// What a member does that no member of this version does: it has a defect, or somebody else has its

@@ -10,6 +10,7 @@ mod fate;
 mod name;
 pub(crate) mod process;
 mod store;
+mod writer;
 
 pub use cluster::{CLUSTER_BYTES_MAX, ClusterId};
 pub use fate::{MemberState, Misbehaviour, Refusal};
@@ -19,3 +20,4 @@ pub use name::{NAME_BYTES_MAX, NameError, NodeName};
 pub(crate) use process::NodeId;
 pub use process::ProcessId;
 pub use store::{Key, SchemaId, StoreId};
+pub use writer::WriterTag;

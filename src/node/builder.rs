@@ -21,7 +21,7 @@ use super::handle::{Node, Running};
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use crate::config::Config;
 use crate::engine::{Engine, Setup};
-use crate::id::{ClusterId, NodeName, StoreId, check_name};
+use crate::id::{ClusterId, NodeName, StoreId, WriterTag, check_name};
 use crate::net::Transport;
 use crate::net::plain::Plain;
 #[cfg(feature = "tls")]
@@ -230,6 +230,8 @@ impl Builder {
 
     fn context(&self) -> Context {
         Context {
+            // A name that is not valid is refused at the start.
+            writer: NodeName::new(&self.name).map_or(WriterTag::NONE, |name| WriterTag::of(&name)),
             clock: Arc::clone(&self.wall),
             tracker: Arc::clone(&self.tracker) as _,
         }

@@ -347,7 +347,7 @@ const LINGER: Duration = Duration::from_secs(2);
 mod tests {
     use super::*;
     use crate::id::{ClusterId, NodeId, ProcessId};
-    use crate::wire::{Hello, Purpose, Welcome};
+    use crate::wire::{Capabilities, Hello, Purpose, Welcome};
 
     fn liar() -> NodeId {
         NodeId {
@@ -367,6 +367,7 @@ mod tests {
             incarnation: 0,
             nonce: 1,
             token: 1,
+            capabilities: Capabilities::OURS,
             stores: Vec::new(),
         })
     }
@@ -377,6 +378,7 @@ mod tests {
             incarnation: 0,
             nonce: 1,
             token: 1,
+            capabilities: Capabilities::OURS,
             boot_known: 0,
             stores: Vec::new(),
         })

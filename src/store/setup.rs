@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use super::tracking::Tracker;
 use crate::config::{Config, ConfigError};
+use crate::id::WriterTag;
 use crate::time::WallClock;
 
 /// What a store is given by the node, or the simulator, that runs it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Context {
+    /// Whose local writes they are: the node's name.
+    pub writer: WriterTag,
     /// Where local writes read the wall clock.
     pub clock: Arc<dyn WallClock>,
     /// Follows writes to other processes.
@@ -19,10 +22,14 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context with this clock and this tracker.
+    /// The context of a node: whose local writes are `writer`'s, with this clock and this tracker.
     #[must_use]
-    pub fn new(clock: Arc<dyn WallClock>, tracker: Arc<dyn Tracker>) -> Self {
-        Self { clock, tracker }
+    pub fn new(writer: WriterTag, clock: Arc<dyn WallClock>, tracker: Arc<dyn Tracker>) -> Self {
+        Self {
+            writer,
+            clock,
+            tracker,
+        }
     }
 }
 

@@ -11,9 +11,10 @@
 //! | 0 | 16 | key |
 //! | 16 | 8 | ts, nanoseconds since the Unix epoch |
 //! | 24 | 8 | tie |
-//! | 32 | 8 | expires_at, nanoseconds since the Unix epoch, 0 for none |
-//! | 40 | 2 | schema |
-//! | 42 | 4 | len |
+//! | 32 | 8 | writer |
+//! | 40 | 8 | expires_at, nanoseconds since the Unix epoch, 0 for none |
+//! | 48 | 2 | schema |
+//! | 50 | 4 | len |
 
 use std::fmt;
 
@@ -21,11 +22,11 @@ use bytes::{Buf as _, BufMut, Bytes};
 
 use super::codec::error::DecodeError;
 use super::codec::limits::BODY_BYTES_MAX;
-use crate::id::{Key, SchemaId};
+use crate::id::{Key, SchemaId, WriterTag};
 use crate::time::Timestamp;
 
 /// Size of the encoded header.
-pub const HEADER_BYTES: usize = 46;
+pub const HEADER_BYTES: usize = 54;
 
 /// One replicated value of one key. See the module's table for its bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Entry {
     pub ts: Timestamp,
     /// Decides between writes of one instant; the greater wins. Set by the writer.
     pub tie: u64,
+    /// Who wrote it, as it says. Orders writes that are equal so far; the greater wins.
+    pub writer: WriterTag,
     /// When it may be forgotten. 0 contributes nothing to the join.
     pub expires_at: Timestamp,
     /// The shape of the body.
@@ -67,6 +70,7 @@ impl Entry {
         out.put_slice(&self.key.0);
         out.put_u64(self.ts.as_nanos());
         out.put_u64(self.tie);
+        out.put_u64(self.writer.0);
         out.put_u64(self.expires_at.as_nanos());
         out.put_u16(self.schema.raw());
         out.put_u32(len);
@@ -90,6 +94,7 @@ impl Entry {
         bytes.copy_to_slice(&mut key);
         let ts = Timestamp::from_nanos(bytes.get_u64());
         let tie = bytes.get_u64();
+        let writer = WriterTag(bytes.get_u64());
         let expires_at = Timestamp::from_nanos(bytes.get_u64());
         let schema = SchemaId::from_raw(bytes.get_u16());
         let len = bytes.get_u32();
@@ -108,6 +113,7 @@ impl Entry {
             key: Key(key),
             ts,
             tie,
+            writer,
             expires_at,
             schema,
             body: bytes.split_to(body_bytes),
@@ -126,10 +132,11 @@ impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} ts {:?} tie {} expires {:?} schema {:?} body {} B",
+            "{:?} ts {:?} tie {} writer {:?} expires {:?} schema {:?} body {} B",
             self.key,
             self.ts,
             self.tie,
+            self.writer,
             self.expires_at,
             self.schema,
             self.body.len()
@@ -148,6 +155,7 @@ mod tests {
             key: Key(*b"0123456789abcdef"),
             ts: Timestamp::from_nanos(1),
             tie: 2,
+            writer: WriterTag(7),
             expires_at: Timestamp::from_nanos(3),
             schema: SchemaId::new(4).lasting(),
             body: Bytes::from_static(body),

@@ -26,7 +26,7 @@ use siphasher::sip::SipHasher13;
 use crate::id::ClusterId;
 
 /// First byte of every datagram and stream. A different one is counted and dropped.
-pub const WIRE_VERSION: u8 = 1;
+pub const WIRE_VERSION: u8 = 2;
 /// What a stream carries once before its first frame, in bytes.
 pub const PREFACE_BYTES: usize = 9;
 
@@ -218,5 +218,5 @@ mod tests {
         assert_eq!(hex(&prod.preface()), GOLDEN[..18]);
     }
 
-    const GOLDEN: &str = "011769a8250eead1ca6e320409616263";
+    const GOLDEN: &str = "021769a8250eead1ca6e320409616263";
 }

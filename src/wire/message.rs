@@ -73,6 +73,24 @@ pub struct StoreOffer {
     pub schemas: Vec<SchemaId>,
 }
 
+/// What a process can do beyond its wire version, a bit each. A session uses what both sides can do, so
+/// a cluster is upgraded node by node; bits that are not known are ignored.
+///
+/// No bit has a meaning yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities(pub u64);
+
+impl Capabilities {
+    /// What this version can do.
+    pub const OURS: Self = Self(0);
+
+    /// What both sides can do.
+    #[must_use]
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
 /// The dialling side's introduction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -86,6 +104,8 @@ pub struct Hello {
     pub nonce: u64,
     /// What datagrams from the accepting side must carry.
     pub token: u64,
+    /// What it can do beyond the version.
+    pub capabilities: Capabilities,
     /// Its stores.
     pub stores: Vec<StoreOffer>,
 }
@@ -101,6 +121,8 @@ pub struct Welcome {
     pub nonce: u64,
     /// What datagrams from the dialling side must carry.
     pub token: u64,
+    /// What it can do beyond the version.
+    pub capabilities: Capabilities,
     /// The highest boot known for the dialler's name; the dialler adopts the next if it is not its
     /// own.
     pub boot_known: u64,

@@ -4,14 +4,14 @@
 //! versions run side by side during an upgrade.
 
 use bytes::Bytes;
-use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, StoreId};
+use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, StoreId, WriterTag};
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Cell, Cells, Delta, Done, Entry, Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave,
-    MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry, Reject, RejectReason,
-    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
-    Welcome,
+    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Hashed, Hashes, HeldVersion, Hello, Item,
+    Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry, Reject,
+    RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts,
+    Wants, Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -29,6 +29,7 @@ pub fn entry() -> Entry {
         key: Key(*b"0123456789abcdef"),
         ts: Timestamp::from_nanos(1_700_000_000_000_000_001),
         tie: 0x0102_0304_0506_0708,
+        writer: WriterTag(0x1112_1314_1516_1718),
         expires_at: Timestamp::from_secs(1_700_000_060),
         schema: SchemaId::new(3).lasting(),
         body: Bytes::from_static(b"body"),
@@ -68,10 +69,11 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 2,
                 nonce: 0x0102_0304_0506_0708,
                 token: 250,
+                capabilities: Capabilities::OURS,
                 stores: stores.clone(),
             }),
-            "02000000370104616d2d30fd00002a36fe9c9717fb2c01040a000001fb862302fd080706\
-             0504030201fa01fcefbeadde0873696c656e636573020102",
+            "02000000380104616d2d30fd00002a36fe9c9717fb2c01040a000001fb862302fd080706\
+             0504030201fa0001fcefbeadde0873696c656e636573020102",
         ),
         (
             "welcome",
@@ -83,11 +85,12 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 251,
                 nonce: 0xffff_ffff,
                 token: u64::MAX,
+                capabilities: Capabilities::OURS,
                 boot_known: 0,
                 stores,
             }),
-            "030000004b04616d2d30fd00002a36fe9c9717fb2c0106fe800000000000000000000000\
-             000001fb86230005fbfb00fcfffffffffdffffffffffffffff0001fcefbeadde0873696c\
+            "030000004c04616d2d30fd00002a36fe9c9717fb2c0106fe800000000000000000000000\
+             000001fb86230005fbfb00fcfffffffffdffffffffffffffff000001fcefbeadde0873696c\
              656e636573020102",
         ),
         (
@@ -114,9 +117,9 @@ fn data() -> Vec<Golden> {
                     entries: vec![entry()],
                 }],
             }),
-            "050000005100000000000000010000000000000002000104616d2d310001000000030001\
-             3031323334353637383961626364656617979cfe362a0001010203040506070817979d0c\
-             2e715800800300000004626f6479",
+            "050000005900000000000000010000000000000002000104616d2d310001000000030001\
+             3031323334353637383961626364656617979cfe362a000101020304050607081112131415161718\
+             17979d0c2e715800800300000004626f6479",
         ),
         (
             "ack",

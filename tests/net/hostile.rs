@@ -13,7 +13,7 @@ use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::codec::encode;
 use rumormill::unstable::wire::envelope::{Envelope, PREFACE_BYTES};
 use rumormill::unstable::wire::frame::encode_frame_header;
-use rumormill::unstable::wire::{Hello, Message, Purpose};
+use rumormill::unstable::wire::{Capabilities, Hello, Message, Purpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{World, in_time, note};
@@ -101,6 +101,7 @@ async fn nothing_comes_before_an_introduction(world: World) {
         incarnation: 0,
         nonce: 1,
         token: 1,
+        capabilities: Capabilities::OURS,
         stores: Vec::new(),
     });
     let mut frame = BytesMut::new();

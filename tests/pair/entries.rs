@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumormill::id::{Key, SchemaId};
+use rumormill::id::{Key, SchemaId, WriterTag};
 use rumormill::store::{Body, Schema, Unreadable};
 use rumormill::time::Timestamp;
 use rumormill::unstable::wire::{Entry, HEADER_BYTES};
@@ -39,6 +39,7 @@ pub fn entry(random: &mut Random) -> Entry {
         key: Key(key),
         ts: Timestamp::from_nanos(EPOCH.as_nanos() - HOUR - random.draw() % HOUR),
         tie: 0,
+        writer: WriterTag::NONE,
         expires_at: Timestamp::from_nanos(EPOCH.as_nanos() + HOUR + random.draw() % (100 * HOUR)),
         schema: SHAPE,
         body: body.into(),

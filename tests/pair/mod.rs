@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rumormill::config::Config;
-use rumormill::id::{ClusterId, Key, NodeName};
+use rumormill::id::{ClusterId, Key, NodeName, WriterTag};
 use rumormill::store::{
     Context, Held as Copies, Limits, Map, ReplicationError, Tracker, Watch, WriteId,
 };
@@ -104,7 +104,7 @@ impl Held {
 
 fn empty(clock: &Arc<VirtualClock>) -> Map<Blobs> {
     let clock = Arc::clone(clock) as Arc<dyn WallClock>;
-    let context = Context::new(clock, Arc::new(Untracked));
+    let context = Context::new(WriterTag::NONE, clock, Arc::new(Untracked));
     Map::new(Blobs, Limits::default(), context)
 }
 

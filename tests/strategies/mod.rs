@@ -5,14 +5,14 @@ use std::net::{SocketAddr, SocketAddrV6};
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, StoreId};
+use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, StoreId, WriterTag};
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Cell, Cells, Delta, Done, Entry, Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave,
-    MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry, Reject, RejectReason,
-    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
-    Welcome,
+    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Hashed, Hashes, HeldVersion, Hello, Item,
+    Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry, Reject,
+    RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts,
+    Wants, Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -72,6 +72,7 @@ fn entries() -> impl Strategy<Value = Entry> {
             key: Key(key),
             ts,
             tie,
+            writer: WriterTag::NONE,
             expires_at,
             schema: SchemaId::from_raw(schema),
             body,
@@ -183,6 +184,7 @@ fn handshakes() -> impl Strategy<Value = Message> {
                 incarnation,
                 nonce,
                 token,
+                capabilities: Capabilities::OURS,
                 stores,
             })
         },
@@ -194,6 +196,7 @@ fn handshakes() -> impl Strategy<Value = Message> {
                 incarnation,
                 nonce,
                 token,
+                capabilities: Capabilities::OURS,
                 boot_known,
                 stores,
             })

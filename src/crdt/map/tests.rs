@@ -5,7 +5,7 @@ use crate::crdt::digests::MapDigests;
 use crate::crdt::estimator::BitCounts;
 use crate::crdt::join;
 use crate::crdt::sketch::{Sketch, item_hash};
-use crate::id::SchemaId;
+use crate::id::{SchemaId, WriterTag};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -30,6 +30,7 @@ fn entry(key: u8, ts: u64, expires_at: u64, schema: SchemaId, body: &'static [u8
         key: Key([key; 16]),
         ts: at(ts),
         tie: 0,
+        writer: WriterTag::NONE,
         expires_at: at(expires_at),
         schema,
         body: Bytes::from_static(body),

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use crate::engine::io::StreamId;
 use crate::id::{ProcessId, StoreId};
+use crate::wire::Capabilities;
 
 /// What a handshake settled with one peer process.
 #[derive(Debug)]
@@ -21,6 +22,12 @@ pub(in crate::engine) struct Session {
     pub(in crate::engine) tokens: VecDeque<u64>,
     /// What datagrams to the peer carry.
     pub(in crate::engine) their_token: u64,
+    /// What both sides can do.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "no capability has a meaning yet")
+    )]
+    pub(in crate::engine) capabilities: Capabilities,
     /// Stores that both sides have.
     pub(in crate::engine) stores: BTreeSet<StoreId>,
 }

@@ -13,13 +13,15 @@ use super::{Core, Facts};
 use crate::config::Config;
 use crate::engine::event::Event;
 use crate::engine::io::{Output, Setup, StreamId};
-use crate::id::{ClusterId, Key, MemberState, NodeId, NodeName, ProcessId, SchemaId, StoreId};
+use crate::id::{
+    ClusterId, Key, MemberState, NodeId, NodeName, ProcessId, SchemaId, StoreId, WriterTag,
+};
 use crate::store::nflog::NflogSchema;
 use crate::store::silences::support::ManualClock;
 use crate::store::{Limits, Map, Store};
 use crate::time::{Now, Timestamp};
 use crate::wire::codec::{self, CodecLimits, Decoded};
-use crate::wire::{Entry, Hello, Message, Purpose, StoreOffer};
+use crate::wire::{Capabilities, Entry, Hello, Message, Purpose, StoreOffer};
 
 /// A core without stores.
 pub(in crate::engine) fn core() -> Core {
@@ -105,6 +107,7 @@ pub(in crate::engine) fn note(n: u8) -> Entry {
         key: Key([n; 16]),
         ts: wall,
         tie: 0,
+        writer: WriterTag::NONE,
         expires_at: wall.plus(Duration::from_secs(3600)),
         schema: SchemaId::new(1),
         body: Bytes::new(),
@@ -136,6 +139,7 @@ pub(in crate::engine) fn linked(core: &Core, names: &[&str]) -> Known {
         let process = id.process.clone();
         let our_token = 100 + u64::from(place);
         let session = Session {
+            capabilities: Capabilities::OURS,
             addr: id.addr,
             link: Some(StreamId(u64::from(place) * 2)),
             our_token,
@@ -172,6 +176,7 @@ pub(in crate::engine) fn hello(core: &Core, node: &NodeId, purpose: Purpose) -> 
         incarnation: 0,
         nonce: 100 + node.process.boot,
         token: 7,
+        capabilities: Capabilities::OURS,
         stores: offers.collect(),
     }
 }

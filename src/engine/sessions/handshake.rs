@@ -9,7 +9,9 @@ use std::collections::{BTreeSet, VecDeque};
 use rand::Rng as _;
 
 use crate::id::{MemberState, NodeId, ProcessId, StoreId};
-use crate::wire::{Hello, Message, Purpose, Reject, RejectReason, StoreOffer, Welcome};
+use crate::wire::{
+    Capabilities, Hello, Message, Purpose, Reject, RejectReason, StoreOffer, Welcome,
+};
 
 use crate::engine::core::ask::{
     Ask, ExchangeOpening, ExchangeRoom, Greeting, SessionStart, Vouched,
@@ -29,6 +31,7 @@ pub(super) struct Introduced<'a> {
     pub(super) node: &'a NodeId,
     pub(super) our_token: u64,
     pub(super) their_token: u64,
+    pub(super) capabilities: Capabilities,
     pub(super) offers: &'a [StoreOffer],
 }
 
@@ -47,6 +50,7 @@ impl Sessions {
             incarnation: roster.incarnation,
             nonce: core.setup.nonce,
             token,
+            capabilities: Capabilities::OURS,
             stores: store_offers(core),
         }
     }
@@ -118,6 +122,7 @@ impl Sessions {
             incarnation: roster.incarnation,
             nonce: core.setup.nonce,
             token,
+            capabilities: Capabilities::OURS,
             boot_known,
             stores: store_offers(core),
         };
@@ -126,6 +131,7 @@ impl Sessions {
             node: &hello.node,
             our_token: token,
             their_token: hello.token,
+            capabilities: hello.capabilities,
             offers: &hello.stores,
         };
         self.handshake_done(core, roster, stream, introduced, hello.purpose);
@@ -238,6 +244,7 @@ impl Sessions {
             node: &welcome.node,
             our_token: token,
             their_token: welcome.token,
+            capabilities: welcome.capabilities,
             offers: &welcome.stores,
         };
         self.handshake_done(core, roster, stream, introduced, purpose);
@@ -320,6 +327,7 @@ impl Sessions {
             node,
             our_token,
             their_token,
+            capabilities,
             offers,
         } = introduced;
         let process = &node.process;
@@ -337,12 +345,14 @@ impl Sessions {
                 our_token,
                 tokens: VecDeque::new(),
                 their_token,
+                capabilities,
                 stores: BTreeSet::new(),
             });
         session.addr = node.addr;
         // Otherwise the other side began the session anew: what was owed to the old one is void.
         let renewed = session.their_token != their_token;
         session.their_token = their_token;
+        session.capabilities = Capabilities::OURS.common(capabilities);
         session.stores = shared;
         // Both the token of the session and the one this handshake named are honoured.
         session.our_token = our_token;

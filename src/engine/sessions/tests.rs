@@ -15,7 +15,7 @@ use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Event;
 use crate::engine::io::{CloseReason, Output};
 use crate::id::NodeId;
-use crate::wire::{Ack, Message, Purpose, RejectReason, Welcome};
+use crate::wire::{Ack, Capabilities, Message, Purpose, RejectReason, Welcome};
 
 /// A node that knows a member `a`, and has no session with it.
 fn beside_a() -> (Core, Sessions, Roster) {
@@ -83,6 +83,7 @@ fn answer(
         incarnation: 0,
         nonce: 101,
         token: 7,
+        capabilities: Capabilities::OURS,
         boot_known: 0,
         stores: Vec::new(),
     };
@@ -358,6 +359,7 @@ fn the_tokens_of_the_last_handshakes_are_honoured() {
     let last = TOKENS_MAX as u64 + 1;
     for our_token in 1..=last {
         let introduced = Introduced {
+            capabilities: Capabilities::OURS,
             node: &a(),
             our_token,
             their_token: 7,
@@ -381,6 +383,7 @@ fn a_new_token_of_the_other_side_renews_the_session() {
     let (mut core, mut sessions, roster) = beside_a();
     for (their_token, new, renewed) in [(7, true, false), (8, false, true)] {
         let introduced = Introduced {
+            capabilities: Capabilities::OURS,
             node: &a(),
             our_token: 1,
             their_token,
@@ -404,6 +407,7 @@ fn a_store_that_a_peer_has_not_is_told_once() {
     let roster = linked(&core, &["a"]).roster;
     for _ in 0..2 {
         let introduced = Introduced {
+            capabilities: Capabilities::OURS,
             node: &a(),
             our_token: 1,
             their_token: 7,

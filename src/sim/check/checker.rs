@@ -215,7 +215,7 @@ mod tests {
 
     use super::super::history::Origin;
     use super::*;
-    use crate::id::SchemaId;
+    use crate::id::{SchemaId, WriterTag};
     use crate::sim::nodes::clock::ProcessTime;
     use crate::time::Timestamp;
 
@@ -228,6 +228,7 @@ mod tests {
             key: Key([1; 16]),
             ts: Timestamp::from_nanos(ts),
             tie: 0,
+            writer: WriterTag::NONE,
             expires_at: Timestamp::from_nanos(expires_at),
             schema: SchemaId::new(1),
             body: Bytes::from_static(b"x"),

@@ -83,10 +83,11 @@ fn broken_in_a_store(entries: &[Entry], limits: Limits) -> Option<&'static str> 
 /// What a new store holds of one key after these entries came in this order.
 fn merged(entries: &[Entry], order: &[usize], wall: Timestamp, limits: Limits) -> Option<Entry> {
     let time = Arc::new(AtomicU64::new(0));
-    let context = Context {
-        clock: Arc::new(SimClock::new(time, Skew::None)),
-        tracker: Arc::new(SimTracker),
-    };
+    let context = Context::new(
+        crate::id::WriterTag::NONE,
+        Arc::new(SimClock::new(time, Skew::None)),
+        Arc::new(SimTracker),
+    );
     let map = Map::new(AnyBody, limits, context);
     let store = map.store();
     for index in order {
@@ -163,6 +164,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::id::WriterTag;
 
     const NOW: u64 = 1_000_000_000;
 
@@ -171,6 +173,7 @@ mod tests {
             key: Key([1; 16]),
             ts: Timestamp::from_nanos(NOW + ts),
             tie: 0,
+            writer: WriterTag::NONE,
             expires_at: Timestamp::from_secs(expires_at),
             schema: SchemaId::new(1),
             body: Bytes::from_static(body.as_bytes()),

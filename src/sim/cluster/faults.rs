@@ -1,5 +1,6 @@
 //! Faults: everything that can be done to a node, a link or the network.
 
+use crate::id::WriterTag;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -130,6 +131,7 @@ impl Simulator {
             key: entry_key,
             ts: wall.max(after.plus(Duration::from_nanos(1))),
             tie: 0,
+            writer: WriterTag::of(&self.nodes[node].name),
             expires_at: Timestamp::ZERO,
             schema: Registers::SHAPE.lasting(),
             body,

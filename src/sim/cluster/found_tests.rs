@@ -266,10 +266,11 @@ fn an_entry_that_is_never_collected_is_found_out() {
 fn a_drop_behind_the_stores_back_is_found_out() {
     let mut sim = cluster(2);
     let clock = SimClock::new(Arc::clone(&sim.time_cell), Skew::None);
-    let context = Context {
-        clock: Arc::new(clock),
-        tracker: Arc::new(SimTracker),
-    };
+    let context = Context::new(
+        crate::id::WriterTag::NONE,
+        Arc::new(clock),
+        Arc::new(SimTracker),
+    );
     let other = Map::new(Registers::default(), Limits::default(), context);
     other.put(register(7), Expiry::Never).expect("room");
     let glance = Glance {

@@ -1,5 +1,6 @@
 //! Nodes are added, and their processes started.
 
+use crate::id::WriterTag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -150,10 +151,11 @@ impl Simulator {
         index: usize,
     ) -> (Map<Registers>, Option<Alerting>, Vec<Arc<dyn Store>>) {
         let node = &self.nodes[index];
-        let context = Context {
-            clock: Arc::new(node.clock.clone()),
-            tracker: Arc::new(SimTracker),
-        };
+        let context = Context::new(
+            WriterTag::of(&node.name),
+            Arc::new(node.clock.clone()),
+            Arc::new(SimTracker),
+        );
         let schema = if node.next_version {
             Registers::next_version()
         } else {

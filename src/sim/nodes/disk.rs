@@ -134,7 +134,7 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
-    use crate::id::SchemaId;
+    use crate::id::{SchemaId, WriterTag};
     use crate::time::Timestamp;
 
     const STORE: StoreId = StoreId(1);
@@ -144,6 +144,7 @@ mod tests {
             key: Key([key; 16]),
             ts: Timestamp::from_nanos(ts),
             tie: 0,
+            writer: WriterTag::NONE,
             expires_at: Timestamp::ZERO,
             schema: SchemaId::new(1).lasting(),
             body: Bytes::new(),

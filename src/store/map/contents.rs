@@ -13,7 +13,7 @@ use crate::crdt::digest::BodyHash;
 use crate::crdt::expiring::Expiring;
 use crate::crdt::hashes::EntryHashes;
 use crate::crdt::map::{Applied, Effect, EntryMap, Judgement, MapBounds, Slot};
-use crate::id::Key;
+use crate::id::{Key, WriterTag};
 use crate::store::read::Quarantined;
 use crate::store::replica::Merged;
 use crate::store::schema::{Body, Index, Schema, Unreadable};
@@ -92,12 +92,14 @@ pub(super) struct Contents<S: Schema> {
     pub(super) quarantine: BTreeSet<u32>,
     /// Up to this place of the expiry order, records have been removed from the index.
     hidden: Expiring,
+    /// Whose local writes are.
+    writer: WriterTag,
     /// Local writes of new keys stop here; the entries' own bound is twice as much.
     entries_max: usize,
 }
 
 impl<S: Schema> Contents<S> {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, writer: WriterTag) -> Self {
         let bounds = MapBounds {
             entries_max: merged_max(limits.entries_max),
             entry_bytes_max: limits.entry_bytes_max,
@@ -109,6 +111,7 @@ impl<S: Schema> Contents<S> {
             index: S::Index::default(),
             quarantine: BTreeSet::new(),
             hidden: Expiring::default(),
+            writer,
             entries_max: limits.entries_max,
         }
     }
@@ -135,6 +138,7 @@ impl<S: Schema> Contents<S> {
             key: draft.key,
             ts,
             tie: draft.tie,
+            writer: self.writer,
             expires_at: draft.expires_at,
             schema: draft.body.schema,
             body: draft.body.bytes,
@@ -160,6 +164,7 @@ impl<S: Schema> Contents<S> {
             key: entry.key,
             ts: entry.ts,
             tie: entry.tie,
+            writer: entry.writer,
             expires_at: entry.expires_at,
             schema: entry.schema,
             body: std::mem::take(&mut new.body),

@@ -41,8 +41,8 @@ impl<S: Schema> MapStore<S> {
             id: StoreId::of(schema.name()),
             schema,
             limits,
+            contents: Mutex::new(Contents::new(&limits, context.writer)),
             context,
-            contents: Mutex::new(Contents::new(&limits)),
             hooks: RwLock::new(Arc::new([])),
         }
     }

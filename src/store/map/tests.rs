@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::id::{Refusal, StoreId};
+use crate::id::{Refusal, StoreId, WriterTag};
 use crate::store::{
     Digest, HashedItem, Index, Merged, ReplicationError, Tracker, Unreadable, Watch,
 };
@@ -119,7 +119,11 @@ impl Tracker for Untracked {
 }
 
 fn notes_with(clock: &TestClock, limits: Limits) -> Map<Notes> {
-    let context = Context::new(Arc::new(clock.clone()), Arc::new(Untracked));
+    let context = Context::new(
+        WriterTag::NONE,
+        Arc::new(clock.clone()),
+        Arc::new(Untracked),
+    );
     Map::new(Notes, limits, context)
 }
 
@@ -151,6 +155,7 @@ fn raw(id: u8, ts: u64, expires: u64, text: &str) -> Entry {
         key: key(id),
         ts: at(ts),
         tie: 0,
+        writer: WriterTag::NONE,
         expires_at: at(expires),
         schema: NOTE,
         body: Notes.encode(&note(id, text)).bytes,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::entry::state_key;
 use super::*;
-use crate::id::{Key, SchemaId};
+use crate::id::{Key, SchemaId, WriterTag};
 use crate::store::matcher::Labels;
 use crate::store::silences::support::{ManualClock, at, exchange, pass};
 use crate::store::{Body, Limits, Merged, Schema as _, Unreadable};
@@ -248,6 +248,7 @@ fn what_cannot_be_read_is_quarantined_and_the_rest_is_not() {
         key,
         ts: at(0),
         tie: 0,
+        writer: WriterTag::NONE,
         expires_at: at(100),
         schema,
         body: raw("g", &[2, 1]),

@@ -1,6 +1,7 @@
 //! What the tests of silences and of the notification log share: clocks set by hand, and stores
 //! that talk as a push/pull would have it.
 
+use crate::id::WriterTag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,7 +29,7 @@ impl ManualClock {
     }
 
     pub(crate) fn context(&self) -> Context {
-        Context::new(Arc::new(self.clone()), Arc::new(Nobody))
+        Context::new(WriterTag::NONE, Arc::new(self.clone()), Arc::new(Nobody))
     }
 }
 

@@ -20,9 +20,9 @@ use crate::id::{
 };
 use crate::time::Timestamp;
 use crate::wire::message::{
-    Ack, Done, HeldVersion, Hello, Leave, MemberRecord, Members, Message, More, Purpose,
-    RefusedEntry, Reject, RejectReason, Relayed, Settled, StoreOffer, StoreSummary, Summary,
-    Verdict, Verdicts, Welcome,
+    Ack, Capabilities, Done, HeldVersion, Hello, Leave, MemberRecord, Members, Message, More,
+    Purpose, RefusedEntry, Reject, RejectReason, Relayed, Settled, StoreOffer, StoreSummary,
+    Summary, Verdict, Verdicts, Welcome,
 };
 
 type Enc<W> = EncoderImpl<W, Settings>;
@@ -155,6 +155,7 @@ macro_rules! wrapped_fields {
 }
 
 wrapped_fields! {
+    Capabilities: u64, Capabilities, |capabilities| capabilities.0;
     Key: [u8; 16], Key, |key| key.0;
     SchemaId: u16, SchemaId::from_raw, |schema| schema.raw();
     StoreId: u32, StoreId, |store| store.0;
@@ -182,7 +183,7 @@ macro_rules! enum_fields {
 enum_fields! {
     MemberState { 0 Alive, 1 Suspect, 2 Failed, 3 Left }
     Purpose { 0 Link, 1 PushPull }
-    Refusal { 0 ClockAhead, 1 Full, 2 TooLarge, 3 NoStore }
+    Refusal { 0 ClockAhead, 1 Full, 2 TooLarge, 3 NoStore, 4 Share, 5 TooLasting }
     RejectReason { 0 Busy, 1 Itself, 2 NameTaken, 3 StaleBoot, 4 Leaving }
     Verdict { 0 Equal, 1 Cells, 2 NoStore, 3 List, 4 All }
 }
@@ -213,7 +214,7 @@ struct_fields! {
     Ack { token; ranges: ranges_max, refused: refused_max }
     Done { complete; }
     HeldVersion { store, key, ts, tag; }
-    Hello { purpose, node, incarnation, nonce, token; stores: stores_max }
+    Hello { purpose, node, incarnation, nonce, token, capabilities; stores: stores_max }
     Leave { process; }
     MemberRecord { id, incarnation, state; }
     Members { ask; records: records_max }
@@ -227,7 +228,7 @@ struct_fields! {
     StoreSummary { store, count, root, exponent, counters; }
     Summary { cut; stores: stores_max }
     Verdicts { cut_accepted; stores: stores_max }
-    Welcome { node, incarnation, nonce, token, boot_known; stores: stores_max }
+    Welcome { node, incarnation, nonce, token, capabilities, boot_known; stores: stores_max }
 }
 
 fn put_list<T: Field, W: Writer>(list: &[T], to: &mut Enc<W>) -> Result<(), EncodeError> {

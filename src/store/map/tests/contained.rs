@@ -207,10 +207,11 @@ impl Schema for PickyNotes {
 #[test]
 fn an_index_that_panics_quarantines_what_it_panicked_at() {
     let clock = TestClock::at(100);
-    let context = Context {
-        clock: Arc::new(clock.clone()),
-        tracker: Arc::new(Untracked),
-    };
+    let context = Context::new(
+        WriterTag::NONE,
+        Arc::new(clock.clone()),
+        Arc::new(Untracked),
+    );
     let map = Map::new(PickyNotes, Limits::default(), context);
     let all = [raw(1, 100, 200, "in"), raw(2, 100, 200, "fine")];
     let merged = map.store().replica().merge(&all, at(100));

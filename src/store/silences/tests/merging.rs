@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::super::support::{entries, exchange, pass};
 use super::*;
-use crate::id::SchemaId;
+use crate::id::{SchemaId, WriterTag};
 use crate::store::{Schema as _, Unreadable};
 use crate::wire::Entry;
 use crate::wire::codec::encode_body;
@@ -33,6 +33,7 @@ fn entry(silence: &Silence, ts: Timestamp) -> Entry {
         key: silence.id.key(),
         ts,
         tie: silence.tie(),
+        writer: WriterTag::NONE,
         expires_at: silence.ends_at.plus(RETENTION),
         schema: body.schema,
         body: body.bytes,
