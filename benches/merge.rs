@@ -14,6 +14,7 @@ mod alloc;
 mod support;
 mod tables;
 
+use rumormill::id::WriterTag;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,7 +125,7 @@ fn parts<S: Schema>(table: &mut Table, store: &str, new: &[Entry], held: usize, 
     row("decode", mean_per(new, || timed_each(new, read)));
     row("hash", mean_per(new, || timed_each(new, entry_hash)));
     let bounds = MapBounds {
-        entries_max: usize::MAX,
+        lifetime_max: Duration::MAX,
         entry_bytes_max: ENTRY_BYTES,
         max_clock_drift: Duration::ZERO,
         grace: Duration::ZERO,
@@ -180,7 +181,8 @@ fn merge_all(store: &dyn Replica, entries: &[Entry]) -> Duration {
     let mut answers = Vec::with_capacity(RUN);
     for run in entries.chunks(RUN) {
         let run: Vec<_> = run.iter().map(received).collect();
-        spent += timed(|| store.merge_into(&run, BEGIN, black_box(&mut answers))).1;
+        spent +=
+            timed(|| store.merge_into(&run, WriterTag::NONE, BEGIN, black_box(&mut answers))).1;
         assert_eq!(answers.len(), run.len());
         answers.clear();
     }
@@ -193,7 +195,7 @@ fn counted_merge(store: &dyn Replica, entries: &[Entry]) -> f64 {
     let mut answers = Vec::with_capacity(RUN);
     for run in entries.chunks(RUN) {
         let run: Vec<_> = run.iter().map(received).collect();
-        count += counted(|| store.merge_into(&run, BEGIN, &mut answers))
+        count += counted(|| store.merge_into(&run, WriterTag::NONE, BEGIN, &mut answers))
             .1
             .count;
         answers.clear();

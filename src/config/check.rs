@@ -143,6 +143,7 @@ impl Config {
             ack_delay_max Duration::ZERO, ACK_DELAY_MAX;
             max_clock_drift SPAN_MIN, DAY;
             tombstone_ttl SPAN_MIN, 366 * DAY;
+            lifetime_max SPAN_MIN, 36_525 * DAY;
         }
         within_or_off! { self:
             push_pull_interval SPAN_MIN, DAY;
@@ -162,6 +163,8 @@ impl Config {
             members_max 1, 65_536;
             entries_max 1, 1 << 30;
             entry_bytes_max 1, ENTRY_BYTES_MAX;
+            store_bytes_max 4 * KIB, 1 << 40;
+            share_percent 1, 100;
             packet_bytes_max 576, 65_000;
             window_bytes 576, 16 * MIB;
             stream_window_bytes 4 * KIB, 16 * MIB;

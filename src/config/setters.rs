@@ -237,10 +237,20 @@ setters! {
     /// Too low: a node that was away for longer brings removed entries back. Too high: removed keys
     /// take memory, on every node.
     tombstone_ttl: Duration;
+    /// How long after its write an entry may live at most; entries without an expiry are not limited.
+    ///
+    /// Default 100 years (36,525 days); 1 ms to as much. Local writes beyond it fail with `TooLasting`,
+    /// entries of peers are refused. It is counted from the entry's own timestamp, so all nodes decide
+    /// alike. It must be the same on all nodes.
+    ///
+    /// Too low: long silences cannot be set. Too high: what was written by mistake with an expiry in the
+    /// far future takes memory until then, and so does what removed it.
+    lifetime_max: Duration;
     /// How many entries a store holds, removed and quarantined ones included.
     ///
-    /// Default 1,000,000; 1 to 2^30. Local writes beyond it fail with `StoreFull`; what comes from
-    /// peers is taken up to twice as many, then refused. It must be the same on all nodes.
+    /// Default 1,000,000; 1 to 2^30. Local writes of new keys fail with `StoreFull` once the members have
+    /// written as many, or this node its share of them ([`share_percent`](Self::share_percent)). What
+    /// comes from peers is taken up to twice as many, then refused. It must be the same on all nodes.
     ///
     /// Too low: writes fail. Too high: memory, on every node: each entry, its record and its index.
     entries_max: usize;
@@ -252,6 +262,24 @@ setters! {
     /// Too low: writes fail. Too high: one entry occupies a stream for as long as it takes, and
     /// every node needs the memory.
     entry_bytes_max: usize;
+    /// How many bytes the entries of a store take, an entry counted as its body and 400 bytes for its
+    /// header, its place in the indexes and what is made of it.
+    ///
+    /// Default 1 GiB; 4 KiB to 1 TiB. It limits as [`entries_max`](Self::entries_max) does: local writes
+    /// stop there or at their share, merges at twice as much. It must be the same on all nodes.
+    ///
+    /// Too low: writes fail. Too high: a member that has gone bad can have that much memory of every node.
+    store_bytes_max: usize;
+    /// How much of a store one writer may fill, in percent of its entries and of its bytes.
+    ///
+    /// Default 50; 1 to 100. The writer's own node refuses its writes of new keys beyond it with
+    /// `StoreFull`. Other nodes take twice as much from it, which leaves room for what is under way,
+    /// and then refuse it as `Share`. What a member delivers as others' is limited too. It must be
+    /// the same on all nodes. Where a single node writes everything, set it to 100.
+    ///
+    /// Too low: an honest writer is stopped while there is room. Too high: one that has gone bad leaves
+    /// little to the others.
+    share_percent: usize;
     /// How many items one message of a push/pull lists.
     ///
     /// Default 4096 (80 KiB); 1 to 65,536.

@@ -45,12 +45,12 @@ pub use slot::Slot;
 /// What a map refuses, and when it collects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapBounds {
-    /// A new key beyond this many entries is refused as [`Refusal::Full`].
-    pub entries_max: usize,
     /// A longer body is refused as [`Refusal::TooLarge`], in bytes.
     pub entry_bytes_max: usize,
     /// An entry stamped further ahead is refused as [`Refusal::ClockAhead`].
     pub max_clock_drift: Duration,
+    /// An entry that expires later after its timestamp is refused as [`Refusal::TooLasting`].
+    pub lifetime_max: Duration,
     /// How long after its expiry an entry is still held.
     pub grace: Duration,
 }
@@ -83,6 +83,12 @@ impl<V> EntryMap<V> {
             head: 0,
             digests: MapDigests::default(),
         }
+    }
+
+    /// What it refuses, and when it collects.
+    #[must_use]
+    pub fn bounds(&self) -> &MapBounds {
+        &self.bounds
     }
 
     /// How many entries are held.
@@ -140,7 +146,7 @@ impl<V> EntryMap<V> {
     }
 
     /// Judges a run of entries as [`judge`](Self::judge) does. Calls `each` for every entry, in order,
-    /// with its index, the hash of its key and the judgement.
+    /// with its index, the hash of its key, what is held under it, and the judgement.
     ///
     /// It is fast in two ways. The table is read for many entries at a time, so that the waits for
     /// memory overlap. And an entry that is held just as it came is recognized by the hash in the
@@ -149,7 +155,7 @@ impl<V> EntryMap<V> {
         &self,
         run: &[Entry],
         wall: Timestamp,
-        mut each: impl FnMut(usize, u64, Judgement),
+        mut each: impl FnMut(usize, u64, Option<&Slot<V>>, Judgement),
     ) {
         let mut places = [(0, None); JUDGED_TOGETHER];
         for (chunk, entries) in run.chunks(JUDGED_TOGETHER).enumerate() {
@@ -163,15 +169,18 @@ impl<V> EntryMap<V> {
                 place.1 = self.by_key.first(place.0);
             }
             for (index, (&(kh, first), entry)) in places.iter().zip(entries).enumerate() {
-                let judgement = match first {
-                    None => self.judge_at(None, entry, wall),
-                    Some(held) if held.quick == self.hashing.quick(entry) => Judgement::Known,
+                let (held, judgement) = match first {
+                    None => (None, self.judge_at(None, entry, wall)),
+                    Some(held) if held.quick == self.hashing.quick(entry) => {
+                        (None, Judgement::Known)
+                    }
                     Some(held) => {
                         let place = self.held_at(held, kh, &entry.key);
-                        self.judge_at(place, entry, wall)
+                        let slot = place.and_then(|at| self.slot(at));
+                        (slot, self.judge_at(place, entry, wall))
                     }
                 };
-                each(chunk * JUDGED_TOGETHER + index, kh, judgement);
+                each(chunk * JUDGED_TOGETHER + index, kh, held, judgement);
             }
         }
     }
@@ -182,8 +191,8 @@ impl<V> EntryMap<V> {
         self.hashing
     }
 
-    /// Joins an entry of a peer in, if [`judge`](Self::judge) finds it fresh. `hashes` must come from
-    /// the [`hashing`](Self::hashing) of this very map: with those of another map the entry would not
+    /// Joins an entry of a peer in, if [`judge`](Self::judge) finds it fresh and `admit` lets it in, which
+    /// is given what is held under its key. `hashes` must come from the [`hashing`](Self::hashing) of this very map: with those of another map the entry would not
     /// be recognized when it comes again.
     ///
     /// # Errors
@@ -198,12 +207,14 @@ impl<V> EntryMap<V> {
         hashes: &EntryHashes,
         value: V,
         wall: Timestamp,
+        admit: impl FnOnce(Option<&Slot<V>>) -> Result<(), Refusal>,
     ) -> Result<Applied<V>, Judgement> {
         let place = self.find(hashes.kh, &entry.key);
         match self.judge_at(place, &entry, wall) {
             Judgement::Fresh => {}
             other => return Err(other),
         }
+        admit(place.and_then(|at| self.slot(at))).map_err(Judgement::Refused)?;
         match place {
             None => Ok(self.insert(entry, hashes, value)),
             Some(at) => self
@@ -409,8 +420,8 @@ impl<V> EntryMap<V> {
             Judgement::Refused(Refusal::TooLarge)
         } else if entry.ts > wall.plus(self.bounds.max_clock_drift) {
             Judgement::Refused(Refusal::ClockAhead)
-        } else if held.is_none() && self.len() >= self.bounds.entries_max {
-            Judgement::Refused(Refusal::Full)
+        } else if entry.expires_at > entry.ts.plus(self.bounds.lifetime_max) {
+            Judgement::Refused(Refusal::TooLasting)
         } else {
             Judgement::Fresh
         }

@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::event::NodeEvent;
 use crate::engine::{Event, Readiness};
-use crate::id::{NodeName, Refusal, StoreId};
+use crate::id::{NodeName, Refusal, StoreId, WriterTag};
 use crate::net::TlsEvent;
 use crate::time::Timestamp;
 
@@ -226,7 +226,12 @@ mod tests {
         let mut log = EventLog::new([(store, "notes".to_owned())].into());
         assert_eq!((log.name(store), log.name(other)), ("notes", ""));
         let key = Key([0; 16]);
-        let quarantined = Event::EntryQuarantined { store, key };
+        let quarantined = Event::EntryQuarantined {
+            store,
+            key,
+            writer: WriterTag::NONE,
+            peer: NodeName::new("q").unwrap(),
+        };
         let peer = NodeName::new("p").unwrap();
         let mut trouble = |peer: Option<&NodeName>, store, trouble| {
             log.trouble(&quarantined, peer, store, trouble)

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 
 use super::replica::{Change, Digest, Digests, Found, HashedItem, Merged, Sketched, Sweep};
-use super::setup::merged_max;
-use crate::id::{Key, SchemaId, StoreId};
+use crate::id::{Key, SchemaId, StoreId, WriterTag};
 use crate::time::Timestamp;
 use crate::wire::Entry;
 
@@ -34,12 +33,14 @@ pub trait Store: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Entries held beyond which local writes get `StoreFull`.
+    /// What is held counts as so many bytes, as [`Limits::store_bytes_max`](super::Limits::store_bytes_max) has it.
+    fn bytes(&self) -> u64;
+    /// Its [`Limits::entries_max`](super::Limits::entries_max).
     fn entries_max(&self) -> usize;
-    /// Whether new keys of peers are refused: it holds twice as many entries as local writes may make.
-    fn is_full(&self) -> bool {
-        self.len() >= merged_max(self.entries_max())
-    }
+    /// Whether this node can write a new key.
+    fn has_room(&self) -> bool;
+    /// Whether new keys of some peer may be refused: the store is full, or somebody's share of it.
+    fn is_full(&self) -> bool;
     /// Frees what is past `expires_at` plus grace, at most 256 entries. Returns when to call it again
     /// (a time not after `wall` if there is more to do now), or `None` if nothing will ever expire. A
     /// running node calls it by itself.
@@ -68,13 +69,19 @@ pub trait Replica: Store {
     fn changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change>;
     /// The current entry of a key, if one is held, also if reads do not show it.
     fn held(&self, key: &Key) -> Option<Change>;
-    /// Joins entries in at `wall`, which is now. Appends what became of each to `out`, in order. An
+    /// Joins entries in that `from` delivers, at `wall`, which is now. Appends what became of each to `out`, in order. An
     /// entry that is known allocates nothing but its place in `out`.
-    fn merge_into(&self, entries: &[Entry], wall: Timestamp, out: &mut Vec<Merged>);
-    /// As [`merge_into`](Self::merge_into), with a list of its own.
+    fn merge_into(
+        &self,
+        entries: &[Entry],
+        from: WriterTag,
+        wall: Timestamp,
+        out: &mut Vec<Merged>,
+    );
+    /// As [`merge_into`](Self::merge_into), with a list of its own, delivered by nobody in particular.
     fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged> {
         let mut out = Vec::new();
-        self.merge_into(entries, wall, &mut out);
+        self.merge_into(entries, WriterTag::NONE, wall, &mut out);
         out
     }
     /// The digest above `cut`.

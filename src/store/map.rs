@@ -4,6 +4,7 @@
 //! engine sees it. A record is encoded and hashed before the lock is taken; under the lock, a write
 //! costs a join and an update of the index.
 
+mod accounts;
 mod contents;
 mod run;
 mod shared;
@@ -207,6 +208,14 @@ impl<S: Schema> Map<S> {
             contents = self.shared.lock();
         }
         look(&contents.index)
+    }
+
+    /// Whether this node can write a new key, with a body of so many bytes.
+    ///
+    /// # Errors
+    /// [`WriteError::StoreFull`].
+    pub(in crate::store) fn room_for(&self, body_bytes: usize) -> Result<(), WriteError> {
+        self.shared.lock().room_for(body_bytes)
     }
 
     /// What it was made with.

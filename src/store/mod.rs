@@ -33,7 +33,7 @@ pub use read::{ChangedRecords, Quarantined};
 pub use schema::{Body, Index, Schema, Unreadable};
 pub use setup::{Context, Limits};
 pub use tracking::{Held, ReplicationError, Tracker, Watch, WriteId};
-pub use write::{Expiry, WriteError, Written};
+pub use write::{Expiry, StoreLimit, WriteError, Written};
 
 // For the engine, the simulator and their tests.
 pub(crate) use any::Replica;

@@ -2,7 +2,7 @@
 
 use crate::crdt::estimator::Estimator;
 use crate::crdt::sketch::Sketch;
-use crate::id::{Key, Refusal};
+use crate::id::{Key, Refusal, WriterTag};
 use crate::time::Timestamp;
 use crate::wire::{Entry, Item};
 
@@ -13,6 +13,8 @@ pub struct Change {
     pub seq: u64,
     /// The key's current entry.
     pub entry: Entry,
+    /// Who delivered it first: the process that wrote it here, or the peer that it came from.
+    pub deliverer: WriterTag,
 }
 
 /// What became of one merged entry.
@@ -32,6 +34,8 @@ pub enum Merged {
         as_sent: bool,
         /// Whether it cannot be used here: it is kept, relayed and listed, but never used.
         quarantined: bool,
+        /// Whether that is so although its shape is known here: no later version wrote it.
+        malformed: bool,
     },
 }
 

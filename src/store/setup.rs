@@ -45,14 +45,22 @@ impl Context {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Local writes beyond this many entries get `StoreFull`; merges may reach twice as many.
-    /// Default 1,000,000; 1 to 2^30.
+    /// Local writes of new keys get `StoreFull` once the members have written this many entries, or this
+    /// node its share of them; merges may reach twice as many. Default 1,000,000; 1 to 2^30.
     pub entries_max: usize,
     /// Largest body, in bytes. Default 1 MiB; 1 to 16 MiB.
     pub entry_bytes_max: usize,
     /// An entry stamped further ahead of this node's clock is refused. Default 5 min;
     /// 1 ms to 24 h.
     pub max_clock_drift: Duration,
+    /// The same as [`entries_max`](Self::entries_max), in bytes: an entry counts as its body and 400 bytes.
+    /// Default 1 GiB; 4 KiB to 1 TiB.
+    pub store_bytes_max: usize,
+    /// How much of the entries and of the bytes one writer may fill, in percent. Local writes of new keys
+    /// beyond it get `StoreFull`; merges may reach twice as much. Default 50; 1 to 100.
+    pub share_percent: usize,
+    /// An entry that expires later after it was written is refused. Default 100 years; 1 ms to as much.
+    pub lifetime_max: Duration,
     /// How long the tombstone of an entry without expiry is kept. Default 5 days; 1 ms to 366
     /// days.
     pub tombstone_ttl: Duration,
@@ -70,6 +78,9 @@ impl From<&Config> for Limits {
         Self {
             entries_max: config.entries_max,
             entry_bytes_max: config.entry_bytes_max,
+            store_bytes_max: config.store_bytes_max,
+            share_percent: config.share_percent,
+            lifetime_max: config.lifetime_max,
             max_clock_drift: config.max_clock_drift,
             tombstone_ttl: config.tombstone_ttl,
         }
@@ -88,6 +99,27 @@ impl Limits {
     #[must_use]
     pub fn entry_bytes_max(mut self, entry_bytes_max: usize) -> Self {
         self.entry_bytes_max = entry_bytes_max;
+        self
+    }
+
+    /// Sets [`store_bytes_max`](Self::store_bytes_max).
+    #[must_use]
+    pub fn store_bytes_max(mut self, store_bytes_max: usize) -> Self {
+        self.store_bytes_max = store_bytes_max;
+        self
+    }
+
+    /// Sets [`share_percent`](Self::share_percent).
+    #[must_use]
+    pub fn share_percent(mut self, share_percent: usize) -> Self {
+        self.share_percent = share_percent;
+        self
+    }
+
+    /// Sets [`lifetime_max`](Self::lifetime_max).
+    #[must_use]
+    pub fn lifetime_max(mut self, lifetime_max: Duration) -> Self {
+        self.lifetime_max = lifetime_max;
         self
     }
 
@@ -120,6 +152,9 @@ impl Limits {
         let config = Config::lan()
             .entries_max(self.entries_max)
             .entry_bytes_max(self.entry_bytes_max)
+            .store_bytes_max(self.store_bytes_max)
+            .share_percent(self.share_percent)
+            .lifetime_max(self.lifetime_max)
             .max_clock_drift(self.max_clock_drift)
             .tombstone_ttl(self.tombstone_ttl);
         config.validate()

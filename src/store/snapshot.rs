@@ -8,7 +8,7 @@
 //! | 8 | [`MAGIC`] |
 //! | 2 | version, [`VERSION`] |
 //! | 2, then as many | the store's name |
-//! | 4, then as many | length of an entry, and the entry; again and again |
+//! | 4, 8, then as many | length of an entry, who delivered it first, and the entry; again and again |
 //! | 4 | 0: no more entries |
 //! | 8 | how many entries there were |
 //! | 8 | xxHash64 with seed 0 of every byte before |
@@ -17,6 +17,7 @@
 //! changes nothing. Restoring is a merge, so it may happen at any time, also to a store that holds
 //! something already: the later version of every key wins.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 use std::io::{self, Read, Write};
 
@@ -27,6 +28,7 @@ use super::any::Store;
 use super::map::Map;
 use super::replica::Merged;
 use super::schema::Schema;
+use crate::id::WriterTag;
 use crate::time::Timestamp;
 use crate::wire::Entry;
 use crate::wire::codec::BODY_BYTES_MAX;
@@ -34,7 +36,7 @@ use crate::wire::codec::BODY_BYTES_MAX;
 /// How a snapshot begins. The line end in it shows if the file was transferred as text.
 pub const MAGIC: [u8; 8] = *b"rumor\r\n\x1a";
 /// The format that is written, and the only one that is read.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// What a snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,13 +122,12 @@ impl<S: Schema> Map<S> {
         let entries = entries(&*store, from)?;
         let (ahead, sane): (Vec<_>, Vec<_>) = entries
             .into_iter()
-            .partition(|entry| entry.ts > wall.plus(drift));
-        let mut restored = Restored::default();
-        restored.count(store.replica().merge(&sane, wall));
-        for entry in ahead {
+            .partition(|(_, entry)| entry.ts > wall.plus(drift));
+        let mut restored = merged(&*store, sane, wall);
+        for (from, entry) in ahead {
             // Each is merged at its own time: at a later one it might count as expired.
             let then = entry.ts;
-            restored.count(store.replica().merge(&[entry], then));
+            restored.add(merged(&*store, vec![(from, entry)], then));
         }
         Ok(restored)
     }
@@ -163,6 +164,7 @@ pub fn write(store: &dyn Store, out: &mut impl Write) -> io::Result<Taken> {
             change.entry.encode(&mut encoded);
             let len = u32::try_from(encoded.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
             out.write_all(&len.to_be_bytes())?;
+            out.write_all(&change.deliverer.0.to_be_bytes())?;
             out.write_all(&encoded)?;
             entries += 1;
         }
@@ -188,13 +190,34 @@ pub fn read(
     wall: Timestamp,
     from: &mut impl Read,
 ) -> Result<Restored, RestoreError> {
-    let entries = entries(store, from)?;
+    Ok(merged(store, entries(store, from)?, wall))
+}
+
+/// Joins entries in, each as delivered by the one who delivered it first.
+fn merged(store: &dyn Store, entries: Vec<(WriterTag, Entry)>, wall: Timestamp) -> Restored {
+    let mut by_deliverer: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (from, entry) in entries {
+        by_deliverer.entry(from).or_default().push(entry);
+    }
+    let mut results = Vec::new();
+    for (from, entries) in by_deliverer {
+        store
+            .replica()
+            .merge_into(&entries, from, wall, &mut results);
+    }
     let mut restored = Restored::default();
-    restored.count(store.replica().merge(&entries, wall));
-    Ok(restored)
+    restored.count(results);
+    restored
 }
 
 impl Restored {
+    fn add(&mut self, other: Self) {
+        self.stored += other.stored;
+        self.quarantined += other.quarantined;
+        self.known += other.known;
+        self.refused += other.refused;
+    }
+
     fn count(&mut self, merged: Vec<Merged>) {
         for merged in merged {
             match merged {
@@ -209,15 +232,18 @@ impl Restored {
     }
 }
 
-/// All entries of a snapshot of `store`, if all of it is as it was written.
-fn entries(store: &dyn Store, from: &mut impl Read) -> Result<Vec<Entry>, RestoreError> {
+/// All entries of a snapshot of `store`, with their deliverers, if all of it is as it was written.
+fn entries(
+    store: &dyn Store,
+    from: &mut impl Read,
+) -> Result<Vec<(WriterTag, Entry)>, RestoreError> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes)?;
     decode(Bytes::from(bytes), store.name())
 }
 
 /// The entries of a snapshot of the store `expected`.
-fn decode(mut bytes: Bytes, expected: &str) -> Result<Vec<Entry>, RestoreError> {
+fn decode(mut bytes: Bytes, expected: &str) -> Result<Vec<(WriterTag, Entry)>, RestoreError> {
     const FIXED: usize = MAGIC.len() + 4;
     let whole = bytes.clone();
     if !whole.starts_with(&MAGIC[..MAGIC.len().min(whole.len())]) || whole.is_empty() {
@@ -243,7 +269,8 @@ fn decode(mut bytes: Bytes, expected: &str) -> Result<Vec<Entry>, RestoreError> 
             break;
         }
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        raw.push(take(&mut bytes, len)?);
+        let from = WriterTag(take(&mut bytes, 8)?.get_u64());
+        raw.push((from, take(&mut bytes, len)?));
     }
     let count = take(&mut bytes, 8)?.get_u64();
     let checked = whole.len() - bytes.len();
@@ -262,10 +289,11 @@ fn decode(mut bytes: Bytes, expected: &str) -> Result<Vec<Entry>, RestoreError> 
     }
     raw.into_iter()
         .zip(0..)
-        .map(|(mut entry, index)| {
+        .map(|((from, mut entry), index)| {
             Entry::decode(&mut entry, BODY_BYTES_MAX)
                 .ok()
                 .filter(|_| entry.is_empty())
+                .map(|decoded| (from, decoded))
                 .ok_or(RestoreError::Entry { index })
         })
         .collect()
@@ -432,10 +460,10 @@ mod tests {
             Err(RestoreError::OtherStore { found, .. }) if found == "silences"
         ));
         let mut later = bytes.clone();
-        later[9] = 2;
+        later[9] = 3;
         assert!(matches!(
             silences(&clock, 2).map().restore(&mut &later[..]),
-            Err(RestoreError::Version { found: 2 })
+            Err(RestoreError::Version { found: 3 })
         ));
         assert!(matches!(
             silences(&clock, 2)

@@ -38,11 +38,13 @@ pub enum WriteError {
         #[source]
         why: Unreadable,
     },
-    /// The store holds as many entries as it may.
-    #[error("the store is full: {max} entries")]
+    /// The store holds as much as it may, or as much of this node.
+    #[error("the store is full: {limit} of {max} {}", limit.unit())]
     StoreFull {
+        /// Which limit is reached.
+        limit: StoreLimit,
         /// The limit.
-        max: usize,
+        max: u64,
     },
     /// The record is too large.
     #[error("a record of {bytes} bytes is over the limit of {max}")]
@@ -52,6 +54,44 @@ pub enum WriteError {
         /// The limit.
         max: usize,
     },
+    /// The record would live longer than `lifetime_max`.
+    #[error("the record would expire more than {max:?} after it was written")]
+    TooLasting {
+        /// The limit.
+        max: Duration,
+    },
+}
+
+/// Which limit of a store is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreLimit {
+    /// [`Limits::store_bytes_max`](super::Limits::store_bytes_max), for all writers together.
+    Bytes,
+    /// [`Limits::entries_max`](super::Limits::entries_max), for all writers together.
+    Entries,
+    /// This node's share of the bytes.
+    WriterBytes,
+    /// This node's share of the entries.
+    WriterEntries,
+}
+
+impl StoreLimit {
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::Bytes | Self::WriterBytes => "bytes",
+            Self::Entries | Self::WriterEntries => "entries",
+        }
+    }
+}
+
+impl fmt::Display for StoreLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bytes | Self::Entries => "its limit",
+            Self::WriterBytes | Self::WriterEntries => "this node's share",
+        })
+    }
 }
 
 /// A write that is visible here already, and on its way to the other nodes. It goes on if this is

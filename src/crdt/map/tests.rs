@@ -14,7 +14,7 @@ const SECOND: u64 = 1_000_000_000;
 
 fn bounds() -> MapBounds {
     MapBounds {
-        entries_max: 1_000,
+        lifetime_max: Duration::MAX,
         entry_bytes_max: 64,
         max_clock_drift: Duration::from_secs(300),
         grace: Duration::from_secs(2),
@@ -123,16 +123,26 @@ fn refusals_name_their_reason_and_what_is_held_is_known_all_the_same() {
 }
 
 #[test]
-fn a_full_map_refuses_new_keys_and_takes_updates() {
+fn an_entry_that_would_live_for_too_long_is_refused() {
     let mut map = EntryMap::new(MapBounds {
-        entries_max: 2,
+        lifetime_max: Duration::from_secs(90),
         ..bounds()
     });
+    let refused = Judgement::Refused(Refusal::TooLasting);
+    assert_eq!(map.judge(&plain(1, 10, 101), at(10)), refused);
+    assert_eq!(map.judge(&plain(1, 10, 100), at(10)), Judgement::Fresh);
+    // What two admit, their join admits: a later version has the later of two expiries.
     apply(&mut map, &plain(1, 10, 100)).unwrap();
-    apply(&mut map, &plain(2, 10, 100)).unwrap();
-    let full = Judgement::Refused(Refusal::Full);
-    assert_eq!(map.judge(&plain(3, 10, 100), at(10)), full);
-    assert_eq!(map.judge(&plain(2, 11, 100), at(10)), Judgement::Fresh);
+    apply(&mut map, &plain(1, 50, 60)).unwrap();
+    let (_, slot) = map.get(&plain(1, 0, 0).key).unwrap();
+    let joined = slot.entry().clone();
+    assert_eq!((joined.ts, joined.expires_at), (at(50), at(100)));
+    assert_eq!(
+        EntryMap::<u8>::new(*map.bounds()).judge(&joined, at(50)),
+        Judgement::Fresh
+    );
+    // No expiry is not a long one.
+    assert_eq!(map.judge(&plain(2, 10, 0), at(10)), Judgement::Gone);
 }
 
 #[test]
@@ -215,7 +225,7 @@ fn check(map: &mut EntryMap<()>, model: &BTreeMap<Key, Entry>, newest: &BTreeMap
     // What is held is known, at once or by a look at its slot.
     let held: Vec<_> = model.values().cloned().collect();
     let mut judged = 0;
-    map.judge_run(&held, at(0), |_, _, judgement| {
+    map.judge_run(&held, at(0), |_, _, _, judgement| {
         judged += usize::from(judgement == Judgement::Known);
     });
     assert_eq!(judged, held.len());
@@ -271,10 +281,7 @@ fn check_digests<'a>(digests: &MapDigests, entries: impl Iterator<Item = &'a Ent
 /// Through several growths, with writes, updates, collections and moves of the cut in between.
 #[test]
 fn a_table_that_grows_is_never_wrong() {
-    let mut map = EntryMap::new(MapBounds {
-        entries_max: 10_000,
-        ..bounds()
-    });
+    let mut map = EntryMap::new(bounds());
     let mut exponents = Vec::new();
     for number in 0..3_000_u64 {
         let mut new = plain(1, 10, 100 + number % 50);

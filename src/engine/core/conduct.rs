@@ -12,6 +12,23 @@ use super::Core;
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Conduct {
     named: BTreeMap<(NodeName, Misbehaviour), Named>,
+    of_entries: EntryEvents,
+}
+
+/// How many events about single entries may be told: members decide how many there are.
+#[derive(Debug)]
+struct EntryEvents {
+    left: u32,
+    since: Duration,
+}
+
+impl Default for EntryEvents {
+    fn default() -> Self {
+        Self {
+            left: ENTRY_EVENTS_AT_ONCE,
+            since: Duration::ZERO,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -56,6 +73,22 @@ impl Core {
         }
     }
 
+    /// Tells of a single entry, unless too many were told of lately.
+    pub(in crate::engine) fn emit_of_entry(&mut self, event: Event) {
+        let events = &mut self.conduct.of_entries;
+        let passed = self.now.mono.saturating_sub(events.since);
+        let more = passed.as_millis() * u128::from(ENTRY_EVENTS_A_SECOND) / 1000;
+        if more > 0 {
+            let more = u32::try_from(more).unwrap_or(u32::MAX);
+            events.left = events.left.saturating_add(more).min(ENTRY_EVENTS_AT_ONCE);
+            events.since = self.now.mono;
+        }
+        if events.left > 0 {
+            events.left -= 1;
+            self.emit(event);
+        }
+    }
+
     fn tell_misbehaved(&mut self, peer: &NodeName, kind: Misbehaviour, times: u64) {
         let peer = peer.clone();
         self.emit(Event::MemberMisbehaved { peer, kind, times });
@@ -64,6 +97,9 @@ impl Core {
 
 /// How often a member is named for one kind of misbehaviour.
 const NAMED_EVERY: Duration = Duration::from_secs(60);
+/// Events about single entries.
+const ENTRY_EVENTS_AT_ONCE: u32 = 1024;
+const ENTRY_EVENTS_A_SECOND: u32 = 256;
 /// Most members and kinds that are remembered.
 const NAMED_MAX: usize = 4096;
 
@@ -95,6 +131,21 @@ mod tests {
         core.now.mono += NAMED_EVERY;
         core.misbehaved(&name("b"), BreaksExchanges);
         assert_eq!(told(&mut core), [(BreaksExchanges, 1000)]);
+    }
+
+    #[test]
+    fn of_many_entries_some_are_told_of() {
+        let mut core = core();
+        let tell = |core: &mut Core| {
+            (0..5_000).for_each(|_| core.emit_of_entry(Event::CommitFailed));
+            take_events(core).len()
+        };
+        assert_eq!(tell(&mut core), 1024);
+        assert_eq!(tell(&mut core), 0);
+        core.now.mono += Duration::from_millis(500);
+        assert_eq!(tell(&mut core), 128);
+        core.now.mono += Duration::from_secs(3_600);
+        assert_eq!(tell(&mut core), 1024);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::crdt::compare_versions;
 use crate::engine::event::Event;
-use crate::id::{ProcessId, Refusal, StoreId};
+use crate::id::{Misbehaviour, ProcessId, Refusal, StoreId, WriterTag};
 use crate::store::Merged;
 use crate::wire::{Entry, Section};
 
@@ -31,6 +31,7 @@ impl Core {
         sections: &[Section],
     ) -> Received {
         let mut received = Received::default();
+        let deliverer = WriterTag::of(&from.name);
         let mut results = Vec::new();
         let mut index: usize = 0;
         for section in sections {
@@ -43,13 +44,18 @@ impl Core {
             };
             self.counters.entries_received += section.entries.len() as u64;
             for entries in section.entries.chunks(MERGE_CHUNK) {
-                store.merge_into(entries, self.now.wall, &mut results);
+                store.merge_into(entries, deliverer, self.now.wall, &mut results);
                 for (entry, result) in entries.iter().zip(results.drain(..)) {
                     let place = (section.store, entry.key);
                     if result == Merged::Known && self.has_replaced(section.store, entry) {
                         received.replaced.push(place);
                     }
-                    self.entry_merged(from, place, index, result, &mut received);
+                    let merged = MergedEntry {
+                        place,
+                        writer: entry.writer,
+                        result,
+                    };
+                    self.entry_merged(from, deliverer, &merged, index, &mut received);
                     index += 1;
                 }
             }
@@ -70,24 +76,35 @@ impl Core {
     fn entry_merged(
         &mut self,
         from: &ProcessId,
-        place: StoreKey,
+        deliverer: WriterTag,
+        merged: &MergedEntry,
         index: usize,
-        result: Merged,
         received: &mut Received,
     ) {
+        let MergedEntry {
+            place,
+            writer,
+            result,
+        } = *merged;
         let (store, key) = place;
         match result {
             Merged::Refused(reason) => {
                 self.counters.entries_refused += 1;
-                if reason == Refusal::Full && self.stores.mark_full(store) {
+                let for_room = matches!(reason, Refusal::Full | Refusal::Share);
+                if for_room && self.stores.mark_full(store) {
                     self.revision += 1;
                 }
                 received.refuse(index, reason);
+                // What it passes on for others is not its doing.
+                if reason == Refusal::Share && writer == deliverer {
+                    self.misbehaved(&from.name, Misbehaviour::ExceedsShare);
+                }
                 let peer = from.name.clone();
-                self.emit(Event::EntryRefused {
+                self.emit_of_entry(Event::EntryRefused {
                     peer,
                     store,
                     key,
+                    writer,
                     reason,
                     by_us: true,
                 });
@@ -104,6 +121,7 @@ impl Core {
                 seq,
                 as_sent,
                 quarantined,
+                malformed,
             } => {
                 self.counters.entries_merged += 1;
                 received.held.push(place);
@@ -114,12 +132,28 @@ impl Core {
                 if self.ledger.is_durable() {
                     received.needs.push((place, seq));
                 }
+                if malformed && writer == deliverer {
+                    self.misbehaved(&from.name, Misbehaviour::SendsUnreadable);
+                }
                 if quarantined {
-                    self.emit(Event::EntryQuarantined { store, key });
+                    let peer = from.name.clone();
+                    self.emit_of_entry(Event::EntryQuarantined {
+                        store,
+                        key,
+                        writer,
+                        peer,
+                    });
                 }
             }
         }
     }
+}
+
+/// An entry of a delta, and what became of it.
+struct MergedEntry {
+    place: StoreKey,
+    writer: WriterTag,
+    result: Merged,
 }
 
 impl Received {

@@ -23,10 +23,6 @@ pub(in crate::engine) struct Session {
     /// What datagrams to the peer carry.
     pub(in crate::engine) their_token: u64,
     /// What both sides can do.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no capability has a meaning yet")
-    )]
     pub(in crate::engine) capabilities: Capabilities,
     /// Stores that both sides have.
     pub(in crate::engine) stores: BTreeSet<StoreId>,

@@ -29,7 +29,7 @@ mod watches;
 
 use std::collections::BTreeMap;
 
-use crate::id::{ProcessId, StoreId};
+use crate::id::{ProcessId, StoreId, WriterTag};
 
 use super::core::ask::{Ask, SessionStart};
 use super::core::flight::Receipt;
@@ -152,7 +152,9 @@ impl Spread {
                 lane.relayed_for.remove(&place);
                 lane.refused.add((place, seq), reason);
             }
-            core.emit(Event::EntryRefused {
+            let held = core.stores.held(&place);
+            core.emit_of_entry(Event::EntryRefused {
+                writer: held.map_or(WriterTag::NONE, |held| held.entry.writer),
                 peer: process.name.clone(),
                 store: place.0,
                 key: place.1,

@@ -122,7 +122,7 @@ impl Checker {
         if let Event::EntryRefused {
             store,
             key,
-            reason: Refusal::Full,
+            reason: Refusal::Full | Refusal::Share,
             by_us: true,
             ..
         } = *event

@@ -67,7 +67,7 @@ impl Simulator {
             .replica()
             .held(&Registers::entry_key(record.key))
             .is_none();
-        let full = is_new && store.len() >= store.entries_max();
+        let full = is_new && !store.has_room();
         let written = registers.put(record, expiry);
         // Of two reasons one is told.
         let too_large = matches!(written, Err(WriteError::TooLarge { .. }));

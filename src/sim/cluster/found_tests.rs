@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::simulator::{SimConfig, Simulator};
-use crate::id::{Key, SchemaId, StoreId};
+use crate::id::{Key, SchemaId, StoreId, WriterTag};
 use crate::sim::check::history::{Glance, Origin};
 use crate::sim::check::invariant::Invariant;
 use crate::sim::check::violation::Breach;
@@ -45,7 +45,7 @@ fn breach(sim: &Simulator, invariant: Invariant) -> Breach {
 
 /// How a store misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Misbehaviour {
+enum Vice {
     CollectsEarly,
     ForgetsWhatItMerged,
     NeverCollects,
@@ -54,7 +54,7 @@ enum Misbehaviour {
 /// A store that misbehaves.
 struct Faulty {
     inner: Arc<dyn Replica>,
-    fault: Misbehaviour,
+    fault: Vice,
 }
 
 impl Store for Faulty {
@@ -72,9 +72,9 @@ impl Store for Faulty {
     }
     fn collect(&self, wall: Timestamp) -> Option<Timestamp> {
         match self.fault {
-            Misbehaviour::CollectsEarly => self.inner.collect(wall.plus(secs(600))),
-            Misbehaviour::ForgetsWhatItMerged => self.inner.collect(wall),
-            Misbehaviour::NeverCollects => None,
+            Vice::CollectsEarly => self.inner.collect(wall.plus(secs(600))),
+            Vice::ForgetsWhatItMerged => self.inner.collect(wall),
+            Vice::NeverCollects => None,
         }
     }
     fn on_change(&self, hook: Arc<dyn Fn() + Send + Sync>) {
@@ -83,8 +83,17 @@ impl Store for Faulty {
     fn len(&self) -> usize {
         self.inner.len()
     }
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
     fn entries_max(&self) -> usize {
         self.inner.entries_max()
+    }
+    fn has_room(&self) -> bool {
+        self.inner.has_room()
+    }
+    fn is_full(&self) -> bool {
+        self.inner.is_full()
     }
     fn as_replica(&self, _: Seal) -> &dyn Replica {
         self
@@ -104,12 +113,18 @@ impl Replica for Faulty {
     fn held(&self, key: &Key) -> Option<Change> {
         self.inner.held(key)
     }
-    fn merge_into(&self, entries: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) {
-        if self.fault == Misbehaviour::ForgetsWhatItMerged {
+    fn merge_into(
+        &self,
+        entries: &[Entry],
+        from: WriterTag,
+        wall: Timestamp,
+        out: &mut Vec<Merged>,
+    ) {
+        if self.fault == Vice::ForgetsWhatItMerged {
             out.extend(entries.iter().map(|_| Merged::Known));
             return;
         }
-        self.inner.merge_into(entries, wall, out);
+        self.inner.merge_into(entries, from, wall, out);
     }
     fn digest(&self, cut: Timestamp) -> Digest {
         self.inner.digest(cut)
@@ -161,7 +176,7 @@ impl Schema for Others {
 }
 
 /// A cluster whose nodes have a further store that misbehaves; returns the first node's.
-fn cluster_with(fault: Misbehaviour, nodes: usize) -> (Simulator, Map<Others>) {
+fn cluster_with(fault: Vice, nodes: usize) -> (Simulator, Map<Others>) {
     let mut sim = Simulator::new(SimConfig::new(1));
     let maps = Arc::new(std::sync::Mutex::new(Vec::new()));
     let made = Arc::clone(&maps);
@@ -190,7 +205,7 @@ fn register(key: u64) -> Register {
 
 #[test]
 fn a_cluster_that_does_not_converge_is_found_out() {
-    let (mut sim, map) = cluster_with(Misbehaviour::ForgetsWhatItMerged, 2);
+    let (mut sim, map) = cluster_with(Vice::ForgetsWhatItMerged, 2);
     map.put(register(1), Expiry::Never).expect("room");
     let failed = sim.converge(secs(5));
     assert!(matches!(
@@ -219,7 +234,7 @@ fn a_lost_write_is_found_out() {
 
 #[test]
 fn an_entry_collected_before_its_time_is_found_out() {
-    let (mut sim, map) = cluster_with(Misbehaviour::CollectsEarly, 1);
+    let (mut sim, map) = cluster_with(Vice::CollectsEarly, 1);
     let soon = Expiry::At(sim.wall(0).plus(secs(400)));
     map.put(register(1), soon).expect("room");
     // The engine looks every ten minutes.
@@ -250,7 +265,7 @@ fn what_was_collected_by_a_clock_that_was_ahead_is_not_missed() {
 
 #[test]
 fn an_entry_that_is_never_collected_is_found_out() {
-    let (mut sim, map) = cluster_with(Misbehaviour::NeverCollects, 1);
+    let (mut sim, map) = cluster_with(Vice::NeverCollects, 1);
     let soon = Expiry::At(sim.wall(0).plus(secs(1)));
     map.put(register(1), soon).expect("room");
     sim.run_for(secs(900));
@@ -266,11 +281,7 @@ fn an_entry_that_is_never_collected_is_found_out() {
 fn a_drop_behind_the_stores_back_is_found_out() {
     let mut sim = cluster(2);
     let clock = SimClock::new(Arc::clone(&sim.time_cell), Skew::None);
-    let context = Context::new(
-        crate::id::WriterTag::NONE,
-        Arc::new(clock),
-        Arc::new(SimTracker),
-    );
+    let context = Context::new(WriterTag::NONE, Arc::new(clock), Arc::new(SimTracker));
     let other = Map::new(Registers::default(), Limits::default(), context);
     other.put(register(7), Expiry::Never).expect("room");
     let glance = Glance {

@@ -45,6 +45,9 @@ impl NodeSpec {
         let config = &self.config;
         Limits {
             entries_max: config.entries_max,
+            store_bytes_max: config.store_bytes_max,
+            share_percent: config.share_percent,
+            lifetime_max: config.lifetime_max,
             entry_bytes_max: config.entry_bytes_max,
             max_clock_drift: config.max_clock_drift,
             tombstone_ttl: config.tombstone_ttl,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::accounts::{AccountId, Accounts, Amount, Charged};
 use super::run::RUN;
 use crate::crdt::digest::BodyHash;
 use crate::crdt::expiring::Expiring;
@@ -15,9 +16,9 @@ use crate::crdt::hashes::EntryHashes;
 use crate::crdt::map::{Applied, Effect, EntryMap, Judgement, MapBounds, Slot};
 use crate::id::{Key, WriterTag};
 use crate::store::read::Quarantined;
-use crate::store::replica::Merged;
+use crate::store::replica::{Change, Merged};
 use crate::store::schema::{Body, Index, Schema, Unreadable};
-use crate::store::setup::{Limits, merged_max};
+use crate::store::setup::Limits;
 use crate::store::write::WriteError;
 use crate::time::Timestamp;
 use crate::wire::Entry;
@@ -53,9 +54,30 @@ impl<R> Value<R> {
     }
 }
 
+/// What is kept with an entry.
+pub(super) struct Kept<R> {
+    pub(super) value: Value<R>,
+    account: AccountId,
+}
+
+impl<R> Kept<R> {
+    /// With an account that is to be set once the entry is stored.
+    fn new(value: Value<R>) -> Self {
+        Self { value, account: 0 }
+    }
+}
+
+/// How an entry that is held counts.
+pub(super) fn charged<R>(slot: &Slot<Kept<R>>) -> Charged {
+    Charged {
+        account: slot.value.account,
+        amount: Amount::of(slot.entry()),
+    }
+}
+
 /// The record in a slot, if reads show it at `now`.
-pub(super) fn live_record<R>(slot: &Slot<Value<R>>, now: Timestamp) -> Option<&Arc<R>> {
-    match &slot.value {
+pub(super) fn live_record<R>(slot: &Slot<Kept<R>>, now: Timestamp) -> Option<&Arc<R>> {
+    match &slot.value.value {
         Value::Record { record, .. } if slot.entry().outlives(now) => Some(record),
         _ => None,
     }
@@ -86,7 +108,8 @@ pub(super) struct NewEntry<R> {
 
 /// What the lock protects.
 pub(super) struct Contents<S: Schema> {
-    pub(super) entries: EntryMap<Value<S::Record>>,
+    pub(super) entries: EntryMap<Kept<S::Record>>,
+    pub(super) accounts: Accounts,
     pub(super) index: S::Index,
     /// Slots of the quarantined entries.
     pub(super) quarantine: BTreeSet<u32>,
@@ -94,16 +117,14 @@ pub(super) struct Contents<S: Schema> {
     hidden: Expiring,
     /// Whose local writes are.
     writer: WriterTag,
-    /// Local writes of new keys stop here; the entries' own bound is twice as much.
-    entries_max: usize,
 }
 
 impl<S: Schema> Contents<S> {
     pub(super) fn new(limits: &Limits, writer: WriterTag) -> Self {
         let bounds = MapBounds {
-            entries_max: merged_max(limits.entries_max),
             entry_bytes_max: limits.entry_bytes_max,
             max_clock_drift: limits.max_clock_drift,
+            lifetime_max: limits.lifetime_max,
             grace: limits.grace(),
         };
         Self {
@@ -111,8 +132,8 @@ impl<S: Schema> Contents<S> {
             index: S::Index::default(),
             quarantine: BTreeSet::new(),
             hidden: Expiring::default(),
+            accounts: Accounts::new(limits, writer),
             writer,
-            entries_max: limits.entries_max,
         }
     }
 
@@ -128,11 +149,6 @@ impl<S: Schema> Contents<S> {
         if seen.is_some_and(|seen| seen != seq) {
             return Err(WriteError::Conflict);
         }
-        if held.is_none() && self.entries.len() >= self.entries_max {
-            return Err(WriteError::StoreFull {
-                max: self.entries_max,
-            });
-        }
         let ts = held.map_or(now, |held| now.max(after(held.entry().ts)));
         let entry = Entry {
             key: draft.key,
@@ -143,12 +159,36 @@ impl<S: Schema> Contents<S> {
             schema: draft.body.schema,
             body: draft.body.bytes,
         };
-        let applied = self.entries.apply(entry, draft.hash, draft.value);
+        let lifetime_max = self.entries.bounds().lifetime_max;
+        if entry.expires_at > ts.plus(lifetime_max) {
+            return Err(WriteError::TooLasting { max: lifetime_max });
+        }
+        let (amount, replaced) = (Amount::of(&entry), held.map(charged));
+        let admitted = self.accounts.admit_own(amount, replaced);
+        admitted.map_err(|(limit, max)| WriteError::StoreFull { limit, max })?;
+        let kept = Kept::new(draft.value);
+        let applied = self.entries.apply(entry, draft.hash, kept);
         // `None` is possible only if the held entry is stamped with the last instant that there is: no
         // write can be later.
         let applied = applied.ok_or(WriteError::Conflict)?;
         let seq = applied.seq;
+        self.settle(&applied, (self.writer, self.writer), amount, replaced);
         Ok((seq, self.follow(applied, now)))
+    }
+
+    /// The current change of a slot.
+    pub(super) fn change(&self, slot: &Slot<Kept<S::Record>>) -> Change {
+        Change {
+            seq: slot.seq(),
+            entry: slot.entry().clone(),
+            deliverer: self.accounts.deliverer(slot.value.account),
+        }
+    }
+
+    /// Whether this node can write a new key, with a body of so many bytes.
+    pub(super) fn room_for(&self, body_bytes: usize) -> Result<(), WriteError> {
+        let admitted = self.accounts.admit_own(Amount::of_body(body_bytes), None);
+        admitted.map_err(|(limit, max)| WriteError::StoreFull { limit, max })
     }
 
     /// Joins a new entry in, takes the body and the value out of `new`, and writes what became of it to
@@ -156,6 +196,7 @@ impl<S: Schema> Contents<S> {
     pub(super) fn merge(
         &mut self,
         entry: &Entry,
+        from: WriterTag,
         new: &mut NewEntry<S::Record>,
         wall: Timestamp,
         merged: &mut Merged,
@@ -169,8 +210,14 @@ impl<S: Schema> Contents<S> {
             schema: entry.schema,
             body: std::mem::take(&mut new.body),
         };
-        let value = std::mem::replace(&mut new.value, Value::Removed);
-        let applied = self.entries.merge(entry, &new.hashes, value, wall);
+        let kept = Kept::new(std::mem::replace(&mut new.value, Value::Removed));
+        let (pair, amount) = ((entry.writer, from), Amount::of(&entry));
+        let (accounts, mut replaced) = (&mut self.accounts, None);
+        let admit = |held: Option<&Slot<_>>| {
+            replaced = held.map(charged);
+            accounts.admit(pair, amount, replaced)
+        };
+        let applied = self.entries.merge(entry, &new.hashes, kept, wall, admit);
         let applied = match applied {
             Ok(applied) => applied,
             Err(judgement) => {
@@ -182,31 +229,57 @@ impl<S: Schema> Contents<S> {
             }
         };
         let (seq, at, as_sent) = (applied.seq, applied.at, applied.as_sent);
+        self.settle(&applied, pair, amount, replaced);
         let displaced = self.follow(applied, wall);
         *merged = Merged::Stored {
             seq,
             as_sent,
             quarantined: self.quarantine.contains(&at),
+            malformed: self.is_malformed(at),
         };
         displaced
+    }
+
+    fn is_malformed(&self, at: u32) -> bool {
+        let value = self.entries.slot(at).map(|slot| &slot.value.value);
+        matches!(value, Some(Value::Quarantined(why)) if !matches!(**why, Unreadable::UnknownSchema { .. }))
+    }
+
+    /// Puts what has come on its account, and takes off what it replaced.
+    fn settle(
+        &mut self,
+        applied: &Applied<Kept<S::Record>>,
+        pair: (WriterTag, WriterTag),
+        amount: Amount,
+        replaced: Option<Charged>,
+    ) {
+        if matches!(applied.effect, Effect::Extended(_)) {
+            return;
+        }
+        let account = self.accounts.charge(pair, amount);
+        let slot = self.entries.slot_mut(applied.at).expect(CHANGED_IS_HELD);
+        slot.value.account = account;
+        if let Some(replaced) = replaced {
+            self.accounts.release(replaced);
+        }
     }
 
     /// Updates quarantine and index after a change. Returns the record that it displaced.
     fn follow(
         &mut self,
-        applied: Applied<Value<S::Record>>,
+        applied: Applied<Kept<S::Record>>,
         now: Timestamp,
     ) -> Option<Arc<S::Record>> {
         let Applied { at, effect, .. } = applied;
         let (old, replaced) = match effect {
-            Effect::Extended(unused) => (Some(unused), false),
+            Effect::Extended(unused) => (Some(unused.value), false),
             Effect::Inserted => (None, true),
-            Effect::Replaced(old) => (Some(old), true),
+            Effect::Replaced(old) => (Some(old.value), true),
         };
         let slot = self.entries.slot_mut(at).expect(CHANGED_IS_HELD);
         let key = slot.entry().key;
         if replaced {
-            if matches!(slot.value, Value::Quarantined(_)) {
+            if matches!(slot.value.value, Value::Quarantined(_)) {
                 self.quarantine.insert(at);
             } else if matches!(old, Some(Value::Quarantined(_))) {
                 self.quarantine.remove(&at);
@@ -224,11 +297,11 @@ impl<S: Schema> Contents<S> {
         // removed.
         let live =
             slot.entry().outlives(now) || Expiring::new(slot.entry().expires_at, at) > self.hidden;
-        match &mut slot.value {
+        match &mut slot.value.value {
             Value::Record { record, indexed } if live && !*indexed => {
                 *indexed = contained(|| self.index.insert(key, was, record));
                 if !*indexed {
-                    slot.value = Value::Quarantined(Box::new(INDEX_PANICKED));
+                    slot.value.value = Value::Quarantined(Box::new(INDEX_PANICKED));
                     self.quarantine.insert(at);
                 }
             }
@@ -245,7 +318,7 @@ impl<S: Schema> Contents<S> {
     pub(super) fn quarantined(&self) -> impl Iterator<Item = Quarantined> + '_ {
         self.quarantine.iter().filter_map(|&at| {
             let slot = self.entries.slot(at)?;
-            let Value::Quarantined(why) = &slot.value else {
+            let Value::Quarantined(why) = &slot.value.value else {
                 return None;
             };
             Some(Quarantined {
@@ -277,14 +350,14 @@ impl<S: Schema> Contents<S> {
             let at = expiring.slot;
             let slot = self.entries.slot_mut(at).expect(EXPIRING_IS_HELD);
             let key = slot.entry().key;
-            if let Value::Record { record, indexed } = &mut slot.value
+            if let Value::Record { record, indexed } = &mut slot.value.value
                 && *indexed == forward
             {
                 *indexed = !forward;
                 if forward {
                     contained(|| self.index.remove(key, record));
                 } else if !contained(|| self.index.insert(key, None, record)) {
-                    slot.value = Value::Quarantined(Box::new(INDEX_PANICKED));
+                    slot.value.value = Value::Quarantined(Box::new(INDEX_PANICKED));
                     self.quarantine.insert(at);
                 }
             }
@@ -298,13 +371,14 @@ impl<S: Schema> Contents<S> {
     }
 
     /// Removes the first entry that is past its grace, and returns it, to be dropped outside the lock.
-    pub(super) fn free(&mut self, wall: Timestamp) -> Option<Slot<Value<S::Record>>> {
+    pub(super) fn free(&mut self, wall: Timestamp) -> Option<Slot<Kept<S::Record>>> {
         let (at, slot) = self.entries.collect(wall)?;
+        self.accounts.release(charged(&slot));
         self.quarantine.remove(&at);
         if let Value::Record {
             record,
             indexed: true,
-        } = &slot.value
+        } = &slot.value.value
         {
             contained(|| self.index.remove(slot.entry().key, record));
         }

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use super::contents::{Contents, NewEntry, Value};
+use super::accounts::Amount;
+use super::contents::{Contents, Kept, NewEntry, Value, charged};
 use super::run::RUN;
 use crate::crdt::digest::BodyHash;
 use crate::crdt::hashes::Hashing;
 use crate::crdt::map::{EntryMap, Judgement, Slot};
-use crate::id::{Key, SchemaId, StoreId};
+use crate::id::{Key, SchemaId, StoreId, WriterTag};
 use crate::store::any::{Replica, Seal, Store};
 use crate::store::replica::{Change, Digest, Digests, Found, HashedItem, Merged, Sketched, Sweep};
 use crate::store::schema::{Body, Schema, Unreadable};
@@ -64,7 +65,7 @@ impl<S: Schema> MapStore<S> {
     fn at_cut<T>(
         &self,
         cut: Timestamp,
-        look: impl FnOnce(&EntryMap<Value<S::Record>>, usize) -> T,
+        look: impl FnOnce(&EntryMap<Kept<S::Record>>, usize) -> T,
     ) -> T {
         let most = self.lock().entries.len() / RUN + 1;
         let mut runs = 1;
@@ -85,21 +86,39 @@ impl<S: Schema> MapStore<S> {
     }
 
     /// Joins one run in, and returns whether anything changed.
-    fn merge_run(&self, run: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) -> bool {
+    fn merge_run(
+        &self,
+        run: &[Entry],
+        from: WriterTag,
+        wall: Timestamp,
+        out: &mut Vec<Merged>,
+    ) -> bool {
         let start = out.len();
         let (mut fresh, mut gone) = (Vec::new(), Vec::new());
-        let contents = self.lock();
-        let entries = &contents.entries;
-        let hashing = entries.hashing();
-        entries.judge_run(run, wall, |index, kh, judgement| {
-            match judgement {
-                Judgement::Fresh => fresh.push((index, kh)),
-                Judgement::Gone => gone.push((index, kh)),
-                Judgement::Known | Judgement::Refused(_) => {}
-            }
+        let mut contents = self.lock();
+        let hashing = contents.entries.hashing();
+        let Contents {
+            entries, accounts, ..
+        } = &mut *contents;
+        entries.judge_run(run, wall, |index, kh, held, judgement| {
             out.push(match judgement {
+                Judgement::Fresh => {
+                    let (entry, held) = (&run[index], held.map(charged));
+                    // What will be refused is not read first.
+                    match accounts.admit((entry.writer, from), Amount::of(entry), held) {
+                        Ok(()) => {
+                            fresh.push((index, kh));
+                            Merged::Known
+                        }
+                        Err(why) => Merged::Refused(why),
+                    }
+                }
+                Judgement::Gone => {
+                    gone.push((index, kh));
+                    Merged::Known
+                }
+                Judgement::Known => Merged::Known,
                 Judgement::Refused(why) => Merged::Refused(why),
-                Judgement::Fresh | Judgement::Gone | Judgement::Known => Merged::Known,
             });
         });
         drop(contents);
@@ -107,7 +126,7 @@ impl<S: Schema> MapStore<S> {
         let mut join_new = |new: &[(usize, u64)]| {
             let read = |&(index, kh)| self.read_new(index, kh, &run[index], hashing);
             let new = new.iter().map(read).collect();
-            self.join_new(run, new, wall, &mut out[start..])
+            self.join_new((run, from), new, wall, &mut out[start..])
         };
         let mut changed = join_new(&fresh);
         if !gone.is_empty() {
@@ -126,7 +145,7 @@ impl<S: Schema> MapStore<S> {
     /// Joins the new entries of a run in, and returns whether anything changed.
     fn join_new(
         &self,
-        run: &[Entry],
+        (run, from): (&[Entry], WriterTag),
         mut new: Vec<NewEntry<S::Record>>,
         wall: Timestamp,
         out: &mut [Merged],
@@ -138,7 +157,7 @@ impl<S: Schema> MapStore<S> {
         let mut contents = self.lock();
         for new in &mut new {
             let merged = &mut out[new.index];
-            displaced.extend(contents.merge(&run[new.index], new, wall, merged));
+            displaced.extend(contents.merge(&run[new.index], from, new, wall, merged));
             changed |= matches!(merged, Merged::Stored { .. });
         }
         drop(contents);
@@ -220,8 +239,20 @@ impl<S: Schema> Store for MapStore<S> {
         self.lock().entries.len()
     }
 
+    fn bytes(&self) -> u64 {
+        self.lock().accounts.bytes()
+    }
+
     fn entries_max(&self) -> usize {
         self.limits.entries_max
+    }
+
+    fn has_room(&self) -> bool {
+        self.lock().accounts.has_room()
+    }
+
+    fn is_full(&self) -> bool {
+        self.lock().accounts.may_refuse()
     }
 
     /// As the trait says. The returned time is a whole second; until then, reads compare with the clock
@@ -268,10 +299,7 @@ impl<S: Schema> Replica for MapStore<S> {
             .changes(after)
             .take(entries_max.clamp(1, RUN))
         {
-            out.push(Change {
-                seq: slot.seq(),
-                entry: slot.entry().clone(),
-            });
+            out.push(contents.change(slot));
             bytes += slot.entry().encoded_len();
             if bytes >= bytes_max {
                 break;
@@ -283,17 +311,20 @@ impl<S: Schema> Replica for MapStore<S> {
     fn held(&self, key: &Key) -> Option<Change> {
         let contents = self.lock();
         let (_, slot) = contents.entries.get(key)?;
-        Some(Change {
-            seq: slot.seq(),
-            entry: slot.entry().clone(),
-        })
+        Some(contents.change(slot))
     }
 
-    fn merge_into(&self, entries: &[Entry], wall: Timestamp, out: &mut Vec<Merged>) {
+    fn merge_into(
+        &self,
+        entries: &[Entry],
+        from: WriterTag,
+        wall: Timestamp,
+        out: &mut Vec<Merged>,
+    ) {
         out.reserve(entries.len());
         let mut changed = false;
         for run in entries.chunks(RUN) {
-            changed |= self.merge_run(run, wall, out);
+            changed |= self.merge_run(run, from, wall, out);
         }
         if changed {
             self.notify();
@@ -344,12 +375,11 @@ impl<S: Schema> Replica for MapStore<S> {
         let alive = run.filter(|(_, slot)| slot.entry().outlives(sweep.cut));
         let met: Vec<_> = alive
             .map(|(at, slot)| {
-                let (entry, seq) = (slot.entry().clone(), slot.seq());
-                let record = match &slot.value {
+                let record = match &slot.value.value {
                     Value::Record { record, .. } => Some(Arc::clone(record)),
                     Value::Quarantined(_) | Value::Removed => None,
                 };
-                (at, Change { seq, entry }, record)
+                (at, contents.change(slot), record)
             })
             .collect();
         drop(contents);

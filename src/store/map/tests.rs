@@ -312,7 +312,8 @@ fn growing_expiry_shows_a_hidden_record_again() {
         Merged::Stored {
             seq: 2,
             as_sent: true,
-            quarantined: false
+            quarantined: false,
+            malformed: false,
         }
     );
     assert_eq!(text(&map, 1).as_deref(), Some("one"));
@@ -376,6 +377,7 @@ fn poison_is_quarantined_and_relayed_byte_for_byte() {
         seq,
         as_sent: true,
         quarantined: true,
+        malformed: true,
     };
     assert_eq!(merge(&map, &poison), quarantined(2));
     assert_eq!(merge(&map, &wrong_key), quarantined(3));
@@ -429,17 +431,21 @@ fn a_full_store_stops_writers_at_once_and_peers_at_twice_as_much() {
     let limits = Limits {
         entries_max: 2,
         entry_bytes_max: 16,
+        share_percent: 100,
         ..Limits::default()
     };
     let map = notes_with(&TestClock::at(100), limits);
     put(&map, note(1, "a"), until(200));
     put(&map, note(2, "b"), until(200));
-    let full = WriteError::StoreFull { max: 2 };
+    let full = WriteError::StoreFull {
+        limit: crate::store::StoreLimit::WriterEntries,
+        max: 2,
+    };
     assert_eq!(map.put(note(3, "c"), until(200)).unwrap_err(), full);
     assert!(stored(merge(&map, &raw(3, 100, 200, "c"))));
     assert!(stored(merge(&map, &raw(4, 100, 200, "d"))));
     let refused = merge(&map, &raw(5, 100, 200, "e"));
-    assert_eq!(refused, Merged::Refused(Refusal::Full));
+    assert_eq!(refused, Merged::Refused(Refusal::Share));
     // What is held can always change.
     put(&map, note(4, "dd"), until(200));
     assert!(stored(merge(&map, &tombstone(1, 101, 200))));

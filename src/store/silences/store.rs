@@ -263,10 +263,7 @@ impl Silences {
         self.check_size(&next)?;
         if let Some((silence, seen)) = &previous {
             // The old one must not be ended if there is no room for the new one.
-            let max = self.map.limits().entries_max;
-            if held >= max {
-                return Err(WriteError::StoreFull { max }.into());
-            }
+            self.map.room_for(body::write(&next).len())?;
             let _ = self.expire_seen(silence, *seen, now)?;
         }
         Ok((id, self.write(next, 0)?))

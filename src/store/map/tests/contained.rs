@@ -76,10 +76,12 @@ fn a_schema_that_panics_quarantines_what_it_panicked_at() {
         [
             Merged::Stored {
                 quarantined: true,
+                malformed: true,
                 ..
             },
             Merged::Stored {
                 quarantined: false,
+                malformed: false,
                 ..
             },
         ]

@@ -1,0 +1,482 @@
+//! Whose entries a store holds, and how much more of whom it takes.
+//!
+//! Every entry is on the account of a pair: who wrote it, as it says, and who delivered it first. The
+//! writer is a claim, since a member can write as anybody; the deliverer is known by its session. So
+//! what counts against a writer's own writes is only what it delivered itself, and what a member
+//! delivers as others' is limited as a whole. With a store of the size `A` (in entries, and in bytes) and a
+//! share `s` of it:
+//!
+//! | what | limit |
+//! |---|---|
+//! | this node's own writes of new keys | `s` of its own; `A` of what all writers delivered themselves, each counted up to `s` |
+//! | its own later versions of keys that are held | `2s` |
+//! | what a writer delivers itself | `2s` |
+//! | what others deliver as one writer's | `s` of that writer |
+//! | all that one member delivers | `3s` |
+//! | all | `2A`; the last `s/4` of it is for what members deliver of their own, each up to `s/32` |
+//!
+//! So one member that has gone bad gets `3s` at most, and with the shares that are usual (half a store)
+//! the others have room to write. What makes an account smaller, or leaves it as it is, is always taken.
+
+use std::collections::HashMap;
+use std::ops::{Add, Sub};
+
+use crate::id::{Refusal, WriterTag};
+use crate::store::setup::{Limits, merged_max};
+use crate::store::write::StoreLimit;
+use crate::wire::Entry;
+
+/// So many entries and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
+}
+
+/// The number of an account.
+pub(super) type AccountId = u32;
+
+/// An entry that is held, as it counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Charged {
+    pub(super) account: AccountId,
+    pub(super) amount: Amount,
+}
+
+/// All accounts of a store.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    /// The whole store: `A`.
+    size: Amount,
+    share: Amount,
+    own: WriterTag,
+    held: Amount,
+    /// What writers delivered themselves, each counted up to its share.
+    counted: Amount,
+    accounts: Vec<Account>,
+    free_accounts: Vec<AccountId>,
+    by_pair: HashMap<(WriterTag, WriterTag), AccountId>,
+    parties: Vec<Party>,
+    free_parties: Vec<u32>,
+    by_tag: HashMap<WriterTag, u32>,
+    /// The account that was found last: what is delivered together mostly has one writer.
+    last: Option<((WriterTag, WriterTag), AccountId)>,
+}
+
+/// What is held of one writer from one deliverer. Without entries, it is free.
+#[derive(Debug)]
+struct Account {
+    pair: (WriterTag, WriterTag),
+    writer: u32,
+    deliverer: u32,
+    held: Amount,
+}
+
+/// What one name has to do with what is held.
+#[derive(Debug, Default)]
+struct Party {
+    tag: WriterTag,
+    /// Written by it and delivered by it.
+    own: Amount,
+    /// Written by it, as others say who delivered it.
+    relayed: Amount,
+    /// Delivered by it, its own included.
+    delivered: Amount,
+    /// Accounts that it is part of.
+    accounts: u32,
+    /// Those of them of what it delivers as others'.
+    writers: u32,
+}
+
+impl Amount {
+    /// What an entry counts.
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self::of_body(entry.body.len())
+    }
+
+    /// What an entry counts whose body has so many bytes.
+    pub(super) fn of_body(bytes: usize) -> Self {
+        Self {
+            entries: 1,
+            bytes: (bytes + ENTRY_BYTES) as u64,
+        }
+    }
+
+    fn fits(self, max: Self) -> bool {
+        self.entries <= max.entries && self.bytes <= max.bytes
+    }
+
+    fn map(self, each: impl Fn(u64) -> u64) -> Self {
+        Self {
+            entries: each(self.entries),
+            bytes: each(self.bytes),
+        }
+    }
+
+    fn times(self, times: u64) -> Self {
+        self.map(|n| n.saturating_mul(times))
+    }
+
+    fn up_to(self, max: Self) -> Self {
+        Self {
+            entries: self.entries.min(max.entries),
+            bytes: self.bytes.min(max.bytes),
+        }
+    }
+}
+
+impl Add for Amount {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            entries: self.entries + other.entries,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+}
+
+impl Sub for Amount {
+    type Output = Self;
+
+    /// Never below nothing: what is taken off was added before.
+    fn sub(self, other: Self) -> Self {
+        Self {
+            entries: self.entries.saturating_sub(other.entries),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+}
+
+impl Accounts {
+    /// Of an empty store, whose local writes are `own`'s.
+    pub(super) fn new(limits: &Limits, own: WriterTag) -> Self {
+        let size = Amount {
+            entries: limits.entries_max as u64,
+            bytes: limits.store_bytes_max as u64,
+        };
+        let percent = limits.share_percent as u64;
+        let share = size.map(|n| n.saturating_mul(percent).div_ceil(100));
+        Self {
+            size,
+            share,
+            own,
+            held: Amount::default(),
+            counted: Amount::default(),
+            accounts: Vec::new(),
+            free_accounts: Vec::new(),
+            by_pair: HashMap::new(),
+            parties: Vec::new(),
+            free_parties: Vec::new(),
+            by_tag: HashMap::new(),
+            last: None,
+        }
+    }
+
+    /// Bytes that all entries count.
+    pub(super) fn bytes(&self) -> u64 {
+        self.held.bytes
+    }
+
+    /// Who delivered what is on an account.
+    pub(super) fn deliverer(&self, account: AccountId) -> WriterTag {
+        self.accounts[account as usize].pair.1
+    }
+
+    /// Whether an entry of `writer` from `deliverer` may be merged, in the place of `replaced`.
+    ///
+    /// # Errors
+    /// [`Refusal::Share`] and [`Refusal::Full`].
+    pub(super) fn admit(
+        &mut self,
+        (writer, deliverer): (WriterTag, WriterTag),
+        amount: Amount,
+        replaced: Option<Charged>,
+    ) -> Result<(), Refusal> {
+        let pair = self.pair(writer, deliverer);
+        let id = self.find(pair);
+        let freed = replaced.map_or(Amount::default(), |it| it.amount);
+        // A later version on the same account that is no larger.
+        if replaced.is_some_and(|it| Some(it.account) == id && amount.fits(it.amount)) {
+            return Ok(());
+        }
+        let of_pair = replaced.filter(|it| Some(it.account) == id);
+        let own = writer == deliverer;
+        let writer = id.map_or_else(
+            || self.party(pair.0),
+            |id| Some(self.accounts[id as usize].writer),
+        );
+        let deliverer = id.map_or_else(
+            || self.party(pair.1),
+            |id| Some(self.accounts[id as usize].deliverer),
+        );
+        let party = |at: Option<u32>| at.map(|at| &self.parties[at as usize]);
+        let freed_of_pair = of_pair.map_or(Amount::default(), |it| it.amount);
+        let after = |held: Amount| held + amount - freed_of_pair;
+        let written = |part: fn(&Party) -> Amount| party(writer).map_or(Amount::default(), part);
+        let fits = if own {
+            after(written(|party| party.own)).fits(self.share.times(2))
+        } else {
+            pair.0 == WriterTag::NONE || after(written(|party| party.relayed)).fits(self.share)
+        };
+        let delivered = party(deliverer).map_or(Amount::default(), |party| party.delivered);
+        if !fits || !after(delivered).fits(self.share.times(3)) {
+            return Err(Refusal::Share);
+        }
+        let all = self.held + amount - freed;
+        let merged = self.merged();
+        if all.fits(merged - self.reserve()) {
+            return Ok(());
+        }
+        let reserved =
+            own && after(written(|party| party.own)).fits(self.share.map(|n| n / RESERVED_EACH));
+        if reserved && all.fits(merged) {
+            Ok(())
+        } else {
+            Err(Refusal::Full)
+        }
+    }
+
+    /// Whether this node may write an entry in the place of `replaced`.
+    ///
+    /// # Errors
+    /// The limit that is reached, and its value.
+    pub(super) fn admit_own(
+        &self,
+        amount: Amount,
+        replaced: Option<Charged>,
+    ) -> Result<(), (StoreLimit, u64)> {
+        let id = self.by_pair.get(&(self.own, self.own)).copied();
+        let same = replaced.filter(|it| Some(it.account) == id);
+        if same.is_some_and(|it| amount.fits(it.amount)) {
+            return Ok(());
+        }
+        let own = id.map_or(Amount::default(), |id| self.accounts[id as usize].held);
+        let after = own + amount - same.map_or(Amount::default(), |it| it.amount);
+        let share = self.share.times(if replaced.is_some() { 2 } else { 1 });
+        let limits = [StoreLimit::WriterEntries, StoreLimit::WriterBytes];
+        check(after, share, limits)?;
+        let limits = [StoreLimit::Entries, StoreLimit::Bytes];
+        let freed = replaced.map_or(Amount::default(), |it| it.amount);
+        check(self.held + amount - freed, self.merged(), limits)?;
+        if replaced.is_some() {
+            return Ok(());
+        }
+        let counted = self.counted - own.up_to(self.share) + after.up_to(self.share);
+        check(counted, self.size, limits)
+    }
+
+    /// Whether the smallest write of a new key by this node finds room.
+    pub(super) fn has_room(&self) -> bool {
+        self.admit_own(SMALLEST, None).is_ok()
+    }
+
+    /// Whether some limit of what is merged is reached: then new entries of some may be refused.
+    pub(super) fn may_refuse(&self) -> bool {
+        let over = |held: Amount, max: Amount| !(held + SMALLEST).fits(max);
+        over(self.held, self.merged() - self.reserve())
+            || self.parties.iter().any(|party| {
+                over(party.own, self.share.times(2))
+                    || over(party.relayed, self.share)
+                    || over(party.delivered, self.share.times(3))
+            })
+    }
+
+    /// Puts an entry on the account of its writer and its deliverer.
+    pub(super) fn charge(
+        &mut self,
+        (writer, deliverer): (WriterTag, WriterTag),
+        amount: Amount,
+    ) -> AccountId {
+        let pair = self.pair(writer, deliverer);
+        let id = match self.find(pair) {
+            Some(id) => id,
+            None => self.open(pair),
+        };
+        self.change(id, |held| held + amount);
+        id
+    }
+
+    /// Takes an entry off its account.
+    pub(super) fn release(&mut self, charged: Charged) {
+        let id = charged.account;
+        self.change(id, |held| held - charged.amount);
+        if self.accounts[id as usize].held.entries == 0 {
+            self.close(id);
+        }
+    }
+
+    /// The room that is kept back for what members deliver of their own.
+    fn reserve(&self) -> Amount {
+        self.share.map(|n| n / RESERVE_OF_SHARE)
+    }
+
+    /// What merges may reach.
+    fn merged(&self) -> Amount {
+        Amount {
+            entries: merged_max(self.size.entries as usize) as u64,
+            bytes: self.size.bytes.saturating_mul(2),
+        }
+    }
+
+    /// The pair under which an entry counts. Writers that a member makes up without end are one.
+    fn pair(&self, writer: WriterTag, deliverer: WriterTag) -> (WriterTag, WriterTag) {
+        if writer == deliverer
+            || self
+                .last
+                .is_some_and(|(pair, _)| pair == (writer, deliverer))
+        {
+            return (writer, deliverer);
+        }
+        let party = self.party(deliverer).map(|at| &self.parties[at as usize]);
+        let many = party.is_some_and(|party| party.writers >= WRITERS_MAX);
+        if many && !self.by_pair.contains_key(&(writer, deliverer)) {
+            return (WriterTag::NONE, deliverer);
+        }
+        (writer, deliverer)
+    }
+
+    fn find(&mut self, pair: (WriterTag, WriterTag)) -> Option<AccountId> {
+        if let Some((last, id)) = self.last
+            && last == pair
+        {
+            return Some(id);
+        }
+        let id = *self.by_pair.get(&pair)?;
+        self.last = Some((pair, id));
+        Some(id)
+    }
+
+    fn party(&self, tag: WriterTag) -> Option<u32> {
+        self.by_tag.get(&tag).copied()
+    }
+
+    fn open(&mut self, pair: (WriterTag, WriterTag)) -> AccountId {
+        let (writer, deliverer) = (self.join(pair.0), self.join(pair.1));
+        if pair.0 != pair.1 {
+            self.parties[deliverer as usize].writers += 1;
+        }
+        let account = Account {
+            pair,
+            writer,
+            deliverer,
+            held: Amount::default(),
+        };
+        let id = match self.free_accounts.pop() {
+            Some(id) => {
+                self.accounts[id as usize] = account;
+                id
+            }
+            None => {
+                self.accounts.push(account);
+                number(self.accounts.len() - 1)
+            }
+        };
+        self.by_pair.insert(pair, id);
+        self.last = Some((pair, id));
+        id
+    }
+
+    /// The party of a name, made if there is none, with one more account.
+    fn join(&mut self, tag: WriterTag) -> u32 {
+        let at = self.party(tag).unwrap_or_else(|| {
+            let party = Party {
+                tag,
+                ..Party::default()
+            };
+            let at = match self.free_parties.pop() {
+                Some(at) => {
+                    self.parties[at as usize] = party;
+                    at
+                }
+                None => {
+                    self.parties.push(party);
+                    number(self.parties.len() - 1)
+                }
+            };
+            self.by_tag.insert(tag, at);
+            at
+        });
+        self.parties[at as usize].accounts += 1;
+        at
+    }
+
+    fn close(&mut self, id: AccountId) {
+        let Account {
+            pair,
+            writer,
+            deliverer,
+            ..
+        } = self.accounts[id as usize];
+        if pair.0 != pair.1 {
+            self.parties[deliverer as usize].writers -= 1;
+        }
+        for at in [writer, deliverer] {
+            let party = &mut self.parties[at as usize];
+            party.accounts -= 1;
+            if party.accounts == 0 {
+                self.by_tag.remove(&party.tag);
+                self.free_parties.push(at);
+            }
+        }
+        self.by_pair.remove(&pair);
+        self.free_accounts.push(id);
+        self.last = None;
+    }
+
+    /// Changes what is on an account, and everything that is summed from it.
+    fn change(&mut self, id: AccountId, change: impl Fn(Amount) -> Amount) {
+        let account = &mut self.accounts[id as usize];
+        account.held = change(account.held);
+        self.held = change(self.held);
+        let own = account.pair.0 == account.pair.1;
+        let (writer, deliverer) = (account.writer as usize, account.deliverer as usize);
+        let party = &mut self.parties[writer];
+        if own {
+            let was = party.own;
+            party.own = change(was);
+            self.counted = self.counted - was.up_to(self.share) + party.own.up_to(self.share);
+        } else {
+            party.relayed = change(party.relayed);
+        }
+        let party = &mut self.parties[deliverer];
+        party.delivered = change(party.delivered);
+    }
+}
+
+fn check(
+    after: Amount,
+    max: Amount,
+    [entries, bytes]: [StoreLimit; 2],
+) -> Result<(), (StoreLimit, u64)> {
+    if after.entries > max.entries {
+        Err((entries, max.entries))
+    } else if after.bytes > max.bytes {
+        Err((bytes, max.bytes))
+    } else {
+        Ok(())
+    }
+}
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index).expect("there are fewer accounts than entries")
+}
+
+/// What an entry counts besides its body: its header, its slot, its places in the indexes, and what is
+/// made of it. About what the two ready stores take.
+pub(super) const ENTRY_BYTES: usize = 400;
+/// Of an empty body.
+const SMALLEST: Amount = Amount {
+    entries: 1,
+    bytes: ENTRY_BYTES as u64,
+};
+/// Which part of a share, at the end of the room, is for what members deliver of their own.
+const RESERVE_OF_SHARE: u64 = 4;
+/// Which part of a share each may have there.
+const RESERVED_EACH: u64 = 32;
+/// Writers other than itself that are told apart of what one member delivers: as many as a cluster
+/// has names at the most.
+const WRITERS_MAX: u32 = 4096;
+
+#[cfg(test)]
+mod tests;
