@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::event::NodeEvent;
 use crate::engine::{Event, Readiness};
-use crate::id::{NodeName, Refusal, StoreId, WriterTag};
+use crate::id::{NodeName, Refusal, StoreId};
 use crate::net::TlsEvent;
 use crate::time::Timestamp;
 
@@ -205,7 +205,7 @@ fn date(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Key;
+    use crate::id::{Key, WriterTag};
 
     #[test]
     fn dates_are_those_of_the_calendar() {

@@ -10,7 +10,7 @@ use crate::id::{Refusal, StoreId};
 
 use super::place::{SentItem, StoreKey};
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct Refusals {
     /// The change, and why.
     kept: BTreeMap<StoreKey, (u64, Refusal)>,
@@ -26,6 +26,10 @@ impl Refusals {
             let untold = self.untold.entry(place.0).or_default();
             *untold = seq.max(*untold);
         }
+    }
+
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.untold.is_empty()
     }
 
     /// The peer has taken this change, or a later one.

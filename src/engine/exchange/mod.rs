@@ -96,13 +96,14 @@ use crate::wire::{Message, StoreSummary, Summary};
 
 use super::core::ask::{Ask, ExchangeOpening};
 use super::core::flight::Receipt;
+use super::core::refusals::Refusals;
 use super::core::timers::TimerKind;
 use super::core::{Core, Facts};
 use super::event::{Comparison, Event, Readiness};
 use super::io::StreamId;
 
 use cut::round_down;
-use due::Due;
+use due::{Due, Ended};
 use talk::BreakOff;
 pub(super) use talk::Exchange;
 
@@ -151,6 +152,8 @@ impl Exchanges {
         let mut heads = core.stores.heads();
         heads.retain(|id, _| facts.sessions.share(process, *id));
         let mut exchange = Exchange::new(stream, process.clone(), dialled, heads);
+        let due = self.due.get(process);
+        exchange.withheld = due.map_or_else(Refusals::default, |due| due.withheld(core.now.mono));
         exchange.expect_progress(core);
         if dialled {
             begin(core, facts, &mut exchange);
@@ -232,7 +235,13 @@ impl Exchanges {
             Comparison::List => &mut core.counters.push_pulls_list,
         } += 1;
         if let Some(due) = self.due.get_mut(&exchange.peer) {
-            due.completed(core.now.mono, covered);
+            let ended = Ended {
+                covered,
+                fruitless: exchange.tally.is_fruitless(),
+                refused: exchange.refused.clone(),
+            };
+            let interval = core.config.push_pull_interval;
+            due.completed(core.now.mono, ended, interval.unwrap_or(REFUSED_MAX));
         }
     }
 
@@ -296,6 +305,9 @@ impl Exchanges {
         self.under_way.clear();
     }
 }
+
+/// How long what a peer refused is withheld at most, where there is no periodic push/pull.
+const REFUSED_MAX: Duration = Duration::from_secs(60);
 
 /// Sends this node's digests.
 fn begin(core: &mut Core, facts: Facts<'_>, exchange: &mut Exchange) {

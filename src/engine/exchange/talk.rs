@@ -44,8 +44,10 @@ pub(in crate::engine) struct Exchange {
     /// disk, where this node is durable, before this side is done: the other side then counts it
     /// as held.
     pub(super) pledged: u64,
-    /// What the other side refused of it.
+    /// What the other side refused of it, or would have.
     pub(super) refused: Refusals,
+    /// What the other side refused a moment ago, and is not sent.
+    pub(super) withheld: Refusals,
     /// Deltas merged and not committed yet.
     pub(super) uncommitted: Vec<(u64, Received)>,
     pub(super) done: bool,
@@ -63,6 +65,16 @@ pub(super) struct Tally {
     pub(super) bytes_sent: u64,
     pub(super) received: u64,
     pub(super) sent: u64,
+    /// Of what was received and sent, and of what was withheld, what was refused.
+    pub(super) refused: u64,
+    pub(super) withheld: u64,
+}
+
+impl Tally {
+    /// Whether nothing has moved but what was refused.
+    pub(super) fn is_fruitless(&self) -> bool {
+        self.refused + self.withheld > 0 && self.received + self.sent == self.refused
+    }
 }
 
 /// How far the comparison of a store is.
@@ -126,6 +138,7 @@ impl Exchange {
             flight: Flight::default(),
             pledged: 0,
             refused: Refusals::default(),
+            withheld: Refusals::default(),
             uncommitted: Vec::new(),
             done: false,
             other_done: false,
@@ -135,6 +148,8 @@ impl Exchange {
                 bytes_sent: 0,
                 received: 0,
                 sent: 0,
+                refused: 0,
+                withheld: 0,
             },
             work: Duration::ZERO,
         }

@@ -8,7 +8,7 @@ use crate::engine::core::flight::{
 };
 use crate::engine::core::merge::Received;
 use crate::engine::event::{Comparison, Event};
-use crate::id::StoreId;
+use crate::id::{Refusal, StoreId};
 use crate::store::{Change, Sweep};
 use crate::wire::{Ack, Delta, Done, Message, RefusedEntry};
 
@@ -54,7 +54,7 @@ impl Exchange {
             }
             self.send_load(core, load);
         }
-        if looks == 0 && !self.sweeps.is_empty() {
+        if looks == 0 && !(self.sweeps.is_empty() && self.sending.is_empty()) {
             // Much was looked at and little was there to send: on in the next turn.
             self.pump_soon(core);
         }
@@ -66,9 +66,16 @@ impl Exchange {
     fn load(&mut self, core: &Core, looks: &mut usize) -> PacketLoad {
         let mut load = PacketLoad::default();
         let mut found = Vec::new();
+        let mut withheld = self.tally.withheld;
         while !is_full(&load)
+            && *looks > 0
             && let Some((id, kh)) = self.sending.pop_first()
         {
+            // What is withheld fills no load: it counts as looked at.
+            if self.tally.withheld - withheld >= WITHHELD_PER_LOOK {
+                withheld = self.tally.withheld;
+                *looks -= 1;
+            }
             let Some(store) = core.stores.get(id) else {
                 continue;
             };
@@ -76,7 +83,7 @@ impl Exchange {
             store.find(&[kh], &mut found);
             for found in &found {
                 if let Some(change) = store.held(&found.hashed.key) {
-                    add(&mut load, id, change);
+                    self.add(&mut load, id, change);
                 }
             }
         }
@@ -90,15 +97,30 @@ impl Exchange {
             let room = FRAME_BYTES_TARGET - load.bytes;
             let next =
                 store.and_then(|store| store.sweep(run.position, &run.sweep, room, &mut changes));
-            changes
-                .drain(..)
-                .for_each(|change| add(&mut load, run.store, change));
+            let id = run.store;
             match next {
                 Some(next) => run.position = next,
                 None => drop(self.sweeps.pop_front()),
             }
+            for change in changes.drain(..) {
+                self.add(&mut load, id, change);
+            }
         }
         load
+    }
+
+    /// Adds what is to be sent, unless the other side refused it a moment ago.
+    fn add(&mut self, load: &mut PacketLoad, store: StoreId, change: Change) {
+        let place = (store, change.entry.key);
+        if self.withheld.may_have(&place, change.seq) {
+            let reason = self.withheld.get(&place).map(|(_, reason)| reason);
+            let reason = reason.unwrap_or(Refusal::Full);
+            self.refused.add((place, change.seq), reason);
+            self.tally.withheld += 1;
+            return;
+        }
+        let bytes = change.entry.encoded_len();
+        load.add(store, change, bytes);
     }
 
     fn send_load(&mut self, core: &mut Core, load: PacketLoad) {
@@ -153,6 +175,7 @@ impl Exchange {
             .sum();
         core.counters.push_pull_entries_received += count as u64;
         let received = core.merge_sections(&peer, &delta.sections);
+        self.tally.refused += received.refused.len() as u64;
         for (store, key) in &received.replaced {
             self.owe(*store, [digest::kh(key)]);
         }
@@ -215,6 +238,7 @@ impl Exchange {
         for landed in self.flight.acknowledge(ack) {
             receipt.add(landed);
         }
+        self.tally.refused += receipt.denied.len() as u64;
         for &(place, seq, reason) in &receipt.denied {
             self.refused.add((place, seq), reason);
         }
@@ -258,16 +282,13 @@ impl Exchange {
     }
 }
 
-fn add(load: &mut PacketLoad, store: StoreId, change: Change) {
-    let bytes = change.entry.encoded_len();
-    load.add(store, change, bytes);
-}
-
 fn is_full(load: &PacketLoad) -> bool {
     load.bytes >= FRAME_BYTES_TARGET || load.count >= ENTRIES_PER_PACKET_MAX
 }
 
 const FRAMES_IN_FLIGHT: usize = 8;
+/// Entries that are withheld for the cost of one look.
+const WITHHELD_PER_LOOK: u64 = 256;
 /// Runs of 256 slots that are looked at in one turn.
 const LOOKS_PER_TURN: usize = 256;
 /// Entries moved, both ways, between two events.

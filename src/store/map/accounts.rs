@@ -9,14 +9,15 @@
 //! | what | limit |
 //! |---|---|
 //! | this node's own writes of new keys | `s` of its own; `A` of what all writers delivered themselves, each counted up to `s` |
-//! | its own later versions of keys that are held | `2s` |
+//! | its own later versions of keys that are held | `2s`, in bytes |
 //! | what a writer delivers itself | `2s` |
-//! | what others deliver as one writer's | `s` of that writer |
+//! | what others deliver as one writer's | `2s` of that writer |
 //! | all that one member delivers | `3s` |
 //! | all | `2A`; the last `s/4` of it is for what members deliver of their own, each up to `s/32` |
 //!
 //! So one member that has gone bad gets `3s` at most, and with the shares that are usual (half a store)
-//! the others have room to write. What makes an account smaller, or leaves it as it is, is always taken.
+//! the others have room to write. A later version of a key that is held is one entry as before: only what
+//! it is longer than the earlier one has to find room, so what ends a silence is never refused.
 
 use std::collections::HashMap;
 use std::ops::{Add, Sub};
@@ -102,8 +103,9 @@ impl Amount {
         }
     }
 
-    fn fits(self, max: Self) -> bool {
-        self.entries <= max.entries && self.bytes <= max.bytes
+    /// Whether it is within limits, as far as they are about what comes to it.
+    fn fits(self, max: Self, more: Self) -> bool {
+        (more.entries == 0 || self.entries <= max.entries) && self.bytes <= max.bytes
     }
 
     fn map(self, each: impl Fn(u64) -> u64) -> Self {
@@ -193,44 +195,31 @@ impl Accounts {
         amount: Amount,
         replaced: Option<Charged>,
     ) -> Result<(), Refusal> {
+        let Some(more) = growth(amount, replaced) else {
+            return Ok(());
+        };
         let pair = self.pair(writer, deliverer);
         let id = self.find(pair);
-        let freed = replaced.map_or(Amount::default(), |it| it.amount);
-        // A later version on the same account that is no larger.
-        if replaced.is_some_and(|it| Some(it.account) == id && amount.fits(it.amount)) {
-            return Ok(());
-        }
-        let of_pair = replaced.filter(|it| Some(it.account) == id);
-        let own = writer == deliverer;
-        let writer = id.map_or_else(
-            || self.party(pair.0),
-            |id| Some(self.accounts[id as usize].writer),
-        );
-        let deliverer = id.map_or_else(
-            || self.party(pair.1),
-            |id| Some(self.accounts[id as usize].deliverer),
-        );
-        let party = |at: Option<u32>| at.map(|at| &self.parties[at as usize]);
-        let freed_of_pair = of_pair.map_or(Amount::default(), |it| it.amount);
-        let after = |held: Amount| held + amount - freed_of_pair;
-        let written = |part: fn(&Party) -> Amount| party(writer).map_or(Amount::default(), part);
-        let fits = if own {
-            after(written(|party| party.own)).fits(self.share.times(2))
-        } else {
-            pair.0 == WriterTag::NONE || after(written(|party| party.relayed)).fits(self.share)
-        };
-        let delivered = party(deliverer).map_or(Amount::default(), |party| party.delivered);
-        if !fits || !after(delivered).fits(self.share.times(3)) {
+        let account = id.map(|id| &self.accounts[id as usize]);
+        let at = |of: fn(&Account) -> u32, tag| account.map(of).or_else(|| self.party(tag));
+        let writer = at(|account| account.writer, pair.0).map(|at| &self.parties[at as usize]);
+        let deliverer =
+            at(|account| account.deliverer, pair.1).map(|at| &self.parties[at as usize]);
+        let nothing = Amount::default();
+        let own = pair.0 == pair.1;
+        let written = writer.map_or(nothing, |party| if own { party.own } else { party.relayed });
+        let delivered = deliverer.map_or(nothing, |party| party.delivered);
+        let of_writer =
+            (written + more).fits(self.share.times(2), more) || (pair.0 == WriterTag::NONE && !own);
+        if !of_writer || !(delivered + more).fits(self.share.times(3), more) {
             return Err(Refusal::Share);
         }
-        let all = self.held + amount - freed;
-        let merged = self.merged();
-        if all.fits(merged - self.reserve()) {
+        let (all, merged) = (self.held + more, self.merged());
+        if all.fits(merged - self.reserve(), more) {
             return Ok(());
         }
-        let reserved =
-            own && after(written(|party| party.own)).fits(self.share.map(|n| n / RESERVED_EACH));
-        if reserved && all.fits(merged) {
+        let each = self.share.map(|n| n / RESERVED_EACH);
+        if own && (written + more).fits(each, more) && all.fits(merged, more) {
             Ok(())
         } else {
             Err(Refusal::Full)
@@ -246,24 +235,21 @@ impl Accounts {
         amount: Amount,
         replaced: Option<Charged>,
     ) -> Result<(), (StoreLimit, u64)> {
-        let id = self.by_pair.get(&(self.own, self.own)).copied();
-        let same = replaced.filter(|it| Some(it.account) == id);
-        if same.is_some_and(|it| amount.fits(it.amount)) {
+        let Some(more) = growth(amount, replaced) else {
             return Ok(());
-        }
+        };
+        let id = self.by_pair.get(&(self.own, self.own)).copied();
         let own = id.map_or(Amount::default(), |id| self.accounts[id as usize].held);
-        let after = own + amount - same.map_or(Amount::default(), |it| it.amount);
         let share = self.share.times(if replaced.is_some() { 2 } else { 1 });
         let limits = [StoreLimit::WriterEntries, StoreLimit::WriterBytes];
-        check(after, share, limits)?;
+        check(own + more, share, more, limits)?;
         let limits = [StoreLimit::Entries, StoreLimit::Bytes];
-        let freed = replaced.map_or(Amount::default(), |it| it.amount);
-        check(self.held + amount - freed, self.merged(), limits)?;
+        check(self.held + more, self.merged(), more, limits)?;
         if replaced.is_some() {
             return Ok(());
         }
-        let counted = self.counted - own.up_to(self.share) + after.up_to(self.share);
-        check(counted, self.size, limits)
+        let counted = self.counted - own.up_to(self.share) + (own + more).up_to(self.share);
+        check(counted, self.size, more, limits)
     }
 
     /// Whether the smallest write of a new key by this node finds room.
@@ -273,11 +259,11 @@ impl Accounts {
 
     /// Whether some limit of what is merged is reached: then new entries of some may be refused.
     pub(super) fn may_refuse(&self) -> bool {
-        let over = |held: Amount, max: Amount| !(held + SMALLEST).fits(max);
+        let over = |held: Amount, max: Amount| !(held + SMALLEST).fits(max, SMALLEST);
         over(self.held, self.merged() - self.reserve())
             || self.parties.iter().any(|party| {
                 over(party.own, self.share.times(2))
-                    || over(party.relayed, self.share)
+                    || over(party.relayed, self.share.times(2))
                     || over(party.delivered, self.share.times(3))
             })
     }
@@ -444,12 +430,19 @@ impl Accounts {
     }
 }
 
+/// By how much an entry is more than what it replaces; `None` if it is not.
+fn growth(amount: Amount, replaced: Option<Charged>) -> Option<Amount> {
+    let more = amount - replaced.map_or(Amount::default(), |replaced| replaced.amount);
+    (more != Amount::default()).then_some(more)
+}
+
 fn check(
     after: Amount,
     max: Amount,
+    more: Amount,
     [entries, bytes]: [StoreLimit; 2],
 ) -> Result<(), (StoreLimit, u64)> {
-    if after.entries > max.entries {
+    if more.entries > 0 && after.entries > max.entries {
         Err((entries, max.entries))
     } else if after.bytes > max.bytes {
         Err((bytes, max.bytes))
@@ -465,7 +458,7 @@ fn number(index: usize) -> u32 {
 /// What an entry counts besides its body: its header, its slot, its places in the indexes, and what is
 /// made of it. About what the two ready stores take.
 pub(super) const ENTRY_BYTES: usize = 400;
-/// Of an empty body.
+/// A new entry with an empty body.
 const SMALLEST: Amount = Amount {
     entries: 1,
     bytes: ENTRY_BYTES as u64,

@@ -84,10 +84,10 @@ fn one_member_cannot_close_the_store_to_the_others() {
 }
 
 #[test]
-fn what_others_bring_of_a_writer_is_its_share_and_closes_nothing_to_the_writer() {
+fn what_others_bring_of_a_writer_is_limited_and_closes_nothing_to_the_writer() {
     let mut accounts = accounts();
     let taken = fill(&mut accounts, (PEER, LIAR), 9_999);
-    assert_eq!(taken, (SHARE, Some(Refusal::Share)));
+    assert_eq!(taken, (2 * SHARE, Some(Refusal::Share)));
     assert_eq!(
         fill(&mut accounts, (PEER, WriterTag(4)), 1).1,
         Some(Refusal::Share)
@@ -136,17 +136,22 @@ fn later_versions_have_room_where_new_keys_have_none() {
         amount: ONE,
     };
     assert_eq!(accounts.admit_own(ONE, Some(theirs)), Ok(()));
-    // What is no larger than what it replaces is taken, whatever is reached.
+    // Only what it is longer than what it replaces counts, and only in bytes.
     fill(&mut accounts, (LIAR, LIAR), 9_999);
-    let account = accounts.charge((LIAR, LIAR), ONE);
+    let larger = Amount::of_body(1);
+    assert_eq!(accounts.admit((LIAR, LIAR), larger, Some(theirs)), Ok(()));
+    let limits = Limits::default().store_bytes_max(8_000);
+    let mut accounts = Accounts::new(&limits, OWN);
+    let account = accounts.charge((LIAR, LIAR), Amount::of_body(7_600));
     let held = Charged {
         account,
-        amount: ONE,
+        amount: Amount::of_body(7_600),
     };
-    let larger = Amount::of_body(1);
-    assert_eq!(accounts.admit((LIAR, LIAR), ONE, Some(held)), Ok(()));
-    let refused = accounts.admit((LIAR, LIAR), larger, Some(held));
-    assert_eq!(refused, Err(Refusal::Share));
+    let admit = |accounts: &mut Accounts, bytes| {
+        accounts.admit((LIAR, LIAR), Amount::of_body(bytes), Some(held))
+    };
+    assert_eq!(admit(&mut accounts, 7_600), Ok(()));
+    assert_eq!(admit(&mut accounts, 7_601), Err(Refusal::Share));
 }
 
 #[test]
