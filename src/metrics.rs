@@ -61,6 +61,8 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     entries_received, Count, "Entries received in deltas.";
     entries_merged, Count, "Entries received that were new.";
     entries_refused, Count, "Entries refused by this node.";
+    merges_deferred, Count, "Deltas put off: merging them costs more than one turn may.";
+    merges_refused, Count, "Deltas not taken: too much was waiting to be merged.";
     packets_lost, Count, "Delta packets whose loss was assumed.";
     push_pulls, Count, "Push/pulls completed.";
     push_pulls_all, Count, "Push/pulls completed in which one side had next to nothing and everything was sent.";

@@ -16,6 +16,7 @@
 //! | `sessions` | streams, handshakes, links and what their end proves; seeds, joining, readiness |
 //! | `spread` | what each peer lacks, brought to it and acknowledged; the way past a broken link |
 //! | `exchange` | push/pull: when, and what is said; the flow is drawn there |
+//! | `merges` | deltas into the stores, in slices that no turn is too short for |
 //! | `commits` | durability as outputs and inputs |
 //!
 //! `core` is what all of them are lent, `inspect` what the simulator looks at.
@@ -33,6 +34,7 @@ mod exchange;
 mod inspect;
 pub mod io;
 mod members;
+mod merges;
 mod sessions;
 mod spread;
 #[cfg(test)]
@@ -59,12 +61,14 @@ use crate::wire::{Hello, Message, Purpose};
 
 use self::core::ask::Ask;
 use self::core::flight::Receipt;
+use self::core::merge::{Incoming, MergedDelta, Way};
 use self::core::roster::MemberChange;
 use self::core::timers::{DueTimer, TimerKind};
-use self::core::{Core, Course, Facts};
+use self::core::{Core, Course, Facts, TURN_WORK};
 use commits::Commits;
 use exchange::Exchanges;
 use members::Membership;
+use merges::Merges;
 use sessions::{Opened, Sessions};
 use spread::Spread;
 
@@ -76,6 +80,7 @@ pub struct Engine {
     spread: Spread,
     exchanges: Exchanges,
     commits: Commits,
+    merges: Merges,
 }
 
 /// What the owners of the membership and of sessions know, beside borrows of other fields.
@@ -101,6 +106,7 @@ impl Engine {
             spread: Spread::new(),
             exchanges: Exchanges::default(),
             commits: Commits::default(),
+            merges: Merges::default(),
             core,
         };
         engine.sessions.start_discovery(&mut engine.core);
@@ -144,7 +150,7 @@ impl Engine {
             return;
         }
         members::forgive_stall(&mut self.core);
-        let mut slices = Vec::new();
+        let (mut slices, mut merge) = (Vec::new(), false);
         // Every timer that runs sets its successor later than now: the bound is generous and
         // reached by bugs alone.
         for _ in 0..TIMERS_PER_TURN_MAX {
@@ -157,9 +163,14 @@ impl Engine {
                     self.members.timer(&mut self.core, sessions, timer);
                 }
                 // Longer work goes on by one slice in a turn.
+                DueTimer::Own(TimerKind::Merge) => merge = true,
                 DueTimer::Own(TimerKind::Pump(stream)) => slices.push(stream),
                 DueTimer::Own(kind) => self.timer(kind),
             }
+            self.route_asks();
+        }
+        if merge {
+            self.merges.go_on(&mut self.core);
             self.route_asks();
         }
         for stream in slices {
@@ -217,6 +228,7 @@ impl Engine {
             mono: now.mono.max(self.core.now.mono),
             wall: now.wall,
         };
+        self.core.work_left = TURN_WORK;
     }
 
     /// Sends what this turn made ready.
@@ -281,6 +293,7 @@ impl Engine {
             }
             TimerKind::Loss(process) => self.spread.check_loss(core, facts!(self), &process),
             TimerKind::Members => self.sessions.repeat_members(core, roster),
+            TimerKind::Merge => self.merges.go_on(core),
             TimerKind::Pump(stream) => self.exchanges.pump(core, stream),
             TimerKind::PushPull => {
                 let dialling = self.sessions.dialling(core);
@@ -336,9 +349,15 @@ impl Engine {
             Message::LeaveAck(leave) => self.members.leave_acked(core, from, &leave),
             Message::Delta(delta) => {
                 if let Some(process) = self.session_of(delta.token) {
-                    let facts = facts!(self);
-                    self.spread
-                        .delta_received(&mut self.core, facts, &process, &delta, false);
+                    let way = Way::Datagram;
+                    self.merges.take(
+                        &mut self.core,
+                        Incoming {
+                            process,
+                            way,
+                            delta,
+                        },
+                    );
                 }
             }
             Message::Ack(ack) => {
@@ -387,8 +406,12 @@ impl Engine {
         match message {
             Message::Ack(ack) => self.spread.ack_received(core, peer, &ack),
             Message::Delta(delta) => {
-                let facts = facts!(self);
-                self.spread.delta_received(core, facts, peer, &delta, true);
+                let incoming = Incoming {
+                    process: peer.clone(),
+                    way: Way::Link(stream),
+                    delta,
+                };
+                self.merges.take(core, incoming);
             }
             Message::Leave(leave) => self.members.leave_on_link(core, stream, peer, &leave),
             Message::LeaveAck(leave) => self.members.leave_acked_by(core, peer, &leave),
@@ -431,6 +454,7 @@ impl Engine {
             Ask::Committed => self.committed(),
             Ask::Condemn(name) => self.members.condemn(core, &name),
             Ask::Datagram(to, message) => core.send_datagram(to, &message),
+            Ask::DeltaMerged(merged) => self.delta_merged(&merged),
             Ask::DialExchange(name) => self.sessions.dial_exchange(core, roster, name),
             Ask::DialMemberLater(name) => self.sessions.dial_member_later(core, roster, &name),
             Ask::DropSessions => self.sessions.drop_all(core),
@@ -451,12 +475,14 @@ impl Engine {
             Ask::MemberChanged(change) => self.member_changed(change),
             Ask::MemberForgotten(process) => {
                 self.exchanges.member_forgotten(&process.name);
+                self.merges.member_forgotten(&process.name);
                 self.sessions.member_forgotten(core, &process);
             }
             Ask::MembershipChanged { others } => {
                 self.spread.membership_changed(core, others);
             }
             Ask::MembersAnswered(stream) => self.sessions.members_answered(core, roster, stream),
+            Ask::MergeDelta(incoming) => self.merges.take(core, *incoming),
             Ask::PumpExchange(stream) => self.exchanges.pump(core, stream),
             Ask::RecheckDurable => self.spread.watches_committed(core, facts!(self)),
             Ask::RecheckWatches => self.spread.recheck_watches(core, facts!(self)),
@@ -497,6 +523,16 @@ impl Engine {
         self.sessions.forget(&mut self.core, process);
         self.spread.forget(&mut self.core, process);
         self.exchanges.forget(process);
+        self.merges.forget(process);
+    }
+
+    /// All of a delta has been merged.
+    fn delta_merged(&mut self, merged: &MergedDelta) {
+        let core = &mut self.core;
+        match merged.way {
+            Way::Exchange(stream) => self.exchanges.delta_merged(core, stream, merged),
+            Way::Datagram | Way::Link(_) => self.spread.delta_merged(core, facts!(self), merged),
+        }
     }
 
     /// What follows from a change of the membership table; the event comes last.
@@ -589,6 +625,7 @@ impl Engine {
         let core = &mut self.core;
         self.sessions.close_all(core);
         self.exchanges.clear();
+        self.merges.clear();
         self.spread.end_watches(core);
         core.course = Course::Gone;
     }

@@ -5,6 +5,7 @@
 //! store. It does so for a [`Seal`] alone, which only this crate makes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::replica::{Change, Digest, Digests, Found, HashedItem, Merged, Sketched, Sweep};
 use crate::id::{Key, SchemaId, StoreId, WriterTag};
@@ -78,6 +79,9 @@ pub trait Replica: Store {
         wall: Timestamp,
         out: &mut Vec<Merged>,
     );
+    /// The work of merging an entry, in nominal time, as its bytes show it: about what it takes on a slow
+    /// machine. Looks at the bytes once at most.
+    fn work(&self, entry: &Entry) -> Duration;
     /// As [`merge_into`](Self::merge_into), with a list of its own, delivered by nobody in particular.
     fn merge(&self, entries: &[Entry], wall: Timestamp) -> Vec<Merged> {
         let mut out = Vec::new();

@@ -1,6 +1,7 @@
 //! What the author of a store implements: a [`Schema`], and an [`Index`] if reads need one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -88,6 +89,13 @@ pub trait Schema: Send + Sync + 'static {
     /// # Errors
     /// [`Unreadable`] quarantines the entry.
     fn decode(&self, key: Key, body: &Body) -> Result<Self::Record, Unreadable>;
+    /// About how long [`decode`](Self::decode) takes for a body on a slow machine, and what the index does with
+    /// its record, as the bytes show it to one look. A node does so much in one turn and puts off the
+    /// rest, so that bodies that are slow to decode hold nothing else up. Default: 2 us a KiB. A panic counts
+    /// as a second.
+    fn work(&self, body: &[u8]) -> Duration {
+        Duration::from_micros(2) * u32::try_from(body.len() / 1024).unwrap_or(u32::MAX)
+    }
     /// Whether a node that joins with nothing should get this record before the others, as of `now`. It
     /// is then sent before everything that is not urgent, of this store and of others. The result must
     /// depend on the record and the instant alone. Default: no. A panic counts as no.

@@ -8,6 +8,7 @@ use crate::id::{NodeId, NodeName, ProcessId};
 use crate::wire::{Hello, MemberRecord, Message, Welcome};
 
 use super::flight::Receipt;
+use super::merge::{Incoming, MergedDelta};
 use super::roster::MemberChange;
 
 /// What one owner asks of another. `engine/mod.rs` knows who is meant.
@@ -33,6 +34,8 @@ pub(in crate::engine) enum Ask {
     Committed,
     /// A refused dial proves that a process is dead.
     Condemn(NodeName),
+    /// All of a delta has been merged.
+    DeltaMerged(Box<MergedDelta>),
     /// Send a datagram, after what was asked before.
     Datagram(SocketAddr, Box<Message>),
     /// Dial a member for an exchange.
@@ -73,6 +76,8 @@ pub(in crate::engine) enum Ask {
     MembershipChanged { others: usize },
     /// The last records of an answer on a link have been taken over.
     MembersAnswered(StreamId),
+    /// Merge a delta.
+    MergeDelta(Box<Incoming>),
     /// Go on with an exchange.
     PumpExchange(StreamId),
     /// Look again which followed writes are on disk.

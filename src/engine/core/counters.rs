@@ -46,6 +46,10 @@ pub struct Counters {
     pub entries_merged: u64,
     /// Entries refused by this node.
     pub entries_refused: u64,
+    /// Deltas that were put off to later turns: merging them costs more than one turn may.
+    pub merges_deferred: u64,
+    /// Deltas that were not taken: too much was waiting to be merged.
+    pub merges_refused: u64,
     /// Delta packets whose loss was assumed.
     pub packets_lost: u64,
     /// Push/pulls completed.

@@ -1,17 +1,22 @@
-//! Deltas are merged into the stores, whichever way they came.
+//! What a delta is while it is merged, whichever way it came, and how its entries get into a store.
+
+use std::time::Duration;
 
 use crate::crdt::compare_versions;
 use crate::engine::event::Event;
-use crate::id::{Misbehaviour, ProcessId, Refusal, StoreId, WriterTag};
+use crate::engine::io::StreamId;
+use crate::id::{Misbehaviour, NodeName, ProcessId, Refusal, StoreId, WriterTag};
 use crate::store::Merged;
-use crate::wire::{Entry, Section};
+use crate::wire::{Delta, Entry};
 
 use super::Core;
 use super::place::{SentItem, StoreKey};
 
 /// What became of the entries of a delta.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::engine) struct Received {
+    /// Entries looked at so far.
+    count: usize,
     /// Entries not taken: position in the packet, and why.
     pub(in crate::engine) refused: Vec<(u16, Refusal)>,
     /// Entries held now, whether they were new or not.
@@ -23,44 +28,90 @@ pub(in crate::engine) struct Received {
     pub(in crate::engine) replaced: Vec<StoreKey>,
 }
 
+/// A delta as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::engine) struct Incoming {
+    pub(in crate::engine) process: ProcessId,
+    pub(in crate::engine) way: Way,
+    pub(in crate::engine) delta: Delta,
+}
+
+/// How a delta came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Way {
+    Datagram,
+    /// In an exchange on this stream.
+    Exchange(StreamId),
+    /// On the link that this stream is.
+    Link(StreamId),
+}
+
+/// A delta that was merged, all of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::engine) struct MergedDelta {
+    pub(in crate::engine) process: ProcessId,
+    pub(in crate::engine) way: Way,
+    pub(in crate::engine) packet: u64,
+    /// Members that the sender cannot cover.
+    pub(in crate::engine) uncovered: Vec<NodeName>,
+    pub(in crate::engine) received: Received,
+}
+
 impl Core {
-    /// Joins the entries of a delta into the stores.
-    pub(in crate::engine) fn merge_sections(
+    /// Joins the first of these entries of a delta into their store: as many as this turn's work allows,
+    /// at least one and at most [`MERGE_CHUNK`]. Returns how many they were.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(in crate::engine) fn merge_some(
         &mut self,
         from: &ProcessId,
-        sections: &[Section],
-    ) -> Received {
-        let mut received = Received::default();
-        let deliverer = WriterTag::of(&from.name);
-        let mut results = Vec::new();
-        let mut index: usize = 0;
-        for section in sections {
-            let Some(store) = self.stores.get(section.store).cloned() else {
-                for _ in &section.entries {
-                    received.refuse(index, Refusal::NoStore);
-                    index += 1;
-                }
-                continue;
-            };
-            self.counters.entries_received += section.entries.len() as u64;
-            for entries in section.entries.chunks(MERGE_CHUNK) {
-                store.merge_into(entries, deliverer, self.now.wall, &mut results);
-                for (entry, result) in entries.iter().zip(results.drain(..)) {
-                    let place = (section.store, entry.key);
-                    if result == Merged::Known && self.has_replaced(section.store, entry) {
-                        received.replaced.push(place);
-                    }
-                    let merged = MergedEntry {
-                        place,
-                        writer: entry.writer,
-                        result,
-                    };
-                    self.entry_merged(from, deliverer, &merged, index, &mut received);
-                    index += 1;
-                }
+        id: StoreId,
+        entries: &[Entry],
+        received: &mut Received,
+    ) -> usize {
+        let Some(store) = self.stores.get(id).cloned() else {
+            for _ in entries {
+                received.refuse(Refusal::NoStore);
+                received.count += 1;
+            }
+            self.work(REFUSED_WORK * u32::try_from(entries.len()).unwrap_or(u32::MAX));
+            return entries.len();
+        };
+        let (mut count, mut work) = (0, Duration::ZERO);
+        for entry in entries.iter().take(MERGE_CHUNK) {
+            work += store.work(entry);
+            count += 1;
+            if work >= self.work_left {
+                break;
             }
         }
-        received
+        let entries = &entries[..count];
+        self.counters.entries_received += count as u64;
+        let deliverer = WriterTag::of(&from.name);
+        let mut results = Vec::with_capacity(count);
+        store.merge_into(entries, deliverer, self.now.wall, &mut results);
+        for (entry, result) in entries.iter().zip(results) {
+            let place = (id, entry.key);
+            if result == Merged::Known && self.has_replaced(id, entry) {
+                received.replaced.push(place);
+            }
+            let merged = MergedEntry {
+                place,
+                writer: entry.writer,
+                result,
+            };
+            self.entry_merged(from, deliverer, &merged, received);
+            received.count += 1;
+        }
+        self.work(work);
+        count
+    }
+
+    /// So much work was done in this turn.
+    fn work(&mut self, work: Duration) {
+        self.work_left = self.work_left.saturating_sub(work);
+        self.work_done += work;
     }
 
     /// Whether something replaced this entry that has expired since.
@@ -78,7 +129,6 @@ impl Core {
         from: &ProcessId,
         deliverer: WriterTag,
         merged: &MergedEntry,
-        index: usize,
         received: &mut Received,
     ) {
         let MergedEntry {
@@ -94,7 +144,7 @@ impl Core {
                 if for_room && self.stores.mark_full(store) {
                     self.revision += 1;
                 }
-                received.refuse(index, reason);
+                received.refuse(reason);
                 // What it passes on for others is not its doing.
                 if reason == Refusal::Share && writer == deliverer {
                     self.misbehaved(&from.name, Misbehaviour::ExceedsShare);
@@ -157,12 +207,21 @@ struct MergedEntry {
 }
 
 impl Received {
-    fn refuse(&mut self, index: usize, reason: Refusal) {
+    /// How many entries there were.
+    pub(in crate::engine) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The entry whose turn it is was not taken.
+    fn refuse(&mut self, reason: Refusal) {
         // The decoder bounds the entries of a delta below this.
-        if let Ok(index) = u16::try_from(index) {
+        if let Ok(index) = u16::try_from(self.count) {
             self.refused.push((index, reason));
         }
     }
 }
 
+/// Entries merged at a time.
 const MERGE_CHUNK: usize = 256;
+/// The nominal work for an entry of a store that is not there.
+const REFUSED_WORK: Duration = Duration::from_nanos(50);

@@ -74,6 +74,9 @@ pub(super) struct Core {
     /// Grows with every change of the view.
     pub(super) revision: u64,
     pub(super) readiness: Readiness,
+    /// The nominal work that this turn may still do, and what it has done that nobody was charged for.
+    pub(super) work_left: Duration,
+    pub(super) work_done: Duration,
     /// What becomes of links, as the present way of spreading wants it. Set by `spread` alone.
     pub(super) link_policy: LinkPolicy,
     /// Set as `members` comes on with a leave, and when all has ended.
@@ -134,6 +137,8 @@ impl Core {
             outputs: VecDeque::new(),
             revision: 1,
             readiness: Readiness::Joining,
+            work_left: TURN_WORK,
+            work_done: Duration::ZERO,
             link_policy: LinkPolicy::Kept,
             course: Course::Here,
             asks: VecDeque::new(),
@@ -226,6 +231,8 @@ impl Core {
     }
 }
 
+/// The nominal work that one turn may do for what others sent.
+pub(super) const TURN_WORK: Duration = Duration::from_millis(2);
 /// How far ahead of this node's clock a boot may be.
 const BOOT_AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const COLLECT_WAIT_MIN: Duration = Duration::from_millis(10);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::merge::{MergedDelta, Received, Way};
 use super::roster::{Roster, RosterEntry};
 use super::session::{Session, SessionTable};
 use super::{Core, Facts};
@@ -21,7 +22,7 @@ use crate::store::silences::support::ManualClock;
 use crate::store::{Limits, Map, Store};
 use crate::time::{Now, Timestamp};
 use crate::wire::codec::{self, CodecLimits, Decoded};
-use crate::wire::{Capabilities, Entry, Hello, Message, Purpose, StoreOffer};
+use crate::wire::{Capabilities, Delta, Entry, Hello, Message, Purpose, StoreOffer};
 
 /// A core without stores.
 pub(in crate::engine) fn core() -> Core {
@@ -75,6 +76,30 @@ pub(in crate::engine) fn take_events(core: &mut Core) -> Vec<Event> {
             _ => None,
         })
         .collect()
+}
+
+/// What becomes of a delta that is merged at once.
+pub(in crate::engine) fn merged(
+    core: &mut Core,
+    process: &ProcessId,
+    way: Way,
+    delta: Delta,
+) -> MergedDelta {
+    let mut received = Received::default();
+    for section in &delta.sections {
+        let mut rest = &section.entries[..];
+        while !rest.is_empty() {
+            let count = core.merge_some(process, section.store, rest, &mut received);
+            rest = &rest[count..];
+        }
+    }
+    MergedDelta {
+        process: process.clone(),
+        way,
+        packet: delta.packet,
+        uncovered: delta.uncovered,
+        received,
+    }
 }
 
 /// A node of this name, whose port is its number.

@@ -28,6 +28,8 @@ pub(in crate::engine) enum TimerKind {
     Forget(ProcessId),
     /// Announce the leave again, or give up.
     Leave,
+    /// Go on with merging deltas.
+    Merge,
     /// Exchange the membership again.
     Members,
     /// Go on with an exchange: read a list, look for what is to be sent.

@@ -96,6 +96,7 @@ use crate::wire::{Message, StoreSummary, Summary};
 
 use super::core::ask::{Ask, ExchangeOpening};
 use super::core::flight::Receipt;
+use super::core::merge::MergedDelta;
 use super::core::refusals::Refusals;
 use super::core::timers::TimerKind;
 use super::core::{Core, Facts};
@@ -183,6 +184,14 @@ impl Exchanges {
             }
         }
         self.settle_work(core, stream);
+    }
+
+    /// A delta that came in one has been merged.
+    pub(super) fn delta_merged(&mut self, core: &mut Core, stream: StreamId, merged: &MergedDelta) {
+        if let Some(exchange) = self.under_way.get_mut(&stream) {
+            exchange.delta_merged(core, merged);
+            self.settle_work(core, stream);
+        }
     }
 
     /// Goes on with one.

@@ -48,6 +48,8 @@ pub(in crate::engine) struct Exchange {
     pub(super) refused: Refusals,
     /// What the other side refused a moment ago, and is not sent.
     pub(super) withheld: Refusals,
+    /// Deltas that are being merged.
+    pub(super) merging: usize,
     /// Deltas merged and not committed yet.
     pub(super) uncommitted: Vec<(u64, Received)>,
     pub(super) done: bool,
@@ -139,6 +141,7 @@ impl Exchange {
             pledged: 0,
             refused: Refusals::default(),
             withheld: Refusals::default(),
+            merging: 0,
             uncommitted: Vec::new(),
             done: false,
             other_done: false,
@@ -209,7 +212,7 @@ impl Exchange {
         }
         match (message, self.initiator) {
             (Message::Ack(ack), _) => self.ack_received(core, &ack),
-            (Message::Delta(delta), _) => self.delta_received(core, &delta)?,
+            (Message::Delta(delta), _) => self.delta_received(core, delta)?,
             (Message::Done(done), _) => self.done_received(done)?,
             (Message::Cells(cells), true) => self.cells_received(core, &cells)?,
             (Message::Settled(settled), true) => self.settled_received(core, settled)?,

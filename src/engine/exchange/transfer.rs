@@ -6,7 +6,7 @@ use crate::engine::core::ask::Ask;
 use crate::engine::core::flight::{
     ENTRIES_PER_PACKET_MAX, FRAME_BYTES_TARGET, PacketLoad, Receipt, SentPacket,
 };
-use crate::engine::core::merge::Received;
+use crate::engine::core::merge::{Incoming, MergedDelta, Received, Way};
 use crate::engine::event::{Comparison, Event};
 use crate::id::{Refusal, StoreId};
 use crate::store::{Change, Sweep};
@@ -161,20 +161,27 @@ impl Exchange {
         }
     }
 
-    /// Entries came.
-    pub(super) fn delta_received(
-        &mut self,
-        core: &mut Core,
-        delta: &Delta,
-    ) -> Result<(), BreakOff> {
-        let peer = self.peer.clone();
-        let count: usize = delta
-            .sections
-            .iter()
-            .map(|section| section.entries.len())
-            .sum();
-        core.counters.push_pull_entries_received += count as u64;
-        let received = core.merge_sections(&peer, &delta.sections);
+    /// Entries came: they are merged, now or over the next turns.
+    pub(super) fn delta_received(&mut self, core: &mut Core, delta: Delta) -> Result<(), BreakOff> {
+        if self.merging + self.uncommitted.len() >= FRAMES_IN_FLIGHT {
+            // More than this side's window lets the other side have under way.
+            return Err(BreakOff::Unexpected);
+        }
+        self.merging += 1;
+        core.ask(Ask::MergeDelta(Box::new(Incoming {
+            process: self.peer.clone(),
+            way: Way::Exchange(self.stream),
+            delta,
+        })));
+        Ok(())
+    }
+
+    /// Entries that came have been merged.
+    pub(super) fn delta_merged(&mut self, core: &mut Core, merged: &MergedDelta) {
+        self.merging = self.merging.saturating_sub(1);
+        let received = &merged.received;
+        let count = received.count() as u64;
+        core.counters.push_pull_entries_received += count;
         self.tally.refused += received.refused.len() as u64;
         for (store, key) in &received.replaced {
             self.owe(*store, [digest::kh(key)]);
@@ -185,16 +192,14 @@ impl Exchange {
             self.pump(core);
         }
         if received.needs.is_empty() {
-            self.acknowledge(core, delta.packet, &received);
+            self.acknowledge(core, merged.packet, received);
         } else {
-            if self.uncommitted.len() >= FRAMES_IN_FLIGHT {
-                // More than the other side's window lets it have under way.
-                return Err(BreakOff::Unexpected);
-            }
-            self.uncommitted.push((delta.packet, received));
+            self.uncommitted.push((merged.packet, received.clone()));
         }
-        self.moved(core, count as u64, 0);
-        Ok(())
+        self.moved(core, count, 0);
+        // It took its time here: the other side is not late.
+        self.expect_progress(core);
+        core.ask(Ask::PumpExchange(self.stream));
     }
 
     fn acknowledge(&mut self, core: &mut Core, packet: u64, received: &Received) {
@@ -259,7 +264,7 @@ impl Exchange {
             self.send(core, &Message::Done(Done { complete: true }));
         }
         // An answer to a replaced value may come, and go, after either side's end.
-        let settled = self.is_drained() && self.uncommitted.is_empty();
+        let settled = self.is_drained() && self.merging == 0 && self.uncommitted.is_empty();
         if self.done && self.other_done && settled {
             let (stream, complete) = (self.stream, true);
             core.ask(Ask::ExchangeEnded { stream, complete });

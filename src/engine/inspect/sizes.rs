@@ -8,6 +8,7 @@
 use crate::engine::Engine;
 use crate::engine::core::size::{Size, size};
 use crate::engine::core::stores::FOREIGN_RANGES_MAX;
+use crate::engine::merges::BYTES_MAX;
 use crate::engine::sessions::discovery::ADDRS_PER_SEED_MAX;
 use crate::engine::sessions::handshake::TOKENS_MAX;
 
@@ -23,7 +24,7 @@ impl Engine {
             .or_else(|| self.spread.over_limit(&self.core.config))
     }
 
-    fn own_sizes(&self) -> [Size; 15] {
+    fn own_sizes(&self) -> [Size; 17] {
         let (core, config) = (&self.core, &self.core.config);
         let (roster, table) = (self.members.roster(), self.sessions.table());
         // A process that is not forgotten yet, and the one that came after it.
@@ -43,6 +44,12 @@ impl Engine {
                 sessions * TOKENS_MAX,
             ),
             size("streams", self.sessions.streams(), config.streams_max),
+            size("bytes to merge", self.merges.bytes(), BYTES_MAX),
+            size(
+                "members charged for merges",
+                self.merges.charged(),
+                config.members_max,
+            ),
             // Those accepted while this node's own were being dialled may come on top.
             size("exchanges", self.exchanges.len(), 2 * config.exchanges_max),
             size("exchanges due", self.exchanges.due(), sessions),

@@ -1,27 +1,24 @@
-//! The inbox: deltas are merged, then acknowledged.
+//! The inbox: deltas that were merged are forwarded and acknowledged.
 //!
 //! Packets that come twice are merged twice, which changes nothing, and acknowledged twice.
 
+use crate::engine::core::merge::{MergedDelta, Way};
 use crate::engine::core::{Core, Facts};
-use crate::id::ProcessId;
-use crate::wire::Delta;
 
 use super::Spread;
 use super::acks::Uncommitted;
 
 impl Spread {
-    /// A delta from a session's peer, on its link or by datagram.
-    pub(in crate::engine) fn delta_received(
+    /// A delta from a session's peer, on its link or by datagram, has been merged.
+    pub(in crate::engine) fn delta_merged(
         &mut self,
         core: &mut Core,
         facts: Facts<'_>,
-        process: &ProcessId,
-        delta: &Delta,
-        on_link: bool,
+        merged: &MergedDelta,
     ) {
-        let received = core.merge_sections(process, &delta.sections);
-        if !delta.uncovered.is_empty() {
-            self.forward(core, facts, process, &delta.uncovered, &received.held);
+        let (process, received) = (&merged.process, &merged.received);
+        if !merged.uncovered.is_empty() {
+            self.forward(core, facts, process, &merged.uncovered, &received.held);
         }
         let Some(lane) = self.lanes.get_mut(process) else {
             return;
@@ -29,11 +26,11 @@ impl Spread {
         for &place in &received.replaced {
             lane.owed.owe(place);
         }
-        lane.acks.on_stream = on_link;
+        lane.acks.on_stream = merged.way != Way::Datagram;
         let packet = Uncommitted {
-            packet: delta.packet,
-            needs: received.needs,
-            refused: received.refused,
+            packet: merged.packet,
+            needs: received.needs.clone(),
+            refused: received.refused.clone(),
         };
         if lane.acks.merged(packet) {
             self.schedule_ack(core, facts, process);

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::core::LinkPolicy;
-use crate::engine::core::tests::{Known, core_with, datagrams, linked, name, note, notes, process};
+use crate::engine::core::merge::Way;
+use crate::engine::core::tests::{
+    Known, core_with, datagrams, linked, merged, name, note, notes, process,
+};
 use crate::engine::io::Output;
 use crate::id::{MemberState, NodeName, Refusal};
 use crate::store::{Held, ReplicationError, Store, WriteId};
@@ -127,8 +130,8 @@ impl Node {
             sections: vec![section],
         };
         let facts = self.known.facts();
-        self.spread
-            .delta_received(&mut self.core, facts, &process(text), &delta, false);
+        let merged = merged(&mut self.core, &process(text), Way::Datagram, delta);
+        self.spread.delta_merged(&mut self.core, facts, &merged);
     }
 
     fn watch(&mut self, write: WriteId, copies: usize) {

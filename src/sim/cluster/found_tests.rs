@@ -113,6 +113,9 @@ impl Replica for Faulty {
     fn held(&self, key: &Key) -> Option<Change> {
         self.inner.held(key)
     }
+    fn work(&self, entry: &Entry) -> Duration {
+        self.inner.work(entry)
+    }
     fn merge_into(
         &self,
         entries: &[Entry],

@@ -7,6 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -331,6 +332,17 @@ impl<S: Schema> Replica for MapStore<S> {
         }
     }
 
+    fn work(&self, entry: &Entry) -> Duration {
+        let bytes = entry.body.len();
+        if bytes > self.limits.entry_bytes_max {
+            return ENTRY_WORK;
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let decode = catch_unwind(AssertUnwindSafe(|| self.schema.work(&entry.body)));
+        let decode = decode.unwrap_or(Duration::from_secs(1));
+        ENTRY_WORK + BODY_WORK_PER_KIB * bytes.div_ceil(1024) + decode
+    }
+
     fn digest(&self, cut: Timestamp) -> Digest {
         self.at_cut(cut, |entries, _| digest_of(entries))
     }
@@ -429,5 +441,9 @@ fn hashed<V>(slot: &Slot<V>) -> HashedItem {
     }
 }
 
+/// The nominal work of judging, hashing and joining an entry, but for its body.
+const ENTRY_WORK: Duration = Duration::from_nanos(1_000);
+/// Of copying and hashing a kibibyte of a body.
+const BODY_WORK_PER_KIB: Duration = Duration::from_nanos(1_500);
 /// The rule that a schema breaks by panicking while it reads a body.
 const PANICKED: &str = "the schema panicked";

@@ -1,0 +1,265 @@
+//! Deltas are merged into the stores, in slices.
+//!
+//! A delta that costs little is merged in the turn in which it comes, which is nearly always so. One that
+//! costs more than a turn may (many entries, long bodies, many patterns) is merged over several turns,
+//! and so is what comes from the same process after it. Those who wait take turns, process by process, so
+//! what one sends is never held up by what another sends. Whoever sent it learns nothing of this but that
+//! the acknowledgement comes later.
+//!
+//! The engine reads no clock: work is counted in nominal time, which
+//! [`Replica::work`](crate::store::Replica::work) estimates from the bytes of an entry. A member may
+//! have one part in [`SHARE`] of the time that passes, and [`ALLOWANCE`] ahead of it; what it sends beyond that
+//! waits, and the member is named. What waits is bounded in bytes for each process and for all of them:
+//! beyond, a datagram is dropped, to be sent again, and a stream is closed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::id::{Misbehaviour, NodeName, ProcessId};
+use crate::wire::{Delta, Entry};
+
+use super::core::Core;
+use super::core::ask::Ask;
+use super::core::merge::{Incoming, MergedDelta, Received, Way};
+use super::core::timers::TimerKind;
+
+/// The owner of deltas that are being merged.
+#[derive(Debug, Default)]
+pub(super) struct Merges {
+    queues: BTreeMap<ProcessId, Queue>,
+    bytes: usize,
+    /// Whose turn was last.
+    last: Option<ProcessId>,
+    /// When the work that a member has asked for is made up for, by its name.
+    paid_off: BTreeMap<NodeName, Duration>,
+}
+
+/// What one process has sent and waits.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Merging>,
+    bytes: usize,
+}
+
+/// A delta that is being merged.
+#[derive(Debug)]
+struct Merging {
+    process: ProcessId,
+    way: Way,
+    delta: Delta,
+    bytes: usize,
+    /// How far it is: a section, and an entry of it.
+    section: usize,
+    entry: usize,
+    received: Received,
+}
+
+impl Merges {
+    /// A delta came. What becomes of it is told by [`Ask::DeltaMerged`].
+    pub(super) fn take(&mut self, core: &mut Core, incoming: Incoming) {
+        let mut merging = Merging::new(incoming);
+        let is_next = !self.queues.contains_key(&merging.process);
+        if is_next && self.may_work(core, &merging.process.name) {
+            let done = merging.go_on(core);
+            self.charge(core, &merging);
+            if done {
+                return merging.end(core);
+            }
+        }
+        let (process, bytes) = (merging.process.clone(), merging.bytes);
+        let queue = self.queues.entry(process).or_default();
+        if queue.bytes + bytes > PROCESS_BYTES_MAX || self.bytes + bytes > BYTES_MAX {
+            return refuse(core, &merging);
+        }
+        queue.bytes += bytes;
+        self.bytes += bytes;
+        queue.waiting.push_back(merging);
+        core.counters.merges_deferred += 1;
+        self.schedule(core);
+    }
+
+    /// Goes on with what waits, as far as this turn's work allows.
+    pub(super) fn go_on(&mut self, core: &mut Core) {
+        let mut looked = 0;
+        while !core.work_left.is_zero() && looked < self.queues.len() {
+            let Some(process) = self.next() else {
+                break;
+            };
+            self.last = Some(process.clone());
+            if !self.may_work(core, &process.name) {
+                looked += 1;
+                continue;
+            }
+            looked = 0;
+            self.slice(core, &process);
+        }
+        self.schedule(core);
+    }
+
+    /// The process is not known any more.
+    pub(super) fn forget(&mut self, process: &ProcessId) {
+        if let Some(queue) = self.queues.remove(process) {
+            self.bytes -= queue.bytes;
+        }
+    }
+
+    /// A member is not in the table any more.
+    pub(super) fn member_forgotten(&mut self, name: &NodeName) {
+        self.paid_off.remove(name);
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        self.queues.clear();
+        self.bytes = 0;
+    }
+
+    /// How many bytes wait.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many members have been charged for work.
+    #[cfg(feature = "sim")]
+    pub(super) fn charged(&self) -> usize {
+        self.paid_off.len()
+    }
+
+    /// The process after the last one, round and round.
+    fn next(&self) -> Option<ProcessId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let after = self.last.as_ref().and_then(|last| {
+            let mut after = self.queues.range((Excluded(last), Unbounded));
+            after.next()
+        });
+        let (process, _) = after.or_else(|| self.queues.iter().next())?;
+        Some(process.clone())
+    }
+
+    /// Goes on with the first delta of a process.
+    fn slice(&mut self, core: &mut Core, process: &ProcessId) {
+        let Some(queue) = self.queues.get_mut(process) else {
+            return;
+        };
+        let Some(mut merging) = queue.waiting.pop_front() else {
+            self.queues.remove(process);
+            return;
+        };
+        let done = merging.go_on(core);
+        if done {
+            queue.bytes -= merging.bytes;
+            self.bytes -= merging.bytes;
+        }
+        if done && queue.waiting.is_empty() {
+            self.queues.remove(process);
+        }
+        self.charge(core, &merging);
+        if done {
+            merging.end(core);
+        } else if let Some(queue) = self.queues.get_mut(process) {
+            queue.waiting.push_front(merging);
+        }
+    }
+
+    /// Whether a member has work left; it is named if it has not.
+    fn may_work(&self, core: &mut Core, name: &NodeName) -> bool {
+        let paid_off = self.paid_off.get(name);
+        let may = paid_off.is_none_or(|&paid_off| paid_off <= core.now.mono + ALLOWANCE);
+        if !may {
+            core.misbehaved(name, Misbehaviour::CostsTooMuch);
+        }
+        may
+    }
+
+    /// Charges what was done of a delta to the member that sent it.
+    fn charge(&mut self, core: &mut Core, merging: &Merging) {
+        let work = std::mem::take(&mut core.work_done);
+        let name = merging.process.name.clone();
+        let paid_off = self.paid_off.entry(name).or_default();
+        *paid_off = core.now.mono.max(*paid_off) + work * SHARE;
+    }
+
+    /// Sets when to go on.
+    fn schedule(&self, core: &mut Core) {
+        let now = core.now.mono;
+        let due = self.queues.keys().map(|process| {
+            let paid_off = self.paid_off.get(&process.name);
+            paid_off.map_or(now, |&paid_off| now.max(paid_off.saturating_sub(ALLOWANCE)))
+        });
+        if let Some(due) = due.min() {
+            core.timers.set_by(TimerKind::Merge, due);
+        }
+    }
+}
+
+impl Merging {
+    fn new(incoming: Incoming) -> Self {
+        let Incoming {
+            process,
+            way,
+            delta,
+        } = incoming;
+        let entries = delta.sections.iter().flat_map(|section| &section.entries);
+        Self {
+            process,
+            way,
+            bytes: entries.map(Entry::encoded_len).sum(),
+            delta,
+            section: 0,
+            entry: 0,
+            received: Received::default(),
+        }
+    }
+
+    /// Merges as much as this turn's work allows, at least one entry. Returns whether all is done.
+    fn go_on(&mut self, core: &mut Core) -> bool {
+        while let Some(section) = self.delta.sections.get(self.section) {
+            let rest = section.entries.get(self.entry..).unwrap_or_default();
+            if rest.is_empty() {
+                (self.section, self.entry) = (self.section + 1, 0);
+                continue;
+            }
+            if core.work_left.is_zero() {
+                return false;
+            }
+            let merged = core.merge_some(&self.process, section.store, rest, &mut self.received);
+            self.entry += merged;
+        }
+        true
+    }
+
+    /// Tells what became of it.
+    fn end(self, core: &mut Core) {
+        core.ask(Ask::DeltaMerged(Box::new(MergedDelta {
+            process: self.process,
+            way: self.way,
+            packet: self.delta.packet,
+            uncovered: self.delta.uncovered,
+            received: self.received,
+        })));
+    }
+}
+
+/// There is no room for a delta to wait.
+fn refuse(core: &mut Core, merging: &Merging) {
+    core.counters.merges_refused += 1;
+    core.misbehaved(&merging.process.name, Misbehaviour::CostsTooMuch);
+    match merging.way {
+        Way::Datagram => {}
+        Way::Exchange(stream) | Way::Link(stream) => core.ask(Ask::AbandonStream(stream)),
+    }
+}
+
+/// A member's deltas may cost one part in so many of this node's time.
+const SHARE: u32 = 4;
+/// And so much ahead of it: what a node that joins is sent costs about 2 us an entry.
+const ALLOWANCE: Duration = Duration::from_secs(10);
+/// What may wait of one process: more than the windows let it have under way, and a frame of the
+/// largest size.
+const PROCESS_BYTES_MAX: usize = 24 << 20;
+/// And of all of them.
+pub(super) const BYTES_MAX: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests;
