@@ -366,8 +366,10 @@ impl Engine {
                 }
             }
             Message::Relayed(relayed) => {
-                if self.session_of(relayed.token).is_some() {
-                    self.spread.relayed_received(&mut self.core, &relayed);
+                if let Some(process) = self.session_of(relayed.token) {
+                    let facts = facts!(self);
+                    self.spread
+                        .relayed_received(&mut self.core, facts, &process, &relayed);
                 }
             }
             _ => core.counters.unexpected += 1,
@@ -420,7 +422,10 @@ impl Engine {
                 self.sessions
                     .members_received(core, roster, stream, members);
             }
-            Message::Relayed(relayed) => self.spread.relayed_received(core, &relayed),
+            Message::Relayed(relayed) => {
+                let facts = facts!(self);
+                self.spread.relayed_received(core, facts, peer, &relayed);
+            }
             Message::Swim(packet) => self.members.packet_on_link(core, stream, peer, &packet),
             _ => core.counters.unexpected += 1,
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::replica::{Change, Digest, Digests, Found, HashedItem, Merged, Sketched, Sweep};
+use super::write::WriteError;
 use crate::id::{Key, SchemaId, StoreId, WriterTag};
 use crate::time::Timestamp;
 use crate::wire::Entry;
@@ -46,6 +47,20 @@ pub trait Store: Send + Sync {
     /// (a time not after `wall` if there is more to do now), or `None` if nothing will ever expire. A
     /// running node calls it by itself.
     fn collect(&self, wall: Timestamp) -> Option<Timestamp>;
+    /// Removes everything that `writer` says it wrote, also what cannot be used here: leaves tombstones, as
+    /// removing key by key does, which all nodes take over. Looks at 256 entries from `position` on, and
+    /// returns how many were removed and the position to go on from, `None` at the end.
+    ///
+    /// What a value of the writer's replaced does not come back. What the writer writes afterwards is not
+    /// removed.
+    ///
+    /// # Errors
+    /// Those of a write; what was removed before stays removed.
+    fn purge(
+        &self,
+        writer: WriterTag,
+        position: usize,
+    ) -> Result<(usize, Option<usize>), WriteError>;
     /// Calls `hook` after every accepted change, local or merged, outside the lock. It must be
     /// cheap and must not call back. Hooks add up.
     fn on_change(&self, hook: Arc<dyn Fn() + Send + Sync>);

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use super::any::Store;
 use super::read::{ChangedRecords, Quarantined};
-use super::schema::{Body, Schema};
+use super::schema::Schema;
 use super::setup::{Context, Limits};
 use super::tracking::WriteId;
 use super::write::{Expiry, WriteError, Written};
 use crate::crdt::digest::BodyHash;
-use crate::id::{Key, SchemaId};
+use crate::id::Key;
 use crate::time::Timestamp;
 use crate::wire::codec::BODY_BYTES_MAX;
 use contents::{Draft, Value, Wrote, live_record};
@@ -96,17 +96,7 @@ impl<S: Schema> Map<S> {
     pub fn remove(&self, key: &Key) -> Result<Option<Written>, WriteError> {
         let shared = &self.shared;
         let now = shared.context.clock.wall();
-        let tombstone = Draft {
-            key: *key,
-            tie: 0,
-            expires_at: now.plus(shared.limits.tombstone_ttl),
-            body: Body {
-                schema: SchemaId::TOMBSTONE,
-                bytes: bytes::Bytes::new(),
-            },
-            hash: BodyHash::of(&[]),
-            value: Value::Removed,
-        };
+        let tombstone = shared.tombstone(*key, now);
         let mut contents = shared.lock();
         let live = contents.entries.get(key).is_some_and(|(_, slot)| {
             !slot.entry().schema.is_tombstone() && slot.entry().outlives(now)

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::crdt::digest;
 use crate::id::StoreId;
-use crate::store::{Change, Replica, Store};
+use crate::store::{Change, Found, Replica, Store};
 use crate::time::Timestamp;
 
 use super::place::{SeqSet, StoreKey};
@@ -47,6 +48,13 @@ impl Stores {
     /// The current entry of a key.
     pub(in crate::engine) fn held(&self, &(store, ref key): &StoreKey) -> Option<Change> {
         self.by_id.get(&store)?.held(key)
+    }
+
+    /// The current entry of a key, as it is compared: nothing is hashed for it.
+    pub(in crate::engine) fn found(&self, &(store, ref key): &StoreKey) -> Option<Found> {
+        let mut found = Vec::new();
+        self.by_id.get(&store)?.find(&[digest::kh(key)], &mut found);
+        found.into_iter().find(|found| found.hashed.key == *key)
     }
 
     /// The latest change of every store.

@@ -52,8 +52,11 @@ impl Spread {
         let link = session.link.filter(|_| acks.on_stream || wide);
         let ranges = std::mem::take(&mut acks.ranges);
         let refused = std::mem::take(&mut acks.refused);
-        // Far more than the windows let a peer send.
-        let room = if link.is_some() { usize::MAX } else { datagram };
+        let room = if link.is_some() {
+            LINK_ACK_BYTES
+        } else {
+            datagram
+        };
         for ack in split_ack(session.their_token, ranges, refused, room) {
             let message = Message::Ack(ack);
             match link {
@@ -78,7 +81,7 @@ impl Spread {
 }
 
 /// What one packet with so many refusals takes in an acknowledgement.
-fn ack_bytes(refusals: usize) -> usize {
+const fn ack_bytes(refusals: usize) -> usize {
     codec::ACK_RANGE_BYTES + refusals * codec::ACK_REFUSED_BYTES
 }
 
@@ -136,6 +139,8 @@ fn split_ack(
 const ACK_RANGES_MAX: usize = 4096;
 /// Packets after which an acknowledgement is not delayed any longer.
 const ACK_PACKETS: usize = 8;
+/// Length of an acknowledgement on a link: room for all refusals that one may name.
+const LINK_ACK_BYTES: usize = ack_bytes(codec::DELTA_ENTRIES_MAX);
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,6 @@
 //! peers are then told its name with every packet, and once what it lacks already; they forward to
 //! it, and relay what it holds. So a broken link, one way or both, costs that time once.
 
-use crate::crdt::digest;
 use crate::engine::core::ask::Ask;
 use crate::engine::core::flight::Receipt;
 use crate::engine::core::place::StoreKey;
@@ -27,14 +26,13 @@ impl Spread {
     ) {
         let held: Vec<HeldVersion> = places
             .iter()
-            .filter_map(|&(store, key)| {
-                let entry = core.stores.held(&(store, key))?.entry;
-                let tag = digest::tag(digest::entry_hash(&entry));
+            .filter_map(|place| {
+                let item = core.stores.found(place)?.hashed.item;
                 Some(HeldVersion {
-                    store,
-                    key,
-                    ts: entry.ts,
-                    tag,
+                    store: place.0,
+                    key: place.1,
+                    ts: item.ts,
+                    tag: item.tag,
                 })
             })
             .collect();
@@ -54,17 +52,31 @@ impl Spread {
         }
     }
 
-    /// Somebody else tells what a member that we cannot reach holds.
-    pub(in crate::engine) fn relayed_received(&mut self, core: &mut Core, relayed: &Relayed) {
+    /// Somebody else tells what a member that we cannot reach holds. It is believed if it is one of those
+    /// who were asked to forward to that member.
+    pub(in crate::engine) fn relayed_received(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        from: &ProcessId,
+        relayed: &Relayed,
+    ) {
+        let asked = self.relays_of(facts, &relayed.holder.name).contains(from);
+        let Some(lane) = self.lanes.get_mut(&relayed.holder) else {
+            return;
+        };
+        if !lane.uncovered || !asked {
+            // It may just have come within reach.
+            return;
+        }
         let mut held = Vec::new();
         for version in &relayed.held {
             let place = (version.store, version.key);
-            let Some(current) = core.stores.held(&place) else {
+            let Some(current) = core.stores.found(&place) else {
                 continue;
             };
-            let same = current.entry.ts == version.ts
-                && digest::tag(digest::entry_hash(&current.entry)) == version.tag;
-            if same && let Some(lane) = self.lanes.get_mut(&relayed.holder) {
+            let item = current.hashed.item;
+            if item.ts == version.ts && item.tag == version.tag {
                 lane.owed.settle(&place);
                 held.push((place, current.seq));
             }

@@ -134,6 +134,13 @@ impl Node {
         self.spread.delta_merged(&mut self.core, facts, &merged);
     }
 
+    /// A member tells what another one holds.
+    fn relayed(&mut self, from: &str, relayed: &crate::wire::Relayed) {
+        let facts = self.known.facts();
+        self.spread
+            .relayed_received(&mut self.core, facts, &process(from), relayed);
+    }
+
     fn watch(&mut self, write: WriteId, copies: usize) {
         let (facts, within) = (self.known.facts(), Duration::from_secs(9));
         self.spread
@@ -395,9 +402,19 @@ fn a_relay_forwards_what_it_was_asked_to_and_tells_the_writer_who_holds_it() {
     };
     assert_eq!(relayed.holder, process("a"));
     assert_eq!(relayed.held[0].key, note(1).key);
-    // The writer counts that as an acknowledgement by the holder, if it still has that version.
+    // The writer counts that as an acknowledgement by the holder, if it still has that version: from one
+    // of those that were asked, about a member that does not acknowledge.
     let relayed = relayed.clone();
-    node.spread.relayed_received(&mut node.core, &relayed);
+    node.relayed("writer", &relayed);
+    assert_eq!(node.core.take_asks(), [], "a is within reach");
+    node.spread
+        .lanes
+        .get_mut(&process("a"))
+        .expect("a lane")
+        .uncovered = true;
+    node.relayed("stranger", &relayed);
+    assert_eq!(node.core.take_asks(), [], "it was not asked");
+    node.relayed("writer", &relayed);
     let held = vec![((node.store.id(), note(1).key), 1)];
     let denied = Vec::new();
     let receipt = Receipt { held, denied };

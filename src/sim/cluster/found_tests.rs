@@ -12,6 +12,7 @@ use crate::sim::check::violation::Breach;
 use crate::sim::nodes::clock::{SimClock, Skew};
 use crate::sim::nodes::registers::{Register, Registers, SimTracker};
 use crate::sim::nodes::spec::{NodeSpec, brisk};
+use crate::store::WriteError;
 use crate::store::any::Seal;
 use crate::store::{
     Body, Change, Context, Digest, Digests, Expiry, Found, HashedItem, Limits, Map, Merged,
@@ -76,6 +77,13 @@ impl Store for Faulty {
             Vice::ForgetsWhatItMerged => self.inner.collect(wall),
             Vice::NeverCollects => None,
         }
+    }
+    fn purge(
+        &self,
+        writer: WriterTag,
+        position: usize,
+    ) -> Result<(usize, Option<usize>), WriteError> {
+        self.inner.purge(writer, position)
     }
     fn on_change(&self, hook: Arc<dyn Fn() + Send + Sync>) {
         self.inner.on_change(hook);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::accounts::Amount;
-use super::contents::{Contents, Kept, NewEntry, Value, charged};
+use super::contents::{Contents, Draft, Kept, NewEntry, Value, charged};
 use super::run::RUN;
 use crate::crdt::digest::BodyHash;
 use crate::crdt::hashes::Hashing;
@@ -22,6 +22,7 @@ use crate::store::any::{Replica, Seal, Store};
 use crate::store::replica::{Change, Digest, Digests, Found, HashedItem, Merged, Sketched, Sweep};
 use crate::store::schema::{Body, Schema, Unreadable};
 use crate::store::setup::{Context, Limits};
+use crate::store::write::WriteError;
 use crate::time::Timestamp;
 use crate::wire::Entry;
 
@@ -79,6 +80,21 @@ impl<S: Schema> MapStore<S> {
                 return look(&contents.entries, runs);
             }
             runs += 1;
+        }
+    }
+
+    /// What removes a key.
+    pub(super) fn tombstone(&self, key: Key, now: Timestamp) -> Draft<S::Record> {
+        Draft {
+            key,
+            tie: 0,
+            expires_at: now.plus(self.limits.tombstone_ttl),
+            body: Body {
+                schema: SchemaId::TOMBSTONE,
+                bytes: Bytes::new(),
+            },
+            hash: BodyHash::of(&[]),
+            value: Value::Removed,
         }
     }
 
@@ -270,6 +286,41 @@ impl<S: Schema> Store for MapStore<S> {
         let next = contents.next_expiry(wall);
         drop(contents);
         next
+    }
+
+    fn purge(
+        &self,
+        writer: WriterTag,
+        position: usize,
+    ) -> Result<(usize, Option<usize>), WriteError> {
+        let now = self.context.clock.wall();
+        let (mut removed, mut displaced) = (0, Vec::new());
+        let mut contents = self.lock();
+        let (run, next) = contents.entries.run(position, RUN);
+        let theirs = run.filter(|(_, slot)| {
+            let entry = slot.entry();
+            entry.writer == writer && !entry.schema.is_tombstone() && entry.outlives(now)
+        });
+        let keys: Vec<Key> = theirs.map(|(_, slot)| slot.entry().key).collect();
+        let mut result = Ok(());
+        for key in keys {
+            match contents.write(self.tombstone(key, now), now, None) {
+                Ok((_, old)) => {
+                    removed += 1;
+                    displaced.extend(old);
+                }
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        drop(contents);
+        drop(displaced);
+        if removed > 0 {
+            self.notify();
+        }
+        result.map(|()| (removed, next))
     }
 
     fn on_change(&self, hook: Hook) {

@@ -594,3 +594,46 @@ fn a_panic_under_the_lock_leaves_the_store_usable() {
     put(&map, note(1, "still"), until(200));
     assert_eq!(text(&map, 1).as_deref(), Some("still"));
 }
+
+#[test]
+fn what_a_writer_wrote_is_purged_for_everybody_and_in_slices() {
+    let clock = TestClock::at(100);
+    let (ours, theirs) = (notes(&clock), notes(&clock));
+    let bad = WriterTag(9);
+    let written = |n: u64, writer| Entry {
+        key: Key(u128::from(n).to_be_bytes()),
+        writer,
+        ..raw(1, 100, 0, "lasting")
+    };
+    let all: Vec<_> = (0..600)
+        .map(|n| written(n, if n % 3 == 0 { WriterTag(8) } else { bad }))
+        .map(|entry| Entry {
+            schema: entry.schema.lasting(),
+            ..entry
+        })
+        .collect();
+    for map in [&ours, &theirs] {
+        map.store().replica().merge(&all, at(100));
+    }
+    clock.set(101);
+    let (mut position, mut removed, mut slices) = (Some(0), 0, 0);
+    while let Some(from) = position {
+        let (count, next) = ours.store().purge(bad, from).unwrap();
+        (position, removed, slices) = (next, removed + count, slices + 1);
+    }
+    assert_eq!((removed, slices), (400, 3));
+    let left = |map: &Map<_>| {
+        let entries = held(map);
+        let live = entries
+            .values()
+            .filter(|entry| !entry.schema.is_tombstone());
+        live.map(|entry| entry.writer).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&ours), [WriterTag(8); 200]);
+    // The ordinary join brings it to the others; what comes from them brings nothing back.
+    let changes: Vec<_> = held(&ours).into_values().collect();
+    theirs.store().replica().merge(&changes, at(101));
+    ours.store().replica().merge(&all, at(101));
+    assert_eq!(left(&theirs), [WriterTag(8); 200]);
+    assert_eq!(held(&ours), held(&theirs));
+}

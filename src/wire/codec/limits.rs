@@ -22,8 +22,9 @@ pub const RELAYED_OVERHEAD: usize = MESSAGE_HEADER_BYTES + U64_MAX + PROCESS_MAX
 pub const RELAYED_HELD_BYTES: usize = U32_MAX + 16 + U64_MAX + U32_MAX;
 /// Most cells in one table.
 pub const CELLS_MAX: usize = 32_768;
-/// Most entries in one delta, all sections together: an acknowledgement names them by a `u16`.
-pub const DELTA_ENTRIES_MAX: usize = 65_536;
+/// Most entries in one delta, all sections together: what a turn decodes, and an acknowledgement names,
+/// is bounded by it.
+pub const DELTA_ENTRIES_MAX: usize = 4096;
 
 /// What one message may hold at most. A sender cuts its lists to fit: a longer one is refused whole.
 ///
@@ -41,13 +42,13 @@ pub struct CodecLimits {
     /// Items in an `Items`, and hashes in a `Hashes`, a `Wants` and each list of a `Peeled`.
     /// Default 65,536.
     pub items_max: usize,
-    /// Uncovered members in a `Delta`. Default 1024.
+    /// Uncovered members in a `Delta`. Default 16: a sender names 8 at most.
     pub names_max: usize,
     /// Ranges in an `Ack`. Default 4096.
     pub ranges_max: usize,
     /// Members in a `Members`. Default 4096.
     pub records_max: usize,
-    /// Refusals in an `Ack`. Default 65,536, one per entry of the largest packet.
+    /// Refusals in an `Ack`. Default 4096, one per entry of the largest packet.
     pub refused_max: usize,
     /// Schemas of one store in a handshake. Default 256.
     pub schemas_max: usize,
@@ -64,7 +65,7 @@ impl Default for CodecLimits {
             entry_bytes_max: BODY_BYTES_MAX,
             held_max: 4096,
             items_max: 65_536,
-            names_max: 1024,
+            names_max: 16,
             ranges_max: 4096,
             records_max: 4096,
             refused_max: DELTA_ENTRIES_MAX,
