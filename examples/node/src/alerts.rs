@@ -30,13 +30,34 @@ pub(crate) enum AlertError {
     Label(String),
     #[error("at least one label pair required")]
     NoLabels,
+    #[error("the alert takes more than {0} bytes, the limit of --alerts.max-alert-size-bytes")]
+    TooLarge(usize),
     #[error("{0} alerts are held, the limit of --alerts.max-alerts")]
     TooMany(usize),
+    #[error("the alerts that are held take {0} bytes, the limit of --alerts.max-bytes")]
+    TooManyBytes(usize),
+}
+
+/// What alerts may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AlertLimits {
+    pub(crate) count: usize,
+    /// Of all alerts.
+    pub(crate) bytes: usize,
+    /// Of each.
+    pub(crate) alert_bytes: usize,
 }
 
 impl Alert {
     pub(crate) fn fingerprint(&self) -> u64 {
         fingerprint(&self.labels)
+    }
+
+    /// What it takes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let pairs = self.labels.iter().chain(&self.annotations);
+        let pairs: usize = pairs.map(|(name, value)| pair_bytes(name, value)).sum();
+        ALERT_BYTES + self.generator_url.len() + pairs
     }
 
     pub(crate) fn is_resolved(&self, now: Timestamp) -> bool {
@@ -79,12 +100,14 @@ impl Alert {
 #[derive(Debug)]
 pub(crate) struct Alerts {
     held: Mutex<Held>,
-    max: usize,
+    limits: AlertLimits,
 }
 
 #[derive(Debug, Default)]
 struct Held {
     by_fingerprint: BTreeMap<u64, Arc<Alert>>,
+    /// What they take.
+    bytes: usize,
     /// Grows with every change.
     changes: u64,
 }
@@ -97,28 +120,51 @@ pub(crate) struct All {
 }
 
 impl Alerts {
-    /// None, and never more than `max`.
-    pub(crate) fn new(max: usize) -> Self {
+    /// None, and never more than `limits` say.
+    pub(crate) fn new(limits: AlertLimits) -> Self {
         Self {
             held: Mutex::default(),
-            max,
+            limits,
         }
+    }
+
+    pub(crate) fn limits(&self) -> &AlertLimits {
+        &self.limits
+    }
+
+    /// What all of them take in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
     }
 
     /// Takes an alert; one of the same labels that overlaps it is merged with it.
     ///
     /// # Errors
-    /// As many as there may be are held, and this is another one.
+    /// It is too large, or as many as there may be are held and this is another one, or it takes more
+    /// than there is room for.
     pub(crate) fn put(&self, alert: Alert, now: Timestamp) -> Result<(), AlertError> {
-        let fingerprint = alert.fingerprint();
+        let (fingerprint, limits) = (alert.fingerprint(), &self.limits);
+        let bytes = alert.bytes();
+        if bytes > limits.alert_bytes {
+            return Err(AlertError::TooLarge(limits.alert_bytes));
+        }
         let mut held = self.lock();
-        let full = held.by_fingerprint.len() >= self.max;
-        let alert = match held.by_fingerprint.get(&fingerprint) {
+        let full = held.by_fingerprint.len() >= limits.count;
+        let old = held.by_fingerprint.get(&fingerprint);
+        let freed = old.map_or(0, |old| old.bytes());
+        // What is held already may be told again, even if it could not be added.
+        let all = held.bytes - freed + bytes;
+        if bytes > freed && all > limits.bytes {
+            return Err(AlertError::TooManyBytes(limits.bytes));
+        }
+        let alert = match old {
+            // Texts are those of the younger one, so that it takes what that does.
             Some(old) if overlap(old, &alert) => Alert::clone(old).merged(alert, now),
-            None if full => return Err(AlertError::TooMany(self.max)),
+            None if full => return Err(AlertError::TooMany(limits.count)),
             _ => alert,
         };
         held.by_fingerprint.insert(fingerprint, Arc::new(alert));
+        held.bytes = all;
         held.changes += 1;
         Ok(())
     }
@@ -154,9 +200,15 @@ impl Alerts {
 
     /// Forgets the resolved ones.
     pub(crate) fn collect(&self, now: Timestamp) {
-        let mut held = self.lock();
-        held.by_fingerprint
-            .retain(|_, alert| !alert.is_resolved(now));
+        let mut guard = self.lock();
+        let held = &mut *guard;
+        held.by_fingerprint.retain(|_, alert| {
+            let stays = !alert.is_resolved(now);
+            if !stays {
+                held.bytes -= alert.bytes();
+            }
+            stays
+        });
         held.changes += 1;
     }
 
@@ -178,14 +230,32 @@ fn fingerprint(labels: &Labels) -> u64 {
     })
 }
 
+/// What a name and a value take in a mapping: the texts, and what holds them.
+pub(crate) fn pair_bytes(name: &str, value: &str) -> usize {
+    PAIR_BYTES + name.len() + value.len()
+}
+
 fn overlap(old: &Alert, new: &Alert) -> bool {
     let within = |at: Timestamp| old.starts_at < at && at < old.ends_at;
     within(new.ends_at) || within(new.starts_at)
 }
 
+/// Two short texts as the allocator has them, and their place in a mapping that is half empty.
+const PAIR_BYTES: usize = 144;
+/// An alert without texts, and its place among the others.
+const ALERT_BYTES: usize = 320;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn limits(count: usize) -> AlertLimits {
+        AlertLimits {
+            count,
+            bytes: 1 << 20,
+            alert_bytes: 1 << 16,
+        }
+    }
 
     fn alert(starts_at: u64, ends_at: u64, timeout: bool) -> Alert {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
@@ -219,7 +289,7 @@ mod tests {
             // It fires again after its end: another story.
             ((10, 50, false), (100, 400, true), 100, (100, 400)),
         ] {
-            let alerts = Alerts::new(10);
+            let alerts = Alerts::new(limits(10));
             let at = Timestamp::from_secs(now);
             alerts.put(alert(old.0, old.1, old.2), at).unwrap();
             alerts.put(alert(new.0, new.1, new.2), at).unwrap();
@@ -235,7 +305,7 @@ mod tests {
 
     #[test]
     fn there_are_never_more_than_there_may_be() {
-        let alerts = Alerts::new(1);
+        let alerts = Alerts::new(limits(1));
         let (one, mut other) = (alert(10, 310, true), alert(10, 310, true));
         other.labels.insert("b".to_owned(), "y".to_owned());
         let now = Timestamp::from_secs(20);
@@ -245,9 +315,42 @@ mod tests {
         assert_eq!(alerts.all().alerts.len(), 1);
     }
 
+    /// Bytes are given back when alerts go, and what is held may be told again as it is.
+    #[test]
+    fn bytes_are_limited_of_one_and_of_all() {
+        let now = Timestamp::from_secs(20);
+        let sized = |name: usize, bytes: usize| {
+            let mut alert = alert(10, 30, false);
+            alert.labels.insert("n".to_owned(), name.to_string());
+            alert.annotations.insert("a".to_owned(), "x".repeat(bytes));
+            alert
+        };
+        let alerts = Alerts::new(limits(1000));
+        let whole = alerts.limits().alert_bytes;
+        assert_eq!(
+            alerts.put(sized(0, whole), now),
+            Err(AlertError::TooLarge(whole))
+        );
+        let held = (1..).take_while(|n| alerts.put(sized(*n, 60_000), now).is_ok());
+        let held = held.count();
+        assert_eq!(held, 17, "of a mebibyte");
+        let full = Err(AlertError::TooManyBytes(1 << 20));
+        assert_eq!(alerts.put(sized(0, 60_000), now), full);
+        assert_eq!(alerts.put(sized(18, 10_000), now), Ok(()), "a small one");
+        assert_eq!(alerts.put(sized(1, 60_000), now), Ok(()));
+        assert_eq!(alerts.put(sized(1, 64_000), now), full, "not larger");
+        assert_eq!(alerts.put(sized(1, 10), now), Ok(()), "smaller");
+        assert_eq!(alerts.put(sized(0, 59_000), now), Ok(()));
+        let all = alerts.all().alerts;
+        let bytes: usize = all.iter().map(|(_, alert)| alert.bytes()).sum();
+        assert_eq!(alerts.bytes(), bytes);
+        alerts.collect(Timestamp::from_secs(30));
+        assert_eq!((alerts.bytes(), alerts.all().alerts.len()), (0, 0));
+    }
+
     #[test]
     fn resolved_alerts_are_forgotten() {
-        let alerts = Alerts::new(10);
+        let alerts = Alerts::new(limits(10));
         let now = Timestamp::from_secs(20);
         alerts.put(alert(10, 20, false), now).unwrap();
         assert!(alerts.firing(now).is_empty());

@@ -1,6 +1,6 @@
 //! What the parts of this program share.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rumormill::Readiness;
@@ -8,12 +8,14 @@ use rumormill::node::Node;
 use rumormill::store::nflog::Nflog;
 use rumormill::store::silences::{Muting, SilenceId, Silences};
 use rumormill::time::Timestamp;
-use tokio::sync::Semaphore;
 
 use crate::alerts::{Alert, Alerts};
-use crate::api::Room;
+use crate::api::{AnswerRoom, BodyRoom, LastPage};
+use crate::limits::Reached;
 use crate::metrics::Stats;
 use crate::reload::Configuration;
+use crate::web::Places;
+use crate::work::Work;
 
 /// One node's state.
 pub(crate) struct App {
@@ -26,11 +28,13 @@ pub(crate) struct App {
     pub(crate) nflog: Nflog,
     pub(crate) alerts: Alerts,
     pub(crate) stats: Stats,
-    /// For the bodies of requests.
-    pub(crate) room: Room,
-    /// For GET requests under way.
-    pub(crate) gets: Semaphore,
-    pub(crate) gets_max: usize,
+    /// The limits that HTTP clients met.
+    pub(crate) reached: Arc<Reached>,
+    pub(crate) places: Arc<Places>,
+    pub(crate) work: Work,
+    pub(crate) bodies: BodyRoom,
+    pub(crate) answers: AnswerRoom,
+    pub(crate) last_page: LastPage,
     /// How long a request may take.
     pub(crate) web_timeout: Option<Duration>,
     pub(crate) started: Timestamp,

@@ -7,8 +7,9 @@ use serde_saphyr::{Location, Spanned};
 use crate::check;
 use crate::duration::Span;
 use crate::intervals::NamedIntervals;
-use crate::sections::{Global, InhibitRule, List, Receiver, RouteSection};
+use crate::sections::{self, Global, InhibitRule, List, Receiver, RouteSection};
 use crate::tree::Tree;
+use crate::yaml;
 
 /// The file as it is written. A key that is not here is an error.
 #[derive(Debug, Default, Deserialize)]
@@ -105,7 +106,8 @@ fn prefix(field: Option<&str>) -> String {
 /// Reads and checks a file.
 pub(crate) fn parse(text: &str) -> Result<File, FileError> {
     // A file of nothing but comments is an empty one.
-    let read = serde_saphyr::from_str::<Option<File>>(text);
+    sections::begin();
+    let read = yaml::parse::<Option<File>>(text);
     let read = read.map(Option::unwrap_or_default).map_err(|error| {
         let error = error.without_snippet();
         let at = error.location().unwrap_or(Location::UNKNOWN);
@@ -332,5 +334,28 @@ cluster:
             );
             assert!(error.to_string().contains(words), "{text}: {error}");
         }
+    }
+
+    /// Of the whole file, before any is parsed; and anew for the next file.
+    #[test]
+    fn matchers_are_counted_over_the_file() {
+        let route = |matchers: &str| format!("  - matchers: ['{matchers}']\n");
+        let file = |routes: &str| {
+            parse(&format!(
+                "receivers: [{{name: a}}]\nroute:\n  receiver: a\n  routes:\n{routes}"
+            ))
+        };
+        let half = route(&format!("a=\"{}\"", "x".repeat(600 << 10)));
+        for _ in 0..2 {
+            assert!(file(&half).is_ok());
+            let error = file(&half.repeat(2)).unwrap_err().to_string();
+            assert!(
+                error.contains("more than 1048576 bytes of matchers"),
+                "{error}"
+            );
+        }
+        let many = route(&"a=b,".repeat(20_001));
+        let error = file(&many).unwrap_err().to_string();
+        assert!(error.contains("more than 20000 matchers"), "{error}");
     }
 }

@@ -75,6 +75,33 @@ pub(crate) struct Flags {
     )]
     pub(crate) max_alerts: usize,
 
+    /// Maximum number of bytes that the alerts held take in memory, about. One more, or a larger one in
+    /// place of one that is held, is refused beyond it. The default is some 40,000 ordinary alerts.
+    #[arg(
+        long = "alerts.max-bytes",
+        default_value_t = 64 << 20,
+        value_name = "BYTES"
+    )]
+    pub(crate) max_alerts_bytes: usize,
+
+    /// Maximum number of bytes that one alert takes in memory, about: its texts, and 144 for each label
+    /// and annotation. A larger one is refused. At most 1048576.
+    #[arg(
+        long = "alerts.max-alert-size-bytes",
+        default_value_t = 64 << 10,
+        value_name = "BYTES"
+    )]
+    pub(crate) max_alert_size_bytes: usize,
+
+    /// Maximum number of HTTP connections. A new one takes the place of one that waits for its client,
+    /// of the address with the most connections. 32 more are kept for /-/healthy, /-/ready and /metrics.
+    #[arg(
+        long = "web.max-connections",
+        default_value_t = 512,
+        value_name = "COUNT"
+    )]
+    pub(crate) max_connections: usize,
+
     /// Maximum number of GET requests processed concurrently. 0 is the number of processors, at
     /// least 8.
     #[arg(

@@ -13,21 +13,23 @@ use rumormill::node::{BuildError, Builder, Events, EventsError, Node, NodeEvent,
 use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::alerts::Alerts;
-use crate::api::Room;
+use crate::api::{AnswerRoom, BodyRoom};
 use crate::app::App;
 use crate::flags::Flags;
+use crate::limits::Reached;
 use crate::maintenance::{Keeper, collect_alerts};
 use crate::metrics::{MemberChange, Stats};
 use crate::notify;
 use crate::reload::Configuration;
 use crate::settings::{Cluster, Settings};
-use crate::web;
+use crate::web::{self, Places};
+use crate::work::Work;
 
 /// Why the program could not start, or not end well.
 #[derive(Debug, thiserror::Error)]
@@ -70,17 +72,21 @@ async fn run_with(
     let mut builder = builder(name.as_deref(), settings.cluster.as_ref());
     let events = builder.events();
     let silences = builder.silences(settings.silences);
+    let reached = Arc::new(Reached::default());
     let app = Arc::new(App {
         name,
         cluster: OnceLock::new(),
-        muting: Muting::new(silences.clone(), remembered(settings.max_alerts)),
+        muting: Muting::new(silences.clone(), remembered(settings.alerts.count)),
         silences,
         nflog: builder.nflog(settings.nflog),
-        alerts: Alerts::new(settings.max_alerts),
+        alerts: Alerts::new(settings.alerts),
         stats: Stats::new(),
-        room: Room::default(),
-        gets: Semaphore::new(settings.get_concurrency),
-        gets_max: settings.get_concurrency,
+        places: Places::new(settings.connections_max, Arc::clone(&reached)),
+        work: Work::new(settings.get_concurrency, Arc::clone(&reached)),
+        bodies: BodyRoom::new(Arc::clone(&reached)),
+        answers: AnswerRoom::new(Arc::clone(&reached)),
+        reached,
+        last_page: Arc::default(),
         web_timeout: settings.web_timeout,
         started: SystemClock.wall(),
         configuration: Configuration::new(flags, &settings),
@@ -212,7 +218,8 @@ async fn serve(
     let mut servers = JoinSet::new();
     for listener in listeners {
         let router = crate::api::router(Arc::clone(app));
-        servers.spawn(web::serve(listener, router, stopped.clone()));
+        let places = Arc::clone(&app.places);
+        servers.spawn(web::serve(listener, router, places, stopped.clone()));
     }
     Ok(servers)
 }

@@ -1,6 +1,7 @@
 //! Alertmanager's own sections, typed. Values are read as it reads them; a wrong one is an error at
 //! its place. Keys that are not here are no error: [`File`](crate::file::File) reports them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use rumormill::store::matcher::{Matcher, Op, Syntax, is_label_name};
@@ -8,6 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, Visitor};
 use serde_saphyr::Spanned;
 
 use crate::duration::Term;
+use crate::matchers::{FILE, Tally};
 
 /// A list whose items have places.
 pub(crate) type List<T> = Option<Vec<Spanned<T>>>;
@@ -197,6 +199,23 @@ text!(
     }
 );
 
+thread_local! {
+    /// The matchers of the file that this thread reads, so far.
+    static READ: Cell<Tally> = const { Cell::new(Tally { matchers: 0, patterns: 0, bytes: 0 }) };
+}
+
+/// A file begins: its matchers are counted from here on.
+pub(crate) fn begin() {
+    READ.set(Tally::default());
+}
+
+/// Whether a file may have these matchers too.
+fn count<E: serde::de::Error>(more: Tally) -> Result<(), E> {
+    let all = READ.get().and(more);
+    READ.set(all);
+    all.check(&FILE).map_err(E::custom)
+}
+
 /// A pattern that compiles.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern(pub(crate) String);
@@ -204,6 +223,7 @@ pub(crate) struct Pattern(pub(crate) String);
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
+        count(Tally::one("", &text, true))?;
         match Matcher::new("x", Op::Regex, text.clone()) {
             Ok(_) => Ok(Self(text)),
             Err(error) => Err(D::Error::custom(format_args!("{text:?}: {error}"))),
@@ -218,6 +238,7 @@ pub(crate) struct Matchers(pub(crate) Vec<Matcher>);
 impl<'de> Deserialize<'de> for Matchers {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
+        count(Tally::of(&text))?;
         match Syntax::Fallback.matchers(&text) {
             Ok(matchers) => Ok(Self(matchers)),
             Err(error) => Err(D::Error::custom(format_args!("{text:?}: {error}"))),

@@ -8,12 +8,15 @@ use rumormill::config::{Config, ConfigError};
 use rumormill::store::nflog::NflogLimits;
 use rumormill::store::silences::SilenceLimits;
 
+use crate::alerts::AlertLimits;
+use crate::api::PAIRS_BYTES_MAX;
 use crate::duration::Span;
 use crate::file::{self, ClusterSection, File, FileError, Webhook};
 use crate::flags::{ClusterFlags, Flags};
 use crate::keys;
 use crate::routing::Route;
 use crate::tls::{Tls, TlsSettingsError};
+use crate::yaml;
 
 /// Everything a node is told.
 #[derive(Debug)]
@@ -23,7 +26,8 @@ pub(crate) struct Settings {
     pub(crate) get_concurrency: usize,
     /// `None`: requests may take as long as they do.
     pub(crate) web_timeout: Option<Duration>,
-    pub(crate) max_alerts: usize,
+    pub(crate) connections_max: usize,
+    pub(crate) alerts: AlertLimits,
     pub(crate) storage: PathBuf,
     pub(crate) maintenance_interval: Duration,
     pub(crate) alerts_gc_interval: Duration,
@@ -70,6 +74,8 @@ pub(crate) enum SettingsError {
     File { file: String, error: FileError },
     #[error("{file} cannot be read: {error}")]
     Read { file: String, error: std::io::Error },
+    #[error("{0} is at most {1}")]
+    TooLarge(&'static str, usize),
     #[error("{0} must not be zero")]
     Zero(&'static str),
     #[error(transparent)]
@@ -80,8 +86,8 @@ impl Settings {
     /// Reads the file that the flags name, and puts all together.
     pub(crate) fn load(flags: &Flags) -> Result<Self, SettingsError> {
         let file = flags.config_file.display().to_string();
-        let text = std::fs::read_to_string(&flags.config_file)
-            .map_err(|error| SettingsError::Read { file, error })?;
+        let text =
+            yaml::read(&flags.config_file).map_err(|error| SettingsError::Read { file, error })?;
         Self::of(flags, text)
     }
 
@@ -112,6 +118,30 @@ impl Settings {
                 return Err(SettingsError::Zero(flag));
             }
         }
+        for (flag, count) in [
+            ("--web.max-connections", flags.max_connections),
+            ("--alerts.max-alert-size-bytes", flags.max_alert_size_bytes),
+        ] {
+            if count == 0 {
+                return Err(SettingsError::Zero(flag));
+            }
+        }
+        for (flag, count, max) in [
+            (
+                "--web.max-connections",
+                flags.max_connections,
+                CONNECTIONS_MAX,
+            ),
+            (
+                "--alerts.max-alert-size-bytes",
+                flags.max_alert_size_bytes,
+                PAIRS_BYTES_MAX,
+            ),
+        ] {
+            if count > max {
+                return Err(SettingsError::TooLarge(flag, max));
+            }
+        }
         let cluster = Cluster::of(&flags.cluster, &file, &flags.config_file, &mut warnings)?;
         Ok(Self {
             web: web_addresses(&flags.web_listen_address)?,
@@ -120,7 +150,12 @@ impl Settings {
                 count => count.min(GETS_MAX),
             },
             web_timeout: Some(flags.web_timeout.0).filter(|span| !span.is_zero()),
-            max_alerts: flags.max_alerts,
+            connections_max: flags.max_connections,
+            alerts: AlertLimits {
+                count: flags.max_alerts,
+                bytes: flags.max_alerts_bytes,
+                alert_bytes: flags.max_alert_size_bytes,
+            },
             storage: flags.storage_path.clone(),
             maintenance_interval: flags.data_maintenance_interval.0,
             alerts_gc_interval: flags.alerts_gc_interval.0,
@@ -261,6 +296,8 @@ fn timers(
     Ok(config)
 }
 
+/// As many as have ports, of one client.
+const CONNECTIONS_MAX: usize = 1 << 16;
 /// More than ever are served at a time.
 const GETS_MAX: usize = 1 << 16;
 /// Alertmanager's gossip port on all addresses.
@@ -412,6 +449,9 @@ mod tests {
         assert!(error(&["--data.retention=0s"], "").contains("--data.retention"));
         assert!(error(&["--cluster.gossip-interval=25h"], "").contains("gossip_interval"));
         assert!(error(&["--web.listen-address=here"], "").contains("\"here\""));
+        assert!(error(&["--web.max-connections=0"], "").contains("--web.max-connections"));
+        let large = error(&["--alerts.max-alert-size-bytes=1048577"], "");
+        assert!(large.contains("at most 1048576"), "{large}");
         assert!(error(&[], "route: {receiver: a}\nreceivers: []\n").contains("\"a\""));
     }
 }

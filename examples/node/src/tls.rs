@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_saphyr::Location;
 
 use crate::file::TlsSection;
+use crate::yaml;
 
 /// What both ways of writing it come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +148,7 @@ impl Tls {
 
     fn read(file: &Path) -> Result<Self, TlsSettingsError> {
         let name = || file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|error| TlsSettingsError::Read {
+        let text = yaml::read(file).map_err(|error| TlsSettingsError::Read {
             file: name(),
             error,
         })?;
@@ -155,7 +156,7 @@ impl Tls {
     }
 
     fn parse(text: &str, file: &Path) -> Result<Self, TlsSettingsError> {
-        let written: Written = serde_saphyr::from_str(text).map_err(|error| {
+        let written: Written = yaml::parse(text).map_err(|error| {
             let error = error.without_snippet();
             let at = error.location().unwrap_or(Location::UNKNOWN);
             let (line, column) = (at.line().max(1), at.column().max(1));

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
+use crate::yaml;
+
 /// A value.
 #[derive(Debug)]
 pub(crate) enum Tree {
@@ -17,7 +19,7 @@ pub(crate) enum Tree {
 impl Tree {
     /// Reads a text; `None` if it is no tree at all.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        serde_saphyr::from_str(text).ok()
+        yaml::parse(text).ok()
     }
 
     /// The path to what begins at a place, key or value, such as `route.routes[1].group_wait`; the

@@ -1,49 +1,55 @@
 //! `/api/v2/alerts`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use rumormill::node::SystemClock;
 use rumormill::store::matcher::{Matcher, set_matches};
+use rumormill::store::silences::SilenceId;
 use rumormill::time::{Timestamp, WallClock as _};
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, Refusal, json_of};
+use super::answer::{Answer, Refusal};
+use super::json::{self, Pairs};
 use super::params::Params;
 use super::payload::Payload;
-use super::{ALERTS_BYTES_MAX, Shared, blocking};
+use super::{ALERTS_BYTES_MAX, Reading, Seat, Shared, blocking};
 use crate::alerts::{Alert, AlertError};
 use crate::app::App;
+use crate::limits::Limit;
 use crate::moment::Moment;
+use crate::reload::Loaded;
 use crate::routing::Route;
+use crate::work::Turn;
 
 /// `gettableAlert`.
-#[derive(Clone, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Gettable {
-    annotations: BTreeMap<String, String>,
+pub(super) struct Gettable<'a> {
+    annotations: &'a BTreeMap<String, String>,
     ends_at: Moment,
-    pub(super) fingerprint: String,
-    pub(super) receivers: Vec<Receiver>,
+    fingerprint: String,
+    receivers: Vec<Receiver<'a>>,
     starts_at: Moment,
     status: Status,
     updated_at: Moment,
-    #[serde(rename = "generatorURL", skip_serializing_if = "String::is_empty")]
-    generator_url: String,
-    pub(super) labels: BTreeMap<String, String>,
+    #[serde(rename = "generatorURL", skip_serializing_if = "str::is_empty")]
+    generator_url: &'a str,
+    labels: &'a BTreeMap<String, String>,
 }
 
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct Receiver {
-    pub(super) name: String,
+#[derive(Serialize)]
+pub(super) struct Receiver<'a> {
+    pub(super) name: &'a str,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
-    inhibited_by: Vec<String>,
+    inhibited_by: [(); 0],
     silenced_by: Vec<String>,
     state: &'static str,
 }
@@ -52,8 +58,8 @@ struct Status {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Postable {
-    labels: Option<BTreeMap<String, String>>,
-    annotations: Option<BTreeMap<String, String>>,
+    labels: Option<Pairs>,
+    annotations: Option<Pairs>,
     starts_at: Option<Moment>,
     ends_at: Option<Moment>,
     #[serde(rename = "generatorURL")]
@@ -66,10 +72,13 @@ pub(super) struct Asked {
     silenced: bool,
     filter: Vec<Matcher>,
     receiver: Option<Matcher>,
+    loaded: Arc<Loaded>,
 }
 
 impl Asked {
-    pub(super) fn read(params: &Params) -> Result<Self, Refusal> {
+    /// May take a while: not for async workers.
+    pub(super) fn read(params: &Params, app: &App) -> Result<Self, Refusal> {
+        params.check(&app.reached)?;
         // Nothing is inhibited or unprocessed here; what is wrong is said all the same.
         params.flag("inhibited")?;
         params.flag("unprocessed")?;
@@ -79,26 +88,44 @@ impl Asked {
             silenced: params.flag("silenced")?,
             filter: params.filter()?,
             receiver: params.pattern("receiver")?,
+            loaded: app.configuration.now(),
         })
     }
 
-    /// The alerts, by fingerprint.
-    pub(super) fn alerts(&self, app: &App) -> Vec<Gettable> {
-        let loaded = app.configuration.now();
-        let route = loaded.route.as_ref();
-        let firing = app.alerts.firing(SystemClock.wall());
-        let admitted = firing
-            .into_iter()
-            .filter(|(_, alert)| set_matches(&self.filter, &alert.labels));
-        let gettable = admitted.map(|(print, alert)| gettable(app, route, print, &alert));
-        gettable.filter(|alert| self.wants(alert)).collect()
+    /// Shows the alerts, by fingerprint, and what silences each.
+    pub(super) fn each(
+        &self,
+        app: &App,
+        turn: &Turn,
+        mut see: impl FnMut(u64, &Arc<Alert>, &[SilenceId]) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        for (print, alert) in app.alerts.firing(SystemClock.wall()) {
+            turn.goes_on()?;
+            if !set_matches(&self.filter, &alert.labels) || !self.wants_routes(&alert) {
+                continue;
+            }
+            let silenced_by = app.mutes(&alert);
+            let wanted = if silenced_by.is_empty() {
+                self.active
+            } else {
+                self.silenced
+            };
+            if wanted {
+                see(print, &alert, &silenced_by)?;
+            }
+        }
+        Ok(())
     }
 
-    fn wants(&self, alert: &Gettable) -> bool {
-        let silenced = !alert.status.silenced_by.is_empty();
-        let state = if silenced { self.silenced } else { self.active };
-        let wanted = |pattern: &Matcher| alert.receivers.iter().any(|it| pattern.matches(&it.name));
-        state && self.receiver.as_ref().is_none_or(wanted)
+    /// The routing tree, as of the request.
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.loaded.route.as_ref()
+    }
+
+    fn wants_routes(&self, alert: &Alert) -> bool {
+        let routes = || self.route().map(|route| route.of(&alert.labels));
+        let mut routes = self.receiver.iter().flat_map(|_| routes()).flatten();
+        self.receiver.is_none() || routes.any(|route| self.wants_receiver(&route.receiver))
     }
 
     /// Whether a receiver is asked for.
@@ -109,39 +136,72 @@ impl Asked {
     }
 }
 
-pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
-    let list = move || {
-        let asked = Asked::read(&Params::read(query.as_deref()))?;
-        Ok(json_of(&asked.alerts(&app)))
+pub(super) async fn list(
+    State(app): Shared,
+    Extension(place): Seat,
+    Extension(turn): Reading,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let client = place.client;
+    let list = move |turn: &Turn| {
+        let asked = Asked::read(&Params::read(query.as_deref()), &app)?;
+        let mut list = app.answers.list(client);
+        asked.each(&app, turn, |print, alert, silenced_by| {
+            list.push(&Gettable::of(&asked, print, alert, silenced_by))
+        })?;
+        list.finish()
     };
-    blocking(list).await
+    blocking(turn, list).await
 }
 
 /// Takes the alerts that are valid; if some are not, says so, as Alertmanager does.
-pub(super) async fn post(State(app): Shared, body: Payload<ALERTS_BYTES_MAX>) -> Answer {
-    blocking(move || take(&app, &body)).await
+pub(super) async fn post(
+    State(app): Shared,
+    Extension(place): Seat,
+    body: Payload<ALERTS_BYTES_MAX>,
+) -> Answer {
+    let turn = Arc::new(app.work.write(place.client).await?);
+    blocking(turn, move |turn| take(&app, body.json("alerts")?, turn)).await
 }
 
-fn take(app: &App, body: &Payload<ALERTS_BYTES_MAX>) -> Answer {
-    let posted: Vec<Postable> = body.json("alerts", b'[')?;
+/// Reads every alert of a body, and says what is wrong with it as a whole.
+///
+/// # Errors
+/// It is no list of alerts, or one has no labels.
+pub(super) fn check(body: &[u8]) -> Result<(), Refusal> {
+    json::each(body, "alerts", |index, alert: Postable| {
+        let labels = alert.labels.as_ref();
+        labels.map_or_else(
+            || Err(Refusal::required(&format!("{index}.labels"))),
+            |_| Ok(()),
+        )
+    })
+}
+
+fn take(app: &App, body: &[u8], turn: &Turn) -> Answer {
+    // Twice, so that there is never more than one alert that is not taken yet.
+    check(body)?;
     let now = SystemClock.wall();
-    if let Some(index) = posted.iter().position(|alert| alert.labels.is_none()) {
-        return Err(Refusal::required(&format!("{index}.labels")));
-    }
     let (mut firing, mut resolved, mut errors) = (0, 0, Vec::new());
     let (mut invalid, mut limited) = (0, 0);
-    for alert in posted {
-        let alert = alert.complete(now, app);
-        if alert.is_resolved(now) {
-            resolved += 1;
-        } else {
-            firing += 1;
-        }
-        let taken = alert.check().and_then(|()| app.alerts.put(alert, now));
+    let taken = json::each(body, "alerts", |_, alert: Postable| {
+        turn.goes_on()?;
+        let taken = alert.complete(now, app).and_then(|alert| {
+            if alert.is_resolved(now) {
+                resolved += 1;
+            } else {
+                firing += 1;
+            }
+            alert.check()?;
+            app.alerts.put(alert, now)
+        });
         let Err(error) = taken else {
-            continue;
+            return Ok(());
         };
-        if matches!(error, AlertError::TooMany(_)) {
+        if matches!(error, AlertError::TooLarge(_) | AlertError::TooManyBytes(_)) {
+            app.reached.hit(Limit::AlertBytes);
+        }
+        if matches!(error, AlertError::TooMany(_) | AlertError::TooManyBytes(_)) {
             limited += 1;
         } else {
             invalid += 1;
@@ -150,8 +210,10 @@ fn take(app: &App, body: &Payload<ALERTS_BYTES_MAX>) -> Answer {
         if errors.len() < ERRORS_MAX {
             errors.push(error.to_string());
         }
-    }
+        Ok(())
+    });
     app.stats.alerts(firing, resolved, invalid, limited);
+    taken?;
     match (invalid, limited) {
         (0, 0) => Ok(StatusCode::OK.into_response()),
         (0, _) => {
@@ -164,48 +226,60 @@ fn take(app: &App, body: &Payload<ALERTS_BYTES_MAX>) -> Answer {
 
 impl Postable {
     /// With a start and an end.
-    fn complete(self, now: Timestamp, app: &App) -> Alert {
+    fn complete(self, now: Timestamp, app: &App) -> Result<Alert, AlertError> {
         let resolve_timeout = app.configuration.now().resolve_timeout;
         let given = |moment: Option<Moment>| moment.and_then(Moment::given);
         let ends_at = given(self.ends_at);
-        let mut labels = self.labels.unwrap_or_default();
+        let labels = self.labels.unwrap_or_default();
+        let annotations = self.annotations.unwrap_or_default();
+        if labels.is_over || annotations.is_over {
+            return Err(AlertError::TooLarge(app.alerts.limits().alert_bytes));
+        }
+        let mut labels = labels.pairs;
         labels.retain(|_, value| !value.is_empty());
-        Alert {
+        Ok(Alert {
             labels,
-            annotations: self.annotations.unwrap_or_default(),
+            annotations: annotations.pairs,
             starts_at: given(self.starts_at).or(ends_at).unwrap_or(now),
             ends_at: ends_at.unwrap_or_else(|| now.plus(resolve_timeout)),
             updated_at: now,
             generator_url: self.generator_url.unwrap_or_default(),
             timeout: ends_at.is_none(),
-        }
+        })
     }
 }
 
-fn gettable(app: &App, route: Option<&Route>, fingerprint: u64, alert: &Alert) -> Gettable {
-    let silenced_by = app.mutes(alert);
-    let routes = route
-        .map(|route| route.of(&alert.labels))
-        .unwrap_or_default();
-    let name = |name: &String| Receiver { name: name.clone() };
-    Gettable {
-        annotations: alert.annotations.clone(),
-        ends_at: Moment(alert.ends_at),
-        fingerprint: format!("{fingerprint:016x}"),
-        receivers: routes.iter().map(|route| name(&route.receiver)).collect(),
-        starts_at: Moment(alert.starts_at),
-        status: Status {
-            inhibited_by: Vec::new(),
-            state: if silenced_by.is_empty() {
-                "active"
-            } else {
-                "suppressed"
+impl<'a> Gettable<'a> {
+    /// An alert as it is listed.
+    pub(super) fn of(
+        asked: &'a Asked,
+        fingerprint: u64,
+        alert: &'a Alert,
+        silenced_by: &[SilenceId],
+    ) -> Self {
+        let routes = asked.route().map(|route| route.of(&alert.labels));
+        let name = |route: &'a Route| Receiver {
+            name: &route.receiver,
+        };
+        Self {
+            annotations: &alert.annotations,
+            ends_at: Moment(alert.ends_at),
+            fingerprint: format!("{fingerprint:016x}"),
+            receivers: routes.into_iter().flatten().map(name).collect(),
+            starts_at: Moment(alert.starts_at),
+            status: Status {
+                inhibited_by: [],
+                state: if silenced_by.is_empty() {
+                    "active"
+                } else {
+                    "suppressed"
+                },
+                silenced_by: silenced_by.iter().map(ToString::to_string).collect(),
             },
-            silenced_by: silenced_by.iter().map(ToString::to_string).collect(),
-        },
-        updated_at: Moment(alert.updated_at),
-        generator_url: alert.generator_url.clone(),
-        labels: alert.labels.clone(),
+            updated_at: Moment(alert.updated_at),
+            generator_url: &alert.generator_url,
+            labels: &alert.labels,
+        }
     }
 }
 

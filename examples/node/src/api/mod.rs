@@ -4,6 +4,7 @@ mod alerts;
 mod answer;
 mod gate;
 mod groups;
+mod json;
 mod params;
 mod payload;
 mod silences;
@@ -12,20 +13,36 @@ mod status;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::body::Bytes;
+use axum::extract::{Extension, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use tokio::sync::Mutex;
+use tokio::task::JoinError;
+use tokio::time::Instant;
+
 use crate::app::App;
 use crate::metrics;
-use answer::Refusal;
+use crate::web::Place;
+use crate::work::Turn;
+use answer::{Answer, Refusal};
 
-pub(crate) use payload::Room;
+pub(crate) use answer::AnswerRoom;
+pub(crate) use json::PAIRS_BYTES_MAX;
+pub(crate) use payload::BodyRoom;
 
 /// What handlers are given.
 type Shared = State<Arc<App>>;
+/// The place of a request's connection.
+type Seat = Extension<Arc<Place>>;
+/// The turn of a request that reads.
+type Reading = Extension<Arc<Turn>>;
+
+/// The page of metrics that was made last, and when that began.
+pub(crate) type LastPage = Arc<Mutex<Option<(Instant, Bytes)>>>;
 
 /// Every path.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -61,28 +78,53 @@ async fn render_metrics(State(app): Shared) -> Response {
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    let page = blocking(move || metrics::render(&app)).await;
-    (kind, page).into_response()
+    (kind, page(app).await).into_response()
+}
+
+/// A page that was begun after this was called. One is made at a time, for all who wait for it: so
+/// many who ask cost no more than one, and each waits for two pages at most.
+async fn page(app: Arc<App>) -> Bytes {
+    let asked = Instant::now();
+    let mut last = Arc::clone(&app.last_page).lock_owned().await;
+    if let Some((_, page)) = last.as_ref().filter(|(begun, _)| *begun >= asked) {
+        return page.clone();
+    }
+    // On its own, so that it ends before the next one begins, even if nobody waits any more.
+    let made = tokio::spawn(async move {
+        let begun = Instant::now();
+        let render = move || Bytes::from(metrics::render(&app));
+        let page = joined(tokio::task::spawn_blocking(render).await);
+        *last = Some((begun, page.clone()));
+        page
+    });
+    joined(made.await)
 }
 
 /// Reads the configuration file and the certificates again.
-async fn reload(State(app): Shared) -> Response {
+async fn reload(State(app): Shared) -> Answer {
+    let turn = Arc::new(app.work.reload()?);
     app.reload_certificates().await;
-    match blocking(move || app.configuration.reload()).await {
+    let read = blocking(turn, move |_| app.configuration.reload()).await;
+    Ok(match read {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => {
             let message = format!("failed to reload config: {error}\n");
             (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
         }
-    }
+    })
 }
 
-/// Runs what takes a while where it holds up nobody.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+/// Runs what takes a while where it holds up nobody. It keeps its turn to its end, even if nobody
+/// waits for that.
+async fn blocking<T: Send + 'static>(
+    turn: Arc<Turn>,
+    work: impl FnOnce(&Turn) -> T + Send + 'static,
+) -> T {
+    joined(tokio::task::spawn_blocking(move || work(&turn)).await)
+}
+
+fn joined<T>(done: Result<T, JoinError>) -> T {
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 async fn not_found(uri: Uri) -> Response {
@@ -108,7 +150,31 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     Refusal::coded(StatusCode::METHOD_NOT_ALLOWED, 405, message).into_response()
 }
 
+/// What is parsed, without a node.
+pub(crate) mod parse {
+    use rumormill::time::Timestamp;
+
+    use super::params::Params;
+    use super::{alerts, silences};
+
+    pub(crate) fn alerts(body: &[u8]) -> bool {
+        alerts::check(body).is_ok()
+    }
+
+    pub(crate) fn silence(body: &[u8], now: Timestamp) -> bool {
+        silences::read(body, now).is_ok()
+    }
+
+    pub(crate) fn query(query: &str) -> bool {
+        let params = Params::read(Some(query));
+        params.check(&crate::limits::Reached::default()).is_ok()
+            && params.filter().is_ok()
+            && params.pattern("receiver").is_ok()
+    }
+}
+
 /// A silence is small; with a comment of a megabyte it is refused by the store.
 const SILENCE_BYTES_MAX: usize = 2 << 20;
-/// Prometheus sends alerts in batches.
-const ALERTS_BYTES_MAX: usize = 64 << 20;
+/// Prometheus sends alerts in batches of 256 at most, others a whole group of rules: 10,000 ordinary
+/// alerts.
+const ALERTS_BYTES_MAX: usize = 16 << 20;

@@ -1,16 +1,18 @@
 //! The part of an address after the question mark.
 
 use axum::http::StatusCode;
-use rumormill::store::matcher::{Matcher, Syntax};
+use rumormill::store::matcher::{Matcher, Op, Syntax};
 
 use super::answer::Refusal;
+use crate::limits::{Limit, Reached};
+use crate::matchers::{QUERY, Tally};
 
 /// Names and values, in order, names more than once where they are.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Params(Vec<(String, String)>);
+pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
-    pub(super) fn read(query: Option<&str>) -> Self {
+    pub(crate) fn read(query: Option<&str>) -> Self {
         let pairs = query
             .unwrap_or_default()
             .split('&')
@@ -48,14 +50,22 @@ impl Params {
         }
     }
 
+    /// Whether the filters and the pattern for receivers are few and small enough to be read.
+    pub(super) fn check(&self, reached: &Reached) -> Result<(), Refusal> {
+        let filters = self.all("filter").map(Tally::of);
+        let receiver = self.one("receiver");
+        let receiver = receiver.map(|pattern| Tally::one("", pattern, true));
+        let all = filters.chain(receiver).fold(Tally::default(), Tally::and);
+        all.check(&QUERY).map_err(|excess| {
+            reached.hit(Limit::Filters);
+            Refusal::bad(format!("{excess} in filter and receiver"))
+        })
+    }
+
     /// The matchers of all `filter`s. May take a while: not for async workers.
     pub(super) fn filter(&self) -> Result<Vec<Matcher>, Refusal> {
         let mut matchers = Vec::new();
         for text in self.all("filter").filter(|text| !text.is_empty()) {
-            if matchers.len() >= FILTERS_MAX {
-                let message = format!("more than {FILTERS_MAX} matchers in filter");
-                return Err(Refusal::bad(message));
-            }
             let parsed = Syntax::Fallback.matchers(text);
             matchers.extend(
                 parsed.map_err(|error| {
@@ -71,15 +81,11 @@ impl Params {
         let Some(pattern) = self.one(name) else {
             return Ok(None);
         };
-        let matcher = Matcher::new(name, rumormill::store::matcher::Op::Regex, pattern);
-        matcher
+        Matcher::new(name, Op::Regex, pattern)
             .map(Some)
             .map_err(|error| Refusal::bad(format!("failed to parse {name} param: {error}")))
     }
 }
-
-/// Matchers in the filters of one request. Each pattern is compiled.
-const FILTERS_MAX: usize = 256;
 
 /// `%41` and `+` as forms have them. What is no escape stays as it is.
 fn decoded(text: &str) -> String {
@@ -119,6 +125,26 @@ mod tests {
         assert_eq!(params.one("%zz"), Some("%4"));
         assert_eq!(Params::read(None), Params::default());
         assert_eq!(decoded("%C3%A9%FF"), "\u{e9}\u{fffd}");
+    }
+
+    #[test]
+    fn filters_are_counted_before_they_are_read() {
+        let reached = Reached::default();
+        let said = |query: &str| {
+            let checked = Params::read(Some(query)).check(&reached);
+            checked.map_err(|refusal| format!("{refusal:?}"))
+        };
+        let patterns = "filter=a%3D~b&".repeat(31);
+        assert!(said(&format!("{patterns}receiver=x")).is_ok());
+        let why = said(&format!("{patterns}filter=a%3D~b&receiver=x")).unwrap_err();
+        assert!(why.contains("more than 32 regular expressions"), "{why}");
+        let one = format!("filter={}", "a%3Db,".repeat(257));
+        let why = said(&one).unwrap_err();
+        assert!(why.contains("more than 256 matchers"), "{why}");
+        let why = said(&format!("receiver={}", "x".repeat(32769))).unwrap_err();
+        assert!(why.contains("more than 32768 bytes"), "{why}");
+        let counts: u64 = reached.counts().map(|(_, count)| count).sum();
+        assert_eq!(counts, 3);
     }
 
     #[test]

@@ -8,12 +8,13 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::Refusal;
 use crate::app::App;
+use crate::limits::{Limit, Reached};
+use crate::room::{Room, Share};
+use crate::web::{Phase, Place};
 
 /// A body of at most `MAX` bytes. What is left of one that is refused, the connection reads and
 /// throws away.
@@ -21,16 +22,27 @@ pub(super) struct Payload<const MAX: usize> {
     headers: HeaderMap,
     bytes: Bytes,
     /// Gives the room back when the body is done with.
-    _room: Option<OwnedSemaphorePermit>,
+    _share: Share,
 }
 
-/// What all bodies under way may take.
+/// The room that bodies share.
 #[derive(Debug)]
-pub(crate) struct Room(Arc<Semaphore>);
+pub(crate) struct BodyRoom {
+    room: Arc<Room>,
+    reached: Arc<Reached>,
+}
 
-impl Default for Room {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM_KIB)))
+impl BodyRoom {
+    pub(crate) fn new(reached: Arc<Reached>) -> Self {
+        Self {
+            room: Room::new(ROOM_BYTES, SMALL_BYTES),
+            reached,
+        }
+    }
+
+    /// How much is taken.
+    pub(crate) fn held(&self) -> usize {
+        self.room.held()
     }
 }
 
@@ -38,69 +50,91 @@ impl<const MAX: usize> FromRequest<Arc<App>> for Payload<MAX> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refusal> {
-        let (parts, body) = request.into_parts();
-        let read = timeout(BODY_MAX, read(body, MAX, &app.room)).await;
-        let (bytes, room) = read.map_err(|_| {
-            let message = format!("the body did not arrive within {BODY_MAX:?}");
-            Refusal::coded(StatusCode::REQUEST_TIMEOUT, 408, message)
-        })??;
+        let (mut parts, body) = request.into_parts();
+        let place = parts.extensions.remove::<Arc<Place>>();
+        let place = place.expect("every request has the place of its connection");
+        place.enter(Phase::Moving);
+        let share = app.bodies.room.enter(place.client);
+        let read = read(body, MAX, share).await;
+        place.enter(Phase::Working);
+        let (bytes, share) = read.map_err(|unread| unread.refusal(&app.bodies.reached))?;
         Ok(Self {
             headers: parts.headers,
             bytes,
-            _room: room,
+            _share: share,
         })
     }
 }
 
-async fn read(
-    mut body: Body,
-    max: usize,
-    room: &Room,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
-    let too_large = || {
-        let message = format!("length limit exceeded: the body has more than {max} bytes");
-        Refusal::coded(StatusCode::PAYLOAD_TOO_LARGE, 413, message)
-    };
+/// Why a body is not read to its end.
+#[derive(Debug)]
+enum Unread {
+    Broken(axum::Error),
+    NoRoom,
+    TooLarge(usize),
+    TooSlow,
+}
+
+impl Unread {
+    fn refusal(self, reached: &Reached) -> Refusal {
+        match self {
+            Self::Broken(error) => {
+                let message = format!("the body could not be read: {error}");
+                Refusal::coded(StatusCode::BAD_REQUEST, 400, message)
+            }
+            Self::NoRoom => {
+                reached.hit(Limit::BodyRoom);
+                Refusal::later("too many large requests are under way, try again later")
+            }
+            Self::TooLarge(max) => {
+                reached.hit(Limit::BodyBytes);
+                let message = format!("length limit exceeded: the body has more than {max} bytes");
+                Refusal::coded(StatusCode::PAYLOAD_TOO_LARGE, 413, message)
+            }
+            Self::TooSlow => {
+                reached.hit(Limit::BodyTime);
+                let message = format!(
+                    "the body did not arrive within {BODY_MAX:?} and at {BYTES_PER_SECOND_MIN} \
+                     bytes a second"
+                );
+                Refusal::coded(StatusCode::REQUEST_TIMEOUT, 408, message)
+            }
+        }
+    }
+}
+
+/// Reads a body of at most `max` bytes, no slower than it may be.
+async fn read(mut body: Body, max: usize, mut share: Share) -> Result<(Bytes, Share), Unread> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > max {
-        return Err(too_large());
+        return Err(Unread::TooLarge(max));
     }
+    let started = Instant::now();
     let mut bytes = Vec::new();
-    let mut taken: Option<OwnedSemaphorePermit> = None;
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(|error| {
-            let message = format!("the body could not be read: {error}");
-            Refusal::coded(StatusCode::BAD_REQUEST, 400, message)
-        })?;
-        let Ok(data) = frame.into_data() else {
+    loop {
+        let earned = Duration::from_secs_f64(bytes.len() as f64 / BYTES_PER_SECOND_MIN);
+        let until = started + (BODY_PATIENCE + earned).min(BODY_MAX);
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        let frame = timeout_at(until, frame).await;
+        let Some(frame) = frame.map_err(|_| Unread::TooSlow)? else {
+            return Ok((Bytes::from(bytes), share));
+        };
+        let Ok(data) = frame.map_err(Unread::Broken)?.into_data() else {
             continue;
         };
         if data.len() > max - bytes.len() {
-            return Err(too_large());
+            return Err(Unread::TooLarge(max));
         }
-        let held = taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let wanted = (bytes.len() + data.len()).div_ceil(1024) - held;
-        if wanted > 0 {
-            let more = u32::try_from(wanted).unwrap_or(u32::MAX);
-            let more = Arc::clone(&room.0).try_acquire_many_owned(more);
-            let more = more.map_err(|_| {
-                let message = "too many large requests are under way, try again later";
-                Refusal::coded(StatusCode::SERVICE_UNAVAILABLE, 503, message)
-            })?;
-            match &mut taken {
-                Some(taken) => taken.merge(more),
-                none => *none = Some(more),
-            }
+        if !share.grow(data.len()) {
+            return Err(Unread::NoRoom);
         }
         bytes.extend_from_slice(&data);
     }
-    Ok((Bytes::from(bytes), taken))
 }
 
 impl<const MAX: usize> Payload<MAX> {
-    /// The JSON in a body that is called `what`: a value that begins with `opening`, which is asked
-    /// for because a list of values would pass for an object otherwise.
-    pub(super) fn json<T: DeserializeOwned>(&self, what: &str, opening: u8) -> Result<T, Refusal> {
+    /// The JSON in a body that is called `what`.
+    pub(super) fn json(&self, what: &str) -> Result<&[u8], Refusal> {
         let kind = self.headers.get(header::CONTENT_TYPE);
         let kind = kind.map_or("application/octet-stream", |kind| {
             kind.to_str().unwrap_or_default()
@@ -118,21 +152,16 @@ impl<const MAX: usize> Payload<MAX> {
                 message,
             ));
         }
-        let first = self.bytes.trim_ascii_start().first();
-        if first.is_some_and(|first| *first != opening) {
-            let opening = char::from(opening);
-            let message =
-                format!("parsing {what} body failed, because it does not begin with {opening}");
-            return Err(Refusal::coded(StatusCode::BAD_REQUEST, 400, message));
-        }
-        serde_json::from_slice(&self.bytes).map_err(|error| {
-            let message = format!("parsing {what} body failed, because {error}");
-            Refusal::coded(StatusCode::BAD_REQUEST, 400, message)
-        })
+        Ok(&self.bytes)
     }
 }
 
-/// How long a body may take to arrive.
-const BODY_MAX: Duration = Duration::from_secs(30);
-/// Bodies under way, all together: 256 MiB.
-const ROOM_KIB: usize = 256 << 10;
+/// How long a body may take to arrive, at whatever speed: the largest at 280 kB a second.
+const BODY_MAX: Duration = Duration::from_secs(60);
+/// How long nothing need come, all in all, and the least speed apart from that.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+const BYTES_PER_SECOND_MIN: f64 = 16384.0;
+/// Bodies under way, all together: two of the largest. Half of it is any one client's.
+const ROOM_BYTES: usize = 32 << 20;
+/// A body as small as that needs no room.
+const SMALL_BYTES: usize = 16 << 10;

@@ -1,9 +1,10 @@
 //! `/api/v2/silences` and `/api/v2/silence/{id}`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use rumormill::node::SystemClock;
@@ -18,10 +19,14 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Refusal, json_of};
+use super::json::{self, First, Pairs};
 use super::params::Params;
 use super::payload::Payload;
-use super::{SILENCE_BYTES_MAX, Shared, blocking};
+use super::{Reading, SILENCE_BYTES_MAX, Seat, Shared, blocking};
 use crate::app::App;
+use crate::client::Client;
+use crate::limits::Limit;
+use crate::matchers::{Excess, SILENCE, Tally};
 use crate::moment::Moment;
 
 /// `gettableSilence`.
@@ -62,15 +67,18 @@ struct GettableMatcher<'a> {
 #[serde(rename_all = "camelCase", default)]
 struct Postable {
     id: Option<String>,
-    matchers: Option<Vec<PostableMatcher>>,
+    matchers: Option<PostableSet>,
     /// All sets, as they are answered; `matchers` is the first of them, or not given.
-    matcher_sets: Option<Vec<Vec<PostableMatcher>>>,
+    matcher_sets: Option<First<PostableSet, { SILENCE.matchers }>>,
     starts_at: Option<Moment>,
     ends_at: Option<Moment>,
     created_by: Option<String>,
     comment: Option<String>,
-    annotations: Option<BTreeMap<String, String>>,
+    annotations: Option<Pairs>,
 }
+
+/// A set of matchers. Of one with too many, only the first are read.
+type PostableSet = First<PostableMatcher, { SILENCE.matchers }>;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -81,14 +89,20 @@ struct PostableMatcher {
     is_equal: Option<bool>,
 }
 
-pub(super) async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
-    blocking(move || listed(&app, &Params::read(query.as_deref()))).await
+pub(super) async fn list(
+    State(app): Shared,
+    Extension(place): Seat,
+    Extension(turn): Reading,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let client = place.client;
+    let list = move |_: &_| listed(&app, client, &Params::read(query.as_deref()));
+    blocking(turn, list).await
 }
 
-fn listed(app: &App, params: &Params) -> Answer {
-    let filter = params
-        .filter()
-        .inspect_err(|_| app.stats.silence_query_failed())?;
+fn listed(app: &App, client: Client, params: &Params) -> Answer {
+    let filter = params.check(&app.reached).and_then(|()| params.filter());
+    let filter = filter.inspect_err(|_| app.stats.silence_query_failed())?;
     let mut states = Vec::new();
     for (name, state) in [
         ("active", SilenceState::Active),
@@ -99,47 +113,90 @@ fn listed(app: &App, params: &Params) -> Answer {
             states.push(state);
         }
     }
+    let mut list = app.answers.list(client);
     if states.is_empty() {
-        return Ok(json_of(&[(); 0]));
+        return list.finish();
     }
     let started = Instant::now();
     let query = Query::default().states(states).filter(filter);
     let listed = app.silences.query(&query);
     app.stats.silence_query(started.elapsed());
-    let gettable: Vec<_> = listed
-        .iter()
-        .map(|listed| gettable(listed.state, &listed.silence))
-        .collect();
-    Ok(json_of(&gettable))
+    for one in &listed {
+        list.push(&gettable(one.state, &one.silence))?;
+    }
+    list.finish()
 }
 
-pub(super) async fn post(State(app): Shared, body: Payload<SILENCE_BYTES_MAX>) -> Answer {
-    // Its patterns are compiled.
-    blocking(move || take(&app, &body)).await
+pub(super) async fn post(
+    State(app): Shared,
+    Extension(place): Seat,
+    body: Payload<SILENCE_BYTES_MAX>,
+) -> Answer {
+    let turn = Arc::new(app.work.write(place.client).await?);
+    // Its patterns may have to be compiled.
+    blocking(turn, move |_| take(&app, body.json("silence")?)).await
 }
 
-fn take(app: &App, body: &Payload<SILENCE_BYTES_MAX>) -> Answer {
-    let posted: Postable = body.json("silence", b'{')?;
-    let mut new = posted.checked(SystemClock.wall())?;
+/// Reads the silence in a body.
+///
+/// # Errors
+/// It is none, or it breaks a rule.
+pub(super) fn read(body: &[u8], now: Timestamp) -> Result<NewSilence, ReadError> {
+    let posted: Postable = json::value(body, "silence", b'{').map_err(ReadError::Other)?;
+    posted.check_size().map_err(ReadError::Excess)?;
+    posted.checked(now).map_err(ReadError::Other)
+}
+
+/// Why a body is no silence.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    Excess(Excess),
+    Other(Refusal),
+}
+
+fn take(app: &App, body: &[u8]) -> Answer {
+    let read = read(body, SystemClock.wall());
+    let mut new = read.map_err(|error| match error {
+        ReadError::Other(refusal) => refusal,
+        ReadError::Excess(excess) => {
+            app.reached.hit(Limit::Matchers);
+            Refusal::bad(match excess {
+                Excess::Bytes(_) => format!("silence exceeded maximum size: {excess}"),
+                _ => format!("silence invalid: {excess}"),
+            })
+        }
+    })?;
     keep_sets(&app.silences, &mut new)?;
     let (id, _) = app.silences.set(new).map_err(refusal)?;
     Ok(json_of(&json!({"silenceID": id.to_string()})))
 }
 
-pub(super) async fn get(State(app): Shared, id: IdPath) -> Answer {
-    let id = parse_id(id)?;
-    let started = Instant::now();
-    let silence = app.silences.get(id);
-    app.stats.silence_query(started.elapsed());
-    let silence = silence.ok_or_else(not_found)?;
-    let state = silence.state(SystemClock.wall());
-    Ok(json_of(&gettable(state, &silence)))
+pub(super) async fn get(
+    State(app): Shared,
+    Extension(place): Seat,
+    Extension(turn): Reading,
+    id: IdPath,
+) -> Answer {
+    let (id, client) = (parse_id(id)?, place.client);
+    let get = move |_: &_| {
+        let started = Instant::now();
+        let silence = app.silences.get(id);
+        app.stats.silence_query(started.elapsed());
+        let silence = silence.ok_or_else(not_found)?;
+        let state = silence.state(SystemClock.wall());
+        app.answers.of(client, &gettable(state, &silence))
+    };
+    blocking(turn, get).await
 }
 
-pub(super) async fn delete(State(app): Shared, id: IdPath) -> Answer {
+pub(super) async fn delete(State(app): Shared, Extension(place): Seat, id: IdPath) -> Answer {
     let id = parse_id(id)?;
-    app.silences.expire(id).map_err(refusal)?;
-    Ok(StatusCode::OK.into_response())
+    let turn = Arc::new(app.work.write(place.client).await?);
+    let expire = move |_: &_| {
+        app.silences.expire(id).map_err(refusal)?;
+        Ok(StatusCode::OK.into_response())
+    };
+    blocking(turn, expire).await
 }
 
 /// The id in a path, which need not even be a text.
@@ -158,21 +215,42 @@ fn not_found() -> Refusal {
 }
 
 impl Postable {
+    /// Whether its matchers are few and small enough to be looked at.
+    fn check_size(&self) -> Result<(), Excess> {
+        let sets = self.matcher_sets.iter();
+        let cut = |count: usize| Tally {
+            matchers: count,
+            ..Tally::default()
+        };
+        // `matchers` is the first set once more.
+        let mut all = [Tally::default(), Tally::default()];
+        for set in sets.clone().flat_map(|sets| &sets.values) {
+            all[0] = all[0].and(set.tally());
+        }
+        all[0] = sets.fold(all[0], |all, sets| {
+            all.and(cut(sets.count - sets.values.len()))
+        });
+        if let Some(set) = &self.matchers {
+            all[1] = set.tally();
+        }
+        all.into_iter().try_for_each(|tally| tally.check(&SILENCE))
+    }
+
     /// What is to be written, or what is wrong with it, in Alertmanager's words.
     fn checked(self, now: Timestamp) -> Result<NewSilence, Refusal> {
         let required = |field| move || Refusal::required(field);
         let comment = self.comment.ok_or_else(required("comment"))?;
         let created_by = self.created_by.ok_or_else(required("createdBy"))?;
         let ends_at = self.ends_at.ok_or_else(required("endsAt"))?;
-        let sets = self.matcher_sets.filter(|sets| !sets.is_empty());
-        let given = self
-            .matchers
-            .filter(|set| sets.is_none() || !set.is_empty());
+        let sets = self.matcher_sets.map(|sets| sets.values);
+        let sets = sets.filter(|sets| !sets.is_empty());
+        let given = self.matchers;
+        let given = given.filter(|set| sets.is_none() || set.count > 0);
         if sets.is_none() && given.is_none() {
             return Err(Refusal::required("matchers"));
         }
         let starts_at = self.starts_at.ok_or_else(required("startsAt"))?;
-        let empty = |set: &Vec<PostableMatcher>| set.is_empty();
+        let empty = |set: &PostableSet| set.count == 0;
         if given.as_ref().is_some_and(empty) || sets.iter().flatten().any(empty) {
             let message = "matchers in body should have at least 1 items";
             return Err(Refusal::coded(
@@ -201,6 +279,11 @@ impl Postable {
             let message = "Failed to create silence: end time can't be in the past";
             return Err(Refusal::bad(message));
         }
+        let annotations = self.annotations.unwrap_or_default();
+        if annotations.is_over {
+            let message = "silence exceeded maximum size: annotations";
+            return Err(Refusal::bad(message));
+        }
         let id = match self.id.as_deref() {
             None | Some("") => None,
             Some(text) => Some(text.parse().map_err(|_| not_found())?),
@@ -209,15 +292,30 @@ impl Postable {
             .matcher_sets(matcher_sets)
             .created_by(created_by)
             .comment(comment)
-            .annotations(self.annotations.unwrap_or_default());
+            .annotations(annotations.pairs);
         new.id = id;
         new.starts_at = starts_at.given();
         Ok(new)
     }
 }
 
-fn checked_set(set: Vec<PostableMatcher>) -> Result<Vec<Matcher>, Refusal> {
-    let set = set.into_iter().enumerate();
+impl PostableSet {
+    fn tally(&self) -> Tally {
+        let one = |matcher: &PostableMatcher| {
+            let name = matcher.name.as_deref().unwrap_or_default();
+            let value = matcher.value.as_deref().unwrap_or_default();
+            Tally::one(name, value, matcher.is_regex == Some(true))
+        };
+        let read = self.values.iter().map(one);
+        Tally {
+            matchers: self.count,
+            ..read.fold(Tally::default(), Tally::and)
+        }
+    }
+}
+
+fn checked_set(set: PostableSet) -> Result<Vec<Matcher>, Refusal> {
+    let set = set.values.into_iter().enumerate();
     set.map(|(index, matcher)| matcher.checked(index)).collect()
 }
 

@@ -2,21 +2,30 @@
 
 use std::sync::LazyLock;
 
-use axum::extract::State;
-use axum::response::Response;
+use axum::extract::{Extension, State};
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::Shared;
-use super::answer::json_of;
+use super::answer::Answer;
+use super::{Reading, Seat, Shared, blocking};
 use crate::app::App;
 use crate::keys;
 use crate::moment::Moment;
 
-pub(super) async fn status(State(app): Shared) -> Response {
+pub(super) async fn status(
+    State(app): Shared,
+    Extension(place): Seat,
+    Extension(turn): Reading,
+) -> Answer {
+    let client = place.client;
+    let status = move |_: &_| app.answers.of(client, &described(&app));
+    blocking(turn, status).await
+}
+
+fn described(app: &App) -> Value {
     let unknown = "unknown";
-    json_of(&json!({
-        "cluster": cluster(&app),
+    json!({
+        "cluster": cluster(app),
         "config": {"original": shown(&app.configuration.now().file)},
         "uptime": Moment(app.started),
         "versionInfo": {
@@ -27,13 +36,21 @@ pub(super) async fn status(State(app): Shared) -> Response {
             "buildUser": unknown,
             "goVersion": "none: this is Rust",
         },
-    }))
+    })
 }
 
-pub(super) async fn receivers(State(app): Shared) -> Response {
-    let loaded = app.configuration.now();
-    let names = loaded.receivers.iter().map(|name| json!({"name": name}));
-    json_of(&names.collect::<Vec<_>>())
+pub(super) async fn receivers(
+    State(app): Shared,
+    Extension(place): Seat,
+    Extension(turn): Reading,
+) -> Answer {
+    let client = place.client;
+    let receivers = move |_: &_| {
+        let loaded = app.configuration.now();
+        let names = loaded.receivers.iter().map(|name| json!({"name": name}));
+        app.answers.of(client, &names.collect::<Vec<_>>())
+    };
+    blocking(turn, receivers).await
 }
 
 /// This node and the members that count, sorted by name.

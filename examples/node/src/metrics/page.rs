@@ -5,10 +5,12 @@ use std::time::Duration;
 use rumormill::node::SystemClock;
 use rumormill::store::silences::SilenceIndex;
 use rumormill::time::WallClock as _;
+use tokio::time::Instant;
 
 use super::text::{Histogram, Page};
 use super::{Collected, Counts, cluster};
 use crate::app::App;
+use crate::limits::Limit;
 use crate::snapshots::Saved;
 
 /// Everything, now. Of the stores' metrics those of things that are not here are left out: a version
@@ -18,16 +20,23 @@ pub(crate) fn render(app: &App) -> String {
     let mut page = Page::default();
     // Before the lock: these look at every alert and every silence.
     let silences = app.silences.count_by_state();
-    let (active, suppressed) = alerts(app);
+    let alerts = alerts(app);
     let counts = app.stats.lock();
     page.metric("alertmanager_alerts", "gauge", "How many alerts by state.");
-    for (state, value) in [
-        ("active", active),
-        ("suppressed", suppressed),
-        ("unprocessed", 0),
-    ] {
-        page.sample("alertmanager_alerts", &[("state", state)], value);
+    if let Some((active, suppressed)) = alerts {
+        for (state, value) in [
+            ("active", active),
+            ("suppressed", suppressed),
+            ("unprocessed", 0),
+        ] {
+            page.sample("alertmanager_alerts", &[("state", state)], value);
+        }
     }
+    page.gauge(
+        "alertmanager_alerts_bytes",
+        "What the alerts that are held take in memory, about.",
+        app.alerts.bytes(),
+    );
     received(&mut page, &counts);
     page.metric(
         "alertmanager_silences",
@@ -109,13 +118,20 @@ pub(crate) fn render(app: &App) -> String {
     page.finish()
 }
 
-fn alerts(app: &App) -> (usize, usize) {
+/// The alerts that are active and suppressed; `None` if that takes too long to find out. What was
+/// found out is remembered, so that the next page gets further.
+fn alerts(app: &App) -> Option<(usize, usize)> {
+    let until = Instant::now() + ALERTS_MAX;
     let firing = app.alerts.firing(SystemClock.wall());
-    let suppressed = firing
-        .iter()
-        .filter(|(_, alert)| !app.mutes(alert).is_empty())
-        .count();
-    (firing.len() - suppressed, suppressed)
+    let mut suppressed = 0;
+    for (_, alert) in &firing {
+        if Instant::now() >= until {
+            app.reached.hit(Limit::MetricsTime);
+            return None;
+        }
+        suppressed += usize::from(!app.mutes(alert).is_empty());
+    }
+    Some((firing.len() - suppressed, suppressed))
 }
 
 fn received(page: &mut Page, counts: &Counts) {
@@ -136,7 +152,8 @@ fn received(page: &mut Page, counts: &Counts) {
     page.sample(name, &[("version", "v2")], counts.alerts_invalid);
     page.counter(
         "alertmanager_alerts_limited_total",
-        "The total number of received alerts that were not taken for --alerts.max-alerts.",
+        "The total number of received alerts that were not taken for --alerts.max-alerts or \
+         --alerts.max-bytes.",
         counts.alerts_limited,
     );
 }
@@ -194,13 +211,33 @@ fn http(page: &mut Page, app: &App, counts: &Counts) {
     page.metric(
         name,
         "gauge",
-        "Current number of GET requests being processed, without those of /-/.",
+        "Current number of GET requests being processed, this one included, without those of /-/.",
     );
-    page.sample(
-        name,
-        &[("method", "get")],
-        app.gets_max - app.gets.available_permits(),
-    );
+    page.sample(name, &[("method", "get")], app.work.reading() + 1);
+    for (name, help, value) in [
+        (
+            "alertmanager_http_connections",
+            "HTTP connections, idle ones included.",
+            app.places.taken(),
+        ),
+        (
+            "alertmanager_http_body_bytes",
+            "Bytes of request bodies under way, without small ones.",
+            app.bodies.held(),
+        ),
+        (
+            "alertmanager_http_answer_bytes",
+            "Bytes of answers under way, without small ones.",
+            app.answers.held(),
+        ),
+    ] {
+        page.gauge(name, help, value);
+    }
+    let name = "alertmanager_http_limited_total";
+    page.metric(name, "counter", "How often HTTP clients met a limit.");
+    for (limit, count) in app.reached.counts() {
+        page.sample(name, &[("limit", limit.name())], count);
+    }
     let name = "alertmanager_http_concurrency_limit_exceeded_total";
     page.metric(
         name,
@@ -266,3 +303,6 @@ fn about(page: &mut Page, app: &App) {
     );
     page.sample(name, &[("version", env!("CARGO_PKG_VERSION"))], 1);
 }
+
+/// How long the page may look for what silences alerts: well below the ten seconds that Prometheus waits.
+const ALERTS_MAX: Duration = Duration::from_secs(2);

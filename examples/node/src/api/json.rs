@@ -1,0 +1,245 @@
+//! JSON that a client may have written to take memory: lists are read value by value, mappings and
+//! lists of matchers only up to a limit. Values may nest 128 deep, which is the parser's own limit.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use axum::http::StatusCode;
+use serde::de::{
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny,
+    MapAccess, SeqAccess, Visitor,
+};
+
+use super::answer::Refusal;
+use crate::alerts::pair_bytes;
+
+/// Reads a value that is called `what` and begins with `opening`, which is asked for because a list
+/// of values would pass for an object otherwise.
+pub(super) fn value<T: DeserializeOwned>(
+    bytes: &[u8],
+    what: &str,
+    opening: u8,
+) -> Result<T, Refusal> {
+    check_opening(bytes, what, opening)?;
+    serde_json::from_slice(bytes).map_err(|error| unparsed(what, &error))
+}
+
+/// Reads a list that is called `what`, and shows its values one by one until one of them is refused.
+pub(super) fn each<T: DeserializeOwned>(
+    bytes: &[u8],
+    what: &str,
+    see: impl FnMut(usize, T) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    check_opening(bytes, what, b'[')?;
+    let mut refused = None;
+    let each = Each {
+        see,
+        refused: &mut refused,
+        of: PhantomData,
+    };
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = each.deserialize(&mut json).and_then(|()| json.end());
+    match (refused, read) {
+        (Some(refusal), _) => Err(refusal),
+        (None, read) => read.map_err(|error| unparsed(what, &error)),
+    }
+}
+
+fn check_opening(bytes: &[u8], what: &str, opening: u8) -> Result<(), Refusal> {
+    let first = bytes.trim_ascii_start().first();
+    if first.is_none_or(|first| *first == opening) {
+        return Ok(());
+    }
+    let opening = char::from(opening);
+    let message = format!("parsing {what} body failed, because it does not begin with {opening}");
+    Err(Refusal::coded(StatusCode::BAD_REQUEST, 400, message))
+}
+
+fn unparsed(what: &str, error: &serde_json::Error) -> Refusal {
+    let message = format!("parsing {what} body failed, because {error}");
+    Refusal::coded(StatusCode::BAD_REQUEST, 400, message)
+}
+
+/// A list whose values are seen one by one.
+struct Each<'a, T, S> {
+    see: S,
+    refused: &'a mut Option<Refusal>,
+    of: PhantomData<T>,
+}
+
+impl<'de, T, S> DeserializeSeed<'de> for Each<'_, T, S>
+where
+    T: DeserializeOwned,
+    S: FnMut(usize, T) -> Result<(), Refusal>,
+{
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de, T, S> Visitor<'de> for Each<'_, T, S>
+where
+    T: DeserializeOwned,
+    S: FnMut(usize, T) -> Result<(), Refusal>,
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        let mut index = 0;
+        while let Some(value) = list.next_element()? {
+            (self.see)(index, value).map_err(|refusal| {
+                *self.refused = Some(refusal);
+                A::Error::custom("refused")
+            })?;
+            index += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Names and values, such as labels, as long as they take no more than [`PAIRS_BYTES_MAX`] of memory.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Pairs {
+    pub(super) pairs: BTreeMap<String, String>,
+    /// There was more.
+    pub(super) is_over: bool,
+}
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut read = Pairs::default();
+                let mut bytes = 0;
+                while let Some((name, value)) = map.next_entry::<String, String>()? {
+                    bytes += pair_bytes(&name, &value);
+                    if bytes > PAIRS_BYTES_MAX {
+                        read = Pairs {
+                            is_over: true,
+                            ..Pairs::default()
+                        };
+                        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                        break;
+                    }
+                    read.pairs.insert(name, value);
+                }
+                Ok(read)
+            }
+        }
+        from.deserialize_map(Names)
+    }
+}
+
+/// The first values of a list, and how many there are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct First<T, const MAX: usize> {
+    pub(super) values: Vec<T>,
+    pub(super) count: usize,
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for First<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Some<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Some<T, MAX> {
+            type Value = First<T, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut values = Vec::new();
+                while values.len() < MAX
+                    && let Option::Some(value) = list.next_element()?
+                {
+                    values.push(value);
+                }
+                let mut count = values.len();
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(First { values, count })
+            }
+        }
+        from.deserialize_seq(Some(PhantomData))
+    }
+}
+
+/// The most that labels or annotations may take: no flag allows a larger alert.
+pub(crate) const PAIRS_BYTES_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_seen_value_by_value() {
+        let mut seen = Vec::new();
+        let see = |index: usize, value: u8| {
+            seen.push(value);
+            if index == 2 {
+                return Err(Refusal::bad("three"));
+            }
+            Ok(())
+        };
+        // What is wrong after the one that is refused does not matter.
+        assert!(each(b" [7, 8, 9, \"x\"", "numbers", see).is_err());
+        assert_eq!(seen, [7, 8, 9]);
+        let fine = |_: usize, _: u8| Ok(());
+        assert!(each(b"[]", "numbers", fine).is_ok());
+        for wrong in [&b"{}"[..], b"[1", b"[1] 2", b"[\"x\"]", b"", b"[1,]", b"5"] {
+            assert!(each(wrong, "numbers", fine).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn more_pairs_than_fit_are_not_kept() {
+        let read = |text: &str| serde_json::from_str::<Pairs>(text).unwrap();
+        let few = read(r#"{"a":"x","b":"y"}"#);
+        assert!(few.pairs.len() == 2 && !few.is_over);
+        let many: Vec<String> = (0..20_000).map(|n| format!("\"{n}\":\"\"")).collect();
+        let over = read(&format!("{{{}}}", many.join(",")));
+        assert!(over.is_over && over.pairs.is_empty());
+        let long = read(&format!(
+            "{{\"a\":\"{}\",\"b\":5}}",
+            "x".repeat(PAIRS_BYTES_MAX)
+        ));
+        assert!(long.is_over);
+    }
+
+    #[test]
+    fn only_the_first_values_are_kept() {
+        let read = |text: &str| serde_json::from_str::<First<u8, 2>>(text).unwrap();
+        assert_eq!((read("[]").values, read("[]").count), (vec![], 0));
+        assert_eq!((read("[1,2]").values, read("[1,2]").count), (vec![1, 2], 2));
+        let over = read("[1,2,3,{},\"x\"]");
+        assert_eq!((over.values, over.count), (vec![1, 2], 5));
+    }
+
+    /// Nesting neither takes the stack nor passes.
+    #[test]
+    fn what_nests_too_deep_is_refused() {
+        let deep = "[".repeat(1 << 20);
+        let see = |_: usize, _: Pairs| Ok(());
+        assert!(each(deep.as_bytes(), "lists", see).is_err());
+        assert!(value::<serde_json::Value>(deep.as_bytes(), "lists", b'[').is_err());
+        let ignored = format!("{{\"x\":{deep}");
+        #[derive(serde::Deserialize)]
+        struct Nothing {}
+        assert!(value::<Nothing>(ignored.as_bytes(), "object", b'{').is_err());
+    }
+}

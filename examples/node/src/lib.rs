@@ -1,0 +1,94 @@
+//! One node of a cluster of alert managers: silences and the notification log, replicated by
+//! rumormill, behind Alertmanager's flags, API and metrics, so that `amtool` works with it.
+//!
+//! ```sh
+//! cargo run -p rumormill-node -- --config.file=examples/node/alertmanager.yml
+//! amtool --alertmanager.url=http://127.0.0.1:9093 silence add alertname=DiskFull -c why
+//! ```
+//!
+//! A second one on the same machine has a directory and addresses of its own:
+//!
+//! ```sh
+//! cargo run -p rumormill-node -- --config.file=examples/node/alertmanager.yml \
+//!     --storage.path=data-2/ --web.listen-address=:9095 --cluster.listen-address=:9096 \
+//!     --cluster.peer=127.0.0.1:9094
+//! ```
+//!
+//! It starts in [`run`]: what [`flags`] and [`mod@file`] say becomes [`settings`]; the stores are
+//! restored from [`snapshots`]; then HTTP ([`api`], [`metrics`]) and the cluster are there until a
+//! signal comes. It shows the alerts it is told of and what silences them, and notifies webhooks of
+//! them, one node after the other ([`notify`]). It has no other integration, and inhibits nothing.
+
+//!
+//! It is a library for the sake of those who feed what it parses to it: [`unstable`].
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a program reads clocks; the library beneath it is given them"
+)]
+
+mod alerts;
+mod api;
+mod app;
+mod check;
+mod client;
+mod duration;
+mod file;
+mod flags;
+mod intervals;
+mod keys;
+mod limits;
+mod logging;
+mod maintenance;
+mod matchers;
+mod metrics;
+mod moment;
+mod notify;
+mod reload;
+mod room;
+mod routing;
+mod run;
+mod sections;
+mod settings;
+mod snapshots;
+mod tls;
+mod tree;
+pub mod unstable;
+mod web;
+mod work;
+mod yaml;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing::error;
+
+/// Runs the program: flags, logging, the node.
+pub fn main() -> ExitCode {
+    let flags = flags::Flags::parse();
+    logging::init(flags.log_level, flags.log_format);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(async {
+        match settings::Settings::load(&flags) {
+            Ok(settings) => run::run(flags, settings)
+                .await
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    });
+    // A webhook that hangs does not hold up the end.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
