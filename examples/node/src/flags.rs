@@ -102,6 +102,14 @@ pub(crate) struct Flags {
     )]
     pub(crate) max_connections: usize,
 
+    /// How long an HTTP connection may be idle, and how long the head of a request may take.
+    #[arg(
+        long = "web.idle-timeout",
+        default_value = "30s",
+        value_name = "DURATION"
+    )]
+    pub(crate) web_idle_timeout: Span,
+
     /// Maximum number of GET requests processed concurrently. 0 is the number of processors, at
     /// least 8.
     #[arg(

@@ -91,7 +91,7 @@ async fn run_with(
         started: SystemClock.wall(),
         configuration: Configuration::new(flags, &settings),
     });
-    let keeper = Keeper::new(Arc::clone(&app), settings.storage);
+    let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
     let _alone = keeper.load().map_err(|error| RunError::Storage {
         path: keeper.dir.display().to_string(),
         error,
@@ -99,7 +99,7 @@ async fn run_with(
 
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(());
-    let servers = serve(&app, &settings.web, &stopped).await?;
+    let servers = serve(&app, &settings, &stopped).await?;
     drop(stopped);
     if settings.cluster.is_some() {
         tasks.spawn(follow(events, Arc::clone(&app)));
@@ -202,11 +202,11 @@ fn builder(name: Option<&str>, cluster: Option<&Cluster>) -> Builder {
 /// all of them are listened on.
 async fn serve(
     app: &Arc<App>,
-    addrs: &[String],
+    settings: &Settings,
     stopped: &watch::Receiver<()>,
 ) -> Result<JoinSet<()>, RunError> {
     let mut listeners = Vec::new();
-    for addr in addrs {
+    for addr in &settings.web {
         let listener = web::listen(addr).await.map_err(|error| RunError::Web {
             addr: addr.clone(),
             error,
@@ -219,7 +219,14 @@ async fn serve(
     for listener in listeners {
         let router = crate::api::router(Arc::clone(app));
         let places = Arc::clone(&app.places);
-        servers.spawn(web::serve(listener, router, places, stopped.clone()));
+        let idle_timeout = settings.idle_timeout;
+        servers.spawn(web::serve(
+            listener,
+            router,
+            places,
+            idle_timeout,
+            stopped.clone(),
+        ));
     }
     Ok(servers)
 }

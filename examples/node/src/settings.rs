@@ -27,6 +27,7 @@ pub(crate) struct Settings {
     /// `None`: requests may take as long as they do.
     pub(crate) web_timeout: Option<Duration>,
     pub(crate) connections_max: usize,
+    pub(crate) idle_timeout: Duration,
     pub(crate) alerts: AlertLimits,
     pub(crate) storage: PathBuf,
     pub(crate) maintenance_interval: Duration,
@@ -113,6 +114,7 @@ impl Settings {
                 flags.data_maintenance_interval,
             ),
             ("--alerts.gc-interval", flags.alerts_gc_interval),
+            ("--web.idle-timeout", flags.web_idle_timeout),
         ] {
             if span.0.is_zero() {
                 return Err(SettingsError::Zero(flag));
@@ -151,6 +153,7 @@ impl Settings {
             },
             web_timeout: Some(flags.web_timeout.0).filter(|span| !span.is_zero()),
             connections_max: flags.max_connections,
+            idle_timeout: flags.web_idle_timeout.0,
             alerts: AlertLimits {
                 count: flags.max_alerts,
                 bytes: flags.max_alerts_bytes,

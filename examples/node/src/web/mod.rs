@@ -69,11 +69,13 @@ fn listen_at(addr: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Serves connections until `stopped` has no sender any more; then waits for requests under way.
-/// Each request knows the [`Place`] of its connection.
+/// Each request knows the [`Place`] of its connection. A connection may be idle for as long as a head
+/// may take: the time begins where the one before ends.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     places: Arc<Places>,
+    idle_timeout: Duration,
     stopped: watch::Receiver<()>,
 ) {
     // A connection that had to go is there for a moment more: at most so many are.
@@ -90,7 +92,8 @@ pub(crate) async fn serve(
                 Ok((stream, addr)) => {
                     // Where there is no place, it is closed at once.
                     if let Some(place) = places.enter(addr.ip().into()) {
-                        let served = connection(stream, router.clone(), place, stopped.clone());
+                        let served =
+                            connection(stream, router.clone(), place, idle_timeout, stopped.clone());
                         connections.spawn(async move {
                             served.await;
                             drop(task);
@@ -116,6 +119,7 @@ async fn connection(
     stream: TcpStream,
     router: Router,
     place: Place,
+    idle_timeout: Duration,
     mut stopped: watch::Receiver<()>,
 ) {
     let _ = stream.set_nodelay(true);
@@ -123,7 +127,7 @@ async fn connection(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_MAX)
+        .header_read_timeout(idle_timeout)
         .max_header_size(HEADER_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX);
     let (router, seat) = (TowerToHyperService::new(router), Arc::clone(&place));
@@ -155,8 +159,6 @@ const BACKLOG: i32 = 1024;
 const LEAVING_MAX: usize = 64;
 /// After the system had no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long the head of a request may take; also how long a connection may be idle.
-const HEADERS_MAX: Duration = Duration::from_secs(30);
 /// The longest head of a request: more than the longest query has.
 const HEADER_BYTES_MAX: usize = 48 << 10;
 /// What is read ahead of a connection, and what of an answer waits to be sent.

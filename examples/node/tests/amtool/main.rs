@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod http;
 mod life;
+mod limits;
 mod notify;
 mod raw;
 mod support;

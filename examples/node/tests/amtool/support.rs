@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::thread::sleep;
@@ -139,8 +139,12 @@ impl Process {
         (!ended).then_some(process)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.pid().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(sent.success());
     }
@@ -315,7 +319,8 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// The executable, which Cargo builds before these tests.
-pub(crate) fn node() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_rumormill-node"))
+/// The executable, which Cargo builds before these tests; `RUMORMILL_NODE` names another one.
+pub(crate) fn node() -> PathBuf {
+    let built = || env!("CARGO_BIN_EXE_rumormill-node").into();
+    std::env::var_os("RUMORMILL_NODE").map_or_else(built, PathBuf::from)
 }
