@@ -61,7 +61,7 @@ fn signs_of_life(node: &Process, what: &str) {
     for path in ["/-/healthy", "/-/ready", "/metrics"] {
         let start = Instant::now();
         let answer = request("GET", &format!("{}{path}", node.url), None, b"");
-        let status = answer.map_or("no answer".to_owned(), |(status, _)| status.to_string());
+        let status = answer.map_or_else(|| "no answer".to_owned(), |it| it.0.to_string());
         let took = start.elapsed().as_secs_f64() * 1e3;
         println!("{what:<52} {path:<12} {status:>9} after {took:>9.2} ms");
     }

@@ -87,11 +87,10 @@ fn clipped(message: &str) -> String {
     if message.len() <= MESSAGE_BYTES_MAX {
         return message.to_owned();
     }
-    let half = MESSAGE_BYTES_MAX / 2;
-    let (from, to) = (
-        message.floor_char_boundary(half),
-        message.ceil_char_boundary(message.len() - half),
-    );
+    let (half, end) = (MESSAGE_BYTES_MAX / 2, message.len());
+    let is_boundary = |at: &usize| message.is_char_boundary(*at);
+    let from = (0..=half).rev().find(is_boundary).unwrap_or(0);
+    let to = (end - half..=end).find(is_boundary).unwrap_or(end);
     format!("{}[...]{}", &message[..from], &message[to..])
 }
 

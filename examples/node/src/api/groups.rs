@@ -28,8 +28,11 @@ struct Group<'a> {
 struct Members<'a> {
     app: &'a App,
     asked: &'a Asked,
-    alerts: &'a [(u64, Arc<Alert>)],
+    alerts: &'a [Member],
 }
+
+/// An alert in a group, and its fingerprint.
+type Member = (u64, Arc<Alert>);
 
 /// Alerts by the labels that their routes group by, then by receiver.
 pub(super) async fn list(
@@ -47,7 +50,7 @@ pub(super) async fn list(
 }
 
 fn groups(asked: &Asked, app: &App, client: Client, turn: &Turn) -> Answer {
-    let mut groups: BTreeMap<(Labels, &str), Vec<(u64, Arc<Alert>)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Labels, &str), Vec<Member>> = BTreeMap::new();
     // What grouping takes is of the room for answers.
     let mut workspace = app.answers.workspace(client);
     asked.each(app, turn, |print, alert, _| {

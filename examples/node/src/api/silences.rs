@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, State};
@@ -288,7 +289,9 @@ impl Postable {
             None | Some("") => None,
             Some(text) => Some(text.parse().map_err(|_| not_found())?),
         };
-        let mut new = NewSilence::new(Vec::new(), ends_at.0)
+        // "For ever" ends where the store lets it.
+        let ends_at = ends_at.0.min(now.plus(LASTS_MAX).max(starts));
+        let mut new = NewSilence::new(Vec::new(), ends_at)
             .matcher_sets(matcher_sets)
             .created_by(created_by)
             .comment(comment)
@@ -382,12 +385,18 @@ fn refusal(error: SilenceError) -> Refusal {
         | SilenceError::Write(WriteError::TooLarge { bytes, max }) => Refusal::bad(format!(
             "silence exceeded maximum size: {bytes} bytes (limit: {max} bytes)"
         )),
+        SilenceError::Write(WriteError::TooLasting { .. }) => {
+            Refusal::bad(format!("silence invalid: {error}"))
+        }
         SilenceError::Write(WriteError::StoreFull { .. }) | SilenceError::Contended { .. } => {
             Refusal::text(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
         }
         other => Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
     }
 }
+
+/// How long a silence lasts at most. The store keeps nothing for over 100 years.
+const LASTS_MAX: Duration = Duration::from_secs(99 * 365 * 24 * 3600);
 
 fn gettable(state: SilenceState, silence: &Silence) -> Gettable<'_> {
     let sets = &silence.matcher_sets;

@@ -259,6 +259,25 @@ fn a_change_is_made_in_place_where_it_does_not_rewrite_history() {
     assert_ne!(id_of(&posted), id);
 }
 
+/// "For ever" is no mistake: it ends in a century or so.
+#[test]
+fn a_silence_may_last_for_ever() {
+    let dir = Dir::new("for-ever");
+    let node = Process::start(&dir, "am", &["--cluster.listen-address="]);
+    for end in ["9999-12-31T23:59:59Z", "2300-01-01T00:00:00Z"] {
+        let mut body: Value = serde_json::from_str(&silence(X, -5, 3600)).unwrap();
+        body["endsAt"] = json!(end);
+        let (status, posted) = node.post("/api/v2/silences", &body.to_string());
+        assert_eq!(status, 200, "{posted}");
+        let shown = node.get(&format!("/api/v2/silence/{}", id_of(&posted))).1;
+        let ends = shown["endsAt"].as_str().unwrap();
+        assert!(
+            ends > "2100" && shown["status"]["state"] == "active",
+            "{shown}"
+        );
+    }
+}
+
 /// A silence of more than one matcher set goes through the API whole, and a client that knows of one
 /// set only does not lose the others.
 #[test]
