@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// What counts as one client: an IPv4 address, or the /64 network of an IPv6 address, all of which
-/// whoever has one address of it has.
+/// What counts as one client: an IPv4 address, or the /64 network of an IPv6 address, which one
+/// customer of a network has as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Client {
     V4(Ipv4Addr),

@@ -14,14 +14,12 @@
 //!     --cluster.peer=127.0.0.1:9094
 //! ```
 //!
-//! It starts in [`run`]: what [`flags`] and [`mod@file`] say becomes [`settings`]; the stores are
-//! restored from [`snapshots`]; then HTTP ([`api`], [`metrics`]) and the cluster are there until a
+//! It starts in `run`: what `flags` and `file` say becomes `settings`; the stores are
+//! restored from `snapshots`; then HTTP (`api`, `metrics`) and the cluster are there until a
 //! signal comes. It shows the alerts it is told of and what silences them, and notifies webhooks of
-//! them, one node after the other ([`notify`]). It has no other integration, and inhibits nothing.
-
+//! them, one node after the other (`notify`). It has no other integration, and inhibits nothing.
 //!
 //! It is a library for the sake of those who feed what it parses to it: [`unstable`].
-
 #![allow(
     clippy::disallowed_methods,
     reason = "a program reads clocks; the library beneath it is given them"

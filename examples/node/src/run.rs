@@ -71,26 +71,7 @@ async fn run_with(
     let name = settings.cluster.as_ref().map(node_name);
     let mut builder = builder(name.as_deref(), settings.cluster.as_ref());
     let events = builder.events();
-    let silences = builder.silences(settings.silences);
-    let reached = Arc::new(Reached::default());
-    let app = Arc::new(App {
-        name,
-        cluster: OnceLock::new(),
-        muting: Muting::new(silences.clone(), remembered(settings.alerts.count)),
-        silences,
-        nflog: builder.nflog(settings.nflog),
-        alerts: Alerts::new(settings.alerts),
-        stats: Stats::new(),
-        places: Places::new(settings.connections_max, Arc::clone(&reached)),
-        work: Work::new(settings.get_concurrency, Arc::clone(&reached)),
-        bodies: BodyRoom::new(Arc::clone(&reached)),
-        answers: AnswerRoom::new(Arc::clone(&reached)),
-        reached,
-        last_page: Arc::default(),
-        web_timeout: settings.web_timeout,
-        started: SystemClock.wall(),
-        configuration: Configuration::new(flags, &settings),
-    });
+    let app = app(&mut builder, name, flags, &settings);
     let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
     let _alone = keeper.load().map_err(|error| RunError::Storage {
         path: keeper.dir.display().to_string(),
@@ -127,6 +108,30 @@ async fn run_with(
     }
     info!("left");
     Ok(())
+}
+
+/// What the parts of the program share, before any of them runs.
+fn app(builder: &mut Builder, name: Option<String>, flags: Flags, settings: &Settings) -> Arc<App> {
+    let silences = builder.silences(settings.silences);
+    let reached = Arc::new(Reached::default());
+    Arc::new(App {
+        name,
+        cluster: OnceLock::new(),
+        muting: Muting::new(silences.clone(), remembered(settings.alerts.count)),
+        silences,
+        nflog: builder.nflog(settings.nflog),
+        alerts: Alerts::new(settings.alerts),
+        stats: Stats::new(),
+        places: Places::new(settings.connections_max, Arc::clone(&reached)),
+        work: Work::new(settings.get_concurrency, Arc::clone(&reached)),
+        bodies: BodyRoom::new(Arc::clone(&reached)),
+        answers: AnswerRoom::new(Arc::clone(&reached)),
+        reached,
+        last_page: Arc::default(),
+        web_timeout: settings.web_timeout,
+        started: SystemClock.wall(),
+        configuration: Configuration::new(flags, settings),
+    })
 }
 
 /// First no more writes, then what was written reaches the others, then the disk; returns whether

@@ -107,43 +107,7 @@ impl Settings {
         let receivers = file.receiver_names();
         let route = file.route.as_ref();
         let route = route.map(|route| Route::of_section(&route.value));
-        for (flag, span) in [
-            ("--data.retention", flags.data_retention),
-            (
-                "--data.maintenance-interval",
-                flags.data_maintenance_interval,
-            ),
-            ("--alerts.gc-interval", flags.alerts_gc_interval),
-            ("--web.idle-timeout", flags.web_idle_timeout),
-        ] {
-            if span.0.is_zero() {
-                return Err(SettingsError::Zero(flag));
-            }
-        }
-        for (flag, count) in [
-            ("--web.max-connections", flags.max_connections),
-            ("--alerts.max-alert-size-bytes", flags.max_alert_size_bytes),
-        ] {
-            if count == 0 {
-                return Err(SettingsError::Zero(flag));
-            }
-        }
-        for (flag, count, max) in [
-            (
-                "--web.max-connections",
-                flags.max_connections,
-                CONNECTIONS_MAX,
-            ),
-            (
-                "--alerts.max-alert-size-bytes",
-                flags.max_alert_size_bytes,
-                PAIRS_BYTES_MAX,
-            ),
-        ] {
-            if count > max {
-                return Err(SettingsError::TooLarge(flag, max));
-            }
-        }
+        check_flags(flags)?;
         let cluster = Cluster::of(&flags.cluster, &file, &flags.config_file, &mut warnings)?;
         Ok(Self {
             web: web_addresses(&flags.web_listen_address)?,
@@ -178,6 +142,48 @@ impl Settings {
             warnings,
         })
     }
+}
+
+/// Spans and numbers that must not be zero, or not larger than they may be.
+fn check_flags(flags: &Flags) -> Result<(), SettingsError> {
+    for (flag, span) in [
+        ("--data.retention", flags.data_retention),
+        (
+            "--data.maintenance-interval",
+            flags.data_maintenance_interval,
+        ),
+        ("--alerts.gc-interval", flags.alerts_gc_interval),
+        ("--web.idle-timeout", flags.web_idle_timeout),
+    ] {
+        if span.0.is_zero() {
+            return Err(SettingsError::Zero(flag));
+        }
+    }
+    for (flag, count) in [
+        ("--web.max-connections", flags.max_connections),
+        ("--alerts.max-alert-size-bytes", flags.max_alert_size_bytes),
+    ] {
+        if count == 0 {
+            return Err(SettingsError::Zero(flag));
+        }
+    }
+    for (flag, count, max) in [
+        (
+            "--web.max-connections",
+            flags.max_connections,
+            CONNECTIONS_MAX,
+        ),
+        (
+            "--alerts.max-alert-size-bytes",
+            flags.max_alert_size_bytes,
+            PAIRS_BYTES_MAX,
+        ),
+    ] {
+        if count > max {
+            return Err(SettingsError::TooLarge(flag, max));
+        }
+    }
+    Ok(())
 }
 
 fn web_addresses(texts: &[String]) -> Result<Vec<String>, SettingsError> {

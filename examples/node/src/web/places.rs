@@ -206,7 +206,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let cut = pin!(place.cut()).poll(&mut cx).is_ready();
         if cut {
-            // For whoever asks again.
+            // For the next time it is asked.
             place.cut.notify_one();
         }
         cut
