@@ -318,6 +318,7 @@ mod tests {
             members: Vec::new(),
             readiness: Readiness::Alone,
             full_stores: Vec::new(),
+            expulsions: Vec::new(),
             revision: 0,
         };
         let own = Some(OwnCertificate {

@@ -161,6 +161,7 @@ impl Config {
             indirect_probes 1, 64;
             direct_peers_max 0, 1024;
             members_max 1, 65_536;
+            expel_votes 1, 64;
             entries_max 1, 1 << 30;
             entry_bytes_max 1, ENTRY_BYTES_MAX;
             store_bytes_max 4 * KIB, 1 << 40;

@@ -114,6 +114,7 @@ form! {
     tombstone_ttl: Span,
     direct_peers_max: usize,
     members_max: usize,
+    expel_votes: usize,
     entries_max: usize,
     entry_bytes_max: usize,
     store_bytes_max: usize,

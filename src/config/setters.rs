@@ -217,6 +217,13 @@ setters! {
     /// Too low: members beyond it do not exist for this node. Too high: anyone who can send SWIM
     /// packets can fill it.
     members_max: usize;
+    /// How many members must have expelled one before this node, where nobody has expelled it, refuses it too.
+    ///
+    /// Default 2; 1 to 64.
+    ///
+    /// Too low: with 1, any member can have every other one expelled. Too high: an operator has to expel a member
+    /// at as many nodes.
+    expel_votes: usize;
 }
 
 // Stores and anti-entropy.

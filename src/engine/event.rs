@@ -107,6 +107,8 @@ pub enum Event {
         /// Whether this node is the one that refused.
         by_us: bool,
     },
+    /// A member has been expelled, here or by a peer, or is no longer.
+    ExpulsionChanged(Expulsion),
     /// This node has left; its engine does nothing more.
     Left,
     /// A member failed: it did not answer, did not refute, and did not say that it was leaving.
@@ -182,6 +184,20 @@ pub enum Event {
     },
 }
 
+/// What is known of a member's expulsion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expulsion {
+    /// The member.
+    pub name: NodeName,
+    /// Whether it was expelled at this node.
+    pub here: bool,
+    /// The peers that tell that they have expelled it.
+    pub told_by: Vec<NodeName>,
+    /// Whether this node refuses it: it was expelled here, or `expel_votes` peers tell so.
+    pub followed: bool,
+}
+
 /// The membership at one moment, as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -197,6 +213,8 @@ pub struct View {
     /// Stores that had no room for an entry of a peer ([`Refusal::Full`]) and have none yet: here the
     /// node is not to be relied on, however ready it is. Sorted.
     pub full_stores: Vec<StoreId>,
+    /// Members that were expelled, here or by a peer, by name.
+    pub expulsions: Vec<Expulsion>,
     /// Grows with every change of this view.
     pub revision: u64,
 }

@@ -32,6 +32,8 @@ pub struct Setup {
     /// Whether changes must be committed before they are acknowledged: each is put out as
     /// [`Output::Commit`] and answered by [`Input::Committed`]. Without it memory answers at once.
     pub durable: bool,
+    /// Members that this node has expelled before: at most 256 names.
+    pub expelled: Vec<NodeName>,
 }
 
 /// A stream, from open to close. Streams the engine opens have even numbers, which it picks;
@@ -110,11 +112,21 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {
+    /// Refuse and forget a member, and tell the others.
+    Expel {
+        /// Its name.
+        name: NodeName,
+    },
     /// Leave the cluster: announced to every member, acknowledged or `leave_timeout`, then
     /// [`Event::Left`]. Idempotent.
     Leave,
     /// Start a push/pull with a random peer now.
     PushPull,
+    /// Let a member in again that was expelled here.
+    Readmit {
+        /// Its name.
+        name: NodeName,
+    },
     /// Follow a write; answered by [`Output::Watched`].
     Watch {
         /// Chosen by the caller, unique while it is being followed.

@@ -16,6 +16,7 @@
 //! | `sessions` | streams, handshakes, links and what their end proves; seeds, joining, readiness |
 //! | `spread` | what each peer lacks, brought to it and acknowledged; the way past a broken link |
 //! | `exchange` | push/pull: when, and what is said; the flow is drawn there |
+//! | `expulsions` | members that are refused, by the operator's word or by the votes of peers |
 //! | `merges` | deltas into the stores, in slices that no turn is too short for |
 //! | `commits` | durability as outputs and inputs |
 //!
@@ -30,6 +31,7 @@ mod commits;
 mod core;
 pub mod event;
 mod exchange;
+mod expulsions;
 #[cfg(feature = "sim")]
 mod inspect;
 pub mod io;
@@ -48,7 +50,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::core::counters::Counters;
-pub use event::{Comparison, Event, Member, Readiness, View};
+pub use event::{Comparison, Event, Expulsion, Member, Readiness, View};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 
 use crate::config::Config;
@@ -67,6 +69,7 @@ use self::core::timers::{DueTimer, TimerKind};
 use self::core::{Core, Course, Facts, TURN_WORK};
 use commits::Commits;
 use exchange::Exchanges;
+use expulsions::Expulsions;
 use members::Membership;
 use merges::Merges;
 use sessions::{Opened, Sessions};
@@ -81,6 +84,7 @@ pub struct Engine {
     exchanges: Exchanges,
     commits: Commits,
     merges: Merges,
+    expulsions: Expulsions,
 }
 
 /// What the owners of the membership and of sessions know, beside borrows of other fields.
@@ -107,6 +111,7 @@ impl Engine {
             exchanges: Exchanges::default(),
             commits: Commits::default(),
             merges: Merges::default(),
+            expulsions: Expulsions::new(&mut core),
             core,
         };
         engine.sessions.start_discovery(&mut engine.core);
@@ -206,6 +211,7 @@ impl Engine {
             members: roster.members().map(|known| known.member()).collect(),
             readiness: self.core.readiness.clone(),
             full_stores: self.core.stores.full().collect(),
+            expulsions: self.expulsions.all(&self.core),
             revision: self.core.revision,
         }
     }
@@ -245,6 +251,7 @@ impl Engine {
     fn operate(&mut self, operation: Operation) {
         let core = &mut self.core;
         match operation {
+            Operation::Expel { name } => self.expulsions.expel(core, facts!(self), name),
             Operation::Leave => {
                 if self.members.begin_leave(core) {
                     self.spread.flush(core, facts!(self));
@@ -257,6 +264,7 @@ impl Engine {
                 self.exchanges
                     .with_random_peer(core, facts!(self), &dialling);
             }
+            Operation::Readmit { name } => self.expulsions.readmit(core, facts!(self), name),
             Operation::Unwatch { ticket } => self.spread.unwatch(core, ticket),
             Operation::Watch {
                 ticket,
@@ -415,6 +423,7 @@ impl Engine {
                 };
                 self.merges.take(core, incoming);
             }
+            Message::Expelled(expelled) => self.expulsions.told(core, &peer.name, expelled),
             Message::Leave(leave) => self.members.leave_on_link(core, stream, peer, &leave),
             Message::LeaveAck(leave) => self.members.leave_acked_by(core, peer, &leave),
             Message::Members(members) => {
@@ -470,17 +479,20 @@ impl Engine {
             Ask::ExchangeDialFailed(name) => self.exchanges.dial_failed(core, &name),
             Ask::ExchangeEnded { stream, complete } => self.exchange_ended(stream, complete),
             Ask::ExchangeOpened(opening) => self.exchanges.opened(core, facts!(self), &opening),
+            Ask::Expel(name) => self.members.expel(core, &name),
             Ask::ForgetSession(process) => self.forget_session(&process),
             Ask::Hello(stream, hello) => self.hello(stream, hello),
             Ask::LinkLost(process) => self.spread.link_lost(&process),
             Ask::LinkOpened(stream, process) => {
                 self.sessions.link_opened(core, roster, stream, &process);
+                self.expulsions.link_opened(core, stream);
             }
             Ask::LinksChanged => self.sessions.links_changed(core, roster),
             Ask::MemberChanged(change) => self.member_changed(change),
             Ask::MemberForgotten(process) => {
                 self.exchanges.member_forgotten(&process.name);
                 self.merges.member_forgotten(&process.name);
+                self.expulsions.member_forgotten(core, &process.name);
                 self.sessions.member_forgotten(core, &process);
             }
             Ask::MembershipChanged { others } => {
@@ -489,6 +501,7 @@ impl Engine {
             Ask::MembersAnswered(stream) => self.sessions.members_answered(core, roster, stream),
             Ask::MergeDelta(incoming) => self.merges.take(core, *incoming),
             Ask::PumpExchange(stream) => self.exchanges.pump(core, stream),
+            Ask::Readmit(name) => self.members.readmit(core, &name),
             Ask::RecheckDurable => self.spread.watches_committed(core, facts!(self)),
             Ask::RecheckWatches => self.spread.recheck_watches(core, facts!(self)),
             Ask::RefreshLeft(names) => self.members.refresh_left(core, &names),

@@ -83,6 +83,11 @@ pub trait Transport: Send + Sync + 'static {
         Box::pin(std::future::ready(()))
     }
 
+    /// Whether what a peer says its name is has been proven, by its certificate.
+    fn proves_names(&self) -> bool {
+        false
+    }
+
     /// Learns the address that peers know this node by, before the first packet is sent. A
     /// transport whose packets do not show where they come from tells it to its peers.
     fn advertised(&self, addr: SocketAddr) {

@@ -47,6 +47,7 @@ pub struct Builder {
     advertise: Option<String>,
     cluster: String,
     seeds: Vec<String>,
+    expelled: Vec<NodeName>,
     config: Config,
     wall: Arc<dyn WallClock>,
     stores: Vec<Arc<dyn Store>>,
@@ -92,6 +93,7 @@ impl Builder {
             advertise: None,
             cluster: String::new(),
             seeds: Vec::new(),
+            expelled: Vec::new(),
             config: Config::lan(),
             wall: Arc::new(SystemClock),
             stores: Vec::new(),
@@ -105,6 +107,13 @@ impl Builder {
             #[cfg(feature = "tls")]
             tls_handle: None,
         }
+    }
+
+    /// Members that this node refuses from the start, as [`Node::expel`] does: those that it expelled when it
+    /// ran before. At most 256 names.
+    pub fn expelled(mut self, names: impl IntoIterator<Item = NodeName>) -> Self {
+        self.expelled = names.into_iter().collect();
+        self
     }
 
     /// Where to listen, UDP and TCP on one port: `ip:port`, or `:port` for all of this machine's
@@ -335,6 +344,7 @@ impl Builder {
             nonce,
             random_seed,
             durable: false,
+            expelled: self.expelled.clone(),
         };
         let engine = Engine::new(setup, self.config.clone(), self.stores.clone(), now);
         Ok(self.spawn(engine, clock, transport, name, envelope))
@@ -384,6 +394,7 @@ impl Builder {
             counters,
             tally,
             changed: self.changed,
+            stores: self.stores,
             driver: driver.abort_handle(),
             #[cfg(feature = "tls")]
             tls: self.tls_handle,

@@ -6,7 +6,7 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use super::event::NodeEvent;
-use crate::engine::{Event, Readiness};
+use crate::engine::{Event, Expulsion, Readiness};
 use crate::id::{NodeName, Refusal, StoreId};
 use crate::net::TlsEvent;
 use crate::time::Timestamp;
@@ -82,6 +82,17 @@ impl EventLog {
                 );
             }
             Event::DirectModeRestored { members } => info!(members, "writes go directly again"),
+            Event::ExpulsionChanged(expulsion) => {
+                let Expulsion {
+                    name,
+                    here,
+                    told_by,
+                    followed,
+                    ..
+                } = expulsion;
+                let told_by: Vec<_> = told_by.iter().map(NodeName::as_str).collect();
+                warn!(%name, here, ?told_by, followed, "a member is expelled, or no longer");
+            }
             Event::Left => info!("this node has left"),
             Event::NameConflict { addr } => {
                 warn!(%addr, "another live process uses this node's name");

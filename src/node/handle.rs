@@ -13,11 +13,11 @@ use super::event::NodeEvent;
 use super::events::{Events, Stopped, Views};
 use super::tracker::Request;
 use crate::engine::{Counters, Readiness, View};
-use crate::id::{NodeName, StoreId};
+use crate::id::{NodeName, StoreId, WriterTag};
 #[cfg(feature = "tls")]
 use crate::net::tls::TlsHandle;
 use crate::net::{NetCounters, NetTally};
-use crate::store::{Map, Schema};
+use crate::store::{Map, Schema, Store, WriteError};
 
 /// A handle to a running node. Cheap to clone; all clones are one node.
 ///
@@ -74,6 +74,7 @@ pub(super) struct Running {
     pub(super) tally: Arc<NetTally>,
     /// Notified after every change of a store.
     pub(super) changed: BTreeMap<StoreId, Arc<Notify>>,
+    pub(super) stores: Vec<Arc<dyn Store>>,
     pub(super) driver: AbortHandle,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<TlsHandle>,
@@ -215,6 +216,54 @@ impl Node {
     /// [`Stopped`].
     pub async fn push_pull(&self) -> Result<(), Stopped> {
         self.request(Request::PushPull).await
+    }
+
+    /// Expels a member: this node refuses it from now on, and forgets it as one that left, until
+    /// [`readmit`](Self::readmit). Its peers are told, show it in [`View::expulsions`], and do the same once
+    /// [`expel_votes`](crate::Config::expel_votes) members tell them so. Returns once the node has taken the
+    /// request; expelling a name twice, or one's own, does nothing. At most 256 names are expelled.
+    ///
+    /// It is the name that is refused. Where names are not proven by certificates
+    /// (`TlsConfig::node_name_in_certificate`) the member can come back under another one; that is logged. The node
+    /// does not remember it when it is started again: give [`Builder::expelled`](super::Builder::expelled) the names
+    /// that are `here` in [`View::expulsions`].
+    ///
+    /// What the member wrote stays: [`purge`](Self::purge) removes it.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn expel(&self, name: NodeName) -> Result<(), Stopped> {
+        self.request(Request::Expel(name)).await
+    }
+
+    /// Lets a member in again that was expelled at this node. It comes back by itself if it still runs.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn readmit(&self, name: NodeName) -> Result<(), Stopped> {
+        self.request(Request::Readmit(name)).await
+    }
+
+    /// Removes everything that a member wrote, as it says, from all stores: what cannot be used included. It leaves
+    /// tombstones, which all nodes take over, as removing key by key does. Returns how many entries were removed.
+    ///
+    /// What a value of the member's replaced does not come back. What the member writes afterwards is not removed:
+    /// [`expel`](Self::expel) it first. It yields after every 256 entries that it looks at; dropped in between, the
+    /// rest stays.
+    ///
+    /// # Errors
+    /// [`WriteError`]; what was removed before stays removed.
+    pub async fn purge(&self, name: &NodeName) -> Result<usize, WriteError> {
+        let (writer, mut removed) = (WriterTag::of(name), 0);
+        for store in &self.running.stores {
+            let mut position = Some(0);
+            while let Some(from) = position {
+                let (count, next) = store.purge(writer, from)?;
+                (removed, position) = (removed + count, next);
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(removed)
     }
 
     /// Leaves the cluster and stops: peers are told, and see the node as left, not as failed.

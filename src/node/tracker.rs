@@ -1,5 +1,6 @@
 //! What the application asks of the driver, and how writes are followed.
 
+use crate::id::NodeName;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,10 +15,14 @@ pub(super) type Outcome = Result<Held, ReplicationError>;
 /// What the application asks of the driver.
 #[derive(Debug)]
 pub(super) enum Request {
+    /// Expel a member.
+    Expel(NodeName),
     /// Leave, then stop.
     Leave,
     /// Start a push/pull.
     PushPull,
+    /// Let a member in again.
+    Readmit(NodeName),
     /// Follow a write.
     Watch {
         ticket: u64,

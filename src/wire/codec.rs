@@ -35,7 +35,7 @@ pub use delta::{SECTION_OVERHEAD, delta_overhead};
 pub use error::DecodeError;
 pub use limits::{
     ACK_OVERHEAD, ACK_RANGE_BYTES, ACK_REFUSED_BYTES, BODY_BYTES_MAX, CELLS_MAX, CodecLimits,
-    DELTA_ENTRIES_MAX, MESSAGE_HEADER_BYTES, RELAYED_HELD_BYTES, RELAYED_OVERHEAD,
+    DELTA_ENTRIES_MAX, EXPELLED_MAX, MESSAGE_HEADER_BYTES, RELAYED_HELD_BYTES, RELAYED_OVERHEAD,
     STORE_NAME_BYTES_MAX,
 };
 pub use records::{Values, decode_body, encode_body, is_text};
@@ -137,5 +137,6 @@ fn tag(message: &Message) -> u8 {
         Message::Items(_) => 22,
         Message::Hashes(_) => 23,
         Message::Wants(_) => 24,
+        Message::Expelled(_) => 25,
     }
 }

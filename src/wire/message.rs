@@ -51,6 +51,8 @@ pub enum Message {
     Hashes(Hashes),
     /// (24) What the responder lacks of a chunk; the next chunk may follow.
     Wants(Wants),
+    /// Whom the sender has expelled.
+    Expelled(Expelled),
 }
 
 /// Why a stream was opened.
@@ -136,6 +138,8 @@ pub struct Welcome {
 pub enum RejectReason {
     /// Too many exchanges under way; try again later.
     Busy,
+    /// The dialler has been expelled.
+    Expelled,
     /// The dialler is the acceptor itself.
     Itself,
     /// A live process of that name is connected from elsewhere.
@@ -153,6 +157,13 @@ pub struct Reject {
     pub reason: RejectReason,
     /// The highest boot known for the dialler's name, 0 if none.
     pub boot_known: u64,
+}
+
+/// Whom the sender has expelled, all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expelled {
+    /// Their names.
+    pub names: Vec<NodeName>,
 }
 
 /// Entries of one store.

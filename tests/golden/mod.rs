@@ -8,10 +8,10 @@ use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, St
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Hashed, Hashes, HeldVersion, Hello, Item,
-    Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry, Reject,
-    RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts,
-    Wants, Welcome,
+    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
+    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry,
+    Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict,
+    Verdicts, Wants, Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -174,6 +174,13 @@ fn membership() -> Vec<Golden> {
             "leave",
             Message::Leave(Leave { process: process() }),
             "090000000e04616d2d30fd00002a36fe9c9717",
+        ),
+        (
+            "expelled",
+            Message::Expelled(Expelled {
+                names: vec![NodeName::new("am-1").unwrap()],
+            }),
+            "19000000060104616d2d31",
         ),
         (
             "leave_ack",

@@ -383,6 +383,7 @@ fn setup(index: usize, seed: u64) -> Setup {
         nonce: index as u64,
         random_seed: 2 * seed + index as u64,
         durable: false,
+        expelled: Vec::new(),
     }
 }
 

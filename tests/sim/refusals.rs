@@ -85,8 +85,8 @@ fn a_full_store_refuses_aloud_and_takes_the_rest_once_there_is_room() {
     sim.run_for(secs(3));
     for node in 0..3 {
         let held = sim.registers(node).store().len();
-        // Of the room for twice as many, a quarter of a share is kept back.
-        assert_eq!(held, 88, "on node {node}");
+        // Of the room for twice as many, a quarter of a share is kept back for the members, one entry each.
+        assert!((88..=91).contains(&held), "{held} on node {node}");
         let aloud = |by_us| {
             let mut events = sim.events().iter();
             events.any(|o| {

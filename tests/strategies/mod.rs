@@ -9,10 +9,10 @@ use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, St
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Hashed, Hashes, HeldVersion, Hello, Item,
-    Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry, Reject,
-    RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts,
-    Wants, Welcome,
+    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
+    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry,
+    Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict,
+    Verdicts, Wants, Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -284,6 +284,7 @@ pub fn messages() -> impl Strategy<Value = Message> {
             .prop_map(|(ask, records)| Message::Members(Members { ask, records })),
         processes().prop_map(|process| Message::Leave(Leave { process })),
         processes().prop_map(|process| Message::LeaveAck(Leave { process })),
+        vec(names(), 0..6).prop_map(|names| Message::Expelled(Expelled { names })),
         exchanges(),
     ]
 }

@@ -58,6 +58,8 @@ pub(in crate::engine) enum Ask {
     ExchangeEnded { stream: StreamId, complete: bool },
     /// The handshake of an exchange is done.
     ExchangeOpened(ExchangeOpening),
+    /// A member is expelled: refuse and forget it.
+    Expel(NodeName),
     /// Forget the session with a process.
     ForgetSession(ProcessId),
     /// Somebody introduces itself on a stream.
@@ -80,6 +82,8 @@ pub(in crate::engine) enum Ask {
     MergeDelta(Box<Incoming>),
     /// Go on with an exchange.
     PumpExchange(StreamId),
+    /// A member is not expelled any more.
+    Readmit(NodeName),
     /// Look again which followed writes are on disk.
     RecheckDurable,
     /// Look again which followed writes have lost their chance.

@@ -27,7 +27,7 @@ pub(super) mod stores;
 pub(super) mod tests;
 pub(super) mod timers;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +71,8 @@ pub(super) struct Core {
     pub(super) counters: Counters,
     conduct: Conduct,
     pub(super) outputs: VecDeque<Output>,
+    /// Names that this node refuses. Set by `expulsions` alone.
+    pub(super) expelled: BTreeSet<NodeName>,
     /// Grows with every change of the view.
     pub(super) revision: u64,
     pub(super) readiness: Readiness,
@@ -135,6 +137,7 @@ impl Core {
             counters: Counters::default(),
             conduct: Conduct::default(),
             outputs: VecDeque::new(),
+            expelled: BTreeSet::new(),
             revision: 1,
             readiness: Readiness::Joining,
             work_left: TURN_WORK,

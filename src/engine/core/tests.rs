@@ -45,6 +45,7 @@ pub(in crate::engine) fn setup(durable: bool) -> Setup {
         nonce: 1,
         random_seed: 1,
         durable,
+        expelled: Vec::new(),
     }
 }
 

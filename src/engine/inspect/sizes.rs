@@ -8,6 +8,7 @@
 use crate::engine::Engine;
 use crate::engine::core::size::{Size, size};
 use crate::engine::core::stores::FOREIGN_RANGES_MAX;
+use crate::engine::expulsions::EXPELLED_MAX;
 use crate::engine::merges::BYTES_MAX;
 use crate::engine::sessions::discovery::ADDRS_PER_SEED_MAX;
 use crate::engine::sessions::handshake::TOKENS_MAX;
@@ -24,7 +25,7 @@ impl Engine {
             .or_else(|| self.spread.over_limit(&self.core.config))
     }
 
-    fn own_sizes(&self) -> [Size; 17] {
+    fn own_sizes(&self) -> [Size; 18] {
         let (core, config) = (&self.core, &self.core.config);
         let (roster, table) = (self.members.roster(), self.sessions.table());
         // A process that is not forgotten yet, and the one that came after it.
@@ -44,6 +45,11 @@ impl Engine {
                 sessions * TOKENS_MAX,
             ),
             size("streams", self.sessions.streams(), config.streams_max),
+            size(
+                "expelled names",
+                self.expulsions.len(),
+                (1 + config.members_max) * EXPELLED_MAX,
+            ),
             size("bytes to merge", self.merges.bytes(), BYTES_MAX),
             size(
                 "members charged for merges",
@@ -96,6 +102,7 @@ mod tests {
             nonce: 1,
             random_seed: 1,
             durable: false,
+            expelled: Vec::new(),
         };
         let now = Now {
             mono: Duration::ZERO,

@@ -15,6 +15,7 @@
 
 pub(super) mod codec;
 mod detector;
+mod expel;
 mod feed;
 mod foca_config;
 mod leave;

@@ -81,6 +81,20 @@ impl Membership {
         );
     }
 
+    /// A member that was hidden is shown as foca has it.
+    pub(in crate::engine) fn show_again(&mut self, core: &mut Core, name: &NodeName) {
+        let member = {
+            let mut members = self.detector.foca.iter_membership_state();
+            members
+                .find(|member| member.id().process.name == *name)
+                .cloned()
+        };
+        if let Some(member) = member {
+            self.detector.log.push(member);
+        }
+        self.refresh(core);
+    }
+
     /// Whether the table shows every member that foca holds, but for those that are `excused`.
     fn shows(&self, core: &Core, excused: impl Fn(&foca::Member<NodeId>) -> bool) -> bool {
         let mut members = self.detector.foca.iter_membership_state();
@@ -208,7 +222,9 @@ impl Membership {
             if let Some(known) = self.roster.table.remove(&name) {
                 core.ask(Ask::MemberForgotten(known.id.process));
             }
-            self.roster.left.remove(&name);
+            if !core.expelled.contains(&name) {
+                self.roster.left.remove(&name);
+            }
             core.revision += 1;
         }
     }

@@ -154,6 +154,12 @@ impl Sessions {
         if core.is_leaving() {
             return reject(RejectReason::Leaving);
         }
+        if core.expelled.contains(name) {
+            return Some(Reject {
+                reason: RejectReason::Expelled,
+                boot_known: 0,
+            });
+        }
         if *name == core.setup.name {
             return reject(RejectReason::NameTaken);
         }
@@ -271,7 +277,7 @@ impl Sessions {
                     self.seed_is_itself(core, roster, addr);
                 }
             }
-            RejectReason::Busy | RejectReason::Leaving => {}
+            RejectReason::Busy | RejectReason::Expelled | RejectReason::Leaving => {}
         }
         core.ask(Ask::AbandonStream(stream));
     }

@@ -80,6 +80,11 @@ impl TlsCore {
         }
     }
 
+    /// Whether a peer's name must be in its certificate.
+    pub(super) fn proves_names(&self) -> bool {
+        self.materials.config().node_name_in_certificate
+    }
+
     /// Decides which node names the peer on this connection may have; `None` if it may have any.
     pub(super) fn name_check(
         &self,

@@ -163,6 +163,10 @@ impl Transport for Tls {
         Box::pin(async move { lanes.finish().await })
     }
 
+    fn proves_names(&self) -> bool {
+        self.core.proves_names()
+    }
+
     fn advertised(&self, addr: SocketAddr) {
         let advertised = self.core.advertised.lock();
         *advertised.expect("nothing panics under this lock") = addr;

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::super::tracker::Request;
 use super::intake::{Intake, take};
@@ -108,12 +108,19 @@ impl<M: Machine> Driver<M> {
     fn request(&mut self, request: Request) {
         let now = self.clock.now();
         let operation = match request {
+            Request::Expel(name) => {
+                if !self.transport.proves_names() {
+                    warn!(%name, "names are not proven here: who is expelled can come back under another one");
+                }
+                Operation::Expel { name }
+            }
             Request::Leave => {
                 let deadline = now.mono + self.leave_timeout + LEAVE_GRACE;
                 self.leave_deadline.get_or_insert(deadline);
                 Operation::Leave
             }
             Request::PushPull => Operation::PushPull,
+            Request::Readmit(name) => Operation::Readmit { name },
             Request::Watch {
                 ticket,
                 write,

@@ -80,6 +80,7 @@ impl Machine for RecordingMachine {
             members: Vec::new(),
             readiness: Readiness::Alone,
             full_stores: Vec::new(),
+            expulsions: Vec::new(),
             revision: 0,
         }
     }

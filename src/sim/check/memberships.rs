@@ -219,6 +219,7 @@ mod tests {
             }],
             readiness: Readiness::Alone,
             full_stores: Vec::new(),
+            expulsions: Vec::new(),
             revision: 1,
         }
     }

@@ -142,6 +142,7 @@ impl Simulator {
             nonce: self.rng.random(),
             random_seed: self.rng.random(),
             durable: node.spec.durable,
+            expelled: Vec::new(),
         }
     }
 

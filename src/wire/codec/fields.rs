@@ -20,8 +20,8 @@ use crate::id::{
 };
 use crate::time::Timestamp;
 use crate::wire::message::{
-    Ack, Capabilities, Done, HeldVersion, Hello, Leave, MemberRecord, Members, Message, More,
-    Purpose, RefusedEntry, Reject, RejectReason, Relayed, Settled, StoreOffer, StoreSummary,
+    Ack, Capabilities, Done, Expelled, HeldVersion, Hello, Leave, MemberRecord, Members, Message,
+    More, Purpose, RefusedEntry, Reject, RejectReason, Relayed, Settled, StoreOffer, StoreSummary,
     Summary, Verdict, Verdicts, Welcome,
 };
 
@@ -50,6 +50,7 @@ fn put_message<W: Writer>(message: &Message, to: &mut Enc<W>) -> Result<(), Enco
         Message::Ack(ack) => ack.put(to),
         Message::Relayed(relayed) => relayed.put(to),
         Message::Members(members) => members.put(to),
+        Message::Expelled(expelled) => expelled.put(to),
         Message::Leave(leave) | Message::LeaveAck(leave) => leave.put(to),
         Message::Summary(summary) => summary.put(to),
         Message::Verdicts(verdicts) => verdicts.put(to),
@@ -84,6 +85,7 @@ pub(super) fn decode(
         8 => Message::Members(Field::take(from)?),
         9 => Message::Leave(Field::take(from)?),
         10 => Message::LeaveAck(Field::take(from)?),
+        25 => Message::Expelled(Field::take(from)?),
         15 => Message::Done(Field::take(from)?),
         16 => Message::Summary(Field::take(from)?),
         17 => Message::Verdicts(Field::take(from)?),
@@ -184,7 +186,7 @@ enum_fields! {
     MemberState { 0 Alive, 1 Suspect, 2 Failed, 3 Left }
     Purpose { 0 Link, 1 PushPull }
     Refusal { 0 ClockAhead, 1 Full, 2 TooLarge, 3 NoStore, 4 Share, 5 TooLasting }
-    RejectReason { 0 Busy, 1 Itself, 2 NameTaken, 3 StaleBoot, 4 Leaving }
+    RejectReason { 0 Busy, 1 Itself, 2 NameTaken, 3 StaleBoot, 4 Leaving, 5 Expelled }
     Verdict { 0 Equal, 1 Cells, 2 NoStore, 3 List, 4 All }
 }
 
@@ -213,6 +215,7 @@ macro_rules! struct_fields {
 struct_fields! {
     Ack { token; ranges: ranges_max, refused: refused_max }
     Done { complete; }
+    Expelled { ; names: expelled_max }
     HeldVersion { store, key, ts, tag; }
     Hello { purpose, node, incarnation, nonce, token, capabilities; stores: stores_max }
     Leave { process; }

@@ -26,6 +26,9 @@ pub const CELLS_MAX: usize = 32_768;
 /// is bounded by it.
 pub const DELTA_ENTRIES_MAX: usize = 4096;
 
+/// Most names in an `Expelled`.
+pub const EXPELLED_MAX: usize = 256;
+
 /// What one message may hold at most. A sender cuts its lists to fit: a longer one is refused whole.
 ///
 /// The defaults are ceilings of the protocol, the same on every node whatever its `Config` says, so
@@ -37,6 +40,8 @@ pub struct CodecLimits {
     pub cells_max: usize,
     /// Body of one entry, in bytes. Default [`BODY_BYTES_MAX`].
     pub entry_bytes_max: usize,
+    /// Names in an `Expelled`. Default [`EXPELLED_MAX`].
+    pub expelled_max: usize,
     /// Versions in a `Relayed`. Default 4096.
     pub held_max: usize,
     /// Items in an `Items`, and hashes in a `Hashes`, a `Wants` and each list of a `Peeled`.
@@ -63,6 +68,7 @@ impl Default for CodecLimits {
         Self {
             cells_max: CELLS_MAX,
             entry_bytes_max: BODY_BYTES_MAX,
+            expelled_max: EXPELLED_MAX,
             held_max: 4096,
             items_max: 65_536,
             names_max: 16,
