@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::engine::event::Event;
 use crate::id::{Misbehaviour, NodeName};
-
-use super::Core;
 
 /// Who was named for what lately.
 #[derive(Debug, Default)]
@@ -39,59 +36,53 @@ struct Named {
     since: u64,
 }
 
-impl Core {
-    /// A member has done what no member of this version does. Members alone are named: what strangers
-    /// send is counted elsewhere.
-    ///
-    /// The first time is told at once. What follows within [`NAMED_EVERY`] is told together, with the
-    /// first time after it.
-    pub(in crate::engine) fn misbehaved(&mut self, peer: &NodeName, kind: Misbehaviour) {
-        *self.counters.misbehaved(kind) += 1;
-        let now = self.now.mono;
-        let known = &mut self.conduct.named;
-        if let Some(named) = known.get_mut(&(peer.clone(), kind)) {
+impl Conduct {
+    /// A member has misbehaved once more. Returns how often since it was last told, if it is to be told now:
+    /// the first time is told at once, and what follows within [`NAMED_EVERY`] together, with the first time
+    /// after it.
+    pub(in crate::engine) fn note(
+        &mut self,
+        now: Duration,
+        peer: &NodeName,
+        kind: Misbehaviour,
+    ) -> Option<u64> {
+        let key = (peer.clone(), kind);
+        if let Some(named) = self.named.get_mut(&key) {
             named.since += 1;
             if now < named.told + NAMED_EVERY {
-                return;
+                return None;
             }
-            let times = std::mem::take(&mut named.since);
             named.told = now;
-            self.tell_misbehaved(peer, kind, times);
-            return;
+            return Some(std::mem::take(&mut named.since));
         }
-        if known.len() >= NAMED_MAX {
-            known.retain(|_, named| now < named.told + NAMED_EVERY);
+        if self.named.len() >= NAMED_MAX {
+            self.named.retain(|_, named| now < named.told + NAMED_EVERY);
         }
         // Beyond that, what happens is counted but not told.
-        if known.len() < NAMED_MAX {
-            let named = Named {
-                told: now,
-                since: 0,
-            };
-            known.insert((peer.clone(), kind), named);
-            self.tell_misbehaved(peer, kind, 1);
+        if self.named.len() >= NAMED_MAX {
+            return None;
         }
+        let named = Named {
+            told: now,
+            since: 0,
+        };
+        self.named.insert(key, named);
+        Some(1)
     }
 
-    /// Tells of a single entry, unless too many were told of lately.
-    pub(in crate::engine) fn emit_of_entry(&mut self, event: Event) {
-        let events = &mut self.conduct.of_entries;
-        let passed = self.now.mono.saturating_sub(events.since);
+    /// Whether an event about a single entry may be told, which then counts as told.
+    pub(in crate::engine) fn may_tell_of_entry(&mut self, now: Duration) -> bool {
+        let events = &mut self.of_entries;
+        let passed = now.saturating_sub(events.since);
         let more = passed.as_millis() * u128::from(ENTRY_EVENTS_A_SECOND) / 1000;
         if more > 0 {
             let more = u32::try_from(more).unwrap_or(u32::MAX);
             events.left = events.left.saturating_add(more).min(ENTRY_EVENTS_AT_ONCE);
-            events.since = self.now.mono;
+            events.since = now;
         }
-        if events.left > 0 {
-            events.left -= 1;
-            self.emit(event);
-        }
-    }
-
-    fn tell_misbehaved(&mut self, peer: &NodeName, kind: Misbehaviour, times: u64) {
-        let peer = peer.clone();
-        self.emit(Event::MemberMisbehaved { peer, kind, times });
+        let may = events.left > 0;
+        events.left -= u32::from(may);
+        may
     }
 }
 
@@ -107,17 +98,8 @@ const NAMED_MAX: usize = 4096;
 mod tests {
     use super::*;
     use crate::engine::core::tests::{core, name, take_events};
+    use crate::engine::event::Event;
     use crate::id::Misbehaviour::{BreaksExchanges, InventsMembers};
-
-    fn told(core: &mut Core) -> Vec<(Misbehaviour, u64)> {
-        take_events(core)
-            .into_iter()
-            .filter_map(|event| match event {
-                Event::MemberMisbehaved { kind, times, .. } => Some((kind, times)),
-                _ => None,
-            })
-            .collect()
-    }
 
     #[test]
     fn a_member_is_named_once_a_minute_for_each_kind() {
@@ -126,42 +108,43 @@ mod tests {
             core.misbehaved(&name("b"), BreaksExchanges);
         }
         core.misbehaved(&name("b"), InventsMembers);
-        assert_eq!(told(&mut core), [(BreaksExchanges, 1), (InventsMembers, 1)]);
-        assert_eq!(core.counters.misbehaved_breaks_exchanges, 1000);
         core.now.mono += NAMED_EVERY;
         core.misbehaved(&name("b"), BreaksExchanges);
-        assert_eq!(told(&mut core), [(BreaksExchanges, 1000)]);
+        let told = take_events(&mut core).into_iter().map(|event| match event {
+            Event::MemberMisbehaved { kind, times, .. } => (kind, times),
+            other => panic!("{other:?}"),
+        });
+        let expected = [
+            (BreaksExchanges, 1),
+            (InventsMembers, 1),
+            (BreaksExchanges, 1000),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(core.counters.misbehaved_breaks_exchanges, 1001);
     }
 
     #[test]
     fn of_many_entries_some_are_told_of() {
-        let mut core = core();
-        let tell = |core: &mut Core| {
-            (0..5_000).for_each(|_| core.emit_of_entry(Event::CommitFailed));
-            take_events(core).len()
+        let mut conduct = Conduct::default();
+        let mut tell = |secs: u64, millis| {
+            let now = Duration::from_secs(secs) + Duration::from_millis(millis);
+            (0..5_000)
+                .filter(|_| conduct.may_tell_of_entry(now))
+                .count()
         };
-        assert_eq!(tell(&mut core), 1024);
-        assert_eq!(tell(&mut core), 0);
-        core.now.mono += Duration::from_millis(500);
-        assert_eq!(tell(&mut core), 128);
-        core.now.mono += Duration::from_secs(3_600);
-        assert_eq!(tell(&mut core), 1024);
+        assert_eq!(tell(1, 0), 1024);
+        assert_eq!(tell(1, 0), 0);
+        assert_eq!(tell(1, 500), 128);
+        assert_eq!(tell(3_600, 0), 1024);
     }
 
     #[test]
     fn who_is_remembered_is_bounded() {
-        let mut core = core();
-        for n in 0..NAMED_MAX + 10 {
-            core.misbehaved(&name(&format!("n{n}")), BreaksExchanges);
-        }
-        assert_eq!(told(&mut core).len(), NAMED_MAX);
-        assert_eq!(
-            core.counters.misbehaved_breaks_exchanges,
-            NAMED_MAX as u64 + 10
-        );
-        core.now.mono += NAMED_EVERY;
-        core.misbehaved(&name("late"), BreaksExchanges);
-        assert_eq!(told(&mut core).len(), 1);
-        assert_eq!(core.conduct.named.len(), 1);
+        let (mut conduct, start) = (Conduct::default(), Duration::from_secs(9));
+        let mut note = |now, n: usize| conduct.note(now, &name(&format!("n{n}")), BreaksExchanges);
+        let told = (0..NAMED_MAX + 10).filter(|&n| note(start, n).is_some());
+        assert_eq!(told.count(), NAMED_MAX);
+        assert_eq!(note(start + NAMED_EVERY, NAMED_MAX + 20), Some(1));
+        assert_eq!(conduct.named.len(), 1);
     }
 }

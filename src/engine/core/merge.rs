@@ -139,25 +139,8 @@ impl Core {
         let (store, key) = place;
         match result {
             Merged::Refused(reason) => {
-                self.counters.entries_refused += 1;
-                let for_room = matches!(reason, Refusal::Full | Refusal::Share);
-                if for_room && self.stores.mark_full(store) {
-                    self.revision += 1;
-                }
                 received.refuse(reason);
-                // What it passes on for others is not its doing.
-                if reason == Refusal::Share && writer == deliverer {
-                    self.misbehaved(&from.name, Misbehaviour::ExceedsShare);
-                }
-                let peer = from.name.clone();
-                self.emit_of_entry(Event::EntryRefused {
-                    peer,
-                    store,
-                    key,
-                    writer,
-                    reason,
-                    by_us: true,
-                });
+                self.entry_refused(from, deliverer, merged, reason);
             }
             Merged::Known => {
                 received.held.push(place);
@@ -196,6 +179,34 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// An entry was not taken: who delivered it is told, and so is the application.
+    fn entry_refused(
+        &mut self,
+        from: &ProcessId,
+        deliverer: WriterTag,
+        merged: &MergedEntry,
+        reason: Refusal,
+    ) {
+        let (store, key) = merged.place;
+        self.counters.entries_refused += 1;
+        let for_room = matches!(reason, Refusal::Full | Refusal::Share);
+        if for_room && self.stores.mark_full(store) {
+            self.revision += 1;
+        }
+        // What it passes on for others is not its doing.
+        if reason == Refusal::Share && merged.writer == deliverer {
+            self.misbehaved(&from.name, Misbehaviour::ExceedsShare);
+        }
+        self.emit_of_entry(Event::EntryRefused {
+            peer: from.name.clone(),
+            store,
+            key,
+            writer: merged.writer,
+            reason,
+            by_us: true,
+        });
     }
 }
 

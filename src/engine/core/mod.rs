@@ -37,7 +37,7 @@ use rand::SeedableRng as _;
 use rand_pcg::Pcg64;
 
 use crate::config::Config;
-use crate::id::NodeName;
+use crate::id::{Misbehaviour, NodeName};
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::Message;
@@ -194,6 +194,23 @@ impl Core {
     pub(super) fn emit(&mut self, event: Event) {
         tracing::debug!(node = %self.setup.name, ?event);
         self.outputs.push_back(Output::Event(event));
+    }
+
+    /// A member has done what no member of this version does: it is named, once a minute for each kind.
+    /// Members alone are named: what strangers send is counted elsewhere.
+    pub(super) fn misbehaved(&mut self, peer: &NodeName, kind: Misbehaviour) {
+        *self.counters.misbehaved(kind) += 1;
+        if let Some(times) = self.conduct.note(self.now.mono, peer, kind) {
+            let peer = peer.clone();
+            self.emit(Event::MemberMisbehaved { peer, kind, times });
+        }
+    }
+
+    /// Tells of a single entry, unless too many were told of lately: members decide how many there are.
+    pub(super) fn emit_of_entry(&mut self, event: Event) {
+        if self.conduct.may_tell_of_entry(self.now.mono) {
+            self.emit(event);
+        }
     }
 
     /// Sets a timer, or moves it.

@@ -55,12 +55,12 @@ impl<R> Value<R> {
 }
 
 /// What is kept with an entry.
-pub(super) struct Kept<R> {
+pub(super) struct Holding<R> {
     pub(super) value: Value<R>,
     account: AccountId,
 }
 
-impl<R> Kept<R> {
+impl<R> Holding<R> {
     /// With an account that is to be set once the entry is stored.
     fn new(value: Value<R>) -> Self {
         Self { value, account: 0 }
@@ -68,7 +68,7 @@ impl<R> Kept<R> {
 }
 
 /// How an entry that is held counts.
-pub(super) fn charged<R>(slot: &Slot<Kept<R>>) -> Charged {
+pub(super) fn charged<R>(slot: &Slot<Holding<R>>) -> Charged {
     Charged {
         account: slot.value.account,
         amount: Amount::of(slot.entry()),
@@ -76,7 +76,7 @@ pub(super) fn charged<R>(slot: &Slot<Kept<R>>) -> Charged {
 }
 
 /// The record in a slot, if reads show it at `now`.
-pub(super) fn live_record<R>(slot: &Slot<Kept<R>>, now: Timestamp) -> Option<&Arc<R>> {
+pub(super) fn live_record<R>(slot: &Slot<Holding<R>>, now: Timestamp) -> Option<&Arc<R>> {
     match &slot.value.value {
         Value::Record { record, .. } if slot.entry().outlives(now) => Some(record),
         _ => None,
@@ -108,7 +108,7 @@ pub(super) struct NewEntry<R> {
 
 /// What the lock protects.
 pub(super) struct Contents<S: Schema> {
-    pub(super) entries: EntryMap<Kept<S::Record>>,
+    pub(super) entries: EntryMap<Holding<S::Record>>,
     pub(super) accounts: Accounts,
     pub(super) index: S::Index,
     /// Slots of the quarantined entries.
@@ -166,7 +166,7 @@ impl<S: Schema> Contents<S> {
         let (amount, replaced) = (Amount::of(&entry), held.map(charged));
         let admitted = self.accounts.admit_own(amount, replaced);
         admitted.map_err(|(limit, max)| WriteError::StoreFull { limit, max })?;
-        let kept = Kept::new(draft.value);
+        let kept = Holding::new(draft.value);
         let applied = self.entries.apply(entry, draft.hash, kept);
         // `None` is possible only if the held entry is stamped with the last instant that there is: no
         // write can be later.
@@ -177,7 +177,7 @@ impl<S: Schema> Contents<S> {
     }
 
     /// The current change of a slot.
-    pub(super) fn change(&self, slot: &Slot<Kept<S::Record>>) -> Change {
+    pub(super) fn change(&self, slot: &Slot<Holding<S::Record>>) -> Change {
         Change {
             seq: slot.seq(),
             entry: slot.entry().clone(),
@@ -210,7 +210,7 @@ impl<S: Schema> Contents<S> {
             schema: entry.schema,
             body: std::mem::take(&mut new.body),
         };
-        let kept = Kept::new(std::mem::replace(&mut new.value, Value::Removed));
+        let kept = Holding::new(std::mem::replace(&mut new.value, Value::Removed));
         let (pair, amount) = ((entry.writer, from), Amount::of(&entry));
         let (accounts, mut replaced) = (&mut self.accounts, None);
         let admit = |held: Option<&Slot<_>>| {
@@ -248,7 +248,7 @@ impl<S: Schema> Contents<S> {
     /// Puts what has come on its account, and takes off what it replaced.
     fn settle(
         &mut self,
-        applied: &Applied<Kept<S::Record>>,
+        applied: &Applied<Holding<S::Record>>,
         pair: (WriterTag, WriterTag),
         amount: Amount,
         replaced: Option<Charged>,
@@ -267,7 +267,7 @@ impl<S: Schema> Contents<S> {
     /// Updates quarantine and index after a change. Returns the record that it displaced.
     fn follow(
         &mut self,
-        applied: Applied<Kept<S::Record>>,
+        applied: Applied<Holding<S::Record>>,
         now: Timestamp,
     ) -> Option<Arc<S::Record>> {
         let Applied { at, effect, .. } = applied;
@@ -371,7 +371,7 @@ impl<S: Schema> Contents<S> {
     }
 
     /// Removes the first entry that is past its grace, and returns it, to be dropped outside the lock.
-    pub(super) fn free(&mut self, wall: Timestamp) -> Option<Slot<Kept<S::Record>>> {
+    pub(super) fn free(&mut self, wall: Timestamp) -> Option<Slot<Holding<S::Record>>> {
         let (at, slot) = self.entries.collect(wall)?;
         self.accounts.release(charged(&slot));
         self.quarantine.remove(&at);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::accounts::Amount;
-use super::contents::{Contents, Draft, Kept, NewEntry, Value, charged};
+use super::contents::{Contents, Draft, Holding, NewEntry, Value, charged};
 use super::run::RUN;
 use crate::crdt::digest::BodyHash;
 use crate::crdt::hashes::Hashing;
@@ -67,7 +67,7 @@ impl<S: Schema> MapStore<S> {
     fn at_cut<T>(
         &self,
         cut: Timestamp,
-        look: impl FnOnce(&EntryMap<Kept<S::Record>>, usize) -> T,
+        look: impl FnOnce(&EntryMap<Holding<S::Record>>, usize) -> T,
     ) -> T {
         let most = self.lock().entries.len() / RUN + 1;
         let mut runs = 1;

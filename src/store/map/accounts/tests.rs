@@ -55,7 +55,7 @@ fn a_writer_stops_itself_at_its_share_and_its_peers_at_twice_as_much() {
 }
 
 #[test]
-fn whoever_wrote_it_what_all_wrote_is_limited() {
+fn what_all_writers_write_together_is_limited() {
     let mut accounts = accounts();
     for writer in 10..14 {
         let writer = WriterTag(writer);
