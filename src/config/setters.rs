@@ -305,7 +305,8 @@ setters! {
     ///
     /// Too low: traffic, and a hash of every entry each time. Too high or `None`: what
     /// acknowledgements cannot repair (an entry refused for its clock, a backlog given up, a
-    /// partition) stays different for longer, or for ever.
+    /// partition, a writer that tells one member and not the others) stays different for longer, or for
+    /// ever.
     push_pull_interval: impl Into<Option<Duration>>;
     /// How often failed members are dialled again; `None` never.
     ///
