@@ -132,10 +132,21 @@ impl Engine {
                 let roster = self.members.roster();
                 self.sessions.stream_closed(core, roster, stream, reason);
             }
-            Input::StreamFrame { stream, frame } => self.stream_frame(stream, frame),
+            Input::StreamFrame { stream, frame } => {
+                self.stream_frame(stream, frame);
+                self.route_asks();
+                self.frame_done(stream);
+            }
+            Input::StreamFull { stream } => core.room.is_full(stream),
             Input::StreamOpened { stream, peer } => {
                 let roster = self.members.roster();
                 self.sessions.stream_opened(core, roster, stream, peer);
+            }
+            Input::StreamWritable { stream } => {
+                core.room.is_writable(stream);
+                let roster = self.members.roster();
+                self.sessions.stream_writable(core, roster, stream);
+                self.exchanges.pump(core, stream);
             }
         }
         self.route_asks();
@@ -222,7 +233,15 @@ impl Engine {
         &self.core.counters
     }
 
+    /// A frame is done with: the driver may read on. Whoever puts a frame's work off to later turns calls
+    /// this when that is done, and not before.
+    fn frame_done(&mut self, stream: StreamId) {
+        let done = Output::StreamFrameDone { stream };
+        self.core.outputs.push_back(done);
+    }
+
     fn advance(&mut self, now: Now) {
+        self.core.room.begin_turn();
         // A monotonic clock that goes back is the caller's bug; standing still is harmless.
         self.core.now = Now {
             mono: now.mono.max(self.core.now.mono),

@@ -18,6 +18,7 @@ pub(super) mod ledger;
 pub(super) mod merge;
 pub(super) mod place;
 pub(super) mod refusals;
+pub(super) mod room;
 pub(super) mod roster;
 pub(super) mod session;
 #[cfg(feature = "sim")]
@@ -51,6 +52,7 @@ use ask::Ask;
 use conduct::Conduct;
 use counters::Counters;
 use ledger::Ledger;
+use room::StreamRoom;
 use roster::Roster;
 use session::SessionTable;
 use stores::Stores;
@@ -71,6 +73,8 @@ pub(super) struct Core {
     pub(super) counters: Counters,
     conduct: Conduct,
     pub(super) outputs: VecDeque<Output>,
+    /// What may be put out on streams.
+    pub(super) room: StreamRoom,
     /// Grows with every change of the view.
     pub(super) revision: u64,
     pub(super) readiness: Readiness,
@@ -135,6 +139,7 @@ impl Core {
             counters: Counters::default(),
             conduct: Conduct::default(),
             outputs: VecDeque::new(),
+            room: StreamRoom::default(),
             revision: 1,
             readiness: Readiness::Joining,
             work_left: TURN_WORK,
@@ -180,6 +185,7 @@ impl Core {
         let len = bytes.len();
         self.counters.frames_sent += 1;
         self.counters.frame_bytes_sent += len as u64;
+        self.room.put_out(stream, len);
         self.outputs.push_back(Output::StreamSend {
             stream,
             frame: bytes.freeze(),

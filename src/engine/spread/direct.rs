@@ -154,7 +154,9 @@ impl Lane {
 
     fn link_with_room(&self, core: &Core, session: &Session) -> Option<StreamId> {
         let room = self.flight.stream_bytes() < core.config.stream_window_bytes;
-        session.link.filter(|_| room)
+        session
+            .link
+            .filter(|&link| room && core.room.has_room(link))
     }
 
     /// Fills and sends one packet; false if nothing waits that may go this way.
