@@ -16,7 +16,7 @@ use crate::engine::core::roster::{MemberChange, Roster};
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Member;
-use crate::engine::io::{CloseReason, StreamId};
+use crate::engine::io::{CloseReason, Output, StreamId};
 use crate::id::{MemberState, NodeName, ProcessId};
 use crate::wire::{MemberRecord, Members, Message, Purpose};
 
@@ -149,8 +149,8 @@ impl Sessions {
         stream: StreamId,
         members: Members,
     ) {
-        if members.ask {
-            self.send_members(core, roster, stream, false);
+        if members.ask && !self.answer_members(core, roster, stream) {
+            return;
         }
         let answered = !members.ask && members.records.len() < MEMBERS_PER_FRAME;
         core.ask(Ask::ApplyRecords(members.records));
@@ -169,6 +169,42 @@ impl Sessions {
     ) {
         if core.link_policy == LinkPolicy::Brief && self.has_dialled(stream) {
             self.abandon_stream(core, roster, stream);
+        }
+    }
+
+    /// Sends the membership to who asks for it: once there is room, and once for all that ask meanwhile.
+    /// Returns whether the stream goes on.
+    fn answer_members(&mut self, core: &mut Core, roster: &Roster, stream: StreamId) -> bool {
+        if core.room.has_room(stream) {
+            self.send_members(core, roster, stream, false);
+            return true;
+        }
+        let Some(known) = self.streams.get_mut(&stream) else {
+            return true;
+        };
+        known.members_owed = true;
+        known.asked += 1;
+        if known.asked < ASKED_MAX {
+            return true;
+        }
+        tracing::debug!(?stream, "a member asks and does not read");
+        core.outputs.push_back(Output::CloseStream { stream });
+        self.stream_closed(core, roster, stream, CloseReason::Unread);
+        false
+    }
+
+    /// There is room again on a stream: what it is owed is sent.
+    pub(in crate::engine) fn stream_writable(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+    ) {
+        if let Some(known) = self.streams.get_mut(&stream)
+            && std::mem::take(&mut known.members_owed)
+        {
+            known.asked = 0;
+            self.send_members(core, roster, stream, false);
         }
     }
 
@@ -202,9 +238,13 @@ impl Sessions {
             .values()
             .filter_map(|session| session.link)
             .collect();
-        links
-            .into_iter()
-            .for_each(|link| self.send_members(core, roster, link, false));
+        for link in links {
+            if core.room.has_room(link) {
+                self.send_members(core, roster, link, false);
+            } else if let Some(known) = self.streams.get_mut(&link) {
+                known.members_owed = true;
+            }
+        }
     }
 
     /// The handshake of a link is done.
@@ -420,6 +460,9 @@ impl Sessions {
 }
 
 const MEMBERS_PER_FRAME: usize = 512;
+/// How often the membership may be asked for on a stream on which the last answer waits to be written. A
+/// member asks once when the link opens and then once a second, a few times.
+const ASKED_MAX: u32 = 16;
 /// How long a link lives above direct mode if the answer with the membership is late, or if direct
 /// mode ends.
 const LINK_BRIEF: Duration = Duration::from_secs(1);

@@ -50,4 +50,8 @@ pub(super) struct StreamState {
     pub(super) token: u64,
     /// When its handshake was done, or its dial began.
     pub(super) since: Duration,
+    /// The membership is to be sent as soon as there is room.
+    pub(super) members_owed: bool,
+    /// How often it was asked for since it is owed.
+    pub(super) asked: u32,
 }
