@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-use super::super::accept::{Accepted, accept};
+use super::super::accept::{Accepted, Acceptor, admission};
 use super::super::clock::Clocks;
 use super::super::event::NodeEvent;
 use super::super::event_log::EventLog;
@@ -19,6 +19,7 @@ use super::super::stream_task::StreamEvent;
 use super::super::tracker::{Outcome, Request};
 use crate::config::Config;
 use crate::engine::{Counters, Engine, Input, Output, View};
+use crate::net::admission::Admission;
 use crate::net::{NetTally, Transport};
 use crate::time::Now;
 use crate::wire::envelope::Envelope;
@@ -95,6 +96,8 @@ pub(in crate::node) struct Driver<M> {
     pub(super) streams: StreamTable,
     pub(super) stream_events: mpsc::Receiver<StreamEvent>,
     pub(super) accepted: mpsc::Receiver<Accepted>,
+    /// Whose handshakes begin; it is told where members live.
+    pub(super) admission: Arc<Admission>,
     pub(super) resolver: Resolver,
     pub(super) resolved: mpsc::Receiver<Resolved>,
     pub(super) incoming: Incoming,
@@ -137,20 +140,30 @@ impl<M: Machine> Driver<M> {
         } = wiring;
         let limits = StreamLimits {
             streams_max: config.streams_max,
+            host_streams_min: config.direct_peers_max + config.exchanges_max,
             tcp_timeout: config.tcp_timeout,
         };
-        let (streams, stream_events) =
-            StreamTable::new(Arc::clone(&transport), limits, envelope, Arc::clone(&tally));
+        let (streams, stream_events) = StreamTable::new(
+            Arc::clone(&transport),
+            limits,
+            envelope,
+            clock.clone(),
+            Arc::clone(&tally),
+        );
         let (accepted_in, accepted) = mpsc::channel(ACCEPTED_MAX);
         let (resolved_in, resolved) = mpsc::channel(RESOLVED_MAX);
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(
-            Arc::clone(&transport),
+        let admission = admission(&clock);
+        let acceptor = Acceptor {
+            transport: Arc::clone(&transport),
             envelope,
-            config.tcp_timeout,
-            Arc::clone(&tally),
-            accepted_in,
-        ));
+            within: config.tcp_timeout,
+            clock: clock.clone(),
+            tally: Arc::clone(&tally),
+            admission: Arc::clone(&admission),
+            accepted: accepted_in,
+        };
+        tasks.spawn(acceptor.accept());
         #[cfg(feature = "metrics")]
         let exporter = crate::metrics::Exporter::new(&published.views.borrow().this.name);
         Self {
@@ -168,6 +181,7 @@ impl<M: Machine> Driver<M> {
             streams,
             stream_events,
             accepted,
+            admission,
             resolver: Resolver::new(
                 Arc::clone(&tally),
                 resolved_in,

@@ -16,7 +16,6 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::accept::Accepted;
 use super::super::clock::{Clocks, SystemClock};
 use super::super::event_log::EventLog;
 use super::super::tracker::Request;
@@ -29,10 +28,10 @@ use crate::engine::{
 use crate::id::{ClusterId, NodeName, ProcessId};
 use crate::net::memory::Network;
 use crate::net::plain::Plain;
-use crate::net::{NetTally, Transport};
+use crate::net::{BoxStream, NetTally, Transport};
 use crate::time::Now;
 use crate::wire::envelope::Envelope;
-use crate::wire::frame::encode_frame_header;
+use crate::wire::frame::{FRAME_BYTES_MAX, encode_frame_header};
 use bytes::Bytes;
 
 /// The envelope of the cluster that the tests are about.
@@ -52,6 +51,8 @@ struct RecordingMachine {
     seen: mpsc::UnboundedSender<MachineCall>,
     outputs: Arc<Mutex<VecDeque<Output>>>,
     timeout: Option<Duration>,
+    /// Frames are done with at once.
+    done_with_frames: bool,
 }
 
 impl Machine for RecordingMachine {
@@ -60,6 +61,12 @@ impl Machine for RecordingMachine {
             !matches!(input, Input::Operation(Operation::PushPull)),
             "the engine has a bug"
         );
+        if let Input::StreamFrame { stream, .. } = input
+            && self.done_with_frames
+        {
+            let done = Output::StreamFrameDone { stream };
+            self.outputs.lock().unwrap().push_back(done);
+        }
         let _ = self.seen.send(MachineCall::Input(input));
     }
     fn handle_timeout(&mut self, _now: Now) {
@@ -125,6 +132,7 @@ impl Rig {
             seen: seen_in,
             outputs: Arc::clone(&outputs),
             timeout,
+            done_with_frames: true,
         };
         let (poke, stores_changed) = mpsc::channel(1);
         let (requests, requests_in) = mpsc::channel(8);
@@ -186,12 +194,26 @@ impl Rig {
         }
     }
 
+    /// Introduces a peer on a stream that was dialled by hand, and waits until the engine has heard of it.
+    async fn introduced(&mut self, stream: &mut BoxStream) -> StreamId {
+        stream.write_all(&introduction()).await.unwrap();
+        let opened = self.opened().await;
+        let first = self.input().await;
+        assert!(matches!(first, Input::StreamFrame { stream, .. } if stream == opened));
+        opened
+    }
+
     async fn closed(&mut self) -> (StreamId, CloseReason) {
         match self.input().await {
             Input::StreamClosed { stream, reason } => (stream, reason),
             other => panic!("expected a closed stream, got {other:?}"),
         }
     }
+}
+
+/// How a stream begins: the preface, and a frame in the place of an introduction.
+fn introduction() -> Vec<u8> {
+    [&ours().preface()[..], &encode_frame_header(5), b"hello"].concat()
 }
 
 fn frame(stream: StreamId, bytes: impl Into<Bytes>) -> Output {
@@ -270,11 +292,14 @@ async fn a_timer_runs_when_it_is_due() {
 async fn frames_arrive_in_order_and_before_the_end(a: Arc<dyn Transport>, b: Arc<dyn Transport>) {
     let (mut a, mut b) = (Rig::start(a, ours()), Rig::start(b, ours()));
     a.put_out([open(b.addr)]);
-    let (near, far) = (a.opened().await, b.opened().await);
-    assert_eq!((near, far), (StreamId(2), StreamId(1)));
+    let near = a.opened().await;
     // The first frame of a stream is bounded; a later one may be as large as any.
     let sizes = [1, 0, 3_000_000, 5, 100_000];
     a.put_out(sizes.map(|size| frame(near, vec![7; size])));
+    let full = a.input().await;
+    assert!(matches!(full, Input::StreamFull { stream } if stream == near));
+    let far = b.opened().await;
+    assert_eq!((near, far), (StreamId(2), StreamId(1)));
     a.put_out([Output::CloseStream { stream: near }]);
     for size in sizes {
         match b.input().await {
@@ -416,7 +441,7 @@ impl Transport for Peculiar {
     fn dial(&self, to: SocketAddr) -> crate::net::Dial {
         self.inner.dial(to)
     }
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<Accepted>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<(BoxStream, SocketAddr)>> {
         self.inner.poll_accept(cx)
     }
 }
@@ -464,10 +489,9 @@ async fn a_reset_datagram_does_not_hold_up_the_next() {
 async fn frames_that_are_too_long_or_too_slow_end_their_stream() {
     let (_network, a, b) = in_memory();
     let mut rig = Rig::start(b, ours());
-    for (header, count) in [(u32::MAX as usize, 1), (1 << 20, 2), (100, 3)] {
+    for (header, count) in [(u32::MAX as usize, 1), (FRAME_BYTES_MAX + 1, 2), (100, 3)] {
         let mut stream = a.dial(rig.addr).await.unwrap();
-        stream.write_all(&ours().preface()).await.unwrap();
-        let opened = rig.opened().await;
+        let opened = rig.introduced(&mut stream).await;
         let header = encode_frame_header(header);
         stream.write_all(&header).await.unwrap();
         stream.write_all(b"the rest never comes").await.unwrap();
@@ -488,7 +512,8 @@ async fn what_a_peer_does_not_read_is_bounded() {
     let stream = rig.opened().await;
     let megabyte = Bytes::from(vec![0; 1 << 20]);
     rig.put_out((0..40).map(|_| frame(stream, megabyte.clone())));
-    assert_eq!(rig.closed().await, (stream, CloseReason::Local));
+    assert!(matches!(rig.input().await, Input::StreamFull { .. }));
+    assert_eq!(rig.closed().await, (stream, CloseReason::Unread));
     assert_eq!(rig.tally.snapshot().streams_overflowed, 1);
 }
 
@@ -499,12 +524,11 @@ async fn streams_are_bounded_and_some_are_kept_for_dials() {
     let mut held = Vec::new();
     for _ in 0..6 {
         let mut stream = a.dial(rig.addr).await.unwrap();
-        stream.write_all(&ours().preface()).await.unwrap();
-        rig.opened().await;
+        rig.introduced(&mut stream).await;
         held.push(stream);
     }
     let mut refused = a.dial(rig.addr).await.unwrap();
-    refused.write_all(&ours().preface()).await.unwrap();
+    refused.write_all(&introduction()).await.unwrap();
     let mut rest = Vec::new();
     let _ = refused.read_to_end(&mut rest).await;
     assert_eq!(rig.tally.snapshot().streams_refused, 1);
