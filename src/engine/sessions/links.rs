@@ -17,7 +17,7 @@ use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Member;
 use crate::engine::io::{CloseReason, Output, StreamId};
-use crate::id::{MemberState, NodeName, ProcessId};
+use crate::id::{MemberState, Misbehaviour, NodeName, ProcessId};
 use crate::wire::{MemberRecord, Members, Message, Purpose};
 
 use super::Sessions;
@@ -175,22 +175,32 @@ impl Sessions {
     /// Sends the membership to who asks for it: once there is room, and once for all that ask meanwhile.
     /// Returns whether the stream goes on.
     fn answer_members(&mut self, core: &mut Core, roster: &Roster, stream: StreamId) -> bool {
-        if core.room.has_room(stream) {
-            self.send_members(core, roster, stream, false);
-            return true;
-        }
+        let has_room = core.room.has_room(stream);
         let Some(known) = self.streams.get_mut(&stream) else {
             return true;
         };
-        known.members_owed = true;
-        known.asked += 1;
-        if known.asked < ASKED_MAX {
+        if !has_room {
+            known.members_owed = true;
+            known.asked += 1;
+            if known.asked < ASKED_MAX {
+                return true;
+            }
+            tracing::debug!(?stream, "a member asks and does not read");
+            core.outputs.push_back(Output::CloseStream { stream });
+            self.stream_closed(core, roster, stream, CloseReason::Unread);
+            return false;
+        }
+        let now = core.now.mono;
+        let made_up = known.answers_made_up.max(now) + ANSWER_EVERY;
+        if made_up > now + ANSWER_EVERY * ASKED_MAX {
+            if let Phase::Open(process) = &known.phase {
+                core.misbehaved(&process.name, Misbehaviour::CostsTooMuch);
+            }
             return true;
         }
-        tracing::debug!(?stream, "a member asks and does not read");
-        core.outputs.push_back(Output::CloseStream { stream });
-        self.stream_closed(core, roster, stream, CloseReason::Unread);
-        false
+        known.answers_made_up = made_up;
+        self.send_members(core, roster, stream, false);
+        true
     }
 
     /// There is room again on a stream: what it is owed is sent.
@@ -413,6 +423,7 @@ impl Sessions {
     /// A member is not in the table any more.
     pub(in crate::engine) fn member_forgotten(&mut self, core: &mut Core, process: &ProcessId) {
         self.dials.remove(&process.name);
+        self.introductions.remove(&process.name);
         self.drop_session(core, process);
     }
 
@@ -460,9 +471,11 @@ impl Sessions {
 }
 
 const MEMBERS_PER_FRAME: usize = 512;
-/// How often the membership may be asked for on a stream on which the last answer waits to be written. A
-/// member asks once when the link opens and then once a second, a few times.
+/// How often the membership may be asked for at once on a stream, and while the last answer waits to be
+/// written there. A member asks when the link opens and then at most twice a second.
 const ASKED_MAX: u32 = 16;
+/// How often it is answered there in the long run; an answer may be half a megabyte.
+const ANSWER_EVERY: Duration = Duration::from_millis(250);
 /// How long a link lives above direct mode if the answer with the membership is late, or if direct
 /// mode ends.
 const LINK_BRIEF: Duration = Duration::from_secs(1);

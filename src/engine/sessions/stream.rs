@@ -54,4 +54,6 @@ pub(super) struct StreamState {
     pub(super) members_owed: bool,
     /// How often it was asked for since it is owed.
     pub(super) asked: u32,
+    /// By when the answers are made up for, at the rate that they may be asked for.
+    pub(super) answers_made_up: Duration,
 }

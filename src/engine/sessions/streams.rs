@@ -2,6 +2,7 @@
 //! a link, or one exchange.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -54,6 +55,7 @@ impl Sessions {
             since: core.now.mono,
             members_owed: false,
             asked: 0,
+            answers_made_up: Duration::ZERO,
         };
         self.streams.insert(stream, dialled);
         // The driver answers within tcp_timeout; twice that means it never will.
@@ -96,6 +98,7 @@ impl Sessions {
             since: core.now.mono,
             members_owed: false,
             asked: 0,
+            answers_made_up: Duration::ZERO,
         };
         self.streams.insert(stream, accepted);
         core.timers.set(TimerKind::Stream(stream), deadline);
