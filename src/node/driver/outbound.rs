@@ -71,9 +71,13 @@ impl<M: Machine> Driver<M> {
     }
 
     pub(super) fn tell(&mut self, event: NodeEvent) {
-        self.event_log.log(&event);
+        let now = self.clock.now().mono;
+        self.event_log.log(&event, now);
         // Before the event: its receiver must see the effect in the view.
         self.publish_view();
+        if !self.event_gate.lets_through(&event, now) {
+            return self.tally.events_withheld.one();
+        }
         // An error means that nobody listens.
         let _ = self.published.events.send(event);
     }

@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 use super::super::accept::{Accepted, Acceptor, admission};
 use super::super::clock::Clocks;
 use super::super::event::NodeEvent;
+use super::super::event_gate::EventGate;
 use super::super::event_log::EventLog;
 use super::super::resolve::{Resolved, Resolver};
 use super::super::stream_table::{StreamLimits, StreamTable};
@@ -106,6 +107,7 @@ pub(in crate::node) struct Driver<M> {
     pub(super) tasks: JoinSet<()>,
     pub(super) published: Published,
     pub(super) event_log: EventLog,
+    pub(super) event_gate: EventGate,
     pub(super) revision: u64,
     pub(super) sleep: Pin<Box<Sleep>>,
     pub(super) buf: Box<[u8]>,
@@ -194,6 +196,7 @@ impl<M: Machine> Driver<M> {
             tasks,
             published,
             event_log,
+            event_gate: EventGate::new(),
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             buf: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
             answers: Vec::new(),
