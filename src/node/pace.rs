@@ -25,10 +25,16 @@ impl Pace {
         }
     }
 
-    /// When the next byte must have come.
+    /// When the next byte must have come. What is spun out is not waited for as long as a network that
+    /// has trouble.
     pub(super) fn deadline(&self) -> Duration {
         let earned = self.received as f64 / f64::from(FRAME_SPEED_MIN);
-        self.began + self.grace + Duration::from_secs_f64(earned)
+        let grace = if self.is_spun_out() {
+            self.grace.min(SPUN_OUT_GRACE)
+        } else {
+            self.grace
+        };
+        self.began + grace + Duration::from_secs_f64(earned)
     }
 
     /// So many bytes came; `last` if they were the last ones.
@@ -56,6 +62,8 @@ impl Pace {
 
 /// Bytes a second that a frame must keep up, beyond `tcp_timeout`.
 pub(super) const FRAME_SPEED_MIN: u32 = 64 << 10;
+/// By how much a frame that is spun out may be behind.
+const SPUN_OUT_GRACE: Duration = Duration::from_secs(2);
 /// Less than a segment.
 const CRUMB_BYTES: usize = 256;
 /// What comes sooner after what came before may be the other part of a segment.
@@ -92,7 +100,11 @@ mod tests {
         pace.arrived(millis(1001), 10, false);
         pace.arrived(millis(2000), 10, true);
         assert!(!pace.is_spun_out());
+        assert!(pace.deadline() > millis(1000));
         pace.arrived(millis(3000), 1, false);
         assert!(pace.is_spun_out());
+        let mut pace = Pace::new(millis(0), millis(60_000));
+        (1..=8).for_each(|n| pace.arrived(millis(n * 100), 1, false));
+        assert!(pace.deadline() < millis(2001));
     }
 }

@@ -22,6 +22,9 @@ impl<M: Machine> Driver<M> {
         take(DATAGRAMS_PER_TURN, || {
             match ready!(self.transport.poll_recv(cx, &mut self.buf)) {
                 Ok((count, from)) => {
+                    if self.machine.refuses(&self.buf[..count]) {
+                        return Poll::Ready(true);
+                    }
                     let bytes = Bytes::copy_from_slice(&self.buf[..count]);
                     let now = self.clock.now();
                     self.machine.handle(now, Input::Datagram { from, bytes });

@@ -28,6 +28,8 @@ use crate::wire::envelope::Envelope;
 /// What the driver needs of the engine; a seam for the driver's own tests.
 pub(in crate::node) trait Machine: Send + 'static {
     fn handle(&mut self, now: Now, input: Input);
+    /// Whether a datagram is not worth a copy.
+    fn refuses(&mut self, datagram: &[u8]) -> bool;
     fn handle_timeout(&mut self, now: Now);
     fn poll_timeout(&self) -> Option<Duration>;
     fn poll_output(&mut self) -> Option<Output>;
@@ -39,6 +41,9 @@ pub(in crate::node) trait Machine: Send + 'static {
 impl Machine for Engine {
     fn handle(&mut self, now: Now, input: Input) {
         Self::handle(self, now, input);
+    }
+    fn refuses(&mut self, datagram: &[u8]) -> bool {
+        Self::refuses(self, datagram)
     }
     fn handle_timeout(&mut self, now: Now) {
         Self::handle_timeout(self, now);

@@ -69,6 +69,9 @@ impl Machine for RecordingMachine {
         }
         let _ = self.seen.send(MachineCall::Input(input));
     }
+    fn refuses(&mut self, datagram: &[u8]) -> bool {
+        datagram == b"refused"
+    }
     fn handle_timeout(&mut self, _now: Now) {
         self.timeout = None;
         let _ = self.seen.send(MachineCall::Timeout);
@@ -275,6 +278,21 @@ async fn a_flood_does_not_stop_timers() {
         at.is_some_and(|at| (held..held + 200).contains(&at)),
         "{at:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_datagram_that_is_refused_by_its_first_bytes_is_not_handled() {
+    let (_network, a, b) = in_memory();
+    let mut rig = Rig::start(a, ours());
+    for packet in [&b"refused"[..], b"one", b"refused", b"two"] {
+        b.try_send(rig.addr, packet).unwrap();
+    }
+    for expected in [&b"one"[..], b"two"] {
+        let Input::Datagram { bytes, .. } = rig.input().await else {
+            panic!("expected a datagram");
+        };
+        assert_eq!(bytes, expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -515,6 +533,87 @@ async fn what_a_peer_does_not_read_is_bounded() {
     assert!(matches!(rig.input().await, Input::StreamFull { .. }));
     assert_eq!(rig.closed().await, (stream, CloseReason::Unread));
     assert_eq!(rig.tally.snapshot().streams_overflowed, 1);
+}
+
+/// It is closed in time either way; only one that goes on sending proves that it is not the network.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_is_closed_and_one_that_sends_meanwhile_does_not_read() {
+    for (sends, expected) in [(false, CloseReason::Local), (true, CloseReason::Unread)] {
+        let (_network, a, b) = in_memory();
+        let mut rig = Rig::start(a, ours());
+        rig.put_out([open(b.local_addr())]);
+        let (mut deaf, _) = poll_fn(|cx| b.poll_accept(cx)).await.unwrap();
+        deaf.write_all(&ours().preface()).await.unwrap();
+        let stream = rig.opened().await;
+        // More than the network takes, and less than the engine is told of.
+        rig.put_out((0..6).map(|_| frame(stream, vec![0; 60_000])));
+        let began = Instant::now();
+        let mut next = began;
+        let closed = loop {
+            if sends && next <= Instant::now() {
+                deaf.write_all(&encode_frame_header(0)).await.unwrap();
+                next += Duration::from_secs(1);
+            }
+            match tokio::time::timeout_at(next, rig.input()).await {
+                Ok(Input::StreamClosed { reason, .. }) => break reason,
+                Err(_) if !sends => next += Duration::from_secs(1),
+                Ok(_) | Err(_) => {}
+            }
+        };
+        assert_eq!(closed, expected);
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(13), "{took:?}");
+        assert_eq!(rig.tally.snapshot().streams_unread, 1);
+    }
+}
+
+/// A peer that sends what it can while the engine is not done with what it has sent.
+#[tokio::test(start_paused = true)]
+async fn a_stream_waits_until_its_frames_are_done_with_and_others_do_not() {
+    let (_network, a, b) = in_memory();
+    let (rig, mut driver) = Rig::make(b, ours(), None);
+    driver.machine.done_with_frames = false;
+    let mut rig = rig.run(driver);
+    let mut busy = a.dial(rig.addr).await.unwrap();
+    let first = rig.introduced(&mut busy).await;
+    let flood = tokio::spawn(async move {
+        let large = [&encode_frame_header(100_000)[..], &[7; 100_000]].concat();
+        while busy.write_all(&large).await.is_ok() {}
+    });
+    rig.put_out([Output::StreamFrameDone { stream: first }]);
+    assert!(matches!(rig.input().await, Input::StreamFrame { stream, .. } if stream == first));
+    // The next one is not read, however long that takes.
+    let none = tokio::time::timeout(Duration::from_secs(60), rig.input()).await;
+    assert!(none.is_err(), "{none:?}");
+    let mut other = a.dial(rig.addr).await.unwrap();
+    let second = rig.introduced(&mut other).await;
+    assert_ne!(first, second);
+    rig.put_out([Output::StreamFrameDone { stream: first }]);
+    assert!(matches!(rig.input().await, Input::StreamFrame { stream, .. } if stream == first));
+    assert_eq!(rig.tally.snapshot().frames_stalled, 0);
+    flood.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_strangers_make_way_for_whoever_introduces_itself() {
+    let (_network, a, b) = in_memory();
+    let mut rig = Rig::start(b, ours());
+    let mut silent = Vec::new();
+    for number in 0..200 {
+        let mut stream = a.dial(rig.addr).await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(&ours().preface()).await.unwrap();
+        }
+        silent.push(stream);
+    }
+    let began = Instant::now();
+    let mut stream = a.dial(rig.addr).await.unwrap();
+    rig.introduced(&mut stream).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    let counted = rig.tally.snapshot();
+    // One host has half of the places.
+    assert_eq!(counted.handshakes_evicted, 201 - 32);
+    assert_eq!(counted.handshakes_refused, 0);
 }
 
 #[tokio::test(start_paused = true)]
