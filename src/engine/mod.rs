@@ -249,8 +249,8 @@ impl Engine {
         &self.core.counters
     }
 
-    /// A frame is done with: the driver may read on. Whoever puts a frame's work off to later turns calls
-    /// this when that is done, and not before.
+    /// A frame is done with: the driver may read on. Where a frame's work is put off to later turns, this
+    /// comes when that is done, and not before.
     fn frame_done(&mut self, stream: StreamId) {
         let done = Output::StreamFrameDone { stream };
         self.core.outputs.push_back(done);

@@ -9,7 +9,7 @@
 //! - **The oldest gives way.** Where there is no place left, the handshake that has been under way for
 //!   longest is given up: of the same host if that has its half, else of strangers. A handshake takes a
 //!   few round trips, so the oldest is one that has gone silent. A host that opens connections and says
-//!   nothing turns itself out, and whoever comes next does not wait for it.
+//!   nothing turns itself out, and those that come next do not wait for it.
 //!
 //! Hosts are forgotten when there are too many of them, strangers first.
 

@@ -1,5 +1,5 @@
 //! Reading the frames of a stream. Bytes take room as they arrive (`inflow`), and must keep a pace from
-//! the first one on (`pace`).
+//! the first one on (`frame_pace`).
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout_at;
 use tracing::debug;
 
+use super::frame_pace::FramePace;
 use super::inflow::{FrameRoom, Inflow, LargeRoom, SHARE_BYTES, StreamShare};
 use super::outflow::Outgoing;
-use super::pace::Pace;
-use super::stream_task::{StreamContext, StreamEvent};
+use super::stream_context::{StreamContext, StreamEvent};
 use crate::engine::{CloseReason, StreamId};
 use crate::id::NodeName;
 use crate::net::NameCheck;
@@ -74,7 +74,7 @@ impl FramesIn<'_> {
     ) -> Result<(Bytes, FrameRoom), CloseReason> {
         let mut header = [0; FRAME_HEADER_BYTES];
         header[0] = read.read_u8().await.map_err(|_| CloseReason::Ended)?;
-        let mut pace = Pace::new(self.inflow().now(), self.context.tcp_timeout);
+        let mut pace = FramePace::new(self.inflow().now(), self.context.tcp_timeout);
         self.piece(read, Piece::Header(&mut header), &mut pace, None)
             .await?;
         let len = u32::from_be_bytes(header) as usize;
@@ -110,7 +110,7 @@ impl FramesIn<'_> {
         &self,
         read: &mut (impl AsyncRead + Unpin),
         mut piece: Piece<'_>,
-        pace: &mut Pace,
+        pace: &mut FramePace,
         mut large: Option<&mut LargeRoom>,
     ) -> Result<(), CloseReason> {
         let mut header_read = 1;
@@ -164,7 +164,7 @@ impl FramesIn<'_> {
         }
     }
 
-    fn too_slow(&self, pace: &Pace) -> CloseReason {
+    fn too_slow(&self, pace: &FramePace) -> CloseReason {
         let (stream, spun_out) = (self.stream, pace.is_spun_out());
         debug!(?stream, spun_out, "stream closed: a frame is too slow");
         self.context.tally.frames_stalled.one();

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::frame_pace::FRAME_SPEED_MIN;
 use super::outflow::Outgoing;
-use super::pace::FRAME_SPEED_MIN;
-use super::stream_task::{StreamContext, StreamEvent};
+use super::stream_context::{StreamContext, StreamEvent};
 use crate::engine::StreamId;
 use crate::wire::frame::encode_frame_header;
 

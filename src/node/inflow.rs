@@ -24,12 +24,12 @@ pub(super) struct Inflow {
     clock: Clocks,
     large: Arc<Semaphore>,
     elder: Arc<Semaphore>,
-    growing: Mutex<Growing>,
+    growing: Mutex<LargeFrames>,
 }
 
 /// Large frames that are being read.
 #[derive(Default)]
-struct Growing {
+struct LargeFrames {
     next: u64,
     frames: BTreeMap<u64, GrowingFrame>,
 }
@@ -143,7 +143,7 @@ impl Inflow {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Growing> {
+    fn lock(&self) -> MutexGuard<'_, LargeFrames> {
         self.growing.lock().expect("nothing panics under this lock")
     }
 }

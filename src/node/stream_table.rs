@@ -2,7 +2,7 @@
 //!
 //! A stream's task dials and shakes hands where that is asked of it, then reads and writes at the
 //! same time. What is read goes to the driver through one bounded channel, so a busy driver slows
-//! its peers down and loses nothing. Bounds: the streams of a node, and of one host (`places`); the bytes of
+//! its peers down and loses nothing. Bounds: the streams of a node, and of one host (`stream_places`); the bytes of
 //! frames between the sockets and the engine (`inflow`); the bytes that wait to be written, on a stream
 //! and on all together (`outflow`).
 //!
@@ -24,9 +24,11 @@ use super::accept::Accepted;
 use super::clock::Clocks;
 use super::inflow::{FrameRoom, Inflow};
 use super::outflow::{Outflow, Outgoing};
-use super::places::{Placed, Places};
-use super::stream_task::{StreamContext, StreamEvent, StreamTask};
+use super::stream_context::{StreamContext, StreamEvent};
+use super::stream_places::{Placed, StreamPlaces};
+use super::stream_task::StreamTask;
 use super::tasks::propagate_panic;
+use crate::config::Config;
 use crate::engine::{CloseReason, Input, StreamId};
 use crate::net::admission::network;
 use crate::net::{NetTally, Transport};
@@ -42,6 +44,16 @@ pub(super) struct StreamLimits {
     /// How long each of these may take: a dial with its handshake, writing out what is queued on a
     /// stream that this side closed, and, beyond its bytes at the least speed, a frame.
     pub(super) tcp_timeout: Duration,
+}
+
+impl StreamLimits {
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            streams_max: config.streams_max,
+            host_streams_min: config.direct_peers_max + config.exchanges_max,
+            tcp_timeout: config.tcp_timeout,
+        }
+    }
 }
 
 /// What became of a frame to be sent.
@@ -64,7 +76,7 @@ pub(super) struct StreamTable {
     outflow: Outflow,
     open: BTreeMap<StreamId, OpenStream>,
     tasks: JoinSet<()>,
-    places: Places,
+    places: StreamPlaces,
     next_accepted: u64,
 }
 
@@ -104,7 +116,7 @@ impl StreamTable {
             outflow: Outflow::default(),
             open: BTreeMap::new(),
             tasks: JoinSet::new(),
-            places: Places::new(limits.streams_max, limits.host_streams_min),
+            places: StreamPlaces::new(limits.streams_max, limits.host_streams_min),
             next_accepted: 1,
         };
         (streams, receiver)

@@ -16,26 +16,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::clock::Clocks;
 use super::frames_in::{FramesIn, INTRODUCTION_BYTES_MAX};
 use super::frames_out::{FramesOut, WriteEnd};
 use super::handshake::handshake;
-use super::inflow::{FrameRoom, Inflow, StreamShare};
+use super::inflow::StreamShare;
 use super::outflow::Outgoing;
+use super::stream_context::{StreamContext, StreamEvent};
 use crate::engine::{CloseReason, StreamId};
-use crate::net::{BoxStream, DialError, NetTally, Transport, dial_within};
-use crate::wire::envelope::Envelope;
-
-/// What all streams of a node share.
-#[derive(Clone)]
-pub(super) struct StreamContext {
-    pub(super) tcp_timeout: Duration,
-    pub(super) envelope: Envelope,
-    pub(super) tally: Arc<NetTally>,
-    pub(super) clock: Clocks,
-    pub(super) events: mpsc::Sender<StreamEvent>,
-    pub(super) inflow: Arc<Inflow>,
-}
+use crate::net::{BoxStream, DialError, Transport, dial_within};
 
 /// One stream, as its task owns it.
 pub(super) struct StreamTask {
@@ -47,26 +35,6 @@ pub(super) struct StreamTask {
     pub(super) outgoing: Arc<Outgoing>,
     /// Resolves when the driver has closed the stream.
     pub(super) close: oneshot::Receiver<()>,
-}
-
-/// What a stream's task tells the driver, in order for each stream.
-#[derive(Debug)]
-pub(super) enum StreamEvent {
-    /// The dial and the handshake succeeded.
-    Opened { stream: StreamId, peer: SocketAddr },
-    /// A frame; its bytes count until the room is dropped.
-    Frame {
-        stream: StreamId,
-        bytes: Bytes,
-        room: FrameRoom,
-    },
-    /// What waited to be written is written, or nearly so.
-    Writable { stream: StreamId },
-    /// The end.
-    Closed {
-        stream: StreamId,
-        reason: CloseReason,
-    },
 }
 
 /// How a stream came to its end.

@@ -15,8 +15,8 @@ use super::super::event::NodeEvent;
 use super::super::event_gate::EventGate;
 use super::super::event_log::EventLog;
 use super::super::resolve::{Resolved, Resolver};
+use super::super::stream_context::StreamEvent;
 use super::super::stream_table::{StreamLimits, StreamTable};
-use super::super::stream_task::StreamEvent;
 use super::super::tracker::{Outcome, Request};
 use crate::config::Config;
 use crate::engine::{Counters, Engine, Input, Output, View};
@@ -145,20 +145,17 @@ impl<M: Machine> Driver<M> {
             incoming,
             published,
         } = wiring;
-        let limits = StreamLimits {
-            streams_max: config.streams_max,
-            host_streams_min: config.direct_peers_max + config.exchanges_max,
-            tcp_timeout: config.tcp_timeout,
-        };
         let (streams, stream_events) = StreamTable::new(
             Arc::clone(&transport),
-            limits,
+            StreamLimits::of(config),
             envelope,
             clock.clone(),
             Arc::clone(&tally),
         );
         let (accepted_in, accepted) = mpsc::channel(ACCEPTED_MAX);
         let (resolved_in, resolved) = mpsc::channel(RESOLVED_MAX);
+        let lookup = config.peers_resolve_timeout;
+        let resolver = Resolver::new(Arc::clone(&tally), resolved_in, lookup);
         let mut tasks = JoinSet::new();
         let admission = admission(&clock);
         let acceptor = Acceptor {
@@ -189,11 +186,7 @@ impl<M: Machine> Driver<M> {
             stream_events,
             accepted,
             admission,
-            resolver: Resolver::new(
-                Arc::clone(&tally),
-                resolved_in,
-                config.peers_resolve_timeout,
-            ),
+            resolver,
             resolved,
             tally,
             incoming,

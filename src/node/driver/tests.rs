@@ -595,7 +595,7 @@ async fn a_stream_waits_until_its_frames_are_done_with_and_others_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silent_strangers_make_way_for_whoever_introduces_itself() {
+async fn silent_strangers_make_way_for_one_that_introduces_itself() {
     let (_network, a, b) = in_memory();
     let mut rig = Rig::start(b, ours());
     let mut silent = Vec::new();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// What has arrived of a frame, and when.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct FramePace {
     /// When it began; put off by what it had to wait for on this side.
     began: Duration,
     grace: Duration,
@@ -13,7 +13,7 @@ pub(super) struct Pace {
     crumbs: u32,
 }
 
-impl Pace {
+impl FramePace {
     /// A frame began. It may be behind the least speed by `grace`.
     pub(super) fn new(now: Duration, grace: Duration) -> Self {
         Self {
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_deadline_moves_with_what_has_arrived_and_with_what_held_it_up() {
-        let mut pace = Pace::new(millis(500), millis(1000));
+        let mut pace = FramePace::new(millis(500), millis(1000));
         assert_eq!(pace.deadline(), millis(1500));
         pace.arrived(millis(600), FRAME_SPEED_MIN as usize, false);
         assert_eq!(pace.deadline(), millis(2500));
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn only_crumbs_that_keep_coming_are_spun_out() {
-        let mut pace = Pace::new(millis(0), millis(1000));
+        let mut pace = FramePace::new(millis(0), millis(1000));
         for n in 1..=7 {
             pace.arrived(millis(n * 100), 1, false);
         }
@@ -103,7 +103,7 @@ mod tests {
         assert!(pace.deadline() > millis(1000));
         pace.arrived(millis(3000), 1, false);
         assert!(pace.is_spun_out());
-        let mut pace = Pace::new(millis(0), millis(60_000));
+        let mut pace = FramePace::new(millis(0), millis(60_000));
         (1..=8).for_each(|n| pace.arrived(millis(n * 100), 1, false));
         assert!(pace.deadline() < millis(2001));
     }

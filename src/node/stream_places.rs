@@ -17,7 +17,7 @@ use crate::engine::StreamId;
 use crate::net::NetTally;
 
 /// The places of a node's streams.
-pub(super) struct Places {
+pub(super) struct StreamPlaces {
     streams_max: usize,
     host_streams_max: usize,
     taken: BTreeMap<Id, Place>,
@@ -44,7 +44,7 @@ struct Place {
     closing: Option<u64>,
 }
 
-impl Places {
+impl StreamPlaces {
     pub(super) fn new(streams_max: usize, host_streams_min: usize) -> Self {
         let accepted_max = streams_max - streams_max / 4;
         Self {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     struct Rig {
-        places: Places,
+        places: StreamPlaces,
         outflow: Outflow,
         tasks: JoinSet<()>,
         tally: NetTally,
@@ -171,7 +171,7 @@ mod tests {
     impl Rig {
         fn new(streams_max: usize, host_streams_min: usize) -> Self {
             Self {
-                places: Places::new(streams_max, host_streams_min),
+                places: StreamPlaces::new(streams_max, host_streams_min),
                 outflow: Outflow::default(),
                 tasks: JoinSet::new(),
                 tally: NetTally::default(),
