@@ -149,9 +149,13 @@ impl Engine {
                 self.sessions.stream_closed(core, roster, stream, reason);
             }
             Input::StreamFrame { stream, frame } => {
+                let waiting = self.merges.waiting_on(stream);
                 self.stream_frame(stream, frame);
                 self.route_asks();
-                self.frame_done(stream);
+                if self.merges.waiting_on(stream) <= waiting {
+                    let done = Output::StreamFrameDone { stream };
+                    self.core.outputs.push_back(done);
+                }
             }
             Input::StreamFull { stream } => core.room.is_full(stream),
             Input::StreamOpened { stream, peer } => {
@@ -247,13 +251,6 @@ impl Engine {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.core.counters
-    }
-
-    /// A frame is done with: the driver may read on. Where a frame's work is put off to later turns, this
-    /// comes when that is done, and not before.
-    fn frame_done(&mut self, stream: StreamId) {
-        let done = Output::StreamFrameDone { stream };
-        self.core.outputs.push_back(done);
     }
 
     fn advance(&mut self, now: Now) {
