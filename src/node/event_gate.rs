@@ -37,8 +37,9 @@ impl EventGate {
             return true;
         };
         let peer = match event {
-            Event::EntryQuarantined { .. } | Event::NameConflict { .. } => None,
-            Event::EntryRefused { peer, .. }
+            Event::NameConflict { .. } => None,
+            Event::EntryQuarantined { peer, .. }
+            | Event::EntryRefused { peer, .. }
             | Event::PushPullCompleted { peer, .. }
             | Event::PushPullFailed { peer }
             | Event::PushPullProgress { peer, .. }

@@ -34,7 +34,7 @@ enum About {
     /// What became of a stranger at a host.
     Host(Option<Discriminant<HandshakeRefusal>>, IpAddr),
     Missing(NodeName, StoreId),
-    Quarantined(StoreId),
+    Quarantined(NodeName, StoreId),
     Refused {
         peer: NodeName,
         store: StoreId,
@@ -99,10 +99,11 @@ impl EventLog {
             Event::DirectModeRestored { members } => {
                 info!(members, times, "writes go directly again");
             }
-            Event::EntryQuarantined { store, .. } => {
+            Event::EntryQuarantined { store, peer, .. } => {
                 let store = self.name(*store);
                 warn!(
                     store,
+                    %peer,
                     times, "entries cannot be used here: they are kept and passed on"
                 );
             }
@@ -173,7 +174,7 @@ impl EventLog {
 /// What an event is about that may happen again and again.
 fn about(event: &Event) -> About {
     match event {
-        Event::EntryQuarantined { store, .. } => About::Quarantined(*store),
+        Event::EntryQuarantined { peer, store, .. } => About::Quarantined(peer.clone(), *store),
         Event::EntryRefused {
             peer,
             store,
@@ -252,7 +253,7 @@ const STRANGERS_PER_SECOND: f64 = 0.25;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Key;
+    use crate::id::{Key, WriterTag};
 
     #[test]
     fn dates_are_those_of_the_calendar() {
@@ -306,6 +307,7 @@ mod tests {
             peer: name("a"),
             store: StoreId(store),
             key: Key([0; 16]),
+            writer: WriterTag::NONE,
             reason,
             by_us: true,
         };
@@ -313,6 +315,8 @@ mod tests {
         let quarantined = Event::EntryQuarantined {
             store: StoreId(1),
             key: Key([0; 16]),
+            writer: WriterTag::NONE,
+            peer: name("a"),
         };
         let mut flood = |seconds| {
             let events = [

@@ -228,7 +228,7 @@ mod tests {
     use crate::id::{ClusterId, NodeId, ProcessId};
     use crate::wire::envelope::Envelope;
     use crate::wire::frame::encode_frame_header;
-    use crate::wire::{Hello, Purpose, Welcome};
+    use crate::wire::{Capabilities, Hello, Purpose, Welcome};
 
     fn context() -> (StreamContext, mpsc::Receiver<StreamEvent>) {
         let (events, received) = mpsc::channel(64);
@@ -283,6 +283,7 @@ mod tests {
             incarnation: 0,
             nonce: 1,
             token: 1,
+            capabilities: Capabilities::OURS,
             stores: Vec::new(),
         })
     }
@@ -293,6 +294,7 @@ mod tests {
             incarnation: 0,
             nonce: 1,
             token: 1,
+            capabilities: Capabilities::OURS,
             boot_known: 0,
             stores: Vec::new(),
         })

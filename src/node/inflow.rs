@@ -4,7 +4,8 @@
 //!   a large frame all of it, so nothing more of the stream is read meanwhile. What a peer sends faster
 //!   than the engine works waits in the peer's own socket.
 //! - **What a frame has beyond that share** comes out of one room for all, and grows with the bytes that
-//!   have arrived: a length that a peer announces takes nothing.
+//!   have arrived: a length that a peer announces takes nothing. It goes back once the engine has the
+//!   frame.
 //! - **Nobody holds others up.** Where the room is used up, a frame that does not grow is turned out as soon
 //!   as another one needs it; and the frame that has waited longest has the elder's place, which
 //!   suffices for any frame, so that frames which have all come halfway do not wait for each other.
@@ -50,9 +51,15 @@ pub(super) struct StreamShare(Arc<Semaphore>);
 /// The room of a frame that is whole. Dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct FrameRoom {
-    _share: OwnedSemaphorePermit,
+    share: HeldShare,
     _large: Option<OwnedSemaphorePermit>,
     _elder: Option<OwnedSemaphorePermit>,
+}
+
+/// A frame's part of its stream's share. Dropping it lets the stream be read on.
+#[derive(Debug)]
+pub(super) struct HeldShare {
+    _permit: OwnedSemaphorePermit,
 }
 
 /// The room of a large frame that is being read.
@@ -71,22 +78,30 @@ impl StreamShare {
 
     /// Waits for a frame's part of the share. Small frames count as [`FRAME_COST_MIN`], so that many of
     /// them do not wait for the engine either.
-    pub(super) async fn take(&self, len: usize) -> OwnedSemaphorePermit {
+    pub(super) async fn take(&self, len: usize) -> HeldShare {
         let cost = len.clamp(FRAME_COST_MIN, SHARE_BYTES) as u32;
         let taken = Arc::clone(&self.0).acquire_many_owned(cost).await;
-        taken.expect("a share is never closed")
+        HeldShare {
+            _permit: taken.expect("a share is never closed"),
+        }
     }
 }
 
 impl FrameRoom {
     /// Of a frame that has its stream's share, and the rest from the room for all if it is large.
-    pub(super) fn new(share: OwnedSemaphorePermit, large: Option<LargeRoom>) -> Self {
+    pub(super) fn new(share: HeldShare, large: Option<LargeRoom>) -> Self {
         let (taken, elder) = large.map_or((None, None), LargeRoom::into_parts);
         Self {
-            _share: share,
+            share,
             _large: taken,
             _elder: elder,
         }
+    }
+
+    /// The engine has the frame: it bounds what it puts off by itself, and the room for all goes to others.
+    /// What stays is the stream's own share.
+    pub(super) fn handed_over(self) -> HeldShare {
+        self.share
     }
 }
 

@@ -22,7 +22,7 @@ use tracing::debug;
 
 use super::accept::Accepted;
 use super::clock::Clocks;
-use super::inflow::{FrameRoom, Inflow};
+use super::inflow::{HeldShare, Inflow};
 use super::outflow::{Outflow, Outgoing};
 use super::stream_context::{StreamContext, StreamEvent};
 use super::stream_places::{Placed, StreamPlaces};
@@ -87,7 +87,7 @@ struct OpenStream {
     task: AbortHandle,
     dialling: bool,
     /// Of the frames that the engine is not done with.
-    rooms: VecDeque<FrameRoom>,
+    held: VecDeque<HeldShare>,
     /// Its end tells the task that the stream is being closed.
     _closing: oneshot::Sender<()>,
 }
@@ -190,7 +190,7 @@ impl StreamTable {
             waiting,
             task,
             dialling: host.is_none(),
-            rooms: VecDeque::new(),
+            held: VecDeque::new(),
             _closing: closing,
         };
         self.open.insert(stream, open);
@@ -241,7 +241,7 @@ impl StreamTable {
     }
 
     /// What an event means to the engine: nothing, if the engine has closed the stream meanwhile.
-    /// The room of a frame is held until the engine is [done with it](Self::frame_done).
+    /// A frame's share of its stream is held until the engine is [done with it](Self::frame_done).
     pub(super) fn admit(&mut self, event: StreamEvent) -> Option<Input> {
         match event {
             StreamEvent::Opened { stream, peer } => {
@@ -253,7 +253,8 @@ impl StreamTable {
                 bytes,
                 room,
             } => {
-                self.open.get_mut(&stream)?.rooms.push_back(room);
+                let share = room.handed_over();
+                self.open.get_mut(&stream)?.held.push_back(share);
                 let frame = bytes;
                 Some(Input::StreamFrame { stream, frame })
             }
@@ -272,7 +273,7 @@ impl StreamTable {
     /// The engine is done with the oldest frame of a stream: another one may be read in its place.
     pub(super) fn frame_done(&mut self, stream: StreamId) {
         if let Some(open) = self.open.get_mut(&stream) {
-            open.rooms.pop_front();
+            open.held.pop_front();
         }
     }
 

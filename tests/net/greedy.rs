@@ -15,7 +15,7 @@ use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::codec::{self, CodecLimits, Decoded, encode};
 use rumormill::unstable::wire::envelope::{Envelope, PREFACE_BYTES};
 use rumormill::unstable::wire::frame::{FRAME_BYTES_MAX, encode_frame_header};
-use rumormill::unstable::wire::{Delta, Hello, Members, Message, Purpose};
+use rumormill::unstable::wire::{Capabilities, Delta, Hello, Members, Message, Purpose};
 use rumormill::{Event, NodeEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -52,6 +52,7 @@ impl Member {
             incarnation: 0,
             nonce: u64::from(self.node.addr.port()),
             token: 7,
+            capabilities: Capabilities::OURS,
             stores: Vec::new(),
         })
     }
