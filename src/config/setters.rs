@@ -195,7 +195,9 @@ setters! {
     ///
     /// Default 256; 2 to 65,536, and at least `direct_peers_max + exchanges_max`. Further ones are
     /// refused and counted. A quarter is kept for this node's own dials: streams from outside are
-    /// refused once they would take of it.
+    /// refused once they would take of it. Half of the rest may come from one host, which is an IPv4
+    /// address or an IPv6 network of 64 bits, or `direct_peers_max + exchanges_max` if that is more.
+    /// Where places are short, those that are being closed make way.
     ///
     /// Too low: peers are turned away and retry. Too high: descriptors and buffers, for strangers
     /// too where the network is not trusted.

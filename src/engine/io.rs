@@ -53,6 +53,11 @@ pub enum CloseReason {
     Unreachable,
     /// This side could not: limits of the machine or the driver (a full queue, no descriptors).
     Local,
+    /// The other side began a frame and spun it out, a few bytes at a time: no network does that.
+    SpunOut,
+    /// The other side did not read what it was sent, though it went on sending itself, or asked for more
+    /// than may wait: no network does that.
+    Unread,
 }
 
 /// Everything that can happen to an engine.
@@ -87,6 +92,17 @@ pub enum Input {
         stream: StreamId,
         /// Why.
         reason: CloseReason,
+    },
+    /// More waits to be written on a stream than should: what can wait is held back until
+    /// [`StreamWritable`](Self::StreamWritable). A driver that never says so holds everything itself.
+    StreamFull {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// There is room again on a stream that was full.
+    StreamWritable {
+        /// The stream.
+        stream: StreamId,
     },
     /// A seed was resolved; empty if that failed.
     Resolved {
@@ -182,8 +198,16 @@ pub enum Output {
         /// Its text.
         seed: String,
     },
+    /// A frame is done with: the oldest of those of this stream that were given as
+    /// [`Input::StreamFrame`]. Put out once for each, unless the stream is closed before. A driver that
+    /// bounds the bytes of frames between its sockets and the engine reads on in the place of this one, so
+    /// the engine slows a peer down by putting it off.
+    StreamFrameDone {
+        /// The stream.
+        stream: StreamId,
+    },
     /// Write one frame to a stream. What may be waiting on a stream is bounded by the engine's
-    /// windows, so a driver may queue without dropping.
+    /// windows, and held back after [`Input::StreamFull`], so a driver may queue without dropping.
     StreamSend {
         /// The stream.
         stream: StreamId,

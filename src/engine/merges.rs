@@ -9,7 +9,7 @@
 //! The engine reads no clock: work is counted in nominal time, which
 //! [`Replica::work`](crate::store::Replica::work) estimates from the bytes of an entry. A member may
 //! have one part in [`SHARE`] of the time that passes, and [`ALLOWANCE`] ahead of it; what it sends beyond that
-//! waits, and the member is named. What waits is bounded in bytes for each process and for all of them:
+//! waits, and the member is named. A frame that waits is not done with, so its stream is not read on. What waits is bounded in bytes for each process and for all of them:
 //! beyond, a datagram is dropped, to be sent again, and a stream is closed.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,12 +22,15 @@ use super::core::Core;
 use super::core::ask::Ask;
 use super::core::merge::{Incoming, MergedDelta, Received, Way};
 use super::core::timers::TimerKind;
+use super::io::{Output, StreamId};
 
 /// The owner of deltas that are being merged.
 #[derive(Debug, Default)]
 pub(super) struct Merges {
     queues: BTreeMap<ProcessId, Queue>,
     bytes: usize,
+    /// How many of those that wait came on each stream: the stream is not read on for so long.
+    on_streams: BTreeMap<StreamId, usize>,
     /// Whose turn was last.
     last: Option<ProcessId>,
     /// When the work that a member has asked for is made up for, by its name.
@@ -73,6 +76,9 @@ impl Merges {
         }
         queue.bytes += bytes;
         self.bytes += bytes;
+        if let Some(stream) = merging.stream() {
+            *self.on_streams.entry(stream).or_default() += 1;
+        }
         queue.waiting.push_back(merging);
         core.counters.merges_deferred += 1;
         self.schedule(core);
@@ -100,7 +106,27 @@ impl Merges {
     pub(super) fn forget(&mut self, process: &ProcessId) {
         if let Some(queue) = self.queues.remove(process) {
             self.bytes -= queue.bytes;
+            for merging in &queue.waiting {
+                self.waits_no_longer(merging);
+            }
         }
+    }
+
+    /// How many deltas wait that came on a stream.
+    pub(super) fn waiting_on(&self, stream: StreamId) -> usize {
+        self.on_streams.get(&stream).copied().unwrap_or_default()
+    }
+
+    /// Returns the stream that it came on.
+    fn waits_no_longer(&mut self, merging: &Merging) -> Option<StreamId> {
+        let stream = merging.stream()?;
+        if let Some(count) = self.on_streams.get_mut(&stream) {
+            *count -= 1;
+            if *count == 0 {
+                self.on_streams.remove(&stream);
+            }
+        }
+        Some(stream)
     }
 
     /// A member is not in the table any more.
@@ -111,6 +137,7 @@ impl Merges {
     /// Forgets all.
     pub(super) fn clear(&mut self) {
         self.queues.clear();
+        self.on_streams.clear();
         self.bytes = 0;
     }
 
@@ -156,6 +183,9 @@ impl Merges {
         }
         self.charge(core, &merging);
         if done {
+            if let Some(stream) = self.waits_no_longer(&merging) {
+                core.outputs.push_back(Output::StreamFrameDone { stream });
+            }
             merging.end(core);
         } else if let Some(queue) = self.queues.get_mut(process) {
             queue.waiting.push_front(merging);
@@ -227,6 +257,13 @@ impl Merging {
             self.entry += merged;
         }
         true
+    }
+
+    fn stream(&self) -> Option<StreamId> {
+        match self.way {
+            Way::Datagram => None,
+            Way::Exchange(stream) | Way::Link(stream) => Some(stream),
+        }
     }
 
     /// Tells what became of it.

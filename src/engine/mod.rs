@@ -120,6 +120,17 @@ impl Engine {
         engine
     }
 
+    /// Whether a datagram is of another cluster or version, by its first bytes. If so it is counted, and
+    /// need not be handled, nor copied to be.
+    pub fn refuses(&mut self, datagram: &[u8]) -> bool {
+        let refused = self.core.envelope.open_preface(datagram).err();
+        if let Some(error) = refused {
+            self.datagram_counted(datagram.len());
+            self.count_refused(error);
+        }
+        refused.is_some()
+    }
+
     /// Takes one input. Never blocks, never fails; does a bounded amount of work.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.advance(now);
@@ -129,7 +140,12 @@ impl Engine {
         let core = &mut self.core;
         match input {
             Input::Committed { batch, ok } => self.commits.ended(core, batch, ok),
-            Input::Datagram { from, bytes } => self.datagram(from, bytes),
+            Input::Datagram { from, bytes } => {
+                if !self.datagram(from, bytes) {
+                    // Nothing has changed, so there is nothing to be sent.
+                    return;
+                }
+            }
             Input::Operation(operation) => self.operate(operation),
             Input::Resolved { seed, addrs } => self.sessions.seed_resolved(core, &seed, addrs),
             Input::StoresChanged => {}
@@ -137,10 +153,25 @@ impl Engine {
                 let roster = self.members.roster();
                 self.sessions.stream_closed(core, roster, stream, reason);
             }
-            Input::StreamFrame { stream, frame } => self.stream_frame(stream, frame),
+            Input::StreamFrame { stream, frame } => {
+                let waiting = self.merges.waiting_on(stream);
+                self.stream_frame(stream, frame);
+                self.route_asks();
+                if self.merges.waiting_on(stream) <= waiting {
+                    let done = Output::StreamFrameDone { stream };
+                    self.core.outputs.push_back(done);
+                }
+            }
+            Input::StreamFull { stream } => core.room.is_full(stream),
             Input::StreamOpened { stream, peer } => {
                 let roster = self.members.roster();
                 self.sessions.stream_opened(core, roster, stream, peer);
+            }
+            Input::StreamWritable { stream } => {
+                core.room.is_writable(stream);
+                let roster = self.members.roster();
+                self.sessions.stream_writable(core, roster, stream);
+                self.exchanges.pump(core, stream);
             }
         }
         self.route_asks();
@@ -229,6 +260,7 @@ impl Engine {
     }
 
     fn advance(&mut self, now: Now) {
+        self.core.room.begin_turn();
         // A monotonic clock that goes back is the caller's bug; standing still is harmless.
         self.core.now = Now {
             mono: now.mono.max(self.core.now.mono),
@@ -321,67 +353,85 @@ impl Engine {
         }
     }
 
-    fn datagram(&mut self, from: SocketAddr, mut bytes: Bytes) {
-        let counters = &mut self.core.counters;
-        counters.datagrams_received += 1;
-        counters.datagram_bytes_received += bytes.len() as u64;
+    /// Takes a datagram. Returns whether anything may have come of it.
+    fn datagram(&mut self, from: SocketAddr, mut bytes: Bytes) -> bool {
+        self.datagram_counted(bytes.len());
         if let Err(error) = self.core.envelope.open(&mut bytes) {
-            *match error {
-                EnvelopeError::Cluster => &mut counters.foreign_cluster,
-                EnvelopeError::Version { .. } => &mut counters.foreign_version,
-                EnvelopeError::Corrupt | EnvelopeError::Short => &mut counters.malformed,
-            } += 1;
-            return;
+            self.count_refused(error);
+            return false;
         }
+        let mut any = false;
         while !bytes.is_empty() {
             match codec::decode(&mut bytes, &self.core.limits) {
                 Ok(Decoded::Message(message)) => {
-                    self.datagram_message(from, message);
+                    any |= self.datagram_message(from, message);
                     self.route_asks();
                 }
                 Ok(Decoded::Unknown { .. }) => self.core.counters.unknown_messages += 1,
                 Err(error) => {
                     tracing::debug!(%from, %error, "malformed datagram");
                     self.core.counters.malformed += 1;
-                    return;
+                    break;
                 }
             }
         }
+        any
     }
 
-    fn datagram_message(&mut self, from: SocketAddr, message: Message) {
+    fn datagram_counted(&mut self, bytes: usize) {
+        let counters = &mut self.core.counters;
+        counters.datagrams_received += 1;
+        counters.datagram_bytes_received += bytes as u64;
+    }
+
+    fn count_refused(&mut self, error: EnvelopeError) {
+        let counters = &mut self.core.counters;
+        *match error {
+            EnvelopeError::Cluster => &mut counters.foreign_cluster,
+            EnvelopeError::Version { .. } => &mut counters.foreign_version,
+            EnvelopeError::Corrupt | EnvelopeError::Short => &mut counters.malformed,
+        } += 1;
+    }
+
+    /// Takes a message of a datagram. Returns whether it was one for this node.
+    fn datagram_message(&mut self, from: SocketAddr, message: Message) -> bool {
         let core = &mut self.core;
         match message {
             Message::Swim(packet) => self.members.packet(core, from, &packet),
             Message::Leave(leave) => self.members.leave_announced(core, from, &leave),
             Message::LeaveAck(leave) => self.members.leave_acked(core, from, &leave),
             Message::Delta(delta) => {
-                if let Some(process) = self.session_of(delta.token) {
-                    let way = Way::Datagram;
-                    self.merges.take(
-                        &mut self.core,
-                        Incoming {
-                            process,
-                            way,
-                            delta,
-                        },
-                    );
-                }
+                let Some(process) = self.session_of(delta.token) else {
+                    return false;
+                };
+                let way = Way::Datagram;
+                let incoming = Incoming {
+                    process,
+                    way,
+                    delta,
+                };
+                self.merges.take(&mut self.core, incoming);
             }
             Message::Ack(ack) => {
-                if let Some(process) = self.session_of(ack.token) {
-                    self.spread.ack_received(&mut self.core, &process, &ack);
-                }
+                let Some(process) = self.session_of(ack.token) else {
+                    return false;
+                };
+                self.spread.ack_received(&mut self.core, &process, &ack);
             }
             Message::Relayed(relayed) => {
-                if let Some(process) = self.session_of(relayed.token) {
-                    let facts = facts!(self);
-                    self.spread
-                        .relayed_received(&mut self.core, facts, &process, &relayed);
-                }
+                let Some(process) = self.session_of(relayed.token) else {
+                    return false;
+                };
+                let facts = facts!(self);
+                self.spread
+                    .relayed_received(&mut self.core, facts, &process, &relayed);
             }
-            _ => core.counters.unexpected += 1,
+            _ => {
+                core.counters.unexpected += 1;
+                return false;
+            }
         }
+        true
     }
 
     /// Whose session a token is, if it is one.

@@ -3,11 +3,12 @@
 use super::core::ask::ExchangeOpening;
 use super::core::flight::Receipt;
 use super::core::place::SentItem;
-use super::core::tests::{encoded, framed, hello, node, notes, process, setup, start};
+use super::core::tests::{encoded, framed, hello, node, note, notes, process, setup, start};
 use super::*;
-use crate::id::{NodeId, Refusal};
+use crate::id::{ClusterId, NodeId, Refusal};
 use crate::store::{Held, ReplicationError, WriteId};
-use crate::wire::{Ack, Done, Leave, RefusedEntry, Verdict, Verdicts};
+use crate::wire::envelope::Envelope;
+use crate::wire::{Ack, Done, Leave, Members, RefusedEntry, Verdict, Verdicts};
 
 fn engine(stores: Vec<Arc<dyn Store>>) -> Engine {
     let mut engine = Engine::new(setup(false), Config::lan(), stores, start());
@@ -207,4 +208,61 @@ fn what_was_refused_and_then_taken_in_one_exchange_is_not_refused_after_it() {
     let reason = Refusal::Full;
     let error = ReplicationError::Refused { peer, reason };
     assert_eq!(held(1), Some(Err(error)));
+}
+
+#[test]
+fn every_frame_is_done_with_once_unless_its_stream_is_closed() {
+    let mut engine = engine(Vec::new());
+    let done = |outputs: &[Output]| -> Vec<StreamId> {
+        let done = outputs.iter().filter_map(|output| match output {
+            Output::StreamFrameDone { stream } => Some(*stream),
+            _ => None,
+        });
+        done.collect()
+    };
+    let outputs = introduce(&mut engine, 1, &node("a", 1, 2), Purpose::Link);
+    assert_eq!(done(&outputs), [StreamId(1)]);
+    let members = Message::Members(Members {
+        ask: true,
+        records: Vec::new(),
+    });
+    let outputs = receive(&mut engine, StreamId(1), &members);
+    assert_eq!(done(&outputs), [StreamId(1)]);
+    assert!(place(&outputs, |output| framed(output).is_some()) < outputs.len() - 1);
+}
+
+#[test]
+fn a_datagram_of_others_is_counted_before_it_is_copied_and_sends_nothing() {
+    let mut engine = engine(Vec::new());
+    let ours = engine.core.envelope.seal(|_| ());
+    let theirs = Envelope::of(&ClusterId::new("theirs").unwrap()).seal(|_| ());
+    assert!(!engine.refuses(&ours));
+    for garbage in [&theirs[..], b"\xffgarbage", b"", &ours[..5]] {
+        assert!(engine.refuses(garbage));
+    }
+    let counted = *engine.counters();
+    assert_eq!((counted.foreign_cluster, counted.foreign_version), (1, 1));
+    assert_eq!((counted.malformed, counted.datagrams_received), (2, 4));
+}
+
+/// A value too large for a datagram takes the link, once there is room on it.
+#[test]
+fn entries_wait_while_the_link_is_full() {
+    let (store, _) = notes(0);
+    let mut engine = engine(vec![Arc::clone(&store)]);
+    let link = StreamId(1);
+    introduce(&mut engine, link.0, &node("a", 1, 2), Purpose::Link);
+    engine.handle(start(), Input::StreamFull { stream: link });
+    let mut entry = note(1);
+    entry.body = Bytes::from(vec![7; 10_000]);
+    store.replica().merge(&[entry], start().wall);
+    engine.handle(start(), Input::StoresChanged);
+    let deltas = |outputs: Vec<Output>| {
+        let sent = outputs.iter().filter_map(framed);
+        let deltas = sent.filter(|(_, message)| matches!(message, Message::Delta(_)));
+        deltas.count()
+    };
+    assert_eq!(deltas(outputs(&mut engine)), 0);
+    engine.handle(start(), Input::StreamWritable { stream: link });
+    assert_eq!(deltas(outputs(&mut engine)), 1);
 }

@@ -39,8 +39,12 @@ counters! {
     streams_accepted,
     /// Errors while accepting streams.
     accept_errors,
-    /// Accepted streams dropped because too many handshakes were under way.
+    /// Accepted streams dropped because too many handshakes were under way, none of which was to give
+    /// way.
     handshakes_refused,
+    /// Handshakes given up because they were the oldest, and another one took their place; of TLS and of
+    /// streams.
+    handshakes_evicted,
     /// Streams closed in the handshake: silent, cut short, or not this protocol at all.
     handshakes_failed,
     /// Streams closed in the handshake: another cluster.
@@ -49,12 +53,21 @@ counters! {
     streams_foreign_version,
     /// Streams refused, accepted or to be dialled, because `streams_max` were open.
     streams_refused,
-    /// Streams closed because more was queued on them than the hard limit.
+    /// Streams closed because more was queued on them than the hard limit, or on all streams together
+    /// and most on them.
     streams_overflowed,
+    /// Streams closed because their peer took nothing of what was to be written for too long.
+    streams_unread,
+    /// Streams whose end was being waited for and that made way for others.
+    streams_evicted,
     /// Streams closed because a frame was longer than allowed.
     frames_oversized,
     /// Streams closed because a frame did not arrive at the least speed.
     frames_stalled,
+    /// Of those, the ones that were idle while others waited for their room.
+    frames_evicted,
+    /// Events that the application was not told because there were too many of their kind.
+    events_withheld,
     /// Dials that were refused: nothing listened.
     dials_refused,
     /// Dials that found the host unreachable or silent.

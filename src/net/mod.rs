@@ -5,6 +5,7 @@
 //! [`memory::Network`] is a network without sockets. Nothing here reads a byte of the protocol, so
 //! a transport that seals or encrypts can wrap another one.
 
+pub(crate) mod admission;
 mod counters;
 pub mod memory;
 pub mod plain;

@@ -1,29 +1,46 @@
-//! Events in the log: at levels that fit them, and without repeating what happens to many entries.
+//! Events in the log: at levels that fit them, and the same of one member at most once a minute, with how
+//! often it has happened. Each one is logged at debug.
 
 use std::collections::BTreeMap;
+use std::mem::{Discriminant, discriminant};
+use std::net::IpAddr;
+use std::time::Duration;
 
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use super::event::NodeEvent;
+use super::said::{Allowance, Said};
 use crate::engine::{Event, Expulsion, Readiness};
 use crate::id::{NodeName, Refusal, StoreId};
-use crate::net::TlsEvent;
+use crate::net::{HandshakeRefusal, TlsEvent};
 use crate::time::Timestamp;
 
 /// Logs events at levels that fit them, with the names of stores.
 pub(super) struct EventLog {
     stores: BTreeMap<StoreId, String>,
-    /// Why entries of a store were last not taken, by the other side; `None` stands for what is
-    /// quarantined here, whose sender is not known. Bounded by members and stores.
-    warned: BTreeMap<(Option<NodeName>, StoreId), Trouble>,
+    said: Said<About>,
+    /// What strangers are told of: they may have as many addresses as they like.
+    strangers: Allowance,
+    /// What was not said of strangers since something was.
+    unsaid: u64,
 }
 
-/// What may happen to many entries at once, and is warned of once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    Quarantined,
-    Refused { reason: Refusal, by_us: bool },
+/// What a line is about: the same about the same is said once in a while.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum About {
+    /// What happened to a member, or to nobody in particular.
+    Event(Discriminant<Event>, Option<NodeName>),
+    /// What became of a stranger at a host.
+    Host(Option<Discriminant<HandshakeRefusal>>, IpAddr),
+    Missing(NodeName, StoreId),
+    Quarantined(NodeName, StoreId),
+    Refused {
+        peer: NodeName,
+        store: StoreId,
+        reason: Discriminant<Refusal>,
+        by_us: bool,
+    },
 }
 
 impl EventLog {
@@ -31,22 +48,64 @@ impl EventLog {
     pub(super) fn new(stores: BTreeMap<StoreId, String>) -> Self {
         Self {
             stores,
-            warned: BTreeMap::new(),
+            said: Said::new(),
+            strangers: Allowance::new(STRANGERS_MAX, STRANGERS_PER_SECOND),
+            unsaid: 0,
         }
     }
 
     /// Logs one event.
-    pub(super) fn log(&mut self, event: &NodeEvent) {
+    pub(super) fn log(&mut self, event: &NodeEvent, now: Duration) {
+        debug!(?event, "event");
         match event {
-            NodeEvent::Cluster(event) => self.about_cluster(event),
-            NodeEvent::Tls(event) => about_tls(event),
+            NodeEvent::Cluster(event) => self.about_cluster(event, now),
+            NodeEvent::Tls(event) => self.about_tls(event, now),
         }
     }
 
-    fn about_cluster(&mut self, event: &Event) {
+    fn about_cluster(&mut self, event: &Event, now: Duration) {
         match event {
-            Event::EntryQuarantined { store, .. } => {
-                self.trouble(event, None, *store, Trouble::Quarantined);
+            // Bounded where it is made.
+            Event::MemberMisbehaved { peer, kind, times } => {
+                return warn!(%peer, ?kind, times, "a member misbehaves");
+            }
+            Event::Left => return info!("this node has left"),
+            Event::NameConflict { addr } => {
+                if let Some(times) = self.of_stranger(About::Host(None, addr.ip()), now) {
+                    warn!(%addr, times, "another live process uses this node's name");
+                }
+                return;
+            }
+            Event::PushPullCompleted { .. } | Event::PushPullProgress { .. } => return,
+            Event::Readiness(readiness) => return about_readiness(readiness),
+            _ => {}
+        }
+        let about = about(event);
+        if let Some(times) = self.said.happened(about, now) {
+            self.say(event, times);
+        }
+    }
+
+    /// Says what may happen to a member, or to its entries, again and again.
+    fn say(&self, event: &Event, times: u64) {
+        match event {
+            Event::CommitFailed => warn!(times, "a commit failed, and is tried again"),
+            Event::DirectModeExceeded { members } => {
+                warn!(
+                    members,
+                    times, "more members than direct_peers_max: writes go by push/pull alone"
+                );
+            }
+            Event::DirectModeRestored { members } => {
+                info!(members, times, "writes go directly again");
+            }
+            Event::EntryQuarantined { store, peer, .. } => {
+                let store = self.name(*store);
+                warn!(
+                    store,
+                    %peer,
+                    times, "entries cannot be used here: they are kept and passed on"
+                );
             }
             Event::EntryRefused {
                 peer,
@@ -55,33 +114,9 @@ impl EventLog {
                 by_us,
                 ..
             } => {
-                let (reason, by_us) = (*reason, *by_us);
-                let trouble = Trouble::Refused { reason, by_us };
-                self.trouble(event, Some(peer), *store, trouble);
-            }
-            Event::MemberFailed(member) | Event::MemberLeft(member) => {
-                self.forget(&member.process.name);
-                about_member(event);
-            }
-            Event::MemberMisbehaved { peer, kind, times } => {
-                warn!(%peer, ?kind, times, "a member misbehaves");
-            }
-            Event::MemberRefuted(_)
-            | Event::MemberSuspected(_)
-            | Event::MemberUp(_)
-            | Event::MemberUpdated(_) => about_member(event),
-            Event::StoreMissing { peer, store } => {
                 let store = self.name(*store);
-                warn!(%peer, store, "a peer does not have this store");
+                warn!(store, %peer, ?reason, by_us, times, "entries are refused");
             }
-            Event::CommitFailed => warn!("a commit failed, and is tried again"),
-            Event::DirectModeExceeded { members } => {
-                warn!(
-                    members,
-                    "more members than direct_peers_max: writes go by push/pull alone"
-                );
-            }
-            Event::DirectModeRestored { members } => info!(members, "writes go directly again"),
             Event::ExpulsionChanged(expulsion) => {
                 let Expulsion {
                     name,
@@ -91,53 +126,55 @@ impl EventLog {
                     ..
                 } = expulsion;
                 let told_by: Vec<_> = told_by.iter().map(NodeName::as_str).collect();
-                warn!(%name, here, ?told_by, followed, "a member is expelled, or no longer");
-            }
-            Event::Left => info!("this node has left"),
-            Event::NameConflict { addr } => {
-                warn!(%addr, "another live process uses this node's name");
-            }
-            Event::PushPullCompleted { .. } | Event::PushPullProgress { .. } => {
-                debug!(?event, "push/pull");
+                warn!(%name, here, ?told_by, followed, times, "who is expelled has changed");
             }
             Event::PushPullFailed { peer } => {
-                warn!(%peer, "a push/pull ended early, and is tried again");
+                warn!(%peer, times, "a push/pull ended early, and is tried again");
             }
-            Event::Readiness(readiness) => about_readiness(readiness),
+            Event::StoreMissing { peer, store } => {
+                let store = self.name(*store);
+                warn!(%peer, store, times, "a peer does not have this store");
+            }
+            _ => about_member(event, times),
         }
     }
 
-    /// Logs every entry at debug, and warns when the trouble is not the same as before.
-    fn trouble(
-        &mut self,
-        event: &Event,
-        peer: Option<&NodeName>,
-        store: StoreId,
-        trouble: Trouble,
-    ) -> bool {
-        let is_new = self.warned.insert((peer.cloned(), store), trouble) != Some(trouble);
-        let name = self.name(store);
-        debug!(store = name, ?event, "entry");
-        match (is_new, trouble) {
-            (false, _) => {}
-            (true, Trouble::Quarantined) => warn!(
-                store = name,
-                "entries cannot be used here: they are kept and passed on; each is logged at debug"
-            ),
-            (true, Trouble::Refused { reason, by_us }) => warn!(
-                store = name,
-                peer = peer.map(display),
-                ?reason,
-                by_us,
-                "entries are refused; each is logged at debug"
-            ),
+    fn about_tls(&mut self, event: &TlsEvent, now: Duration) {
+        match event {
+            TlsEvent::CertificateExpires { at } => {
+                let at = date(*at);
+                warn!(at, "this node's certificate ends soon");
+            }
+            TlsEvent::CertificatesNotReloaded { file } => {
+                let file = file.as_deref().map(|file| display(file.display()));
+                // Why is warned of where they are loaded.
+                debug!(
+                    file,
+                    "new certificates cannot be loaded; the old ones stay in use"
+                );
+            }
+            TlsEvent::CertificatesReloaded { expires_at } => {
+                let expires_at = expires_at.map(date);
+                info!(expires_at, "new certificates are in use");
+            }
+            TlsEvent::HandshakeRefused { addr, reason } => {
+                let about = About::Host(Some(discriminant(reason)), addr.ip());
+                if let Some(times) = self.of_stranger(about, now) {
+                    let unsaid = std::mem::take(&mut self.unsaid);
+                    warn!(%addr, ?reason, times, unsaid, "a TLS handshake was refused");
+                }
+            }
         }
-        is_new
     }
 
-    fn forget(&mut self, name: &NodeName) {
-        self.warned
-            .retain(|(peer, _), _| peer.as_ref() != Some(name));
+    /// Whether something about a stranger is said, and how often it has happened.
+    fn of_stranger(&mut self, about: About, now: Duration) -> Option<u64> {
+        let times = self.said.happened(about, now)?;
+        if self.strangers.take(now) {
+            return Some(times);
+        }
+        self.unsaid = self.unsaid.saturating_add(times);
+        None
     }
 
     fn name(&self, store: StoreId) -> &str {
@@ -145,12 +182,45 @@ impl EventLog {
     }
 }
 
+/// What an event is about that may happen again and again.
+fn about(event: &Event) -> About {
+    match event {
+        Event::EntryQuarantined { peer, store, .. } => About::Quarantined(peer.clone(), *store),
+        Event::EntryRefused {
+            peer,
+            store,
+            reason,
+            by_us,
+            ..
+        } => About::Refused {
+            peer: peer.clone(),
+            store: *store,
+            reason: discriminant(reason),
+            by_us: *by_us,
+        },
+        Event::StoreMissing { peer, store } => About::Missing(peer.clone(), *store),
+        Event::MemberFailed(member)
+        | Event::MemberLeft(member)
+        | Event::MemberRefuted(member)
+        | Event::MemberSuspected(member)
+        | Event::MemberUp(member)
+        | Event::MemberUpdated(member) => {
+            About::Event(discriminant(event), Some(member.process.name.clone()))
+        }
+        Event::ExpulsionChanged(expulsion) => {
+            About::Event(discriminant(event), Some(expulsion.name.clone()))
+        }
+        Event::PushPullFailed { peer } => About::Event(discriminant(event), Some(peer.clone())),
+        _ => About::Event(discriminant(event), None),
+    }
+}
+
 /// What has become of a member.
-fn about_member(event: &Event) {
+fn about_member(event: &Event, times: u64) {
     macro_rules! say {
         ($level:ident, $member:ident, $message:literal) => {{
             let process = &$member.process;
-            $level!(name = %process.name, addr = %$member.addr, boot = process.boot, $message)
+            $level!(name = %process.name, addr = %$member.addr, boot = process.boot, times, $message)
         }};
     }
     match event {
@@ -160,7 +230,8 @@ fn about_member(event: &Event) {
         Event::MemberSuspected(member) => say!(warn, member, "a member is suspected"),
         Event::MemberUp(member) => say!(info, member, "a member is up"),
         Event::MemberUpdated(member) => say!(info, member, "a member moved or restarted"),
-        _ => debug!(?event, "event"),
+        // Every event is at debug already.
+        _ => {}
     }
 }
 
@@ -172,31 +243,6 @@ fn about_readiness(readiness: &Readiness) {
         Readiness::Synced { with } => info!(%with, "ready: a peer's state has arrived"),
     }
 }
-
-fn about_tls(event: &TlsEvent) {
-    match event {
-        TlsEvent::CertificateExpires { at } => {
-            let at = date(*at);
-            warn!(at, "this node's certificate ends soon");
-        }
-        TlsEvent::CertificatesNotReloaded { file } => {
-            let file = file.as_deref().map(|file| display(file.display()));
-            // Why is warned of where they are loaded.
-            debug!(
-                file,
-                "new certificates cannot be loaded; the old ones stay in use"
-            );
-        }
-        TlsEvent::CertificatesReloaded { expires_at } => {
-            let expires_at = expires_at.map(date);
-            info!(expires_at, "new certificates are in use");
-        }
-        TlsEvent::HandshakeRefused { addr, reason } => {
-            warn!(%addr, ?reason, "a TLS handshake was refused");
-        }
-    }
-}
-
 /// As RFC 3339 writes it, in UTC and whole seconds. Years are counted from March, so that a leap day
 /// is the last of its year; 146,097 days are 400 years.
 fn date(at: Timestamp) -> String {
@@ -212,6 +258,11 @@ fn date(at: Timestamp) -> String {
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
+
+/// Lines about strangers that may come at once.
+const STRANGERS_MAX: u32 = 16;
+/// And then one in this many seconds.
+const STRANGERS_PER_SECOND: f64 = 0.25;
 
 #[cfg(test)]
 mod tests {
@@ -231,34 +282,92 @@ mod tests {
         }
     }
 
+    fn name(text: &str) -> NodeName {
+        NodeName::new(text).unwrap()
+    }
+
+    /// Counts the lines at `info` and above that are logged while `work` runs.
+    fn lines(work: impl FnOnce()) -> usize {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        use tracing::span::{Attributes, Id, Record};
+        use tracing::{Level, Metadata, Subscriber};
+
+        struct Counting(Arc<AtomicUsize>);
+        impl Subscriber for Counting {
+            fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+                *metadata.level() <= Level::INFO
+            }
+            fn new_span(&self, _: &Attributes<'_>) -> Id {
+                Id::from_u64(1)
+            }
+            fn record(&self, _: &Id, _: &Record<'_>) {}
+            fn record_follows_from(&self, _: &Id, _: &Id) {}
+            fn event(&self, _: &tracing::Event<'_>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+            fn enter(&self, _: &Id) {}
+            fn exit(&self, _: &Id) {}
+        }
+        let count = Arc::new(AtomicUsize::new(0));
+        tracing::subscriber::with_default(Counting(Arc::clone(&count)), work);
+        count.load(Ordering::Relaxed)
+    }
+
     #[test]
-    fn the_same_trouble_with_a_peer_and_a_store_is_warned_of_once() {
-        let (store, other) = (StoreId(1), StoreId(2));
-        let mut log = EventLog::new([(store, "notes".to_owned())].into());
-        assert_eq!((log.name(store), log.name(other)), ("notes", ""));
-        let key = Key([0; 16]);
-        let quarantined = Event::EntryQuarantined {
-            store,
-            key,
+    fn the_same_of_a_member_is_said_once_a_minute_whatever_happens_in_between() {
+        let mut log = EventLog::new([(StoreId(1), "notes".to_owned())].into());
+        let refused = |reason, store| Event::EntryRefused {
+            peer: name("a"),
+            store: StoreId(store),
+            key: Key([0; 16]),
             writer: WriterTag::NONE,
-            peer: NodeName::new("q").unwrap(),
-        };
-        let peer = NodeName::new("p").unwrap();
-        let mut trouble = |peer: Option<&NodeName>, store, trouble| {
-            log.trouble(&quarantined, peer, store, trouble)
-        };
-        let refused = |reason| Trouble::Refused {
             reason,
-            by_us: false,
+            by_us: true,
         };
-        let ahead = refused(Refusal::ClockAhead);
-        assert!(trouble(None, store, Trouble::Quarantined));
-        assert!(!trouble(None, store, Trouble::Quarantined));
-        assert!(trouble(Some(&peer), store, ahead));
-        assert!(!trouble(Some(&peer), store, ahead));
-        assert!(trouble(Some(&peer), other, ahead));
-        assert!(trouble(Some(&peer), store, refused(Refusal::Full)));
-        log.forget(&peer);
-        assert_eq!(log.warned.len(), 1);
+        let failed = |peer| Event::PushPullFailed { peer: name(peer) };
+        let quarantined = Event::EntryQuarantined {
+            store: StoreId(1),
+            key: Key([0; 16]),
+            writer: WriterTag::NONE,
+            peer: name("a"),
+        };
+        let mut flood = |seconds| {
+            let events = [
+                failed("a"),
+                failed("b"),
+                refused(Refusal::Full, 1),
+                refused(Refusal::ClockAhead, 1),
+                refused(Refusal::Full, 2),
+                quarantined.clone(),
+            ];
+            let now = Duration::from_secs(seconds);
+            lines(|| {
+                for event in events.iter().cycle().take(6000) {
+                    log.log(&event.clone().into(), now);
+                }
+            })
+        };
+        assert_eq!([flood(0), flood(59), flood(60)], [6, 0, 6]);
+        assert_eq!((log.name(StoreId(1)), log.name(StoreId(2))), ("notes", ""));
+    }
+
+    #[test]
+    fn strangers_with_many_addresses_fill_no_log() {
+        let mut log = EventLog::new(BTreeMap::new());
+        let mut flood = |seconds| {
+            lines(|| {
+                for host in 0..200 {
+                    for reason in [HandshakeRefusal::NotTls, HandshakeRefusal::Truncated] {
+                        let addr = ([10, 0, 0, host], 1).into();
+                        let event = TlsEvent::HandshakeRefused { addr, reason };
+                        log.log(&event.into(), Duration::from_secs(seconds));
+                        let conflict = Event::NameConflict { addr };
+                        log.log(&conflict.into(), Duration::from_secs(seconds));
+                    }
+                }
+            })
+        };
+        assert_eq!([flood(0), flood(60), flood(61)], [16, 15, 0]);
     }
 }

@@ -29,6 +29,12 @@ pub enum EventsError {
 }
 
 /// Events since this was made. At most 1024 wait; then the oldest are lost, visibly.
+///
+/// What happens to entries and exchanges ([`EntryQuarantined`](crate::Event::EntryQuarantined),
+/// [`EntryRefused`](crate::Event::EntryRefused), `PushPull...`, [`StoreMissing`](crate::Event::StoreMissing),
+/// [`NameConflict`](crate::Event::NameConflict)) is told up to 128 at once and then 16 a second for each
+/// kind and peer, 512 and 64 for all: a peer decides how many there are, and they must not push out the
+/// others. What is withheld is counted as `events_withheld`.
 #[derive(Debug)]
 pub struct Events(pub(super) broadcast::Receiver<NodeEvent>);
 

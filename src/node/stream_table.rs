@@ -2,25 +2,35 @@
 //!
 //! A stream's task dials and shakes hands where that is asked of it, then reads and writes at the
 //! same time. What is read goes to the driver through one bounded channel, so a busy driver slows
-//! its peers down and loses nothing. Bounds: the streams of a node, the bytes of frames between
-//! the sockets and the engine, the bytes queued on a stream.
+//! its peers down and loses nothing. Bounds: the streams of a node, and of one host (`stream_places`); the bytes of
+//! frames between the sockets and the engine (`inflow`); the bytes that wait to be written, on a stream
+//! and on all together (`outflow`).
+//!
+//! Where more waits to be written than may, in all, the stream is closed on which most waits: who
+//! reads what it is sent has little waiting, and is not asked to pay for who does not.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::debug;
 
 use super::accept::Accepted;
-use super::stream_task::{StreamContext, StreamEvent, StreamTask};
+use super::clock::Clocks;
+use super::inflow::{HeldShare, Inflow};
+use super::outflow::{Outflow, Outgoing};
+use super::stream_context::{StreamContext, StreamEvent};
+use super::stream_places::{Placed, StreamPlaces};
+use super::stream_task::StreamTask;
 use super::tasks::propagate_panic;
+use crate::config::Config;
 use crate::engine::{CloseReason, Input, StreamId};
+use crate::net::admission::network;
 use crate::net::{NetTally, Transport};
 use crate::wire::envelope::Envelope;
 
@@ -29,18 +39,32 @@ use crate::wire::envelope::Envelope;
 pub(super) struct StreamLimits {
     /// Streams of both kinds, dialling and closing ones included. A quarter is kept for dials.
     pub(super) streams_max: usize,
+    /// What the members on one host may need: so many of the others may always be of one host.
+    pub(super) host_streams_min: usize,
     /// How long each of these may take: a dial with its handshake, writing out what is queued on a
     /// stream that this side closed, and, beyond its bytes at the least speed, a frame.
     pub(super) tcp_timeout: Duration,
 }
 
+impl StreamLimits {
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            streams_max: config.streams_max,
+            host_streams_min: config.direct_peers_max + config.exchanges_max,
+            tcp_timeout: config.tcp_timeout,
+        }
+    }
+}
+
 /// What became of a frame to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Queued {
     /// The stream has ended already.
     Gone,
-    /// More was queued than is sane, because the peer does not read: the stream has been closed.
-    Overflowed,
+    /// More waits on it than should, from now on.
+    Full,
+    /// Too much waits, on it or in all: these streams have been closed, for these reasons.
+    Overflowed(Vec<(StreamId, CloseReason)>),
     /// It will be written.
     Taken,
 }
@@ -49,19 +73,21 @@ pub(super) enum Queued {
 pub(super) struct StreamTable {
     transport: Arc<dyn Transport>,
     context: StreamContext,
-    limits: StreamLimits,
+    outflow: Outflow,
     open: BTreeMap<StreamId, OpenStream>,
     tasks: JoinSet<()>,
-    permits: Arc<Semaphore>,
+    places: StreamPlaces,
     next_accepted: u64,
 }
 
 /// The driver's side of one stream. Dropping it closes the stream once its queue is written.
 struct OpenStream {
     outgoing: mpsc::UnboundedSender<Bytes>,
-    queued: Arc<AtomicUsize>,
+    waiting: Arc<Outgoing>,
     task: AbortHandle,
     dialling: bool,
+    /// Of the frames that the engine is not done with.
+    held: VecDeque<HeldShare>,
     /// Its end tells the task that the stream is being closed.
     _closing: oneshot::Sender<()>,
 }
@@ -72,16 +98,25 @@ impl StreamTable {
         transport: Arc<dyn Transport>,
         limits: StreamLimits,
         envelope: Envelope,
+        clock: Clocks,
         tally: Arc<NetTally>,
     ) -> (Self, mpsc::Receiver<StreamEvent>) {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let context = StreamContext {
+            tcp_timeout: limits.tcp_timeout,
+            envelope,
+            tally,
+            inflow: Arc::new(Inflow::new(clock.clone())),
+            clock,
+            events,
+        };
         let streams = Self {
             transport,
-            context: StreamContext::new(limits.tcp_timeout, envelope, tally, events),
-            limits,
+            context,
+            outflow: Outflow::default(),
             open: BTreeMap::new(),
             tasks: JoinSet::new(),
-            permits: Arc::new(Semaphore::new(limits.streams_max)),
+            places: StreamPlaces::new(limits.streams_max, limits.host_streams_min),
             next_accepted: 1,
         };
         (streams, receiver)
@@ -96,61 +131,66 @@ impl StreamTable {
             stream.0.is_multiple_of(2) && !self.open.contains_key(&stream),
             "the engine's streams have new, even numbers"
         );
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+        if !self.places.make_for_dial(&self.context.tally) {
             self.context.tally.streams_refused.one();
             return Err(CloseReason::Local);
-        };
+        }
         let transport = Arc::clone(&self.transport);
-        self.start(stream, true, |owned| async move {
-            let _permit = permit;
-            owned.dial_and_run(transport, to).await;
-        });
+        self.start(stream, None, |owned| owned.dial_and_run(transport, to));
         Ok(())
     }
 
     /// Takes a stream from outside and returns its number, or closes it if there are too many. A
     /// quarter of the streams is kept for this node's own dials.
-    pub(super) fn accept(&mut self, (io, peer): Accepted) -> Option<StreamId> {
-        let reserved = self.limits.streams_max / 4;
-        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) if self.permits.available_permits() >= reserved => permit,
-            _ => {
-                self.context.tally.streams_refused.one();
-                debug!(%peer, "stream refused: too many are open");
-                return None;
-            }
-        };
+    pub(super) fn accept(&mut self, accepted: Accepted) -> Option<StreamId> {
+        let Accepted {
+            io,
+            peer,
+            introduction,
+        } = accepted;
+        let host = network(peer.ip());
+        if !self.places.make_for_accept(host, &self.context.tally) {
+            self.context.tally.streams_refused.one();
+            debug!(%peer, "stream refused: too many are open");
+            return None;
+        }
         let stream = StreamId(self.next_accepted);
         self.next_accepted += 2;
-        self.start(stream, false, |owned| async move {
-            let _permit = permit;
-            owned.run(io).await;
-        });
+        let first = Some(introduction);
+        self.start(stream, Some(host), |owned| owned.run(io, first));
         Some(stream)
     }
 
+    /// Starts the task of a stream that was accepted from a host, or is to be dialled.
     fn start<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         stream: StreamId,
-        dialling: bool,
+        host: Option<IpAddr>,
         run: impl FnOnce(StreamTask) -> F,
     ) {
         let (outgoing, frames) = mpsc::unbounded_channel();
         let (closing, close) = oneshot::channel();
-        let queued = Arc::new(AtomicUsize::new(0));
+        let waiting = self.outflow.stream();
         let owned = StreamTask {
             stream,
             context: self.context.clone(),
             frames,
-            queued: Arc::clone(&queued),
+            outgoing: Arc::clone(&waiting),
             close,
         };
         let task = self.tasks.spawn(run(owned));
+        self.places.take(Placed {
+            stream,
+            task: task.clone(),
+            waiting: Arc::clone(&waiting),
+            host,
+        });
         let open = OpenStream {
             outgoing,
-            queued,
+            waiting,
             task,
-            dialling,
+            dialling: host.is_none(),
+            held: VecDeque::new(),
             _closing: closing,
         };
         self.open.insert(stream, open);
@@ -161,60 +201,92 @@ impl StreamTable {
         let Some(open) = self.open.get(&stream) else {
             return Queued::Gone;
         };
-        let queued = open.queued.fetch_add(frame.len(), Ordering::Relaxed);
-        if queued + frame.len() > QUEUED_BYTES_MAX {
-            self.context.tally.streams_overflowed.one();
-            open.task.abort();
-            self.open.remove(&stream);
-            return Queued::Overflowed;
-        }
+        let waiting = open.waiting.add(frame.len());
         // An error means that the task has ended; its event is on the way.
         let _ = open.outgoing.send(frame);
-        Queued::Taken
+        let full = open.waiting.becomes_full();
+        let mut overflowed = Vec::new();
+        if waiting > WAITING_BYTES_MAX {
+            let task = open.task.id();
+            self.places.end(task);
+            overflowed.push((stream, CloseReason::Unread));
+        }
+        while self.outflow.bytes() > WAITING_BYTES_TOTAL {
+            let Some(stream) = self.places.end_fullest() else {
+                break;
+            };
+            overflowed.push((stream, CloseReason::Local));
+        }
+        for _ in &overflowed {
+            self.context.tally.streams_overflowed.one();
+        }
+        // Those that the engine has closed are none of its business any more.
+        overflowed.retain(|(stream, _)| self.open.remove(stream).is_some());
+        match (overflowed.is_empty(), full) {
+            (false, _) => Queued::Overflowed(overflowed),
+            (true, true) => Queued::Full,
+            (true, false) => Queued::Taken,
+        }
     }
 
     /// Closes a stream once its queue is written; the time for that is bounded. A dial under way
     /// is given up.
     pub(super) fn close(&mut self, stream: StreamId) {
-        if let Some(open) = self.open.remove(&stream)
-            && open.dialling
-        {
-            open.task.abort();
+        if let Some(open) = self.open.remove(&stream) {
+            self.places.is_closing(open.task.id());
+            if open.dialling {
+                open.task.abort();
+            }
         }
     }
 
     /// What an event means to the engine: nothing, if the engine has closed the stream meanwhile.
-    /// The permit of a frame is to be held until the engine has taken it.
-    pub(super) fn admit(
-        &mut self,
-        event: StreamEvent,
-    ) -> Option<(Input, Option<OwnedSemaphorePermit>)> {
+    /// A frame's share of its stream is held until the engine is [done with it](Self::frame_done).
+    pub(super) fn admit(&mut self, event: StreamEvent) -> Option<Input> {
         match event {
             StreamEvent::Opened { stream, peer } => {
                 self.open.get_mut(&stream)?.dialling = false;
-                Some((Input::StreamOpened { stream, peer }, None))
+                Some(Input::StreamOpened { stream, peer })
             }
             StreamEvent::Frame {
                 stream,
                 bytes,
-                permit,
+                room,
             } => {
-                self.open.get(&stream)?;
+                let share = room.handed_over();
+                self.open.get_mut(&stream)?.held.push_back(share);
                 let frame = bytes;
-                Some((Input::StreamFrame { stream, frame }, Some(permit)))
+                Some(Input::StreamFrame { stream, frame })
+            }
+            StreamEvent::Writable { stream } => {
+                self.open.get(&stream)?;
+                Some(Input::StreamWritable { stream })
             }
             StreamEvent::Closed { stream, reason } => {
-                self.open.remove(&stream)?;
-                Some((Input::StreamClosed { stream, reason }, None))
+                let open = self.open.remove(&stream)?;
+                self.places.is_closing(open.task.id());
+                Some(Input::StreamClosed { stream, reason })
             }
+        }
+    }
+
+    /// The engine is done with the oldest frame of a stream: another one may be read in its place.
+    pub(super) fn frame_done(&mut self, stream: StreamId) {
+        if let Some(open) = self.open.get_mut(&stream) {
+            open.held.pop_front();
         }
     }
 
     /// Forgets tasks that have ended. A task that panicked has broken an invariant of ours: the
     /// panic goes on here, in the driver.
     pub(super) fn reap(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(ended)) = self.tasks.poll_join_next(cx) {
-            propagate_panic(ended);
+        while let Poll::Ready(Some(ended)) = self.tasks.poll_join_next_with_id(cx) {
+            let task = match &ended {
+                Ok((task, ())) => *task,
+                Err(error) => error.id(),
+            };
+            self.places.give_back(task);
+            propagate_panic(ended.map(|_| ()));
         }
     }
 
@@ -232,6 +304,10 @@ impl StreamTable {
 
 /// Events that wait for the driver; more wait in the streams' tasks and sockets.
 const EVENTS_MAX: usize = 256;
-/// What may be queued on one stream. The engine's windows keep far below it; a peer that stopped
-/// reading does not.
-const QUEUED_BYTES_MAX: usize = 32 << 20;
+/// What may wait on one stream. The engine holds back what can wait beyond a small part of this, so it is
+/// reached by a peer alone that asks, and asks, and does not read. There is room for the largest
+/// value beside the window of a link.
+const WAITING_BYTES_MAX: usize = 24 << 20;
+/// What may wait on all streams: that of two such peers, or the part that the engine does not hold back for
+/// each of the default number of streams.
+const WAITING_BYTES_TOTAL: usize = 64 << 20;

@@ -10,6 +10,7 @@
 #[cfg(feature = "tls-ring")]
 #[path = "../certs/mod.rs"]
 mod certs;
+mod greedy;
 mod hostile;
 mod nodes;
 mod support;

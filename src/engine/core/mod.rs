@@ -18,6 +18,7 @@ pub(super) mod ledger;
 pub(super) mod merge;
 pub(super) mod place;
 pub(super) mod refusals;
+pub(super) mod room;
 pub(super) mod roster;
 pub(super) mod session;
 #[cfg(feature = "sim")]
@@ -51,6 +52,7 @@ use ask::Ask;
 use conduct::Conduct;
 use counters::Counters;
 use ledger::Ledger;
+use room::StreamRoom;
 use roster::Roster;
 use session::SessionTable;
 use stores::Stores;
@@ -73,6 +75,8 @@ pub(super) struct Core {
     pub(super) outputs: VecDeque<Output>,
     /// Names that this node refuses. Set by `expulsions` alone.
     pub(super) expelled: BTreeSet<NodeName>,
+    /// What may be put out on streams.
+    pub(super) room: StreamRoom,
     /// Grows with every change of the view.
     pub(super) revision: u64,
     pub(super) readiness: Readiness,
@@ -138,6 +142,7 @@ impl Core {
             conduct: Conduct::default(),
             outputs: VecDeque::new(),
             expelled: BTreeSet::new(),
+            room: StreamRoom::default(),
             revision: 1,
             readiness: Readiness::Joining,
             work_left: TURN_WORK,
@@ -183,6 +188,7 @@ impl Core {
         let len = bytes.len();
         self.counters.frames_sent += 1;
         self.counters.frame_bytes_sent += len as u64;
+        self.room.put_out(stream, len);
         self.outputs.push_back(Output::StreamSend {
             stream,
             frame: bytes.freeze(),

@@ -25,7 +25,7 @@ impl Exchange {
             return Err(BreakOff::Unexpected);
         }
         if !verdicts.cut_accepted {
-            tracing::warn!(node = %core.setup.name, "push/pull: the clocks are too far apart");
+            tracing::debug!(node = %core.setup.name, "push/pull: the clocks are too far apart");
             return Err(BreakOff::GivenUp);
         }
         self.answered = true;

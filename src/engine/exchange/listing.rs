@@ -157,7 +157,7 @@ impl Exchange {
             if agrees {
                 self.comparing.remove(&store);
             } else {
-                tracing::warn!(node = %core.setup.name, ?store, "equal lists under different roots");
+                tracing::debug!(node = %core.setup.name, ?store, "equal lists under different roots");
                 core.counters.digest_mismatches += 1;
                 let listed = Comparing::Listed { by_hashes: true };
                 self.comparing.insert(store, listed);

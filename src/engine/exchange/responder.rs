@@ -144,7 +144,7 @@ impl Exchange {
         let own = common_root(core, store, &telling.ours, &peeled);
         let agrees = own.is_none() || peeled.common.is_none() || own == peeled.common;
         if !agrees {
-            tracing::warn!(node = %core.setup.name, ?store, "the tables do not account for the roots");
+            tracing::debug!(node = %core.setup.name, ?store, "the tables do not account for the roots");
             core.counters.digest_mismatches += 1;
             self.await_list(store, true);
         }

@@ -47,7 +47,7 @@ impl Exchange {
     pub(super) fn pump(&mut self, core: &mut Core) {
         self.list_on(core);
         let mut looks = LOOKS_PER_TURN;
-        while self.flight.len() < FRAMES_IN_FLIGHT {
+        while self.flight.len() < FRAMES_IN_FLIGHT && core.room.has_room(self.stream) {
             let load = self.load(core, &mut looks);
             if load.count == 0 {
                 break;

@@ -195,3 +195,35 @@ fn work_is_charged_to_the_one_who_asked_for_it() {
     node.merges.member_forgotten(&name("a"));
     assert!(node.merges.paid_off.is_empty());
 }
+
+/// A stream whose frames wait is not read on: what it sends next waits at its sender.
+#[test]
+fn a_frame_that_waits_is_done_with_when_it_is_merged() {
+    let mut node = node();
+    let stream = StreamId(1);
+    let done = |core: &Core| {
+        let outputs = core.outputs.iter();
+        let done = outputs.filter(|output| matches!(output, Output::StreamFrameDone { .. }));
+        done.count()
+    };
+    node.take("a", Way::Link(stream), 1, entries(0, 60, 100_000));
+    node.take("a", Way::Datagram, 2, entries(200, 1, 10));
+    node.take("a", Way::Link(stream), 3, entries(300, 1, 10));
+    assert_eq!((node.merges.waiting_on(stream), done(&node.core)), (2, 0));
+    while node.merges.bytes() > 0 {
+        node.turn();
+    }
+    assert_eq!((node.merges.waiting_on(stream), done(&node.core)), (0, 2));
+    // What was never put off is said to be done with by who routes it.
+    node.core.work_left = TURN_WORK;
+    node.take("a", Way::Link(stream), 4, entries(400, 1, 10));
+    assert_eq!(done(&node.core), 2);
+    node.core.work_left = Duration::ZERO;
+    node.take("a", Way::Link(stream), 5, entries(500, 10, 100_000));
+    assert_eq!(node.merges.waiting_on(stream), 1);
+    node.merges.forget(&process("a"));
+    assert_eq!(
+        (node.merges.waiting_on(stream), node.merges.bytes()),
+        (0, 0)
+    );
+}

@@ -5,10 +5,11 @@
 //! highest one known is told that one, and adopts the next.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use rand::Rng as _;
 
-use crate::id::{MemberState, NodeId, ProcessId, StoreId};
+use crate::id::{MemberState, NodeId, NodeName, ProcessId, StoreId};
 use crate::wire::{
     Capabilities, Hello, Message, Purpose, Reject, RejectReason, StoreOffer, Welcome,
 };
@@ -89,6 +90,14 @@ impl Sessions {
             return self.abandon_stream(core, roster, stream);
         }
         let boot_known = roster.boot_known(&hello.node.process.name);
+        if roster.get(&hello.node.process.name).is_some()
+            && !self.may_introduce_itself(core, &hello.node.process.name)
+        {
+            core.counters.streams_refused += 1;
+            let reason = RejectReason::Busy;
+            core.send_frame(stream, &Message::Reject(Reject { reason, boot_known }));
+            return self.abandon_stream(core, roster, stream);
+        }
         core.ask(Ask::Vouch(Vouched {
             node: hello.node.clone(),
             incarnation: hello.incarnation,
@@ -99,6 +108,19 @@ impl Sessions {
             hello,
             boot_known,
         }));
+    }
+
+    /// Whether a member may introduce itself once more: each time costs a session, and most times a link
+    /// that was there before.
+    fn may_introduce_itself(&mut self, core: &Core, name: &NodeName) -> bool {
+        let now = core.now.mono;
+        let made_up_for = self.introductions.get(name).copied().unwrap_or_default();
+        let next = made_up_for.max(now) + INTRODUCTION_EVERY;
+        let may = next <= now + INTRODUCTION_EVERY * INTRODUCTIONS_MAX;
+        if may {
+            self.introductions.insert(name.clone(), next);
+        }
+        may
     }
 
     /// Answers an introduction, now that the membership knows of it.
@@ -427,5 +449,10 @@ fn store_offers(core: &Core) -> Vec<StoreOffer> {
     offers.collect()
 }
 
+/// How often a member may introduce itself, in the long run: a link that breaks is dialled again after
+/// 50 ms and more, and an exchange after 200 ms.
+const INTRODUCTION_EVERY: Duration = Duration::from_millis(60);
+/// How many introductions may come at once.
+const INTRODUCTIONS_MAX: u32 = 256;
 /// Tokens of one session that are honoured at once.
 pub(in crate::engine) const TOKENS_MAX: usize = 4;

@@ -16,8 +16,8 @@ use crate::engine::core::roster::{MemberChange, Roster};
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Member;
-use crate::engine::io::{CloseReason, StreamId};
-use crate::id::{MemberState, NodeName, ProcessId};
+use crate::engine::io::{CloseReason, Output, StreamId};
+use crate::id::{MemberState, Misbehaviour, NodeName, ProcessId};
 use crate::wire::{MemberRecord, Members, Message, Purpose};
 
 use super::Sessions;
@@ -149,8 +149,8 @@ impl Sessions {
         stream: StreamId,
         members: Members,
     ) {
-        if members.ask {
-            self.send_members(core, roster, stream, false);
+        if members.ask && !self.answer_members(core, roster, stream) {
+            return;
         }
         let answered = !members.ask && members.records.len() < MEMBERS_PER_FRAME;
         core.ask(Ask::ApplyRecords(members.records));
@@ -169,6 +169,52 @@ impl Sessions {
     ) {
         if core.link_policy == LinkPolicy::Brief && self.has_dialled(stream) {
             self.abandon_stream(core, roster, stream);
+        }
+    }
+
+    /// Sends the membership to who asks for it: once there is room, and once for all that ask meanwhile.
+    /// Returns whether the stream goes on.
+    fn answer_members(&mut self, core: &mut Core, roster: &Roster, stream: StreamId) -> bool {
+        let has_room = core.room.has_room(stream);
+        let Some(known) = self.streams.get_mut(&stream) else {
+            return true;
+        };
+        if !has_room {
+            known.members_owed = true;
+            known.asked += 1;
+            if known.asked < ASKED_MAX {
+                return true;
+            }
+            tracing::debug!(?stream, "a member asks and does not read");
+            core.outputs.push_back(Output::CloseStream { stream });
+            self.stream_closed(core, roster, stream, CloseReason::Unread);
+            return false;
+        }
+        let now = core.now.mono;
+        let made_up = known.answers_made_up.max(now) + ANSWER_EVERY;
+        if made_up > now + ANSWER_EVERY * ASKED_MAX {
+            if let Phase::Open(process) = &known.phase {
+                core.misbehaved(&process.name, Misbehaviour::CostsTooMuch);
+            }
+            return true;
+        }
+        known.answers_made_up = made_up;
+        self.send_members(core, roster, stream, false);
+        true
+    }
+
+    /// There is room again on a stream: what it is owed is sent.
+    pub(in crate::engine) fn stream_writable(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+    ) {
+        if let Some(known) = self.streams.get_mut(&stream)
+            && std::mem::take(&mut known.members_owed)
+        {
+            known.asked = 0;
+            self.send_members(core, roster, stream, false);
         }
     }
 
@@ -202,9 +248,13 @@ impl Sessions {
             .values()
             .filter_map(|session| session.link)
             .collect();
-        links
-            .into_iter()
-            .for_each(|link| self.send_members(core, roster, link, false));
+        for link in links {
+            if core.room.has_room(link) {
+                self.send_members(core, roster, link, false);
+            } else if let Some(known) = self.streams.get_mut(&link) {
+                known.members_owed = true;
+            }
+        }
     }
 
     /// The handshake of a link is done.
@@ -373,6 +423,7 @@ impl Sessions {
     /// A member is not in the table any more.
     pub(in crate::engine) fn member_forgotten(&mut self, core: &mut Core, process: &ProcessId) {
         self.dials.remove(&process.name);
+        self.introductions.remove(&process.name);
         self.drop_session(core, process);
     }
 
@@ -420,6 +471,11 @@ impl Sessions {
 }
 
 const MEMBERS_PER_FRAME: usize = 512;
+/// How often the membership may be asked for at once on a stream, and while the last answer waits to be
+/// written there. A member asks when the link opens and then at most twice a second.
+const ASKED_MAX: u32 = 16;
+/// How often it is answered there in the long run; an answer may be half a megabyte.
+const ANSWER_EVERY: Duration = Duration::from_millis(250);
 /// How long a link lives above direct mode if the answer with the membership is late, or if direct
 /// mode ends.
 const LINK_BRIEF: Duration = Duration::from_secs(1);

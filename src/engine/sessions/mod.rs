@@ -18,6 +18,7 @@ mod streams;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::id::NodeName;
 
@@ -37,6 +38,8 @@ pub(super) struct Sessions {
     /// The dialling of members, by name; nothing is known of a member that is not there.
     dials: BTreeMap<NodeName, MemberDial>,
     discovery: Discovery,
+    /// By when the introductions of each member are made up for, at the rate that they may come.
+    introductions: BTreeMap<NodeName, Duration>,
 }
 
 impl Sessions {
@@ -48,6 +51,7 @@ impl Sessions {
             next_stream: 0,
             dials: BTreeMap::new(),
             discovery: Discovery::new(setup),
+            introductions: BTreeMap::new(),
         }
     }
 

@@ -50,4 +50,10 @@ pub(super) struct StreamState {
     pub(super) token: u64,
     /// When its handshake was done, or its dial began.
     pub(super) since: Duration,
+    /// The membership is to be sent as soon as there is room.
+    pub(super) members_owed: bool,
+    /// How often it was asked for since it is owed.
+    pub(super) asked: u32,
+    /// By when the answers are made up for, at the rate that they may be asked for.
+    pub(super) answers_made_up: Duration,
 }

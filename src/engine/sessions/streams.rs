@@ -2,10 +2,11 @@
 //! a link, or one exchange.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::id::{NodeName, ProcessId};
+use crate::id::{Misbehaviour, NodeName, ProcessId};
 use crate::wire::codec::{self, Decoded};
 use crate::wire::{Message, Purpose};
 
@@ -52,6 +53,9 @@ impl Sessions {
             addr,
             token,
             since: core.now.mono,
+            members_owed: false,
+            asked: 0,
+            answers_made_up: Duration::ZERO,
         };
         self.streams.insert(stream, dialled);
         // The driver answers within tcp_timeout; twice that means it never will.
@@ -92,6 +96,9 @@ impl Sessions {
             addr,
             token: 0,
             since: core.now.mono,
+            members_owed: false,
+            asked: 0,
+            answers_made_up: Duration::ZERO,
         };
         self.streams.insert(stream, accepted);
         core.timers.set(TimerKind::Stream(stream), deadline);
@@ -157,6 +164,7 @@ impl Sessions {
     /// Closes a stream and forgets it, without conclusions.
     pub(in crate::engine) fn close_stream(&mut self, core: &mut Core, stream: StreamId) {
         if self.streams.remove(&stream).is_some() {
+            core.room.is_writable(stream);
             core.timers.cancel(&TimerKind::Stream(stream));
             core.timers.cancel(&TimerKind::Pump(stream));
             core.outputs.push_back(Output::CloseStream { stream });
@@ -196,8 +204,16 @@ impl Sessions {
         let Some(known) = self.streams.remove(&stream) else {
             return;
         };
+        core.room.is_writable(stream);
         core.timers.cancel(&TimerKind::Stream(stream));
         core.timers.cancel(&TimerKind::Pump(stream));
+        if let Phase::Open(process) = &known.phase {
+            match reason {
+                CloseReason::SpunOut => core.misbehaved(&process.name, Misbehaviour::SendsSlowly),
+                CloseReason::Unread => core.misbehaved(&process.name, Misbehaviour::ReadsNothing),
+                _ => {}
+            }
+        }
         match (known.phase, known.target) {
             (Phase::Open(_), _) if known.purpose == Purpose::PushPull => {
                 let complete = false;
@@ -247,6 +263,7 @@ impl Sessions {
     /// Closes all streams and forgets them, without conclusions.
     pub(in crate::engine) fn close_all(&mut self, core: &mut Core) {
         for stream in std::mem::take(&mut self.streams).into_keys() {
+            core.room.is_writable(stream);
             core.outputs.push_back(Output::CloseStream { stream });
         }
     }

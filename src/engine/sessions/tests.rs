@@ -14,8 +14,8 @@ use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Event;
 use crate::engine::io::{CloseReason, Output};
-use crate::id::NodeId;
-use crate::wire::{Ack, Capabilities, Message, Purpose, RejectReason, Welcome};
+use crate::id::{Misbehaviour, NodeId};
+use crate::wire::{Ack, Capabilities, Members, Message, Purpose, RejectReason, Welcome};
 
 /// A node that knows a member `a`, and has no session with it.
 fn beside_a() -> (Core, Sessions, Roster) {
@@ -435,4 +435,126 @@ fn the_end_of_a_session_ends_its_exchange_before_that_ones_stream() {
         Ask::ForgetSession(process("a")),
     ];
     assert_eq!(core.take_asks(), asked);
+}
+
+/// What a peer says to ask for the membership.
+fn ask() -> Members {
+    Members {
+        ask: true,
+        records: Vec::new(),
+    }
+}
+
+fn named(core: &Core) -> Vec<Misbehaviour> {
+    let events = core.outputs.iter().filter_map(|output| match output {
+        Output::Event(Event::MemberMisbehaved { peer, kind, .. }) if *peer == name("a") => {
+            Some(*kind)
+        }
+        _ => None,
+    });
+    events.collect()
+}
+
+#[test]
+fn one_answer_waits_however_often_the_membership_is_asked_for() {
+    let (mut core, mut sessions, roster) = beside_a();
+    let link = accept_link_of_a(&mut core, &mut sessions, &roster);
+    core.room.is_full(link);
+    for _ in 0..15 {
+        sessions.members_received(&mut core, &roster, link, ask());
+    }
+    assert!(frames(&core).is_empty());
+    core.room.is_writable(link);
+    sessions.stream_writable(&mut core, &roster, link);
+    sessions.stream_writable(&mut core, &roster, link);
+    assert_eq!(frames(&core).len(), 1);
+    assert!(named(&core).is_empty() && closed(&core).is_empty());
+}
+
+#[test]
+fn a_member_that_asks_and_does_not_read_is_closed_and_named() {
+    let (mut core, mut sessions, roster) = beside_a();
+    let link = accept_link_of_a(&mut core, &mut sessions, &roster);
+    core.room.is_full(link);
+    for _ in 0..16 {
+        sessions.members_received(&mut core, &roster, link, ask());
+    }
+    assert_eq!(closed(&core), [link]);
+    assert_eq!(named(&core), [Misbehaviour::ReadsNothing]);
+    assert!(core.room.has_room(link), "nothing is kept of it");
+}
+
+#[test]
+fn a_member_that_asks_on_and_on_is_answered_at_a_rate_and_named() {
+    let (mut core, mut sessions, roster) = beside_a();
+    let link = accept_link_of_a(&mut core, &mut sessions, &roster);
+    for _ in 0..1000 {
+        sessions.members_received(&mut core, &roster, link, ask());
+    }
+    assert_eq!(frames(&core).len(), 16);
+    assert_eq!(named(&core), [Misbehaviour::CostsTooMuch]);
+    core.outputs.clear();
+    core.now.mono += Duration::from_secs(1);
+    for _ in 0..4 {
+        sessions.members_received(&mut core, &roster, link, ask());
+    }
+    assert_eq!((frames(&core).len(), named(&core).len()), (4, 0));
+    assert!(closed(&core).is_empty());
+}
+
+#[test]
+fn what_everybody_is_told_waits_where_there_is_no_room() {
+    let (mut core, mut sessions, roster) = beside_a();
+    let link = accept_link_of_a(&mut core, &mut sessions, &roster);
+    core.room.is_full(link);
+    sessions.send_members_to_all(&mut core, &roster);
+    assert!(frames(&core).is_empty());
+    core.room.is_writable(link);
+    sessions.stream_writable(&mut core, &roster, link);
+    assert_eq!(frames(&core).len(), 1);
+}
+
+#[test]
+fn why_a_stream_was_cut_off_names_its_member() {
+    for (reason, expected) in [
+        (CloseReason::Ended, vec![]),
+        (CloseReason::Local, vec![]),
+        (CloseReason::SpunOut, vec![Misbehaviour::SendsSlowly]),
+        (CloseReason::Unread, vec![Misbehaviour::ReadsNothing]),
+    ] {
+        let (mut core, mut sessions, roster) = beside_a();
+        let link = accept_link_of_a(&mut core, &mut sessions, &roster);
+        sessions.stream_closed(&mut core, &roster, link, reason);
+        assert_eq!(named(&core), expected);
+        // A stranger has no name.
+        let stream = StreamId(9);
+        core.outputs.clear();
+        sessions.stream_opened(&mut core, &roster, stream, a().addr);
+        sessions.stream_closed(&mut core, &roster, stream, reason);
+        assert!(named(&core).is_empty());
+    }
+}
+
+#[test]
+fn a_member_introduces_itself_at_a_rate() {
+    let (mut core, mut sessions, roster) = beside_a();
+    let mut refused = |core: &mut Core, count: u64, from: u64| {
+        for n in 0..count {
+            let stream = StreamId(from + 2 * n);
+            sessions.stream_opened(core, &roster, stream, a().addr);
+            let hello = Box::new(hello(core, &a(), Purpose::Link));
+            sessions.hello_received(core, &roster, stream, hello, ExchangeRoom::Free);
+            sessions.close_stream(core, stream);
+            core.take_asks();
+        }
+        let refused = frames(core).len();
+        core.outputs.clear();
+        refused
+    };
+    assert_eq!(refused(&mut core, 300, 1), 44);
+    core.now.mono += Duration::from_secs(60);
+    assert_eq!(refused(&mut core, 100, 1001), 0);
+    assert_eq!(core.counters.streams_refused, 44);
+    sessions.member_forgotten(&mut core, &process("a"));
+    assert!(sessions.introductions.is_empty());
 }

@@ -120,7 +120,7 @@ impl Lane {
     fn limit_backlog(&mut self, core: &mut Core, process: &ProcessId, session: &Session) {
         let backlog = self.owed.backlog(&core.stores, &session.stores);
         if backlog > core.config.backlog_keys_max {
-            tracing::info!(peer = %process, "backlog over the limit: left to push/pull");
+            tracing::debug!(peer = %process, "backlog over the limit: left to push/pull");
             self.leave_to_exchange(core.stores.heads());
             core.ask(Ask::CatchUp(process.clone()));
         }
@@ -154,7 +154,9 @@ impl Lane {
 
     fn link_with_room(&self, core: &Core, session: &Session) -> Option<StreamId> {
         let room = self.flight.stream_bytes() < core.config.stream_window_bytes;
-        session.link.filter(|_| room)
+        session
+            .link
+            .filter(|&link| room && core.room.has_room(link))
     }
 
     /// Fills and sends one packet; false if nothing waits that may go this way.

@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::debug;
 
-use super::admission::{Admission, Admitted};
 use super::channel::{Channel, FrameKind, lend};
 use super::clock;
 use super::core::TlsCore;
@@ -31,6 +30,7 @@ use super::lane::Lanes;
 use super::material::{Believed, PeerRole};
 use super::pulse::Pulse;
 use super::record::{self, Age, Ages};
+use crate::net::admission::{Admission, AdmissionBounds, Admitted};
 use crate::net::tcp::Listener;
 use crate::net::{BoxStream, HandshakeRefusal, NameCheck};
 
@@ -46,7 +46,13 @@ pub(super) struct Reception {
 /// Accepts until the listener is dropped.
 pub(super) async fn listen(reception: Arc<Reception>, listener: Weak<Listener>) {
     let core = &reception.core;
-    let admission = Arc::new(Admission::new(&core.bounds));
+    let bounds = AdmissionBounds {
+        handshakes_max: core.bounds.handshakes_max,
+        per_second: Some(core.bounds.handshakes_per_second as f64),
+        connections_max: core.bounds.connections_max,
+    };
+    let began = clock::now();
+    let admission = Arc::new(Admission::new(bounds, Duration::ZERO));
     loop {
         let accepted = poll_fn(|cx| match listener.upgrade() {
             Some(listener) => listener.poll_accept(cx).map(Some),
@@ -54,7 +60,7 @@ pub(super) async fn listen(reception: Arc<Reception>, listener: Weak<Listener>) 
         });
         match accepted.await {
             None => return,
-            Some(Ok((tcp, peer))) => match admission.admit(peer.ip()) {
+            Some(Ok((tcp, peer))) => match admission.admit(peer.ip(), clock::now() - began) {
                 Some(admitted) => {
                     core.spawn(greet(Arc::clone(&reception), tcp, peer, admitted));
                 }
@@ -82,10 +88,22 @@ struct Greeted {
     began: Instant,
 }
 
-async fn greet(reception: Arc<Reception>, tcp: TcpStream, peer: SocketAddr, admitted: Admitted) {
+async fn greet(
+    reception: Arc<Reception>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    mut admitted: Admitted,
+) {
     let core = &*reception.core;
     let handshake = timeout(core.bounds.handshake_timeout, welcome(core, tcp, peer));
-    let greeted = match handshake.await {
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        () = admitted.gives_way() => {
+            debug!(%peer, "a connection gave way in its TLS handshake");
+            return core.tally.handshakes_evicted.one();
+        }
+    };
+    let greeted = match shaken {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(reason)) => {
             core.tally.tls_handshakes_failed.one();

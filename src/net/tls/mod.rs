@@ -18,7 +18,8 @@
 //!   another *host*; members that share a host, or that have certificates for each other's addresses,
 //!   could. On streams, [`TlsConfig::node_name_in_certificate`] ties the node's name to its certificate.
 //! - **Handshakes** are limited in number, rate and time before anything is computed, and connections
-//!   in number, each host to its share (`admission.rs`). Redials resume sessions. The lengths that a
+//!   in number, each host to its share (`net/admission.rs`); the oldest of them
+//!   gives way where there is no place. Redials resume sessions. The lengths that a
 //!   peer writes have two bytes, so none of them asks for much memory.
 //! - **Certificates** are replaced while the node runs: [`TlsHandle`].
 //!
@@ -38,7 +39,6 @@
 //! Without any of these, the start fails with [`TlsError::NoProvider`]. Nodes with different providers
 //! understand each other: they take the best of what both have.
 
-mod admission;
 mod channel;
 mod clock;
 mod config;

@@ -22,6 +22,9 @@ impl<M: Machine> Driver<M> {
         take(DATAGRAMS_PER_TURN, || {
             match ready!(self.transport.poll_recv(cx, &mut self.buf)) {
                 Ok((count, from)) => {
+                    if self.machine.refuses(&self.buf[..count]) {
+                        return Poll::Ready(true);
+                    }
                     let bytes = Bytes::copy_from_slice(&self.buf[..count]);
                     let now = self.clock.now();
                     self.machine.handle(now, Input::Datagram { from, bytes });
@@ -43,15 +46,26 @@ impl<M: Machine> Driver<M> {
     }
 
     pub(super) fn take_stream_events(&mut self, cx: &mut Context<'_>) -> Intake {
-        take(STREAM_EVENTS_PER_TURN, || {
+        let mut bytes = 0;
+        let mut taken = take(STREAM_EVENTS_PER_TURN, || {
+            if bytes >= STREAM_BYTES_PER_TURN {
+                return Poll::Ready(false);
+            }
             let Some(event) = ready!(self.stream_events.poll_recv(cx)) else {
                 return Poll::Ready(false);
             };
-            if let Some((input, _permit)) = self.streams.admit(event) {
+            if let Some(input) = self.streams.admit(event) {
+                if let Input::StreamFrame { frame, .. } = &input {
+                    bytes += frame.len();
+                }
                 self.machine.handle(self.clock.now(), input);
+                // Before the next frame: what this one is answered with may fill its stream.
+                self.take_outputs();
             }
             Poll::Ready(true)
-        })
+        });
+        taken.saturated |= bytes >= STREAM_BYTES_PER_TURN;
+        taken
     }
 
     pub(super) fn take_transport_events(&mut self, cx: &mut Context<'_>) -> Intake {
@@ -72,7 +86,7 @@ impl<M: Machine> Driver<M> {
             let Some(accepted) = ready!(self.accepted.poll_recv(cx)) else {
                 return Poll::Ready(false);
             };
-            let peer = accepted.1;
+            let peer = accepted.peer;
             if let Some(stream) = self.streams.accept(accepted) {
                 let input = Input::StreamOpened { stream, peer };
                 self.machine.handle(self.clock.now(), input);
@@ -167,6 +181,9 @@ impl<M: Machine> Driver<M> {
 pub(super) const DATAGRAMS_PER_TURN: usize = 64;
 const TRANSPORT_EVENTS_PER_TURN: usize = 16;
 const STREAM_EVENTS_PER_TURN: usize = 64;
+/// Bytes of frames: four of an exchange, or one of any size. Each stream has one large frame at most under
+/// way, and streams take turns, so this is what one of them gets before others.
+const STREAM_BYTES_PER_TURN: usize = 256 << 10;
 const REQUESTS_PER_TURN: usize = 64;
 /// After an error while receiving, so that a broken socket does not take all time.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(10);

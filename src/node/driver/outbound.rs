@@ -47,12 +47,20 @@ impl<M: Machine> Driver<M> {
                     self.answers.push(Input::Resolved { seed, addrs });
                 }
             }
-            Output::StreamSend { stream, frame } => {
-                if self.streams.send(stream, frame) == Queued::Overflowed {
-                    debug!(?stream, "stream closed: its peer does not read");
-                    self.answer_closed(stream, CloseReason::Local);
+            Output::StreamFrameDone { stream } => self.streams.frame_done(stream),
+            Output::StreamSend { stream, frame } => match self.streams.send(stream, frame) {
+                Queued::Full => {
+                    let now = self.clock.now();
+                    self.machine.handle(now, Input::StreamFull { stream });
                 }
-            }
+                Queued::Gone | Queued::Taken => {}
+                Queued::Overflowed(closed) => {
+                    for (stream, reason) in closed {
+                        debug!(?stream, "stream closed: too much waits to be written");
+                        self.answer_closed(stream, reason);
+                    }
+                }
+            },
             Output::Watched { ticket, outcome } => {
                 if let Some(reply) = self.watches.remove(&ticket) {
                     // An error means that the caller has gone.
@@ -63,9 +71,13 @@ impl<M: Machine> Driver<M> {
     }
 
     pub(super) fn tell(&mut self, event: NodeEvent) {
-        self.event_log.log(&event);
+        let now = self.clock.now().mono;
+        self.event_log.log(&event, now);
         // Before the event: its receiver must see the effect in the view.
         self.publish_view();
+        if !self.event_gate.lets_through(&event, now) {
+            return self.tally.events_withheld.one();
+        }
         // An error means that nobody listens.
         let _ = self.published.events.send(event);
     }
@@ -104,6 +116,8 @@ impl<M: Machine> Driver<M> {
         if revision != self.revision {
             self.revision = revision;
             let view = Arc::new(self.machine.view());
+            let homes = view.members.iter().map(|member| member.addr.ip());
+            self.admission.set_homes(homes);
             self.published.views.send_replace(view);
         }
     }

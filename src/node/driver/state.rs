@@ -9,16 +9,18 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-use super::super::accept::{Accepted, accept};
+use super::super::accept::{Accepted, Acceptor, admission};
 use super::super::clock::Clocks;
 use super::super::event::NodeEvent;
+use super::super::event_gate::EventGate;
 use super::super::event_log::EventLog;
 use super::super::resolve::{Resolved, Resolver};
+use super::super::stream_context::StreamEvent;
 use super::super::stream_table::{StreamLimits, StreamTable};
-use super::super::stream_task::StreamEvent;
 use super::super::tracker::{Outcome, Request};
 use crate::config::Config;
 use crate::engine::{Counters, Engine, Input, Output, View};
+use crate::net::admission::Admission;
 use crate::net::{NetTally, Transport};
 use crate::time::Now;
 use crate::wire::envelope::Envelope;
@@ -26,6 +28,8 @@ use crate::wire::envelope::Envelope;
 /// What the driver needs of the engine; a seam for the driver's own tests.
 pub(in crate::node) trait Machine: Send + 'static {
     fn handle(&mut self, now: Now, input: Input);
+    /// Whether a datagram is not worth a copy.
+    fn refuses(&mut self, datagram: &[u8]) -> bool;
     fn handle_timeout(&mut self, now: Now);
     fn poll_timeout(&self) -> Option<Duration>;
     fn poll_output(&mut self) -> Option<Output>;
@@ -37,6 +41,9 @@ pub(in crate::node) trait Machine: Send + 'static {
 impl Machine for Engine {
     fn handle(&mut self, now: Now, input: Input) {
         Self::handle(self, now, input);
+    }
+    fn refuses(&mut self, datagram: &[u8]) -> bool {
+        Self::refuses(self, datagram)
     }
     fn handle_timeout(&mut self, now: Now) {
         Self::handle_timeout(self, now);
@@ -95,6 +102,8 @@ pub(in crate::node) struct Driver<M> {
     pub(super) streams: StreamTable,
     pub(super) stream_events: mpsc::Receiver<StreamEvent>,
     pub(super) accepted: mpsc::Receiver<Accepted>,
+    /// Whose handshakes begin; it is told where members live.
+    pub(super) admission: Arc<Admission>,
     pub(super) resolver: Resolver,
     pub(super) resolved: mpsc::Receiver<Resolved>,
     pub(super) incoming: Incoming,
@@ -103,6 +112,7 @@ pub(in crate::node) struct Driver<M> {
     pub(super) tasks: JoinSet<()>,
     pub(super) published: Published,
     pub(super) event_log: EventLog,
+    pub(super) event_gate: EventGate,
     pub(super) revision: u64,
     pub(super) sleep: Pin<Box<Sleep>>,
     pub(super) buf: Box<[u8]>,
@@ -135,22 +145,29 @@ impl<M: Machine> Driver<M> {
             incoming,
             published,
         } = wiring;
-        let limits = StreamLimits {
-            streams_max: config.streams_max,
-            tcp_timeout: config.tcp_timeout,
-        };
-        let (streams, stream_events) =
-            StreamTable::new(Arc::clone(&transport), limits, envelope, Arc::clone(&tally));
+        let (streams, stream_events) = StreamTable::new(
+            Arc::clone(&transport),
+            StreamLimits::of(config),
+            envelope,
+            clock.clone(),
+            Arc::clone(&tally),
+        );
         let (accepted_in, accepted) = mpsc::channel(ACCEPTED_MAX);
         let (resolved_in, resolved) = mpsc::channel(RESOLVED_MAX);
+        let lookup = config.peers_resolve_timeout;
+        let resolver = Resolver::new(Arc::clone(&tally), resolved_in, lookup);
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(
-            Arc::clone(&transport),
+        let admission = admission(&clock);
+        let acceptor = Acceptor {
+            transport: Arc::clone(&transport),
             envelope,
-            config.tcp_timeout,
-            Arc::clone(&tally),
-            accepted_in,
-        ));
+            within: config.tcp_timeout,
+            clock: clock.clone(),
+            tally: Arc::clone(&tally),
+            admission: Arc::clone(&admission),
+            accepted: accepted_in,
+        };
+        tasks.spawn(acceptor.accept());
         #[cfg(feature = "metrics")]
         let exporter = crate::metrics::Exporter::new(&published.views.borrow().this.name);
         Self {
@@ -168,11 +185,8 @@ impl<M: Machine> Driver<M> {
             streams,
             stream_events,
             accepted,
-            resolver: Resolver::new(
-                Arc::clone(&tally),
-                resolved_in,
-                config.peers_resolve_timeout,
-            ),
+            admission,
+            resolver,
             resolved,
             tally,
             incoming,
@@ -180,6 +194,7 @@ impl<M: Machine> Driver<M> {
             tasks,
             published,
             event_log,
+            event_gate: EventGate::new(),
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             buf: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
             answers: Vec::new(),

@@ -16,7 +16,6 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::accept::Accepted;
 use super::super::clock::{Clocks, SystemClock};
 use super::super::event_log::EventLog;
 use super::super::tracker::Request;
@@ -29,10 +28,10 @@ use crate::engine::{
 use crate::id::{ClusterId, NodeName, ProcessId};
 use crate::net::memory::Network;
 use crate::net::plain::Plain;
-use crate::net::{NetTally, Transport};
+use crate::net::{BoxStream, NetTally, Transport};
 use crate::time::Now;
 use crate::wire::envelope::Envelope;
-use crate::wire::frame::encode_frame_header;
+use crate::wire::frame::{FRAME_BYTES_MAX, encode_frame_header};
 use bytes::Bytes;
 
 /// The envelope of the cluster that the tests are about.
@@ -52,6 +51,8 @@ struct RecordingMachine {
     seen: mpsc::UnboundedSender<MachineCall>,
     outputs: Arc<Mutex<VecDeque<Output>>>,
     timeout: Option<Duration>,
+    /// Frames are done with at once.
+    done_with_frames: bool,
 }
 
 impl Machine for RecordingMachine {
@@ -60,7 +61,16 @@ impl Machine for RecordingMachine {
             !matches!(input, Input::Operation(Operation::PushPull)),
             "the engine has a bug"
         );
+        if let Input::StreamFrame { stream, .. } = input
+            && self.done_with_frames
+        {
+            let done = Output::StreamFrameDone { stream };
+            self.outputs.lock().unwrap().push_back(done);
+        }
         let _ = self.seen.send(MachineCall::Input(input));
+    }
+    fn refuses(&mut self, datagram: &[u8]) -> bool {
+        datagram == b"refused"
     }
     fn handle_timeout(&mut self, _now: Now) {
         self.timeout = None;
@@ -126,6 +136,7 @@ impl Rig {
             seen: seen_in,
             outputs: Arc::clone(&outputs),
             timeout,
+            done_with_frames: true,
         };
         let (poke, stores_changed) = mpsc::channel(1);
         let (requests, requests_in) = mpsc::channel(8);
@@ -187,12 +198,26 @@ impl Rig {
         }
     }
 
+    /// Introduces a peer on a stream that was dialled by hand, and waits until the engine has heard of it.
+    async fn introduced(&mut self, stream: &mut BoxStream) -> StreamId {
+        stream.write_all(&introduction()).await.unwrap();
+        let opened = self.opened().await;
+        let first = self.input().await;
+        assert!(matches!(first, Input::StreamFrame { stream, .. } if stream == opened));
+        opened
+    }
+
     async fn closed(&mut self) -> (StreamId, CloseReason) {
         match self.input().await {
             Input::StreamClosed { stream, reason } => (stream, reason),
             other => panic!("expected a closed stream, got {other:?}"),
         }
     }
+}
+
+/// How a stream begins: the preface, and a frame in the place of an introduction.
+fn introduction() -> Vec<u8> {
+    [&ours().preface()[..], &encode_frame_header(5), b"hello"].concat()
 }
 
 fn frame(stream: StreamId, bytes: impl Into<Bytes>) -> Output {
@@ -257,6 +282,21 @@ async fn a_flood_does_not_stop_timers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_datagram_that_is_refused_by_its_first_bytes_is_not_handled() {
+    let (_network, a, b) = in_memory();
+    let mut rig = Rig::start(a, ours());
+    for packet in [&b"refused"[..], b"one", b"refused", b"two"] {
+        b.try_send(rig.addr, packet).unwrap();
+    }
+    for expected in [&b"one"[..], b"two"] {
+        let Input::Datagram { bytes, .. } = rig.input().await else {
+            panic!("expected a datagram");
+        };
+        assert_eq!(bytes, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_timer_runs_when_it_is_due() {
     let (_network, a, _b) = in_memory();
     let (rig, driver) = Rig::make(a, ours(), Some(Duration::from_secs(1)));
@@ -271,11 +311,14 @@ async fn a_timer_runs_when_it_is_due() {
 async fn frames_arrive_in_order_and_before_the_end(a: Arc<dyn Transport>, b: Arc<dyn Transport>) {
     let (mut a, mut b) = (Rig::start(a, ours()), Rig::start(b, ours()));
     a.put_out([open(b.addr)]);
-    let (near, far) = (a.opened().await, b.opened().await);
-    assert_eq!((near, far), (StreamId(2), StreamId(1)));
+    let near = a.opened().await;
     // The first frame of a stream is bounded; a later one may be as large as any.
     let sizes = [1, 0, 3_000_000, 5, 100_000];
     a.put_out(sizes.map(|size| frame(near, vec![7; size])));
+    let full = a.input().await;
+    assert!(matches!(full, Input::StreamFull { stream } if stream == near));
+    let far = b.opened().await;
+    assert_eq!((near, far), (StreamId(2), StreamId(1)));
     a.put_out([Output::CloseStream { stream: near }]);
     for size in sizes {
         match b.input().await {
@@ -417,7 +460,7 @@ impl Transport for Peculiar {
     fn dial(&self, to: SocketAddr) -> crate::net::Dial {
         self.inner.dial(to)
     }
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<Accepted>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<(BoxStream, SocketAddr)>> {
         self.inner.poll_accept(cx)
     }
 }
@@ -465,10 +508,9 @@ async fn a_reset_datagram_does_not_hold_up_the_next() {
 async fn frames_that_are_too_long_or_too_slow_end_their_stream() {
     let (_network, a, b) = in_memory();
     let mut rig = Rig::start(b, ours());
-    for (header, count) in [(u32::MAX as usize, 1), (1 << 20, 2), (100, 3)] {
+    for (header, count) in [(u32::MAX as usize, 1), (FRAME_BYTES_MAX + 1, 2), (100, 3)] {
         let mut stream = a.dial(rig.addr).await.unwrap();
-        stream.write_all(&ours().preface()).await.unwrap();
-        let opened = rig.opened().await;
+        let opened = rig.introduced(&mut stream).await;
         let header = encode_frame_header(header);
         stream.write_all(&header).await.unwrap();
         stream.write_all(b"the rest never comes").await.unwrap();
@@ -489,8 +531,90 @@ async fn what_a_peer_does_not_read_is_bounded() {
     let stream = rig.opened().await;
     let megabyte = Bytes::from(vec![0; 1 << 20]);
     rig.put_out((0..40).map(|_| frame(stream, megabyte.clone())));
-    assert_eq!(rig.closed().await, (stream, CloseReason::Local));
+    assert!(matches!(rig.input().await, Input::StreamFull { .. }));
+    assert_eq!(rig.closed().await, (stream, CloseReason::Unread));
     assert_eq!(rig.tally.snapshot().streams_overflowed, 1);
+}
+
+/// It is closed in time either way; only one that goes on sending proves that it is not the network.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_is_closed_and_one_that_sends_meanwhile_does_not_read() {
+    for (sends, expected) in [(false, CloseReason::Local), (true, CloseReason::Unread)] {
+        let (_network, a, b) = in_memory();
+        let mut rig = Rig::start(a, ours());
+        rig.put_out([open(b.local_addr())]);
+        let (mut deaf, _) = poll_fn(|cx| b.poll_accept(cx)).await.unwrap();
+        deaf.write_all(&ours().preface()).await.unwrap();
+        let stream = rig.opened().await;
+        // More than the network takes, and less than the engine is told of.
+        rig.put_out((0..6).map(|_| frame(stream, vec![0; 60_000])));
+        let began = Instant::now();
+        let mut next = began;
+        let closed = loop {
+            if sends && next <= Instant::now() {
+                deaf.write_all(&encode_frame_header(0)).await.unwrap();
+                next += Duration::from_secs(1);
+            }
+            match tokio::time::timeout_at(next, rig.input()).await {
+                Ok(Input::StreamClosed { reason, .. }) => break reason,
+                Err(_) if !sends => next += Duration::from_secs(1),
+                Ok(_) | Err(_) => {}
+            }
+        };
+        assert_eq!(closed, expected);
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(13), "{took:?}");
+        assert_eq!(rig.tally.snapshot().streams_unread, 1);
+    }
+}
+
+/// A peer that sends what it can while the engine is not done with what it has sent.
+#[tokio::test(start_paused = true)]
+async fn a_stream_waits_until_its_frames_are_done_with_and_others_do_not() {
+    let (_network, a, b) = in_memory();
+    let (rig, mut driver) = Rig::make(b, ours(), None);
+    driver.machine.done_with_frames = false;
+    let mut rig = rig.run(driver);
+    let mut busy = a.dial(rig.addr).await.unwrap();
+    let first = rig.introduced(&mut busy).await;
+    let flood = tokio::spawn(async move {
+        let large = [&encode_frame_header(100_000)[..], &[7; 100_000]].concat();
+        while busy.write_all(&large).await.is_ok() {}
+    });
+    rig.put_out([Output::StreamFrameDone { stream: first }]);
+    assert!(matches!(rig.input().await, Input::StreamFrame { stream, .. } if stream == first));
+    // The next one is not read, however long that takes.
+    let none = tokio::time::timeout(Duration::from_secs(60), rig.input()).await;
+    assert!(none.is_err(), "{none:?}");
+    let mut other = a.dial(rig.addr).await.unwrap();
+    let second = rig.introduced(&mut other).await;
+    assert_ne!(first, second);
+    rig.put_out([Output::StreamFrameDone { stream: first }]);
+    assert!(matches!(rig.input().await, Input::StreamFrame { stream, .. } if stream == first));
+    assert_eq!(rig.tally.snapshot().frames_stalled, 0);
+    flood.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_strangers_make_way_for_one_that_introduces_itself() {
+    let (_network, a, b) = in_memory();
+    let mut rig = Rig::start(b, ours());
+    let mut silent = Vec::new();
+    for number in 0..200 {
+        let mut stream = a.dial(rig.addr).await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(&ours().preface()).await.unwrap();
+        }
+        silent.push(stream);
+    }
+    let began = Instant::now();
+    let mut stream = a.dial(rig.addr).await.unwrap();
+    rig.introduced(&mut stream).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    let counted = rig.tally.snapshot();
+    // One host has half of the places.
+    assert_eq!(counted.handshakes_evicted, 201 - 32);
+    assert_eq!(counted.handshakes_refused, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -500,12 +624,11 @@ async fn streams_are_bounded_and_some_are_kept_for_dials() {
     let mut held = Vec::new();
     for _ in 0..6 {
         let mut stream = a.dial(rig.addr).await.unwrap();
-        stream.write_all(&ours().preface()).await.unwrap();
-        rig.opened().await;
+        rig.introduced(&mut stream).await;
         held.push(stream);
     }
     let mut refused = a.dial(rig.addr).await.unwrap();
-    refused.write_all(&ours().preface()).await.unwrap();
+    refused.write_all(&introduction()).await.unwrap();
     let mut rest = Vec::new();
     let _ = refused.read_to_end(&mut rest).await;
     assert_eq!(rig.tally.snapshot().streams_refused, 1);

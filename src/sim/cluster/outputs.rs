@@ -33,6 +33,8 @@ impl Simulator {
                 return self.network.open(time, index, stream, to);
             }
             Output::Resolve { seed } => self.resolve(life, seed),
+            // The simulated network holds what a peer has not read.
+            Output::StreamFrameDone { .. } => {}
             Output::StreamSend { stream, frame } => return self.send_frame(index, stream, frame),
             Output::Watched { ticket, outcome } => self.keep_outcome(ticket, outcome),
         }
@@ -150,6 +152,7 @@ impl Simulator {
                 let messages = self.nodes[index].envelope.messages(bytes);
                 self.note_packet(index, datagram("->", *to, bytes, messages));
             }
+            Output::StreamFrameDone { .. } => {}
             Output::StreamSend { stream, frame } => {
                 self.note_packet(index, frame_of("=>", stream.0, frame));
             }

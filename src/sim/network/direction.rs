@@ -11,6 +11,11 @@ use super::wire::{NetEvent, StreamSide, Wire};
 /// What one segment carries.
 const SEGMENT_BYTES: usize = 1460;
 
+/// What waits for the driver's sockets at most: these hold a quarter of a megabyte, and so does the driver.
+const FULL_BYTES: usize = 512 << 10;
+/// What waits when there is room again.
+const WRITABLE_BYTES: usize = 320 << 10;
+
 /// What is sent in one piece and arrives in one piece: a frame may be many segments of TCP.
 #[derive(Debug)]
 pub(super) enum Segment {
@@ -48,6 +53,10 @@ pub(super) struct Direction {
     /// No segment overtakes this one.
     last: Duration,
     finished: bool,
+    /// Its sender was told that too much waits.
+    full: bool,
+    /// It is about to be told something else.
+    telling: bool,
 }
 
 impl Direction {
@@ -63,7 +72,34 @@ impl Direction {
             retry: RETRY,
             last: Duration::ZERO,
             finished: false,
+            full: false,
+            telling: false,
         }
+    }
+
+    /// Has its sender told, in a turn of its own, if there is more to say of what waits than was said.
+    pub(super) fn look_at_room(&mut self, wire: &mut Wire<'_>) {
+        if self.is_full() != self.full && !self.telling {
+            self.telling = true;
+            let (stream, from) = (self.stream, self.from);
+            wire.later(wire.now, NetEvent::Room { stream, from });
+        }
+    }
+
+    /// Whether too much waits, if that is not what the sender was told last.
+    pub(super) fn fullness_changed(&mut self) -> Option<bool> {
+        self.telling = false;
+        let full = self.is_full();
+        (std::mem::replace(&mut self.full, full) != full).then_some(full)
+    }
+
+    fn is_full(&self) -> bool {
+        let most = if self.full {
+            WRITABLE_BYTES
+        } else {
+            FULL_BYTES
+        };
+        self.bytes() > most
     }
 
     /// Whether its end has been sent.

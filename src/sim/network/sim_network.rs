@@ -84,6 +84,7 @@ impl SimNetwork {
             NetEvent::DialFailed { stream, reason } => streams.dial_failed(wire, stream, reason),
             NetEvent::Segment { stream, from } => streams.segment_due(wire, stream, from),
             NetEvent::Pump { stream, from } => streams.pump(wire, stream, from),
+            NetEvent::Room { stream, from } => streams.tell_room(wire, stream, from),
         })
     }
 

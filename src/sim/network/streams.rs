@@ -233,6 +233,9 @@ impl SimStreams {
         {
             self.deliver(wire, number, from, segment);
         }
+        if let Some(stream) = self.streams.get_mut(&number) {
+            stream.direction(from).look_at_room(wire);
+        }
     }
 
     fn deliver(&mut self, wire: &mut Wire<'_>, number: u64, from: StreamSide, segment: Segment) {
@@ -274,6 +277,28 @@ impl SimStreams {
         };
         if stream.direction(from).queue(segment) {
             self.pump(wire, number, from);
+        }
+        if let Some(stream) = self.streams.get_mut(&number) {
+            stream.direction(from).look_at_room(wire);
+        }
+    }
+
+    /// Tells a sender that too much waits, or that there is room again.
+    pub(super) fn tell_room(&mut self, wire: &mut Wire<'_>, number: u64, from: StreamSide) {
+        let Some(stream) = self.streams.get_mut(&number) else {
+            return;
+        };
+        let Some(end) = stream.end(from).copied().filter(|end| end.open) else {
+            return;
+        };
+        let stream_id = end.id;
+        if let Some(full) = stream.direction(from).fullness_changed() {
+            let input = if full {
+                Input::StreamFull { stream: stream_id }
+            } else {
+                Input::StreamWritable { stream: stream_id }
+            };
+            wire.give(end.host, input);
         }
     }
 

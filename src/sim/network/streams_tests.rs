@@ -248,6 +248,28 @@ fn a_narrow_link_holds_a_stream_back_and_drops_nothing() {
 }
 
 #[test]
+fn a_sender_is_told_when_too_much_waits_and_when_there_is_room_again() {
+    let mut line = opened();
+    let room = |line: &Testbed| -> Vec<bool> {
+        let inputs = line.inputs_of(0).filter_map(|(_, input)| match input {
+            Input::StreamFull { stream } if *stream == A => Some(true),
+            Input::StreamWritable { stream } if *stream == A => Some(false),
+            _ => None,
+        });
+        inputs.collect()
+    };
+    line.send(0, A, &vec![1; 500_000]);
+    line.run();
+    assert!(room(&line).is_empty());
+    for _ in 0..3 {
+        line.send(0, A, &vec![1; 500_000]);
+    }
+    line.run();
+    assert_eq!(room(&line), [true, false]);
+    assert_eq!(frames(&line, 1), [1, 1, 1, 1]);
+}
+
+#[test]
 fn a_dial_survives_a_short_cut() {
     let mut line = line();
     line.network.links.cut(0, 1);

@@ -31,6 +31,8 @@ pub(in crate::sim) enum NetEvent {
     Segment { stream: u64, from: StreamSide },
     /// `from` has room to send on.
     Pump { stream: u64, from: StreamSide },
+    /// `from` is to be told how much waits.
+    Room { stream: u64, from: StreamSide },
 }
 
 /// Which end of a stream.
