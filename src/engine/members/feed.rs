@@ -175,6 +175,9 @@ impl Membership {
     /// Gives a member's packet to the failure detector, without what is not to be believed.
     fn feed(&mut self, core: &mut Core, packet: &Bytes, mut parsed: SwimPacket) {
         let teller = parsed.header.src.process.name.clone();
+        if core.expelled.contains(&teller) {
+            return;
+        }
         let before = parsed.clone();
         let known = self.roster.get(&teller);
         let heeded = !self.roster.has_left(&parsed.header.src.process)
