@@ -57,6 +57,13 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     unknown_token, Count, "Data datagrams without a valid session token.";
     unknown_source, Count, "Failure detector packets from an address that is not a member's.";
     unexpected, Count, "Messages that make no sense where they came.";
+    members_doubted, Count, "Identities told of by a member, kept apart until they answer or another member vouches.";
+    members_confirmed, Count, "Of those, the ones that became members.";
+    members_unconfirmed, Count, "Of those, the ones that were asked, did not answer, and were forgotten.";
+    accusations_checked, Count, "Times that a member said something against another one, which was asked first.";
+    accusations_refuted, Count, "Of those, the ones that the accused refuted by answering.";
+    accusations_ignored, Count, "Times that members said something against this node more often than it responds to.";
+    relays_refused, Count, "Probes that were to be passed on to somebody that is no member.";
     entries_sent, Count, "Entries sent in deltas.";
     entries_received, Count, "Entries received in deltas.";
     entries_merged, Count, "Entries received that were new.";
@@ -90,6 +97,7 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     pings_within_100ms, Count, "Within 100 ms.";
     pings_within_250ms, Count, "Within 250 ms.";
     pings_within_500ms, Count, "Within 500 ms.";
+    misbehaved_accuses_wrongly, Count, "Times that members said of others that they are down, who were there.";
     misbehaved_breaks_exchanges, Count, "Exchanges that members broke.";
     misbehaved_costs_too_much, Count, "Times that what a member sent cost more work than it may.";
     misbehaved_exceeds_share, Count, "Entries refused because members delivered more than the share of a writer.";

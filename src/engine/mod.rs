@@ -331,6 +331,10 @@ impl Engine {
                 let sessions = self.sessions.table();
                 self.members.leave_due(core, sessions, owing);
             }
+            TimerKind::Look => {
+                let sessions = self.sessions.table();
+                self.members.look(core, sessions);
+            }
             TimerKind::Loss(process) => self.spread.check_loss(core, facts!(self), &process),
             TimerKind::Members => self.sessions.repeat_members(core, roster),
             TimerKind::Merge => self.merges.go_on(core),
@@ -479,7 +483,7 @@ impl Engine {
             Message::Members(members) => {
                 let roster = self.members.roster();
                 self.sessions
-                    .members_received(core, roster, stream, members);
+                    .members_received(core, roster, stream, peer, members);
             }
             Message::Relayed(relayed) => {
                 let facts = facts!(self);
@@ -510,7 +514,7 @@ impl Engine {
             Ask::AbandonStream(stream) => self.sessions.abandon_stream(core, roster, stream),
             Ask::Acknowledged(process, receipt) => self.acknowledged(&process, receipt),
             Ask::AdoptBoot(known) => self.members.adopt_boot(core, known),
-            Ask::ApplyRecords(records) => self.members.apply_records(core, records),
+            Ask::ApplyRecords(peer, records) => self.members.apply_records(core, &peer, records),
             Ask::BecomeProcess => self.members.become_process(core),
             Ask::CatchUp(process) => self.exchanges.catch_up(core, &process),
             Ask::CatchUpAll => self.exchanges.catch_up_all(core),
@@ -521,6 +525,7 @@ impl Engine {
             Ask::DeltaMerged(merged) => self.delta_merged(&merged),
             Ask::DialExchange(name) => self.sessions.dial_exchange(core, roster, name),
             Ask::DialMemberLater(name) => self.sessions.dial_member_later(core, roster, &name),
+            Ask::DialTold(name, addr) => self.sessions.dial_told(core, roster, name, addr),
             Ask::DropSessions => self.sessions.drop_all(core),
             Ask::Emit(event) => core.emit(event),
             Ask::EndAll => self.end_all(),
@@ -532,6 +537,7 @@ impl Engine {
             Ask::Expel(name) => self.members.expel(core, &name),
             Ask::ForgetSession(process) => self.forget_session(&process),
             Ask::Hello(stream, hello) => self.hello(stream, hello),
+            Ask::Inquire(name) => self.members.inquire_of(core, &name),
             Ask::LinkLost(process) => self.spread.link_lost(&process),
             Ask::LinkOpened(stream, process) => {
                 self.sessions.link_opened(core, roster, stream, &process);
@@ -548,7 +554,10 @@ impl Engine {
             Ask::MembershipChanged { others } => {
                 self.spread.membership_changed(core, others);
             }
-            Ask::MembersAnswered(stream) => self.sessions.members_answered(core, roster, stream),
+            Ask::MembersAnswered(stream) => {
+                let crowd = self.members.is_crowd(core);
+                self.sessions.members_answered(core, roster, stream, crowd);
+            }
             Ask::MergeDelta(incoming) => self.merges.take(core, *incoming),
             Ask::PumpExchange(stream) => self.exchanges.pump(core, stream),
             Ask::Readmit(name) => self.members.readmit(core, &name),
@@ -631,7 +640,8 @@ impl Engine {
         match &event {
             Event::MemberUp(_) | Event::MemberUpdated(_) => {
                 self.exchanges.member_live(core, &member.process);
-                self.sessions.member_live(core, &member);
+                let crowd = self.members.is_crowd(core);
+                self.sessions.member_live(core, &member, crowd);
             }
             Event::MemberFailed(_) => {
                 self.sessions.member_failed(core, &member.process);

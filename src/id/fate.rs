@@ -37,6 +37,8 @@ pub enum Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Misbehaviour {
+    /// It says of members that are there that they are down.
+    AccusesWrongly,
     /// It ends exchanges against their rules, or says in them what makes no sense.
     BreaksExchanges,
     /// What it sends costs more work than a member may ask for.

@@ -20,8 +20,8 @@ pub(in crate::engine) enum Ask {
     Acknowledged(ProcessId, Receipt),
     /// Become the process after this boot of our name.
     AdoptBoot(u64),
-    /// Take over another node's view of the membership.
-    ApplyRecords(Vec<MemberRecord>),
+    /// Look through a peer's view of the membership.
+    ApplyRecords(ProcessId, Vec<MemberRecord>),
     /// Become the process whose boot was adopted.
     BecomeProcess,
     /// What a peer lacks is left to an exchange.
@@ -42,6 +42,8 @@ pub(in crate::engine) enum Ask {
     DialExchange(NodeName),
     /// Dial a member again in a while.
     DialMemberLater(NodeName),
+    /// Dial one that this node was told of, to find out whether it is there.
+    DialTold(NodeName, SocketAddr),
     /// End all sessions and streams: this process becomes another one.
     DropSessions,
     /// Tell the application, after what was asked before.
@@ -64,6 +66,8 @@ pub(in crate::engine) enum Ask {
     ForgetSession(ProcessId),
     /// Somebody introduces itself on a stream.
     Hello(StreamId, Box<Hello>),
+    /// Somebody else claims to be where this member is: ask whether it is there.
+    Inquire(NodeName),
     /// The link with a process has ended.
     LinkLost(ProcessId),
     /// The handshake of a link is done.
@@ -94,7 +98,7 @@ pub(in crate::engine) enum Ask {
     Rejoin,
     /// A session began.
     SessionBegun(SessionStart),
-    /// An unknown node probes this one: a member is asked about it.
+    /// An unknown node probes this one, or one that it was told of is silent: a member is asked about it.
     StrangerProbes,
     /// Tell everybody linked the membership.
     TellMembers,

@@ -38,6 +38,20 @@ pub struct Counters {
     pub unknown_source: u64,
     /// Messages that make no sense where they came.
     pub unexpected: u64,
+    /// Identities that a member told of, kept apart until they answer or another member vouches.
+    pub members_doubted: u64,
+    /// Of those, the ones that became members.
+    pub members_confirmed: u64,
+    /// Of those, the ones that were asked, did not answer, and were forgotten.
+    pub members_unconfirmed: u64,
+    /// Times that a member said something against another one that was there, which was asked first.
+    pub accusations_checked: u64,
+    /// Of those, the ones that the accused refuted by answering.
+    pub accusations_refuted: u64,
+    /// Times that members said something against this node more often than it responds to.
+    pub accusations_ignored: u64,
+    /// Probes that were to be passed on to somebody that is no member.
+    pub relays_refused: u64,
     /// Entries sent in deltas.
     pub entries_sent: u64,
     /// Entries received in deltas.
@@ -104,6 +118,8 @@ pub struct Counters {
     pub pings_within_250ms: u64,
     /// Within 500 ms.
     pub pings_within_500ms: u64,
+    /// Times that members did [`Misbehaviour::AccusesWrongly`].
+    pub misbehaved_accuses_wrongly: u64,
     /// Times that members did [`Misbehaviour::BreaksExchanges`].
     pub misbehaved_breaks_exchanges: u64,
     /// Times that members did [`Misbehaviour::CostsTooMuch`].
@@ -126,6 +142,7 @@ impl Counters {
     /// The counter of a kind of misbehaviour.
     pub(in crate::engine) fn misbehaved(&mut self, kind: Misbehaviour) -> &mut u64 {
         match kind {
+            Misbehaviour::AccusesWrongly => &mut self.misbehaved_accuses_wrongly,
             Misbehaviour::BreaksExchanges => &mut self.misbehaved_breaks_exchanges,
             Misbehaviour::CostsTooMuch => &mut self.misbehaved_costs_too_much,
             Misbehaviour::ExceedsShare => &mut self.misbehaved_exceeds_share,

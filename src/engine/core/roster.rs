@@ -24,6 +24,10 @@ pub(in crate::engine) struct RosterEntry {
     pub(in crate::engine) nonce: Option<(u64, u64)>,
     /// When anything was last heard from it directly.
     pub(in crate::engine) heard: Duration,
+    /// When it last answered a ping of this node itself.
+    pub(in crate::engine) answered: Duration,
+    /// When it last told whom it knows, in a membership exchange.
+    pub(in crate::engine) listed: Duration,
 }
 
 /// What has changed in the membership table.

@@ -182,6 +182,8 @@ pub(in crate::engine) fn linked(core: &Core, names: &[&str]) -> Known {
             since: Duration::ZERO,
             nonce: None,
             heard: Duration::ZERO,
+            answered: Duration::ZERO,
+            listed: Duration::ZERO,
         };
         roster.table.insert(process.name, entry);
     }
@@ -241,7 +243,7 @@ pub(in crate::engine) fn datagrams(core: &Core) -> Vec<(SocketAddr, Message)> {
     sent.collect()
 }
 
-fn decoded(mut bytes: Bytes) -> Message {
+pub(in crate::engine) fn decoded(mut bytes: Bytes) -> Message {
     match codec::decode(&mut bytes, &CodecLimits::default()) {
         Ok(Decoded::Message(message)) if bytes.is_empty() => message,
         other => panic!("one message: {other:?}"),

@@ -22,6 +22,8 @@ pub(in crate::engine) enum TimerKind {
     Commit,
     /// Look at a suspect whose process is proven dead: declare it, or spare it.
     Condemned(NodeName),
+    /// Look at those that something was said of, and that were asked themselves.
+    Look,
     /// Look at a peer's unacknowledged data.
     Loss(ProcessId),
     /// Forget the session of a peer that failed, or above direct mode of any.

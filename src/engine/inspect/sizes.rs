@@ -25,7 +25,7 @@ impl Engine {
             .or_else(|| self.spread.over_limit(&self.core.config))
     }
 
-    fn own_sizes(&self) -> [Size; 18] {
+    fn own_sizes(&self) -> [Size; 22] {
         let (core, config) = (&self.core, &self.core.config);
         let (roster, table) = (self.members.roster(), self.sessions.table());
         // A process that is not forgotten yet, and the one that came after it.
@@ -67,6 +67,26 @@ impl Engine {
             size("members dialled", self.sessions.dials(), config.members_max),
             size("members", roster.table.len(), config.members_max),
             size("members that left", roster.left.len(), sessions),
+            size(
+                "members shown otherwise than the failure detector has them",
+                self.members.shown_otherwise(core),
+                0,
+            ),
+            size(
+                "members told of",
+                self.members.doubted().0,
+                config.members_max,
+            ),
+            size(
+                "members accused",
+                self.members.doubted().1,
+                config.members_max,
+            ),
+            size(
+                "members charged with lies",
+                self.members.doubted().2,
+                config.members_max,
+            ),
             size("timers", core.timers.len(), timers),
             size("entries", held, entries),
             size("entries to commit", core.ledger.len(), entries),

@@ -40,7 +40,7 @@ impl Engine {
             return false;
         }
         let known = self.members.roster().get(&header.src.process.name);
-        known.is_some_and(|known| known.id.addr == from)
+        known.is_some_and(|known| known.id.addr == from && known.id == header.src)
             && self.core.envelope.open(&mut datagram.clone()).is_ok()
             && !self.core.is_leaving()
     }

@@ -49,6 +49,9 @@ pub(crate) enum SwimCodecError {
     /// The packet ends inside an item.
     #[error("the packet ends inside an item")]
     Truncated,
+    /// Something follows where the packet has to end.
+    #[error("{bytes} bytes follow the packet")]
+    Trailing { bytes: usize },
     /// A name breaks the rules of names.
     #[error("bad name: {0}")]
     Name(NameError),

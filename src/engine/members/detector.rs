@@ -35,12 +35,15 @@ pub(super) struct Detector {
     pub(super) last_ping: Option<(NodeId, Bytes, Duration)>,
     /// While a packet from a link is handled: answers to this member go back on it.
     pub(super) reply_on: Option<(NodeName, StreamId)>,
+    /// The longest packet that foca takes.
+    pub(super) packet_bytes_max: usize,
 }
 
 impl Detector {
     pub(super) fn new(own: NodeId, core: &mut Core) -> Self {
         let rng = Pcg64::seed_from_u64(core.rng.next_u64());
         let config = foca_config(&core.config, core.datagram_room(), 1);
+        let packet_bytes_max = config.max_packet_size.get();
         let log = SwimLog::default();
         let codec = LoggingCodec(log.clone());
         Self {
@@ -49,6 +52,7 @@ impl Detector {
             effects: AccumulatingRuntime::new(),
             last_ping: None,
             reply_on: None,
+            packet_bytes_max,
         }
     }
 
@@ -68,17 +72,20 @@ impl Detector {
         }
     }
 
-    pub(super) fn ping_answered(&mut self, core: &mut Core, header: &foca::Header<NodeId>) {
+    /// Takes down that a ping was answered. Returns whether the one that was pinged has done so itself.
+    pub(super) fn ping_answered(&mut self, core: &mut Core, header: &foca::Header<NodeId>) -> bool {
         let answered = match &header.message {
             foca::Message::Ack(_) => &header.src,
             foca::Message::ForwardedAck { origin, .. } => origin,
-            _ => return,
+            _ => return false,
         };
         let pinged = self.last_ping.take_if(|(id, ..)| id == answered);
         if let (Some((_, _, at)), foca::Message::Ack(_)) = (pinged, &header.message) {
             let took = core.now.mono.saturating_sub(at);
             core.counters.ping_answered(took);
+            return true;
         }
+        false
     }
 
     pub(super) fn send(&mut self, core: &mut Core, to: &NodeId, packet: Bytes) {

@@ -12,19 +12,44 @@
 //! | `table` | the table of members, kept up to what foca accepts |
 //! | `records` | the membership as peers tell it; boots |
 //! | `leave`, `leaving` | leaving: drained, announced and acknowledged |
+//! | `gate`, `packet` | what a member says of others, before it is believed |
+//! | `told`, `asking` | those that one was told of: kept apart, and asked themselves |
+//! | `inquiry`, `accused` | those that something is said against: asked as well |
+//! | `accounts`, `allowance` | what is held against a member; how often something may be done |
+//!
+//! Invariants: no member is in the table, or known to foca, because one other member says so; none that
+//! answers this node is declared failed because one says so; all that is kept of what members say is
+//! bounded in number and bytes, each member's part by what the others tell.
 
+mod accounts;
+mod accused;
+mod allowance;
+mod asking;
 pub(super) mod codec;
 mod detector;
 mod expel;
 mod feed;
 mod foca_config;
+mod gate;
+mod inquiry;
 mod leave;
 mod leaving;
+#[cfg(test)]
+mod liar_tests;
 mod log;
+mod packet;
 mod records;
+#[cfg(test)]
+mod stranger_tests;
 mod table;
 #[cfg(test)]
+mod testbed;
+#[cfg(test)]
 mod tests;
+mod told;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::id::{NodeId, NodeName, ProcessId};
 
@@ -32,15 +57,32 @@ use super::core::Core;
 use super::core::ask::Vouched;
 use super::core::roster::Roster;
 
+use accounts::Accounts;
+use allowance::Allowance;
 use detector::Detector;
 pub(super) use feed::forgive_stall;
+use inquiry::Inquiries;
 use leaving::Leaving;
+use told::{Key, ToldTable};
 
 /// The members' owner.
 pub(super) struct Membership {
     detector: Detector,
     roster: Roster,
     leaving: Leaving,
+    /// Those that this node was told of, and has not seen.
+    told: ToldTable,
+    /// Of those, the ones it was told of just now.
+    heard_of: BTreeSet<Key>,
+    /// Those that something is said against.
+    inquiries: Inquiries,
+    accounts: Accounts,
+    /// How often this node refutes and renews itself because of what members say, takes another boot,
+    /// and answers pings of strangers.
+    refutations: Allowance,
+    renewals: Allowance,
+    adoptions: Allowance,
+    answers: Allowance,
 }
 
 impl Membership {
@@ -58,6 +100,14 @@ impl Membership {
             detector: Detector::new(own.clone(), core),
             roster: Roster::new(own),
             leaving: Leaving::No,
+            told: ToldTable::default(),
+            heard_of: BTreeSet::new(),
+            inquiries: Inquiries::default(),
+            accounts: Accounts::default(),
+            refutations: Allowance::new(16, Duration::from_millis(250)),
+            renewals: Allowance::new(4, core.config.probe_interval * 5),
+            adoptions: Allowance::new(3, Duration::from_secs(60)),
+            answers: Allowance::new(1024, Duration::from_millis(1)),
         }
     }
 
@@ -66,11 +116,18 @@ impl Membership {
         &self.roster
     }
 
+    /// How many one was told of, accused of something, and charged with lies.
+    #[cfg(feature = "sim")]
+    pub(super) fn doubted(&self) -> (usize, usize, usize) {
+        (self.told.len(), self.inquiries.len(), self.accounts.len())
+    }
+
     /// Something came from a member on a stream of its own.
     pub(super) fn heard(&mut self, core: &Core, name: &NodeName) {
         if let Some(known) = self.roster.table.get_mut(name) {
             known.heard = core.now.mono;
         }
+        self.shows_itself(name);
     }
 
     /// Takes over what a handshake proves: this process is alive at this address.

@@ -1,78 +1,86 @@
 //! The membership as peers tell it, and boots that are ahead of this node's own.
 
-use foca::State;
-
 use crate::engine::core::Core;
 use crate::engine::core::ask::Ask;
 use crate::id::{MemberState, NodeId, ProcessId};
 use crate::wire::MemberRecord;
 
 use super::Membership;
+use super::gate::{Claim, is_newer};
 
 impl Membership {
-    /// Applies another node's view of the membership, this node's own state included (which it
+    /// Looks through another node's view of the membership, this node's own state included (which it
     /// refutes if it must).
-    pub(in crate::engine) fn apply_records(&mut self, core: &mut Core, records: Vec<MemberRecord>) {
+    pub(in crate::engine) fn apply_records(
+        &mut self,
+        core: &mut Core,
+        peer: &ProcessId,
+        records: Vec<MemberRecord>,
+    ) {
         let own = self.roster.me().clone();
+        let adopted = records.iter().map(|record| &record.id.process);
+        let adopted = adopted.filter(|process| process.name == own.name && process.boot > own.boot);
+        // Nothing is noted of a list that has a boot to adopt: it is asked for again.
+        if let Some(boot) = adopted.map(|process| process.boot).max() {
+            return core.ask(Ask::AdoptBoot(boot));
+        }
+        if let Some(known) = self.roster.table.get_mut(&peer.name) {
+            known.listed = core.now.mono;
+        }
         let mut members = Vec::new();
         let mut left = Vec::new();
         for record in records {
-            let name = &record.id.process.name;
-            if *name == own.name && record.id.process.boot > own.boot {
-                core.ask(Ask::AdoptBoot(record.id.process.boot));
-                return;
-            }
-            let table = &self.roster.table;
-            let room = table.len() + members.len() < core.config.members_max;
-            if !core.is_plausible(record.id.process.boot) {
-                core.counters.unexpected += 1;
-                continue;
-            }
-            if *name != own.name && !table.contains_key(name) && !room {
-                continue;
-            }
-            if record.state == MemberState::Left && *name != own.name {
-                left.push((name.clone(), record.id.process.boot));
-            }
-            if self.is_known(&record) {
-                continue;
-            }
-            let state = match record.state {
-                MemberState::Alive => State::Alive,
-                MemberState::Suspect => State::Suspect,
-                MemberState::Failed | MemberState::Left => State::Down,
+            let claim = Claim {
+                id: record.id,
+                incarnation: record.incarnation,
+                state: record.state,
             };
-            members.push(foca::Member::new(record.id, record.incarnation, state));
+            if claim.state == MemberState::Left && self.is_of_failed(&claim) {
+                let process = &claim.id.process;
+                self.roster.left.insert(process.name.clone(), process.boot);
+                left.push(process.name.clone());
+            } else if self.is_of_teller(peer, &claim) || self.judge(core, &peer.name, &claim) {
+                members.push(claim.member());
+            }
         }
-        // Nothing is noted of a list that ends in a boot to adopt: names that are in no table would
-        // never be forgotten.
-        for (name, boot) in &left {
-            let known = self.roster.left.entry(name.clone()).or_default();
-            *known = (*known).max(*boot);
+        if !members.is_empty() {
+            self.apply(core, members);
         }
-        self.apply(core, members);
-        let names = left.into_iter().map(|(name, _)| name).collect();
-        core.ask(Ask::RefreshLeft(names));
+        if !left.is_empty() {
+            core.ask(Ask::RefreshLeft(left));
+        }
+        self.look_into_heard(core);
     }
 
-    /// Whether foca would not take a record over. It looks through all members to find that out,
-    /// and most records are known.
-    fn is_known(&self, record: &MemberRecord) -> bool {
-        use MemberState::{Alive, Failed, Left, Suspect};
-        let known = self.roster.table.get(&record.id.process.name);
-        let known = known.filter(|known| known.id == record.id);
-        known.is_some_and(|known| match (known.state, record.state) {
-            (Alive, Alive) | (Suspect, Alive | Suspect) => record.incarnation <= known.incarnation,
-            (Failed, Failed | Left) => true,
-            _ => false,
+    /// Whether a claim is about a failed member, which may have left after all.
+    fn is_of_failed(&self, claim: &Claim) -> bool {
+        let known = self.roster.get(&claim.id.process.name);
+        known.is_some_and(|known| {
+            known.id.process == claim.id.process && known.state == MemberState::Failed
         })
+    }
+
+    /// Whether a peer says of itself that it is there, at the address that it named in the handshake.
+    /// It may have renewed itself since.
+    fn is_of_teller(&self, peer: &ProcessId, claim: &Claim) -> bool {
+        let known = self.roster.get(&peer.name);
+        claim.id.process == *peer
+            && claim.state == MemberState::Alive
+            && known.is_some_and(|known| {
+                known.id.process == *peer
+                    && known.id.addr == claim.id.addr
+                    && (is_newer(&claim.id, &known.id)
+                        || known.id == claim.id && claim.incarnation > known.incarnation)
+            })
     }
 
     /// The cluster knows a later process of this node's name: becomes the one after it. Sessions,
     /// links and exchanges of the former process end, and discovery starts over.
     pub(in crate::engine) fn adopt_boot(&mut self, core: &mut Core, known: u64) {
         let boot = known.saturating_add(1);
-        if boot <= self.roster.me().boot || !core.is_plausible(known) {
+        let sound = boot > self.roster.me().boot && core.is_plausible(known);
+        // It ends all sessions: nobody can have this node do nothing else.
+        if !sound || !self.adoptions.take(core.now.mono) {
             core.counters.unexpected += 1;
             return;
         }

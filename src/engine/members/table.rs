@@ -44,11 +44,6 @@ impl Membership {
                 core.ask(Ask::MemberChanged(change));
             }
         }
-        // A leave that came as a record is noted first, and shown by `refresh_left`.
-        debug_assert!(
-            self.shows(core, |member| self.roster.has_left(&member.id().process)),
-            "the table shows what foca holds"
-        );
         if changed {
             core.revision += 1;
             self.resize(core);
@@ -75,10 +70,6 @@ impl Membership {
             }
         }
         self.refresh(core);
-        debug_assert!(
-            self.shows(core, |_| false),
-            "the table shows what foca holds, and who left"
-        );
     }
 
     /// A member that was hidden is shown as foca has it.
@@ -95,14 +86,15 @@ impl Membership {
         self.refresh(core);
     }
 
-    /// Whether the table shows every member that foca holds, but for those that are `excused`.
-    fn shows(&self, core: &Core, excused: impl Fn(&foca::Member<NodeId>) -> bool) -> bool {
-        let mut members = self.detector.foca.iter_membership_state();
-        members.all(|member| {
-            member.id().process.name == core.setup.name
-                || self.is_shown(member, self.state_shown(member))
-                || excused(member)
-        })
+    /// How many members that foca holds are not in the table, or not as foca has them.
+    #[cfg(any(test, feature = "sim"))]
+    pub(in crate::engine) fn shown_otherwise(&self, core: &Core) -> usize {
+        let members = self.detector.foca.iter_membership_state();
+        let otherwise = members.filter(|member| {
+            member.id().process.name != core.setup.name
+                && !self.is_shown(member, self.state_shown(member))
+        });
+        otherwise.count()
     }
 
     /// What foca's state of a member is in the table.
@@ -145,6 +137,8 @@ impl Membership {
                 since: now,
                 nonce: None,
                 heard: Duration::ZERO,
+                answered: Duration::ZERO,
+                listed: Duration::ZERO,
             });
         if known.state != state {
             known.since = now;
@@ -200,7 +194,7 @@ impl Membership {
         }
     }
 
-    /// Forgets members that have been gone for `reconnect_timeout`.
+    /// Forgets members that have been gone for `reconnect_timeout`, and has foca forget them.
     pub(in crate::engine) fn forget_gone(&mut self, core: &mut Core) {
         let Some(limit) = core.config.reconnect_timeout else {
             return;
@@ -211,20 +205,22 @@ impl Membership {
             .table
             .iter()
             .filter(|(_, known)| !known.is_live() && known.since + limit <= now)
-            .filter(|(_, known)| {
-                // foca forgets on a timer of its own, of the same length.
-                let mut held = self.detector.foca.iter_membership_state();
-                !held.any(|member| *member.id() == known.id)
-            })
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
             if let Some(known) = self.roster.table.remove(&name) {
+                let Detector { foca, effects, .. } = &mut self.detector;
+                let forgotten = foca::Timer::RemoveDown(known.id.clone());
+                if let Err(error) = foca.handle_timer(forgotten, effects) {
+                    tracing::debug!(%error, "forgetting a member");
+                }
                 core.ask(Ask::MemberForgotten(known.id.process));
             }
             if !core.expelled.contains(&name) {
                 self.roster.left.remove(&name);
             }
+            self.accounts.forget(&name);
+            self.inquiries.remove(&name);
             core.revision += 1;
         }
     }

@@ -62,6 +62,38 @@ fn changed(text: &str, was: Option<MemberState>, state: MemberState) -> Ask {
     })
 }
 
+/// A member that others are not, which tells of them.
+fn teller() -> ProcessId {
+    process("teller")
+}
+
+/// What a member tells in a membership exchange.
+fn tell(core: &mut Core, members: &mut Membership, teller: &str, record: MemberRecord) {
+    members.apply_records(core, &process(teller), vec![record]);
+}
+
+/// Nobody who is asked answers, for long enough.
+fn nobody_answers(core: &mut Core, members: &mut Membership) {
+    for _ in 0..4 {
+        core.now.mono += core.config.probe_timeout;
+        members.look(core, &SessionTable::default());
+    }
+}
+
+/// Takes a member for failed, on the word of another one.
+fn fails(core: &mut Core, members: &mut Membership, text: &str) {
+    tell(
+        core,
+        members,
+        "teller",
+        record(text, 1, MemberState::Failed),
+    );
+    nobody_answers(core, members);
+    assert_eq!(state(members, text), Some(MemberState::Failed));
+    core.take_asks();
+    core.outputs.clear();
+}
+
 fn leave(text: &str) -> Leave {
     let process = process(text);
     Leave { process }
@@ -99,7 +131,7 @@ fn a_record_of_this_nodes_name_with_a_later_boot_asks_for_that_boot_alone() {
         record("a", 1, MemberState::Alive),
         record("self", 5, MemberState::Alive),
     ];
-    members.apply_records(&mut core, records);
+    members.apply_records(&mut core, &teller(), records);
     assert_eq!(core.take_asks(), [Ask::AdoptBoot(5)]);
     assert_eq!(state(&members, "a"), None);
 }
@@ -123,44 +155,58 @@ fn the_boot_after_the_one_known_is_adopted_once_all_sessions_have_ended() {
 #[test]
 fn an_implausible_boot_is_counted_and_changes_nothing() {
     let (mut core, mut members) = with(&[]);
-    members.apply_records(&mut core, vec![record("a", u64::MAX, MemberState::Alive)]);
+    members.apply_records(
+        &mut core,
+        &teller(),
+        vec![record("a", u64::MAX, MemberState::Alive)],
+    );
     assert_eq!(core.counters.unexpected, 1);
     assert_eq!(state(&members, "a"), None);
-    assert_eq!(core.take_asks(), [Ask::RefreshLeft(Vec::new())]);
+    assert_eq!(core.take_asks(), []);
 }
 
 #[test]
 fn no_more_members_are_learned_than_may_be_kept() {
-    let (mut core, mut members) = with(&["a"]);
-    core.config.members_max = 2;
-    let records = ["b", "c"].map(|text| record(text, 1, MemberState::Alive));
-    members.apply_records(&mut core, records.into());
-    assert_eq!(state(&members, "b"), Some(MemberState::Alive));
-    assert_eq!(state(&members, "c"), None);
+    let (mut core, mut members) = with(&["a", "b"]);
+    core.config.members_max = 3;
+    for teller in ["a", "b"] {
+        for told in ["c", "d"] {
+            tell(
+                &mut core,
+                &mut members,
+                teller,
+                record(told, 1, MemberState::Alive),
+            );
+        }
+    }
+    assert_eq!(state(&members, "c"), Some(MemberState::Alive));
+    assert_eq!(state(&members, "d"), None);
 }
 
 #[test]
-fn a_live_member_told_to_have_left_is_left_and_not_failed() {
+fn a_live_member_told_to_have_left_and_silent_is_left_and_not_failed() {
     let (mut core, mut members) = with(&["a"]);
-    members.apply_records(&mut core, vec![record("a", 1, MemberState::Left)]);
-    let asked = [
-        changed("a", Some(MemberState::Alive), MemberState::Left),
-        Ask::MembershipChanged { others: 0 },
-        Ask::RefreshLeft(vec![name("a")]),
-    ];
-    assert_eq!(core.take_asks(), asked);
+    tell(
+        &mut core,
+        &mut members,
+        "teller",
+        record("a", 1, MemberState::Left),
+    );
+    assert_eq!(state(&members, "a"), Some(MemberState::Alive), "not yet");
+    nobody_answers(&mut core, &mut members);
+    let asked = core.take_asks();
+    let left = changed("a", Some(MemberState::Alive), MemberState::Left);
+    assert_eq!(asked, [left, Ask::MembershipChanged { others: 0 }]);
     members.refresh_left(&mut core, &[name("a")]);
     assert_eq!(core.take_asks(), [], "it is shown already");
-    assert_eq!(state(&members, "a"), Some(MemberState::Left));
+    assert_eq!(members.shown_otherwise(&core), 0);
 }
 
 /// The failure detector has nothing new to say of it.
 #[test]
 fn a_failed_member_that_says_it_is_leaving_is_left_after_all() {
     let (mut core, mut members) = with(&["a"]);
-    members.apply_records(&mut core, vec![record("a", 1, MemberState::Failed)]);
-    assert_eq!(state(&members, "a"), Some(MemberState::Failed));
-    core.take_asks();
+    fails(&mut core, &mut members, "a");
     members.leave_announced(&mut core, ([10, 0, 0, 2], 2).into(), &leave("a"));
     let left = changed("a", Some(MemberState::Failed), MemberState::Left);
     assert_eq!(core.take_asks().first(), Some(&left));
@@ -170,14 +216,19 @@ fn a_failed_member_that_says_it_is_leaving_is_left_after_all() {
 #[test]
 fn a_failed_member_is_left_after_all_if_a_record_says_so() {
     let (mut core, mut members) = with(&["a"]);
-    members.apply_records(&mut core, vec![record("a", 1, MemberState::Failed)]);
-    core.take_asks();
-    members.apply_records(&mut core, vec![record("a", 1, MemberState::Left)]);
+    fails(&mut core, &mut members, "a");
+    tell(
+        &mut core,
+        &mut members,
+        "teller",
+        record("a", 1, MemberState::Left),
+    );
     assert_eq!(core.take_asks(), [Ask::RefreshLeft(vec![name("a")])]);
     members.refresh_left(&mut core, &[name("a")]);
     assert_eq!(state(&members, "a"), Some(MemberState::Left));
     let left = changed("a", Some(MemberState::Failed), MemberState::Left);
     assert_eq!(core.take_asks().first(), Some(&left));
+    assert_eq!(members.shown_otherwise(&core), 0);
 }
 
 /// Such names would be in no table, and so never be forgotten.
@@ -187,7 +238,7 @@ fn nothing_is_noted_of_a_list_that_ends_in_a_boot_to_adopt() {
     let own = core.setup.name.as_str().to_owned();
     let invented = record("invented", 1, MemberState::Left);
     let later = record(&own, u64::MAX, MemberState::Alive);
-    members.apply_records(&mut core, vec![invented, later]);
+    members.apply_records(&mut core, &teller(), vec![invented, later]);
     assert!(members.roster().left.is_empty());
     assert_eq!(core.take_asks(), [Ask::AdoptBoot(u64::MAX)]);
 }
@@ -231,20 +282,23 @@ fn a_leave_waits_while_something_is_owed_and_for_half_of_its_time_at_most() {
 
 #[test]
 fn a_leave_is_announced_to_live_members_again_and_again_and_to_failed_ones_once() {
-    let (mut core, mut members) = with(&["a", "b"]);
-    members.apply_records(&mut core, vec![record("c", 1, MemberState::Failed)]);
+    let (mut core, mut members) = with(&["c", "a", "b"]);
+    fails(&mut core, &mut members, "c");
     let sessions = linked(&core, &["a"]).sessions;
     core.outputs.clear();
     members.begin_leave(&core);
     members.leave_due(&mut core, &sessions, false);
     let told = Message::Leave(leave("self"));
     let to = |port| (([10, 0, 0, 2], port).into(), told.clone());
-    // The failed one was at port 2 as well.
-    assert_eq!(datagrams(&core), [to(2), to(2), to(3)]);
+    assert_eq!(
+        datagrams(&core),
+        [to(2), to(3), to(4)],
+        "the failed one first"
+    );
     assert_eq!(frames(&core), [(StreamId(2), told.clone())]);
     core.outputs.clear();
     members.leave_due(&mut core, &sessions, false);
-    assert_eq!(datagrams(&core), [to(2), to(3)]);
+    assert_eq!(datagrams(&core), [to(3), to(4)]);
 }
 
 #[test]
@@ -333,7 +387,10 @@ fn the_ping_of_an_unknown_node_changes_nothing_and_makes_one_ask() {
     members.packet(&mut core, stranger.addr, &ping);
     assert_eq!(core.take_asks(), []);
     assert_eq!(core.counters.unknown_source, 3);
-    assert_eq!((state(&members, "b"), core.outputs.len()), (None, 0));
+    assert_eq!(state(&members, "b"), None);
+    // A ping is sent back to where its sender says it is, if it came from there.
+    let answered: Vec<_> = datagrams(&core).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(answered, [stranger.addr]);
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Sessions {
     pub(super) fn token_for(&mut self, core: &mut Core, roster: &Roster, target: &Target) -> u64 {
         let name = match target {
             Target::Member(name) | Target::Exchange(name) => Some(name),
-            Target::Seed(_) => None,
+            Target::Seed(_) | Target::Told(_) => None,
         };
         let known = name.and_then(|name| roster.get(name));
         let session = known.and_then(|known| self.table.get(&known.id.process));
@@ -79,7 +79,7 @@ impl Sessions {
         hello: Box<Hello>,
         room: ExchangeRoom,
     ) {
-        if let Some(reject) = self.objection(core, roster, &hello, room) {
+        if let Some(reject) = self.objection(core, roster, stream, &hello, room) {
             let conflict = reject.reason == RejectReason::NameTaken;
             if conflict && hello.node.process.name == core.setup.name {
                 core.emit(Event::NameConflict {
@@ -164,6 +164,7 @@ impl Sessions {
         &self,
         core: &mut Core,
         roster: &Roster,
+        stream: StreamId,
         hello: &Hello,
         room: ExchangeRoom,
     ) -> Option<Reject> {
@@ -196,6 +197,15 @@ impl Sessions {
             let elsewhere = known.id.addr != hello.node.addr;
             if other_instance && known.state == MemberState::Alive && heard && elsewhere {
                 return reject(RejectReason::NameTaken);
+            }
+            // A process that takes the place of one that was here a moment ago, and speaks from another
+            // host than it says: the one that is there is asked first, and this one comes again.
+            let from = self.streams.get(&stream).map(|stream| stream.addr.ip());
+            let from_there = from.is_none_or(|ip| ip == hello.node.addr.ip());
+            let replaces = boot > known.id.process.boot && known.state == MemberState::Alive;
+            if replaces && heard && !elsewhere && !from_there {
+                core.ask(Ask::Inquire(name.clone()));
+                return reject(RejectReason::Busy);
             }
             let same_boot_twice = known
                 .nonce

@@ -9,6 +9,7 @@
 //! carries one exchange of the membership, and its session is forgotten like that of a failed
 //! member, until the next exchange.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::engine::core::ask::Ask;
@@ -37,7 +38,11 @@ impl Sessions {
         };
         let (addr, busy) = (known.id.addr, self.dial_of(name).stream);
         let linked = self.table.link(&known.id.process).is_some();
-        if linked || busy.is_some() || known.state == MemberState::Left {
+        if linked
+            || busy.is_some()
+            || known.state == MemberState::Left
+            || self.is_told_dialled(name)
+        {
             return;
         }
         let stream = self.dial(core, roster, Target::Member(name.clone()), addr);
@@ -45,6 +50,29 @@ impl Sessions {
         if stream.is_none() {
             self.dial_member_later(core, roster, name);
         }
+    }
+
+    /// Dials one that this node was told of, unless enough of those are being dialled.
+    pub(in crate::engine) fn dial_told(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        name: NodeName,
+        addr: SocketAddr,
+    ) {
+        let targets = self.streams.values().filter_map(|s| s.target.as_ref());
+        let told = targets.filter(|target| matches!(target, Target::Told(_)));
+        if told.count() < TOLD_DIALS_MAX && self.dial_of(&name).stream.is_none() {
+            self.dial(core, roster, Target::Told(name), addr);
+        }
+    }
+
+    /// Whether one that this node was told of is being dialled.
+    fn is_told_dialled(&self, name: &NodeName) -> bool {
+        self.streams.values().any(|stream| {
+            let told = matches!(&stream.target, Some(Target::Told(told)) if told == name);
+            told && !matches!(stream.phase, Phase::Open(_))
+        })
     }
 
     fn dial_of(&self, name: &NodeName) -> MemberDial {
@@ -147,27 +175,30 @@ impl Sessions {
         core: &mut Core,
         roster: &Roster,
         stream: StreamId,
+        peer: &ProcessId,
         members: Members,
     ) {
         if members.ask && !self.answer_members(core, roster, stream) {
             return;
         }
         let answered = !members.ask && members.records.len() < MEMBERS_PER_FRAME;
-        core.ask(Ask::ApplyRecords(members.records));
+        core.ask(Ask::ApplyRecords(peer.clone(), members.records));
         if answered {
             core.ask(Ask::MembersAnswered(stream));
         }
     }
 
     /// The last frame of an answer with the membership has been applied. A brief link that this node
-    /// dialled has then served its purpose.
+    /// dialled has then served its purpose, and so has one that will be brief once the `crowd` that was
+    /// told of has shown itself.
     pub(in crate::engine) fn members_answered(
         &mut self,
         core: &mut Core,
         roster: &Roster,
         stream: StreamId,
+        crowd: bool,
     ) {
-        if core.link_policy == LinkPolicy::Brief && self.has_dialled(stream) {
+        if (crowd || core.link_policy == LinkPolicy::Brief) && self.has_dialled(stream) {
             self.abandon_stream(core, roster, stream);
         }
     }
@@ -388,8 +419,9 @@ impl Sessions {
         }
     }
 
-    /// A member came up, restarted or moved.
-    pub(in crate::engine) fn member_live(&mut self, core: &mut Core, member: &Member) {
+    /// A member came up, restarted or moved. In a `crowd`, links may not be kept for long: it is dialled
+    /// only if they still are in a while.
+    pub(in crate::engine) fn member_live(&mut self, core: &mut Core, member: &Member, crowd: bool) {
         let process = &member.process;
         if let Some(session) = self.table.by_process.get_mut(process) {
             session.addr = member.addr;
@@ -401,7 +433,7 @@ impl Sessions {
         let redial = TimerKind::Redial(process.name.clone());
         if core.link_policy == LinkPolicy::Kept && !core.timers.is_set(&redial) {
             // At the end of the turn: the handshake that brought the change may be the link itself.
-            core.set_timer_after(redial, Duration::ZERO);
+            core.set_timer_after(redial, if crowd { DIAL_IN_CROWD } else { Duration::ZERO });
         }
     }
 
@@ -481,4 +513,7 @@ const ANSWER_EVERY: Duration = Duration::from_millis(250);
 const LINK_BRIEF: Duration = Duration::from_secs(1);
 const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(50);
 const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Dials at a time of those that this node was told of. Silent ones keep a stream for a while.
+const TOLD_DIALS_MAX: usize = 16;
+const DIAL_IN_CROWD: Duration = Duration::from_millis(200);
 const DIAL_CONDEMNED: Duration = Duration::from_millis(200);

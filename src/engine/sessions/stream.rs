@@ -15,13 +15,15 @@ pub(super) enum Target {
     Member(NodeName),
     /// To find out who is at a seed's address.
     Seed(SocketAddr),
+    /// To find out whether one that this node was told of is there.
+    Told(NodeName),
 }
 
 impl Target {
     pub(super) fn purpose(&self) -> Purpose {
         match self {
             Self::Exchange(_) => Purpose::PushPull,
-            Self::Member(_) | Self::Seed(_) => Purpose::Link,
+            Self::Member(_) | Self::Seed(_) | Self::Told(_) => Purpose::Link,
         }
     }
 }

@@ -224,6 +224,8 @@ impl Sessions {
             (_, Some(Target::Member(name))) => {
                 self.member_dial_failed(core, roster, &name, stream, reason)
             }
+            // A member by now, maybe.
+            (_, Some(Target::Told(name))) => core.ask(Ask::DialMemberLater(name)),
             (_, Some(Target::Exchange(name))) => core.ask(Ask::ExchangeDialFailed(name)),
             (_, None) => {}
         }

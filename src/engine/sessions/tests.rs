@@ -348,7 +348,7 @@ fn above_direct_mode_a_dialled_link_ends_once_the_membership_has_come() {
     let link = dial(&mut core, &mut sessions, &roster, &a());
     answer(&mut core, &mut sessions, &roster, link, &a());
     assert!(core.timers.is_set(&TimerKind::Stream(link)), "late or not");
-    sessions.members_answered(&mut core, &roster, link);
+    sessions.members_answered(&mut core, &roster, link, false);
     assert_eq!(closed(&core), [link]);
     assert_eq!(dials(&core), 1, "it is not dialled again");
 }

@@ -1,0 +1,57 @@
+//! So many at once, and then one every so often.
+
+use std::time::Duration;
+
+/// How often something may be done: `burst` times at once, and once more every `every`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    burst: u32,
+    every: Duration,
+    left: u32,
+    /// Up to when `left` has grown.
+    grown: Duration,
+}
+
+impl Allowance {
+    pub(super) const fn new(burst: u32, every: Duration) -> Self {
+        Self {
+            burst,
+            every,
+            left: burst,
+            grown: Duration::ZERO,
+        }
+    }
+
+    /// Whether it may be done now; then it counts as done.
+    pub(super) fn take(&mut self, now: Duration) -> bool {
+        let passed = now.saturating_sub(self.grown);
+        let grown = passed.as_nanos() / self.every.as_nanos().max(1);
+        let grown = u32::try_from(grown).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(grown).min(self.burst);
+        // What is full does not grow any more: what passed meanwhile is not saved up.
+        self.grown = if self.left == self.burst {
+            now
+        } else {
+            self.grown.saturating_add(self.every.saturating_mul(grown))
+        };
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_let_through_and_then_one_in_a_while() {
+        let secs = Duration::from_secs;
+        let mut allowance = Allowance::new(2, secs(5));
+        let mut may = |at: u64| allowance.take(secs(at));
+        assert_eq!([may(100), may(100), may(100)], [true, true, false]);
+        assert_eq!([may(104), may(105), may(109)], [false, true, false]);
+        assert_eq!([may(110), may(110)], [true, false]);
+        assert_eq!([may(1000), may(1000), may(1000)], [true, true, false]);
+    }
+}

@@ -1,0 +1,448 @@
+//! What a member gone bad cannot do with what it says of others: the list, one test a line, and what an
+//! honest one still can.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use foca::{Member, Message as Swim, State};
+
+use super::testbed::{Testbed, record};
+use crate::engine::core::ask::Ask;
+use crate::engine::core::tests::{name, node, process};
+use crate::engine::{Event, Input, Output};
+use crate::id::{MemberState, Misbehaviour, NodeId};
+use crate::wire::{MemberRecord, Message};
+
+const ALIVE: MemberState = MemberState::Alive;
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// Members that there never were.
+fn invented(count: u16) -> Vec<NodeId> {
+    let invented = (0..count).map(|n| NodeId {
+        addr: ([10, 9, 9, 9], 1000 + n).into(),
+        ..node(&format!("invented-{n}"), 1, 1)
+    });
+    invented.collect()
+}
+
+fn records(ids: &[NodeId], state: MemberState) -> Vec<MemberRecord> {
+    ids.iter().map(|id| record(id, state)).collect()
+}
+
+fn named(bed: &Testbed, who: &str) -> Vec<Misbehaviour> {
+    let named = bed.events().into_iter().filter_map(|event| match event {
+        Event::MemberMisbehaved { peer, kind, .. } if *peer == name(who) => Some(*kind),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// Dials of the host of those that were invented.
+fn dials(bed: &Testbed) -> usize {
+    let host = |to: &SocketAddr| to.ip() == IpAddr::from([10, 9, 9, 9]);
+    let dialled = |output: &&Output| matches!(output, Output::OpenStream { to, .. } if host(to));
+    bed.outputs.iter().filter(dialled).count()
+}
+
+/// Everybody but the liar goes on telling the truth, on its link.
+fn truth(bed: &mut Testbed, from: &[(u64, &str)]) {
+    for (stream, text) in from {
+        let own = node(text, 1, u16::try_from(*stream / 2 + 2).unwrap());
+        bed.list(*stream, vec![record(&own, ALIVE)]);
+    }
+}
+
+#[test]
+fn a_list_of_invented_members_changes_nothing_is_forgotten_and_its_teller_named() {
+    for by_gossip in [false, true] {
+        let mut bed = Testbed::new(&["liar", "b"]);
+        let before = bed.shows();
+        let invented = invented(20);
+        if by_gossip {
+            for some in invented.chunks(10) {
+                let told = some.iter().cloned().map(Member::alive).collect();
+                let packet = bed.packet(&node("liar", 1, 2), Swim::Gossip, told);
+                bed.swim(node("liar", 1, 2).addr, &packet);
+            }
+        } else {
+            bed.list(1, records(&invented, ALIVE));
+        }
+        assert_eq!(bed.engine.members.told.len(), 20);
+        bed.run_with(secs(31), |bed| {
+            assert_eq!(bed.engine.members.roster().size, 3);
+            assert_eq!(bed.engine.view().cluster_size(), 3);
+            truth(bed, &[(3, "b")]);
+        });
+        assert_eq!(bed.shows(), before);
+        assert_eq!(bed.engine.members.told.len(), 0);
+        assert_eq!(named(&bed, "liar"), [Misbehaviour::InventsMembers]);
+        assert_eq!(bed.engine.counters().members_unconfirmed, 20);
+        assert!(dials(&bed) <= 8, "{}", dials(&bed));
+    }
+}
+
+#[test]
+fn invented_members_that_failed_or_left_are_no_members_either() {
+    for state in [MemberState::Failed, MemberState::Left, MemberState::Suspect] {
+        let mut bed = Testbed::new(&["liar", "b"]);
+        let before = bed.shows();
+        bed.list(1, records(&invented(20), state));
+        bed.run(secs(31));
+        assert_eq!(bed.shows(), before);
+        assert_eq!(bed.engine.members.told.len(), 0);
+        assert!(bed.engine.members.roster().left.is_empty());
+    }
+}
+
+#[test]
+fn those_whom_nobody_else_was_asked_about_are_forgotten_and_nobody_is_named() {
+    let mut bed = Testbed::new(&["teller"]);
+    bed.list(1, records(&invented(20), ALIVE));
+    bed.run(secs(31));
+    assert_eq!(bed.engine.members.told.len(), 0);
+    assert_eq!(named(&bed, "teller"), []);
+}
+
+/// It tells of some that die at that moment, and finds out itself.
+#[test]
+fn a_member_that_takes_back_what_it_said_is_not_named() {
+    let mut bed = Testbed::new(&["teller", "b"]);
+    bed.list(1, records(&invented(20), ALIVE));
+    bed.run(secs(20));
+    bed.list(1, records(&invented(20), MemberState::Failed));
+    bed.run_with(secs(31), |bed| truth(bed, &[(3, "b")]));
+    assert_eq!(named(&bed, "teller"), []);
+}
+
+#[test]
+fn one_that_answers_is_a_member_within_a_round_trip() {
+    let mut bed = Testbed::new(&["a"]);
+    let told: Vec<NodeId> = (0..15)
+        .map(|n| node(&format!("m{n}"), 1, 100 + n))
+        .collect();
+    bed.there.extend(told.iter().cloned());
+    bed.list(1, records(&told, ALIVE));
+    // No time passes.
+    bed.run(Duration::ZERO);
+    assert_eq!(bed.engine.view().cluster_size(), 17);
+    assert_eq!(bed.engine.counters().members_confirmed, 15);
+}
+
+#[test]
+fn one_that_two_members_vouch_for_is_a_member_though_it_does_not_answer() {
+    let mut bed = Testbed::new(&["a", "b"]);
+    let told = node("far", 1, 100);
+    bed.list(1, records(&[told.clone()], ALIVE));
+    bed.list(1, records(&[told.clone()], ALIVE));
+    assert_eq!(bed.state(&name("far")), None, "one of them twice");
+    bed.list(3, records(&[told], ALIVE));
+    assert_eq!(bed.state(&name("far")), Some(ALIVE));
+}
+
+/// There is nobody else who could vouch; once.
+#[test]
+fn the_only_other_member_is_believed_about_one_that_does_not_answer() {
+    let mut bed = Testbed::new(&["a"]);
+    bed.list(1, records(&invented(5), ALIVE));
+    bed.run(secs(4));
+    assert_eq!(bed.engine.view().cluster_size(), 3);
+    // Nor is it a member for ever, if it answers nobody.
+    bed.run(secs(30));
+    assert_eq!(bed.engine.view().cluster_size(), 2);
+}
+
+#[test]
+fn a_member_that_restarts_where_this_node_cannot_reach_it_is_believed_to_have() {
+    let mut bed = Testbed::new(&["a", "b", "c"]);
+    bed.there.retain(|there| there.process.name != name("c"));
+    bed.list(1, vec![record(&node("c", 5, 4), ALIVE)]);
+    bed.run(secs(5));
+    assert_eq!(bed.engine.members.roster().boot_known(&name("c")), 5);
+}
+
+/// Each kind of word against a live member, by list and by gossip.
+#[test]
+fn a_live_member_is_not_declared_anything_because_one_says_so() {
+    for state in [MemberState::Suspect, MemberState::Failed, MemberState::Left] {
+        for boot in [1, 2] {
+            let mut bed = Testbed::new(&["liar", "b"]);
+            let before = bed.shows();
+            bed.run_with(secs(20), |bed| {
+                bed.list(1, vec![record(&node("b", boot, 3), state)]);
+                let down = Member::new(node("b", boot, 3), 0, State::Down);
+                let packet = bed.packet(&node("liar", 1, 2), Swim::Gossip, vec![down]);
+                bed.swim(node("liar", 1, 2).addr, &packet);
+            });
+            assert_eq!(bed.shows(), before, "{state:?} of boot {boot}");
+            let against_b = |event: &&Event| match event {
+                Event::MemberFailed(member) | Event::MemberSuspected(member) => {
+                    member.process.name == name("b")
+                }
+                _ => false,
+            };
+            assert!(!bed.events().iter().any(against_b));
+            assert!(bed.engine.counters().accusations_refuted > 0);
+        }
+    }
+}
+
+#[test]
+fn what_is_said_against_one_that_does_not_answer_is_believed_soon() {
+    for (state, shown) in [
+        (MemberState::Failed, MemberState::Failed),
+        (MemberState::Left, MemberState::Left),
+        (MemberState::Suspect, MemberState::Suspect),
+    ] {
+        let mut bed = Testbed::new(&["a", "b"]);
+        bed.there.retain(|there| there.process.name != name("b"));
+        bed.list(1, vec![record(&node("b", 1, 3), state)]);
+        bed.run(secs(2));
+        assert_eq!(bed.state(&name("b")), Some(shown));
+    }
+}
+
+/// What came before was asked about then: nobody waits again.
+#[test]
+fn who_did_not_answer_when_it_was_suspected_is_down_at_once_when_that_is_said() {
+    let mut bed = Testbed::new(&["a", "b"]);
+    bed.there.retain(|there| there.process.name != name("b"));
+    bed.list(1, vec![record(&node("b", 1, 3), MemberState::Suspect)]);
+    bed.run(secs(2));
+    bed.list(1, vec![record(&node("b", 1, 3), MemberState::Failed)]);
+    assert_eq!(bed.state(&name("b")), Some(MemberState::Failed));
+}
+
+const MANY: [&str; 12] = [
+    "liar", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l",
+];
+
+fn accuse_everybody(bed: &mut Testbed) {
+    let all = (1_u16..).zip(&MANY[1..]);
+    let records = all.map(|(n, text)| record(&node(text, 1, n + 2), MemberState::Failed));
+    bed.list(1, records.collect());
+}
+
+#[test]
+fn one_that_declares_many_who_are_there_is_named() {
+    let mut bed = Testbed::new(&MANY);
+    accuse_everybody(&mut bed);
+    bed.run(secs(17));
+    assert_eq!(named(&bed, "liar"), [Misbehaviour::AccusesWrongly]);
+    assert_eq!(bed.engine.view().cluster_size(), 13);
+}
+
+/// Its own packets get out, and nothing comes in: it takes everybody for dead.
+#[test]
+fn one_that_hears_nothing_is_wrong_in_good_faith() {
+    let mut bed = Testbed::new(&MANY);
+    bed.there.retain(|there| there.process.name != name("liar"));
+    accuse_everybody(&mut bed);
+    bed.run(secs(17));
+    assert_eq!(named(&bed, "liar"), []);
+}
+
+#[test]
+fn a_later_boot_or_another_address_of_a_live_member_is_not_taken_from_another_one() {
+    let mut bed = Testbed::new(&["liar", "b"]);
+    let before = bed.shows();
+    let elsewhere = NodeId {
+        addr: ([10, 9, 9, 9], 9).into(),
+        ..node("b", 1, 3)
+    };
+    let claimed = [
+        elsewhere.clone(),
+        NodeId {
+            renewal: u32::MAX,
+            ..node("b", 1, 3)
+        },
+        node("b", bed.now.wall.as_nanos(), 3),
+        node("b", u64::MAX, 3),
+    ];
+    // The liar answers where it says that `b` is.
+    bed.there.push(elsewhere);
+    bed.run_with(secs(10), |bed| bed.list(1, records(&claimed, ALIVE)));
+    assert_eq!(bed.shows(), before);
+}
+
+/// A member that did move is taken from there once it is not where it was.
+#[test]
+fn a_member_that_moved_is_found_where_it_is() {
+    let mut bed = Testbed::new(&["a", "b"]);
+    let moved = node("b", 2, 77);
+    bed.there.retain(|there| there.process.name != name("b"));
+    bed.there.push(moved.clone());
+    bed.list(1, vec![record(&moved, ALIVE)]);
+    bed.run(secs(2));
+    assert_eq!(
+        bed.engine.members.roster().get(&name("b")).unwrap().id,
+        moved
+    );
+}
+
+/// 65,000 names of the longest kind, and many boots of one name, within two minutes.
+#[test]
+fn what_is_kept_of_what_is_told_is_bounded() {
+    let mut bed = Testbed::new(&["liar", "b"]);
+    let before = bed.shows();
+    let mut told = 0;
+    let mut most = 0;
+    for round in 0..130_u64 {
+        let long = |n: u64| format!("{:0>64}", round * 500 + n);
+        let names = (0..500).map(|n| NodeId {
+            addr: ([10, 9, (n / 250) as u8, (n % 250) as u8], 9).into(),
+            ..node(&long(n), 1, 1)
+        });
+        let names: Vec<NodeId> = names.collect();
+        told += names.len();
+        bed.list(1, records(&names, ALIVE));
+        bed.list(
+            1,
+            records(&[node("b", round + 2, 3), node("x", round, 9)], ALIVE),
+        );
+        bed.run_with(secs(1), |bed| {
+            most = most.max(bed.engine.members.told.len())
+        });
+        bed.outputs.clear();
+    }
+    assert_eq!(told, 65_000);
+    assert_eq!(most, 4096);
+    assert_eq!(bed.shows(), before);
+    assert_eq!(bed.engine.members.roster().members().count(), 2);
+    bed.run(secs(31));
+    assert_eq!(bed.engine.members.told.len(), 0);
+}
+
+/// What is sent to addresses that nobody has verified, on one member's word.
+#[test]
+fn a_third_party_is_hardly_bothered() {
+    let mut bed = Testbed::new(&["liar", "b"]);
+    let victim = |n: u16| NodeId {
+        addr: ([10, 9, 9, 9], 80).into(),
+        ..node(&format!("victim-{n}"), 1, 80)
+    };
+    let victims: Vec<NodeId> = (0..2000).map(victim).collect();
+    let (mut datagrams, mut bytes) = (0, 0);
+    let mut rounds = 0;
+    bed.run_with(secs(60), |bed| {
+        rounds += 1;
+        if rounds % 20 == 1 {
+            for some in victims.chunks(500) {
+                bed.list(1, records(some, ALIVE));
+            }
+        }
+        for output in std::mem::take(&mut bed.outputs) {
+            match output {
+                Output::Datagram { to, bytes: sent } if to == victims[0].addr => {
+                    (datagrams, bytes) = (datagrams + 1, bytes + sent.len());
+                }
+                Output::OpenStream { .. } => bed.outputs.push(output),
+                _ => {}
+            }
+        }
+    });
+    assert!(
+        datagrams <= 1500 && bytes <= 150_000,
+        "{datagrams}, {bytes} bytes"
+    );
+    assert!(dials(&bed) <= 32, "{}", dials(&bed));
+}
+
+#[test]
+fn a_node_that_is_told_down_again_and_again_does_not_do_nothing_else() {
+    let mut bed = Testbed::new(&["liar", "b"]);
+    let liar = node("liar", 1, 2);
+    bed.run_with(secs(60), |bed| {
+        for _ in 0..10 {
+            let me = bed.me();
+            let undead = bed.packet(&liar, Swim::TurnUndead, Vec::new());
+            bed.swim(liar.addr, &undead);
+            let suspect = Member::new(me.clone(), u16::MAX, State::Suspect);
+            let claims = vec![Member::down(me.clone()), Member::down(me), suspect];
+            let gossip = bed.packet(&liar, Swim::Gossip, claims);
+            bed.swim(liar.addr, &gossip);
+        }
+        bed.outputs
+            .retain(|output| matches!(output, Output::Event(_)));
+    });
+    assert!((4..=17).contains(&bed.me().renewal), "{}", bed.me().renewal);
+    assert!(bed.engine.counters().accusations_ignored > 1000);
+    // Earlier identities of this node are no members.
+    let own = name("self");
+    let mut held = bed.engine.members.detector.foca.iter_membership_state();
+    assert!(!held.any(|member| member.id().process.name == own));
+}
+
+/// An incarnation that cannot grow any more, of this node and of another one.
+#[test]
+fn the_last_incarnation_wraps_nothing() {
+    let mut bed = Testbed::new(&["liar", "b"]);
+    let (liar, b) = (node("liar", 1, 2), node("b", 1, 3));
+    let me = bed.me();
+    for incarnation in [u16::MAX - 1, u16::MAX] {
+        for state in [State::Alive, State::Suspect] {
+            let claims = [&me, &b].map(|id| Member::new(id.clone(), incarnation, state));
+            let mut packet = bed.packet(&liar, Swim::Gossip, claims.into());
+            packet.header.src_incarnation = incarnation;
+            bed.swim(liar.addr, &packet);
+        }
+    }
+    bed.run(secs(3));
+    assert_eq!(bed.state(&name("b")), Some(ALIVE));
+}
+
+#[test]
+fn a_boot_is_adopted_three_times_and_then_now_and_then() {
+    let mut bed = Testbed::new(&["a"]);
+    for _ in 0..100 {
+        let later = bed.me().process.boot + 5;
+        bed.engine.core.ask(Ask::AdoptBoot(later));
+        bed.engine.handle_timeout(bed.now);
+        let (from, bytes) = (node("a", 1, 2).addr, bytes::Bytes::new());
+        bed.input(Input::Datagram { from, bytes });
+    }
+    assert_eq!(bed.me().process.boot, 1 + 3 * 6);
+}
+
+/// A member may tell of its own renewal on its link, and only there of itself.
+#[test]
+fn a_member_is_believed_about_itself_on_its_link() {
+    let mut bed = Testbed::new(&["a", "b"]);
+    let renewed = NodeId {
+        renewal: 3,
+        ..node("a", 1, 2)
+    };
+    bed.list(3, vec![record(&renewed, ALIVE)]);
+    assert_eq!(
+        bed.engine.members.roster().get(&name("a")).unwrap().id,
+        node("a", 1, 2)
+    );
+    bed.list(1, vec![record(&renewed, ALIVE)]);
+    assert_eq!(
+        bed.engine.members.roster().get(&name("a")).unwrap().id,
+        renewed
+    );
+    // Not at an address of somebody else.
+    let elsewhere = NodeId {
+        addr: ([10, 9, 9, 9], 80).into(),
+        renewal: 4,
+        ..node("a", 1, 2)
+    };
+    bed.list(1, vec![record(&elsewhere, ALIVE)]);
+    assert_eq!(
+        bed.engine.members.roster().get(&name("a")).unwrap().id,
+        renewed
+    );
+}
+
+#[test]
+fn a_packet_on_a_link_in_the_name_of_another_process_is_held_against_the_peer() {
+    let mut bed = Testbed::new(&["liar", "b"]);
+    let packet = bed.packet(&node("b", 1, 3), Swim::Gossip, Vec::new());
+    let bytes = packet.encode().unwrap();
+    bed.frame(crate::engine::StreamId(1), &Message::Swim(bytes));
+    assert_eq!(named(&bed, "liar"), [Misbehaviour::SendsUnexpected]);
+    assert_eq!(process("b"), node("b", 1, 3).process);
+}
