@@ -94,6 +94,7 @@
 
 mod check;
 mod cluster;
+pub(crate) mod lies;
 mod network;
 mod nodes;
 mod story;

@@ -1,0 +1,44 @@
+//! How much the engine has done: for a check from outside that no turn costs more than a turn may.
+//!
+//! No clock is read, so a turn costs the same wherever it runs: what counts is what it takes apart,
+//! what it looks at in its stores, and what it puts out.
+
+use crate::engine::Engine;
+
+/// What an engine has done since its start; the work of a turn is the difference of two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    /// Bytes taken apart.
+    pub(crate) bytes_in: u64,
+    /// Bytes put together.
+    pub(crate) bytes_out: u64,
+    /// Entries merged, or found to be known, or refused.
+    pub(crate) entries_in: u64,
+    /// Entries put out.
+    pub(crate) entries_out: u64,
+}
+
+impl Work {
+    /// What was done since.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            bytes_in: self.bytes_in - before.bytes_in,
+            bytes_out: self.bytes_out - before.bytes_out,
+            entries_in: self.entries_in - before.entries_in,
+            entries_out: self.entries_out - before.entries_out,
+        }
+    }
+}
+
+impl Engine {
+    /// What has been done since the start.
+    pub(crate) fn work(&self) -> Work {
+        let counters = self.counters();
+        Work {
+            bytes_in: counters.datagram_bytes_received + counters.frame_bytes_received,
+            bytes_out: counters.datagram_bytes_sent + counters.frame_bytes_sent,
+            entries_in: counters.entries_received,
+            entries_out: counters.entries_sent,
+        }
+    }
+}
