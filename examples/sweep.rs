@@ -15,15 +15,16 @@ mod args;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroUsize, ParseIntError};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use args::Args;
-use rumormill::sim::{Failure, Report, Scenario};
+use rumormill::sim::{Failure, Report, Scenario, Work};
 
 const HELP: &str = "
 Runs seeds of the simulator, over all cores.
@@ -35,6 +36,9 @@ Runs seeds of the simulator, over all cores.
                       the lowest that fails is the same every time
 --traces              at the end, print each seed with the hash of its trace: two builds that print the
                       same behaved the same, message for message
+--liars N             give every cluster N members that lie, whatever its seed draws; \"none\" is 0 and
+                      \"auto\" as its seed draws (auto). The command that a failure prints is with those
+                      that the seed draws
 --direct-peers-max N  give every cluster this direct_peers_max, whatever its seed draws. The command that
                       a failure prints is without it; --from and --seeds 1 with this option replay it
 ";
@@ -47,6 +51,7 @@ struct Options {
     fail_fast: bool,
     traces: bool,
     direct_peers_max: Option<usize>,
+    liars: Option<usize>,
 }
 
 impl Options {
@@ -59,9 +64,25 @@ impl Options {
             fail_fast: args.flag("--fail-fast"),
             traces: args.flag("--traces"),
             direct_peers_max: args.value("--direct-peers-max"),
+            liars: args.value::<Liars>("--liars").and_then(|liars| liars.0),
         };
         args.finish();
         options
+    }
+}
+
+/// How many liars are asked for; `None` is as many as a seed draws.
+struct Liars(Option<usize>);
+
+impl FromStr for Liars {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        Ok(Self(match text {
+            "auto" => None,
+            "none" => Some(0),
+            number => Some(number.parse()?),
+        }))
     }
 }
 
@@ -82,6 +103,12 @@ struct Tally {
     next: u64,
     ahead: BTreeSet<u64>,
     writes: u64,
+    /// Seeds with liars, and what these have told, and what of it reached somebody.
+    lied_to: u64,
+    told: u64,
+    reached: u64,
+    /// The most that a turn took, of each kind of work.
+    worst_turn: Work,
     virtual_time: Duration,
     slowest: (Duration, u64),
     /// The hashes of the traces, by seed.
@@ -112,7 +139,7 @@ fn main() -> ExitCode {
                         return;
                     }
                     // Now and then twice: both must take the same course.
-                    let scenario = scenario(seed, options.direct_peers_max);
+                    let scenario = scenario(seed, options);
                     let ended = match seed % TWICE_EVERY {
                         0 => scenario.run_twice(|| Box::new(())),
                         _ => scenario.run(),
@@ -167,6 +194,10 @@ impl Tally {
             next: from,
             ahead: BTreeSet::new(),
             writes: 0,
+            lied_to: 0,
+            told: 0,
+            reached: 0,
+            worst_turn: Work::default(),
             virtual_time: Duration::ZERO,
             slowest: (Duration::ZERO, from),
             traces: BTreeMap::new(),
@@ -200,6 +231,10 @@ impl Tally {
             }
         })?;
         self.writes += report.writes as u64;
+        self.lied_to += u64::from(report.liars > 0);
+        self.told += report.lies.values().map(|lie| lie.told).sum::<u64>();
+        self.reached += report.lies.values().map(|lie| lie.reached).sum::<u64>();
+        self.worst_turn = self.worst_turn.max(report.worst_turn);
         self.virtual_time += report.time;
         self.slowest = self.slowest.max((report.converged_in, seed));
         Ok(())
@@ -239,6 +274,21 @@ impl Tally {
              slowest convergence {:.1} s (seed {})",
             self.slowest.0.as_secs_f64(),
             self.slowest.1
+        );
+        let Self {
+            lied_to,
+            told,
+            reached,
+            worst_turn,
+            ..
+        } = self;
+        println!(
+            "{lied_to} passed with liars: {told} lies told, {reached} reached somebody; the most in a turn: \
+             {} entries and {} bytes in, {} and {} out",
+            worst_turn.entries_in,
+            worst_turn.bytes_in,
+            worst_turn.entries_out,
+            worst_turn.bytes_out
         );
         if let Some((_, why)) = &self.first {
             let listed = self.failures.len() as u64;
@@ -288,9 +338,12 @@ impl Progress {
 }
 
 /// What a seed draws, and of it what is set from outside.
-fn scenario(seed: u64, direct_peers_max: Option<usize>) -> Scenario {
+fn scenario(seed: u64, options: &Options) -> Scenario {
     let mut scenario = Scenario::random(seed);
-    if let Some(max) = direct_peers_max {
+    if let Some(liars) = options.liars {
+        scenario = scenario.with_liars(liars);
+    }
+    if let Some(max) = options.direct_peers_max {
         scenario.spec.config = scenario.spec.config.direct_peers_max(max);
     }
     scenario

@@ -9,4 +9,4 @@ mod told;
 mod work;
 
 pub use packet::SwimClaim;
-pub(crate) use work::Work;
+pub use work::Work;

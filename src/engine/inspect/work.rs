@@ -7,18 +7,30 @@ use crate::engine::Engine;
 
 /// What an engine has done since its start; the work of a turn is the difference of two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Work {
+#[non_exhaustive]
+pub struct Work {
     /// Bytes taken apart.
-    pub(crate) bytes_in: u64,
+    pub bytes_in: u64,
     /// Bytes put together.
-    pub(crate) bytes_out: u64,
+    pub bytes_out: u64,
     /// Entries merged, or found to be known, or refused.
-    pub(crate) entries_in: u64,
+    pub entries_in: u64,
     /// Entries put out.
-    pub(crate) entries_out: u64,
+    pub entries_out: u64,
 }
 
 impl Work {
+    /// The most of each.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            bytes_in: self.bytes_in.max(other.bytes_in),
+            bytes_out: self.bytes_out.max(other.bytes_out),
+            entries_in: self.entries_in.max(other.entries_in),
+            entries_out: self.entries_out.max(other.entries_out),
+        }
+    }
+
     /// What was done since.
     pub(crate) fn since(self, before: Self) -> Self {
         Self {

@@ -1,5 +1,9 @@
 //! Invariant 1, convergence: once the faults are over, everybody holds the same and sees the same.
 //! Also invariant 2: what was acknowledged is there, unless all who held it lost it.
+//!
+//! Liars take no part. What they write may win, as any later version of a key may: it is then what
+//! everybody holds, and the write that it beat is not lost but overtaken. What they claim to hold is no
+//! copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,10 +79,11 @@ impl Look<'_> {
         None
     }
 
-    /// The nodes that run and are not about to leave.
+    /// The nodes that run, are not about to leave, and do not lie.
     fn live(&self) -> Vec<usize> {
         (0..self.nodes.len())
             .filter(|node| self.is_up(*node) && !self.nodes[*node].leaving)
+            .filter(|node| !self.nodes[*node].is_liar())
             .collect()
     }
 
@@ -278,6 +283,13 @@ impl Look<'_> {
                     return Some(Breach::ViewStale { observer, member });
                 }
             }
+        }
+        // Once nobody lies any more, nobody counts on members that do not exist.
+        let mut live = view.live().map(|member| &member.process.name);
+        let invented = live.find(|name| !self.is_a_node(name));
+        if let Some(member) = invented.filter(|_| !self.is_lied_to()) {
+            let member = member.clone();
+            return Some(Breach::Invented { observer, member });
         }
         let ready = view.readiness.is_ready();
         (!ready).then_some(Breach::NotReady { node: observer })

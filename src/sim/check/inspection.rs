@@ -11,7 +11,7 @@ use super::look::Look;
 use super::violation::Breach;
 use crate::config::Config;
 use crate::crdt::compare_versions;
-use crate::engine::{Event, Member};
+use crate::engine::{Event, Member, Work};
 use crate::id::{Key, MemberState};
 use crate::sim::nodes::node::SimNode;
 use crate::sim::nodes::process::Process;
@@ -21,6 +21,12 @@ use crate::wire::frame;
 
 /// How long after its time an entry may still be there: the engine looks every ten minutes.
 pub(in crate::sim) const COLLECT_WITHIN: Duration = Duration::from_secs(660);
+/// What one turn may take apart: the largest frame.
+const TURN_BYTES_IN_MAX: u64 = frame::FRAME_BYTES_MAX as u64;
+/// What one turn may put together: a frame of the largest entry for every peer of a small cluster.
+const TURN_BYTES_OUT_MAX: u64 = 16 << 20;
+/// Entries that one turn may merge, and send.
+const TURN_ENTRIES_MAX: u64 = 4_096;
 /// Frames that an exchange or a link may have under way, with room to spare.
 const FRAMES_UNDER_WAY: usize = 16;
 
@@ -86,11 +92,23 @@ impl Look<'_> {
         })
     }
 
-    /// Invariant 5: in a network at peace nobody who runs is held for failed.
+    /// Invariant 5: in a network at peace nobody who runs is held for failed. While somebody lies,
+    /// nobody is for long: what a liar says of another may be believed until the other one objects.
     fn false_alarm(&self, observer: usize, node: &SimNode, process: &Process) -> Option<Breach> {
-        let calm = self.calm(&node.spec.config)?;
+        let config = &node.spec.config;
+        let calm = self.calm(config)?;
         let members = process.view.members.iter();
-        let mut failed = members.filter(|member| member.state == MemberState::Failed);
+        let for_long = |member: &&Member| {
+            let life = (observer, node.life);
+            let since = self
+                .checker
+                .members
+                .failed_since(life, &member.process.name);
+            !self.is_lied_to()
+                || since.is_some_and(|since| self.time >= since + alarm_heals_within(config))
+        };
+        let failed = members.filter(|member| member.state == MemberState::Failed);
+        let mut failed = failed.filter(for_long);
         let wrong = failed.find(|member| {
             let named = |peer: &usize| self.nodes[*peer].name == member.process.name;
             let peer = self.peers_of(observer).find(named);
@@ -114,7 +132,16 @@ impl Look<'_> {
             let node = &self.nodes[peer];
             node.process.is_some() && node.paused_until.is_none() && !node.leaving
         });
-        let calm = self.calm(&self.nodes[observer].spec.config)?;
+        let config = &self.nodes[observer].spec.config;
+        let calm = self.calm(config)?;
+        // A liar's word, which must not be believed for long.
+        let told = self
+            .checker
+            .members
+            .claimed_at(process, MemberState::Failed);
+        if told.is_some_and(|told| self.time < told + alarm_heals_within(config)) {
+            return None;
+        }
         healthy.then(|| Breach::FalseAlarm {
             observer,
             member: process.name.clone(),
@@ -143,10 +170,11 @@ fn alarm_heals_within(config: &Config) -> Duration {
     (reconnect + config.tcp_timeout) * 2 + config.probe_interval * 20
 }
 
-/// Nobody lies here: a push/pull whose tables do not account for its roots has compared them
-/// wrongly. By chance it happens once in 2^32 pairs of one key and timestamp.
+/// Where nobody lies, a push/pull whose tables do not account for its roots has compared them
+/// wrongly. By chance it happens once in 2^32 pairs of one key and timestamp. What happens in exchanges
+/// with liars is not counted.
 fn self_check_failed(node: usize, process: &Process) -> Option<Breach> {
-    let count = process.engine.counters().digest_mismatches;
+    let count = process.engine.counters().digest_mismatches - process.liars_mismatches;
     (count > 0).then_some(Breach::SelfCheckFailed { node, count })
 }
 
@@ -158,6 +186,32 @@ pub(in crate::sim) fn over_limit(node: usize, process: &Process) -> Option<Breac
         what: size.what,
         is: size.is,
         max: size.max,
+    })
+}
+
+/// Invariant 7: what one turn of an engine has taken, if that is more than a turn may take.
+/// It is counted, not timed: a run costs the same wherever it takes place.
+pub(in crate::sim) fn over_budget(node: usize, turn: Work) -> Option<Breach> {
+    let Work {
+        bytes_in,
+        bytes_out,
+        entries_in,
+        entries_out,
+        ..
+    } = turn;
+    [
+        ("bytes received", bytes_in, TURN_BYTES_IN_MAX),
+        ("bytes sent", bytes_out, TURN_BYTES_OUT_MAX),
+        ("entries received", entries_in, TURN_ENTRIES_MAX),
+        ("entries sent", entries_out, TURN_ENTRIES_MAX),
+    ]
+    .into_iter()
+    .find(|(_, is, max)| is > max)
+    .map(|(what, is, max)| Breach::OverBudget {
+        node,
+        what,
+        is,
+        max,
     })
 }
 

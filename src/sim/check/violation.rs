@@ -153,6 +153,14 @@ pub enum Breach {
         /// For how long nothing has disturbed anybody.
         calm: Duration,
     },
+    /// A member that does not exist counts as live, though nobody lies any more.
+    #[error("node {observer} counts on {member}, which a liar has invented")]
+    Invented {
+        /// Who does.
+        observer: usize,
+        /// On whom.
+        member: NodeName,
+    },
     /// A law of the join is broken.
     #[error("the join is not {law}: {store:?} key {key:?}")]
     LawBroken {
@@ -212,6 +220,18 @@ pub enum Breach {
     NotReady {
         /// Which.
         node: usize,
+    },
+    /// A turn of an engine has cost more than a turn may.
+    #[error("a turn of node {node} has cost {is} {what}, over the limit of {max}")]
+    OverBudget {
+        /// Whose.
+        node: usize,
+        /// What it took.
+        what: &'static str,
+        /// How much of it.
+        is: u64,
+        /// How much it may take.
+        max: u64,
     },
     /// An older version replaced a newer one.
     #[error("an older version replaced a newer one on node {node}: {store:?} key {key:?}")]
@@ -378,12 +398,14 @@ impl Breach {
             Self::BootShrank { .. }
             | Self::DeclaredUnsuspected { .. }
             | Self::FalseAlarm { .. }
+            | Self::Invented { .. }
             | Self::NotRenewed { .. }
             | Self::ViewStale { .. } => Invariant::Healthy,
             Self::ClusterCrossed { .. } | Self::Fabricated { .. } => Invariant::Isolation,
-            Self::NotCollected { .. } | Self::OverLimit { .. } | Self::RoomMisjudged { .. } => {
-                Invariant::Bounded
-            }
+            Self::NotCollected { .. }
+            | Self::OverBudget { .. }
+            | Self::OverLimit { .. }
+            | Self::RoomMisjudged { .. } => Invariant::Bounded,
             Self::PoisonSpread { .. } | Self::StrangeMessages { .. } => Invariant::PoisonContained,
             Self::NotDeterministic { .. } => Invariant::Determinism,
             Self::DialledLeft { .. }

@@ -228,6 +228,14 @@ impl SimStreams {
             return;
         }
         direction.resume();
+        let reader = match from {
+            StreamSide::Acceptor => dialler,
+            StreamSide::Dialler => acceptor,
+        };
+        if wire.links.hosts[reader].deaf {
+            // Its machine says that it is there and has no room.
+            return direction.wait(wire);
+        }
         while let Some(stream) = self.streams.get_mut(&number)
             && let Some(segment) = stream.direction(from).arrived(wire)
         {
@@ -318,6 +326,16 @@ impl SimStreams {
         };
         let streams = self.streams.values_mut().filter(|s| between(s));
         streams.map(|stream| stream.forgotten = true).count()
+    }
+
+    /// The host at the other end of a stream that a host has open; `None` if there is none.
+    pub(in crate::sim) fn other_end(&self, host: usize, id: StreamId) -> Option<usize> {
+        let (number, side) = self.ends.get(&(host, id))?;
+        let stream = self.streams.get(number)?;
+        match side {
+            StreamSide::Acceptor => Some(stream.dialler.host),
+            StreamSide::Dialler => stream.acceptor.map(|end| end.host),
+        }
     }
 
     /// The most that waits in one direction of a stream that a host has open, in bytes.
