@@ -34,6 +34,7 @@ Runs seeds of the simulator, over all cores.
 --jobs N              how many run at a time (one a core)
 --fail-fast           end at the first failure. The seeds under way are finished: with the same seeds,
                       the lowest that fails is the same every time
+--shrink N            find the least of the scenario of the first N that fail (4)
 --traces              at the end, print each seed with the hash of its trace: two builds that print the
                       same behaved the same, message for message
 --liars N             give every cluster N members that lie, whatever its seed draws; \"none\" is 0 and
@@ -49,6 +50,7 @@ struct Options {
     from: u64,
     jobs: Option<NonZeroUsize>,
     fail_fast: bool,
+    shrink: u64,
     traces: bool,
     direct_peers_max: Option<usize>,
     liars: Option<usize>,
@@ -62,6 +64,7 @@ impl Options {
             from: args.value("--from").unwrap_or(0),
             jobs: args.value("--jobs"),
             fail_fast: args.flag("--fail-fast"),
+            shrink: args.value("--shrink").unwrap_or(SHRUNK_MAX),
             traces: args.flag("--traces"),
             direct_peers_max: args.value("--direct-peers-max"),
             liars: args.value::<Liars>("--liars").and_then(|liars| liars.0),
@@ -124,7 +127,7 @@ fn main() -> ExitCode {
     let end = options.from.saturating_add(options.seeds);
     let next = AtomicU64::new(options.from);
     let stop = AtomicBool::new(false);
-    let shrinks = AtomicU64::new(if options.fail_fast { 0 } else { SHRUNK_MAX });
+    let shrinks = AtomicU64::new(if options.fail_fast { 0 } else { options.shrink });
     let mut tally = Tally::new(options.from, end);
     let mut progress = Progress::new();
     thread::scope(|scope| {

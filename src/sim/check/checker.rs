@@ -16,7 +16,7 @@ use super::history::{Glance, History};
 use super::memberships::Memberships;
 use super::violation::{Breach, Violation};
 use crate::engine::{Event, View};
-use crate::id::{Key, NodeName, ProcessId, Refusal, StoreId};
+use crate::id::{Key, MemberState, NodeId, NodeName, ProcessId, Refusal, StoreId};
 use crate::sim::lies::Claims;
 use crate::sim::nodes::node::Life;
 use crate::store::{Held, Store, WriteId};
@@ -103,12 +103,23 @@ impl Checker {
     }
 
     /// A liar says this, and may: what honest processes make of it is looked at in the light of it.
-    pub(in crate::sim) fn hears(&mut self, at: Duration, cluster: u64, claims: Claims) {
+    /// `is_so` tells whether a member is where and what it is said to be.
+    pub(in crate::sim) fn hears(
+        &mut self,
+        at: Duration,
+        cluster: u64,
+        claims: Claims,
+        is_so: impl Fn(&NodeId) -> bool,
+    ) {
         for (store, entry) in &claims.entries {
             self.history.hears(cluster, *store, entry);
         }
-        for (process, state) in claims.people {
-            self.members.hears(at, process, state);
+        for (id, state) in claims.people {
+            let slander = state != MemberState::Alive || !is_so(&id);
+            self.members.hears(at, id.process, state, slander);
+        }
+        for process in claims.leaves {
+            self.members.hears(at, process, MemberState::Left, true);
         }
         self.vouched.extend(claims.holders);
     }

@@ -135,10 +135,7 @@ impl Look<'_> {
         let config = &self.nodes[observer].spec.config;
         let calm = self.calm(config)?;
         // A liar's word, which must not be believed for long.
-        let told = self
-            .checker
-            .members
-            .claimed_at(process, MemberState::Failed);
+        let told = self.checker.members.slandered_at(&process.name);
         if told.is_some_and(|told| self.time < told + alarm_heals_within(config)) {
             return None;
         }

@@ -31,9 +31,9 @@ pub(in crate::sim) struct Memberships {
     /// Whom anybody ever declared failed.
     declared: BTreeSet<ProcessId>,
     /// What liars have said of whom, and when last.
-    claimed: BTreeMap<ProcessId, BTreeMap<MemberState, Duration>>,
-    /// Names that liars have spoken of.
-    claimed_names: BTreeSet<NodeName>,
+    claimed: BTreeMap<ProcessId, BTreeSet<MemberState>>,
+    /// Names of which liars have spoken, and when last they said what is not so.
+    slandered: BTreeMap<NodeName, Option<Duration>>,
     /// Since when each process has held whom for failed.
     failed: BTreeMap<(Life, NodeName), Duration>,
 }
@@ -61,17 +61,32 @@ impl Memberships {
 
     /// A liar says of a process that it is so. What is believed of that is no breach in itself: that
     /// it does not last is another promise.
-    pub(super) fn hears(&mut self, at: Duration, process: ProcessId, state: MemberState) {
-        if !self.claimed_names.contains(&process.name) {
-            self.claimed_names.insert(process.name.clone());
+    ///
+    /// `slander` is whether that is not so: that a member is dead, gone or suspected, another process
+    /// than it is, or somewhere else. It may then be declared failed by somebody who did not suspect
+    /// it, which is otherwise a breach: its probes went astray, or its place was taken.
+    pub(super) fn hears(
+        &mut self,
+        at: Duration,
+        process: ProcessId,
+        state: MemberState,
+        slander: bool,
+    ) {
+        let slandered = self.slandered.entry(process.name.clone()).or_default();
+        if slander {
+            *slandered = Some(at);
         }
-        let claims = self.claimed.entry(process).or_default();
-        claims.insert(state, at);
+        self.claimed.entry(process).or_default().insert(state);
     }
 
-    /// When a liar has last said of a process that it is so.
-    pub(super) fn claimed_at(&self, process: &ProcessId, state: MemberState) -> Option<Duration> {
-        self.claimed.get(process)?.get(&state).copied()
+    /// When a liar has last said what is not so of a member.
+    pub(super) fn slandered_at(&self, name: &NodeName) -> Option<Duration> {
+        self.slandered.get(name).copied().flatten()
+    }
+
+    fn is_claimed(&self, process: &ProcessId, state: MemberState) -> bool {
+        let claims = self.claimed.get(process);
+        claims.is_some_and(|claims| claims.contains(&state))
     }
 
     /// Since when a process has held a member for failed; `None` if it does not.
@@ -121,7 +136,7 @@ impl Memberships {
                 self.failed.remove(&place);
             }
             let itself = process.name == view.this.name;
-            let spoken_of = self.claimed_names.contains(&process.name);
+            let spoken_of = self.slandered.contains_key(&process.name);
             if itself || !(is_of_cluster(&process.name) || spoken_of) {
                 let member = process.name.clone();
                 breaches.push(Breach::ClusterCrossed { observer, member });
@@ -175,8 +190,7 @@ impl Memberships {
         };
         let failed = matches!(event, Event::MemberFailed(_));
         let first = failed && self.declared.insert(process.clone());
-        // A liar may have declared it.
-        let told = self.claimed_at(process, MemberState::Failed).is_some();
+        let told = self.slandered_at(&process.name).is_some();
         (first && !before && !told && is_there(process)).then(|| Breach::DeclaredUnsuspected {
             observer: life.0,
             member: process.name.clone(),
@@ -225,7 +239,7 @@ impl Memberships {
         };
         let departed = self.departed.get(&(life, member.clone())).copied();
         if seen == MemberState::Left {
-            let told = self.claimed_at(process, MemberState::Left).is_some();
+            let told = self.is_claimed(process, MemberState::Left);
             if !self.leaving.contains(real) {
                 if told {
                     return;

@@ -11,7 +11,7 @@ use siphasher::sip::SipHasher13;
 use super::happening::Happening;
 use super::simulator::Simulator;
 use crate::engine::{Input, Output};
-use crate::id::StoreId;
+use crate::id::{NodeId, StoreId};
 use crate::sim::lies::{Choice as _, Knowledge, Lie, claims};
 use crate::sim::network::wire::Effects;
 use crate::sim::nodes::liar::{Deed, Lying, Trick};
@@ -247,7 +247,13 @@ impl Simulator {
             self.lie_log.under_way.insert(hash(whole), lie);
         }
         let cluster = self.nodes[node].cluster;
-        self.checker.hears(self.time, cluster, claims(messages));
+        let nodes = &self.nodes;
+        let is_so = |id: &NodeId| {
+            let mut nodes = nodes.iter().filter_map(|node| node.process.as_ref());
+            nodes.any(|process| process.engine.identity() == id)
+        };
+        let at = self.time;
+        self.checker.hears(at, cluster, claims(messages), is_so);
         self.perform(node, output)
     }
 

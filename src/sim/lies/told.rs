@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::engine::SwimClaim;
-use crate::id::{MemberState, ProcessId, StoreId};
+use crate::id::{MemberState, NodeId, ProcessId, StoreId};
 use crate::wire::codec::{self, CodecLimits, Decoded};
 use crate::wire::{Entry, Message};
 
@@ -12,8 +12,10 @@ use crate::wire::{Entry, Message};
 pub struct Claims {
     /// Entries.
     pub entries: Vec<(StoreId, Entry)>,
-    /// Processes, as what they are said to be.
-    pub people: Vec<(ProcessId, MemberState)>,
+    /// Members, as what they are said to be.
+    pub people: Vec<(NodeId, MemberState)>,
+    /// Processes that are said to leave, or to have left.
+    pub leaves: Vec<ProcessId>,
     /// Processes that are said to hold something, and those that introduce themselves: their copies
     /// are counted.
     pub holders: Vec<ProcessId>,
@@ -48,26 +50,24 @@ impl Claims {
             }
             Message::Hello(hello) => {
                 self.holders.push(hello.node.process.clone());
-                self.people.push((hello.node.process, alive));
+                self.people.push((hello.node, alive));
             }
             Message::Welcome(welcome) => {
                 self.holders.push(welcome.node.process.clone());
-                self.people.push((welcome.node.process, alive));
+                self.people.push((welcome.node, alive));
             }
             Message::Members(members) => {
                 let records = members.records.into_iter();
-                self.people.extend(records.map(|r| (r.id.process, r.state)));
+                self.people.extend(records.map(|r| (r.id, r.state)));
             }
             Message::Leave(leave) | Message::LeaveAck(leave) => {
-                self.people.push((leave.process, MemberState::Left));
+                self.leaves.push(leave.process);
             }
             Message::Relayed(relayed) => {
                 self.holders.push(relayed.holder.clone());
             }
             Message::Swim(packet) => {
-                let people = SwimClaim::people(&packet).into_iter();
-                self.people
-                    .extend(people.map(|(id, state)| (id.process, state)));
+                self.people.extend(SwimClaim::people(&packet));
             }
             _ => {}
         }
