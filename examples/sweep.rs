@@ -112,6 +112,8 @@ struct Tally {
     reached: u64,
     /// The most that a turn took, of each kind of work.
     worst_turn: Work,
+    /// The most bytes that a node held beside its entries.
+    most_held: usize,
     virtual_time: Duration,
     slowest: (Duration, u64),
     /// The hashes of the traces, by seed.
@@ -201,6 +203,7 @@ impl Tally {
             told: 0,
             reached: 0,
             worst_turn: Work::default(),
+            most_held: 0,
             virtual_time: Duration::ZERO,
             slowest: (Duration::ZERO, from),
             traces: BTreeMap::new(),
@@ -237,6 +240,7 @@ impl Tally {
         self.lied_to += u64::from(report.liars > 0);
         self.told += report.lies.values().map(|lie| lie.told).sum::<u64>();
         self.reached += report.lies.values().map(|lie| lie.reached).sum::<u64>();
+        self.most_held = self.most_held.max(report.most_held);
         self.worst_turn = self.worst_turn.max(report.worst_turn);
         self.virtual_time += report.time;
         self.slowest = self.slowest.max((report.converged_in, seed));
@@ -282,16 +286,13 @@ impl Tally {
             lied_to,
             told,
             reached,
-            worst_turn,
+            worst_turn: worst,
             ..
         } = self;
+        println!("{lied_to} passed with liars: {told} lies told, {reached} reached somebody");
         println!(
-            "{lied_to} passed with liars: {told} lies told, {reached} reached somebody; the most in a turn: \
-             {} entries and {} bytes in, {} and {} out",
-            worst_turn.entries_in,
-            worst_turn.bytes_in,
-            worst_turn.entries_out,
-            worst_turn.bytes_out
+            "the most in a turn: {} entries and {} bytes in, {} and {} out; held beside entries: {} bytes",
+            worst.entries_in, worst.bytes_in, worst.entries_out, worst.bytes_out, self.most_held
         );
         if let Some((_, why)) = &self.first {
             let listed = self.failures.len() as u64;

@@ -11,6 +11,7 @@ use super::checker::Acknowledged;
 use super::look::Look;
 use super::violation::Breach;
 use crate::crdt::compare_versions;
+use crate::engine::Member;
 use crate::id::{Key, MemberState, StoreId};
 use crate::store::Store;
 use crate::time::{Timestamp, WallClock as _};
@@ -266,7 +267,11 @@ impl Look<'_> {
             // A leave that nobody has heard of, or whose hearers are gone, is a failure.
             let unheard = !self.is_up(peer) && !self.is_known_departed(peer);
             let either = unheard && seen == Some(MemberState::Failed);
-            if seen != Some(expected) && !forgotten && !either {
+            // A process that only a liar has spoken of stands in the place of one that is gone.
+            let phantom = |m: &Member| !self.checker.members.has_been(&m.process);
+            let instead = expected != MemberState::Alive
+                && found.is_some_and(|m| m.state == MemberState::Failed && phantom(m));
+            if seen != Some(expected) && !forgotten && !either && !instead {
                 return Some(Breach::ViewWrong {
                     observer,
                     member,

@@ -21,6 +21,10 @@ use crate::wire::frame;
 
 /// How long after its time an entry may still be there: the engine looks every ten minutes.
 pub(in crate::sim) const COLLECT_WITHIN: Duration = Duration::from_secs(660);
+/// What a process may hold beside its entries, in clusters of at most a dozen nodes and a few hundred
+/// members that liars have invented: a window and a largest frame for each node, the tables of as many
+/// exchanges as there may be, and as much again.
+const HELD_BYTES_MAX: usize = 64 << 20;
 /// What one turn may take apart: the largest frame.
 const TURN_BYTES_IN_MAX: u64 = frame::FRAME_BYTES_MAX as u64;
 /// What one turn may put together: a frame of the largest entry for every peer of a small cluster.
@@ -50,6 +54,7 @@ impl Look<'_> {
                 .or_else(|| self.misjudges(*index))
                 .or_else(|| over_limit(*index, process))
                 .or_else(|| self.stream_over_limit(*index, &node.spec.config))
+                .or_else(|| self.holds_too_much(*index, process))
                 .or_else(|| self_check_failed(*index, process))
                 .or_else(|| self.false_alarm(*index, node, process))
         })
@@ -90,6 +95,24 @@ impl Look<'_> {
             is,
             max,
         })
+    }
+
+    /// Invariant 7, in bytes: what a process holds beside its entries, and what waits for others on its
+    /// streams, all together, as if the driver's queues had no limit of their own.
+    fn holds_too_much(&self, node: usize, process: &Process) -> Option<Breach> {
+        let is = self.bytes_of(node, process);
+        let (what, max) = ("bytes beside its entries", HELD_BYTES_MAX);
+        (is > max).then_some(Breach::OverLimit {
+            node,
+            what,
+            is,
+            max,
+        })
+    }
+
+    /// How much that is.
+    pub(in crate::sim) fn bytes_of(&self, node: usize, process: &Process) -> usize {
+        process.engine.bytes_held() + self.network.streams.backlog(node)
     }
 
     /// Invariant 5: in a network at peace nobody who runs is held for failed. While somebody lies,

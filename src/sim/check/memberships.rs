@@ -94,6 +94,11 @@ impl Memberships {
         self.failed.get(&(life, member.clone())).copied()
     }
 
+    /// Whether there has ever been such a process.
+    pub(super) fn has_been(&self, process: &ProcessId) -> bool {
+        self.processes.contains_key(process)
+    }
+
     /// Which of its node's processes a process is.
     pub(super) fn life_of(&self, process: &ProcessId) -> Option<Life> {
         self.processes.get(process).copied()

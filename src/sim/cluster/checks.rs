@@ -99,6 +99,8 @@ impl Simulator {
         self.report(over_budget(index, turn));
         process.turns += 1;
         if process.turns.is_multiple_of(MEASURE_EVERY) {
+            let bytes = self.look().bytes_of(index, process);
+            self.most_held = self.most_held.max(bytes);
             self.report(over_limit(index, process));
         }
     }

@@ -103,6 +103,7 @@ pub struct Simulator {
     pub(super) tap: Option<Tap>,
     pub(super) lie_log: LieLog,
     pub(super) worst_turn: Work,
+    pub(super) most_held: usize,
 }
 
 impl Simulator {
@@ -133,6 +134,7 @@ impl Simulator {
             tap: None,
             lie_log: LieLog::default(),
             worst_turn: Work::default(),
+            most_held: 0,
             config,
         }
     }
@@ -244,6 +246,13 @@ impl Simulator {
     #[must_use]
     pub fn worst_turn(&self) -> Work {
         self.worst_turn
+    }
+
+    /// The most bytes that an honest process has held so far beside its entries, what waited on its
+    /// streams included, as far as it was looked at.
+    #[must_use]
+    pub fn most_held(&self) -> usize {
+        self.most_held
     }
 
     /// What the network has carried.

@@ -340,10 +340,19 @@ impl SimStreams {
 
     /// The most that waits in one direction of a stream that a host has open, in bytes.
     pub(in crate::sim) fn backlog_max(&self, host: usize) -> usize {
+        self.backlogs(host).max().unwrap_or(0)
+    }
+
+    /// What waits on all streams that a host has open, in bytes.
+    pub(in crate::sim) fn backlog(&self, host: usize) -> usize {
+        self.backlogs(host).sum()
+    }
+
+    fn backlogs(&self, host: usize) -> impl Iterator<Item = usize> {
         let ends = self
             .ends
             .range((host, StreamId(0))..=(host, StreamId(u64::MAX)));
-        let bytes = ends.filter_map(|(_, (number, side))| {
+        ends.filter_map(|(_, (number, side))| {
             let stream = self.streams.get(number)?;
             Some(match side {
                 StreamSide::Acceptor => stream.from_acceptor.bytes(),
@@ -352,8 +361,7 @@ impl SimStreams {
                     stream.from_dialler.bytes() + early
                 }
             })
-        });
-        bytes.max().unwrap_or(0)
+        })
     }
 
     /// One side loses the stream, if it still has it, and learns why.

@@ -45,6 +45,14 @@ impl Default for Lying {
     }
 }
 
+impl Lying {
+    /// Whether it tells lies of a kind.
+    #[must_use]
+    pub fn tells(&self, lie: Lie) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&lie)
+    }
+}
+
 /// What a liar does beside telling [lies](Lie).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

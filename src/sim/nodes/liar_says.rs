@@ -27,18 +27,22 @@ impl Liar {
         match self.rng.below(12) {
             0 => self.open(&to, Plan::Close),
             1 => self.open(&to, Plan::Silence),
-            2 => self.open(&to, Plan::Pose),
+            2 if lying.tells(Lie::HelloFalse) => self.open(&to, Plan::Pose),
             3 => self.replay(&to),
             _ => {
-                let kinds = if lying.kinds.is_empty() {
-                    &Lie::ALL[..]
-                } else {
-                    &lying.kinds
-                };
-                let lie = kinds[self.rng.place(kinds.len())];
+                let lie = self.lie_of(lying);
                 self.tell(lie, &to)
             }
         }
+    }
+
+    fn lie_of(&mut self, lying: &Lying) -> Lie {
+        let kinds = if lying.kinds.is_empty() {
+            &Lie::ALL[..]
+        } else {
+            &lying.kinds
+        };
+        kinds[self.rng.place(kinds.len())]
     }
 
     /// Tells a lie of this kind, by whatever way there is.
@@ -183,6 +187,11 @@ impl Liar {
     /// Goes on where the other side expects somebody to go on.
     fn answer(&mut self, stream: StreamId, frame: &Bytes) -> Vec<Deed> {
         let decoded = codec::decode(&mut frame.clone(), &CodecLimits::default());
+        let Some(lying) = self.lying.clone() else {
+            // It is silent now.
+            self.streams.remove(&stream);
+            return vec![Deed::honest(Output::CloseStream { stream })];
+        };
         let (Ok(Decoded::Message(message)), Some(known)) = (decoded, self.streams.get_mut(&stream))
         else {
             return Vec::new();
@@ -209,7 +218,7 @@ impl Liar {
         };
         // Now and then it is the turn of something else, or of nobody.
         match self.rng.below(12) {
-            0 => self.another(stream, &knows),
+            0 => self.another(stream, &lying, &knows),
             1 => {
                 self.streams.remove(&stream);
                 vec![Deed::honest(Output::CloseStream { stream })]
@@ -217,6 +226,7 @@ impl Liar {
             2 => Vec::new(),
             _ => {
                 let said = reply(&message, &mut self.rng, &knows).into_iter();
+                let said = said.filter(|(lie, _)| lying.tells(*lie) || lie.is_of_exchanges());
                 let said =
                     said.map(|(lie, frame)| Deed::lie(Output::StreamSend { stream, frame }, lie));
                 said.collect()
@@ -224,8 +234,8 @@ impl Liar {
         }
     }
 
-    fn another(&mut self, stream: StreamId, knows: &Knowledge) -> Vec<Deed> {
-        let lie = Lie::ALL[self.rng.place(Lie::ALL.len())];
+    fn another(&mut self, stream: StreamId, lying: &Lying, knows: &Knowledge) -> Vec<Deed> {
+        let lie = self.lie_of(lying);
         let frame = tell_as(lie, &mut self.rng, knows);
         vec![Deed::lie(Output::StreamSend { stream, frame }, lie)]
     }

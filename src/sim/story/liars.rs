@@ -12,6 +12,7 @@ use super::scenario::Scenario;
 use super::step::Step;
 use crate::sim::lies::Lie;
 use crate::sim::nodes::liar::Lying;
+use crate::sim::nodes::spec::brisk;
 
 /// Scenarios with liars, of all, and with two of them, of those.
 const SHARE: f64 = 0.25;
@@ -24,6 +25,9 @@ const KINDS: std::ops::RangeInclusive<usize> = 2..=6;
 impl Scenario {
     /// As many liars as its seed draws: none in three of four.
     pub(super) fn with_drawn_liars(self) -> Self {
+        if self.spec.config.push_pull_interval.is_none() {
+            return self;
+        }
         let mut rng = self.liars_rng();
         let count = match (rng.random_bool(SHARE), rng.random_bool(TWO)) {
             (false, _) => 0,
@@ -35,6 +39,9 @@ impl Scenario {
 
     /// The same story with so many liars, instead of those that its seed draws. Their indices are the
     /// last ones.
+    ///
+    /// Where there are liars there is push/pull too: a writer that tells one peer and not the others
+    /// is made good by that and by nothing else.
     #[must_use]
     pub fn with_liars(mut self, count: usize) -> Self {
         let is_lie = |step: &Step| matches!(step, Step::Lie { .. });
@@ -44,6 +51,10 @@ impl Scenario {
         // What was drawn to find out how many there are.
         let _: (bool, bool) = (rng.random_bool(SHARE), rng.random_bool(TWO));
         self.lies_on = None;
+        let push_pull = &mut self.spec.config.push_pull_interval;
+        if count > 0 && push_pull.is_none() {
+            *push_pull = brisk().push_pull_interval;
+        }
         for liar in self.liars() {
             for _ in 0..rng.random_range(TIMES) {
                 let story = u64::try_from(self.story.as_millis()).unwrap_or(u64::MAX);
@@ -115,6 +126,7 @@ mod tests {
             with += usize::from(drawn.liars > 0);
             assert_eq!(drawn.clone().with_liars(drawn.liars).steps, drawn.steps);
             let without = drawn.clone().with_liars(0);
+            assert_eq!(without.spec.config, drawn.spec.config);
             let honest = drawn.steps.iter();
             let honest = honest.filter(|(_, step)| !matches!(step, Step::Lie { .. }));
             assert!(without.steps.iter().eq(honest));

@@ -44,6 +44,8 @@ pub struct Report {
     pub tricks: BTreeMap<Trick, u64>,
     /// What the turn of an honest engine took at most, each in some turn.
     pub worst_turn: Work,
+    /// The most bytes that an honest process held beside its entries.
+    pub most_held: usize,
 }
 
 /// A scenario that ended badly. Its `Display` prints the last lines of the log, what was broken,

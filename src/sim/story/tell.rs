@@ -56,6 +56,7 @@ impl Scenario {
                 lies: sim.lies().clone(),
                 tricks: sim.tricks().clone(),
                 worst_turn: sim.worst_turn(),
+                most_held: sim.most_held(),
             }),
             Ok(Err(violation)) => Err(self.failure(&sim, Some(violation), None)),
             Err(payload) => {
