@@ -228,6 +228,7 @@ fn version_hash(store: StoreId, entry: &Entry) -> u64 {
     hasher.write(&entry.key.0);
     hasher.write_u64(entry.ts.as_nanos());
     hasher.write_u64(entry.tie);
+    hasher.write_u64(entry.writer.0);
     hasher.write_u16(entry.schema.raw());
     hasher.write(&entry.body);
     hasher.finish()

@@ -16,7 +16,8 @@ use crate::id::{Key, MemberState};
 use crate::sim::nodes::node::SimNode;
 use crate::sim::nodes::process::Process;
 use crate::sim::nodes::registers::Registers;
-use crate::time::WallClock as _;
+use crate::store::{Change, Store};
+use crate::time::{Timestamp, WallClock as _};
 use crate::wire::frame;
 
 /// How long after its time an entry may still be there: the engine looks every ten minutes.
@@ -95,6 +96,32 @@ impl Look<'_> {
             is,
             max,
         })
+    }
+
+    /// Invariant 8: a node has just refused a write of its own application for want of room. One member
+    /// that has gone bad must not be the reason: what is not its share is for the others. Where more of
+    /// them lie nothing is promised: their shares may be all there is.
+    pub(in crate::sim) fn crowded_out(&self, node: usize, store: &dyn Store) -> Option<Breach> {
+        let of = &self.nodes[node];
+        let cluster = of.cluster;
+        if self.nodes.iter().filter(|node| node.is_liar()).count() != 1 {
+            return None;
+        }
+        let limits = of.spec.limits();
+        let share = limits.entries_max * limits.share_percent / 100;
+        let room = share.min(limits.entries_max - share);
+        let (mut items, mut position, mut honest) = (Vec::new(), 0, 0);
+        while let Some(next) = store.replica().items(position, Timestamp::ZERO, &mut items) {
+            position = next;
+        }
+        for item in &items {
+            let held = store.replica().held(&item.key);
+            let history = &self.checker.history;
+            let lie = |change: Change| history.is_lie(cluster, store.id(), &change.entry);
+            honest += usize::from(!held.is_some_and(lie));
+        }
+        let by_bytes = store.bytes() > limits.store_bytes_max as u64 / 2;
+        (honest < room && !by_bytes).then_some(Breach::CrowdedOut { node, honest, room })
     }
 
     /// Invariant 7, in bytes: what a process holds beside its entries, and what waits for others on its

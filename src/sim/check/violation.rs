@@ -73,6 +73,18 @@ pub enum Breach {
         /// The key.
         key: Key,
     },
+    /// A node has no room for a write of its own, and that is the doing of one member that lies.
+    #[error(
+        "node {node} has no room, though others than the liar hold {honest} entries, of {room}"
+    )]
+    CrowdedOut {
+        /// Where.
+        node: usize,
+        /// Entries of honest writers.
+        honest: usize,
+        /// As many as must have room.
+        room: usize,
+    },
     /// An invariant of the caller's own does not hold.
     #[error("{name}: {what}")]
     Custom {
@@ -406,7 +418,9 @@ impl Breach {
             | Self::OverBudget { .. }
             | Self::OverLimit { .. }
             | Self::RoomMisjudged { .. } => Invariant::Bounded,
-            Self::PoisonSpread { .. } | Self::StrangeMessages { .. } => Invariant::PoisonContained,
+            Self::CrowdedOut { .. } | Self::PoisonSpread { .. } | Self::StrangeMessages { .. } => {
+                Invariant::PoisonContained
+            }
             Self::NotDeterministic { .. } => Invariant::Determinism,
             Self::DialledLeft { .. }
             | Self::LeftUnasked { .. }

@@ -7,7 +7,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use super::choice::{Choice, pick};
 use super::kinds::Lie;
 use super::knowledge::Knowledge;
-use crate::id::{Key, NodeName, ProcessId, Refusal, SchemaId, StoreId};
+use crate::id::{Key, NodeName, ProcessId, Refusal, SchemaId, StoreId, WriterTag};
 use crate::time::Timestamp;
 use crate::wire::codec::{SECTION_OVERHEAD, delta_overhead};
 use crate::wire::{Ack, Delta, Entry, HeldVersion, Message, RefusedEntry, Relayed, Section};
@@ -78,6 +78,13 @@ fn sections(entries: Vec<(StoreId, Entry)>, room: usize) -> Vec<Section> {
 fn entry(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> (StoreId, Entry) {
     let (store, mut entry) = sound(lie, choice, knows);
     match lie {
+        Lie::DeltaDisguised => {
+            entry.writer = match (choice.below(4), pick(choice, &knows.members)) {
+                (0, _) => WriterTag(choice.edge()),
+                (1, _) | (_, None) => WriterTag::NONE,
+                (_, Some(member)) => WriterTag::of(&member.process.name),
+            };
+        }
         Lie::DeltaEmpty => entry.body = Bytes::from(vec![0; choice.place(8)]),
         Lie::DeltaEndless => {
             entry.expires_at = match choice.below(4) {
@@ -173,6 +180,7 @@ fn sound(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> (StoreId, Entr
         key,
         ts: knows.wall,
         tie: 0,
+        writer: WriterTag::of(&knows.own.process.name),
         expires_at: expiry(choice, knows),
         schema: SchemaId::new(1),
         body: body(&key, len, choice),
@@ -243,11 +251,13 @@ pub(super) fn acknowledgement(lie: Lie, choice: &mut dyn Choice, knows: &Knowled
     };
     let mut refused = Vec::new();
     if lie == Lie::RefusesEverything || choice.one_in(10) {
-        let reason = match choice.below(4) {
+        let reason = match choice.below(6) {
             0 => Refusal::ClockAhead,
             1 => Refusal::Full,
             2 => Refusal::NoStore,
-            _ => Refusal::TooLarge,
+            3 => Refusal::Share,
+            4 => Refusal::TooLarge,
+            _ => Refusal::TooLasting,
         };
         for back in 0..choice.below(64) {
             for index in 0..=choice.below(8) {

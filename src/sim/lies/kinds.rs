@@ -14,6 +14,8 @@ pub enum Lie {
     AcksTwisted,
     /// Cells that are noise, too many or too few.
     CellsOfNoise,
+    /// Entries in the name of other writers, or of none.
+    DeltaDisguised,
     /// A delta twice over in itself, and again.
     DeltaDuplicates,
     /// Bodies of no bytes, or of few that mean nothing.
@@ -98,11 +100,12 @@ pub enum Lie {
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::AcksEverything,
         Self::AcksTheUnsent,
         Self::AcksTwisted,
         Self::CellsOfNoise,
+        Self::DeltaDisguised,
         Self::DeltaDuplicates,
         Self::DeltaEmpty,
         Self::DeltaEndless,
@@ -154,6 +157,7 @@ impl Lie {
             AcksEverything
                 | AcksTheUnsent
                 | AcksTwisted
+                | DeltaDisguised
                 | DeltaDuplicates
                 | DeltaEmpty
                 | DeltaEndless
@@ -210,6 +214,7 @@ impl Lie {
             ],
             Message::Cells(_) => &[Self::CellsOfNoise],
             Message::Delta(_) => &[
+                Self::DeltaDisguised,
                 Self::DeltaDuplicates,
                 Self::DeltaEmpty,
                 Self::DeltaEndless,

@@ -8,8 +8,8 @@ use super::knowledge::Knowledge;
 use crate::engine::SwimClaim;
 use crate::id::{MemberState, NodeId, NodeName, ProcessId, SchemaId, StoreId};
 use crate::wire::{
-    Hello, Leave, MemberRecord, Members, Message, Purpose, Reject, RejectReason, StoreOffer,
-    Welcome,
+    Capabilities, Hello, Leave, MemberRecord, Members, Message, Purpose, Reject, RejectReason,
+    StoreOffer, Welcome,
 };
 
 /// How many members a liar invents in all, so that what they cost can be told from what each new one
@@ -87,6 +87,7 @@ pub(super) fn hello(choice: &mut dyn Choice, knows: &Knowledge) -> Hello {
         incarnation: incarnation(choice),
         nonce,
         token: choice.edge(),
+        capabilities: Capabilities(choice.edge()),
         stores: offers(choice, knows),
     }
 }
@@ -98,6 +99,7 @@ fn welcome(choice: &mut dyn Choice, knows: &Knowledge) -> Welcome {
         incarnation: incarnation(choice),
         nonce,
         token: choice.edge(),
+        capabilities: Capabilities(choice.edge()),
         boot_known: boot(choice, knows, knows.to.process.boot),
         stores: offers(choice, knows),
     }

@@ -8,7 +8,7 @@ use crate::engine::{Input, Output, StreamId};
 use crate::id::NodeId;
 use crate::sim::lies::{Choice as _, Knowledge, Lie, reply, tell_as};
 use crate::wire::codec::{self, CodecLimits, Decoded};
-use crate::wire::{Hello, Message, Purpose};
+use crate::wire::{Capabilities, Hello, Message, Purpose};
 
 /// Messages on a stream of its own before it says nothing more.
 const SAID_MAX: u32 = 300;
@@ -174,6 +174,7 @@ impl Liar {
                     incarnation: 0,
                     nonce: knows.nonce,
                     token: self.rng.any(),
+                    capabilities: Capabilities::OURS,
                     stores: knows.stores,
                 });
                 let mut frame = BytesMut::new();
