@@ -78,13 +78,8 @@ fn sections(entries: Vec<(StoreId, Entry)>, room: usize) -> Vec<Section> {
 fn entry(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> (StoreId, Entry) {
     let (store, mut entry) = sound(lie, choice, knows);
     match lie {
-        Lie::DeltaDisguised => {
-            entry.writer = match (choice.below(4), pick(choice, &knows.members)) {
-                (0, _) => WriterTag(choice.edge()),
-                (1, _) | (_, None) => WriterTag::NONE,
-                (_, Some(member)) => WriterTag::of(&member.process.name),
-            };
-        }
+        Lie::DeltaDisguised => entry.writer = writer(choice, knows),
+        Lie::DeltaMany if choice.one_in(2) => entry.writer = writer(choice, knows),
         Lie::DeltaEmpty => entry.body = Bytes::from(vec![0; choice.place(8)]),
         Lie::DeltaEndless => {
             entry.expires_at = match choice.below(4) {
@@ -186,6 +181,15 @@ fn sound(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> (StoreId, Entr
         body: body(&key, len, choice),
     };
     (store, entry)
+}
+
+/// Somebody else, somebody who does not exist, or nobody.
+fn writer(choice: &mut dyn Choice, knows: &Knowledge) -> WriterTag {
+    match (choice.below(4), pick(choice, &knows.members)) {
+        (0, _) => WriterTag(choice.edge()),
+        (1, _) | (_, None) => WriterTag::NONE,
+        (_, Some(member)) => WriterTag::of(&member.process.name),
+    }
 }
 
 /// Soon, in a while, or not at all.
