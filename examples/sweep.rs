@@ -291,8 +291,14 @@ impl Tally {
         } = self;
         println!("{lied_to} passed with liars: {told} lies told, {reached} reached somebody");
         println!(
-            "the most in a turn: {} entries and {} bytes in, {} and {} out; held beside entries: {} bytes",
-            worst.entries_in, worst.bytes_in, worst.entries_out, worst.bytes_out, self.most_held
+            "the most in a turn: {} entries, {} bytes and {:?} of nominal work in, {} entries and {} bytes \
+             out; held beside entries: {} bytes",
+            worst.entries_in,
+            worst.bytes_in,
+            worst.nominal,
+            worst.entries_out,
+            worst.bytes_out,
+            self.most_held
         );
         if let Some((_, why)) = &self.first {
             let listed = self.failures.len() as u64;

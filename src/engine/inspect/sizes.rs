@@ -29,12 +29,18 @@ impl Engine {
     /// measured: each element of a table is taken for as large as the largest kind is with all that
     /// hangs on it, and an exchange for as large as its table of cells may be.
     pub(crate) fn bytes_held(&self) -> usize {
-        let entries = ["entries", "entries to commit", "exchanges"];
+        let others = [
+            "bytes to merge",
+            "entries",
+            "entries to commit",
+            "exchanges",
+        ];
         let tables = self.own_sizes().into_iter();
-        let tables = tables.filter(|size| !entries.contains(&size.what));
+        let tables = tables.filter(|size| !others.contains(&size.what));
         let elements: usize = tables.map(|size| size.is).sum();
         let keys = self.spread.keys_held() + self.core.ledger.len();
-        elements * ELEMENT_BYTES + keys * KEY_BYTES + self.exchanges.len() * EXCHANGE_BYTES
+        let exchanges = self.exchanges.len() * EXCHANGE_BYTES;
+        elements * ELEMENT_BYTES + keys * KEY_BYTES + exchanges + self.merges.bytes()
     }
 
     fn own_sizes(&self) -> [Size; 18] {

@@ -3,6 +3,8 @@
 //! No clock is read, so a turn costs the same wherever it runs: what counts is what it takes apart,
 //! what it looks at in its stores, and what it puts out.
 
+use std::time::Duration;
+
 use crate::engine::Engine;
 
 /// What an engine has done since its start; the work of a turn is the difference of two.
@@ -13,6 +15,8 @@ pub struct Work {
     pub bytes_in: u64,
     /// Bytes put together.
     pub bytes_out: u64,
+    /// Nominal work for what others have sent, as it is charged to them.
+    pub nominal: Duration,
     /// Entries merged, or found to be known, or refused.
     pub entries_in: u64,
     /// Entries put out.
@@ -26,6 +30,7 @@ impl Work {
         Self {
             bytes_in: self.bytes_in.max(other.bytes_in),
             bytes_out: self.bytes_out.max(other.bytes_out),
+            nominal: self.nominal.max(other.nominal),
             entries_in: self.entries_in.max(other.entries_in),
             entries_out: self.entries_out.max(other.entries_out),
         }
@@ -36,6 +41,7 @@ impl Work {
         Self {
             bytes_in: self.bytes_in - before.bytes_in,
             bytes_out: self.bytes_out - before.bytes_out,
+            nominal: self.nominal.saturating_sub(before.nominal),
             entries_in: self.entries_in - before.entries_in,
             entries_out: self.entries_out - before.entries_out,
         }
@@ -49,6 +55,7 @@ impl Engine {
         Work {
             bytes_in: counters.datagram_bytes_received + counters.frame_bytes_received,
             bytes_out: counters.datagram_bytes_sent + counters.frame_bytes_sent,
+            nominal: self.core.work_done,
             entries_in: counters.entries_received,
             entries_out: counters.entries_sent,
         }

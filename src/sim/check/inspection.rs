@@ -30,6 +30,9 @@ const HELD_BYTES_MAX: usize = 64 << 20;
 const TURN_BYTES_IN_MAX: u64 = frame::FRAME_BYTES_MAX as u64;
 /// What one turn may put together: a frame of the largest entry for every peer of a small cluster.
 const TURN_BYTES_OUT_MAX: u64 = 16 << 20;
+/// Nominal work that one turn may do for what others sent: what a turn is allowed, and one entry more,
+/// which may be the largest there is.
+const TURN_MICROS_MAX: u64 = 5_000;
 /// Entries that one turn may merge, and send.
 const TURN_ENTRIES_MAX: u64 = 4_096;
 /// Frames that an exchange or a link may have under way, with room to spare.
@@ -244,13 +247,16 @@ pub(in crate::sim) fn over_budget(node: usize, turn: Work) -> Option<Breach> {
         bytes_out,
         entries_in,
         entries_out,
+        nominal,
         ..
     } = turn;
+    let nominal = u64::try_from(nominal.as_micros()).unwrap_or(u64::MAX);
     [
         ("bytes received", bytes_in, TURN_BYTES_IN_MAX),
         ("bytes sent", bytes_out, TURN_BYTES_OUT_MAX),
         ("entries received", entries_in, TURN_ENTRIES_MAX),
         ("entries sent", entries_out, TURN_ENTRIES_MAX),
+        ("µs of nominal work", nominal, TURN_MICROS_MAX),
     ]
     .into_iter()
     .find(|(_, is, max)| is > max)

@@ -40,6 +40,8 @@ pub enum Lie {
     DeltaUnreadable,
     /// The end of an exchange that is not over.
     DoneEarly,
+    /// Others are said to be expelled.
+    ExpelsOthers,
     /// Whole hashes that nobody has, in any order.
     HashesOfNoise,
     /// Another store, another boot, another nonce, another name.
@@ -100,7 +102,7 @@ pub enum Lie {
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::AcksEverything,
         Self::AcksTheUnsent,
         Self::AcksTwisted,
@@ -118,6 +120,7 @@ impl Lie {
         Self::DeltaUnknown,
         Self::DeltaUnreadable,
         Self::DoneEarly,
+        Self::ExpelsOthers,
         Self::HashesOfNoise,
         Self::HelloFalse,
         Self::ItemsOfNoise,
@@ -226,6 +229,7 @@ impl Lie {
                 Self::DeltaUnreadable,
             ],
             Message::Done(_) => &[Self::DoneEarly],
+            Message::Expelled(_) => &[Self::ExpelsOthers],
             Message::Hashes(_) => &[Self::HashesOfNoise],
             Message::Hello(_) => &[Self::HelloFalse],
             Message::Items(_) => &[Self::ItemsOfNoise, Self::ItemsUnending],

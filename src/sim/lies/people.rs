@@ -8,8 +8,8 @@ use super::knowledge::Knowledge;
 use crate::engine::SwimClaim;
 use crate::id::{MemberState, NodeId, NodeName, ProcessId, SchemaId, StoreId};
 use crate::wire::{
-    Capabilities, Hello, Leave, MemberRecord, Members, Message, Purpose, Reject, RejectReason,
-    StoreOffer, Welcome,
+    Capabilities, Expelled, Hello, Leave, MemberRecord, Members, Message, Purpose, Reject,
+    RejectReason, StoreOffer, Welcome,
 };
 
 /// How many members a liar invents in all, so that what they cost can be told from what each new one
@@ -22,15 +22,17 @@ const IN_A_LONG_LIST: u64 = 200;
 /// Lists, leaves, introductions.
 pub(super) fn message(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> Message {
     match lie {
+        Lie::ExpelsOthers => Message::Expelled(expelled(choice, knows)),
         Lie::HelloFalse => Message::Hello(hello(choice, knows)),
         Lie::LeaveAckOfOthers => Message::LeaveAck(leave(choice, knows)),
         Lie::LeaveOfOthers => Message::Leave(leave(choice, knows)),
         Lie::RejectLate => Message::Reject(Reject {
-            reason: match choice.below(5) {
+            reason: match choice.below(6) {
                 0 => RejectReason::Busy,
-                1 => RejectReason::Itself,
-                2 => RejectReason::NameTaken,
-                3 => RejectReason::StaleBoot,
+                1 => RejectReason::Expelled,
+                2 => RejectReason::Itself,
+                3 => RejectReason::NameTaken,
+                4 => RejectReason::StaleBoot,
                 _ => RejectReason::Leaving,
             },
             boot_known: boot(choice, knows, knows.to.process.boot),
@@ -151,6 +153,20 @@ fn offers(choice: &mut dyn Choice, knows: &Knowledge) -> Vec<StoreOffer> {
         _ => {}
     }
     stores
+}
+
+/// Everybody but the liar, some, or nobody that there is.
+fn expelled(choice: &mut dyn Choice, knows: &Knowledge) -> Expelled {
+    let mut names = Vec::new();
+    for member in &knows.members {
+        if !choice.one_in(3) {
+            names.push(member.process.name.clone());
+        }
+    }
+    for _ in 0..choice.below(30) {
+        names.push(invented(choice, knows).process.name);
+    }
+    Expelled { names }
 }
 
 fn leave(choice: &mut dyn Choice, knows: &Knowledge) -> Leave {

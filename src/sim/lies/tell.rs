@@ -48,7 +48,8 @@ pub fn tell_as(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> Bytes {
         | Lie::SummaryFalse
         | Lie::VerdictsFalse
         | Lie::WantsFalse => exchanges::step(lie, choice, knows),
-        Lie::HelloFalse
+        Lie::ExpelsOthers
+        | Lie::HelloFalse
         | Lie::LeaveAckOfOthers
         | Lie::LeaveOfOthers
         | Lie::MembersAsked
