@@ -55,7 +55,7 @@ impl Engine {
         Work {
             bytes_in: counters.datagram_bytes_received + counters.frame_bytes_received,
             bytes_out: counters.datagram_bytes_sent + counters.frame_bytes_sent,
-            nominal: self.core.work_done,
+            nominal: self.core.work_ever,
             entries_in: counters.entries_received,
             entries_out: counters.entries_sent,
         }

@@ -25,11 +25,11 @@ pub(in crate::sim) const COLLECT_WITHIN: Duration = Duration::from_secs(660);
 /// What a process may hold beside its entries, in clusters of at most a dozen nodes and a few hundred
 /// members that liars have invented: a window and a largest frame for each node, the tables of as many
 /// exchanges as there may be, and as much again.
-const HELD_BYTES_MAX: usize = 64 << 20;
+const HELD_BYTES_MAX: usize = 32 << 20;
 /// What one turn may take apart: the largest frame.
 const TURN_BYTES_IN_MAX: u64 = frame::FRAME_BYTES_MAX as u64;
 /// What one turn may put together: a frame of the largest entry for every peer of a small cluster.
-const TURN_BYTES_OUT_MAX: u64 = 16 << 20;
+const TURN_BYTES_OUT_MAX: u64 = 8 << 20;
 /// Nominal work that one turn may do for what others sent: what a turn is allowed, and one entry more,
 /// which may be the largest there is.
 const TURN_MICROS_MAX: u64 = 5_000;
