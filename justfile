@@ -30,6 +30,10 @@ sim *ARGS:
 sweep *ARGS:
     cargo run --release --features sim --example sweep -- {{ ARGS }}
 
+# The same with debug assertions and overflow checks: `just checked --seeds 1000 --liars 1`.
+checked *ARGS:
+    cargo run --profile checked --features sim --example sweep -- {{ ARGS }}
+
 # Break the crate on purpose, and see that the simulator notices.
 mutants *ARGS:
     tests/mutants/run {{ ARGS }}

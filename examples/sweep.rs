@@ -15,15 +15,16 @@ mod args;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroUsize, ParseIntError};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use args::Args;
-use rumormill::sim::{Failure, Report, Scenario};
+use rumormill::sim::{Failure, Report, Scenario, Work};
 
 const HELP: &str = "
 Runs seeds of the simulator, over all cores.
@@ -33,8 +34,12 @@ Runs seeds of the simulator, over all cores.
 --jobs N              how many run at a time (one a core)
 --fail-fast           end at the first failure. The seeds under way are finished: with the same seeds,
                       the lowest that fails is the same every time
+--shrink N            find the least of the scenario of the first N that fail (4)
 --traces              at the end, print each seed with the hash of its trace: two builds that print the
                       same behaved the same, message for message
+--liars N             give every cluster N members that lie, whatever its seed draws; \"none\" is 0 and
+                      \"auto\" as its seed draws (auto). The command that a failure prints is with those
+                      that the seed draws
 --direct-peers-max N  give every cluster this direct_peers_max, whatever its seed draws. The command that
                       a failure prints is without it; --from and --seeds 1 with this option replay it
 ";
@@ -45,8 +50,10 @@ struct Options {
     from: u64,
     jobs: Option<NonZeroUsize>,
     fail_fast: bool,
+    shrink: u64,
     traces: bool,
     direct_peers_max: Option<usize>,
+    liars: Option<usize>,
 }
 
 impl Options {
@@ -57,11 +64,28 @@ impl Options {
             from: args.value("--from").unwrap_or(0),
             jobs: args.value("--jobs"),
             fail_fast: args.flag("--fail-fast"),
+            shrink: args.value("--shrink").unwrap_or(SHRUNK_MAX),
             traces: args.flag("--traces"),
             direct_peers_max: args.value("--direct-peers-max"),
+            liars: args.value::<Liars>("--liars").and_then(|liars| liars.0),
         };
         args.finish();
         options
+    }
+}
+
+/// How many liars are asked for; `None` is as many as a seed draws.
+struct Liars(Option<usize>);
+
+impl FromStr for Liars {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        Ok(Self(match text {
+            "auto" => None,
+            "none" => Some(0),
+            number => Some(number.parse()?),
+        }))
     }
 }
 
@@ -82,6 +106,14 @@ struct Tally {
     next: u64,
     ahead: BTreeSet<u64>,
     writes: u64,
+    /// Seeds with liars, and what these have told, and what of it reached somebody.
+    lied_to: u64,
+    told: u64,
+    reached: u64,
+    /// The most that a turn took, of each kind of work.
+    worst_turn: Work,
+    /// The most bytes that a node held beside its entries.
+    most_held: usize,
     virtual_time: Duration,
     slowest: (Duration, u64),
     /// The hashes of the traces, by seed.
@@ -97,7 +129,7 @@ fn main() -> ExitCode {
     let end = options.from.saturating_add(options.seeds);
     let next = AtomicU64::new(options.from);
     let stop = AtomicBool::new(false);
-    let shrinks = AtomicU64::new(if options.fail_fast { 0 } else { SHRUNK_MAX });
+    let shrinks = AtomicU64::new(if options.fail_fast { 0 } else { options.shrink });
     let mut tally = Tally::new(options.from, end);
     let mut progress = Progress::new();
     thread::scope(|scope| {
@@ -112,7 +144,7 @@ fn main() -> ExitCode {
                         return;
                     }
                     // Now and then twice: both must take the same course.
-                    let scenario = scenario(seed, options.direct_peers_max);
+                    let scenario = scenario(seed, options);
                     let ended = match seed % TWICE_EVERY {
                         0 => scenario.run_twice(|| Box::new(())),
                         _ => scenario.run(),
@@ -167,6 +199,11 @@ impl Tally {
             next: from,
             ahead: BTreeSet::new(),
             writes: 0,
+            lied_to: 0,
+            told: 0,
+            reached: 0,
+            worst_turn: Work::default(),
+            most_held: 0,
             virtual_time: Duration::ZERO,
             slowest: (Duration::ZERO, from),
             traces: BTreeMap::new(),
@@ -200,6 +237,11 @@ impl Tally {
             }
         })?;
         self.writes += report.writes as u64;
+        self.lied_to += u64::from(report.liars > 0);
+        self.told += report.lies.values().map(|lie| lie.told).sum::<u64>();
+        self.reached += report.lies.values().map(|lie| lie.reached).sum::<u64>();
+        self.most_held = self.most_held.max(report.most_held);
+        self.worst_turn = self.worst_turn.max(report.worst_turn);
         self.virtual_time += report.time;
         self.slowest = self.slowest.max((report.converged_in, seed));
         Ok(())
@@ -239,6 +281,24 @@ impl Tally {
              slowest convergence {:.1} s (seed {})",
             self.slowest.0.as_secs_f64(),
             self.slowest.1
+        );
+        let Self {
+            lied_to,
+            told,
+            reached,
+            worst_turn: worst,
+            ..
+        } = self;
+        println!("{lied_to} passed with liars: {told} lies told, {reached} reached somebody");
+        println!(
+            "the most in a turn: {} entries, {} bytes and {:?} of nominal work in, {} entries and {} bytes \
+             out; held beside entries: {} bytes",
+            worst.entries_in,
+            worst.bytes_in,
+            worst.nominal,
+            worst.entries_out,
+            worst.bytes_out,
+            self.most_held
         );
         if let Some((_, why)) = &self.first {
             let listed = self.failures.len() as u64;
@@ -288,9 +348,12 @@ impl Progress {
 }
 
 /// What a seed draws, and of it what is set from outside.
-fn scenario(seed: u64, direct_peers_max: Option<usize>) -> Scenario {
+fn scenario(seed: u64, options: &Options) -> Scenario {
     let mut scenario = Scenario::random(seed);
-    if let Some(max) = direct_peers_max {
+    if let Some(liars) = options.liars {
+        scenario = scenario.with_liars(liars);
+    }
+    if let Some(max) = options.direct_peers_max {
         scenario.spec.config = scenario.spec.config.direct_peers_max(max);
     }
     scenario

@@ -140,6 +140,11 @@ pub mod unstable {
     pub mod id {
         pub use crate::id::process::NodeId;
     }
+    /// Everything that a member can say and should not.
+    #[cfg(feature = "sim")]
+    pub mod lies {
+        pub use crate::sim::lies::*;
+    }
     /// What stores are to the engine.
     pub mod store {
         pub use crate::store::any::Replica;

@@ -51,6 +51,8 @@ use bytes::Bytes;
 
 pub use self::core::counters::Counters;
 pub use event::{Comparison, Event, Expulsion, Member, Readiness, View};
+#[cfg(feature = "sim")]
+pub use inspect::{SwimClaim, Work};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 
 use crate::config::Config;

@@ -35,7 +35,8 @@
 //! | room | what it holds |
 //! |---|---|
 //! | `network` | hosts, links, datagrams and streams; knows no engine |
-//! | `nodes` | one node: clock, disk, stores, and the process that runs |
+//! | `lies` | everything that a member can say and should not; knows no simulation |
+//! | `nodes` | one node: clock, disk, stores, and the process that runs; what makes one a liar |
 //! | `check` | the ten promises, and how they are checked |
 //! | `cluster` | the [`Simulator`]: all nodes on one clock, and what is done to them |
 //! | `story` | scenarios: drawn from a seed, told, judged, shrunk |
@@ -62,6 +63,24 @@
 //! }
 //! ```
 //!
+//! # Liars
+//! One scenario in four has one or two members that lie ([`Step::Lie`]): nodes like any other, that join by
+//! the protocol and so have sessions, tokens and streams. What their engines say is dropped, changed,
+//! replaced or said twice; beside that they tell every [kind](Lie) of lie, on those streams, on streams
+//! of their own and in datagrams, break exchanges at every step, do not read, die, leave and come back.
+//! Once the faults are over they fall silent, or go on at a low rate to the end ([`Scenario::lies_on`]).
+//!
+//! The honest nodes keep every promise *to each other*. What follows from a liar's word at once is excused:
+//! what it writes may win, as any later version may; whom it slanders may be taken for failed, left or
+//! another process, until the other one objects; copies that it vouches for may be counted. What lasts
+//! is not excused: they agree within the bound, nobody is held for failed for long, no member that does
+//! not exist is counted on once the liars are silent, and neither memory nor the work of one turn
+//! ([`Report::worst_turn`], [`Report::most_held`]) go over their limits.
+//!
+//! Lies are drawn from randomness of their own: [`Scenario::with_liars`] with 0 is the same story
+//! without them. [`Simulator::set_lying`] has a node lie in a test. Not modelled: frames that end
+//! half-way, which the engine never sees, and forged source addresses.
+//!
 //! # A program of your own
 //! [`Simulator::set_store_factory`] gives every node further stores, [`Simulator::add_invariant`] and
 //! [`Simulator::add_final_invariant`] check what your program promises. A [`Workload`] puts both into
@@ -74,7 +93,7 @@
 //! segment of 1,460 bytes, refused and silent dials, half-open ends; slow processes, stalls, clock
 //! jumps; process and power failures with and without the disk, at the same address or another; slow,
 //! failing and torn commits; members that come and go; a second cluster on the same network;
-//! entries that nobody can read; a rolling upgrade to a version that says and writes more. Not
+//! entries that nobody can read; members that lie; a rolling upgrade to a version that says and writes more. Not
 //! modelled: congestion control, what segments sent again take of the bandwidth, and damage to
 //! streams, which TCP notices.
 //!
@@ -94,19 +113,24 @@
 
 mod check;
 mod cluster;
+pub(crate) mod lies;
 mod network;
 mod nodes;
 mod story;
 
+pub use crate::engine::Work;
 pub use check::invariant::Invariant;
 pub use check::violation::{Breach, Violation};
+pub use cluster::lies::Told;
 pub use cluster::simulator::{InvariantCheck, Occurrence, SimConfig, Simulator, StoreFactory};
 pub use cluster::tap::{Seen, Tap};
+pub use lies::Lie;
 pub use network::bandwidth::Bandwidth;
 pub use network::config::{LatencyShape, NetworkConfig};
 pub use network::links::NetworkCounters;
 pub use nodes::clock::{Skew, WALL_BASE};
 pub use nodes::disk::DiskConfig;
+pub use nodes::liar::{Lying, Trick};
 pub use nodes::registers::{Poison, Register, Registers};
 pub use nodes::spec::{NodeSpec, brisk};
 pub use story::kept::{Kept, KeptError};

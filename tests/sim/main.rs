@@ -12,6 +12,7 @@ mod exchanges;
 mod expiry;
 #[path = "../labels/mod.rs"]
 mod labels;
+mod lies;
 mod links;
 mod membership;
 mod refusals;

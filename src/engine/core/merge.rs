@@ -112,6 +112,10 @@ impl Core {
     fn work(&mut self, work: Duration) {
         self.work_left = self.work_left.saturating_sub(work);
         self.work_done += work;
+        #[cfg(feature = "sim")]
+        {
+            self.work_ever += work;
+        }
     }
 
     /// Whether something replaced this entry that has expired since.

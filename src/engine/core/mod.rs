@@ -83,6 +83,9 @@ pub(super) struct Core {
     /// The nominal work that this turn may still do, and what it has done that nobody was charged for.
     pub(super) work_left: Duration,
     pub(super) work_done: Duration,
+    /// The same since the start, for the simulator to look at.
+    #[cfg(feature = "sim")]
+    pub(super) work_ever: Duration,
     /// What becomes of links, as the present way of spreading wants it. Set by `spread` alone.
     pub(super) link_policy: LinkPolicy,
     /// Set as `members` comes on with a leave, and when all has ended.
@@ -147,6 +150,8 @@ impl Core {
             readiness: Readiness::Joining,
             work_left: TURN_WORK,
             work_done: Duration::ZERO,
+            #[cfg(feature = "sim")]
+            work_ever: Duration::ZERO,
             link_policy: LinkPolicy::Kept,
             course: Course::Here,
             asks: VecDeque::new(),

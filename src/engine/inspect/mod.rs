@@ -3,5 +3,10 @@
 //! This is the one room beside `engine/mod.rs` with methods of the [`Engine`](super::Engine): they read
 //! every owner and change none, and only the simulator calls them.
 
+mod packet;
 mod sizes;
 mod told;
+mod work;
+
+pub use packet::SwimClaim;
+pub use work::Work;

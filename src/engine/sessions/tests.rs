@@ -461,7 +461,7 @@ fn one_answer_waits_however_often_the_membership_is_asked_for() {
     let link = accept_link_of_a(&mut core, &mut sessions, &roster);
     core.room.is_full(link);
     for _ in 0..15 {
-        sessions.members_received(&mut core, &roster, link, ask());
+        sessions.members_received(&mut core, &roster, link, &process("a"), ask());
     }
     assert!(frames(&core).is_empty());
     core.room.is_writable(link);
@@ -477,7 +477,7 @@ fn a_member_that_asks_and_does_not_read_is_closed_and_named() {
     let link = accept_link_of_a(&mut core, &mut sessions, &roster);
     core.room.is_full(link);
     for _ in 0..16 {
-        sessions.members_received(&mut core, &roster, link, ask());
+        sessions.members_received(&mut core, &roster, link, &process("a"), ask());
     }
     assert_eq!(closed(&core), [link]);
     assert_eq!(named(&core), [Misbehaviour::ReadsNothing]);
@@ -489,14 +489,14 @@ fn a_member_that_asks_on_and_on_is_answered_at_a_rate_and_named() {
     let (mut core, mut sessions, roster) = beside_a();
     let link = accept_link_of_a(&mut core, &mut sessions, &roster);
     for _ in 0..1000 {
-        sessions.members_received(&mut core, &roster, link, ask());
+        sessions.members_received(&mut core, &roster, link, &process("a"), ask());
     }
     assert_eq!(frames(&core).len(), 16);
     assert_eq!(named(&core), [Misbehaviour::CostsTooMuch]);
     core.outputs.clear();
     core.now.mono += Duration::from_secs(1);
     for _ in 0..4 {
-        sessions.members_received(&mut core, &roster, link, ask());
+        sessions.members_received(&mut core, &roster, link, &process("a"), ask());
     }
     assert_eq!((frames(&core).len(), named(&core).len()), (4, 0));
     assert!(closed(&core).is_empty());

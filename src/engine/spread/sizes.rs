@@ -23,6 +23,17 @@ impl Spread {
             lanes.find_map(|lane| of_lane(lane, config).into_iter().find(Size::is_over))
         })
     }
+
+    /// How many keys and packets are remembered for all peers together.
+    pub(in crate::engine) fn keys_held(&self) -> usize {
+        let lanes = self.lanes.values();
+        let keys = lanes.map(|lane| {
+            let owed = &lane.owed;
+            let keys = owed.outstanding.len() + owed.retry.len() + owed.bulky.len();
+            keys + lane.relayed_for.len() + lane.refused.len()
+        });
+        keys.sum::<usize>() + self.watches.len()
+    }
 }
 
 fn of_lane(lane: &Lane, config: &Config) -> [Size; 8] {

@@ -18,12 +18,22 @@ impl Look<'_> {
         if alerting.mutes_wrongly(self.nodes[node].clock.wall()) {
             return Some(Breach::MutesWrongly { node });
         }
-        let silences = alerting.silences.quarantined(1);
-        let log = alerting.log.quarantined(1);
-        let found = silences.first().or_else(|| log.first())?;
+        let silences = alerting.silences.quarantined(usize::MAX);
+        let log = alerting.log.quarantined(usize::MAX);
+        let [of_silences, of_log] = alerting.stores();
+        let silences = silences.into_iter().map(|found| (&of_silences, found.key));
+        let log = log.into_iter().map(|found| (&of_log, found.key));
+        // What a liar has written may be unreadable.
+        let mut sound = silences.chain(log).filter(|(store, key)| {
+            let held = store.replica().held(key);
+            let cluster = self.nodes[node].cluster;
+            let history = &self.checker.history;
+            !held.is_some_and(|held| history.is_lie(cluster, store.id(), &held.entry))
+        });
+        let (_, key) = sound.next()?;
         Some(Breach::PoisonSpread {
             node,
-            key: found.key,
+            key,
             mistake: "quarantines a sound entry",
         })
     }

@@ -16,7 +16,8 @@ use super::history::{Glance, History};
 use super::memberships::Memberships;
 use super::violation::{Breach, Violation};
 use crate::engine::{Event, View};
-use crate::id::{Key, NodeName, Refusal, StoreId};
+use crate::id::{Key, MemberState, NodeId, NodeName, ProcessId, Refusal, StoreId};
+use crate::sim::lies::Claims;
 use crate::sim::nodes::node::Life;
 use crate::store::{Held, Store, WriteId};
 use crate::wire::Entry;
@@ -52,6 +53,9 @@ pub(in crate::sim) struct Checker {
     watching: BTreeMap<u64, Watching>,
     /// What each process has said that it refused for want of room.
     no_room: BTreeSet<(Life, StoreId, Key)>,
+    /// Processes whose copies liars have vouched for: their own, under whatever names, and those that
+    /// they said of others.
+    vouched: BTreeSet<ProcessId>,
     pub(in crate::sim) acknowledged: Vec<Acknowledged>,
     pub(in crate::sim) violation: Option<Violation>,
 }
@@ -64,6 +68,7 @@ impl Checker {
             members: Memberships::default(),
             watching: BTreeMap::new(),
             no_room: BTreeSet::new(),
+            vouched: BTreeSet::new(),
             acknowledged: Vec::new(),
             violation: None,
         }
@@ -97,6 +102,39 @@ impl Checker {
         }
     }
 
+    /// A liar says this, and may: what honest processes make of it is looked at in the light of it.
+    /// `is_so` tells whether a member is where and what it is said to be.
+    pub(in crate::sim) fn hears(
+        &mut self,
+        at: Duration,
+        cluster: u64,
+        claims: Claims,
+        is_so: impl Fn(&NodeId) -> bool,
+    ) {
+        for (store, entry) in &claims.entries {
+            self.history.hears(cluster, *store, entry);
+        }
+        for (id, state) in claims.people {
+            let slander = state != MemberState::Alive || !is_so(&id);
+            self.members.hears(at, id.process, state, slander);
+        }
+        for process in claims.leaves {
+            self.members.hears(at, process, MemberState::Left, true);
+        }
+        self.vouched.extend(claims.holders);
+    }
+
+    /// Copies that a writer may count though nobody has them: a liar has vouched for them. The liar's
+    /// own processes are among them, since what is promised to others does not depend on what they
+    /// hold.
+    fn vouched_in_vain(&self, store: StoreId, entry: &Entry) -> usize {
+        let in_vain = |process: &&ProcessId| {
+            let life = self.members.life_of(process);
+            !life.is_some_and(|life| self.history.has_held(life, store, entry))
+        };
+        self.vouched.iter().filter(in_vain).count()
+    }
+
     /// Looks at a new view of a process.
     pub(in crate::sim) fn view_changed(
         &mut self,
@@ -105,7 +143,7 @@ impl Checker {
         view: &View,
         is_of_cluster: impl Fn(&NodeName) -> bool,
     ) {
-        for breach in self.members.view_changed(life, view, is_of_cluster) {
+        for breach in self.members.view_changed(at, life, view, is_of_cluster) {
             self.report(at, breach);
         }
     }
@@ -173,6 +211,9 @@ impl Checker {
 
     /// A followed write is said to be held. `on_disk` returns, for a durable node, whether a
     /// version is on its disk; `None` for a node that lives in memory.
+    ///
+    /// A copy for which a liar has vouched may be counted: nobody can tell that from outside. No
+    /// promise about surviving writes is made of such copies (see [`convergence`](super::convergence)).
     pub(in crate::sim) fn watched(
         &mut self,
         at: Duration,
@@ -187,7 +228,7 @@ impl Checker {
         let node = watching.life.0;
         let own_disk = on_disk(node, store, entry);
         let found = self.history.holders(watching.life, store, entry, &on_disk);
-        if held.copies > found {
+        if held.copies > found + self.vouched_in_vain(store, entry) {
             let breach = Breach::WatchLied {
                 ticket,
                 claimed: held.copies,

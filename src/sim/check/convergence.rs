@@ -1,5 +1,9 @@
 //! Invariant 1, convergence: once the faults are over, everybody holds the same and sees the same.
 //! Also invariant 2: what was acknowledged is there, unless all who held it lost it.
+//!
+//! Liars take no part. What they write may win, as any later version of a key may: it is then what
+//! everybody holds, and the write that it beat is not lost but overtaken. What they claim to hold is no
+//! copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +11,7 @@ use super::checker::Acknowledged;
 use super::look::Look;
 use super::violation::Breach;
 use crate::crdt::compare_versions;
+use crate::engine::Member;
 use crate::id::{Key, MemberState, StoreId};
 use crate::store::Store;
 use crate::time::{Timestamp, WallClock as _};
@@ -75,10 +80,11 @@ impl Look<'_> {
         None
     }
 
-    /// The nodes that run and are not about to leave.
+    /// The nodes that run, are not about to leave, and do not lie.
     fn live(&self) -> Vec<usize> {
         (0..self.nodes.len())
             .filter(|node| self.is_up(*node) && !self.nodes[*node].leaving)
+            .filter(|node| !self.nodes[*node].is_liar())
             .collect()
     }
 
@@ -261,7 +267,11 @@ impl Look<'_> {
             // A leave that nobody has heard of, or whose hearers are gone, is a failure.
             let unheard = !self.is_up(peer) && !self.is_known_departed(peer);
             let either = unheard && seen == Some(MemberState::Failed);
-            if seen != Some(expected) && !forgotten && !either {
+            // A process that only a liar has spoken of stands in the place of one that is gone.
+            let phantom = |m: &Member| !self.checker.members.has_been(&m.process);
+            let instead = expected != MemberState::Alive
+                && found.is_some_and(|m| m.state == MemberState::Failed && phantom(m));
+            if seen != Some(expected) && !forgotten && !either && !instead {
                 return Some(Breach::ViewWrong {
                     observer,
                     member,
@@ -278,6 +288,13 @@ impl Look<'_> {
                     return Some(Breach::ViewStale { observer, member });
                 }
             }
+        }
+        // Once nobody lies any more, nobody counts on members that do not exist.
+        let mut live = view.live().map(|member| &member.process.name);
+        let invented = live.find(|name| !self.is_a_node(name));
+        if let Some(member) = invented.filter(|_| !self.is_lied_to()) {
+            let member = member.clone();
+            return Some(Breach::Invented { observer, member });
         }
         let ready = view.readiness.is_ready();
         (!ready).then_some(Breach::NotReady { node: observer })

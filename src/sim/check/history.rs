@@ -64,6 +64,8 @@ pub(in crate::sim) struct History {
     lives: BTreeMap<Life, LifeHistory>,
     /// Hashes of every version written, by cluster tag.
     written: BTreeSet<(u64, u64)>,
+    /// The same of every version that liars have sent and nobody else had written before.
+    lied: BTreeSet<(u64, u64)>,
     /// Versions of each key that were seen, at most [`VERSIONS_MAX`] each, by cluster.
     pub(super) versions: BTreeMap<(u64, StoreId, Key), Vec<Entry>>,
 }
@@ -96,16 +98,16 @@ impl History {
         match glance.origin {
             Origin::Disk => {}
             Origin::Peers => {
-                if !self.written.contains(&version) {
+                if self.lied.contains(&version) {
+                    // A lie is a version like any other once somebody has taken it.
+                    self.keep_version(cluster, store, &entry);
+                } else if !self.written.contains(&version) {
                     breach = Some(Breach::Fabricated { node, store, key });
                 }
             }
             Origin::Writer => {
                 self.written.insert(version);
-                let versions = self.versions.entry((cluster, store, key)).or_default();
-                if versions.len() < VERSIONS_MAX {
-                    versions.push(entry.clone());
-                }
+                self.keep_version(cluster, store, &entry);
             }
         }
         let seen = self.lives.entry(life).or_default();
@@ -127,6 +129,28 @@ impl History {
         seen.cluster = cluster;
         seen.entries.insert((store, key), entry);
         breach
+    }
+
+    fn keep_version(&mut self, cluster: u64, store: StoreId, entry: &Entry) {
+        let place = (cluster, store, entry.key);
+        let versions = self.versions.entry(place).or_default();
+        if versions.len() < VERSIONS_MAX && !versions.contains(entry) {
+            versions.push(entry.clone());
+        }
+    }
+
+    /// A liar sends an entry. It may: who holds it has not made it up.
+    pub(super) fn hears(&mut self, cluster: u64, store: StoreId, entry: &Entry) {
+        let version = (cluster, version_hash(store, entry));
+        if !self.written.contains(&version) {
+            self.lied.insert(version);
+        }
+    }
+
+    /// Whether an entry comes from a liar.
+    pub(in crate::sim) fn is_lie(&self, cluster: u64, store: StoreId, entry: &Entry) -> bool {
+        let version = (cluster, version_hash(store, entry));
+        self.lied.contains(&version)
     }
 
     /// Whether a process's stores have changed since this was last asked.
@@ -204,6 +228,7 @@ fn version_hash(store: StoreId, entry: &Entry) -> u64 {
     hasher.write(&entry.key.0);
     hasher.write_u64(entry.ts.as_nanos());
     hasher.write_u64(entry.tie);
+    hasher.write_u64(entry.writer.0);
     hasher.write_u16(entry.schema.raw());
     hasher.write(&entry.body);
     hasher.finish()

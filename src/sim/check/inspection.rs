@@ -11,16 +11,30 @@ use super::look::Look;
 use super::violation::Breach;
 use crate::config::Config;
 use crate::crdt::compare_versions;
-use crate::engine::{Event, Member};
+use crate::engine::{Event, Member, Work};
 use crate::id::{Key, MemberState};
 use crate::sim::nodes::node::SimNode;
 use crate::sim::nodes::process::Process;
 use crate::sim::nodes::registers::Registers;
-use crate::time::WallClock as _;
+use crate::store::{Change, Store};
+use crate::time::{Timestamp, WallClock as _};
 use crate::wire::frame;
 
 /// How long after its time an entry may still be there: the engine looks every ten minutes.
 pub(in crate::sim) const COLLECT_WITHIN: Duration = Duration::from_secs(660);
+/// What a process may hold beside its entries, in clusters of at most a dozen nodes and a few hundred
+/// members that liars have invented: a window and a largest frame for each node, the tables of as many
+/// exchanges as there may be, and as much again.
+const HELD_BYTES_MAX: usize = 32 << 20;
+/// What one turn may take apart: the largest frame.
+const TURN_BYTES_IN_MAX: u64 = frame::FRAME_BYTES_MAX as u64;
+/// What one turn may put together: a frame of the largest entry for every peer of a small cluster.
+const TURN_BYTES_OUT_MAX: u64 = 8 << 20;
+/// Nominal work that one turn may do for what others sent: what a turn is allowed, and one entry more,
+/// which may be the largest there is.
+const TURN_MICROS_MAX: u64 = 5_000;
+/// Entries that one turn may merge, and send.
+const TURN_ENTRIES_MAX: u64 = 4_096;
 /// Frames that an exchange or a link may have under way, with room to spare.
 const FRAMES_UNDER_WAY: usize = 16;
 
@@ -44,6 +58,7 @@ impl Look<'_> {
                 .or_else(|| self.misjudges(*index))
                 .or_else(|| over_limit(*index, process))
                 .or_else(|| self.stream_over_limit(*index, &node.spec.config))
+                .or_else(|| self.holds_too_much(*index, process))
                 .or_else(|| self_check_failed(*index, process))
                 .or_else(|| self.false_alarm(*index, node, process))
         })
@@ -86,11 +101,67 @@ impl Look<'_> {
         })
     }
 
-    /// Invariant 5: in a network at peace nobody who runs is held for failed.
+    /// Invariant 8: a node has just refused a write of its own application for want of room. One member
+    /// that has gone bad must not be the reason: what is not its share is for the others. Where more of
+    /// them lie nothing is promised: their shares may be all there is.
+    pub(in crate::sim) fn crowded_out(&self, node: usize, store: &dyn Store) -> Option<Breach> {
+        let of = &self.nodes[node];
+        let cluster = of.cluster;
+        if self.nodes.iter().filter(|node| node.is_liar()).count() != 1 {
+            return None;
+        }
+        let limits = of.spec.limits();
+        let share = limits.entries_max * limits.share_percent / 100;
+        let room = share.min(limits.entries_max - share);
+        let (mut items, mut position, mut honest) = (Vec::new(), 0, 0);
+        while let Some(next) = store.replica().items(position, Timestamp::ZERO, &mut items) {
+            position = next;
+        }
+        for item in &items {
+            let held = store.replica().held(&item.key);
+            let history = &self.checker.history;
+            let lie = |change: Change| history.is_lie(cluster, store.id(), &change.entry);
+            honest += usize::from(!held.is_some_and(lie));
+        }
+        let by_bytes = store.bytes() > limits.store_bytes_max as u64 / 2;
+        (honest < room && !by_bytes).then_some(Breach::CrowdedOut { node, honest, room })
+    }
+
+    /// Invariant 7, in bytes: what a process holds beside its entries, and what waits for others on its
+    /// streams, all together, as if the driver's queues had no limit of their own.
+    fn holds_too_much(&self, node: usize, process: &Process) -> Option<Breach> {
+        let is = self.bytes_of(node, process);
+        let (what, max) = ("bytes beside its entries", HELD_BYTES_MAX);
+        (is > max).then_some(Breach::OverLimit {
+            node,
+            what,
+            is,
+            max,
+        })
+    }
+
+    /// How much that is.
+    pub(in crate::sim) fn bytes_of(&self, node: usize, process: &Process) -> usize {
+        process.engine.bytes_held() + self.network.streams.backlog(node)
+    }
+
+    /// Invariant 5: in a network at peace nobody who runs is held for failed. While somebody lies,
+    /// nobody is for long: what a liar says of another may be believed until the other one objects.
     fn false_alarm(&self, observer: usize, node: &SimNode, process: &Process) -> Option<Breach> {
-        let calm = self.calm(&node.spec.config)?;
+        let config = &node.spec.config;
+        let calm = self.calm(config)?;
         let members = process.view.members.iter();
-        let mut failed = members.filter(|member| member.state == MemberState::Failed);
+        let for_long = |member: &&Member| {
+            let life = (observer, node.life);
+            let since = self
+                .checker
+                .members
+                .failed_since(life, &member.process.name);
+            !self.is_lied_to()
+                || since.is_some_and(|since| self.time >= since + alarm_heals_within(config))
+        };
+        let failed = members.filter(|member| member.state == MemberState::Failed);
+        let mut failed = failed.filter(for_long);
         let wrong = failed.find(|member| {
             let named = |peer: &usize| self.nodes[*peer].name == member.process.name;
             let peer = self.peers_of(observer).find(named);
@@ -114,7 +185,13 @@ impl Look<'_> {
             let node = &self.nodes[peer];
             node.process.is_some() && node.paused_until.is_none() && !node.leaving
         });
-        let calm = self.calm(&self.nodes[observer].spec.config)?;
+        let config = &self.nodes[observer].spec.config;
+        let calm = self.calm(config)?;
+        // A liar's word, which must not be believed for long.
+        let told = self.checker.members.slandered_at(&process.name);
+        if told.is_some_and(|told| self.time < told + alarm_heals_within(config)) {
+            return None;
+        }
         healthy.then(|| Breach::FalseAlarm {
             observer,
             member: process.name.clone(),
@@ -143,10 +220,11 @@ fn alarm_heals_within(config: &Config) -> Duration {
     (reconnect + config.tcp_timeout) * 2 + config.probe_interval * 20
 }
 
-/// Nobody lies here: a push/pull whose tables do not account for its roots has compared them
-/// wrongly. By chance it happens once in 2^32 pairs of one key and timestamp.
+/// Where nobody lies, a push/pull whose tables do not account for its roots has compared them
+/// wrongly. By chance it happens once in 2^32 pairs of one key and timestamp. What happens in exchanges
+/// with liars is not counted.
 fn self_check_failed(node: usize, process: &Process) -> Option<Breach> {
-    let count = process.engine.counters().digest_mismatches;
+    let count = process.engine.counters().digest_mismatches - process.liars_mismatches;
     (count > 0).then_some(Breach::SelfCheckFailed { node, count })
 }
 
@@ -158,6 +236,35 @@ pub(in crate::sim) fn over_limit(node: usize, process: &Process) -> Option<Breac
         what: size.what,
         is: size.is,
         max: size.max,
+    })
+}
+
+/// Invariant 7: what one turn of an engine has taken, if that is more than a turn may take.
+/// It is counted, not timed: a run costs the same wherever it takes place.
+pub(in crate::sim) fn over_budget(node: usize, turn: Work) -> Option<Breach> {
+    let Work {
+        bytes_in,
+        bytes_out,
+        entries_in,
+        entries_out,
+        nominal,
+        ..
+    } = turn;
+    let nominal = u64::try_from(nominal.as_micros()).unwrap_or(u64::MAX);
+    [
+        ("bytes received", bytes_in, TURN_BYTES_IN_MAX),
+        ("bytes sent", bytes_out, TURN_BYTES_OUT_MAX),
+        ("entries received", entries_in, TURN_ENTRIES_MAX),
+        ("entries sent", entries_out, TURN_ENTRIES_MAX),
+        ("µs of nominal work", nominal, TURN_MICROS_MAX),
+    ]
+    .into_iter()
+    .find(|(_, is, max)| is > max)
+    .map(|(what, is, max)| Breach::OverBudget {
+        node,
+        what,
+        is,
+        max,
     })
 }
 

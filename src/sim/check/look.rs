@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::checker::Checker;
 use crate::engine::View;
+use crate::id::NodeName;
 use crate::sim::network::sim_network::SimNetwork;
 use crate::sim::nodes::node::{SimNode, peers_of};
 use crate::sim::nodes::process::Process;
@@ -47,8 +48,21 @@ impl<'a> Look<'a> {
         process.map_or(&[], |process| &process.stores)
     }
 
-    /// The other nodes of a node's cluster.
+    /// The other nodes of a node's cluster, liars left out: nothing is promised of what others see of
+    /// them.
     pub(super) fn peers_of(&self, node: usize) -> impl Iterator<Item = usize> + 'a {
-        peers_of(self.nodes, node)
+        let nodes = self.nodes;
+        peers_of(nodes, node).filter(|peer| !nodes[*peer].is_liar())
+    }
+
+    /// Whether somebody lies at present.
+    pub(super) fn is_lied_to(&self) -> bool {
+        let mut liars = self.nodes.iter().filter_map(|node| node.liar.as_ref());
+        liars.any(|liar| liar.lying.is_some())
+    }
+
+    /// Whether there is a node of this name.
+    pub(super) fn is_a_node(&self, name: &NodeName) -> bool {
+        self.nodes.iter().any(|node| node.name == *name)
     }
 }

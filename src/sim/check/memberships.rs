@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::violation::Breach;
 use crate::engine::{Event, Member, View};
@@ -29,6 +30,12 @@ pub(in crate::sim) struct Memberships {
     suspected: BTreeSet<(Life, ProcessId)>,
     /// Whom anybody ever declared failed.
     declared: BTreeSet<ProcessId>,
+    /// What liars have said of whom, and when last.
+    claimed: BTreeMap<ProcessId, BTreeSet<MemberState>>,
+    /// Names of which liars have spoken, and when last they said what is not so.
+    slandered: BTreeMap<NodeName, Option<Duration>>,
+    /// Since when each process has held whom for failed.
+    failed: BTreeMap<(Life, NodeName), Duration>,
 }
 
 impl Memberships {
@@ -52,9 +59,62 @@ impl Memberships {
             || self.acknowledged.contains(&(observer, process.clone()))
     }
 
+    /// A liar says of a process that it is so. What is believed of that is no breach in itself: that
+    /// it does not last is another promise.
+    ///
+    /// `slander` is whether that is not so: that a member is dead, gone or suspected, another process
+    /// than it is, or somewhere else. It may then be declared failed by somebody who did not suspect
+    /// it, which is otherwise a breach: its probes went astray, or its place was taken.
+    pub(super) fn hears(
+        &mut self,
+        at: Duration,
+        process: ProcessId,
+        state: MemberState,
+        slander: bool,
+    ) {
+        let slandered = self.slandered.entry(process.name.clone()).or_default();
+        if slander {
+            *slandered = Some(at);
+        }
+        self.claimed.entry(process).or_default().insert(state);
+    }
+
+    /// When a liar has last said what is not so of a member.
+    pub(super) fn slandered_at(&self, name: &NodeName) -> Option<Duration> {
+        self.slandered.get(name).copied().flatten()
+    }
+
+    fn is_claimed(&self, process: &ProcessId, state: MemberState) -> bool {
+        let claims = self.claimed.get(process);
+        claims.is_some_and(|claims| claims.contains(&state))
+    }
+
+    /// Since when a process has held a member for failed; `None` if it does not.
+    pub(super) fn failed_since(&self, life: Life, member: &NodeName) -> Option<Duration> {
+        self.failed.get(&(life, member.clone())).copied()
+    }
+
+    /// Whether there has ever been such a process.
+    pub(super) fn has_been(&self, process: &ProcessId) -> bool {
+        self.processes.contains_key(process)
+    }
+
+    /// Which of its node's processes a process is.
+    pub(super) fn life_of(&self, process: &ProcessId) -> Option<Life> {
+        self.processes.get(process).copied()
+    }
+
+    /// A process is there that is not looked at any further: that of a liar.
+    pub(in crate::sim) fn is_there(&mut self, life: Life, process: &ProcessId) {
+        if !self.processes.contains_key(process) {
+            self.processes.insert(process.clone(), life);
+        }
+    }
+
     /// Looks at a new view of a process.
     pub(super) fn view_changed(
         &mut self,
+        at: Duration,
         life: Life,
         view: &View,
         is_of_cluster: impl Fn(&NodeName) -> bool,
@@ -74,8 +134,15 @@ impl Memberships {
             if known.next_if(|known| *known == member).is_some() {
                 continue;
             }
+            let place = (life, process.name.clone());
+            if member.state == MemberState::Failed {
+                self.failed.entry(place).or_insert(at);
+            } else {
+                self.failed.remove(&place);
+            }
             let itself = process.name == view.this.name;
-            if itself || !is_of_cluster(&process.name) {
+            let spoken_of = self.slandered.contains_key(&process.name);
+            if itself || !(is_of_cluster(&process.name) || spoken_of) {
                 let member = process.name.clone();
                 breaches.push(Breach::ClusterCrossed { observer, member });
                 continue;
@@ -91,7 +158,12 @@ impl Memberships {
         }
         let (left, here): (Vec<&Member>, Vec<&Member>) = view.members.iter().partition(has_left);
         let here: BTreeSet<SocketAddr> = here.iter().map(|member| member.addr).collect();
-        let left = left.iter().map(|member| member.addr);
+        // Of whom a liar says that they have left may be dialled, to find out.
+        let really = |member: &&&Member| {
+            let life = self.processes.get(&member.process);
+            life.is_some_and(|life| self.leaving.contains(life))
+        };
+        let left = left.iter().filter(really).map(|member| member.addr);
         let left = left.filter(|addr| !here.contains(addr)).collect();
         self.left.insert(life, left);
         breaches
@@ -123,7 +195,8 @@ impl Memberships {
         };
         let failed = matches!(event, Event::MemberFailed(_));
         let first = failed && self.declared.insert(process.clone());
-        (first && !before && is_there(process)).then(|| Breach::DeclaredUnsuspected {
+        let told = self.slandered_at(&process.name).is_some();
+        (first && !before && !told && is_there(process)).then(|| Breach::DeclaredUnsuspected {
             observer: life.0,
             member: process.name.clone(),
         })
@@ -134,7 +207,13 @@ impl Memberships {
         let to = process.boot;
         let known = self.boots.entry((life, process.name.clone())).or_insert(to);
         let from = std::mem::replace(known, to);
-        if to < from {
+        let before = ProcessId {
+            name: process.name.clone(),
+            boot: from,
+        };
+        // A boot that only a liar has spoken of may be found out.
+        let made_up = self.claimed.contains_key(&before) && !self.processes.contains_key(&before);
+        if to < from && !made_up {
             breaches.push(Breach::BootShrank {
                 observer: life.0,
                 member: process.name.clone(),
@@ -154,6 +233,9 @@ impl Memberships {
     ) {
         let (observer, member, boot) = (life.0, process.name.clone(), process.boot);
         let Some(real) = self.processes.get(process) else {
+            if self.claimed.contains_key(process) {
+                return;
+            }
             return breaches.push(Breach::UnknownProcess {
                 observer,
                 member,
@@ -162,7 +244,11 @@ impl Memberships {
         };
         let departed = self.departed.get(&(life, member.clone())).copied();
         if seen == MemberState::Left {
+            let told = self.is_claimed(process, MemberState::Left);
             if !self.leaving.contains(real) {
+                if told {
+                    return;
+                }
                 let member = member.clone();
                 breaches.push(Breach::LeftUnasked {
                     observer,
@@ -198,6 +284,7 @@ mod tests {
 
     const OBSERVER: Life = (0, 1);
     const OTHER: Life = (1, 1);
+    const AT: Duration = Duration::from_secs(1);
 
     fn process(name: &str, boot: u64) -> ProcessId {
         let name = NodeName::new(name).expect("a name");
@@ -234,7 +321,7 @@ mod tests {
     }
 
     fn see(seen: &mut Memberships, boot: u64, state: MemberState) -> Vec<Breach> {
-        seen.view_changed(OBSERVER, &view(boot, state), |_| true)
+        seen.view_changed(AT, OBSERVER, &view(boot, state), |_| true)
     }
 
     #[test]
@@ -286,11 +373,11 @@ mod tests {
     fn foreigners_and_oneself_are_no_members() {
         let mut seen = memberships();
         let view = view(5, MemberState::Alive);
-        let breaches = seen.view_changed(OBSERVER, &view, |name| name.as_str() == "n0");
+        let breaches = seen.view_changed(AT, OBSERVER, &view, |name| name.as_str() == "n0");
         assert!(matches!(breaches[..], [Breach::ClusterCrossed { .. }]));
         let mut own = view.clone();
         own.members[0].process = process("n0", 9);
-        let breaches = seen.view_changed(OBSERVER, &own, |_| true);
+        let breaches = seen.view_changed(AT, OBSERVER, &own, |_| true);
         assert!(matches!(breaches[..], [Breach::ClusterCrossed { .. }]));
     }
 

@@ -37,7 +37,10 @@ impl Look<'_> {
     /// Invariant 4, on the stores themselves: what was seen before changes nothing.
     fn not_absorbed(&self, index: usize) -> Option<Breach> {
         let node = &self.nodes[index];
-        let process = node.process.as_ref().filter(|_| !node.leaving)?;
+        let process = node
+            .process
+            .as_ref()
+            .filter(|_| !node.leaving && !node.is_liar())?;
         let wall = node.clock.wall();
         let clock = node.process_time();
         let ahead = wall.plus(node.spec.limits().max_clock_drift);
@@ -77,16 +80,18 @@ impl Look<'_> {
 
     /// Invariant 8: a process skipped the messages of the next version, and no others.
     fn not_skipped(&self, node: usize) -> Option<Breach> {
-        let process = self.nodes[node].process.as_ref()?;
+        let process = self.nodes[node].process.as_ref();
+        let process = process.filter(|_| !self.nodes[node].is_liar())?;
         let skipped = process.engine.counters().unknown_messages;
-        let given = process.strange_messages;
+        let (given, lies) = (process.strange_messages, process.liars_messages);
         let (most, least) = if process.next_version {
             (0, 0)
         } else {
             // A frame may come on a stream that the process has closed.
             (given, u64::from(given > 1))
         };
-        let wrong = skipped > most || skipped < least;
+        // What a liar sends may come on a stream that the process has closed, too.
+        let wrong = skipped > most + lies || skipped < least;
         wrong.then_some(Breach::StrangeMessages {
             node,
             given,

@@ -73,6 +73,18 @@ pub enum Breach {
         /// The key.
         key: Key,
     },
+    /// A node has no room for a write of its own, and that is the doing of one member that lies.
+    #[error(
+        "node {node} has no room, though others than the liar hold {honest} entries, of {room}"
+    )]
+    CrowdedOut {
+        /// Where.
+        node: usize,
+        /// Entries of honest writers.
+        honest: usize,
+        /// As many as must have room.
+        room: usize,
+    },
     /// An invariant of the caller's own does not hold.
     #[error("{name}: {what}")]
     Custom {
@@ -153,6 +165,14 @@ pub enum Breach {
         /// For how long nothing has disturbed anybody.
         calm: Duration,
     },
+    /// A member that does not exist counts as live, though nobody lies any more.
+    #[error("node {observer} counts on {member}, which a liar has invented")]
+    Invented {
+        /// Who does.
+        observer: usize,
+        /// On whom.
+        member: NodeName,
+    },
     /// A law of the join is broken.
     #[error("the join is not {law}: {store:?} key {key:?}")]
     LawBroken {
@@ -212,6 +232,18 @@ pub enum Breach {
     NotReady {
         /// Which.
         node: usize,
+    },
+    /// A turn of an engine has cost more than a turn may.
+    #[error("a turn of node {node} has cost {is} {what}, over the limit of {max}")]
+    OverBudget {
+        /// Whose.
+        node: usize,
+        /// What it took.
+        what: &'static str,
+        /// How much of it.
+        is: u64,
+        /// How much it may take.
+        max: u64,
     },
     /// An older version replaced a newer one.
     #[error("an older version replaced a newer one on node {node}: {store:?} key {key:?}")]
@@ -378,13 +410,17 @@ impl Breach {
             Self::BootShrank { .. }
             | Self::DeclaredUnsuspected { .. }
             | Self::FalseAlarm { .. }
+            | Self::Invented { .. }
             | Self::NotRenewed { .. }
             | Self::ViewStale { .. } => Invariant::Healthy,
             Self::ClusterCrossed { .. } | Self::Fabricated { .. } => Invariant::Isolation,
-            Self::NotCollected { .. } | Self::OverLimit { .. } | Self::RoomMisjudged { .. } => {
-                Invariant::Bounded
+            Self::NotCollected { .. }
+            | Self::OverBudget { .. }
+            | Self::OverLimit { .. }
+            | Self::RoomMisjudged { .. } => Invariant::Bounded,
+            Self::CrowdedOut { .. } | Self::PoisonSpread { .. } | Self::StrangeMessages { .. } => {
+                Invariant::PoisonContained
             }
-            Self::PoisonSpread { .. } | Self::StrangeMessages { .. } => Invariant::PoisonContained,
             Self::NotDeterministic { .. } => Invariant::Determinism,
             Self::DialledLeft { .. }
             | Self::LeftUnasked { .. }

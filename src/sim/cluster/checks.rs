@@ -10,7 +10,7 @@ use super::simulator::{InvariantCheck, Simulator};
 use crate::engine::{Event, View};
 use crate::id::{NodeName, ProcessId};
 use crate::sim::check::history::{Glance, Origin};
-use crate::sim::check::inspection::{COLLECT_WITHIN, over_limit, oversized};
+use crate::sim::check::inspection::{COLLECT_WITHIN, over_budget, over_limit, oversized};
 use crate::sim::check::violation::Breach;
 use crate::sim::nodes::node::Life;
 use crate::sim::nodes::process::Process;
@@ -59,7 +59,10 @@ impl Simulator {
     /// something may be overdue by now.
     fn inspect(&mut self, through: bool) {
         let through = through || self.time > self.disturbed + COLLECT_WITHIN;
-        let running = |node: &usize| self.is_up(*node) && self.nodes[*node].paused_until.is_none();
+        let running = |node: &usize| {
+            let of = &self.nodes[*node];
+            self.is_up(*node) && of.paused_until.is_none() && !of.is_liar()
+        };
         let running: Vec<usize> = (0..self.nodes.len()).filter(running).collect();
         let mut changed = BTreeSet::new();
         for index in &running {
@@ -87,8 +90,17 @@ impl Simulator {
 
     /// Measures a process that has had a turn.
     pub(super) fn measure(&mut self, index: usize, process: &mut Process) {
+        if self.nodes[index].is_liar() {
+            return;
+        }
+        let worked = process.engine.work();
+        let turn = worked.since(std::mem::replace(&mut process.worked, worked));
+        self.worst_turn = self.worst_turn.max(turn);
+        self.report(over_budget(index, turn));
         process.turns += 1;
         if process.turns.is_multiple_of(MEASURE_EVERY) {
+            let bytes = self.look().bytes_of(index, process);
+            self.most_held = self.most_held.max(bytes);
             self.report(over_limit(index, process));
         }
     }
@@ -109,7 +121,8 @@ impl Simulator {
     /// Invariant 5: nobody is declared failed who has refuted.
     fn note_declared(&mut self, life: Life, event: &Event) {
         let is_there = |process: &ProcessId| {
-            let mut nodes = self.nodes.iter().filter(|node| !node.leaving);
+            let nodes = self.nodes.iter().filter(|node| !node.leaving);
+            let mut nodes = nodes.filter(|node| !node.is_liar());
             nodes.any(|node| {
                 let running = node.process.as_ref();
                 running.is_some_and(|running| running.view.this == *process)
@@ -134,6 +147,9 @@ impl Simulator {
     /// The checker looks at a new view of a process.
     pub(super) fn see_view(&mut self, life: Life, view: &View) {
         self.nodes[life.0].last_process = Some(view.this.clone());
+        if self.nodes[life.0].is_liar() {
+            return self.checker.members.is_there(life, &view.this);
+        }
         let (cluster, nodes) = (self.nodes[life.0].cluster, &self.nodes);
         let of_cluster = |name: &NodeName| {
             let index = name.as_str().strip_prefix('n');
@@ -146,6 +162,9 @@ impl Simulator {
     /// The checker looks at what a process's peers have brought it.
     pub(super) fn observe_merges(&mut self, life: Life, process: &Process) {
         let node = &self.nodes[life.0];
+        if node.is_liar() {
+            return;
+        }
         let glance = Glance {
             at: self.time,
             life,

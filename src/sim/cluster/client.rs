@@ -74,6 +74,9 @@ impl Simulator {
         if full != matches!(written, Err(WriteError::StoreFull { .. })) && !too_large {
             self.report(Some(Breach::RoomMisjudged { node, full }));
         }
+        if matches!(written, Err(WriteError::StoreFull { .. })) {
+            self.report(self.look().crowded_out(node, &*store));
+        }
         let written = written.inspect_err(|error| self.refused(node, error))?;
         Ok(self.acknowledged(node, &written))
     }

@@ -11,6 +11,11 @@ pub(super) enum Happening {
         life: u64,
         batch: u64,
     },
+    /// A liar does something of its own.
+    Lie {
+        node: usize,
+        round: u64,
+    },
     Net(NetEvent),
     Operation {
         node: usize,
@@ -23,6 +28,14 @@ pub(super) enum Happening {
         seed: String,
     },
     Resume {
+        node: usize,
+    },
+    /// A liar that has left or died comes back.
+    Return {
+        node: usize,
+    },
+    /// A liar reads again.
+    Read {
         node: usize,
     },
     Serve {

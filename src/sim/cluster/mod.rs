@@ -8,6 +8,7 @@
 //! | `outputs`, `turn`, `start` | what an engine wants is done; turns; processes start |
 //! | `client`, `alerts` | what applications do |
 //! | `faults` | everything that can be done to a node, a link or the network |
+//! | `lies` | what liars do |
 //! | `converge` | waiting until everybody agrees |
 
 mod alerts;
@@ -18,6 +19,7 @@ mod faults;
 #[cfg(test)]
 mod found_tests;
 mod happening;
+pub(super) mod lies;
 mod outputs;
 pub(super) mod simulator;
 mod start;

@@ -20,8 +20,16 @@ use crate::wire::Entry;
 impl Simulator {
     /// Carries out one output; returns what it led to on the network.
     pub(super) fn act(&mut self, index: usize, output: Output) -> Effects {
-        self.note_output(index, &output);
+        if self.nodes[index].is_liar() {
+            return self.act_as_liar(index, output);
+        }
         self.check_output(index, &output);
+        self.perform(index, output)
+    }
+
+    /// The same, of an honest engine or of a liar.
+    pub(super) fn perform(&mut self, index: usize, output: Output) -> Effects {
+        self.note_output(index, &output);
         let (time, life) = (self.time, (index, self.nodes[index].life));
         match output {
             Output::CloseStream { stream } => return self.network.close(time, index, stream),
@@ -29,7 +37,9 @@ impl Simulator {
             Output::Datagram { to, bytes } => return self.send_datagram(index, to, bytes),
             Output::Event(event) => self.keep_event(life, event),
             Output::OpenStream { stream, to } => {
-                self.checker.dialled(time, life, to);
+                if !self.nodes[index].is_liar() {
+                    self.checker.dialled(time, life, to);
+                }
                 return self.network.open(time, index, stream, to);
             }
             Output::Resolve { seed } => self.resolve(life, seed),
@@ -82,7 +92,9 @@ impl Simulator {
     }
 
     fn keep_event(&mut self, life: Life, event: Event) {
-        self.note_event(life, &event);
+        if !self.nodes[life.0].is_liar() {
+            self.note_event(life, &event);
+        }
         self.events.push(Occurrence {
             at: self.time,
             node: life.0,

@@ -10,8 +10,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
 use super::happening::Happening;
+use super::lies::LieLog;
 use super::tap::Tap;
-use crate::engine::{Counters, Event, View};
+use crate::engine::{Counters, Event, View, Work};
 use crate::id::NodeName;
 use crate::sim::check::checker::Checker;
 use crate::sim::check::look::Look;
@@ -100,6 +101,9 @@ pub struct Simulator {
     pub(super) invariants: Vec<(String, InvariantCheck)>,
     pub(super) final_invariants: Vec<(String, InvariantCheck)>,
     pub(super) tap: Option<Tap>,
+    pub(super) lie_log: LieLog,
+    pub(super) worst_turn: Work,
+    pub(super) most_held: usize,
 }
 
 impl Simulator {
@@ -128,6 +132,9 @@ impl Simulator {
             invariants: Vec::new(),
             final_invariants: Vec::new(),
             tap: None,
+            lie_log: LieLog::default(),
+            worst_turn: Work::default(),
+            most_held: 0,
             config,
         }
     }
@@ -233,6 +240,19 @@ impl Simulator {
     #[must_use]
     pub fn swim_received(&self, node: usize) -> u64 {
         self.nodes[node].swim_received
+    }
+
+    /// The most that a turn of an honest engine has taken so far, of each kind of work.
+    #[must_use]
+    pub fn worst_turn(&self) -> Work {
+        self.worst_turn
+    }
+
+    /// The most bytes that an honest process has held so far beside its entries, what waited on its
+    /// streams included, as far as it was looked at.
+    #[must_use]
+    pub fn most_held(&self) -> usize {
+        self.most_held
     }
 
     /// What the network has carried.

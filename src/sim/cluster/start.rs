@@ -8,12 +8,13 @@ use std::time::Duration;
 use rand::RngExt as _;
 
 use super::simulator::Simulator;
-use crate::engine::{Engine, Setup};
+use crate::engine::{Engine, Setup, Work};
 use crate::sim::check::history::{Glance, Origin};
 use crate::sim::nodes::address::{address, seed_name};
 use crate::sim::nodes::alerting::Alerting;
 use crate::sim::nodes::clock::SimClock;
 use crate::sim::nodes::inbox::Inbox;
+use crate::sim::nodes::liar::Liar;
 use crate::sim::nodes::node::{SimNode, peers_of};
 use crate::sim::nodes::process::Process;
 use crate::sim::nodes::registers::{Registers, SimTracker};
@@ -64,7 +65,14 @@ impl Simulator {
         self.network.links.add_host(addr, envelope, dial_timeout);
         self.resolver.insert(seed_name(index), vec![addr]);
         let clock = SimClock::new(Arc::clone(&self.time_cell), spec.skew);
-        self.nodes.push(SimNode::new(index, spec, clock));
+        let mut node = SimNode::new(index, spec, clock);
+        if node.spec.liar {
+            // Of the seed and the index alone: nobody else's randomness changes.
+            let seed = self.config.seed ^ (index as u64) << 48 ^ 0x6c69_6172;
+            self.lie_log.expected = true;
+            node.liar = Some(Box::new(Liar::new(seed, envelope)));
+        }
+        self.nodes.push(node);
         index
     }
 
@@ -78,6 +86,9 @@ impl Simulator {
         node.left = false;
         node.leaving = false;
         node.paused_until = None;
+        if let Some(liar) = node.liar.as_mut() {
+            liar.forget();
+        }
         self.network.links.start(index, node.addr);
         let wall = node.clock.wall();
         node.latest_wall = wall;
@@ -122,11 +133,15 @@ impl Simulator {
             serving: false,
             next_version: node.next_version,
             strange_messages: 0,
+            liars_messages: 0,
+            worked: Work::default(),
+            liars_mismatches: 0,
             turns: 0,
         };
         self.disturbed = self.time;
         self.see_view(life, &process.view);
         self.note(index, format_args!("{line}"), &[]);
+        self.lie_later(index);
         self.settle(index, process);
     }
 

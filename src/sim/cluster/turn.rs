@@ -61,6 +61,7 @@ impl Simulator {
         self.set_time(at.max(self.time));
         match happening {
             Happening::Committed { node, life, batch } => self.committed(node, life, batch),
+            Happening::Lie { node, round } => self.lie(node, round),
             Happening::Net(event) => {
                 let effects = self.network.handle(self.time, event);
                 self.apply(effects);
@@ -75,7 +76,9 @@ impl Simulator {
                 }
             }
             Happening::Resolved { node, life, seed } => self.resolved(node, life, seed),
+            Happening::Read { node } => self.read_again(node),
             Happening::Resume { node } => self.resume(node),
+            Happening::Return { node } => self.come_back(node),
             Happening::Serve { node, life } => self.serve(node, life),
             Happening::StoresChanged { node, life } => {
                 if self.nodes[node].life == life
@@ -91,7 +94,7 @@ impl Simulator {
     }
 
     /// Schedules and delivers what the network did.
-    fn apply(&mut self, effects: Effects) {
+    pub(super) fn apply(&mut self, effects: Effects) {
         for (at, event) in effects.later {
             self.agenda.push(at, Happening::Net(event));
         }
@@ -107,6 +110,17 @@ impl Simulator {
         {
             self.nodes[index].swim_received += 1;
         }
+        let input = if self.nodes[index].is_liar() {
+            self.hear(index, input)
+        } else {
+            if self.lie_log.expected {
+                self.note_lie(index, &input);
+            }
+            Some(input)
+        };
+        let Some(input) = input else {
+            return;
+        };
         let node = &mut self.nodes[index];
         let (paused, slow) = (node.paused_until.is_some(), !node.service.is_zero());
         let Some(process) = node.process.as_mut() else {
@@ -247,7 +261,13 @@ impl Simulator {
             Some(input) => {
                 self.note_input(index, &input);
                 let told_down = told_down(&process.engine, &input);
+                let lied_to = self.is_from_liar(index, &input);
+                let before = process.engine.counters().digest_mismatches;
                 process.engine.handle(now, input);
+                if lied_to {
+                    let now = process.engine.counters().digest_mismatches;
+                    process.liars_mismatches += now - before;
+                }
                 let is = process.engine.identity();
                 if let Some(was) = told_down
                     && (is.process != was.process || is.renewal <= was.renewal)
@@ -261,6 +281,18 @@ impl Simulator {
             }
         }
         self.settle(index, process);
+    }
+
+    /// Whether an input comes on a stream whose other end is a liar's.
+    fn is_from_liar(&self, index: usize, input: &Input) -> bool {
+        let Input::StreamFrame { stream, .. } = input else {
+            return false;
+        };
+        let streams = &self.network.streams;
+        self.lie_log.expected
+            && streams
+                .other_end(index, *stream)
+                .is_some_and(|other| self.nodes[other].is_liar())
     }
 
     /// Drains an engine, looks at what it did, puts it back and schedules its next wake-up.
@@ -306,6 +338,7 @@ impl Simulator {
         if left {
             self.stop_process(index, false);
             self.nodes[index].left = true;
+            self.has_gone(index);
         }
     }
 

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use super::links::RETRY;
 use super::wire::{NetEvent, StreamSide, Wire};
 
+/// How often it is looked whether a reader that had no room has some.
+const READER_AGAIN: Duration = Duration::from_millis(250);
 /// What one segment carries.
 const SEGMENT_BYTES: usize = 1460;
 
@@ -193,6 +195,12 @@ impl Direction {
         self.retry *= 2;
         self.look_at(wire, again);
         false
+    }
+
+    /// The reader takes nothing at present: a look is scheduled for later.
+    pub(super) fn wait(&mut self, wire: &mut Wire<'_>) {
+        let again = wire.now + READER_AGAIN;
+        self.look_at(wire, again);
     }
 
     /// Segments get through again.

@@ -53,6 +53,8 @@ pub(in crate::sim) struct SimHost {
     pub(in crate::sim) up: bool,
     /// The machine answers at all.
     pub(in crate::sim) powered: bool,
+    /// Its process reads nothing from streams: what is sent to it waits at its sender.
+    pub(in crate::sim) deaf: bool,
     /// Streams accepted so far.
     pub(super) accepted: u64,
     /// What it can send at a time.
@@ -103,6 +105,7 @@ impl Links {
             dial_timeout,
             up: false,
             powered: true,
+            deaf: false,
             accepted: 0,
             egress: Egress::new(self.config.bandwidth),
         });
@@ -119,6 +122,7 @@ impl Links {
         machine.addr = addr;
         machine.up = true;
         machine.powered = true;
+        machine.deaf = false;
     }
 
     /// Whose address it is now.

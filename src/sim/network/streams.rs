@@ -228,6 +228,14 @@ impl SimStreams {
             return;
         }
         direction.resume();
+        let reader = match from {
+            StreamSide::Acceptor => dialler,
+            StreamSide::Dialler => acceptor,
+        };
+        if wire.links.hosts[reader].deaf {
+            // Its machine says that it is there and has no room.
+            return direction.wait(wire);
+        }
         while let Some(stream) = self.streams.get_mut(&number)
             && let Some(segment) = stream.direction(from).arrived(wire)
         {
@@ -345,12 +353,31 @@ impl SimStreams {
         streams.map(|stream| stream.forgotten = true).count()
     }
 
+    /// The host at the other end of a stream that a host has open; `None` if there is none.
+    pub(in crate::sim) fn other_end(&self, host: usize, id: StreamId) -> Option<usize> {
+        let (number, side) = self.ends.get(&(host, id))?;
+        let stream = self.streams.get(number)?;
+        match side {
+            StreamSide::Acceptor => Some(stream.dialler.host),
+            StreamSide::Dialler => stream.acceptor.map(|end| end.host),
+        }
+    }
+
     /// The most that waits in one direction of a stream that a host has open, in bytes.
     pub(in crate::sim) fn backlog_max(&self, host: usize) -> usize {
+        self.backlogs(host).max().unwrap_or(0)
+    }
+
+    /// What waits on all streams that a host has open, in bytes.
+    pub(in crate::sim) fn backlog(&self, host: usize) -> usize {
+        self.backlogs(host).sum()
+    }
+
+    fn backlogs(&self, host: usize) -> impl Iterator<Item = usize> {
         let ends = self
             .ends
             .range((host, StreamId(0))..=(host, StreamId(u64::MAX)));
-        let bytes = ends.filter_map(|(_, (number, side))| {
+        ends.filter_map(|(_, (number, side))| {
             let stream = self.streams.get(number)?;
             Some(match side {
                 StreamSide::Acceptor => stream.from_acceptor.bytes(),
@@ -359,8 +386,7 @@ impl SimStreams {
                     stream.from_dialler.bytes() + early
                 }
             })
-        });
-        bytes.max().unwrap_or(0)
+        })
     }
 
     /// One side loses the stream, if it still has it, and learns why.

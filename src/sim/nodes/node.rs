@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::address::address;
 use super::clock::{ProcessTime, SimClock};
 use super::disk::Disk;
+use super::liar::Liar;
 use super::process::Process;
 use super::spec::NodeSpec;
 use crate::id::{NodeName, ProcessId};
@@ -27,6 +28,8 @@ pub(in crate::sim) struct SimNode {
     /// The latest time that its process has read off its clock.
     pub(in crate::sim) latest_wall: Timestamp,
     pub(in crate::sim) disk: Disk,
+    /// What it remembers for its lies, if it is a liar.
+    pub(in crate::sim) liar: Option<Box<Liar>>,
     /// Which process this is, from 1.
     pub(in crate::sim) life: u64,
     pub(in crate::sim) process: Option<Process>,
@@ -59,6 +62,7 @@ impl SimNode {
             clock,
             latest_wall: Timestamp::default(),
             disk: Disk::default(),
+            liar: None,
             life: 0,
             process: None,
             paused_until: None,
@@ -70,6 +74,11 @@ impl SimNode {
             service: Duration::ZERO,
             busy_until: Duration::ZERO,
         }
+    }
+
+    /// Whether it is a liar.
+    pub(in crate::sim) fn is_liar(&self) -> bool {
+        self.liar.is_some()
     }
 
     /// The clocks, as the running process reads them.

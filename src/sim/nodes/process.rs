@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::alerting::Alerting;
 use super::inbox::Inbox;
 use super::registers::Registers;
-use crate::engine::{Engine, View};
+use crate::engine::{Engine, View, Work};
 use crate::store::{Map, Store};
 
 /// A running process.
@@ -35,6 +35,12 @@ pub(in crate::sim) struct Process {
     pub(in crate::sim) next_version: bool,
     /// Messages of the next version that its engine was given.
     pub(in crate::sim) strange_messages: u64,
+    /// Messages of no version that its engine may have been given by liars.
+    pub(in crate::sim) liars_messages: u64,
+    /// Digests that did not account for what was compared, in exchanges with liars.
+    pub(in crate::sim) liars_mismatches: u64,
+    /// What its engine had done by the end of its last turn.
+    pub(in crate::sim) worked: Work,
     /// How often its engine was called.
     pub(in crate::sim) turns: u64,
     pub(in crate::sim) view: View,

@@ -44,7 +44,8 @@ impl Registers {
         let shape = entry.schema.shape();
         let known = shape == Self::SHAPE || (next_version && shape == Self::NEXT_SHAPE);
         let (body, key) = (&entry.body, &entry.key.0);
-        known && !body.starts_with(Self::POISON) && body.len() >= 8 && body[..8] == key[..8]
+        let of_this_key = body.len() >= 8 && body[..8] == key[..8] && key[8..] == [0; 8];
+        known && !body.starts_with(Self::POISON) && of_this_key
     }
 
     fn shape(self) -> SchemaId {

@@ -19,6 +19,9 @@ pub struct NodeSpec {
     pub config: Config,
     /// Whether it has a disk, and keeps what it committed over a crash. Default false.
     pub durable: bool,
+    /// Whether it may [lie](crate::sim::Simulator::set_lying): the others need not agree with it, and
+    /// nothing that is promised is promised to it. Default false.
+    pub liar: bool,
     /// Seeds to resolve; `None` (the default) is every other node of its cluster added so far or
     /// with it.
     pub seeds: Option<Vec<String>>,
@@ -33,6 +36,7 @@ impl Default for NodeSpec {
             cluster: ClusterId::default(),
             config: Config::lan(),
             durable: false,
+            liar: false,
             seeds: None,
             skew: Skew::None,
         }

@@ -43,7 +43,7 @@ const COLLECTED: Duration = Duration::from_secs(1_500);
 
 impl Scenario {
     /// Draws a cluster of 2 to 7 nodes, a third of them durable, its configuration, at least 30
-    /// virtual seconds with at least 100 writes and three kinds of faults, and a calm end.
+    /// virtual seconds with at least 100 writes and three kinds of faults, and a calm end. One in four has one or two members that lie.
     #[must_use]
     pub fn random(seed: u64) -> Self {
         let mut rng = Pcg64::seed_from_u64(seed ^ 0x7363_656e_6172_696f);
@@ -95,6 +95,8 @@ impl Scenario {
             nodes,
             joiners: draw.joiners,
             strangers: draw.strangers,
+            liars: 0,
+            lies_on: None,
             network: draw.network(),
             disk: DiskConfig::default(),
             spec,
@@ -105,6 +107,7 @@ impl Scenario {
             replay: None,
             kept: None,
         }
+        .with_drawn_liars()
     }
 }
 
@@ -293,7 +296,7 @@ mod tests {
             assert!(faults.len() >= 3, "seed {seed}: {faults:?}");
             all.extend(faults);
         }
-        assert_eq!(all.len(), 25, "{all:?}");
+        assert_eq!(all.len(), 26, "{all:?}");
         let crowded = |seed| Scenario::random(seed).spec.config.entries_max < 1_000;
         assert!((0..100).any(crowded));
         assert!((0..20).any(|seed| Scenario::random(seed).spec.alerting));

@@ -4,7 +4,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `step`, `scenario`, `kept` | what happens, all that happens in one scenario, and parts of it |
-//! | `draw`, `faults`, `dice` | a scenario is drawn from a seed |
+//! | `draw`, `faults`, `liars`, `dice` | a scenario is drawn from a seed |
 //! | `workload` | a program of the caller's beside it |
 //! | `runner`, `under_way`, `tell` | it is told |
 //! | `outcome` | how it ended |
@@ -14,6 +14,7 @@ mod dice;
 mod draw;
 mod faults;
 pub(super) mod kept;
+mod liars;
 pub(super) mod outcome;
 mod runner;
 pub(super) mod scenario;

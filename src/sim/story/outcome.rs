@@ -1,13 +1,18 @@
 //! How a scenario ends, well or badly, and what is printed of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use super::kept::Kept;
 use super::scenario::Scenario;
 use super::step::Step;
+use crate::engine::Work;
 use crate::sim::check::violation::Violation;
+use crate::sim::cluster::lies::Told;
+use crate::sim::lies::Lie;
 use crate::sim::network::links::NetworkCounters;
+use crate::sim::nodes::liar::Trick;
 
 /// A scenario that ended well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +36,16 @@ pub struct Report {
     pub trace_records: u64,
     /// What the network carried.
     pub network: NetworkCounters,
+    /// How many liars.
+    pub liars: usize,
+    /// What they told.
+    pub lies: BTreeMap<Lie, Told>,
+    /// What they did beside that, and how often.
+    pub tricks: BTreeMap<Trick, u64>,
+    /// What the turn of an honest engine took at most, each in some turn.
+    pub worst_turn: Work,
+    /// The most bytes that an honest process held beside its entries.
+    pub most_held: usize,
 }
 
 /// A scenario that ended badly. Its `Display` prints the last lines of the log, what was broken,

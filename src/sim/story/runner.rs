@@ -68,8 +68,8 @@ impl<'a> Runner<'a> {
         Ok(took)
     }
 
-    /// The nodes of the cluster, those that join later, and those of another cluster, which are
-    /// told to look for members here.
+    /// The nodes of the cluster, those that join later, those of another cluster, which are told to
+    /// look for members here, and liars.
     fn gather(&self, sim: &mut Simulator) {
         let scenario = self.scenario;
         for _ in 0..scenario.nodes + scenario.joiners {
@@ -84,6 +84,15 @@ impl<'a> Runner<'a> {
         };
         for _ in 0..scenario.strangers {
             sim.add_stopped_node(stranger.clone());
+        }
+        let liar = NodeSpec {
+            durable: false,
+            liar: true,
+            seeds: Some((0..scenario.nodes).map(seed_name).collect()),
+            ..scenario.spec.clone()
+        };
+        for _ in 0..scenario.liars {
+            sim.add_stopped_node(liar.clone());
         }
         for node in 0..sim.node_count() {
             let joins_later = node >= scenario.nodes && node < strangers;
@@ -173,6 +182,9 @@ impl<'a> Runner<'a> {
         self.active.clear();
         self.ends.clear();
         sim.end_faults();
+        for liar in self.scenario.liars() {
+            sim.set_lying(liar, self.scenario.lies_on.clone());
+        }
         let absent = if self.scenario.seed.is_multiple_of(4) {
             self.scenario.nodes - 1
         } else {
@@ -214,7 +226,7 @@ impl<'a> Runner<'a> {
             }
             Step::Concurrent { key } => {
                 for node in 0..sim.node_count() {
-                    if is_ready(sim, node) {
+                    if is_ready(sim, node) && !sim.is_liar(node) {
                         write(sim, node, key, 40, None, None);
                         self.workload.act(sim, node, number as u64);
                     }

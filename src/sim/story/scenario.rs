@@ -6,6 +6,7 @@ use super::kept::Kept;
 use super::step::Step;
 use crate::sim::network::config::NetworkConfig;
 use crate::sim::nodes::disk::DiskConfig;
+use crate::sim::nodes::liar::Lying;
 use crate::sim::nodes::spec::NodeSpec;
 
 /// A cluster and what happens to it: everything is drawn from the seed before it begins, so a part
@@ -19,8 +20,13 @@ pub struct Scenario {
     /// How many further nodes of the cluster may be started by a [`Step::Join`]; they come next.
     pub joiners: usize,
     /// How many nodes of another cluster there are, which are told to look for members among
-    /// these; they come last.
+    /// these; they come next.
     pub strangers: usize,
+    /// How many members lie; they come last. They are there from the start, and honest until a
+    /// [`Step::Lie`]. See [`with_liars`](Self::with_liars).
+    pub liars: usize,
+    /// How they go on lying once the faults are over; `None` is not at all.
+    pub lies_on: Option<Lying>,
     /// What each of the nodes is made with.
     pub spec: NodeSpec,
     /// The network at the start.

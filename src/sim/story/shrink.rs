@@ -123,7 +123,7 @@ impl<F: FnMut() -> Box<dyn Workload>> Shrinker<'_, F> {
     /// Leaves out the nodes that no step names. Those that come after the first ones have indices
     /// behind them, so this is done only where there are none.
     fn drop_nodes(&mut self) {
-        if self.whole.joiners + self.whole.strangers > 0 {
+        if self.whole.joiners + self.whole.strangers + self.whole.liars > 0 {
             return;
         }
         let steps = &self.whole.steps;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::sim::network::bandwidth::Bandwidth;
 use crate::sim::network::config::LatencyShape;
 use crate::sim::nodes::clock::Skew;
+use crate::sim::nodes::liar::Lying;
 use crate::sim::nodes::registers::Poison;
 
 /// One thing that happens in a scenario. A fault that lasts says for how long, and its end comes
@@ -150,6 +151,15 @@ pub enum Step {
         /// Which.
         node: usize,
     },
+    /// A liar lies.
+    Lie {
+        /// Which.
+        node: usize,
+        /// How.
+        lying: Lying,
+        /// For how long.
+        span: Duration,
+    },
     /// Datagrams and segments are lost.
     Loss {
         /// With this probability.
@@ -286,6 +296,7 @@ impl Step {
             Self::Join { .. } => "join",
             Self::Latency { .. } => "latency",
             Self::Leave { .. } => "leave",
+            Self::Lie { .. } => "lying member",
             Self::Loss { .. } => "loss",
             Self::Partition { .. } => "partition",
             Self::Pause { .. } => "stall",
@@ -327,6 +338,7 @@ impl Step {
             | Self::Crash { node, .. }
             | Self::Join { node }
             | Self::Leave { node }
+            | Self::Lie { node, .. }
             | Self::Notify { node, .. }
             | Self::Pause { node, .. }
             | Self::Poison { node, .. }
@@ -354,6 +366,7 @@ impl Step {
             | Self::Disorder { span, .. }
             | Self::Isolate { span, .. }
             | Self::Latency { span, .. }
+            | Self::Lie { span, .. }
             | Self::Loss { span, .. }
             | Self::Partition { span, .. }
             | Self::Slow { span, .. } => Some(*span),

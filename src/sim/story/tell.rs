@@ -52,6 +52,11 @@ impl Scenario {
                 trace_hash: sim.trace_hash(),
                 trace_records: sim.trace_records(),
                 network: sim.network_counters(),
+                liars: self.liars,
+                lies: sim.lies().clone(),
+                tricks: sim.tricks().clone(),
+                worst_turn: sim.worst_turn(),
+                most_held: sim.most_held(),
             }),
             Ok(Err(violation)) => Err(self.failure(&sim, Some(violation), None)),
             Err(payload) => {

@@ -11,6 +11,7 @@ use crate::sim::cluster::simulator::Simulator;
 use crate::sim::network::bandwidth::Bandwidth;
 use crate::sim::network::config::{LatencyShape, NetworkConfig};
 use crate::sim::nodes::disk::DiskConfig;
+use crate::sim::nodes::liar::Lying;
 
 /// Faults under way, and how it is without them.
 pub(super) struct UnderWay<'a> {
@@ -62,6 +63,7 @@ impl<'a> UnderWay<'a> {
                 sim.set_latency(min, max);
                 sim.set_latency_shape(shape);
             }
+            Step::Lie { node, .. } => sim.set_lying(*node, self.lying(*node)),
             Step::Loss { .. } => sim.set_loss(self.loss()),
             Step::Slow { node, .. } => sim.set_slow(*node, self.slowness(*node)),
             Step::CutDatagrams { .. }
@@ -115,6 +117,15 @@ impl<'a> UnderWay<'a> {
             Step::Corruption { corruption, .. } => Some(*corruption),
             _ => None,
         })
+    }
+
+    /// The latest way.
+    fn lying(&self, node: usize) -> Option<Lying> {
+        let mut ways = self.steps.values().filter_map(|step| match step {
+            Step::Lie { node: n, lying, .. } if *n == node => Some(lying.clone()),
+            _ => None,
+        });
+        ways.next_back()
     }
 
     fn loss(&self) -> f64 {
