@@ -43,7 +43,7 @@ fn main() {
     } else {
         &[1_000, 10_000, 100_000]
     };
-    let silences = || SilenceSchema::new(Arc::new(VirtualClock::default()));
+    let silences = || SilenceSchema::default();
     warm_up(&silences);
     for &held in sizes {
         let entries = support::silences(held + held / 4, &mut Random(7));

@@ -126,7 +126,7 @@ pub fn silence(random: &mut Random) -> Silence {
 
 /// Entries of silences, of [`ENTRY_BYTES`] each.
 pub fn silences(count: usize, random: &mut Random) -> Vec<Entry> {
-    let schema = SilenceSchema::new(Arc::new(VirtualClock::default()));
+    let schema = SilenceSchema::default();
     let fitting = |random: &mut Random| {
         let mut silence = silence(random);
         let bytes = HEADER_BYTES + schema.encode(&silence.clone().into()).bytes.len();

@@ -22,11 +22,6 @@ impl<R> Lazy<R> {
         }
     }
 
-    /// The record if it was read before, otherwise the bytes.
-    pub(super) fn look(&self) -> Result<&Arc<R>, &Bytes> {
-        self.record.get().ok_or(&self.body)
-    }
-
     /// The record. The first time, `read` makes it of the bytes.
     pub(super) fn get(&self, read: impl FnOnce(&Bytes) -> R) -> &Arc<R> {
         self.record.get_or_init(|| Arc::new(read(&self.body)))

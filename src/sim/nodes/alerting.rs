@@ -47,9 +47,10 @@ impl Alerting {
     /// Whether its index says something else of some alerts than a look at every silence does.
     pub(in crate::sim) fn mutes_wrongly(&self, now: Timestamp) -> bool {
         let records = self.silences.map().records();
+        let records: Vec<_> = records.iter().map(|(_, silence)| silence.whole()).collect();
         let active = |silence: &Silence| silence.state(now) == SilenceState::Active;
         alerts().iter().any(|labels| {
-            let of_all = records.iter().map(|(_, silence)| silence);
+            let of_all = records.iter();
             let muting = of_all.filter(|silence| active(silence) && silence.matches(labels));
             let mut expected: Vec<SilenceId> = muting.map(|silence| silence.id).collect();
             expected.sort_unstable();

@@ -17,10 +17,13 @@ pub enum MatcherError {
         /// What is wrong there.
         fault: PatternFault,
     },
-    /// The regular expression is too large when compiled.
-    #[error("the compiled regular expression is over {max} bytes")]
-    PatternTooLarge {
-        /// The limit, [`REGEX_BYTES_MAX`](super::REGEX_BYTES_MAX).
-        max: usize,
+    /// The regular expression would take too much work and memory when it is compiled. Nothing was
+    /// compiled to find that out.
+    #[error("the regular expression costs at least {cost}, over the limit of {max}")]
+    TooCostly {
+        /// What it costs, or what its first part costs.
+        cost: u32,
+        /// The limit, [`PATTERN_COST_MAX`](super::PATTERN_COST_MAX).
+        max: u32,
     },
 }

@@ -3,16 +3,22 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
 
 use super::error::MatcherError;
 use super::op::Op;
 use super::pattern::Pattern;
+use super::program::Program;
 use super::quote;
 
 /// The labels of an alert.
 pub type Labels = BTreeMap<String, String>;
 
 /// One condition on one label. Two matchers are equal if name, operator and value are.
+///
+/// A pattern is compiled at the first use that needs it, and stays compiled as long as the matcher and the
+/// copies that were made since: up to about 1 MB for the costliest. A store of silences keeps what it
+/// compiles elsewhere, within a budget of its own.
 #[derive(Clone)]
 pub struct Matcher {
     /// The name, then the value.
@@ -20,7 +26,15 @@ pub struct Matcher {
     name_bytes: usize,
     op: Op,
     /// For an operator that has one. A copy shares what is compiled so far.
-    pattern: Option<Box<Pattern>>,
+    pattern: Option<Box<OwnPattern>>,
+}
+
+/// A pattern with a compiled form of its own.
+#[derive(Clone, Debug)]
+struct OwnPattern {
+    known: Pattern,
+    /// `None` within if it does not compile after all.
+    program: OnceLock<Option<Arc<Program>>>,
 }
 
 impl Matcher {
@@ -37,20 +51,30 @@ impl Matcher {
         if name.is_empty() {
             return Err(MatcherError::EmptyName);
         }
-        let pattern = if op.is_regex() {
-            Some(Box::new(Pattern::new(value)?))
-        } else {
-            None
-        };
+        let pattern = op.is_regex().then(|| Pattern::new(value)).transpose()?;
+        Ok(Self::checked(name, op, value, pattern))
+    }
+
+    /// A matcher whose parts were checked. `pattern` was made of the value, if the operator has one.
+    pub(in crate::store) fn checked(
+        name: &str,
+        op: Op,
+        value: &str,
+        pattern: Option<Pattern>,
+    ) -> Self {
         let mut text = String::with_capacity(name.len() + value.len());
         text.push_str(name);
         text.push_str(value);
-        Ok(Self {
+        let own = |known| OwnPattern {
+            known,
+            program: OnceLock::new(),
+        };
+        Self {
             text: text.into(),
             name_bytes: name.len(),
             op,
-            pattern,
-        })
+            pattern: pattern.map(own).map(Box::new),
+        }
     }
 
     /// The label it looks at.
@@ -95,40 +119,26 @@ impl Matcher {
         self.op.is_positive() && self.matches("")
     }
 
-    /// All texts that a positive pattern such as `node-1|node-2` matches, ascending, if they are few.
-    pub(in crate::store) fn texts(&self) -> Option<&[Box<str>]> {
-        match self.op {
-            Op::Regex => self.pattern.as_ref()?.texts(),
-            _ => None,
-        }
+    /// What its pattern costs to compile; 0 without one. [`PATTERN_COST_MAX`](super::PATTERN_COST_MAX) limits
+    /// it, and the sum over all matchers of a silence.
+    #[must_use]
+    pub fn cost(&self) -> u32 {
+        self.pattern.as_ref().map_or(0, |own| own.known.cost())
     }
 
-    /// Whether the label must be there to satisfy it, as far as that can be told without an evaluation.
-    pub(in crate::store) fn needs_label(&self) -> bool {
-        let pattern = self.pattern.as_deref().and_then(Pattern::matches_empty);
-        match self.op {
-            Op::Equal => !self.value().is_empty(),
-            Op::NotEqual => self.value().is_empty(),
-            Op::NotRegex => pattern == Some(true),
-            Op::Regex => pattern == Some(false),
-        }
-    }
-
-    /// Forgets the compiled pattern; the next use compiles it again.
-    pub(in crate::store) fn release(&self) {
-        if let Some(pattern) = &self.pattern {
-            pattern.release();
-        }
-    }
-
-    /// Whether a compiled pattern is held.
-    #[cfg(test)]
-    pub(in crate::store) fn is_compiled(&self) -> bool {
-        self.pattern.as_ref().is_some_and(|it| it.is_compiled())
+    /// What is known of its pattern.
+    pub(in crate::store) fn pattern(&self) -> Option<&Pattern> {
+        self.pattern.as_ref().map(|own| &own.known)
     }
 
     fn pattern_matches(&self, label: &str) -> Option<bool> {
-        self.pattern.as_ref()?.matches(self.value(), label)
+        let OwnPattern { known, program } = self.pattern.as_deref()?;
+        let verdict = known.verdict(self.value().as_bytes(), label);
+        verdict.or_else(|| {
+            let compile = || Program::compile(self.value(), known).map(Arc::new);
+            let program = program.get_or_init(compile).as_ref()?;
+            Some(program.is_match(label))
+        })
     }
 }
 
@@ -183,7 +193,7 @@ impl fmt::Debug for Matcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::matcher::{PatternFault, REGEX_BYTES_MAX, Syntax};
+    use crate::store::matcher::{PATTERN_COST_MAX, PatternFault, Syntax};
     use proptest::prelude::*;
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -227,14 +237,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_too_large_is_refused() {
+    fn a_pattern_that_costs_too_much_is_refused() {
         let error = Matcher::new("a", Op::Regex, r"(\pL{300}){300}").unwrap_err();
-        assert_eq!(
-            error,
-            MatcherError::PatternTooLarge {
-                max: REGEX_BYTES_MAX
-            }
-        );
+        let MatcherError::TooCostly { cost, max } = error else {
+            panic!("{error:?}");
+        };
+        assert!(cost > max && max == PATTERN_COST_MAX, "{error}");
     }
 
     /// Generated silences list hosts by the hundred; they must fit.
@@ -255,16 +263,6 @@ mod tests {
         assert!(!matcher("a", Op::NotEqual, "x").matches_empty());
         assert!(!matcher("a", Op::NotRegex, "x").matches_empty());
         assert!(!matcher("a", Op::Regex, ".+").matches_empty());
-    }
-
-    #[test]
-    fn a_released_pattern_compiles_again_when_it_is_used() {
-        let any = matcher("a", Op::Regex, "x+");
-        assert!(any.matches("x") && any.is_compiled());
-        any.release();
-        assert!(!any.is_compiled());
-        assert!(any.matches("xx"));
-        assert!(any.is_compiled());
     }
 
     #[test]

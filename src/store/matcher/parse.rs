@@ -12,6 +12,7 @@ use super::error::MatcherError;
 use super::label_matcher::Matcher;
 use super::op::Op;
 use super::quote::{is_reserved, unquote_go};
+use super::survey::PATTERN_COST_MAX;
 
 /// How matchers are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +64,14 @@ pub enum ParseError {
         /// What.
         what: Expected,
     },
+    /// The text is longer than any that makes a silence. It was not looked at.
+    #[error("a text of {bytes} bytes is over the limit of {max}")]
+    Length {
+        /// Its length.
+        bytes: usize,
+        /// [`MATCHERS_TEXT_BYTES_MAX`].
+        max: usize,
+    },
     /// Name, operator and value do not make a matcher.
     #[error("in the matcher at byte {at}: {error}")]
     Matcher {
@@ -71,13 +80,32 @@ pub enum ParseError {
         /// Why.
         error: MatcherError,
     },
+    /// The patterns of all matchers would take too much work and memory together.
+    #[error("the regular expressions cost at least {cost} together, over the limit of {max}")]
+    PatternsTooCostly {
+        /// What the first ones cost.
+        cost: u32,
+        /// [`PATTERN_COST_MAX`].
+        max: u32,
+    },
     /// A quote without its partner, or inside a classic value.
     #[error("unescaped or missing double quote at byte {at}")]
     Quote {
         /// Where.
         at: usize,
     },
+    /// There are more matchers than a silence may have. The rest of them were not looked at.
+    #[error("more than {max} matchers")]
+    TooManyMatchers {
+        /// [`MATCHERS_MAX`].
+        max: usize,
+    },
 }
+
+/// Most matchers in one text, and in one silence over all its sets. A limit of the protocol.
+pub const MATCHERS_MAX: usize = 256;
+/// Longest text that is parsed to matchers. It is as large as the largest silence is by default.
+pub const MATCHERS_TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// What a parser expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +181,7 @@ impl Syntax {
         self,
         input: &str,
     ) -> Result<(Vec<Matcher>, Option<Caution>), ParseError> {
+        check_length(input)?;
         match self {
             Self::Classic => classic::matchers(input).map(plain),
             Self::Fallback => choose(utf8::matchers(input), classic::matchers(input)),
@@ -173,6 +202,7 @@ impl Syntax {
     /// # Errors
     /// As [`matcher`](Self::matcher).
     pub fn matcher_cautioned(self, input: &str) -> Result<(Matcher, Option<Caution>), ParseError> {
+        check_length(input)?;
         if self != Self::Classic {
             if input.starts_with('{') {
                 return Err(ParseError::Brace { at: 0 });
@@ -217,6 +247,41 @@ fn choose<T: PartialEq>(
     }
 }
 
+fn check_length(input: &str) -> Result<(), ParseError> {
+    let (bytes, max) = (input.len(), MATCHERS_TEXT_BYTES_MAX);
+    if bytes > max {
+        return Err(ParseError::Length { bytes, max });
+    }
+    Ok(())
+}
+
+/// Matchers of one text, as many as may be and as costly.
+#[derive(Default)]
+struct Matchers {
+    found: Vec<Matcher>,
+    cost: u32,
+}
+
+impl Matchers {
+    /// Adds the next one. It is parsed only if there is room for one more.
+    fn add(
+        &mut self,
+        parse: impl FnOnce() -> Result<Matcher, ParseError>,
+    ) -> Result<(), ParseError> {
+        if self.found.len() >= MATCHERS_MAX {
+            return Err(ParseError::TooManyMatchers { max: MATCHERS_MAX });
+        }
+        let matcher = parse()?;
+        self.cost = self.cost.saturating_add(matcher.cost());
+        let (cost, max) = (self.cost, PATTERN_COST_MAX);
+        if cost > max {
+            return Err(ParseError::PatternsTooCostly { cost, max });
+        }
+        self.found.push(matcher);
+        Ok(())
+    }
+}
+
 /// The operator that `text` starts with.
 fn operator(text: &str) -> Option<Op> {
     [Op::Regex, Op::Equal, Op::NotEqual, Op::NotRegex]
@@ -227,7 +292,7 @@ fn operator(text: &str) -> Option<Op> {
 mod classic {
     //! The grammar before 0.27.
 
-    use super::{Expected, Matcher, ParseError, operator};
+    use super::{Expected, Matcher, Matchers, ParseError, operator};
 
     /// What Go's `\s` is.
     const SPACE: [char; 5] = ['\t', '\n', '\u{c}', '\r', ' '];
@@ -237,11 +302,11 @@ mod classic {
         let from = input.len() - inner.len();
         let inner = inner.strip_suffix('}').unwrap_or(inner);
         let (mut quoted, mut escaped, mut begun) = (false, false, 0);
-        let mut found = Vec::new();
+        let mut found = Matchers::default();
         for (at, c) in inner.char_indices() {
             match c {
                 ',' if !quoted => {
-                    found.push(matcher(&inner[begun..at], from + begun)?);
+                    found.add(|| matcher(&inner[begun..at], from + begun))?;
                     begun = at + 1;
                 }
                 ',' => {}
@@ -254,9 +319,9 @@ mod classic {
         let last = &inner[begun..];
         if !last.trim().is_empty() {
             let begun = from + begun + (last.len() - last.trim_start().len());
-            found.push(matcher(last.trim(), begun)?);
+            found.add(|| matcher(last.trim(), begun))?;
         }
-        Ok(found)
+        Ok(found.found)
     }
 
     /// `name op value`, which begins at byte `from` of the whole text.
@@ -318,7 +383,7 @@ mod classic {
 mod utf8 {
     //! The grammar of 0.27 and later.
 
-    use super::{Expected, Matcher, ParseError, is_reserved, operator, unquote_go};
+    use super::{Expected, Matcher, Matchers, ParseError, is_reserved, operator, unquote_go};
 
     pub(super) fn matcher(input: &str) -> Result<Matcher, ParseError> {
         let mut found = matchers(input)?;
@@ -332,10 +397,10 @@ mod utf8 {
 
     pub(super) fn matchers(input: &str) -> Result<Vec<Matcher>, ParseError> {
         let mut text = Text { input, at: 0 };
-        let mut found = Vec::new();
+        let mut found = Matchers::default();
         let braced = text.accept('{');
         if !text.at_close_or_end() {
-            found.push(text.matcher()?);
+            found.add(|| text.matcher())?;
             while !text.at_close_or_end() {
                 if !text.accept(',') {
                     return Err(text.expected(Expected::CommaOrCloseBrace));
@@ -346,7 +411,7 @@ mod utf8 {
                 if text.peek() == Some(',') {
                     return Err(text.expected(Expected::MatcherOrCloseBrace));
                 }
-                found.push(text.matcher()?);
+                found.add(|| text.matcher())?;
             }
         }
         match (braced, text.peek() == Some('}')) {
@@ -357,7 +422,7 @@ mod utf8 {
         text.accept('}');
         match text.peek() {
             Some(_) => Err(text.expected(Expected::End)),
-            None => Ok(found),
+            None => Ok(found.found),
         }
     }
 

@@ -253,3 +253,32 @@ proptest! {
         }
     }
 }
+
+/// Matchers are counted before they are parsed, and patterns are not added up without end.
+#[test]
+fn number_length_and_cost_are_limited() {
+    let many = |count: usize, one: &str| vec![one; count].join(",");
+    for syntax in [Syntax::Classic, Syntax::Fallback, Syntax::Utf8] {
+        let most = syntax.matchers(&many(MATCHERS_MAX, "a=b")).unwrap();
+        assert_eq!(most.len(), MATCHERS_MAX);
+        // What comes after the last one that is allowed may be anything.
+        let more = many(MATCHERS_MAX, "a=b") + ",a=~\"(\"";
+        let error = syntax.matchers(&more).unwrap_err();
+        assert_eq!(error, ParseError::TooManyMatchers { max: MATCHERS_MAX });
+        let long = format!("a=\"{}\"", "x".repeat(MATCHERS_TEXT_BYTES_MAX));
+        let length = ParseError::Length {
+            bytes: long.len(),
+            max: MATCHERS_TEXT_BYTES_MAX,
+        };
+        assert_eq!(syntax.matchers(&long).unwrap_err(), length);
+        assert_eq!(syntax.matcher(&long).unwrap_err(), length);
+        // Each of these may be there alone.
+        let dear = r#"a=~"\\pL\\pL\\pL\\pL\\pL""#;
+        assert!(syntax.matcher(dear).is_ok());
+        let error = syntax.matchers(&many(4, dear)).unwrap_err();
+        let ParseError::PatternsTooCostly { cost, max } = error else {
+            panic!("{error:?}");
+        };
+        assert!(cost > max && max == PATTERN_COST_MAX);
+    }
+}

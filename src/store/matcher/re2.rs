@@ -1,13 +1,16 @@
-//! Go's regular expression syntax, translated to that of the `regex` crate.
+//! Go's regular expression syntax, as a sequence of tokens.
 //!
 //! Operators know Go's dialect from Prometheus, and a pattern must mean here what it means there.
-//! The dialects differ in small things: `\d`, `\s`, `\w` and `\b` are ASCII in Go; `[a[b]` and
-//! `[a&&b]` are plain classes; `{` that starts no repetition is itself; `\<` is `<`; `\Q..\E` and
-//! octal escapes exist; the flag `x` and stacked repetitions (`a**`) do not. [`translate`] walks
-//! the pattern once and checks nesting on the way, so a translated pattern cannot close a group
-//! that it did not open.
+//! It differs from that of the crates that compile patterns in small things: `\d`, `\s`, `\w` and `\b`
+//! are ASCII in Go; `[a[b]` and `[a&&b]` are plain classes; `{` that starts no repetition is itself;
+//! `\<` is `<`; `\Q..\E` and octal escapes exist; the flag `x` and stacked repetitions (`a**`) do not.
+//!
+//! [`Tokens`] goes over a pattern once and allocates nothing, and its time is linear in the bytes. It
+//! finds every fault but one: whether a Unicode class exists is checked by [`survey`](super::survey).
+//! All that is known of patterns comes from these tokens: what they cost, what they match, and what they
+//! are translated to. So nothing can be read in two ways.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// What is wrong with a regular expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +28,11 @@ pub enum PatternFault {
     GroupUnclosed,
     /// A closing parenthesis without a group.
     GroupUnopened,
+    /// Groups within groups, too deep.
+    Nesting,
     /// A range that runs backwards.
     Range,
-    /// A repetition of a repetition, or more than 1,000 of them.
+    /// A repetition of a repetition, of a range that runs backwards, or more than 1,000 of them.
     Repetition,
     /// Any other error of syntax, for instance a repetition of nothing.
     Syntax,
@@ -42,6 +47,7 @@ impl fmt::Display for PatternFault {
             Self::Flag => "invalid flag or group",
             Self::GroupUnclosed => "missing closing )",
             Self::GroupUnopened => "unexpected )",
+            Self::Nesting => "groups nested too deep",
             Self::Range => "invalid character class range",
             Self::Repetition => "invalid repetition",
             Self::Syntax => "invalid syntax",
@@ -50,235 +56,403 @@ impl fmt::Display for PatternFault {
 }
 
 /// A fault and the byte offset it is at.
-type FaultAt = (usize, PatternFault);
+pub(super) type FaultAt = (usize, PatternFault);
 
+/// Most groups within each other. A limit of the protocol.
+pub(super) const GROUPS_MAX: usize = 50;
 /// Longest repetition that Go accepts.
 const REPEAT_MAX: u32 = 1000;
 
-/// Translates a pattern in Go's syntax to the syntax of the `regex` crate.
-pub(super) fn translate(pattern: &str) -> Result<String, FaultAt> {
-    let mut walk = Walk {
-        pattern,
-        at: 0,
-        out: String::with_capacity(pattern.len() + 8),
-        groups: Vec::new(),
-        repeated: false,
-    };
-    while let Some(c) = walk.peek() {
-        walk.step(c)?;
-    }
-    match walk.groups.last() {
-        Some(&opened) => Err((opened, PatternFault::GroupUnclosed)),
-        None => Ok(walk.out),
-    }
+/// One step of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token<'a> {
+    /// `|`.
+    Alternative,
+    Assertion(Assertion),
+    ClassClosed,
+    /// Ranges and sets follow, until the class is closed.
+    ClassOpened {
+        negated: bool,
+    },
+    /// Within a class: these characters, the last included.
+    ClassRange(char, char),
+    /// Within a class.
+    ClassSet(Set<'a>),
+    /// `.`.
+    Dot,
+    /// Until the group ends.
+    Flags(Flags),
+    GroupClosed,
+    GroupOpened(Flags),
+    Literal(char),
+    /// What came last, so often; without end if there is no `max`.
+    Repeated {
+        min: u32,
+        max: Option<u32>,
+    },
+    /// Outside of a class.
+    Set(Set<'a>),
 }
 
-struct Walk<'a> {
+/// A condition on a place in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Assertion {
+    /// `$`: depends on the flag `m`.
+    LineEnd,
+    /// `^`: depends on the flag `m`.
+    LineStart,
+    NotWordEdge,
+    TextEnd,
+    TextStart,
+    WordEdge,
+}
+
+/// Characters that have a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Set<'a> {
+    pub(super) kind: SetKind<'a>,
+    pub(super) negated: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SetKind<'a> {
+    Digit,
+    /// `[:name:]`, ASCII, and a name that exists.
+    Posix(&'a str),
+    Space,
+    /// `\p{name}`: letters, digits and `_`, but it may not exist.
+    Unicode(&'a str),
+    Word,
+}
+
+/// Flags that change. `U`, which changes what is preferred, says nothing about what matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags {
+    pub(super) ignore_case: Option<bool>,
+    pub(super) multi_line: Option<bool>,
+    pub(super) dot_matches_all: Option<bool>,
+}
+
+/// Goes over a pattern.
+pub(super) struct Tokens<'a> {
     pattern: &'a str,
     at: usize,
-    out: String,
     /// Where the open groups began.
-    groups: Vec<usize>,
-    /// Whether what was emitted last was a repetition.
-    repeated: bool,
+    groups: [u32; GROUPS_MAX],
+    depth: usize,
+    mode: Mode,
+    /// What can be repeated.
+    last: Last,
 }
 
-impl<'a> Walk<'a> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// In a class that began at `begun`; its first element is at `first`.
+    Class {
+        begun: usize,
+        first: usize,
+    },
+    Plain,
+    /// In `\Q..\E`.
+    Quoted,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Element,
+    Nothing,
+    Repetition,
+}
+
+impl<'a> Tokens<'a> {
+    /// From the start. Patterns of 4 GiB do not exist: bodies are far smaller.
+    pub(super) fn new(pattern: &'a str) -> Self {
+        Self {
+            pattern,
+            at: 0,
+            groups: [0; GROUPS_MAX],
+            depth: 0,
+            mode: Mode::Plain,
+            last: Last::Nothing,
+        }
+    }
+
+    /// Where the next token begins.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The next token; `None` at the end.
+    pub(super) fn take(&mut self) -> Result<Option<Token<'a>>, FaultAt> {
+        let token = match self.mode {
+            Mode::Class { begun, first } => Some(self.class_token(begun, first)?),
+            Mode::Plain => self.plain_token()?,
+            Mode::Quoted => self.quoted_token()?,
+        };
+        if let Some(token) = &token {
+            self.last = match token {
+                Token::Repeated { .. } => Last::Repetition,
+                Token::Alternative | Token::Flags(_) | Token::GroupOpened(_) => Last::Nothing,
+                _ => Last::Element,
+            };
+        }
+        Ok(token)
+    }
+
     fn rest(&self) -> &'a str {
-        &self.pattern[self.at..]
+        self.pattern.get(self.at..).unwrap_or_default()
     }
 
     fn peek(&self) -> Option<char> {
         self.rest().chars().next()
     }
 
-    fn take(&mut self) -> Option<char> {
+    fn take_char(&mut self) -> Option<char> {
         let c = self.peek()?;
         self.at += c.len_utf8();
         Some(c)
     }
 
-    /// Emits `c` as itself, whatever it means to the `regex` crate.
-    fn literal(&mut self, c: char) {
-        if c.is_alphanumeric() {
-            self.out.push(c);
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(self.out, "\\x{{{:X}}}", u32::from(c));
+    fn take_if(&mut self, text: &str) -> bool {
+        let found = self.rest().starts_with(text);
+        if found {
+            self.at += text.len();
         }
+        found
     }
 
-    /// One element outside classes.
-    fn step(&mut self, c: char) -> Result<(), FaultAt> {
+    /// One token outside of classes.
+    fn plain_token(&mut self) -> Result<Option<Token<'a>>, FaultAt> {
         let begun = self.at;
-        let was_repeated = std::mem::take(&mut self.repeated);
-        match c {
-            '*' | '+' | '?' => {
-                self.at += 1;
-                self.out.push(c);
-                return self.end_repetition(begun, was_repeated);
-            }
-            '{' => {
-                if let Some((text, counts)) = repetition(self.rest()) {
-                    if counts.iter().any(|count| *count > REPEAT_MAX) {
-                        return Err((begun, PatternFault::Repetition));
-                    }
-                    self.at += text.len();
-                    self.out.push_str(text);
-                    return self.end_repetition(begun, was_repeated);
-                }
-                self.at += 1;
-                self.literal(c);
-            }
-            '(' => self.group()?,
+        let Some(c) = self.take_char() else {
+            return match self.groups[..self.depth].last() {
+                Some(&opened) => Err((opened as usize, PatternFault::GroupUnclosed)),
+                None => Ok(None),
+            };
+        };
+        Ok(Some(match c {
+            '*' => self.repeated(begun, 0, None)?,
+            '+' => self.repeated(begun, 1, None)?,
+            '?' => self.repeated(begun, 0, Some(1))?,
+            '{' => match self.counts() {
+                Some((min, max)) => self.repeated(begun, min, max)?,
+                None => Token::Literal(c),
+            },
+            '(' => self.group(begun)?,
             ')' => {
-                if self.groups.pop().is_none() {
-                    return Err((begun, PatternFault::GroupUnopened));
-                }
-                self.at += 1;
-                self.out.push(c);
+                self.depth = self
+                    .depth
+                    .checked_sub(1)
+                    .ok_or((begun, PatternFault::GroupUnopened))?;
+                Token::GroupClosed
             }
-            '[' => self.class()?,
-            '\\' => self.escape()?,
-            '.' | '^' | '$' | '|' => {
-                self.at += 1;
-                self.out.push(c);
+            '[' => {
+                let negated = self.take_if("^");
+                let first = self.at;
+                self.mode = Mode::Class { begun, first };
+                Token::ClassOpened { negated }
             }
-            c => {
-                self.at += c.len_utf8();
-                self.literal(c);
-            }
-        }
-        Ok(())
+            '\\' => return self.escape(begun),
+            '.' => Token::Dot,
+            '^' => Token::Assertion(Assertion::LineStart),
+            '$' => Token::Assertion(Assertion::LineEnd),
+            '|' => Token::Alternative,
+            c => Token::Literal(c),
+        }))
     }
 
-    /// Go refuses `a**`; the `regex` crate would not. `a*?` is one repetition.
-    fn end_repetition(&mut self, begun: usize, was_repeated: bool) -> Result<(), FaultAt> {
-        if was_repeated {
+    fn quoted_token(&mut self) -> Result<Option<Token<'a>>, FaultAt> {
+        if self.take_if("\\E") {
+            self.mode = Mode::Plain;
+            return self.plain_token();
+        }
+        match self.take_char() {
+            Some(c) => Ok(Some(Token::Literal(c))),
+            None => {
+                self.mode = Mode::Plain;
+                self.plain_token()
+            }
+        }
+    }
+
+    /// Go refuses `a**`. `a*?` is one repetition.
+    fn repeated(&mut self, begun: usize, min: u32, max: Option<u32>) -> Result<Token<'a>, FaultAt> {
+        let bounded = min.max(max.unwrap_or(min)) <= REPEAT_MAX;
+        if !bounded || max.is_some_and(|max| max < min) || self.last == Last::Repetition {
             return Err((begun, PatternFault::Repetition));
         }
-        if self.peek() == Some('?') {
-            self.at += 1;
-            self.out.push('?');
+        if self.last == Last::Nothing {
+            return Err((begun, PatternFault::Syntax));
         }
-        self.repeated = true;
-        Ok(())
+        self.take_if("?");
+        Ok(Token::Repeated { min, max })
     }
 
-    /// `(`, `(?:`, `(?P<name>`, `(?<name>`, `(?flags)` or `(?flags:`.
-    fn group(&mut self) -> Result<(), FaultAt> {
+    /// The counts of the `{n}`, `{n,}` or `{n,m}` whose brace was taken. If it is none of these, takes
+    /// nothing.
+    fn counts(&mut self) -> Option<(u32, Option<u32>)> {
         let begun = self.at;
+        let counts = self.try_counts();
+        if counts.is_none() {
+            self.at = begun;
+        }
+        counts
+    }
+
+    fn try_counts(&mut self) -> Option<(u32, Option<u32>)> {
+        let min = self.count()?;
+        if self.take_if("}") {
+            return Some((min, Some(min)));
+        }
+        if !self.take_if(",") {
+            return None;
+        }
+        if self.take_if("}") {
+            return Some((min, None));
+        }
+        let max = self.count()?;
+        self.take_if("}").then_some((min, Some(max)))
+    }
+
+    /// Decimal digits, without a leading zero; one that is far too large is still one.
+    fn count(&mut self) -> Option<u32> {
+        let digits = self.take_while(|b| b.is_ascii_digit());
+        let well_formed = !digits.is_empty() && (digits.len() == 1 || !digits.starts_with('0'));
+        well_formed.then(|| digits.parse().unwrap_or(u32::MAX))
+    }
+
+    /// Takes ASCII bytes.
+    fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
         let rest = self.rest();
-        let head = if rest.starts_with("(?P<") || rest.starts_with("(?<") {
-            let end = rest.find('>').ok_or((begun, PatternFault::Flag))?;
-            &rest[..=end]
-        } else if let Some(flags) = rest.strip_prefix("(?") {
-            let end = flags
-                .find(|c: char| !"imsU-".contains(c))
-                .ok_or((begun, PatternFault::GroupUnclosed))?;
-            if !flags[end..].starts_with([':', ')']) {
-                return Err((begun, PatternFault::Flag));
-            }
-            &rest[..2 + end + 1]
-        } else {
-            "("
-        };
-        if !head.ends_with(')') {
-            self.groups.push(begun);
-        }
-        self.at += head.len();
-        self.out.push_str(head);
-        Ok(())
+        let end = rest.bytes().position(|b| !(b.is_ascii() && wanted(b)));
+        let taken = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        self.at += taken.len();
+        taken
     }
 
-    /// An escape outside classes.
-    fn escape(&mut self) -> Result<(), FaultAt> {
-        let rest = &self.pattern[self.at + 1..];
-        if let Some(quoted) = rest.strip_prefix('Q') {
-            let (text, skipped) = match quoted.find("\\E") {
-                Some(end) => (&quoted[..end], end + 2),
-                None => (quoted, quoted.len()),
+    /// `(`, `(?:`, `(?P<name>`, `(?<name>`, `(?flags)` or `(?flags:`. Names say nothing about what
+    /// matches.
+    fn group(&mut self, begun: usize) -> Result<Token<'a>, FaultAt> {
+        let fault = (begun, PatternFault::Flag);
+        let mut flags = Flags::default();
+        if self.take_if("?P<") || self.take_if("?<") {
+            let name = self.take_while(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if name.is_empty() || !self.take_if(">") {
+                return Err(fault);
+            }
+        } else if self.take_if("?") {
+            flags = self.flags(fault)?;
+            match self.take_char() {
+                Some(':') => {}
+                Some(')') => return Ok(Token::Flags(flags)),
+                Some(_) => return Err(fault),
+                None => return Err((begun, PatternFault::GroupUnclosed)),
+            }
+        }
+        let nesting = (begun, PatternFault::Nesting);
+        let opened = self.groups.get_mut(self.depth).ok_or(nesting)?;
+        *opened = u32::try_from(begun).unwrap_or(u32::MAX);
+        self.depth += 1;
+        Ok(Token::GroupOpened(flags))
+    }
+
+    /// `im-s`: each flag once, at least one on either side of a `-`. Takes none if none is there.
+    fn flags(&mut self, fault: FaultAt) -> Result<Flags, FaultAt> {
+        let (mut flags, mut ungreedy) = (Flags::default(), None);
+        let (mut on, mut dangling) = (true, false);
+        while let Some(c) = self.peek() {
+            let flag = match c {
+                'i' => &mut flags.ignore_case,
+                'm' => &mut flags.multi_line,
+                's' => &mut flags.dot_matches_all,
+                'U' => &mut ungreedy,
+                '-' if on => {
+                    (on, dangling) = (false, true);
+                    self.at += 1;
+                    continue;
+                }
+                _ => break,
             };
-            self.at += 2 + skipped;
-            for c in text.chars() {
-                self.literal(c);
+            if flag.replace(on).is_some() {
+                return Err(fault);
             }
-            return Ok(());
+            dangling = false;
+            self.at += 1;
         }
-        let assertion = match rest.as_bytes().first() {
-            Some(b'A') => "\\A",
-            Some(b'B') => r"(?-u:\B)",
-            Some(b'b') => r"(?-u:\b)",
-            Some(b'z') => "\\z",
-            _ => "",
-        };
-        if !assertion.is_empty() {
-            self.at += 2;
-            self.out.push_str(assertion);
-            return Ok(());
+        let none = flags == Flags::default() && ungreedy.is_none();
+        if dangling || none && self.peek() == Some(')') {
+            return Err(fault);
         }
-        if let Some(set) = self.named_set()? {
-            let _ = write!(self.out, "[{set}]");
-            return Ok(());
-        }
-        let c = self.escaped_char()?;
-        self.literal(c);
-        Ok(())
+        Ok(flags)
     }
 
-    /// `\d` and its kin, and `\p`, as what stands between the brackets of a class.
-    fn named_set(&mut self) -> Result<Option<String>, FaultAt> {
-        let begun = self.at;
-        let rest = &self.pattern[begun..];
-        let set = match rest.as_bytes().get(1) {
-            Some(b'd') => "0-9",
-            Some(b'D') => "[^0-9]",
-            Some(b's') => r"\t\n\f\r\x20",
-            Some(b'S') => r"[^\t\n\f\r\x20]",
-            Some(b'w') => "0-9A-Za-z_",
-            Some(b'W') => "[^0-9A-Za-z_]",
-            Some(b'p' | b'P') => return self.unicode_set().map(Some),
+    /// What follows a backslash outside of classes.
+    fn escape(&mut self, begun: usize) -> Result<Option<Token<'a>>, FaultAt> {
+        if self.take_if("Q") {
+            self.mode = Mode::Quoted;
+            return self.quoted_token();
+        }
+        let assertion = match self.peek() {
+            Some('A') => Some(Assertion::TextStart),
+            Some('B') => Some(Assertion::NotWordEdge),
+            Some('b') => Some(Assertion::WordEdge),
+            Some('z') => Some(Assertion::TextEnd),
+            _ => None,
+        };
+        if let Some(assertion) = assertion {
+            self.at += 1;
+            return Ok(Some(Token::Assertion(assertion)));
+        }
+        if let Some(set) = self.named_set(begun)? {
+            return Ok(Some(Token::Set(set)));
+        }
+        self.escaped_char(begun).map(|c| Some(Token::Literal(c)))
+    }
+
+    /// `d` and its kin, and `p`, after a backslash.
+    fn named_set(&mut self, begun: usize) -> Result<Option<Set<'a>>, FaultAt> {
+        let (kind, negated) = match self.peek() {
+            Some(c @ ('d' | 'D')) => (SetKind::Digit, c == 'D'),
+            Some(c @ ('s' | 'S')) => (SetKind::Space, c == 'S'),
+            Some(c @ ('w' | 'W')) => (SetKind::Word, c == 'W'),
+            Some(c @ ('p' | 'P')) => {
+                self.at += 1;
+                return self.unicode_set(begun, c == 'P').map(Some);
+            }
             _ => return Ok(None),
         };
-        self.at += 2;
-        Ok(Some(set.to_owned()))
+        self.at += 1;
+        Ok(Some(Set { kind, negated }))
     }
 
-    /// `\pL`, `\p{Greek}`, `\p{^Greek}` and their opposites.
-    fn unicode_set(&mut self) -> Result<String, FaultAt> {
-        let unknown = (self.at, PatternFault::ClassUnknown);
-        let rest = &self.pattern[self.at..];
-        let mut negated = rest.starts_with("\\P");
-        let name = match rest[2..].strip_prefix('{') {
-            Some(braced) => {
-                let name = &braced[..braced.find('}').ok_or(unknown)?];
-                self.at += 4 + name.len();
-                name
+    /// The name in `\pL`, `\p{Greek}`, `\p{^Greek}` and their opposites. It is nothing but a name: other
+    /// dialects would read `sc=Greek` as more.
+    fn unicode_set(&mut self, begun: usize, mut negated: bool) -> Result<Set<'a>, FaultAt> {
+        let unknown = (begun, PatternFault::ClassUnknown);
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let name = if self.take_if("{") {
+            negated ^= self.take_if("^");
+            let name = self.take_while(is_name);
+            if !self.take_if("}") {
+                return Err(unknown);
             }
-            None => {
-                let letter = rest[2..].chars().next().ok_or(unknown)?;
-                self.at += 2 + letter.len_utf8();
-                &rest[2..2 + letter.len_utf8()]
-            }
+            name
+        } else {
+            let letter = self.rest().get(..1).unwrap_or_default();
+            self.at += letter.len();
+            letter
         };
-        let plain = name.strip_prefix('^').unwrap_or(name);
-        negated ^= plain.len() != name.len();
-        // Nothing but a name: the `regex` crate would read `sc=Greek` and `Greek}x` as more.
-        if plain.is_empty()
-            || !plain
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        {
+        if name.is_empty() || !name.bytes().all(is_name) {
             return Err(unknown);
         }
-        Ok(format!("\\{}{{{plain}}}", if negated { 'P' } else { 'p' }))
+        let kind = SetKind::Unicode(name);
+        Ok(Set { kind, negated })
     }
 
-    /// A backslash and what it escapes, as one character.
-    fn escaped_char(&mut self) -> Result<char, FaultAt> {
-        let fault = (self.at, PatternFault::Escape);
-        self.at += 1;
-        let c = self.take().ok_or(fault)?;
+    /// What a backslash escapes, as one character.
+    fn escaped_char(&mut self, begun: usize) -> Result<char, FaultAt> {
+        let fault = (begun, PatternFault::Escape);
+        let c = self.take_char().ok_or(fault)?;
         let plain = match c {
             'a' => '\u{7}',
             'f' => '\u{c}',
@@ -296,20 +470,19 @@ impl<'a> Walk<'a> {
 
     /// `HH` or `{H...}` after `\x`.
     fn hex_char(&mut self) -> Option<char> {
-        let rest = self.rest();
-        let (digits, taken) = match rest.strip_prefix('{') {
-            Some(braced) => {
-                let end = braced.find('}')?;
-                (&braced[..end], end + 2)
-            }
-            None => (rest.get(..2)?, 2),
+        let digits = if self.take_if("{") {
+            let digits = self.take_while(|b| b.is_ascii_hexdigit());
+            self.take_if("}").then_some(digits)?
+        } else {
+            let digits = self.rest().get(..2)?;
+            self.at += 2;
+            digits
         };
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        // from_str_radix would take a sign.
+        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
-        let c = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
-        self.at += taken;
-        Some(c)
+        char::from_u32(u32::from_str_radix(digits, 16).ok()?)
     }
 
     /// `\0`, `\012`, `\12`; a lone `\1` would be a backreference and is refused.
@@ -328,66 +501,59 @@ impl<'a> Walk<'a> {
         char::from_u32(code)
     }
 
-    /// A bracketed class.
-    fn class(&mut self) -> Result<(), FaultAt> {
-        let begun = self.at;
+    /// One token of a class.
+    fn class_token(&mut self, begun: usize, first: usize) -> Result<Token<'a>, FaultAt> {
         let unclosed = (begun, PatternFault::ClassUnclosed);
-        self.at += 1;
-        self.out.push('[');
-        if self.peek() == Some('^') {
-            self.at += 1;
-            self.out.push('^');
+        let at = self.at;
+        if at > first && self.take_if("]") {
+            self.mode = Mode::Plain;
+            return Ok(Token::ClassClosed);
         }
-        let first = self.at;
-        loop {
-            match self.peek().ok_or(unclosed)? {
-                ']' if self.at > first => break,
-                _ => self.class_element(unclosed)?,
+        if let Some(set) = self.posix_set(at)? {
+            return Ok(Token::ClassSet(set));
+        }
+        if self.take_if("\\") {
+            if let Some(set) = self.named_set(at)? {
+                return Ok(Token::ClassSet(set));
             }
+            self.at = at;
+        }
+        let low = self.class_char(unclosed)?;
+        let mut after = self.rest().chars();
+        if after.next() != Some('-') || matches!(after.next(), None | Some(']')) {
+            return Ok(Token::ClassRange(low, low));
         }
         self.at += 1;
-        self.out.push(']');
-        Ok(())
+        let high = self.class_char(unclosed)?;
+        if high < low {
+            return Err((at, PatternFault::Range));
+        }
+        Ok(Token::ClassRange(low, high))
     }
 
-    fn class_element(&mut self, unclosed: FaultAt) -> Result<(), FaultAt> {
-        if self.rest().starts_with("[:")
-            && let Some(end) = self.rest()[2..].find(":]")
-        {
-            let name = &self.rest()[..end + 4];
-            if !POSIX.contains(&name[2..end + 2].trim_start_matches('^')) {
-                return Err((self.at, PatternFault::ClassUnknown));
-            }
-            self.at += name.len();
-            self.out.push_str(name);
-            return Ok(());
+    /// `[:name:]` or `[:^name:]`; anything else that starts so is plain characters.
+    fn posix_set(&mut self, at: usize) -> Result<Option<Set<'a>>, FaultAt> {
+        if !self.take_if("[:") {
+            return Ok(None);
         }
-        if self.peek() == Some('\\')
-            && let Some(set) = self.named_set()?
-        {
-            self.out.push_str(&set);
-            return Ok(());
+        let negated = self.take_if("^");
+        let name = self.take_while(|b| b.is_ascii_lowercase());
+        if !self.take_if(":]") {
+            self.at = at;
+            return Ok(None);
         }
-        let begun = self.at;
-        let low = self.class_char(unclosed)?;
-        self.literal(low);
-        let rest = self.rest();
-        if rest.starts_with('-') && rest.len() > 1 && !rest.starts_with("-]") {
-            self.at += 1;
-            let high = self.class_char(unclosed)?;
-            if high < low {
-                return Err((begun, PatternFault::Range));
-            }
-            self.out.push('-');
-            self.literal(high);
+        if !POSIX.contains(&name) {
+            return Err((at, PatternFault::ClassUnknown));
         }
-        Ok(())
+        let kind = SetKind::Posix(name);
+        Ok(Some(Set { kind, negated }))
     }
 
     fn class_char(&mut self, unclosed: FaultAt) -> Result<char, FaultAt> {
-        match self.peek() {
-            Some('\\') => self.escaped_char(),
-            Some(_) => self.take().ok_or(unclosed),
+        let at = self.at;
+        match self.take_char() {
+            Some('\\') => self.escaped_char(at),
+            Some(c) => Ok(c),
             None => Err(unclosed),
         }
     }
@@ -398,27 +564,6 @@ const POSIX: [&str; 14] = [
     "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
     "space", "upper", "word", "xdigit",
 ];
-
-/// The `{n}`, `{n,}` or `{n,m}` that `rest` starts with, and its counts.
-fn repetition(rest: &str) -> Option<(&str, Vec<u32>)> {
-    let inner = rest.strip_prefix('{')?;
-    let inner = &inner[..inner.find('}')?];
-    let (low, high) = inner.split_once(',').unwrap_or((inner, ""));
-    let mut counts = Vec::new();
-    for (digits, may_be_empty) in [(low, false), (high, true)] {
-        if may_be_empty && digits.is_empty() {
-            continue;
-        }
-        let well_formed = digits.bytes().all(|b| b.is_ascii_digit())
-            && !digits.is_empty()
-            && (digits.len() == 1 || !digits.starts_with('0'));
-        if !well_formed {
-            return None;
-        }
-        counts.push(digits.parse().unwrap_or(u32::MAX));
-    }
-    Some((&rest[..inner.len() + 2], counts))
-}
 
 #[cfg(test)]
 #[path = "re2_tests.rs"]

@@ -1,5 +1,6 @@
 //! Go's dialect, told as tables.
 
+use super::super::translate::translate;
 use super::*;
 use proptest::prelude::*;
 use regex::Regex;

@@ -4,8 +4,9 @@
 //! of lists of name, operator, value), starts_at, ends_at, updated_at (nanoseconds), created_by,
 //! comment, annotations. Operators are 0 `=`, 1 `!=`, 2 `=~`, 3 `!~`.
 //!
-//! [`check`] goes over the bytes without keeping anything; [`read`] makes a [`Silence`] of them. Both
-//! use the same [`walk`], so bytes that pass `check` can be read, unless a pattern does not compile.
+//! [`check`] goes over the bytes once, checks every rule, and keeps what is known of the patterns and
+//! nothing else. It parses and compiles nothing, and stops as soon as the patterns cost more than a silence
+//! may. [`read`] makes a [`Silence`] of bytes that were checked.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use bincode::Encode;
 use bytes::Bytes;
 
 use super::record::{Silence, SilenceId};
-use super::rules::{self, MATCHERS_MAX, RuleError, SCHEMA};
-use crate::store::matcher::{Matcher, Op};
+use super::rules::{self, RuleError, SCHEMA};
+use crate::store::matcher::{MATCHERS_MAX, Matcher, MatcherError, Op, PATTERN_COST_MAX, Pattern};
 use crate::store::schema::Unreadable;
 use crate::time::Timestamp;
 use crate::wire::codec::{DecodeError, Values, encode_body, is_text};
@@ -45,8 +46,8 @@ pub(super) struct MatcherBody<'a> {
 pub(super) struct Checked {
     pub(super) starts_at: Timestamp,
     pub(super) ends_at: Timestamp,
-    /// Whether a matcher has a pattern: then the silence must be read whole, to see that it compiles.
-    pub(super) has_patterns: bool,
+    /// What is known of the patterns, in the order of their matchers.
+    pub(super) patterns: Box<[Pattern]>,
 }
 
 impl<'a> MatcherBody<'a> {
@@ -84,9 +85,16 @@ impl<'a> MatcherBody<'a> {
         })
     }
 
-    fn read(self) -> Result<Matcher, Unreadable> {
-        let op = self.op().ok_or(UNKNOWN_OPERATOR)?;
-        Matcher::new(text(self.name)?, op, text(self.value)?).map_err(|_| NO_MATCHER)
+    /// What is known of its pattern, if it has one.
+    fn pattern(self, op: Op) -> Result<Option<Pattern>, Unreadable> {
+        if !op.is_regex() {
+            return Ok(None);
+        }
+        let pattern = Pattern::new(text(self.value).ok_or(MALFORMED)?);
+        pattern.map(Some).map_err(|error| match error {
+            MatcherError::TooCostly { .. } => TOO_COSTLY,
+            _ => NO_MATCHER,
+        })
     }
 }
 
@@ -108,118 +116,42 @@ pub(super) fn write(silence: &Silence) -> Bytes {
     })
 }
 
-/// The fields of a silence in bytes, except matchers and annotations.
-struct Fixed<'a> {
-    starts_at: Timestamp,
-    ends_at: Timestamp,
-    updated_at: Timestamp,
-    created_by: &'a [u8],
-    comment: &'a [u8],
-}
-
-/// What a [`walk`] meets, in order.
-enum Met<'a> {
-    /// The matchers of the next set follow.
-    Set,
-    Matcher(MatcherBody<'a>),
-    Annotation(&'a [u8], &'a [u8]),
-}
-
-/// The silence in some bytes.
-pub(super) fn read(id: SilenceId, bytes: &[u8]) -> Result<Silence, Unreadable> {
-    let mut sets: Vec<Vec<Matcher>> = Vec::new();
-    let mut annotations = BTreeMap::new();
-    let fixed = walk(id, bytes, |met| {
-        match met {
-            Met::Set => sets.push(Vec::new()),
-            Met::Matcher(matcher) => {
-                let matcher = matcher.read()?;
-                sets.last_mut().expect("a set comes first").push(matcher);
-            }
-            Met::Annotation(name, value) => {
-                annotations.insert(text(name)?.to_owned(), text(value)?.to_owned());
-            }
-        }
-        Ok(())
-    })?;
-    // Once more, now with compiled patterns: the walk does not know what a pattern matches.
-    rules::check(&sets, fixed.starts_at, fixed.ends_at).map_err(invalid)?;
-    Ok(Silence {
-        id,
-        matcher_sets: sets,
-        starts_at: fixed.starts_at,
-        ends_at: fixed.ends_at,
-        updated_at: fixed.updated_at,
-        created_by: text(fixed.created_by)?.to_owned(),
-        comment: text(fixed.comment)?.to_owned(),
-        annotations,
-    })
-}
-
-/// Checks all rules of the silence in some bytes, except that its patterns compile.
+/// Checks all rules of the silence in some bytes.
 pub(super) fn check(id: SilenceId, bytes: &[u8]) -> Result<Checked, Unreadable> {
-    let mut has_patterns = false;
-    let fixed = walk(id, bytes, |met| {
-        if let Met::Matcher(matcher) = met {
-            has_patterns |= matcher.op().is_some_and(Op::is_regex);
-        }
-        Ok(())
-    })?;
-    Ok(Checked {
-        starts_at: fixed.starts_at,
-        ends_at: fixed.ends_at,
-        has_patterns,
-    })
-}
-
-/// Goes over the bytes of a silence, calls `meet` with what it finds, and checks all rules except that
-/// the patterns compile.
-#[inline]
-fn walk<'a>(
-    id: SilenceId,
-    bytes: &'a [u8],
-    mut meet: impl FnMut(Met<'a>) -> Result<(), Unreadable>,
-) -> Result<Fixed<'a>, Unreadable> {
     let mut values = Values::new(bytes);
     if values.take_array().map_err(malformed)? != id.bytes() {
         return Err(Unreadable::WrongKey);
     }
-    walk_sets(&mut values, &mut meet)?;
+    let patterns = check_sets(&mut values)?;
     let mut take_time = || {
         values
             .take_u64()
             .map(Timestamp::from_nanos)
             .map_err(malformed)
     };
-    let fixed = Fixed {
-        starts_at: take_time()?,
-        ends_at: take_time()?,
-        updated_at: take_time()?,
-        created_by: values.take_text().map_err(malformed)?,
-        comment: values.take_text().map_err(malformed)?,
-    };
+    let (starts_at, ends_at, _updated_at) = (take_time()?, take_time()?, take_time()?);
+    let (_created_by, _comment) = (
+        values.take_text().map_err(malformed)?,
+        values.take_text().map_err(malformed)?,
+    );
     let annotations = values.take_u64().map_err(malformed)?;
-    if annotations > ANNOTATIONS_MAX {
-        return Err(TOO_MANY_ANNOTATIONS);
-    }
+    let found = usize::try_from(annotations).unwrap_or(usize::MAX);
+    rules::check_annotations(found).map_err(invalid)?;
     for _ in 0..annotations {
-        let (name, value) = (
-            values.take_text().map_err(malformed)?,
-            values.take_text().map_err(malformed)?,
-        );
-        meet(Met::Annotation(name, value))?;
+        values.take_text().map_err(malformed)?;
+        values.take_text().map_err(malformed)?;
     }
     values.end().map_err(malformed)?;
-    rules::check_times(fixed.starts_at, fixed.ends_at).map_err(invalid)?;
-    Ok(fixed)
+    rules::check_times(starts_at, ends_at).map_err(invalid)?;
+    Ok(Checked {
+        starts_at,
+        ends_at,
+        patterns,
+    })
 }
 
-#[inline]
-fn walk_sets<'a>(
-    values: &mut Values<'a>,
-    meet: &mut impl FnMut(Met<'a>) -> Result<(), Unreadable>,
-) -> Result<(), Unreadable> {
-    let mut left = MATCHERS_MAX;
+fn check_sets(values: &mut Values<'_>) -> Result<Box<[Pattern]>, Unreadable> {
+    let (mut left, mut cost_left, mut patterns) = (MATCHERS_MAX, PATTERN_COST_MAX, Vec::new());
     let sets = values.take_u64().map_err(malformed)?;
     if sets == 0 {
         return Err(invalid(RuleError::NoSets));
@@ -230,7 +162,6 @@ fn walk_sets<'a>(
         if matchers == 0 {
             return Err(invalid(RuleError::EmptySet { set }));
         }
-        meet(Met::Set)?;
         let mut asks = false;
         for _ in 0..matchers {
             left = left.checked_sub(1).ok_or_else(|| invalid(TOO_MANY))?;
@@ -242,34 +173,127 @@ fn walk_sets<'a>(
             if matcher.name.is_empty() {
                 return Err(NO_MATCHER);
             }
-            // Whether a pattern matches the empty string is known only once it is compiled.
-            asks |= op != Op::Equal || !matcher.value.is_empty();
-            meet(Met::Matcher(matcher))?;
+            let pattern = matcher.pattern(op)?;
+            asks |= match &pattern {
+                Some(pattern) => op == Op::NotRegex || !pattern.matches_empty(),
+                None => op == Op::NotEqual || !matcher.value.is_empty(),
+            };
+            if let Some(pattern) = pattern {
+                cost_left = cost_left.checked_sub(pattern.cost()).ok_or(TOO_COSTLY)?;
+                patterns.push(pattern);
+            }
         }
         if !asks {
             return Err(invalid(RuleError::MatchesEmpty { set }));
         }
     }
-    Ok(())
+    Ok(patterns.into())
 }
 
-/// Calls `each` with the matchers of a silence that was checked, and the number of their set.
-pub(super) fn matchers<'a>(bytes: &'a [u8], mut each: impl FnMut(usize, MatcherBody<'a>)) {
-    let mut values = Values::new(bytes.get(ID_BYTES..).unwrap_or_default());
-    let mut all = || -> Result<(), DecodeError> {
-        for set in 0..values.take_u64()? {
-            for _ in 0..values.take_u64()? {
-                let matcher = MatcherBody::take(&mut values)?;
-                each(usize::try_from(set).unwrap_or(usize::MAX), matcher);
-            }
+/// The silence in bytes that were checked. `patterns` is what the check returned.
+pub(super) fn read(id: SilenceId, bytes: &[u8], patterns: &[Pattern]) -> Option<Silence> {
+    let mut values = after_id(bytes);
+    let mut patterns = patterns.iter();
+    let mut matcher_sets = Vec::new();
+    for _ in 0..values.take_u64().ok()? {
+        let mut set = Vec::new();
+        for _ in 0..values.take_u64().ok()? {
+            let matcher = MatcherBody::take(&mut values).ok()?;
+            let op = matcher.op()?;
+            let known = op.is_regex().then(|| patterns.next().cloned());
+            let (name, value) = (text(matcher.name)?, text(matcher.value)?);
+            set.push(Matcher::checked(name, op, value, known.flatten()));
         }
-        Ok(())
-    };
-    all().expect("the bytes were checked");
+        matcher_sets.push(set);
+    }
+    let mut take_time = || values.take_u64().map(Timestamp::from_nanos).ok();
+    let (starts_at, ends_at, updated_at) = (take_time()?, take_time()?, take_time()?);
+    let mut take_text = || text(values.take_text().ok()?).map(str::to_owned);
+    let (created_by, comment) = (take_text()?, take_text()?);
+    let mut annotations = BTreeMap::new();
+    for _ in 0..values.take_u64().ok()? {
+        let mut take_text = || text(values.take_text().ok()?).map(str::to_owned);
+        annotations.insert(take_text()?, take_text()?);
+    }
+    Some(Silence {
+        id,
+        matcher_sets,
+        starts_at,
+        ends_at,
+        updated_at,
+        created_by,
+        comment,
+        annotations,
+    })
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
-    std::str::from_utf8(bytes).map_err(|_| MALFORMED)
+/// The matcher sets in bytes that were checked, one after the other.
+pub(super) struct Sets<'a> {
+    values: Values<'a>,
+    patterns: &'a [Pattern],
+    sets: u64,
+}
+
+/// The matchers of one set, and what is known of their patterns.
+#[derive(Clone)]
+pub(super) struct Set<'a> {
+    values: Values<'a>,
+    patterns: &'a [Pattern],
+    matchers: u64,
+}
+
+/// The sets in bytes that were checked. `patterns` is what the check returned.
+pub(super) fn sets<'a>(bytes: &'a [u8], patterns: &'a [Pattern]) -> Sets<'a> {
+    let mut values = after_id(bytes);
+    let sets = values.take_u64().unwrap_or(0);
+    Sets {
+        values,
+        patterns,
+        sets,
+    }
+}
+
+impl<'a> Sets<'a> {
+    /// The next set. When all its matchers were looked at, [`go_on`](Self::go_on) must follow.
+    pub(super) fn next(&mut self) -> Option<Set<'a>> {
+        self.sets = self.sets.checked_sub(1)?;
+        let matchers = self.values.take_u64().ok()?;
+        Some(Set {
+            values: self.values,
+            patterns: self.patterns,
+            matchers,
+        })
+    }
+
+    /// Goes on behind a set that was looked at to its end.
+    pub(super) fn go_on(&mut self, set: Set<'a>) {
+        debug_assert_eq!(set.matchers, 0);
+        (self.values, self.patterns) = (set.values, set.patterns);
+    }
+}
+
+impl<'a> Iterator for Set<'a> {
+    type Item = (MatcherBody<'a>, Option<&'a Pattern>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.matchers = self.matchers.checked_sub(1)?;
+        let matcher = MatcherBody::take(&mut self.values).ok()?;
+        let mut pattern = None;
+        if matcher.op()?.is_regex() {
+            let (first, others) = self.patterns.split_first()?;
+            (pattern, self.patterns) = (Some(first), others);
+        }
+        Some((matcher, pattern))
+    }
+}
+
+fn after_id(bytes: &[u8]) -> Values<'_> {
+    Values::new(bytes.get(ID_BYTES..).unwrap_or_default())
+}
+
+pub(super) fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
 }
 
 fn malformed(_: DecodeError) -> Unreadable {
@@ -281,11 +305,6 @@ fn invalid(rule: RuleError) -> Unreadable {
 }
 
 const ID_BYTES: usize = 16;
-/// Most annotations of one silence.
-const ANNOTATIONS_MAX: u64 = 65_536;
-const TOO_MANY_ANNOTATIONS: Unreadable = Unreadable::Invalid {
-    rule: "too many annotations",
-};
 const TOO_MANY: RuleError = RuleError::TooManyMatchers {
     found: MATCHERS_MAX + 1,
     max: MATCHERS_MAX,
@@ -296,6 +315,10 @@ const UNKNOWN_OPERATOR: Unreadable = Unreadable::Invalid {
 };
 const NO_MATCHER: Unreadable = Unreadable::Invalid {
     rule: "a matcher does not compile",
+};
+
+const TOO_COSTLY: Unreadable = Unreadable::Invalid {
+    rule: "the patterns cost too much",
 };
 
 #[cfg(test)]
@@ -338,7 +361,7 @@ mod tests {
         /// Bytes of silences, many of which break a rule, and what becomes of them when some
         /// bytes are changed, cut off or added.
         #[test]
-        fn what_passes_the_check_is_read_whole_and_nothing_else_is(
+        fn what_passes_the_check_is_read_whole(
             silence in any_silence(),
             damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
             cut in prop::option::weighted(0.1, any::<prop::sample::Index>()),
@@ -353,20 +376,30 @@ mod tests {
                 bytes.truncate(cut.index(bytes.len()));
             }
             bytes.extend(added);
-            let (checked, whole) = (check(ID, &bytes), read(ID, &bytes));
-            match (checked, whole) {
-                (Ok(checked), Ok(whole)) => {
-                    prop_assert_eq!(checked.starts_at, whole.starts_at);
-                    prop_assert_eq!(checked.ends_at, whole.ends_at);
-                    let mut met = Vec::new();
-                    matchers(&bytes, |set, matcher| met.push((set, matcher.read().unwrap())));
-                    let sets = whole.matcher_sets.iter().enumerate();
-                    let all = sets.flat_map(|(set, all)| all.iter().map(move |it| (set, it.clone())));
-                    prop_assert_eq!(met, all.collect::<Vec<_>>());
-                }
-                (Ok(checked), Err(_)) => prop_assert!(checked.has_patterns),
-                (Err(_), whole) => prop_assert!(whole.is_err()),
+            let Ok(checked) = check(ID, &bytes) else {
+                return Ok(());
+            };
+            let whole = read(ID, &bytes, &checked.patterns).expect("it was checked");
+            prop_assert_eq!(checked.starts_at, whole.starts_at);
+            prop_assert_eq!(checked.ends_at, whole.ends_at);
+            let kept = rules::check(&whole.matcher_sets, whole.starts_at, whole.ends_at);
+            prop_assert_eq!(kept, Ok(()));
+            let patterns = whole.matcher_sets.iter().flatten().filter_map(Matcher::pattern);
+            prop_assert!(checked.patterns.iter().eq(patterns));
+            for matcher in whole.matcher_sets.iter().flatten() {
+                let made = Matcher::new(matcher.name(), matcher.op(), matcher.value());
+                prop_assert_eq!(made.as_ref().ok().and_then(Matcher::pattern), matcher.pattern());
             }
+            let again = write(&whole);
+            prop_assert!(check(ID, &again).is_ok());
+            prop_assert_eq!(read(ID, &again, &checked.patterns), Some(whole));
+        }
+
+        /// Silences that keep all rules pass, and only they.
+        #[test]
+        fn what_keeps_the_rules_passes_the_check(silence in any_silence()) {
+            let kept = rules::check(&silence.matcher_sets, silence.starts_at, silence.ends_at);
+            prop_assert_eq!(check(ID, &write(&silence)).is_ok(), kept.is_ok());
         }
     }
 }

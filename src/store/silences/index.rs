@@ -8,6 +8,10 @@
 //! set that requires no label (a missing label equals `""`) goes to the scan list, whose silences are
 //! candidates for every alert. A silence is a candidate if one of its sets is.
 //!
+//! How much a silence adds is bounded by its bytes, and so is the work: it lists few values of all its
+//! patterns together ([`values_max`]), and one that would be posted at more labels than its bytes pay for goes
+//! to the scan list instead.
+//!
 //! Labels are not kept, only their keyed 64-bit hashes: two labels with the same hash share their
 //! candidates. Nothing is listed in the order of the hashes, which differs from process to process.
 //!
@@ -18,15 +22,16 @@
 
 use std::collections::hash_map;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::held::{Condition, HeldSilence};
+use super::body::MatcherBody;
+use super::held::{self, HeldSilence};
 use super::record::SilenceId;
 use crate::crdt::fold::FoldHash;
 use crate::id::Key;
-use crate::store::matcher::{Labels, Op};
+use crate::store::matcher::{HashOfHash, Labels, Op, Pattern, each_text};
 use crate::store::schema::Index;
 use crate::time::Timestamp;
 
@@ -81,61 +86,76 @@ impl SilenceIndex {
         place.hashes().iter().map(len).sum()
     }
 
-    fn post(&mut self, best: Option<&Best>, record: &Arc<HeldSilence>) {
-        let Some(best) = best else {
-            self.scan.insert(record);
-            return;
-        };
-        for &label in best.place.hashes() {
-            self.by_label.entry(label).or_default().insert(record);
+    /// The labels to post a silence under: for each set those of one of its matchers, the one with the fewest
+    /// silences so far. `None` if it belongs on the scan list.
+    fn posts(&self, record: &HeldSilence) -> Option<Vec<u64>> {
+        let (mut sets, mut values_left) = (record.sets(), values_max(record));
+        let (mut posts, posts_max) = (Vec::new(), values_max(record));
+        while let Some(mut set) = sets.next() {
+            let mut best: Option<Best> = None;
+            for (matcher, pattern) in set.by_ref() {
+                let place = self.hashing.labelled(matcher, pattern, &mut values_left);
+                let Some(place) = place else {
+                    continue;
+                };
+                let rank = (place.is_name(), self.posted(&place));
+                if best.as_ref().is_none_or(|best| rank < best.rank) {
+                    best = Some(Best { rank, place });
+                }
+            }
+            posts.extend(best?.place.hashes());
+            sets.go_on(set);
         }
+        posts.sort_unstable();
+        posts.dedup();
+        (posts.len() <= posts_max).then_some(posts)
     }
 }
 
+/// Most values that are listed of all patterns of a silence together, and most labels that it is posted
+/// under.
+fn values_max(record: &HeldSilence) -> usize {
+    VALUES_MAX + record.body().len() / BYTES_PER_VALUE
+}
+
 impl Index<HeldSilence> for SilenceIndex {
-    /// Each set is posted at the labels of one of its matchers, where that is possible: the one with
-    /// the fewest silences so far.
     fn insert(&mut self, key: Key, old: Option<&Arc<HeldSilence>>, record: &Arc<HeldSilence>) {
         if let Some(old) = old {
             self.remove(key, old);
         }
-        let mut current = 0;
-        let mut best: Option<Best> = None;
-        record.conditions(|set, condition| {
-            if set != current {
-                current = set;
-                self.post(best.as_ref(), record);
-                best = None;
+        match self.posts(record) {
+            Some(posts) => {
+                for label in posts {
+                    self.by_label.entry(label).or_default().insert(record);
+                }
             }
-            let Some(place) = self.hashing.labelled(&condition) else {
-                return;
-            };
-            let rank = (place.is_name(), self.posted(&place));
-            if best.as_ref().is_none_or(|best| rank < best.rank) {
-                best = Some(Best { rank, place });
-            }
-        });
-        self.post(best.as_ref(), record);
+            None => self.scan.insert(record),
+        }
         self.len += 1;
     }
 
     /// Under which matcher a set was posted depended on what was there then: so the silence is removed
     /// from all places where it may be.
     fn remove(&mut self, _: Key, old: &Arc<HeldSilence>) {
-        old.conditions(|_, condition| {
-            let Some(place) = self.hashing.labelled(&condition) else {
-                return;
-            };
-            for &label in place.hashes() {
-                let hash_map::Entry::Occupied(mut posting) = self.by_label.entry(label) else {
+        let (mut sets, mut values_left) = (old.sets(), values_max(old));
+        while let Some(mut set) = sets.next() {
+            for (matcher, pattern) in set.by_ref() {
+                let place = self.hashing.labelled(matcher, pattern, &mut values_left);
+                let Some(place) = place else {
                     continue;
                 };
-                posting.get_mut().remove(old);
-                if posting.get().len() == 0 {
-                    posting.remove();
+                for &label in place.hashes() {
+                    let hash_map::Entry::Occupied(mut posting) = self.by_label.entry(label) else {
+                        continue;
+                    };
+                    posting.get_mut().remove(old);
+                    if posting.get().len() == 0 {
+                        posting.remove();
+                    }
                 }
             }
-        });
+            sets.go_on(set);
+        }
         self.scan.remove(old);
         self.len -= 1;
     }
@@ -274,45 +294,54 @@ impl LabelHashing {
         self.pair(name, b"")
     }
 
-    /// The labels of which an alert must have one; `None` if it may match without any.
+    /// The labels of which an alert must have one; `None` if it may match without any. At most
+    /// `values_left` values are listed, which counts them. It is the same for a silence at every call.
     #[inline(always)]
-    fn labelled(&self, condition: &Condition<'_>) -> Option<Labelled> {
-        let (name, op, value) = condition.parts();
-        if op == Op::Equal {
-            return (!value.is_empty()).then(|| Labelled::One(self.pair(name, value)));
+    fn labelled(
+        &self,
+        matcher: MatcherBody<'_>,
+        pattern: Option<&Pattern>,
+        values_left: &mut usize,
+    ) -> Option<Labelled> {
+        let (name, value) = (matcher.name, matcher.value);
+        if !held::needs_label(matcher, pattern) {
+            return None;
         }
-        match condition.texts() {
-            Some(texts) if texts.first().is_some_and(|text| text.is_empty()) => None,
-            Some(texts) if texts.len() <= TEXTS_MAX => {
-                let pairs = texts.iter().map(|text| self.pair(name, text.as_bytes()));
-                Some(Labelled::Some(pairs.collect()))
+        match (matcher.op(), pattern) {
+            (Some(Op::Equal), _) => Some(Labelled::One(self.pair(name, value))),
+            (Some(Op::Regex), Some(pattern)) if pattern.is_list() => {
+                let texts_max = TEXTS_MAX.min(*values_left);
+                let listed = self.listed(name, value, texts_max);
+                *values_left -= listed.as_ref().map_or(0, Vec::len);
+                Some(listed.map_or_else(|| Labelled::Name(self.name(name)), Labelled::Some))
             }
-            _ if condition.needs_label() => Some(Labelled::Name(self.name(name))),
-            _ => None,
+            _ => Some(Labelled::Name(self.name(name))),
         }
     }
-}
 
-/// A hasher of hashes: it returns what it is given.
-#[derive(Debug, Default)]
-struct HashOfHash(u64);
-
-impl Hasher for HashOfHash {
-    fn write(&mut self, _: &[u8]) {
-        debug_assert!(false, "only hashes are hashed");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
+    /// The labels with the values of a list of texts; `None` if it is long.
+    fn listed(&self, name: &[u8], value: &[u8], texts_max: usize) -> Option<Vec<u64>> {
+        if value.len() > TEXTS_BYTES_MAX {
+            return None;
+        }
+        let (mut hashes, mut few) = (Vec::new(), true);
+        each_text(std::str::from_utf8(value).ok()?, |text| {
+            few = hashes.len() < texts_max;
+            hashes.push(self.pair(name, text.as_bytes()));
+            few
+        });
+        few.then_some(hashes)
     }
 }
 
 /// Most texts of a matcher under which a silence is posted; with more, it is posted under the name.
 const TEXTS_MAX: usize = 16;
+/// Longest list of texts that is looked at.
+const TEXTS_BYTES_MAX: usize = 2048;
+/// Values and labels that any silence may have in the index. Each takes about 64 bytes.
+const VALUES_MAX: usize = 16;
+/// Bytes of a silence for one more.
+const BYTES_PER_VALUE: usize = 16;
 /// Room in a posting that becomes a list.
 const FEW_AT_FIRST: usize = 4;
 /// Most silences in a posting that is a list.
@@ -349,13 +378,13 @@ mod tests {
     }
 
     fn insert(index: &mut SilenceIndex, silence: &Arc<HeldSilence>) {
-        index.insert(silence.id.key(), None, silence);
+        index.insert(silence.id().key(), None, silence);
     }
 
     fn found(index: &SilenceIndex, text: &str, now: u64) -> Vec<u8> {
         let now = Timestamp::from_nanos(now);
         let candidates = index.candidates(&labels(text), now);
-        candidates.iter().map(|s| s.id.bytes()[0]).collect()
+        candidates.iter().map(|s| s.id().bytes()[0]).collect()
     }
 
     #[test]
@@ -396,6 +425,41 @@ mod tests {
         assert_eq!(found(&index, "b=x", 0), [3]);
     }
 
+    /// Lists of values in every matcher, many sets, the same label again and again.
+    #[test]
+    fn places_are_bounded_by_the_bytes_of_a_silence() {
+        let texts = |n: usize| (0..n).map(|n| n.to_string()).collect::<Vec<_>>().join("|");
+        let lists = |sets: usize| -> Vec<String> {
+            (0..sets)
+                .map(|n| format!("l{n}=~{:?}", texts(16)))
+                .collect()
+        };
+        let one_each =
+            |sets: usize| -> Vec<String> { (0..sets).map(|n| format!("l{n}=x")).collect() };
+        let same = vec!["l0=x".to_owned(); 256];
+        let one_set = vec![lists(256).join(",")];
+        for (sets, expected) in [
+            // The first has its sixteen values; for the others, the name must do.
+            (lists(4), Some(19)),
+            (lists(256), None),
+            (one_each(15), Some(15)),
+            (one_each(256), None),
+            (same, Some(1)),
+            (one_set, Some(16)),
+        ] {
+            let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+            let silence = silence(1, &sets, 10);
+            let mut index = SilenceIndex::default();
+            insert(&mut index, &silence);
+            let places: usize = index.by_label.values().map(Posting::len).sum();
+            let bound = 16 + silence.body().len() / 16;
+            assert!(places <= bound, "{places} of {bound}");
+            assert_eq!((index.scan_len() == 0).then_some(places), expected);
+            index.remove(silence.id().key(), &silence);
+            assert!(index.by_label.is_empty() && index.scan_len() == 0);
+        }
+    }
+
     #[test]
     fn a_long_posting_is_as_a_short_one() {
         let mut index = SilenceIndex::default();
@@ -405,7 +469,7 @@ mod tests {
         all.iter().for_each(|one| insert(&mut index, one));
         assert_eq!(found(&index, "a=x", 9), (0..=255).collect::<Vec<_>>());
         assert_eq!(found(&index, "a=x", 210), (201..=255).collect::<Vec<_>>());
-        all.iter().for_each(|one| index.remove(one.id.key(), one));
+        all.iter().for_each(|one| index.remove(one.id().key(), one));
         assert!(index.by_label.is_empty() && index.is_empty());
     }
 
@@ -425,10 +489,10 @@ mod tests {
         let before = silence(1, &["a=x", "b=~y"], 10);
         let after = silence(1, &["c=z"], 20);
         insert(&mut index, &before);
-        index.insert(after.id.key(), Some(&before), &after);
+        index.insert(after.id().key(), Some(&before), &after);
         assert_eq!(found(&index, "a=x,b=y", 0), [0_u8; 0]);
         assert_eq!(found(&index, "c=z", 0), [1]);
-        index.remove(after.id.key(), &after);
+        index.remove(after.id().key(), &after);
         assert!(index.by_label.is_empty() && index.scan_len() == 0 && index.is_empty());
     }
 
@@ -469,20 +533,20 @@ mod tests {
             for (id, sets, ends_at, remove) in writes {
                 if remove {
                     if let Some(old) = held.remove(&id) {
-                        index.remove(old.id.key(), &old);
+                        index.remove(old.id().key(), &old);
                     }
                     continue;
                 }
                 let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
                 let next = silence(id, &sets, ends_at);
                 let old = held.insert(id, Arc::clone(&next));
-                index.insert(next.id.key(), old.as_ref(), &next);
+                index.insert(next.id().key(), old.as_ref(), &next);
             }
             let now = Timestamp::from_nanos(now);
             let offered = index.candidates(&alert, now);
-            prop_assert!(offered.is_sorted_by(|a, b| a.id < b.id));
-            for one in held.values().filter(|one| one.ends_at > now) {
-                if sets_match(&one.matcher_sets, &alert) {
+            prop_assert!(offered.is_sorted_by(|a, b| a.id() < b.id()));
+            for one in held.values().filter(|one| one.ends_at() > now) {
+                if sets_match(&one.whole().matcher_sets, &alert) {
                     prop_assert!(offered.iter().any(|offer| Arc::ptr_eq(offer, one)));
                 }
             }

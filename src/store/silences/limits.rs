@@ -16,6 +16,13 @@ pub struct SilenceLimits {
     /// Making or updating a silence fails when its body is larger than this many bytes; merges do
     /// not. Default none.
     pub max_silence_size_bytes: Option<NonZeroUsize>,
+    /// Most memory that compiled patterns of all silences take together, in bytes. Default 64 MiB. A
+    /// common pattern takes 5 to 15 kB, the costliest that is admitted about 2.5 MB; the same pattern in many
+    /// silences is held once, and lists of texts are compiled only if they are long. Patterns that find no
+    /// room are compiled again whenever an alert needs them, which takes 10 us for a common one and up to
+    /// 10 ms for the patterns of the costliest silence: too low, and asking about alerts takes long. 0 keeps
+    /// nothing.
+    pub patterns_bytes_max: usize,
 }
 
 impl Default for SilenceLimits {
@@ -24,6 +31,7 @@ impl Default for SilenceLimits {
             retention: Duration::from_secs(120 * 3600),
             max_silences: None,
             max_silence_size_bytes: None,
+            patterns_bytes_max: PATTERNS_BYTES,
         }
     }
 }
@@ -49,4 +57,14 @@ impl SilenceLimits {
         self.max_silence_size_bytes = max_silence_size_bytes;
         self
     }
+
+    /// Sets [`patterns_bytes_max`](Self::patterns_bytes_max).
+    #[must_use]
+    pub fn patterns_bytes_max(mut self, patterns_bytes_max: usize) -> Self {
+        self.patterns_bytes_max = patterns_bytes_max;
+        self
+    }
 }
+
+/// Room for some five thousand patterns.
+const PATTERNS_BYTES: usize = 64 << 20;

@@ -13,10 +13,11 @@
 //!   retention only hides; the map frees memory, on every node at the same time.
 //! - A local write is later than what it replaces, so a silence that was stamped by a fast clock can be
 //!   expired. At equal timestamps the earlier end wins: to alert is the safe side.
-//! - A silence that comes from a peer is checked at once, but read whole only when it is asked for, or
-//!   when it may mute an alert. One with three matchers and a comment of 100 bytes takes about 0.7 kB
-//!   of memory before that, all indexes included, and 1.3 kB from then on (`cargo bench --bench
-//!   merge`).
+//! - A silence is checked when it comes, in one pass over its bytes, which compiles nothing. It is kept as
+//!   these bytes, and evaluated on them. One with three matchers and a comment of 100 bytes takes about
+//!   0.7 kB of memory, all indexes included (`cargo bench --bench merge`).
+//! - What a silence may cost is limited in bytes and in work, by its bytes alone, so all nodes decide
+//!   alike. Compiled patterns are a cache with a budget ([`SilenceLimits::patterns_bytes_max`]).
 //! - A silence that cannot be evaluated here is quarantined by the map: it mutes nothing, does not
 //!   affect other silences, and is passed on.
 
@@ -33,6 +34,7 @@ mod rules;
 mod schema;
 mod store;
 
+pub use crate::store::matcher::MATCHERS_MAX;
 pub use error::SilenceError;
 pub use held::HeldSilence;
 pub use index::SilenceIndex;
@@ -41,7 +43,7 @@ pub use muting::{LookedAt, Muting};
 pub use new::{NewSilence, SilenceEnd};
 pub use query::{Listed, Query, StateCounts};
 pub use record::{Silence, SilenceId, SilenceIdError, SilenceState};
-pub use rules::{MATCHERS_MAX, RuleError};
+pub use rules::{ANNOTATIONS_MAX, RuleError};
 pub use schema::SilenceSchema;
 pub use store::Silences;
 

@@ -161,7 +161,8 @@ impl Muting {
             let place = matching.binary_search_by_key(&key, |silence| silence.id().key());
             let silence = silence.filter(|it| it.state(now) != SilenceState::Expired);
             scanned += usize::from(silence.is_some());
-            let silence = silence.filter(|it| it.matches(labels));
+            let programs = self.silences.programs();
+            let silence = silence.filter(|it| it.matches(labels, programs));
             match (place, silence) {
                 (Ok(at), Some(silence)) => matching[at] = silence,
                 (Ok(at), None) => {
@@ -187,7 +188,11 @@ impl Muting {
         let scanned = candidates.len();
         let matching = candidates
             .into_iter()
-            .filter(|silence| is_due(silence, labels, now))
+            // It mutes the alert now, or will do so when it starts.
+            .filter(|silence| {
+                silence.state(now) != SilenceState::Expired
+                    && silence.matches(labels, self.silences.programs())
+            })
             .collect();
         let known = KnownAlert {
             matching,
@@ -231,9 +236,4 @@ impl Generations {
         }
         self.new.insert(labels, known);
     }
-}
-
-/// Whether a silence mutes an alert now, or will do so when it starts.
-fn is_due(silence: &HeldSilence, labels: &Labels, now: Timestamp) -> bool {
-    silence.state(now) != SilenceState::Expired && silence.matches(labels)
 }

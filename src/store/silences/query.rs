@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::held::HeldSilence;
 use super::record::{Silence, SilenceId, SilenceState};
-use crate::store::matcher::{Labels, Matcher};
+use crate::store::matcher::{Labels, Matcher, Programs};
 use crate::time::Timestamp;
 
 /// What to list. All conditions that are given must hold; the default lists everything.
@@ -87,25 +87,21 @@ impl Query {
     }
 
     /// The silence, if all conditions but `ids` hold of it.
-    pub(super) fn admit(&self, held: &HeldSilence, now: Timestamp) -> Option<Listed> {
+    pub(super) fn admit(
+        &self,
+        held: &HeldSilence,
+        now: Timestamp,
+        programs: &Programs,
+    ) -> Option<Listed> {
         let state = held.state(now);
-        if !self.wants(state) {
+        let matching = |labels| held.matches(labels, programs);
+        if !self.wants(state) || !self.matching.as_ref().is_none_or(matching) {
             return None;
         }
         let silence = held.whole();
         let mut sets = silence.matcher_sets.iter();
-        let admitted = sets.any(|set| self.filter.iter().all(|asked| set.contains(asked)))
-            && self
-                .matching
-                .as_ref()
-                .is_none_or(|labels| silence.matches(labels));
-        if state == SilenceState::Expired {
-            silence.release();
-        }
-        admitted.then(|| Listed {
-            state,
-            silence: Arc::clone(silence),
-        })
+        let admitted = sets.any(|set| self.filter.iter().all(|asked| set.contains(asked)));
+        admitted.then_some(Listed { state, silence })
     }
 }
 

@@ -187,14 +187,6 @@ impl Silence {
     pub(super) fn tie(&self) -> u64 {
         u64::MAX - self.ends_at.as_nanos()
     }
-
-    /// Forgets its compiled patterns.
-    pub(super) fn release(&self) {
-        self.matcher_sets
-            .iter()
-            .flatten()
-            .for_each(Matcher::release);
-    }
 }
 
 #[cfg(test)]

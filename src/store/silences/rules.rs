@@ -1,11 +1,11 @@
 //! The rules that every silence keeps.
 
 use crate::id::SchemaId;
-use crate::store::matcher::Matcher;
+use crate::store::matcher::{MATCHERS_MAX, Matcher, PATTERN_COST_MAX};
 use crate::time::Timestamp;
 
-/// Most matchers in one silence, over all its sets.
-pub const MATCHERS_MAX: usize = 256;
+/// Most annotations of one silence. A limit of the protocol.
+pub const ANNOTATIONS_MAX: usize = 256;
 
 pub(super) const SCHEMA: SchemaId = SchemaId::new(1);
 
@@ -36,6 +36,22 @@ pub enum RuleError {
     /// There are no sets.
     #[error("at least one matcher set is required")]
     NoSets,
+    /// The patterns of all its matchers would take too much work and memory together when they are compiled.
+    #[error("the regular expressions cost {cost} together, over the limit of {max}")]
+    PatternsTooCostly {
+        /// What they cost.
+        cost: u32,
+        /// [`PATTERN_COST_MAX`].
+        max: u32,
+    },
+    /// There are too many annotations.
+    #[error("{found} annotations are over the limit of {max}")]
+    TooManyAnnotations {
+        /// How many.
+        found: usize,
+        /// [`ANNOTATIONS_MAX`].
+        max: usize,
+    },
     /// There are too many matchers.
     #[error("{found} matchers are over the limit of {max}")]
     TooManyMatchers {
@@ -56,6 +72,8 @@ impl RuleError {
             Self::EndBeforeStart { .. } => "the end is before the start",
             Self::MatchesEmpty { .. } => "a matcher set matches the empty string",
             Self::NoSets => "no matcher set",
+            Self::PatternsTooCostly { .. } => "the patterns cost too much",
+            Self::TooManyAnnotations { .. } => "too many annotations",
             Self::TooManyMatchers { .. } => "too many matchers",
             Self::ZeroTime => "start or end is zero",
         }
@@ -75,6 +93,11 @@ pub(super) fn check(
     if found > max {
         return Err(RuleError::TooManyMatchers { found, max });
     }
+    let costs = sets.iter().flatten().map(Matcher::cost);
+    let (cost, max) = (costs.fold(0, u32::saturating_add), PATTERN_COST_MAX);
+    if cost > max {
+        return Err(RuleError::PatternsTooCostly { cost, max });
+    }
     for (set, matchers) in sets.iter().enumerate() {
         if matchers.is_empty() {
             return Err(RuleError::EmptySet { set });
@@ -84,6 +107,15 @@ pub(super) fn check(
         }
     }
     check_times(starts_at, ends_at)
+}
+
+/// Checks how many annotations there are.
+pub(super) fn check_annotations(found: usize) -> Result<(), RuleError> {
+    let max = ANNOTATIONS_MAX;
+    if found > max {
+        return Err(RuleError::TooManyAnnotations { found, max });
+    }
+    Ok(())
 }
 
 /// Checks when a silence starts and ends.

@@ -1,27 +1,40 @@
 //! The schema of the store of silences.
 
-use std::sync::Arc;
-
-use super::body;
 use super::held::HeldSilence;
 use super::index::SilenceIndex;
+use super::limits::SilenceLimits;
 use super::record::{SilenceId, SilenceState};
 use super::rules::SCHEMA;
 use crate::id::{Key, SchemaId};
+use crate::store::matcher::Programs;
 use crate::store::schema::{Body, Schema, Unreadable};
-use crate::time::{Timestamp, WallClock};
+use crate::time::Timestamp;
 
 /// The schema of the store of silences, `silences`.
 pub struct SilenceSchema {
-    clock: Arc<dyn WallClock>,
+    programs: Programs,
 }
 
 impl SilenceSchema {
-    /// The clock decides only whether patterns stay compiled: those of a silence that has ended are
-    /// dropped once they are checked.
+    /// A schema that keeps at most so many bytes of compiled patterns
+    /// ([`SilenceLimits::patterns_bytes_max`](super::SilenceLimits::patterns_bytes_max)).
     #[must_use]
-    pub fn new(clock: Arc<dyn WallClock>) -> Self {
-        Self { clock }
+    pub fn new(patterns_bytes_max: usize) -> Self {
+        Self {
+            programs: Programs::new(patterns_bytes_max),
+        }
+    }
+
+    /// The compiled patterns of all silences.
+    pub(super) fn programs(&self) -> &Programs {
+        &self.programs
+    }
+}
+
+impl Default for SilenceSchema {
+    /// One that keeps as many bytes as [`SilenceLimits`] says by default.
+    fn default() -> Self {
+        Self::new(SilenceLimits::default().patterns_bytes_max)
     }
 }
 
@@ -44,7 +57,7 @@ impl Schema for SilenceSchema {
     fn encode(&self, record: &HeldSilence) -> Body {
         Body {
             schema: SCHEMA,
-            bytes: body::write(record),
+            bytes: record.body().clone(),
         }
     }
 
@@ -53,11 +66,7 @@ impl Schema for SilenceSchema {
         if schema != SCHEMA {
             return Err(Unreadable::UnknownSchema { schema });
         }
-        let silence = HeldSilence::read(SilenceId::from_bytes(key.0), &body.bytes)?;
-        if silence.state(self.clock.wall()) == SilenceState::Expired {
-            silence.release();
-        }
-        Ok(silence)
+        HeldSilence::read(SilenceId::from_bytes(key.0), &body.bytes)
     }
 
     /// Silences that mute now are sent before everything else: a node that joins must not notify because

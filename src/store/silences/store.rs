@@ -19,7 +19,7 @@ use super::rules;
 use super::schema::SilenceSchema;
 use crate::store::any::Store;
 use crate::store::map::Map;
-use crate::store::matcher::Labels;
+use crate::store::matcher::{Labels, Programs};
 use crate::store::read::Quarantined;
 use crate::store::setup::{Context, Limits};
 use crate::store::write::{Expiry, WriteError, Written};
@@ -48,7 +48,7 @@ impl Silences {
     /// are drawn from it, and two silences of one id are one silence.
     #[must_use]
     pub fn new(limits: SilenceLimits, store: Limits, context: Context, seed: [u8; 32]) -> Self {
-        let schema = SilenceSchema::new(Arc::clone(&context.clock));
+        let schema = SilenceSchema::new(limits.patterns_bytes_max);
         Self {
             map: Map::new(schema, store, context),
             limits,
@@ -102,7 +102,7 @@ impl Silences {
     #[must_use]
     pub fn get(&self, id: SilenceId) -> Option<Arc<Silence>> {
         let (silence, _) = self.shown(id, self.now()).ok()?;
-        Some(Arc::clone(silence.whole()))
+        Some(silence)
     }
 
     /// The silences that a query asks for: active ones first, the soonest to end first; then
@@ -116,7 +116,7 @@ impl Silences {
             .eligible(query, now)
             .into_iter()
             .filter(|silence| !silence.is_hidden(now, retention))
-            .filter_map(|silence| query.admit(&silence, now))
+            .filter_map(|silence| query.admit(&silence, now, self.programs()))
             .collect();
         query::sort(&mut listed);
         listed
@@ -132,23 +132,19 @@ impl Silences {
         let mut candidates = self.candidates(labels, now);
         candidates.retain(|silence| {
             silence.state(now) == SilenceState::Active
-                && silence.matches(labels)
+                && silence.matches(labels, self.programs())
                 && self.is_live(silence.id())
         });
         candidates.iter().map(|silence| silence.id()).collect()
     }
 
-    /// How many silences are in each state, without those that retention hides. Looks at every silence,
-    /// and drops the compiled patterns of those that have ended.
+    /// How many silences are in each state, without those that retention hides. Looks at every silence.
     #[must_use]
     pub fn count_by_state(&self) -> StateCounts {
         let now = self.now();
         let mut counts = StateCounts::default();
         for (_, silence) in self.map.records() {
             let state = silence.state(now);
-            if state == SilenceState::Expired {
-                silence.release();
-            }
             if silence.is_hidden(now, self.limits.retention) {
                 continue;
             }
@@ -159,6 +155,20 @@ impl Silences {
             }
         }
         counts
+    }
+
+    /// Bytes of compiled patterns that are held: at most
+    /// [`patterns_bytes_max`](SilenceLimits::patterns_bytes_max).
+    #[must_use]
+    pub fn patterns_bytes(&self) -> usize {
+        self.programs().bytes()
+    }
+
+    /// How often a pattern was compiled. If it grows with every question, patterns do not fit into
+    /// [`patterns_bytes_max`](SilenceLimits::patterns_bytes_max).
+    #[must_use]
+    pub fn patterns_compiled(&self) -> u64 {
+        self.programs().compiled()
     }
 
     /// Silences that are kept and passed on but cannot be evaluated here, at most `max` of them.
@@ -189,6 +199,10 @@ impl Silences {
         self.map.context().clock.wall()
     }
 
+    pub(super) fn programs(&self) -> &Programs {
+        self.map.schema().programs()
+    }
+
     fn lock_writes(&self) -> MutexGuard<'_, Pcg64> {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -205,15 +219,11 @@ impl Silences {
     }
 
     /// A silence that retention does not hide, and the sequence of its last change.
-    fn shown(
-        &self,
-        id: SilenceId,
-        now: Timestamp,
-    ) -> Result<(Arc<HeldSilence>, u64), SilenceError> {
+    fn shown(&self, id: SilenceId, now: Timestamp) -> Result<(Arc<Silence>, u64), SilenceError> {
         let (silence, seen) = self.map.read(&id.key());
         silence
             .filter(|silence| !silence.is_hidden(now, self.limits.retention))
-            .map(|silence| (silence, seen))
+            .map(|silence| (silence.whole(), seen))
             .ok_or(SilenceError::NotFound { id })
     }
 
@@ -285,12 +295,7 @@ impl Silences {
             next.starts_at = now;
         }
         next.updated_at = updated_after(silence, now);
-        let written = self.write(next, seen)?;
-        // The copies of a silence share compiled patterns, and each can drop its own handle only.
-        if let Some(ended) = self.map.get(&silence.id.key()) {
-            ended.release();
-        }
-        Ok(Some(written))
+        self.write(next, seen).map(Some)
     }
 
     fn write(&self, silence: Silence, seen: u64) -> Result<Written, WriteError> {
@@ -327,6 +332,7 @@ pub(super) fn active(
 fn times_of(new: &NewSilence, now: Timestamp) -> Result<(Timestamp, Timestamp), SilenceError> {
     let (starts_at, ends_at) = new.times(now);
     rules::check(&new.matcher_sets, starts_at, ends_at)?;
+    rules::check_annotations(new.annotations.len())?;
     if ends_at <= now {
         return Err(SilenceError::EndInPast { ends_at, now });
     }

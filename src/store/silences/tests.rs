@@ -1,6 +1,7 @@
 //! The promises of the store of silences, each as a claim; those that come from Alertmanager cite
 //! where in its source they are from.
 
+mod cost;
 mod merging;
 mod muting;
 mod queries;
@@ -423,29 +424,6 @@ fn an_alert_is_muted_by_any_set_of_any_active_silence() {
     assert_eq!(silences.mutes(&labels("x=y,q=r")), both);
     assert!(silences.mutes(&labels("q=s")).is_empty());
     assert!(silences.mutes(&labels("")).is_empty());
-}
-
-#[test]
-fn what_has_ended_holds_nothing_compiled() {
-    let clock = ManualClock::new();
-    let silences = store(&clock, 1);
-    let compiled = |id| {
-        let silence = silences.get(id).unwrap();
-        silence.matcher_sets[0][0].is_compiled()
-    };
-    let expired = set(&silences, new("a=~b+", 0, 100));
-    let ended = set(&silences, new("a=~b+", 0, 10));
-    assert!(
-        !compiled(expired) && !compiled(ended),
-        "until they are used"
-    );
-    assert_eq!(silences.mutes(&labels("a=bb")).len(), 2);
-    assert!(compiled(expired) && compiled(ended));
-    let _ = silences.expire(expired).unwrap();
-    assert!(!compiled(expired));
-    clock.set(at(10));
-    assert_eq!(states(&silences), (0, 0, 2));
-    assert!(!compiled(ended));
 }
 
 #[test]
