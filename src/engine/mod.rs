@@ -27,6 +27,21 @@
 //! from outside the cluster raises a counter and nothing worse. Members are trusted: what one that has
 //! gone bad may cost is limited in number, not yet in bytes and work.
 
+// Bytes from outside must not stop a node: what could panic says here why it does not.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 mod commits;
 mod core;
 pub mod event;

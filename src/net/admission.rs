@@ -180,6 +180,10 @@ impl Admission {
             || in_use.turn_out(|handshake| handshake.host == ip)
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn lock(&self) -> MutexGuard<'_, InUse> {
         self.in_use.lock().expect("nothing panics under this lock")
     }
@@ -187,6 +191,10 @@ impl Admission {
 
 impl InUse {
     /// A host with a handshake or a connection here, or about to begin one.
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn host(&mut self, ip: IpAddr) -> &mut HostShare {
         let host = self.hosts.get_mut(&ip);
         host.expect("it is not forgotten before")

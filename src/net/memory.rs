@@ -196,6 +196,7 @@ impl Network {
     }
 
     /// Carries one direction of a stream until it ends.
+    #[expect(clippy::indexing_slicing, reason = "it is cut to the buffer's length")]
     async fn pump(
         &self,
         from: SocketAddr,
@@ -221,6 +222,10 @@ async fn gone(mut life: watch::Receiver<()>) {
 }
 
 impl Fabric {
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn lock(&self) -> MutexGuard<'_, FabricState> {
         self.state
             .lock()
@@ -271,6 +276,10 @@ impl Transport for Endpoint {
         Ok(())
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn poll_recv(
         &self,
         cx: &mut Context<'_>,
@@ -284,6 +293,10 @@ impl Transport for Endpoint {
         Box::pin(self.network.clone().dial(self.addr, to))
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(BoxStream, SocketAddr)>> {
         let mut streams = self.streams.lock().expect("nothing panics under this lock");
         match streams.poll_recv(cx) {

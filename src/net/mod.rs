@@ -5,6 +5,21 @@
 //! [`memory::Network`] is a network without sockets. Nothing here reads a byte of the protocol, so
 //! a transport that seals or encrypts can wrap another one.
 
+// Bytes from outside must not stop a node: what could panic says here why it does not.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 pub(crate) mod admission;
 mod counters;
 pub mod memory;

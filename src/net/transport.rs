@@ -199,6 +199,7 @@ pub async fn dial_within(
 
 /// Takes a packet off a queue into `buf`. A queue whose senders are gone stays pending: the end of a
 /// transport is not an error of receiving.
+#[expect(clippy::indexing_slicing, reason = "both are cut to the shorter one")]
 pub(super) fn poll_packet(
     packets: &mut mpsc::Receiver<(SocketAddr, Bytes)>,
     cx: &mut Context<'_>,

@@ -58,6 +58,14 @@ pub enum Decoded {
 /// If a list is longer than its count field can say: more than 65,535 uncovered names or sections
 /// in a delta or entries in a section, more than `u32::MAX` items or bytes. The limits of
 /// [`CodecLimits`], which a sender keeps to, are far below.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "lengths of what is in memory, far below the largest number"
+)]
+#[expect(
+    clippy::expect_used,
+    reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+)]
 pub fn encode(message: &Message, out: &mut BytesMut) {
     let start = out.len();
     out.put_u8(tag(message));
@@ -77,6 +85,10 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
 
 /// What [`encode`] would append, in bytes. It costs as much as walking the message, and no memory.
 #[must_use]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "lengths of what is in memory, far below the largest number"
+)]
 pub fn encoded_len(message: &Message) -> usize {
     match message {
         Message::Swim(packet) => MESSAGE_HEADER_BYTES + packet.len(),

@@ -51,6 +51,10 @@ pub struct Entry {
 impl Entry {
     /// Bytes it takes on the wire.
     #[must_use]
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "lengths of what is in memory, far below the largest number"
+    )]
     pub fn encoded_len(&self) -> usize {
         HEADER_BYTES + self.body.len()
     }
@@ -61,6 +65,7 @@ impl Entry {
     /// If the body is over [`BODY_BYTES_MAX`]: stores refuse such a record at the call that writes
     /// it, and a peer's cannot get past [`Entry::decode`]. Also if `out` is bounded and has less
     /// than [`Entry::encoded_len`] of room.
+    #[expect(clippy::cast_possible_truncation, reason = "a constant that fits")]
     pub fn encode(&self, out: &mut impl BufMut) {
         let len = u32::try_from(self.body.len()).unwrap_or(u32::MAX);
         assert!(

@@ -72,6 +72,7 @@ impl Envelope {
     }
 
     /// A whole datagram around the messages that `fill` appends.
+    #[expect(clippy::indexing_slicing, reason = "what was just appended")]
     pub fn seal(&self, fill: impl FnOnce(&mut BytesMut)) -> Bytes {
         let mut out = BytesMut::with_capacity(256);
         out.put_slice(&self.preface());
@@ -138,6 +139,10 @@ impl Envelope {
     }
 
     /// The low half of SipHash-1-3 of the messages, keyed with the cluster's tag.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low half is as good as any"
+    )]
     fn check_of(&self, messages: &[u8]) -> u32 {
         let mut hasher = SipHasher13::new_with_keys(self.cluster_tag, 0x6461_7461_6772_616d);
         hasher.write(messages);

@@ -28,6 +28,10 @@ pub enum FrameError {
 /// # Panics
 /// If `len` is over `u32::MAX`; frames are at most [`FRAME_BYTES_MAX`].
 #[must_use]
+#[expect(
+    clippy::expect_used,
+    reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+)]
 pub fn encode_frame_header(len: usize) -> [u8; FRAME_HEADER_BYTES] {
     u32::try_from(len)
         .expect("a frame is at most FRAME_BYTES_MAX")
@@ -88,6 +92,10 @@ impl FrameReader {
     /// # Errors
     /// [`FrameError::TooLarge`] as soon as the length of such a frame is there, and from then on at
     /// each call.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "lengths of what is in memory, far below the largest number"
+    )]
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
         let Some(header) = self.buffer.first_chunk::<FRAME_HEADER_BYTES>() else {
             return Ok(None);

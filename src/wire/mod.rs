@@ -7,6 +7,22 @@
 //! counted and skipped. Message bodies are bincode behind limits ([`codec`]), entries have their
 //! own fixed header ([`entry`]). `PROTOCOL.md` has all of it, with examples in bytes.
 
+// Bytes from outside must not stop a node: what could panic says here why it does not.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 pub mod codec;
 pub mod entry;
 pub mod envelope;

@@ -63,6 +63,7 @@ impl Core {
     ///
     /// # Panics
     /// If there is none.
+    #[expect(clippy::indexing_slicing, reason = "no more are taken than there are")]
     pub(in crate::engine) fn merge_some(
         &mut self,
         from: &ProcessId,

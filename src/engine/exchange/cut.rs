@@ -12,6 +12,10 @@ pub(in crate::engine) fn cut_grace(core: &Core) -> Duration {
 }
 
 /// The cut of an exchange that begins at this time.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "it is rounded down from a `u64`"
+)]
 pub(super) fn round_down(at: Timestamp) -> Timestamp {
     let step = CUT_STEP.as_nanos() as u64;
     Timestamp::from_nanos(at.as_nanos() / step * step)

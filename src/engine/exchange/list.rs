@@ -177,6 +177,10 @@ impl Came {
 }
 
 /// The lines after the first `from` up to a hash; `from` moves behind them.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "both bounds come from a search in it"
+)]
 fn lines_up_to<'a, T: ByHash>(lines: &'a [T], from: &mut usize, to: u64) -> &'a [T] {
     let rest = lines.get(*from..).unwrap_or_default();
     let part = &rest[..rest.partition_point(|line| line.kh() <= to)];
@@ -186,6 +190,10 @@ fn lines_up_to<'a, T: ByHash>(lines: &'a [T], from: &mut usize, to: u64) -> &'a 
 
 /// The first lines, `max` or as many more as are of the last one's hash, and the hash at which
 /// they end: `end` if these are all.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "both bounds come from a search in it"
+)]
 fn cut(lines: &[Line], max: usize, end: u64) -> (&[Line], u64) {
     let Some(last) = lines.get(max - 1).filter(|_| max < lines.len()) else {
         return (lines, end);

@@ -57,6 +57,7 @@ impl SwimClaim {
 
     /// Everybody of whom a packet speaks, as far as it can be read, and as what.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "only the simulator calls it")]
     pub fn people(packet: &Bytes) -> Vec<(NodeId, MemberState)> {
         let mut rest = packet.clone();
         let Ok(header) = SwimCodec.decode_header(&mut rest) else {

@@ -226,6 +226,7 @@ fn identity_len(id: &NodeId) -> usize {
     1 + id.process.name.as_str().len() + 8 + 4 + 1 + addr
 }
 
+#[expect(clippy::expect_used, reason = "the room was checked before")]
 fn put_identity(id: &NodeId, buf: &mut impl BufMut) {
     let name = id.process.name.as_str();
     buf.put_u8(u8::try_from(name.len()).expect("a name is at most 64 bytes"));

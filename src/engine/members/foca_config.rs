@@ -41,6 +41,11 @@ pub(super) fn foca_config(config: &Config, room: usize, size: usize) -> foca::Co
 }
 
 /// How often an update is sent: `4 ceil(log10(n + 1))`, memberlist's `retransmitLimit`.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "it is within the bounds of the configuration"
+)]
+#[expect(clippy::cast_sign_loss, reason = "it is not negative")]
 fn transmissions(size: usize) -> NonZeroU8 {
     let size = u32::try_from(size)
         .ok()

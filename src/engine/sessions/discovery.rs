@@ -241,6 +241,10 @@ impl Sessions {
         }
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the place was drawn below the length"
+    )]
     pub(in crate::engine) fn repeat_members(&mut self, core: &mut Core, roster: &Roster) {
         if core.link_policy == LinkPolicy::Kept {
             let sessions = self.table.by_process.values();

@@ -84,6 +84,10 @@ impl Acks {
         self.add_number(packet);
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the places come from a search in it"
+    )]
     fn add_number(&mut self, packet: u64) {
         let at = self.ranges.partition_point(|&(_, end)| end < packet);
         match self.ranges.get_mut(at) {

@@ -94,6 +94,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         settled
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn put(&mut self, kind: FrameKind, data: &[u8]) {
         self.out.reserve(HEADER_BYTES + data.len());
         self.out.put_u8(kind as u8);
@@ -114,6 +118,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     }
 
     /// Reads the next header; `None` at the end of the connection.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "no more is read than there is room for"
+    )]
     fn poll_header(
         &mut self,
         cx: &mut Context<'_>,
@@ -176,6 +184,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(Ok(()))
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "no more is read than there is room for"
+    )]
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         if self.ended_out || self.broken {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));

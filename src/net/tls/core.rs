@@ -50,6 +50,10 @@ impl TlsCore {
         (!ip.is_unspecified()).then_some(ip)
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     pub(super) fn advertised(&self) -> SocketAddr {
         *self
             .advertised

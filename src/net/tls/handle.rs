@@ -112,6 +112,10 @@ impl Materials {
         self.in_use().0.clone()
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn in_use(&self) -> std::sync::MutexGuard<'_, (TlsConfig, Arc<Loaded>)> {
         self.in_use.lock().expect("nothing panics under this lock")
     }

@@ -121,6 +121,10 @@ impl Lanes {
         }
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn lock(&self) -> MutexGuard<'_, LaneTable> {
         self.table.lock().expect("nothing panics under this lock")
     }

@@ -127,6 +127,10 @@ impl Loaded {
     }
 
     /// The configuration for dialling `to`.
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     pub(super) fn client_for(&self, to: SocketAddr) -> Arc<ClientConfig> {
         let mut by_peer = self.by_peer.lock().expect("nothing panics under this lock");
         if by_peer.len() >= PEERS_MAX && !by_peer.contains_key(&to) {

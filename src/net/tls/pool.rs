@@ -86,6 +86,10 @@ impl IdleConnections {
     }
 
     /// Keeps a connection; those kept longest go if there are too many.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the place was drawn below the length"
+    )]
     fn put(&self, to: SocketAddr, max: usize) -> oneshot::Receiver<Wanted> {
         let (take, taken) = oneshot::channel();
         let since = clock::now();
@@ -113,6 +117,10 @@ impl IdleConnections {
         taken
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Vec<Idle>>> {
         self.0.lock().expect("nothing panics under this lock")
     }

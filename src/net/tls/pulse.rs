@@ -50,6 +50,10 @@ impl Pulse {
         }
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn beat(&self, now: Instant) -> MutexGuard<'_, Beats> {
         let mut beats = self.beats.lock().expect("nothing panics under this lock");
         if now.saturating_duration_since(beats.last) > self.period * 2 {

@@ -71,6 +71,10 @@ impl Waiting {
 }
 
 impl Queue {
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().expect("nothing panics under this lock")
     }

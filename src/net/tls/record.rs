@@ -29,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Instant;
 
 /// Appends a packet that was handed over at `at` to what is written in a connection that `began`.
+#[expect(clippy::expect_used, reason = "the length is checked by the caller")]
 pub(super) fn put(batch: &mut Vec<u8>, packet: &[u8], at: Instant, began: Instant) {
     let len = u16::try_from(packet.len()).expect("longer ones are not queued");
     batch.extend_from_slice(&len.to_be_bytes());
@@ -114,6 +115,7 @@ impl Ages {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "stamps wrap around")]
 fn millis(span: Duration) -> u32 {
     // All but the last 32 bits are cut off, on both sides.
     span.as_millis() as u32

@@ -44,6 +44,10 @@ impl Reports {
         }
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn is_new(&self, ip: IpAddr, kind: Discriminant<HandshakeRefusal>) -> bool {
         let now = clock::now();
         let mut told = self.told.lock().expect("nothing panics under this lock");

@@ -135,6 +135,10 @@ impl Transport for Tls {
         self.lanes.send(to, bytes)
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn poll_recv(
         &self,
         cx: &mut Context<'_>,
@@ -149,6 +153,10 @@ impl Transport for Tls {
         Box::pin(async move { pool.dial(to).await })
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(BoxStream, SocketAddr)>> {
         let mut streams = self.streams.lock().expect("nothing panics under this lock");
         match streams.poll_recv(cx) {
@@ -167,6 +175,10 @@ impl Transport for Tls {
         self.core.proves_names()
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn advertised(&self, addr: SocketAddr) {
         let advertised = self.core.advertised.lock();
         *advertised.expect("nothing panics under this lock") = addr;
@@ -180,6 +192,10 @@ impl Transport for Tls {
         Some(Arc::clone(&self.core.tally))
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn poll_event(&self, cx: &mut Context<'_>) -> Poll<TlsEvent> {
         let mut events = self.events.lock().expect("nothing panics under this lock");
         match events.poll_recv(cx) {

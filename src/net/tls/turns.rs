@@ -59,6 +59,10 @@ impl Turns {
         }
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Arc<Gate>>> {
         self.0.lock().expect("nothing panics under this lock")
     }

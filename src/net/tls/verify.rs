@@ -45,6 +45,10 @@ impl Names {
         names.get(&ip).into_iter().flatten().cloned().collect()
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+    )]
     fn lock(&self) -> MutexGuard<'_, BTreeMap<IpAddr, BTreeSet<String>>> {
         self.0.lock().expect("nothing panics under this lock")
     }

@@ -239,7 +239,7 @@ impl Accounts {
             return Ok(());
         };
         let id = self.by_pair.get(&(self.own, self.own)).copied();
-        let own = id.map_or(Amount::default(), |id| self.accounts[id as usize].held);
+        let own = id.map_or_else(Amount::default, |id| self.accounts[id as usize].held);
         let share = self.share.times(if replaced.is_some() { 2 } else { 1 });
         let limits = [StoreLimit::WriterEntries, StoreLimit::WriterBytes];
         check(own + more, share, more, limits)?;
@@ -432,7 +432,7 @@ impl Accounts {
 
 /// By how much an entry is more than what it replaces; `None` if it is not.
 fn growth(amount: Amount, replaced: Option<Charged>) -> Option<Amount> {
-    let more = amount - replaced.map_or(Amount::default(), |replaced| replaced.amount);
+    let more = amount - replaced.map_or_else(Amount::default, |replaced| replaced.amount);
     (more != Amount::default()).then_some(more)
 }
 

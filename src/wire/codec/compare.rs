@@ -43,6 +43,10 @@ pub(super) fn encode(message: &Message, out: &mut BytesMut) -> bool {
 }
 
 /// The length of the whole message, if it is one of this module.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "lengths of what is in memory, far below the largest number"
+)]
 pub(super) fn encoded_len(message: &Message) -> Option<usize> {
     let body = match message {
         Message::Cells(cells) => CELLS_FIXED + cells.cells.len() * CELL_BYTES,
@@ -243,6 +247,10 @@ fn check_order<T: Ord>(
     Ok(())
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+)]
 fn put_count(count: usize, out: &mut BytesMut) {
     out.put_u32(u32::try_from(count).expect("a list is cut to fit a frame"));
 }
@@ -272,6 +280,10 @@ impl Rest {
     }
 
     /// A count that is within its limit and for which there are bytes.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "lengths of what is in memory, far below the largest number"
+    )]
     fn count(
         &mut self,
         what: &'static str,

@@ -17,11 +17,19 @@ const DELTA_FIXED: usize = 20;
 /// `u16` count of names, each a length byte and its bytes, and a `u16` count of sections. Exact: a
 /// delta takes this, and [`SECTION_OVERHEAD`] and the entries' `encoded_len` per section.
 #[must_use]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "lengths of what is in memory, far below the largest number"
+)]
 pub fn delta_overhead(uncovered: &[NodeName]) -> usize {
     let names: usize = uncovered.iter().map(|name| 1 + name.as_str().len()).sum();
     MESSAGE_HEADER_BYTES + DELTA_FIXED + names
 }
 
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "lengths of what is in memory, far below the largest number"
+)]
 pub(super) fn delta_len(delta: &Delta) -> usize {
     let sections: usize = delta
         .sections
@@ -34,6 +42,10 @@ pub(super) fn delta_len(delta: &Delta) -> usize {
     delta_overhead(&delta.uncovered) + sections
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+)]
 pub(super) fn encode_delta(delta: &Delta, out: &mut BytesMut) {
     out.put_u64(delta.token);
     out.put_u64(delta.packet);
@@ -53,10 +65,18 @@ pub(super) fn encode_delta(delta: &Delta, out: &mut BytesMut) {
     }
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+)]
 fn put_count(count: usize, out: &mut BytesMut) {
     out.put_u16(u16::try_from(count).expect("a delta's lists are cut to 65,535 elements"));
 }
 
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "lengths of what is in memory, far below the largest number"
+)]
 pub(super) fn decode_delta(mut body: Bytes, limits: &CodecLimits) -> Result<Delta, DecodeError> {
     let truncated = |_| DecodeError::Truncated { what: "delta" };
     let token = body.try_get_u64().map_err(truncated)?;

@@ -36,12 +36,20 @@ pub(super) fn encoded_len(message: &Message) -> usize {
     write(message, SizeWriter::default()).bytes_written
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+)]
 fn write<W: Writer>(message: &Message, writer: W) -> W {
     let mut to = EncoderImpl::new(writer, SETTINGS);
     put_message(message, &mut to).expect("writing to memory does not fail");
     to.into_writer()
 }
 
+#[expect(
+    clippy::unreachable,
+    reason = "what is encoded elsewhere does not come here"
+)]
 fn put_message<W: Writer>(message: &Message, to: &mut Enc<W>) -> Result<(), EncodeError> {
     match message {
         Message::Hello(hello) => hello.put(to),
@@ -262,6 +270,10 @@ impl<A: Field, B: Field> Field for (A, B) {
 
 /// The counters of an estimator: mostly small numbers, for which bincode would take three bytes each.
 impl Field for [i32; 64] {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low seven bits are what is wanted"
+    )]
     fn put<W: Writer>(&self, to: &mut Enc<W>) -> Result<(), EncodeError> {
         for counter in self {
             let mut rest = (counter << 1 ^ counter >> 31).cast_unsigned();
@@ -273,6 +285,10 @@ impl Field for [i32; 64] {
         }
         Ok(())
     }
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "lengths of what is in memory, far below the largest number"
+    )]
     fn take(from: &mut Dec<'_>) -> Result<Self, DecodeError> {
         let mut counters = [0; 64];
         for counter in &mut counters {

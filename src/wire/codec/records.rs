@@ -12,6 +12,10 @@ use super::settings::{BytesLeft, SETTINGS, unreadable};
 /// If the record holds what has no encoding (a time before 1970, a poisoned lock): records are
 /// plain data.
 #[must_use]
+#[expect(
+    clippy::expect_used,
+    reason = "a caller's limits or an own lock, not bytes from outside; the text says which"
+)]
 pub fn encode_body<T: bincode::Encode>(record: &T) -> Bytes {
     bincode::encode_to_vec(record, SETTINGS)
         .expect("a record is plain data")
@@ -140,6 +144,7 @@ pub fn is_text(bytes: &[u8]) -> bool {
 const NOT_ASCII: u64 = 0x8080_8080_8080_8080;
 
 /// Takes one value off the front.
+#[expect(clippy::indexing_slicing, reason = "the length was just checked")]
 fn take_value<'a, T: bincode::BorrowDecode<'a, ()>>(
     bytes: &mut &'a [u8],
 ) -> Result<T, DecodeError> {
