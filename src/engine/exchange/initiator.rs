@@ -164,7 +164,7 @@ struct SortedOut {
 
 /// Tells our items of a difference from theirs, by what is held under their keys. Both `items` and
 /// `found` ascend by hash.
-#[expect(clippy::indexing_slicing, reason = "the length was just taken from it")]
+#[expect(clippy::indexing_slicing, reason = "a search in it ends within it")]
 fn sort_out(ours: &Sketched, items: &[Item], found: &[Found]) -> SortedOut {
     let (mut mine, mut theirs, mut unsure) = (Vec::new(), Vec::new(), Vec::new());
     let mut common = ours.digest.root;

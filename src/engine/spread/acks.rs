@@ -92,10 +92,10 @@ impl Acks {
         let at = self.ranges.partition_point(|&(_, end)| end < packet);
         match self.ranges.get_mut(at) {
             Some((start, _)) if *start <= packet => return,
-            Some((start, _)) if *start == packet + 1 => *start = packet,
+            Some((start, _)) if packet.checked_add(1) == Some(*start) => *start = packet,
             _ => self.ranges.insert(at, (packet, packet)),
         }
-        if at > 0 && self.ranges[at - 1].1 + 1 == packet {
+        if at > 0 && self.ranges[at - 1].1.checked_add(1) == Some(packet) {
             self.ranges[at - 1].1 = self.ranges[at].1;
             self.ranges.remove(at);
         }

@@ -88,7 +88,7 @@ impl IdleConnections {
     /// Keeps a connection; those kept longest go if there are too many.
     #[expect(
         clippy::indexing_slicing,
-        reason = "the place was drawn below the length"
+        reason = "who has no idle connection left has just been removed"
     )]
     fn put(&self, to: SocketAddr, max: usize) -> oneshot::Receiver<Wanted> {
         let (take, taken) = oneshot::channel();
