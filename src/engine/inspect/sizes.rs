@@ -24,7 +24,12 @@ impl Engine {
             .or_else(|| self.spread.over_limit(&self.core.config))
     }
 
-    fn own_sizes(&self) -> [Size; 17] {
+    /// Frames that are not done with because their deltas wait to be merged.
+    pub(crate) fn frames_put_off(&self) -> usize {
+        self.merges.put_off()
+    }
+
+    fn own_sizes(&self) -> [Size; 18] {
         let (core, config) = (&self.core, &self.core.config);
         let (roster, table) = (self.members.roster(), self.sessions.table());
         // A process that is not forgotten yet, and the one that came after it.
@@ -44,6 +49,11 @@ impl Engine {
                 sessions * TOKENS_MAX,
             ),
             size("streams", self.sessions.streams(), config.streams_max),
+            size(
+                "members that introduced themselves",
+                self.sessions.introductions(),
+                config.members_max,
+            ),
             size("bytes to merge", self.merges.bytes(), BYTES_MAX),
             size(
                 "members charged for merges",

@@ -246,6 +246,7 @@ impl Simulator {
         match input {
             Some(input) => {
                 self.note_input(index, &input);
+                self.count_frame(index, &input);
                 let told_down = told_down(&process.engine, &input);
                 process.engine.handle(now, input);
                 let is = process.engine.identity();
@@ -261,6 +262,16 @@ impl Simulator {
             }
         }
         self.settle(index, process);
+    }
+
+    /// Counts a frame until the engine is done with it.
+    fn count_frame(&mut self, index: usize, input: &Input) {
+        let not_done = &mut self.nodes[index].not_done;
+        match input {
+            Input::StreamClosed { stream, .. } => drop(not_done.remove(stream)),
+            Input::StreamFrame { stream, .. } => *not_done.entry(*stream).or_default() += 1,
+            _ => {}
+        }
     }
 
     /// Drains an engine, looks at what it did, puts it back and schedules its next wake-up.
@@ -315,6 +326,7 @@ impl Simulator {
         let effects = self.network.stop(self.time, index, power_off);
         let node = &mut self.nodes[index];
         node.process = None;
+        node.not_done.clear();
         node.paused_until = None;
         node.disk.interrupt(&self.config.disk, &mut self.rng);
         self.apply(effects);
