@@ -117,6 +117,12 @@ impl Merges {
         self.on_streams.get(&stream).copied().unwrap_or_default()
     }
 
+    /// How many deltas wait that came on streams.
+    #[cfg(feature = "sim")]
+    pub(super) fn put_off(&self) -> usize {
+        self.on_streams.values().sum()
+    }
+
     /// Returns the stream that it came on.
     fn waits_no_longer(&mut self, merging: &Merging) -> Option<StreamId> {
         let stream = merging.stream()?;

@@ -13,6 +13,14 @@
 //!
 //! Hosts are forgotten when there are too many of them, strangers first.
 
+#![cfg_attr(
+    not(feature = "tls"),
+    allow(
+        dead_code,
+        reason = "connections that stay are those of TLS; streams have a table of their own"
+    )
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -105,6 +113,7 @@ pub(crate) struct Admitted {
 }
 
 /// Counts as a connection until it is dropped.
+#[cfg(feature = "tls")]
 pub(crate) struct Connected {
     admission: Arc<Admission>,
     host: IpAddr,
@@ -324,6 +333,7 @@ impl Drop for Admitted {
     }
 }
 
+#[cfg(feature = "tls")]
 impl Drop for Connected {
     fn drop(&mut self) {
         let mut in_use = self.admission.lock();

@@ -25,6 +25,11 @@ impl Engine {
             .or_else(|| self.spread.over_limit(&self.core.config))
     }
 
+    /// Frames that are not done with because their deltas wait to be merged.
+    pub(crate) fn frames_put_off(&self) -> usize {
+        self.merges.put_off()
+    }
+
     /// About how many bytes it holds beside the entries of its stores, as they are counted and not
     /// measured: each element of a table is taken for as large as the largest kind is with all that
     /// hangs on it, and an exchange for as large as its table of cells may be.
@@ -43,7 +48,7 @@ impl Engine {
         elements * ELEMENT_BYTES + keys * KEY_BYTES + exchanges + self.merges.bytes()
     }
 
-    fn own_sizes(&self) -> [Size; 22] {
+    fn own_sizes(&self) -> [Size; 23] {
         let (core, config) = (&self.core, &self.core.config);
         let (roster, table) = (self.members.roster(), self.sessions.table());
         // A process that is not forgotten yet, and the one that came after it.
@@ -67,6 +72,11 @@ impl Engine {
                 "expelled names",
                 self.expulsions.len(),
                 (1 + config.members_max) * EXPELLED_MAX,
+            ),
+            size(
+                "members that introduced themselves",
+                self.sessions.introductions(),
+                config.members_max,
             ),
             size("bytes to merge", self.merges.bytes(), BYTES_MAX),
             size(

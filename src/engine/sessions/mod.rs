@@ -72,6 +72,12 @@ impl Sessions {
         self.dials.len()
     }
 
+    /// Of how many members it is known how often they introduced themselves.
+    #[cfg(feature = "sim")]
+    pub(super) fn introductions(&self) -> usize {
+        self.introductions.len()
+    }
+
     /// How many seeds there are, and to how many addresses they resolve.
     #[cfg(feature = "sim")]
     pub(super) fn seeds(&self) -> (usize, usize) {

@@ -57,6 +57,7 @@ impl Look<'_> {
             found
                 .or_else(|| self.misjudges(*index))
                 .or_else(|| over_limit(*index, process))
+                .or_else(|| not_done(*index, node, process))
                 .or_else(|| self.stream_over_limit(*index, &node.spec.config))
                 .or_else(|| self.holds_too_much(*index, process))
                 .or_else(|| self_check_failed(*index, process))
@@ -263,6 +264,18 @@ pub(in crate::sim) fn over_budget(node: usize, turn: Work) -> Option<Breach> {
     .map(|(what, is, max)| Breach::OverBudget {
         node,
         what,
+        is,
+        max,
+    })
+}
+
+/// Invariant 7: a frame that is neither done with nor waits to be merged holds its stream up for ever.
+fn not_done(index: usize, node: &SimNode, process: &Process) -> Option<Breach> {
+    let is = node.not_done.values().sum();
+    let max = process.engine.frames_put_off();
+    (is > max).then_some(Breach::OverLimit {
+        node: index,
+        what: "frames that are not done with",
         is,
         max,
     })

@@ -32,7 +32,10 @@ impl Simulator {
         self.note_output(index, &output);
         let (time, life) = (self.time, (index, self.nodes[index].life));
         match output {
-            Output::CloseStream { stream } => return self.network.close(time, index, stream),
+            Output::CloseStream { stream } => {
+                self.nodes[index].not_done.remove(&stream);
+                return self.network.close(time, index, stream);
+            }
             Output::Commit { batch, entries } => self.commit(index, batch, entries),
             Output::Datagram { to, bytes } => return self.send_datagram(index, to, bytes),
             Output::Event(event) => self.keep_event(life, event),
@@ -43,8 +46,11 @@ impl Simulator {
                 return self.network.open(time, index, stream, to);
             }
             Output::Resolve { seed } => self.resolve(life, seed),
-            // The simulated network holds what a peer has not read.
-            Output::StreamFrameDone { .. } => {}
+            Output::StreamFrameDone { stream } => {
+                if let Some(count) = self.nodes[index].not_done.get_mut(&stream) {
+                    *count = count.saturating_sub(1);
+                }
+            }
             Output::StreamSend { stream, frame } => return self.send_frame(index, stream, frame),
             Output::Watched { ticket, outcome } => self.keep_outcome(ticket, outcome),
         }

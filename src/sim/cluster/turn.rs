@@ -260,6 +260,7 @@ impl Simulator {
         match input {
             Some(input) => {
                 self.note_input(index, &input);
+                self.count_frame(index, &input);
                 let told_down = told_down(&process.engine, &input);
                 let lied_to = self.is_from_liar(index, &input);
                 let before = process.engine.counters().digest_mismatches;
@@ -293,6 +294,16 @@ impl Simulator {
             && streams
                 .other_end(index, *stream)
                 .is_some_and(|other| self.nodes[other].is_liar())
+    }
+
+    /// Counts a frame until the engine is done with it.
+    fn count_frame(&mut self, index: usize, input: &Input) {
+        let not_done = &mut self.nodes[index].not_done;
+        match input {
+            Input::StreamClosed { stream, .. } => drop(not_done.remove(stream)),
+            Input::StreamFrame { stream, .. } => *not_done.entry(*stream).or_default() += 1,
+            _ => {}
+        }
     }
 
     /// Drains an engine, looks at what it did, puts it back and schedules its next wake-up.
@@ -348,6 +359,7 @@ impl Simulator {
         let effects = self.network.stop(self.time, index, power_off);
         let node = &mut self.nodes[index];
         node.process = None;
+        node.not_done.clear();
         node.paused_until = None;
         node.disk.interrupt(&self.config.disk, &mut self.rng);
         self.apply(effects);

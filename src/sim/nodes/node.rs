@@ -1,5 +1,6 @@
 //! A simulated node: what outlives its processes, and the process that runs now.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::disk::Disk;
 use super::liar::Liar;
 use super::process::Process;
 use super::spec::NodeSpec;
+use crate::engine::StreamId;
 use crate::id::{NodeName, ProcessId};
 use crate::time::{Now, Timestamp, WallClock as _};
 use crate::wire::envelope::Envelope;
@@ -47,6 +49,8 @@ pub(in crate::sim) struct SimNode {
     pub(in crate::sim) service: Duration,
     /// When it is done with the last one.
     pub(in crate::sim) busy_until: Duration,
+    /// How many frames its process was given on each stream that it has not said to be done with.
+    pub(in crate::sim) not_done: BTreeMap<StreamId, usize>,
 }
 
 impl SimNode {
@@ -73,6 +77,7 @@ impl SimNode {
             next_version: false,
             service: Duration::ZERO,
             busy_until: Duration::ZERO,
+            not_done: BTreeMap::new(),
         }
     }
 
