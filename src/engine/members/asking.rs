@@ -17,9 +17,9 @@ use crate::id::{MemberState, NodeId, NodeName};
 use crate::wire::Message;
 
 use super::Membership;
-use super::gate::{Claim, is_newer};
+use super::gate::Claim;
 use super::packet::SwimPacket;
-use super::told::{Key, Stage, is_live, key};
+use super::told::{Key, Stage, is_live, is_newer, key};
 
 impl Membership {
     /// Asks those that were heard of just now, and takes over those that two vouch for.

@@ -15,8 +15,9 @@ use crate::wire::Message;
 use super::Membership;
 use super::codec::SwimCodecError;
 use super::detector::Detector;
-use super::gate::{Claim, is_newer};
+use super::gate::Claim;
 use super::packet::SwimPacket;
+use super::told::is_newer;
 
 impl Membership {
     /// A packet of the failure detector, by datagram.

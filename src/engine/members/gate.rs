@@ -19,7 +19,7 @@ use crate::engine::core::Core;
 use crate::id::{MemberState, NodeId, NodeName};
 
 use super::Membership;
-use super::told::{held_max, is_live, key};
+use super::told::{held_max, is_live, is_newer, key};
 
 /// Something that a member says of an identity.
 #[derive(Clone, Debug)]
@@ -160,11 +160,6 @@ impl Membership {
             self.heard_of.insert(key(&claim.id));
         }
     }
-}
-
-/// Whether of two identities of one name the first one counts.
-pub(super) fn is_newer(id: &NodeId, than: &NodeId) -> bool {
-    (id.epoch(), id.addr) > (than.epoch(), than.addr)
 }
 
 /// Whether somebody may be at an address. What is sent to others goes to many, or to nobody.

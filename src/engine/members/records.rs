@@ -6,7 +6,8 @@ use crate::id::{MemberState, NodeId, ProcessId};
 use crate::wire::MemberRecord;
 
 use super::Membership;
-use super::gate::{Claim, is_newer};
+use super::gate::Claim;
+use super::told::is_newer;
 
 impl Membership {
     /// Looks through another node's view of the membership, this node's own state included (which it

@@ -42,6 +42,7 @@ impl Membership {
                 let incarnation = member.incarnation();
                 let change = self.set(core, member.id().clone(), incarnation, state);
                 core.ask(Ask::MemberChanged(change));
+                self.told.settle(member.id());
             }
         }
         if changed {

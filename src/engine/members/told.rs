@@ -191,6 +191,16 @@ impl ToldTable {
         true
     }
 
+    /// An identity is in the table: what was told of it, and of earlier ones of its name, is settled.
+    pub(super) fn settle(&mut self, id: &NodeId) {
+        let settled = self.of_name(&id.process.name);
+        let settled = settled.filter(|(_, told)| !is_newer(&told.id, id));
+        let settled: Vec<Key> = settled.map(|(key, _)| key.clone()).collect();
+        for key in settled {
+            self.remove(&key);
+        }
+    }
+
     /// A member says of a name that it is gone: what it told of that name before was no invention.
     fn retract(&mut self, teller: &NodeName, name: &NodeName) {
         let keys: Vec<Key> = self.of_name(name).map(|(key, _)| key.clone()).collect();
@@ -310,6 +320,11 @@ impl ToldTable {
         told.dialled = true;
         true
     }
+}
+
+/// Whether of two identities of one name the first one counts.
+pub(super) fn is_newer(id: &NodeId, than: &NodeId) -> bool {
+    (id.epoch(), id.addr) > (than.epoch(), than.addr)
 }
 
 /// How many identities are held at most. Each takes under 1 KiB, whatever its name: 4 MiB at most, and
