@@ -261,6 +261,7 @@ impl Simulator {
             Some(input) => {
                 self.note_input(index, &input);
                 let told_down = told_down(&process.engine, &input);
+                let told_down = told_down.filter(|_| !self.is_from_liars_address(&input));
                 let lied_to = self.is_from_liar(index, &input);
                 let before = process.engine.counters().digest_mismatches;
                 process.engine.handle(now, input);
@@ -293,6 +294,15 @@ impl Simulator {
             && streams
                 .other_end(index, *stream)
                 .is_some_and(|other| self.nodes[other].is_liar())
+    }
+
+    /// Whether a datagram comes from where a liar is: nobody has to believe it.
+    fn is_from_liars_address(&self, input: &Input) -> bool {
+        let Input::Datagram { from, .. } = input else {
+            return false;
+        };
+        let mut liars = self.nodes.iter().filter(|node| node.is_liar());
+        liars.any(|liar| liar.addr == *from)
     }
 
     /// Drains an engine, looks at what it did, puts it back and schedules its next wake-up.
