@@ -30,24 +30,6 @@ impl Engine {
         self.merges.put_off()
     }
 
-    /// About how many bytes it holds beside the entries of its stores, as they are counted and not
-    /// measured: each element of a table is taken for as large as the largest kind is with all that
-    /// hangs on it, and an exchange for as large as its table of cells may be.
-    pub(crate) fn bytes_held(&self) -> usize {
-        let others = [
-            "bytes to merge",
-            "entries",
-            "entries to commit",
-            "exchanges",
-        ];
-        let tables = self.own_sizes().into_iter();
-        let tables = tables.filter(|size| !others.contains(&size.what));
-        let elements: usize = tables.map(|size| size.is).sum();
-        let keys = self.spread.keys_held() + self.core.ledger.len();
-        let exchanges = self.exchanges.len() * EXCHANGE_BYTES;
-        elements * ELEMENT_BYTES + keys * KEY_BYTES + exchanges + self.merges.bytes()
-    }
-
     fn own_sizes(&self) -> [Size; 23] {
         let (core, config) = (&self.core, &self.core.config);
         let (roster, table) = (self.members.roster(), self.sessions.table());
@@ -126,6 +108,27 @@ impl Engine {
             size("seeds", seeds, seeds_max),
             size("seed addresses", seed_addrs, addrs_max),
         ]
+    }
+}
+
+/// How much that is in bytes.
+impl Engine {
+    /// About how many bytes it holds beside the entries of its stores, as they are counted and not
+    /// measured: each element of a table is taken for as large as the largest kind is with all that
+    /// hangs on it, and an exchange for as large as its table of cells may be.
+    pub(crate) fn bytes_held(&self) -> usize {
+        let others = [
+            "bytes to merge",
+            "entries",
+            "entries to commit",
+            "exchanges",
+        ];
+        let tables = self.own_sizes().into_iter();
+        let tables = tables.filter(|size| !others.contains(&size.what));
+        let elements: usize = tables.map(|size| size.is).sum();
+        let keys = self.spread.keys_held() + self.core.ledger.len();
+        let exchanges = self.exchanges.len() * EXCHANGE_BYTES;
+        elements * ELEMENT_BYTES + keys * KEY_BYTES + exchanges + self.merges.bytes()
     }
 }
 

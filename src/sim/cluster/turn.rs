@@ -262,6 +262,7 @@ impl Simulator {
                 self.note_input(index, &input);
                 self.count_frame(index, &input);
                 let told_down = told_down(&process.engine, &input);
+                let told_down = told_down.filter(|_| !self.is_from_liars_address(&input));
                 let lied_to = self.is_from_liar(index, &input);
                 let before = process.engine.counters().digest_mismatches;
                 process.engine.handle(now, input);
@@ -304,6 +305,15 @@ impl Simulator {
             Input::StreamFrame { stream, .. } => *not_done.entry(*stream).or_default() += 1,
             _ => {}
         }
+    }
+
+    /// Whether a datagram comes from where a liar is: nobody has to believe it.
+    fn is_from_liars_address(&self, input: &Input) -> bool {
+        let Input::Datagram { from, .. } = input else {
+            return false;
+        };
+        let mut liars = self.nodes.iter().filter(|node| node.is_liar());
+        liars.any(|liar| liar.addr == *from)
     }
 
     /// Drains an engine, looks at what it did, puts it back and schedules its next wake-up.
