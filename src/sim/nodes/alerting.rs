@@ -30,8 +30,8 @@ impl Alerting {
         let retention = spec.config.tombstone_ttl;
         let of_silences = SilenceLimits {
             retention,
-            // Two or three patterns: most are dropped, and compiled again.
-            patterns_bytes_max: 24 << 10,
+            // Two patterns: most are dropped, and compiled again.
+            patterns_bytes_max: 3 << 10,
             ..SilenceLimits::default()
         };
         let of_log = NflogLimits { retention };
