@@ -9,7 +9,7 @@
 //! - *kept*: bytes that the silence keeps beside its own, for each byte of it, before anything is asked.
 //! - *held*: bytes that compiled patterns really take, as the allocator counts them, for each byte that the
 //!   store's budget counts.
-//! - *thrash*: 20 silences of 256 patterns, of which a quarter fits the budget: one question.
+//! - *thrash*: 20 silences of 256 patterns, of which a quarter fits the budget: 20 questions that need all.
 //!
 //! Bars: no check over 2,000 us, nothing held that is not counted (at most 1), no compile over 30 ms.
 #![allow(missing_docs)]
@@ -179,7 +179,11 @@ fn kind(table: &mut Table, worst: &mut Worst, kind: Kind) {
     worst.check = worst.check.max(check);
     let body = body_of(low);
     let (time, accepted) = checked(&schema, &body);
-    assert!(accepted || low == 0, "{name}");
+    if low == 0 {
+        // Not even one is admitted.
+        return;
+    }
+    assert!(accepted, "{name}");
     let (_silence, kept) = alloc::counted(|| schema.decode(KEY, &body));
     let per_byte = kept.bytes_held as f64 / body.bytes.len() as f64;
     table.row(row("kept/bytes_per_byte"), per_byte);
@@ -198,11 +202,11 @@ fn kind(table: &mut Table, worst: &mut Worst, kind: Kind) {
 /// What it takes to compile all these patterns, and what they take then.
 fn compiled(table: &mut Table, worst: &mut Worst, name: &str, patterns: &[String], cost: f64) {
     let (mut best, mut held, mut bytes) = (f64::MAX, 0_f64, 0);
-    for _ in 0..if is_test() { 1 } else { 5 } {
+    for run in 0..if is_test() { 1 } else { 5 } {
         let silences = store(SilenceLimits::default().patterns_bytes_max(usize::MAX));
         let each = patterns.iter().enumerate();
         let each = each.map(|(n, pattern)| (format!("l{n}"), Op::NotRegex, pattern.clone()));
-        assert!(set(&silences, each).is_some(), "it is admitted");
+        assert!(set(&silences, each).is_some(), "{name} is admitted");
         let alert = (0..patterns.len()).map(|n| (format!("l{n}"), LABEL.to_owned()));
         let alert: Labels = alert.collect();
         let (_, took) = alloc::counted(|| {
@@ -211,7 +215,8 @@ fn compiled(table: &mut Table, worst: &mut Worst, name: &str, patterns: &[String
             black_box(muted).clear();
         });
         bytes = silences.patterns_bytes();
-        if bytes > 0 {
+        // The first one grows the tables of the compiler, which are kept for all.
+        if bytes > 0 && run > 0 {
             held = held.max(took.bytes_held as f64 / bytes as f64);
         }
     }
@@ -226,9 +231,9 @@ fn compiled(table: &mut Table, worst: &mut Worst, name: &str, patterns: &[String
     worst.held = worst.held.max(held);
 }
 
-/// A question that needs 5,120 patterns, of which a quarter fits.
+/// Questions that need 5,120 patterns, of which a quarter fits.
 fn thrash(table: &mut Table) {
-    let limits = SilenceLimits::default().patterns_bytes_max(10 << 20);
+    let limits = SilenceLimits::default().patterns_bytes_max(2 << 20);
     let silences = store(limits);
     for silence in 0..20 {
         let each = (0..MATCHERS).map(|n| {
@@ -258,7 +263,7 @@ fn thrash(table: &mut Table) {
             table.row("patterns/thrash/us", time.as_secs_f64() * 1e6);
         }
     }
-    assert!(silences.patterns_bytes() <= 10 << 20);
+    assert!(silences.patterns_bytes() <= 2 << 20);
 }
 
 fn store(limits: SilenceLimits) -> Silences {
@@ -297,7 +302,8 @@ fn body(texts: &[String], patterns: bool) -> Body {
     number(&mut bytes, if patterns { texts.len() } else { 1 });
     for pattern in texts.iter().filter(|_| patterns) {
         text(&mut bytes, "a");
-        bytes.push(2);
+        // `!~`, which may be true of a label that is not there.
+        bytes.push(3);
         text(&mut bytes, pattern);
     }
     if !patterns {

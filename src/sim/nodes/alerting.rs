@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::spec::NodeSpec;
-use crate::store::matcher::{Labels, Matcher, Op};
+use crate::store::matcher::{Labels, Matcher, Op, sets_match};
 use crate::store::nflog::{Nflog, NflogEntry, NflogLimits, ReceiverKey};
-use crate::store::silences::{Silence, SilenceId, SilenceLimits, SilenceState, Silences};
+use crate::store::silences::{SilenceId, SilenceLimits, SilenceState, Silences};
 use crate::store::{Context, Store};
 use crate::time::Timestamp;
 
@@ -30,6 +30,8 @@ impl Alerting {
         let retention = spec.config.tombstone_ttl;
         let of_silences = SilenceLimits {
             retention,
+            // Two patterns: most are dropped, and compiled again.
+            patterns_bytes_max: 3 << 10,
             ..SilenceLimits::default()
         };
         let of_log = NflogLimits { retention };
@@ -44,15 +46,22 @@ impl Alerting {
         [self.silences.store(), self.log.store()]
     }
 
-    /// Whether its index says something else of some alerts than a look at every silence does.
+    /// Whether the store says something else of some alerts than a look at every silence does, with
+    /// matchers that share nothing with the store.
     pub(in crate::sim) fn mutes_wrongly(&self, now: Timestamp) -> bool {
         let records = self.silences.map().records();
-        let records: Vec<_> = records.iter().map(|(_, silence)| silence.whole()).collect();
-        let active = |silence: &Silence| silence.state(now) == SilenceState::Active;
+        let active = records.iter().map(|(_, silence)| silence.whole());
+        let active = active.filter(|silence| silence.state(now) == SilenceState::Active);
+        let active: Vec<_> = active
+            .map(|silence| {
+                let sets = silence.matcher_sets.iter();
+                let sets = sets.map(|set| set.iter().map(again).collect());
+                (silence.id, sets.collect::<Vec<Vec<Matcher>>>())
+            })
+            .collect();
         alerts().iter().any(|labels| {
-            let of_all = records.iter();
-            let muting = of_all.filter(|silence| active(silence) && silence.matches(labels));
-            let mut expected: Vec<SilenceId> = muting.map(|silence| silence.id).collect();
+            let muting = active.iter().filter(|(_, sets)| sets_match(sets, labels));
+            let mut expected: Vec<SilenceId> = muting.map(|(id, _)| *id).collect();
             expected.sort_unstable();
             self.silences.mutes(labels) != expected
         })
@@ -65,6 +74,12 @@ impl Alerting {
         let groups = (0..GROUPS).map(|group| self.log.query(&receiver(group), &group_key(group)));
         (muted.collect(), groups.collect())
     }
+}
+
+/// The same matcher, made anew.
+fn again(matcher: &Matcher) -> Matcher {
+    let made = Matcher::new(matcher.name(), matcher.op(), matcher.value());
+    made.expect("it was made once")
 }
 
 /// Who is notified of a group.

@@ -9,6 +9,7 @@ use super::error::MatcherError;
 use super::op::Op;
 use super::pattern::Pattern;
 use super::program::Program;
+use super::programs::Programs;
 use super::quote;
 
 /// The labels of an alert.
@@ -17,8 +18,8 @@ pub type Labels = BTreeMap<String, String>;
 /// One condition on one label. Two matchers are equal if name, operator and value are.
 ///
 /// A pattern is compiled at the first use that needs it, and stays compiled as long as the matcher and the
-/// copies that were made since: up to about 1 MB for the costliest. A store of silences keeps what it
-/// compiles elsewhere, within a budget of its own.
+/// copies that were made since: up to about 2 MB for the costliest. One that was read from a store of
+/// silences leaves that to the store, which has a budget for what is compiled.
 #[derive(Clone)]
 pub struct Matcher {
     /// The name, then the value.
@@ -29,12 +30,18 @@ pub struct Matcher {
     pattern: Option<Box<OwnPattern>>,
 }
 
-/// A pattern with a compiled form of its own.
+/// A pattern, and where it is compiled.
 #[derive(Clone, Debug)]
 struct OwnPattern {
     known: Pattern,
+    compiled: Compiled,
+}
+
+#[derive(Clone, Debug)]
+enum Compiled {
     /// `None` within if it does not compile after all.
-    program: OnceLock<Option<Arc<Program>>>,
+    Here(OnceLock<Option<Arc<Program>>>),
+    InStore(Arc<Programs>),
 }
 
 impl Matcher {
@@ -52,22 +59,27 @@ impl Matcher {
             return Err(MatcherError::EmptyName);
         }
         let pattern = op.is_regex().then(|| Pattern::new(value)).transpose()?;
-        Ok(Self::checked(name, op, value, pattern))
+        Ok(Self::checked(name, op, value, pattern, None))
     }
 
     /// A matcher whose parts were checked. `pattern` was made of the value, if the operator has one.
+    /// `programs` is where the store that it comes from keeps what is compiled.
     pub(in crate::store) fn checked(
         name: &str,
         op: Op,
         value: &str,
         pattern: Option<Pattern>,
+        programs: Option<&Arc<Programs>>,
     ) -> Self {
         let mut text = String::with_capacity(name.len() + value.len());
         text.push_str(name);
         text.push_str(value);
         let own = |known| OwnPattern {
             known,
-            program: OnceLock::new(),
+            compiled: match programs {
+                Some(programs) => Compiled::InStore(Arc::clone(programs)),
+                None => Compiled::Here(OnceLock::new()),
+            },
         };
         Self {
             text: text.into(),
@@ -132,11 +144,15 @@ impl Matcher {
     }
 
     fn pattern_matches(&self, label: &str) -> Option<bool> {
-        let OwnPattern { known, program } = self.pattern.as_deref()?;
+        let OwnPattern { known, compiled } = self.pattern.as_deref()?;
+        let here = match compiled {
+            Compiled::Here(here) => here,
+            Compiled::InStore(programs) => return programs.matches(self.value(), known, label),
+        };
         let verdict = known.verdict(self.value().as_bytes(), label);
         verdict.or_else(|| {
             let compile = || Program::compile(self.value(), known).map(Arc::new);
-            let program = program.get_or_init(compile).as_ref()?;
+            let program = here.get_or_init(compile).as_ref()?;
             Some(program.is_match(label))
         })
     }

@@ -5,6 +5,8 @@
 //! this does not decide about compiles the pattern; what becomes of the result is the business of the
 //! caller.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::error::MatcherError;
 use super::re2::{Token, Tokens};
 use super::survey::{Shape, survey};
@@ -16,11 +18,43 @@ pub(in crate::store) struct Pattern {
     edges: Box<[u8]>,
     bytes_min: u32,
     cost: u32,
+    place: PlaceHint,
     prefix_bytes: u8,
     shape: Shape,
     /// Whether the empty text matches.
     empty: bool,
 }
+
+/// Where the compiled pattern was found last. It says nothing about the pattern.
+#[derive(Debug, Default)]
+pub(super) struct PlaceHint(AtomicU32);
+
+impl PlaceHint {
+    pub(super) fn place(&self) -> usize {
+        self.0.load(Ordering::Relaxed) as usize
+    }
+
+    pub(super) fn set(&self, place: usize) {
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        self.0.store(place, Ordering::Relaxed);
+    }
+}
+
+impl Clone for PlaceHint {
+    fn clone(&self) -> Self {
+        let hint = Self::default();
+        hint.set(self.place());
+        hint
+    }
+}
+
+impl PartialEq for PlaceHint {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for PlaceHint {}
 
 impl Pattern {
     /// Checks a pattern, which is in Go's syntax. Takes time that is linear in the bytes of the pattern,
@@ -32,6 +66,7 @@ impl Pattern {
             edges: [prefix, suffix].concat().into(),
             bytes_min: survey.bytes_min,
             cost: survey.cost,
+            place: PlaceHint::default(),
             prefix_bytes: u8::try_from(prefix.len()).unwrap_or(0),
             shape: survey.shape,
             empty: survey.empty,
@@ -46,6 +81,11 @@ impl Pattern {
     /// Whether the empty text matches.
     pub(in crate::store) fn matches_empty(&self) -> bool {
         self.empty
+    }
+
+    /// Where it was found in a cache of compiled patterns.
+    pub(super) fn place(&self) -> &PlaceHint {
+        &self.place
     }
 
     /// Whether it is a list of texts.

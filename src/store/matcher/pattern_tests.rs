@@ -156,6 +156,55 @@ fn what_operators_write_is_admitted() {
     assert!(!program.is_match("node-499xrack-19.example.com:9100"));
 }
 
+/// The table of the protocol, part by part. A change here breaks every cluster that runs two versions.
+#[test]
+fn costs_are_those_of_the_protocol() {
+    for (pattern, cost) in [
+        ("", 1),
+        ("abcdefgh", 2 + 1),
+        (r"a|b\.c|d", 2 + 3),
+        ("aé.", 32 + 3 + 20),
+        ("(?i)aé", 32 + 3 + 6 + 24),
+        (r"\d\D", 32 + 4 + 20),
+        (r"(?i)\d\D", 32 + 3 + 16 + 20),
+        (r"\pL\P{Greek}", 32 + 2 * 1_400),
+        (r"(?i)\pL\P{Greek}", 32 + 3 + 1_800 + 13_400),
+        (r"^\b$", 32 + 3 * 4),
+        ("(a|b)|c", 32 + 3 + 1 + 2 + 1 + 2 + 1),
+        ("a*", 32 + 4),
+        ("a+b?", 32 + 2 * 4 + 4),
+        ("(?:a{3}b){2,5}c{2,}", 32 + 5 * (3 + 3 * 4 + 1 + 3) + 3 * 4),
+        ("a{0}", 32 + 4),
+        ("[.]b*", 32 + 1 + 4),
+        ("[a-z_]", 32 + 2 + 2),
+        ("[é-üß]", 32 + 2 + 40 + 4),
+        ("(?i)[a-zé]", 32 + 3 + 2 + 6 + 40),
+        ("(?i)[а-я]", 32 + 3 + 2 + 40 * 16),
+        ("(?i)[\u{100}-\u{1c7}]", 32 + 3 + 2 + 40 * 40 + 1),
+        (r"[\d[:alpha:]\W]", 32 + 2 + 4 + 4 + 20),
+        (r"[\pLa]", 32 + 2 + 1_400 + 1 + 700 / 64),
+        ("[^a]", 32 + 2 + 1 + 20),
+        ("[^é]", 32 + 2 + 4 + 80),
+        (r"[^\D]", 32 + 2 + 20 + 80),
+        (r"(?i)[\s\S]", 32 + 3 + 2 + 16 + 20 + 12_000),
+        (r"(?i)[\D\S]", 32 + 3 + 2 + 20 + 20),
+    ] {
+        assert_eq!(known(pattern).cost(), cost, "{pattern}");
+    }
+    let long = format!(r"a*\x{{{}61}}", "0".repeat(4_000));
+    assert_eq!(known(&long).cost(), u32::try_from(long.len()).unwrap() / 4);
+    for (pattern, least) in [
+        ("((((a{1000}){1000}){1000}){1000}){1000}", u32::MAX),
+        (r"\pL{15}", 21_000),
+    ] {
+        let error = Pattern::new(pattern).unwrap_err();
+        assert!(
+            matches!(error, MatcherError::TooCostly { cost, .. } if cost >= least),
+            "{error}"
+        );
+    }
+}
+
 /// Patterns that are made to cost: each takes how often its part is repeated.
 fn hostile() -> Vec<(&'static str, fn(usize) -> String)> {
     vec![

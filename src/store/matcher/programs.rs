@@ -1,14 +1,14 @@
 //! A cache of compiled patterns with a budget in bytes.
 //!
-//! Patterns of a store are compiled when they are first needed, and kept here under their text, so the same
-//! pattern in a thousand silences is kept once. When there is no room, some are dropped, and compiled
+//! Patterns of a store are compiled when they are first needed, and kept here under hashes of their text, so
+//! the same pattern in a thousand silences is kept once. When there is no room, some are dropped, and compiled
 //! again when they are needed. Which ones: of eight at random, the first that was not used since they
 //! were last looked at. And only one in eight newcomers gets in once the cache is full. If a round over all
 //! patterns of a store needs more than fits, a strict order of use would drop each of them just before its
 //! turn, and all would be compiled in every round. So the part that fits stays.
 //!
-//! The lock is held for a look into a table, or to put something in; nothing is compiled, run or dropped
-//! under it. Two threads that need the same pattern at once both compile it, and keep one.
+//! The lock is held for a look into a table, for a short label that takes some nanoseconds, or to put
+//! something in; nothing is compiled or dropped under it. Two threads that need the same pattern at once both compile it, and keep one.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -19,11 +19,14 @@ use super::pattern::Pattern;
 use super::program::Program;
 use crate::crdt::fold::FoldHash;
 
+/// Two hashes of a text under secret words: no two patterns have the same.
+type Hash = (u64, u64);
+
 /// Compiled patterns.
 #[derive(Debug)]
 pub(in crate::store) struct Programs {
     bytes_max: usize,
-    hashing: FoldHash,
+    hashing: [FoldHash; 2],
     held: RwLock<Held>,
     compiled: AtomicU64,
 }
@@ -40,15 +43,14 @@ struct Held {
 
 #[derive(Debug)]
 struct Place {
-    hash: u64,
-    pattern: Box<str>,
+    hash: Hash,
     program: Arc<Program>,
     used: AtomicBool,
 }
 
 impl Place {
     fn bytes(&self) -> usize {
-        self.program.bytes() + self.pattern.len() + PLACE_BYTES
+        self.program.bytes() + PLACE_BYTES
     }
 }
 
@@ -63,7 +65,7 @@ impl Programs {
         };
         Self {
             bytes_max,
-            hashing: FoldHash::random(),
+            hashing: [FoldHash::random(), FoldHash::random()],
             held: RwLock::new(held),
             compiled: AtomicU64::new(0),
         }
@@ -80,14 +82,15 @@ impl Programs {
         if let Some(verdict) = known.verdict(pattern.as_bytes(), label) {
             return Some(verdict);
         }
-        let hash = self.hashing.of(pattern.as_bytes());
-        if let Some(program) = self.find(hash, pattern) {
-            return Some(program.is_match(label));
+        let [one, other] = self.hashing.map(|hashing| hashing.of(pattern.as_bytes()));
+        let hash = (one, other);
+        if let Some(matched) = self.find(hash, known, label) {
+            return Some(matched);
         }
         let program = Arc::new(Program::compile(pattern, known)?);
         self.compiled.fetch_add(1, Ordering::Relaxed);
         let matched = program.is_match(label);
-        self.keep(hash, pattern, program);
+        self.keep(hash, known, program);
         Some(matched)
     }
 
@@ -102,23 +105,31 @@ impl Programs {
         self.compiled.load(Ordering::Relaxed)
     }
 
-    fn find(&self, hash: u64, pattern: &str) -> Option<Arc<Program>> {
+    fn find(&self, hash: Hash, known: &Pattern, label: &str) -> Option<bool> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        let place = held.places.get(*held.by_hash.get(&hash)?)?;
-        // Two patterns of one hash, which nobody can bring about: the second is never kept.
-        if *place.pattern != *pattern {
-            return None;
-        }
+        let hinted = held.places.get(known.place().place());
+        let place = match hinted.filter(|place| place.hash == hash) {
+            Some(place) => place,
+            None => {
+                let at = *held.by_hash.get(&hash.0)?;
+                known.place().set(at);
+                held.places.get(at).filter(|place| place.hash == hash)?
+            }
+        };
         if !place.used.load(Ordering::Relaxed) {
             place.used.store(true, Ordering::Relaxed);
         }
-        Some(Arc::clone(&place.program))
+        if place.program.is_quick() && label.len() <= QUICK_BYTES_MAX {
+            return Some(place.program.is_match(label));
+        }
+        let program = Arc::clone(&place.program);
+        drop(held);
+        Some(program.is_match(label))
     }
 
-    fn keep(&self, hash: u64, pattern: &str, program: Arc<Program>) {
+    fn keep(&self, hash: Hash, known: &Pattern, program: Arc<Program>) {
         let place = Place {
             hash,
-            pattern: pattern.into(),
             program,
             used: AtomicBool::new(false),
         };
@@ -129,7 +140,7 @@ impl Programs {
         let mut dropped = Vec::new();
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         let is_full = held.bytes + bytes > self.bytes_max;
-        if held.by_hash.contains_key(&hash) || is_full && held.chance(NEWCOMERS) > 0 {
+        if held.by_hash.contains_key(&hash.0) || is_full && held.chance(NEWCOMERS) > 0 {
             return;
         }
         while held.bytes + bytes > self.bytes_max {
@@ -139,7 +150,8 @@ impl Programs {
             dropped.push(place);
         }
         let at = held.places.len();
-        held.by_hash.insert(hash, at);
+        held.by_hash.insert(hash.0, at);
+        known.place().set(at);
         held.places.push(place);
         held.bytes += bytes;
         drop(held);
@@ -171,9 +183,9 @@ impl Held {
             }
         }
         let place = self.places.swap_remove(chosen);
-        self.by_hash.remove(&place.hash);
+        self.by_hash.remove(&place.hash.0);
         if let Some(moved) = self.places.get(chosen) {
-            self.by_hash.insert(moved.hash, chosen);
+            self.by_hash.insert(moved.hash.0, chosen);
         }
         self.bytes -= place.bytes();
         Some(place)
@@ -202,7 +214,9 @@ impl Hasher for HashOfHash {
 const LOOKED_AT: usize = 8;
 /// One in how many newcomers gets into a full cache.
 const NEWCOMERS: usize = 8;
-/// What a place takes beside program and text.
+/// Longest label that is looked at under the lock.
+const QUICK_BYTES_MAX: usize = 256;
+/// What a place takes beside the program, with its part of two tables.
 const PLACE_BYTES: usize = 128;
 
 #[cfg(test)]

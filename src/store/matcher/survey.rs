@@ -70,8 +70,9 @@ pub(super) fn survey(pattern: &str) -> Result<Survey, MatcherError> {
     let (cost, shape) = match (surveyor.plain, pattern.contains('\\')) {
         (true, false) => (plain.saturating_add(surveyor.alternatives), Shape::Bare),
         (true, true) => (plain.saturating_add(surveyor.alternatives), Shape::Plain),
-        (false, _) => (all.cost.max(surveyor.spent), Shape::Open),
+        (false, _) => (all.cost.saturating_add(PATTERN).max(plain), Shape::Open),
     };
+    debug_assert!(surveyor.plain || surveyor.spent <= cost);
     affordable(cost)?;
     let edges = shape == Shape::Open && surveyor.frame().others.is_none();
     Ok(Survey {
@@ -248,7 +249,7 @@ struct Surveyor {
     frames: [Frame; GROUPS_MAX + 1],
     depth: usize,
     class: Class,
-    /// The costs of all tokens, repeated or not: it grows with every token.
+    /// The costs of all tokens, each once however often it is repeated: to stop early.
     spent: u32,
     alternatives: u32,
     /// So far there are texts and `|` alone.
@@ -303,6 +304,8 @@ impl Surveyor {
             Token::Dot => self.element(Sum::one(MANY, 1)),
             Token::Flags(flags) => {
                 self.spend(GROUP);
+                let before = &mut self.frame_mut().before;
+                before.cost = before.cost.saturating_add(GROUP);
                 self.set_flags(flags);
             }
             Token::GroupClosed => {
@@ -485,7 +488,7 @@ impl Surveyor {
         let class = self.class;
         let ignore_case = self.frame().ignore_case;
         if let (Some(c), 1, false, false) = (class.one, class.items, class.negated, ignore_case) {
-            // The cost of its item has been spent, and is a part of this.
+            self.spent -= class.cost;
             self.literal(c);
             return;
         }

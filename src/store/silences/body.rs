@@ -9,13 +9,16 @@
 //! may. [`read`] makes a [`Silence`] of bytes that were checked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bincode::Encode;
 use bytes::Bytes;
 
 use super::record::{Silence, SilenceId};
 use super::rules::{self, RuleError, SCHEMA};
-use crate::store::matcher::{MATCHERS_MAX, Matcher, MatcherError, Op, PATTERN_COST_MAX, Pattern};
+use crate::store::matcher::{
+    MATCHERS_MAX, Matcher, MatcherError, Op, PATTERN_COST_MAX, Pattern, Programs,
+};
 use crate::store::schema::Unreadable;
 use crate::time::Timestamp;
 use crate::wire::codec::{DecodeError, Values, encode_body, is_text};
@@ -190,8 +193,14 @@ fn check_sets(values: &mut Values<'_>) -> Result<Box<[Pattern]>, Unreadable> {
     Ok(patterns.into())
 }
 
-/// The silence in bytes that were checked. `patterns` is what the check returned.
-pub(super) fn read(id: SilenceId, bytes: &[u8], patterns: &[Pattern]) -> Option<Silence> {
+/// The silence in bytes that were checked. `patterns` is what the check returned, and `programs` where they
+/// are compiled.
+pub(super) fn read(
+    id: SilenceId,
+    bytes: &[u8],
+    patterns: &[Pattern],
+    programs: Option<&Arc<Programs>>,
+) -> Option<Silence> {
     let mut values = after_id(bytes);
     let mut patterns = patterns.iter();
     let mut matcher_sets = Vec::new();
@@ -202,7 +211,7 @@ pub(super) fn read(id: SilenceId, bytes: &[u8], patterns: &[Pattern]) -> Option<
             let op = matcher.op()?;
             let known = op.is_regex().then(|| patterns.next().cloned());
             let (name, value) = (text(matcher.name)?, text(matcher.value)?);
-            set.push(Matcher::checked(name, op, value, known.flatten()));
+            set.push(Matcher::checked(name, op, value, known.flatten(), programs));
         }
         matcher_sets.push(set);
     }
@@ -379,7 +388,7 @@ mod tests {
             let Ok(checked) = check(ID, &bytes) else {
                 return Ok(());
             };
-            let whole = read(ID, &bytes, &checked.patterns).expect("it was checked");
+            let whole = read(ID, &bytes, &checked.patterns, None).expect("it was checked");
             prop_assert_eq!(checked.starts_at, whole.starts_at);
             prop_assert_eq!(checked.ends_at, whole.ends_at);
             let kept = rules::check(&whole.matcher_sets, whole.starts_at, whole.ends_at);
@@ -392,7 +401,7 @@ mod tests {
             }
             let again = write(&whole);
             prop_assert!(check(ID, &again).is_ok());
-            prop_assert_eq!(read(ID, &again, &checked.patterns), Some(whole));
+            prop_assert_eq!(read(ID, &again, &checked.patterns, None), Some(whole));
         }
 
         /// Silences that keep all rules pass, and only they.

@@ -16,12 +16,12 @@ pub struct SilenceLimits {
     /// Making or updating a silence fails when its body is larger than this many bytes; merges do
     /// not. Default none.
     pub max_silence_size_bytes: Option<NonZeroUsize>,
-    /// Most memory that compiled patterns of all silences take together, in bytes. Default 64 MiB. A
-    /// common pattern takes 5 to 15 kB, the costliest that is admitted about 2.5 MB; the same pattern in many
-    /// silences is held once, and lists of texts are compiled only if they are long. Patterns that find no
-    /// room are compiled again whenever an alert needs them, which takes 10 us for a common one and up to
-    /// 10 ms for the patterns of the costliest silence: too low, and asking about alerts takes long. 0 keeps
-    /// nothing.
+    /// Most memory that compiled patterns of all silences take together, in bytes. Default 64 MiB, room for
+    /// some twenty thousand: a common pattern takes 1 to 5 kB, the costliest that is admitted about 1 MB. The
+    /// same pattern in many silences is held once, and short lists of texts are not compiled. Patterns that
+    /// find no room are compiled again whenever an alert needs them, which takes some 20 us for a common one
+    /// and up to 10 ms for all patterns of the costliest silence: too low, and asking about alerts takes
+    /// long ([`Silences::patterns_compiled`](super::Silences::patterns_compiled) grows). 0 keeps nothing.
     pub patterns_bytes_max: usize,
 }
 
@@ -66,5 +66,5 @@ impl SilenceLimits {
     }
 }
 
-/// Room for some five thousand patterns.
+/// The default of `patterns_bytes_max`.
 const PATTERNS_BYTES: usize = 64 << 20;

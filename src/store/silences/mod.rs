@@ -14,8 +14,9 @@
 //! - A local write is later than what it replaces, so a silence that was stamped by a fast clock can be
 //!   expired. At equal timestamps the earlier end wins: to alert is the safe side.
 //! - A silence is checked when it comes, in one pass over its bytes, which compiles nothing. It is kept as
-//!   these bytes, and evaluated on them. One with three matchers and a comment of 100 bytes takes about
-//!   0.7 kB of memory, all indexes included (`cargo bench --bench merge`).
+//!   these bytes, evaluated on them, and read whole only when it is asked for. One with three matchers and a
+//!   comment of 100 bytes takes about 0.7 kB of memory before that, all indexes included, and 1.3 kB from
+//!   then on (`cargo bench --bench merge`).
 //! - What a silence may cost is limited in bytes and in work, by its bytes alone, so all nodes decide
 //!   alike. Compiled patterns are a cache with a budget ([`SilenceLimits::patterns_bytes_max`]).
 //! - A silence that cannot be evaluated here is quarantined by the map: it mutes nothing, does not

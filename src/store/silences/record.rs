@@ -187,7 +187,30 @@ impl Silence {
     pub(super) fn tie(&self) -> u64 {
         u64::MAX - self.ends_at.as_nanos()
     }
+
+    /// About what it takes in memory, without what is compiled.
+    pub(super) fn bytes(&self) -> usize {
+        let matchers = self.matcher_sets.iter().flatten();
+        let matchers = matchers.map(|it| MATCHER_BYTES + it.name().len() + it.value().len());
+        let pattern = |matcher: &&Matcher| matcher.pattern().is_some();
+        let patterns = self.matcher_sets.iter().flatten().filter(pattern);
+        let annotations = self.annotations.iter();
+        let annotations = annotations.map(|(name, text)| TWO_TEXTS_BYTES + name.len() + text.len());
+        size_of::<Self>()
+            + self.matcher_sets.len() * SET_BYTES
+            + matchers.sum::<usize>()
+            + patterns.count() * PATTERN_BYTES
+            + annotations.sum::<usize>()
+            + self.created_by.len()
+            + self.comment.len()
+    }
 }
+
+/// What some parts take in memory beside their texts, allocations included.
+const SET_BYTES: usize = 40;
+const MATCHER_BYTES: usize = 56;
+const PATTERN_BYTES: usize = 112;
+const TWO_TEXTS_BYTES: usize = 96;
 
 #[cfg(test)]
 mod tests {

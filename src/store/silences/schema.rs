@@ -1,5 +1,7 @@
 //! The schema of the store of silences.
 
+use std::sync::Arc;
+
 use super::held::HeldSilence;
 use super::index::SilenceIndex;
 use super::limits::SilenceLimits;
@@ -12,7 +14,7 @@ use crate::time::Timestamp;
 
 /// The schema of the store of silences, `silences`.
 pub struct SilenceSchema {
-    programs: Programs,
+    programs: Arc<Programs>,
 }
 
 impl SilenceSchema {
@@ -21,12 +23,12 @@ impl SilenceSchema {
     #[must_use]
     pub fn new(patterns_bytes_max: usize) -> Self {
         Self {
-            programs: Programs::new(patterns_bytes_max),
+            programs: Arc::new(Programs::new(patterns_bytes_max)),
         }
     }
 
     /// The compiled patterns of all silences.
-    pub(super) fn programs(&self) -> &Programs {
+    pub(super) fn programs(&self) -> &Arc<Programs> {
         &self.programs
     }
 }
@@ -66,7 +68,7 @@ impl Schema for SilenceSchema {
         if schema != SCHEMA {
             return Err(Unreadable::UnknownSchema { schema });
         }
-        HeldSilence::read(SilenceId::from_bytes(key.0), &body.bytes)
+        HeldSilence::read(SilenceId::from_bytes(key.0), &body.bytes, &self.programs)
     }
 
     /// Silences that mute now are sent before everything else: a node that joins must not notify because

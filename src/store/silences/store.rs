@@ -199,7 +199,7 @@ impl Silences {
         self.map.context().clock.wall()
     }
 
-    pub(super) fn programs(&self) -> &Programs {
+    pub(super) fn programs(&self) -> &Arc<Programs> {
         self.map.schema().programs()
     }
 
@@ -301,7 +301,8 @@ impl Silences {
     fn write(&self, silence: Silence, seen: u64) -> Result<Written, WriteError> {
         let tie = silence.tie();
         let expiry = Expiry::At(silence.ends_at.plus(self.limits.retention));
-        self.map.put_if(silence.into(), expiry, tie, seen)
+        let silence = HeldSilence::of(silence, self.programs());
+        self.map.put_if(silence, expiry, tie, seen)
     }
 
     fn check_size(&self, silence: &Silence) -> Result<(), SilenceError> {
