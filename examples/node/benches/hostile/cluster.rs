@@ -2,6 +2,7 @@
 //! with them.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
@@ -306,7 +307,7 @@ impl Cluster {
         let log = dir.join(format!("{name}.{}.log", self.runs));
         let tls = dir.join("tls.yml");
         let tls = (self.level == Level::Tls).then_some(tls);
-        let child = Command::new(env!("CARGO_BIN_EXE_rumormill-node"))
+        let child = Command::new(node())
             .arg(format!("--config.file={}", dir.join("am.yml").display()))
             .arg(format!("--storage.path={}", dir.join(name).display()))
             .arg(format!("--web.listen-address={}", start.web))
@@ -321,6 +322,12 @@ impl Cluster {
         leftovers().processes.insert(child.id());
         Ok((child, log, (name.to_owned(), start.flags.to_vec())))
     }
+}
+
+/// The executable: the one that Cargo built for this bench, unless another one is named.
+fn node() -> OsString {
+    let built = || env!("CARGO_BIN_EXE_rumormill-node").into();
+    std::env::var_os("RUMORMILL_NODE_BIN").unwrap_or_else(built)
 }
 
 /// Waits until a node says where it listens, and serves.

@@ -10,6 +10,8 @@ pub(crate) struct Figure {
     bound: String,
     /// `None` where nothing is promised.
     held: Option<bool>,
+    /// The column of the summary that it is in.
+    brief: Option<&'static str>,
 }
 
 impl Figure {
@@ -20,6 +22,7 @@ impl Figure {
             value: value.into(),
             bound: "-".to_owned(),
             held: None,
+            brief: None,
         }
     }
 
@@ -29,6 +32,7 @@ impl Figure {
             value: value.to_string(),
             bound: format!("<= {max}"),
             held: Some(value <= max),
+            brief: None,
         }
     }
 
@@ -38,6 +42,7 @@ impl Figure {
             value: show(value),
             bound: format!("<= {}", show(max)),
             held: Some(value <= max),
+            brief: None,
         }
     }
 
@@ -63,6 +68,7 @@ impl Figure {
             value: format!("{mb} MB"),
             bound: format!("<= {max_mb} MB"),
             held: Some(mb <= max_mb),
+            brief: None,
         }
     }
 
@@ -78,7 +84,21 @@ impl Figure {
             },
             bound: "yes".to_owned(),
             held: Some(value),
+            brief: None,
         }
+    }
+
+    /// Puts it into a column of the summary.
+    pub(crate) fn brief(mut self, column: &'static str) -> Self {
+        self.brief = Some(column);
+        self
+    }
+
+    /// The value in a few letters, with a mark where the bound does not hold.
+    fn short(&self) -> String {
+        let value = self.value.split(':').next().unwrap_or_default();
+        let mark = if self.is_broken() { " !" } else { "" };
+        format!("{value}{mark}")
     }
 
     pub(crate) fn is_broken(&self) -> bool {
@@ -126,18 +146,28 @@ impl Report {
     }
 }
 
-/// One line a row.
+/// One line a row; a mark stands where a bound does not hold.
 pub(crate) fn print_summary(reports: &[Report]) {
-    println!("\n{:<24} {:<5} {:>5} {:>5}", "row", "level", "held", "NOT");
+    print!("\n{:<14} {:<5}", "row", "level");
+    COLUMNS.iter().for_each(|column| print!(" {column:>12}"));
+    println!(" {:>5} {:>4}", "held", "NOT");
     for report in reports {
+        print!("{:<14} {:<5}", report.name, report.level);
+        for column in COLUMNS {
+            let mut figures = report.figures.iter();
+            let figure = figures.find(|figure| figure.brief == Some(column));
+            let value = figure.map_or_else(|| "-".to_owned(), Figure::short);
+            print!(" {:>12}", value.chars().take(12).collect::<String>());
+        }
         let held = report.figures.iter().filter(|it| it.held == Some(true));
-        let (held, broken) = (held.count(), report.broken());
-        println!(
-            "{:<24} {:<5} {held:>5} {broken:>5}",
-            report.name, report.level
-        );
+        println!(" {:>5} {:>4}", held.count(), report.broken());
     }
 }
+
+/// The columns of the summary.
+const COLUMNS: [&str; 9] = [
+    "memory", "p99", "refused", "unseen", "failed", "health", "warnings", "named", "restart",
+];
 
 /// In the unit that fits.
 pub(crate) fn show(time: Duration) -> String {

@@ -21,10 +21,6 @@ pub(crate) struct Logged {
 }
 
 impl Logged {
-    pub(crate) fn warnings_in_all(&self) -> u64 {
-        self.warnings.values().sum()
-    }
-
     /// Takes in what the log of `node` says from a place on.
     pub(crate) fn read(&mut self, node: &str, log: &Path, from: u64, hostile: &str) {
         let Ok(mut file) = File::open(log) else {

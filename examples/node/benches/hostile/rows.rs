@@ -191,11 +191,14 @@ pub(crate) fn all() -> Vec<Row> {
                 "member: says that a live member left, failed, is suspected",
             )
         }),
-        named(Row::new(
-            "unread",
-            Attack::Unread,
-            "100 members that ask for the list of members and do not read",
-        )),
+        named(Row {
+            seconds: 20,
+            ..Row::new(
+                "unread",
+                Attack::Unread,
+                "100 members that ask for the list of members and do not read",
+            )
+        }),
         named(Row::new(
             "unread-one",
             Attack::UnreadOne,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,9 @@ use tokio::runtime::Runtime;
 
 use crate::cluster::{Cluster, NAMES, Process};
 use crate::figures::{Figure, Report, show};
-use crate::honest::{self, GUARD_KIB, Honest, Seen, memory_kib, processor_time};
+use crate::honest::{self, Honest, Writes};
 use crate::http;
+use crate::judge::{Evidence, MEMORY_MAX_MB, Taken};
 use crate::logs::Logged;
 use crate::replay::Captured;
 use crate::rows::Row;
@@ -36,33 +37,6 @@ impl Times {
             attack: Duration::from_secs(attack),
             after: if test { Duration::ZERO } else { AFTER },
         }
-    }
-}
-
-/// What a node took, before and after.
-#[derive(Clone, Default)]
-struct Taken {
-    resident: Vec<u64>,
-    most: Vec<u64>,
-    processor: Vec<Duration>,
-}
-
-impl Taken {
-    fn by(cluster: &Cluster) -> Self {
-        let mut taken = Self::default();
-        for node in &cluster.nodes {
-            let pid = node.pid();
-            taken
-                .resident
-                .push(memory_kib(pid, "VmRSS").unwrap_or_default());
-            taken
-                .most
-                .push(memory_kib(pid, "VmHWM").unwrap_or_default());
-            taken
-                .processor
-                .push(processor_time(pid).unwrap_or_default());
-        }
-        taken
     }
 }
 
@@ -101,35 +75,24 @@ pub(crate) fn run(row: &Row, level: Level, times: Times) -> Result<Report, Failu
     let after = Taken::by(&cluster);
     let unchanged = unchanged(&cluster, &settled);
     let large = large.map(|it| it.join().unwrap_or_default());
+    let guarded = honest.guarded.load(Ordering::Relaxed);
     let seen = honest.end();
-    let dead: Vec<String> = cluster.nodes.iter_mut().filter_map(death).collect();
     let mut logged = Logged::default();
     for (node, from) in cluster.nodes.iter().zip(from) {
         logged.read(&node.name, &node.log, from, HOSTILE);
     }
-    figures.extend(about_writes(&seen));
-    if let Some(large) = large {
-        let most = large.latencies.iter().max().copied().unwrap_or_default();
-        let what = "silences of 200 kB, slowest of ";
-        figures.push(Figure::time(
-            format!("{what}{}", large.latencies.len()),
-            most,
-            LARGE_MAX,
-        ));
-    }
-    figures.extend(about_memory(&begin, &end, &after));
-    figures.push(about_processors(&begin, &end, times.attack));
-    figures.extend(about_members(row, &seen, &logged));
-    figures.push(about_health(&seen));
-    figures.push(about_warnings(row, &logged));
-    figures.push(about_name(row, &seen, &logged));
+    let evidence = Evidence {
+        row,
+        seen,
+        logged,
+        dead: cluster.nodes.iter_mut().filter_map(death).collect(),
+        guarded,
+        taken: [begin, end, after],
+        lasted: times.attack,
+    };
+    figures.extend(large.map(about_large));
+    figures.extend(evidence.figures());
     figures.push(Figure::yes("an expired silence stays so", unchanged, ""));
-    let alive = dead.is_empty();
-    figures.push(Figure::yes(
-        "all nodes are still running",
-        alive,
-        dead.join(", "),
-    ));
     figures.extend(restarted(&mut cluster));
     // Until here proxies were needed.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -165,9 +128,9 @@ fn log_len(node: &Process) -> u64 {
     fs::metadata(&node.log).map_or(0, |it| it.len())
 }
 
-fn death(node: &mut Process) -> Option<String> {
+fn death(node: &mut Process) -> Option<(String, String)> {
     let status = node.ended()?;
-    Some(format!("{}: {status}", node.name))
+    Some((node.name.clone(), status))
 }
 
 /// Runs the attack to its end, and has a node join meanwhile if the row says so.
@@ -252,131 +215,15 @@ fn unchanged(cluster: &Cluster, path: &str) -> bool {
     })
 }
 
-fn about_writes(seen: &Seen) -> Vec<Figure> {
-    let writes = &seen.writes;
-    let mut latencies = writes.latencies.clone();
-    latencies.sort_unstable();
-    let at = |q: usize| match latencies.len() {
-        0 => Err(honest::WAIT_MAX),
-        len => Ok(latencies[(len - 1) * q / 100]),
-    };
-    let p50 = at(50).map_or_else(|_| "-".to_owned(), show);
-    let most = at(100).map_or_else(|_| "-".to_owned(), show);
-    let refused: u64 = writes.refused.values().sum();
-    let count = latencies.len();
-    let mut figures = vec![
-        Figure::told(
-            "POST on one to GET on another, p50",
-            format!("{p50} of {count}"),
-        ),
-        Figure::time_or("POST on one to GET on another, p99", at(99), LATENCY_MAX),
-        Figure::told("POST on one to GET on another, max", most),
-        Figure::count("writes refused", refused, 0),
-        Figure::count(
-            "writes not answered, not seen in 15 s",
-            writes.unanswered + writes.late,
-            0,
-        ),
-    ];
-    if refused > 0 {
-        let told = format!("{:?}: {}", writes.refused, writes.last_refusal);
-        figures.push(Figure::told("refused with", told));
-    }
-    figures
-}
-
-fn about_memory(begin: &Taken, end: &Taken, after: &Taken) -> Vec<Figure> {
-    let mb = |kib: &[u64]| {
-        let all = kib.iter().map(|kib| (kib * 1024 / 1_000_000).to_string());
-        all.collect::<Vec<_>>().join(", ")
-    };
-    // A node that was killed has no figures any more.
-    let most = end.most.iter().chain(&after.most).copied().max();
-    let killed = after.resident.contains(&0) || end.resident.contains(&0);
-    let most = most
-        .unwrap_or_default()
-        .max(if killed { GUARD_KIB } else { 0 });
-    vec![
-        Figure::told("memory at first, of each node, MB", mb(&begin.resident)),
-        Figure::megabytes("memory, most of any node", most, MEMORY_MAX_MB),
-        Figure::told("memory at the end of the attack, MB", mb(&end.resident)),
-        Figure::told("memory later, MB", mb(&after.resident)),
-    ]
-}
-
-fn about_processors(begin: &Taken, end: &Taken, attack: Duration) -> Figure {
-    let used = end.processor.iter().zip(&begin.processor);
-    let used = used.map(|(end, begin)| show(end.saturating_sub(*begin)));
-    let value = format!(
-        "{} in {}",
-        used.collect::<Vec<_>>().join(", "),
-        show(attack)
-    );
-    Figure::told("processor time of each node", value)
-}
-
-fn about_members(row: &Row, seen: &Seen, logged: &Logged) -> Vec<Figure> {
-    let views = &seen.views;
-    let failed = logged.failed.values().sum::<u64>() + views.missing.values().sum::<u64>();
-    let suspected = logged.suspected.values().sum::<u64>();
-    let mut figures = vec![
-        Figure::count("honest members called failed, or not shown", failed, 0),
-        Figure::told("honest members suspected", suspected.to_string()),
-    ];
-    if let Some(max) = row.members_max {
-        figures.push(Figure::count(
-            "members shown, at most",
-            views.members_most,
-            max,
-        ));
-        figures.push(Figure::count(
-            "failed members shown, at most",
-            views.failed_most,
-            0,
-        ));
-    }
-    figures
-}
-
-fn about_health(seen: &Seen) -> Figure {
-    let all = seen.health.iter();
-    let slowest = all.map(|it| it.latencies.iter().copied().max().unwrap_or_default());
-    let silent = seen.health.iter().map(|it| it.silent);
-    let worst = slowest.chain(silent).max().unwrap_or_default();
-    Figure::time("/-/healthy, longest without an answer", worst, HEALTH_MAX)
-}
-
-fn about_warnings(row: &Row, logged: &Logged) -> Figure {
-    let most = logged.warnings.iter().max_by_key(|(_, count)| **count);
-    let most = most.map_or_else(String::new, |(message, _)| {
-        let short: String = message.chars().take(40).collect();
-        format!(" (\"{short}\")")
-    });
-    let count = logged.warnings_in_all();
-    Figure::count(
-        format!("warnings, of all nodes{most}"),
-        count,
-        row.warnings_max,
+/// How the silences of 200 kB fared.
+fn about_large(large: Writes) -> Figure {
+    let most = large.latencies.iter().max().copied().unwrap_or_default();
+    let count = large.latencies.len();
+    Figure::time(
+        format!("silences of 200 kB, slowest of {count}"),
+        most,
+        LARGE_MAX,
     )
-}
-
-fn about_name(row: &Row, seen: &Seen, logged: &Logged) -> Figure {
-    let by_log = logged.naming.iter();
-    let by_log = by_log.map(|(message, count)| format!("{count} x {message:?}"));
-    let by_metric = seen
-        .views
-        .naming
-        .keys()
-        .map(|name| format!("metric {name}"));
-    let named: Vec<String> = by_log.chain(by_metric).collect();
-    let said = named.join(", ");
-    if row.named {
-        Figure::yes("the hostile member is named", !named.is_empty(), said)
-    } else if said.is_empty() {
-        Figure::told("the hostile member is named", "no")
-    } else {
-        Figure::told("the hostile member is named", said)
-    }
 }
 
 /// Ends all nodes and starts them again from what they wrote.
@@ -391,11 +238,9 @@ fn restarted(cluster: &mut Cluster) -> Vec<Figure> {
     let problem = restarted.as_ref().err().map(ToString::to_string);
     let healthy = restarted.map_err(|_| RESTART_TRIED);
     let is_up = healthy.is_ok();
-    figures.push(Figure::time_or(
-        "healthy again after a restart",
-        healthy,
-        RESTART_MAX,
-    ));
+    figures.push(
+        Figure::time_or("healthy again after a restart", healthy, RESTART_MAX).brief("restart"),
+    );
     if let Some(problem) = problem {
         let first = problem.lines().next().unwrap_or_default();
         figures.push(Figure::told("the restart failed", first));
@@ -413,7 +258,7 @@ fn restarted(cluster: &mut Cluster) -> Vec<Figure> {
             .err()
             .map(ToString::to_string)
             .unwrap_or_default();
-        let why: String = why.chars().take(80).collect();
+        let why: String = why.trim().chars().take(80).collect();
         figures.push(Figure::yes(
             "a silence gets from one to another",
             works.is_ok(),
@@ -431,10 +276,7 @@ fn restarted(cluster: &mut Cluster) -> Vec<Figure> {
 }
 
 /// The bounds.
-const MEMORY_MAX_MB: u64 = 300;
-const LATENCY_MAX: Duration = Duration::from_millis(50);
 const LARGE_MAX: Duration = Duration::from_millis(500);
-const HEALTH_MAX: Duration = Duration::from_secs(1);
 const JOIN_MAX: Duration = Duration::from_secs(2);
 const RESTART_MAX: Duration = Duration::from_secs(10);
 /// How long is tried at most.

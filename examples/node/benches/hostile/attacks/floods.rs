@@ -55,7 +55,7 @@ async fn flood(target: &Target, packets: Vec<Bytes>) -> Outcome {
         match over.level {
             Level::Off => {
                 let socket = UdpSocket::bind("127.0.0.1:0")?;
-                paced(&over, &packets, |packet| drop(socket.send_to(packet, to)))
+                paced(&over, &packets, |packet| socket.send_to(packet, to).is_ok())
             }
             Level::Tls => over_tls(&over, &packets, to),
         }
@@ -77,12 +77,15 @@ async fn flood(target: &Target, packets: Vec<Bytes>) -> Outcome {
 fn over_tls(target: &Target, packets: &[Bytes], to: SocketAddr) -> std::io::Result<Sent> {
     let mut lane = crate::lane::Lane::dial(&target.dir, to)?;
     paced(target, packets, |packet| {
-        if lane.send(packet).is_err() {
-            // It was ended for what it brings: the next one.
-            if let Ok(again) = crate::lane::Lane::dial(&target.dir, to) {
-                lane = again;
-            }
+        if lane.send(packet).is_ok() {
+            return true;
         }
+        // It was ended for what it brings: the next one.
+        sleep(Duration::from_millis(10));
+        if let Ok(again) = crate::lane::Lane::dial(&target.dir, to) {
+            lane = again;
+        }
+        false
     })
 }
 
@@ -113,8 +116,7 @@ fn paced(target: &Target, packets: &[Bytes], mut send: impl FnMut(&[u8])) -> std
             break;
         }
         for packet in batch {
-            send(packet);
-            count += 1;
+            count += u64::from(send(packet));
         }
         turn = (turn + per_batch(batch.len())).max(Instant::now() - LAG_MAX);
         sleep(turn.saturating_duration_since(Instant::now()));

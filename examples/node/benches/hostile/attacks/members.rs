@@ -65,7 +65,6 @@ pub(crate) async fn unread_by_one(target: &Target) -> Outcome {
 }
 
 async fn unread(target: &Target, count: usize) -> Outcome {
-    // Its own list is long, so that the replies are: names that failed long ago.
     let mut members = Vec::new();
     let mut links: Vec<(usize, usize, Link)> = Vec::new();
     let mut refused = 0;
@@ -73,7 +72,8 @@ async fn unread(target: &Target, count: usize) -> Outcome {
         let name = if count == 1 {
             "mallory".to_owned()
         } else {
-            format!("mallory-{number}")
+            // As long as names may be, so that the lists are long.
+            format!("mallory-{number:056}")
         };
         let member = Member::new(target, &name).await?;
         for (at, node) in target.nodes.iter().enumerate() {
