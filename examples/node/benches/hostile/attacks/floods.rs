@@ -107,7 +107,11 @@ impl Sent {
 }
 
 /// Sends at the rate until the end. What could not be sent in time is not made up for.
-fn paced(target: &Target, packets: &[Bytes], mut send: impl FnMut(&[u8])) -> std::io::Result<Sent> {
+fn paced(
+    target: &Target,
+    packets: &[Bytes],
+    mut send: impl FnMut(&[u8]) -> bool,
+) -> std::io::Result<Sent> {
     let started = Instant::now();
     let mut count = 0;
     let mut turn = Instant::now();
