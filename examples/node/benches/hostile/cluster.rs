@@ -121,15 +121,19 @@ impl Process {
         true
     }
 
-    fn terminate(&self) {
-        let pid = self.pid().to_string();
-        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+    /// Asks it to end. One that has ended may have given its number to somebody else.
+    fn terminate(&mut self) {
+        if self.ended().is_none() {
+            let pid = self.pid().to_string();
+            let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        }
     }
 
     /// Whether it has ended, and how.
     pub(crate) fn ended(&mut self) -> Option<String> {
-        let status = self.child.try_wait().ok().flatten();
-        status.map(|status| status.to_string())
+        let status = self.child.try_wait().ok().flatten()?;
+        leftovers().processes.remove(&self.child.id());
+        Some(status.to_string())
     }
 }
 
@@ -256,7 +260,7 @@ impl Cluster {
     /// Ends all nodes as an operator does; whether each ended by itself, and the time it took.
     pub(crate) fn stop(&mut self) -> (bool, Duration) {
         let started = Instant::now();
-        self.nodes.iter().for_each(Process::terminate);
+        self.nodes.iter_mut().for_each(Process::terminate);
         while started.elapsed() < STOP_MAX {
             if self.nodes.iter_mut().all(|node| node.ended().is_some()) {
                 return (true, started.elapsed());

@@ -13,8 +13,8 @@ use rumormill::id::{MemberState, ProcessId};
 use rumormill::net::{BoxStream, Transport, dial_within};
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Delta, Done, Entry, Hello, MemberRecord, Members, Message, Purpose, Section, StoreOffer,
-    Verdict, Verdicts, Welcome,
+    Ack, Capabilities, Delta, Done, Entry, Hello, MemberRecord, Members, Message, Purpose, Section,
+    StoreOffer, Verdict, Verdicts, Welcome,
 };
 use rumormill::{NodeName, StoreId};
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf, split};
@@ -237,6 +237,7 @@ impl Me {
             incarnation: self.incarnation.load(Ordering::Relaxed),
             nonce: self.nonce,
             token: self.token,
+            capabilities: Capabilities::OURS,
             stores: offers(),
         }
     }
@@ -247,6 +248,7 @@ impl Me {
             incarnation: self.incarnation.load(Ordering::Relaxed),
             nonce: self.nonce,
             token: self.token,
+            capabilities: Capabilities::OURS,
             boot_known,
             stores: offers(),
         }

@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use rumormill::id::WriterTag;
 use rumormill::time::Timestamp;
 use rumormill::unstable::wire::Entry;
-use rumormill::{Key, SchemaId, StoreId};
+use rumormill::{Key, NodeName, SchemaId, StoreId};
 
 /// The store that is attacked.
 pub(crate) fn silences() -> StoreId {
@@ -38,10 +39,16 @@ pub(crate) fn entry(
         key: key(number),
         ts,
         tie: 0,
+        writer: writer("mallory"),
         expires_at,
         schema,
         body,
     }
+}
+
+/// The tag of a writer. Nothing keeps a member from writing as another one.
+pub(crate) fn writer(name: &str) -> WriterTag {
+    NodeName::new(name).map_or(WriterTag::NONE, |name| WriterTag::of(&name))
 }
 
 /// When an entry may be forgotten.

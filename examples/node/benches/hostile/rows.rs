@@ -33,9 +33,11 @@ enum Attack {
     Bodies,
     FarFuture,
     Forged,
+    Framed,
     Garbage,
     Invented,
     Left,
+    ManyWriters,
     None,
     OverShare,
     Pattern,
@@ -71,6 +73,43 @@ impl Row {
         }
     }
 
+    fn lasting(self, seconds: u64) -> Self {
+        Self { seconds, ..self }
+    }
+
+    fn named(self) -> Self {
+        let named = true;
+        Self { named, ..self }
+    }
+
+    fn large(self) -> Self {
+        let large = true;
+        Self { large, ..self }
+    }
+
+    fn joined(self) -> Self {
+        let joins = true;
+        Self { joins, ..self }
+    }
+
+    fn proxied(self) -> Self {
+        let proxied = true;
+        Self { proxied, ..self }
+    }
+
+    fn members(self, max: u64) -> Self {
+        let members_max = Some(max);
+        Self {
+            members_max,
+            ..self
+        }
+    }
+
+    fn smoke(self) -> Self {
+        let smoke = true;
+        Self { smoke, ..self }
+    }
+
     /// Attacks until the end.
     pub(crate) async fn attack(&self, target: &Target) -> Outcome {
         match self.attack {
@@ -78,9 +117,11 @@ impl Row {
             Attack::Bodies => entries::bodies(target).await,
             Attack::FarFuture => entries::far_future(target).await,
             Attack::Forged => streams::forged(target).await,
+            Attack::Framed => entries::framed(target).await,
             Attack::Garbage => floods::garbage(target).await,
             Attack::Invented => members::invented(target).await,
             Attack::Left => members::left(target).await,
+            Attack::ManyWriters => entries::many_writers(target).await,
             Attack::None => {
                 target.rest().await;
                 Ok(Vec::new())
@@ -106,19 +147,26 @@ impl Row {
 
 /// All rows, in the order in which they run.
 pub(crate) fn all() -> Vec<Row> {
-    let named = |row: Row| Row { named: true, ..row };
-    let smoke = |row: Row| Row { smoke: true, ..row };
+    let groups = [
+        of_web(),
+        of_entries(),
+        of_members(),
+        of_streams(),
+        of_strangers(),
+    ];
+    let nothing = Row::new(
+        "nothing",
+        Attack::None,
+        "no attack: what the others compare with",
+    );
+    let nothing = nothing.lasting(10).joined().large().members(4).smoke();
+    let all = groups.into_iter().flatten();
+    std::iter::once(nothing).chain(all).collect()
+}
+
+/// Clients of the HTTP API.
+fn of_web() -> Vec<Row> {
     vec![
-        smoke(Row {
-            joins: true,
-            large: true,
-            members_max: Some(4),
-            ..Row::new(
-                "nothing",
-                Attack::None,
-                "no attack: what the others are compared with",
-            )
-        }),
         Row::new(
             "web-pattern",
             Attack::WebPattern,
@@ -132,134 +180,164 @@ pub(crate) fn all() -> Vec<Row> {
         Row::new(
             "web-alerts",
             Attack::WebAlerts,
-            "HTTP: alerts with texts of 64 kB, 16 MB a request, up to 1.6 GB",
+            "HTTP: alerts with texts of 64 kB, 1.6 GB in all",
         ),
         Row::new(
             "web-idle",
             Attack::WebIdle,
             "HTTP: 512 connections that say nothing, or half of a request",
         ),
-        named(Row::new(
-            "patterns",
-            Attack::Patterns,
-            "member: 20 silences of 256 short patterns that are dear",
-        )),
-        named(Row::new(
-            "pattern",
-            Attack::Pattern,
-            "member: one silence with a pattern of 990 kB",
-        )),
-        named(Row::new(
-            "unreadable",
-            Attack::Unreadable,
-            "member: a million unreadable entries that never expire",
-        )),
-        named(Row {
-            seconds: 20,
-            ..Row::new("bodies", Attack::Bodies, "member: 1,500 entries of 1 MiB")
-        }),
-        named(Row::new(
-            "far-future",
-            Attack::FarFuture,
-            "member: entries a year ahead, under ever new keys",
-        )),
-        named(Row::new(
-            "over-share",
-            Attack::OverShare,
-            "member: good entries without end, under ever new keys",
-        )),
-        Row::new(
-            "big-frames",
-            Attack::BigFrames,
-            "member: frames of 16 MiB full of small entries",
-        ),
-        named(Row {
-            members_max: Some(4),
-            seconds: 20,
-            ..Row::new(
-                "invented",
-                Attack::Invented,
-                "member: one list of 20 invented members",
-            )
-        }),
-        smoke(Row {
-            members_max: Some(4),
-            seconds: 12,
-            ..Row::new(
-                "left",
-                Attack::Left,
-                "member: says that a live member left, failed, is suspected",
-            )
-        }),
-        named(Row {
-            seconds: 20,
-            ..Row::new(
-                "unread",
-                Attack::Unread,
-                "100 members that ask for the list of members and do not read",
-            )
-        }),
-        named(Row::new(
-            "unread-one",
-            Attack::UnreadOne,
-            "one member that asks for the list of members and does not read",
-        )),
-        named(Row {
-            large: true,
-            seconds: 20,
-            ..Row::new(
-                "slow",
-                Attack::Slow,
-                "four members that announce frames of 17 MiB and send a byte a second",
-            )
-        }),
-        smoke(Row {
-            joins: true,
-            ..Row::new(
-                "silent",
-                Attack::Silent,
-                "70 silent TCP connections to each node, while a node joins",
-            )
-        }),
-        smoke(named(Row::new(
-            "forged",
-            Attack::Forged,
-            "member: forged exchanges, one after another",
-        ))),
-        Row {
-            seconds: 30,
-            ..Row::new(
-                "flood",
-                Attack::Garbage,
-                "stranger: 50,000 datagrams of garbage a second",
-            )
-        },
-        Row {
-            seconds: 30,
-            ..Row::new(
-                "flood-token",
-                Attack::WrongToken,
-                "stranger: 50,000 datagrams a second with entries and a wrong token",
-            )
-        },
-        Row {
-            proxied: true,
-            ..Row::new(
-                "replay",
-                Attack::Replay,
-                "stranger: what was captured between nodes is sent again",
-            )
-        },
-        Row {
-            proxied: true,
-            ..Row::new(
-                "tampered",
-                Attack::Tampered,
-                "stranger: captured, then cut, flipped, of another cluster; forged leaves, suspicions, relays",
-            )
-        },
     ]
 }
 
-/// A node may warn of a bad member once a minute for each kind, and of a few things by the way.
+/// Members, by what they write.
+fn of_entries() -> Vec<Row> {
+    vec![
+        Row::new(
+            "patterns",
+            Attack::Patterns,
+            "20 silences of 256 short patterns that are dear",
+        )
+        .named(),
+        Row::new(
+            "pattern",
+            Attack::Pattern,
+            "one silence with a pattern of 990 kB",
+        )
+        .named(),
+        Row::new(
+            "unreadable",
+            Attack::Unreadable,
+            "a million unreadable entries that never expire",
+        )
+        .named(),
+        Row::new("bodies", Attack::Bodies, "1,500 entries of 1 MiB")
+            .lasting(20)
+            .named(),
+        Row::new(
+            "far-future",
+            Attack::FarFuture,
+            "entries a year ahead, under ever new keys",
+        )
+        .named(),
+        Row::new(
+            "over-share",
+            Attack::OverShare,
+            "good entries without end, under ever new keys",
+        )
+        .named(),
+        Row::new(
+            "framed",
+            Attack::Framed,
+            "good entries without end, written as the first node",
+        )
+        .named(),
+        Row::new(
+            "many-writers",
+            Attack::ManyWriters,
+            "good entries without end, each as somebody else",
+        )
+        .named(),
+        Row::new(
+            "big-frames",
+            Attack::BigFrames,
+            "frames of 16 MiB full of small entries",
+        ),
+    ]
+}
+
+/// Members, by what they say of members.
+fn of_members() -> Vec<Row> {
+    vec![
+        Row::new(
+            "invented",
+            Attack::Invented,
+            "one list of 20 invented members",
+        )
+        .lasting(20)
+        .members(4)
+        .named(),
+        Row::new(
+            "left",
+            Attack::Left,
+            "a live member left, failed, is suspected: told by another",
+        )
+        .lasting(12)
+        .members(4)
+        .smoke(),
+        Row::new(
+            "unread",
+            Attack::Unread,
+            "100 members that ask for the list of members and do not read",
+        )
+        .lasting(20)
+        .named(),
+        Row::new(
+            "unread-one",
+            Attack::UnreadOne,
+            "one member that asks for the list of members and does not read",
+        )
+        .named(),
+    ]
+}
+
+/// Streams of members and of strangers.
+fn of_streams() -> Vec<Row> {
+    vec![
+        Row::new(
+            "slow",
+            Attack::Slow,
+            "four members announce frames of 17 MiB and send a byte a second",
+        )
+        .lasting(20)
+        .large()
+        .named(),
+        Row::new(
+            "silent",
+            Attack::Silent,
+            "70 silent TCP connections to each node, while a node joins",
+        )
+        .joined()
+        .smoke(),
+        Row::new(
+            "forged",
+            Attack::Forged,
+            "forged exchanges, one after another",
+        )
+        .named()
+        .smoke(),
+    ]
+}
+
+/// Strangers, by datagrams; over TLS, somebody with a certificate who joined nothing.
+fn of_strangers() -> Vec<Row> {
+    vec![
+        Row::new(
+            "flood",
+            Attack::Garbage,
+            "50,000 datagrams of garbage a second",
+        )
+        .lasting(30),
+        Row::new(
+            "flood-token",
+            Attack::WrongToken,
+            "50,000 datagrams a second, entries with a wrong token",
+        )
+        .lasting(30),
+        Row::new(
+            "replay",
+            Attack::Replay,
+            "what was captured between nodes is sent again",
+        )
+        .proxied(),
+        Row::new(
+            "tampered",
+            Attack::Tampered,
+            "captured and cut, flipped, of another cluster; forged leaves, suspicions",
+        )
+        .proxied(),
+    ]
+}
+
+/// A node may warn of a bad member once a minute for each kind, and of a few things in passing.
 const WARNINGS_MAX: u64 = 30;

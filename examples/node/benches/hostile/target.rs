@@ -30,6 +30,7 @@ pub(crate) struct Target {
     /// A node took too much memory: the attack ends.
     pub(crate) guarded: Arc<AtomicBool>,
     /// Where the certificates are.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "there are none"))]
     pub(crate) dir: PathBuf,
     /// What was captured between the nodes, for rows in which they are behind proxies.
     pub(crate) captured: Option<Arc<Captured>>,

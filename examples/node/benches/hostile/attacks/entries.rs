@@ -4,11 +4,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rumormill::SchemaId;
+use rumormill::id::WriterTag;
 use rumormill::unstable::wire::Entry;
 
+use crate::cluster::NAMES;
 use crate::figures::{Figure, show};
 use crate::member::{Link, Member, Reads};
-use crate::payloads::{Ends, SILENCE, entry, equals, now, pattern, silence, silence_at, silences};
+use crate::payloads::{
+    Ends, SILENCE, entry, equals, now, pattern, silence, silence_at, silences, writer,
+};
 use crate::target::{Outcome, Target};
 
 /// 20 silences of 256 patterns that are short and dear.
@@ -80,6 +84,28 @@ pub(crate) async fn over_share(target: &Target) -> Outcome {
     let ts = now();
     without_end(target, |number| {
         silence_at(number, ts, &[equals(number)], "one more")
+    })
+    .await
+}
+
+/// The same, written as the first node, whose share they take if they take any.
+pub(crate) async fn framed(target: &Target) -> Outcome {
+    let (ts, victim) = (now(), writer(NAMES[0]));
+    without_end(target, |number| {
+        let mut one = silence_at(number, ts, &[equals(number)], "one more");
+        one.writer = victim;
+        one
+    })
+    .await
+}
+
+/// The same, each written as somebody else.
+pub(crate) async fn many_writers(target: &Target) -> Outcome {
+    let ts = now();
+    without_end(target, |number| {
+        let mut one = silence_at(number, ts, &[equals(number)], "one more");
+        one.writer = WriterTag(number << 20 | 0xbad);
+        one
     })
     .await
 }
