@@ -331,7 +331,7 @@ impl Cluster {
 /// The executable: the one that Cargo built for this bench, unless another one is named.
 fn node() -> OsString {
     let built = || env!("CARGO_BIN_EXE_rumormill-node").into();
-    std::env::var_os("RUMORMILL_NODE_BIN").unwrap_or_else(built)
+    std::env::var_os("RUMORMILL_NODE").unwrap_or_else(built)
 }
 
 /// Waits until a node says where it listens, and serves.

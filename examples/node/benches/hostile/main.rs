@@ -12,7 +12,7 @@
 //!
 //! `--list` names the rows, `--strict` fails where a bound does not hold, `--test` runs a few cheap rows
 //! for a moment and fails only where a row cannot run at all. With `RUMORMILL_KEEP_LOGS` set, the nodes'
-//! directories stay where they are; `RUMORMILL_NODE_BIN` names another build of the node to attack, one with
+//! directories stay where they are; `RUMORMILL_NODE` names another build of the node to attack, one with
 //! debug assertions for instance.
 //!
 //! A node that takes more than 4 GB is killed, so that the machine lives. Rows never run at the same
