@@ -163,7 +163,13 @@ fn write(from: SocketAddr, to: SocketAddr, posting: &Posting, over: &AtomicBool)
                 *seen.refused.entry(status).or_default() += 1;
                 seen.last_refusal = answer.trim().chars().take(80).collect();
             }
-            Err(_) => seen.unanswered += 1,
+            Err(_) => {
+                seen.unanswered += 1;
+                // One that is refused at once took no time; one that hangs takes as long as it hangs.
+                if started.elapsed() > PACE_LOST {
+                    seen.latencies.push(started.elapsed());
+                }
+            }
         }
         sleep(posting.pause);
     }
@@ -279,6 +285,8 @@ pub(crate) fn processor_time(pid: u32) -> Option<Duration> {
 /// How long a write may take until it is given up.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(15);
 const LOOK_MAX: Duration = Duration::from_secs(5);
+/// What is not answered for longer than this was not refused.
+const PACE_LOST: Duration = Duration::from_secs(1);
 const BETWEEN_WRITES: Duration = Duration::from_millis(20);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 const BETWEEN_GUARDS: Duration = Duration::from_millis(50);
