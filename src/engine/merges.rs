@@ -3,7 +3,7 @@
 //! A delta that costs little is merged in the turn in which it comes, which is nearly always so. One that
 //! costs more than a turn may (many entries, long bodies, many patterns) is merged over several turns,
 //! and so is what comes from the same process after it. Those who wait take turns, process by process, so
-//! what one sends is never held up by what another sends. Whoever sent it learns nothing of this but that
+//! what one sends is never held up by what another sends. The one who sent it learns nothing of this but that
 //! the acknowledgement comes later.
 //!
 //! The engine reads no clock: work is counted in nominal time, which
@@ -20,14 +20,14 @@ use crate::wire::{Delta, Entry};
 
 use super::core::Core;
 use super::core::ask::Ask;
-use super::core::merge::{Incoming, MergedDelta, Received, Way};
+use super::core::delta::{IncomingDelta, MergedDelta, Received, Way};
 use super::core::timers::TimerKind;
 use super::io::{Output, StreamId};
 
 /// The owner of deltas that are being merged.
 #[derive(Debug, Default)]
 pub(super) struct Merges {
-    queues: BTreeMap<ProcessId, Queue>,
+    queues: BTreeMap<ProcessId, MergeQueue>,
     bytes: usize,
     /// How many of those that wait came on each stream: the stream is not read on for so long.
     on_streams: BTreeMap<StreamId, usize>,
@@ -39,7 +39,7 @@ pub(super) struct Merges {
 
 /// What one process has sent and waits.
 #[derive(Debug, Default)]
-struct Queue {
+struct MergeQueue {
     waiting: VecDeque<Merging>,
     bytes: usize,
 }
@@ -59,7 +59,7 @@ struct Merging {
 
 impl Merges {
     /// A delta came. What becomes of it is told by [`Ask::DeltaMerged`].
-    pub(super) fn take(&mut self, core: &mut Core, incoming: Incoming) {
+    pub(super) fn take(&mut self, core: &mut Core, incoming: IncomingDelta) {
         let mut merging = Merging::new(incoming);
         let is_next = !self.queues.contains_key(&merging.process);
         if is_next && self.may_work(core, &merging.process.name) {
@@ -230,8 +230,8 @@ impl Merges {
 }
 
 impl Merging {
-    fn new(incoming: Incoming) -> Self {
-        let Incoming {
+    fn new(incoming: IncomingDelta) -> Self {
+        let IncomingDelta {
             process,
             way,
             delta,

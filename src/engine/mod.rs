@@ -79,8 +79,8 @@ use crate::wire::envelope::EnvelopeError;
 use crate::wire::{Hello, Message, Purpose};
 
 use self::core::ask::Ask;
+use self::core::delta::{IncomingDelta, MergedDelta, Way};
 use self::core::flight::Receipt;
-use self::core::merge::{Incoming, MergedDelta, Way};
 use self::core::roster::MemberChange;
 use self::core::timers::{DueTimer, TimerKind};
 use self::core::{Core, Course, Facts, TURN_WORK};
@@ -426,7 +426,7 @@ impl Engine {
                     return false;
                 };
                 let way = Way::Datagram;
-                let incoming = Incoming {
+                let incoming = IncomingDelta {
                     process,
                     way,
                     delta,
@@ -487,7 +487,7 @@ impl Engine {
         match message {
             Message::Ack(ack) => self.spread.ack_received(core, peer, &ack),
             Message::Delta(delta) => {
-                let incoming = Incoming {
+                let incoming = IncomingDelta {
                     process: peer.clone(),
                     way: Way::Link(stream),
                     delta,

@@ -11,21 +11,21 @@ use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
 use super::event::NodeEvent;
-use super::said::Allowance;
+use super::said::SayAllowance;
 use crate::engine::Event;
 use crate::id::NodeName;
 
 /// Decides what is told.
 pub(super) struct EventGate {
-    all: Allowance,
+    all: SayAllowance,
     /// By kind and peer. Bounded by members and kinds: what is full is forgotten.
-    each: HashMap<(Discriminant<Event>, Option<NodeName>), Allowance>,
+    each: HashMap<(Discriminant<Event>, Option<NodeName>), SayAllowance>,
 }
 
 impl EventGate {
     pub(super) fn new() -> Self {
         Self {
-            all: Allowance::new(ALL_BURST, ALL_PER_SECOND),
+            all: SayAllowance::new(ALL_BURST, ALL_PER_SECOND),
             each: HashMap::new(),
         }
     }
@@ -53,7 +53,7 @@ impl EventGate {
                 return false;
             }
         }
-        let fresh = || Allowance::new(EACH_BURST, EACH_PER_SECOND);
+        let fresh = || SayAllowance::new(EACH_BURST, EACH_PER_SECOND);
         let each = self.each.entry(about).or_insert_with(fresh);
         each.take(now) && self.all.take(now)
     }

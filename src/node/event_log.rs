@@ -10,7 +10,7 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use super::event::NodeEvent;
-use super::said::{Allowance, Said};
+use super::said::{Said, SayAllowance};
 use crate::engine::{Event, Expulsion, Readiness};
 use crate::id::{NodeName, Refusal, StoreId};
 use crate::net::{HandshakeRefusal, TlsEvent};
@@ -21,7 +21,7 @@ pub(super) struct EventLog {
     stores: BTreeMap<StoreId, String>,
     said: Said<About>,
     /// What strangers are told of: they may have as many addresses as they like.
-    strangers: Allowance,
+    strangers: SayAllowance,
     /// What was not said of strangers since something was.
     unsaid: u64,
 }
@@ -49,7 +49,7 @@ impl EventLog {
         Self {
             stores,
             said: Said::new(),
-            strangers: Allowance::new(STRANGERS_MAX, STRANGERS_PER_SECOND),
+            strangers: SayAllowance::new(STRANGERS_MAX, STRANGERS_PER_SECOND),
             unsaid: 0,
         }
     }

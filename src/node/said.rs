@@ -50,14 +50,14 @@ impl<K: Eq + Hash> Said<K> {
 
 /// How much there may be of something: a burst, and then so much a second.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Allowance {
+pub(super) struct SayAllowance {
     burst: f64,
     per_second: f64,
     left: f64,
     at: Duration,
 }
 
-impl Allowance {
+impl SayAllowance {
     pub(super) fn new(burst: u32, per_second: f64) -> Self {
         let burst = f64::from(burst);
         Self {
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn an_allowance_is_a_burst_and_a_rate() {
-        let mut allowance = Allowance::new(3, 2.0);
+        let mut allowance = SayAllowance::new(3, 2.0);
         let mut taken = |seconds| {
             let now = Duration::from_secs(seconds);
             (0..100).filter(|_| allowance.take(now)).count()

@@ -5,7 +5,15 @@ use crate::tree::{Files, ImplOf, Tree, Uses};
 use crate::{expect_none, files, tree};
 
 /// The owners: a folder or a file each.
-const OWNERS: [&str; 5] = ["commits", "exchange", "members", "sessions", "spread"];
+const OWNERS: [&str; 7] = [
+    "commits",
+    "exchange",
+    "expulsions",
+    "members",
+    "merges",
+    "sessions",
+    "spread",
+];
 /// What is lent to owners, and what goes in and out.
 const SHARED: [&str; 3] = ["core", "event", "io"];
 /// What reads every owner. Only the simulator reads it: so it may have methods of the engine.

@@ -7,8 +7,8 @@ use crate::engine::io::StreamId;
 use crate::id::{NodeId, NodeName, ProcessId};
 use crate::wire::{Hello, MemberRecord, Message, Welcome};
 
+use super::delta::{IncomingDelta, MergedDelta};
 use super::flight::Receipt;
-use super::merge::{Incoming, MergedDelta};
 use super::roster::MemberChange;
 
 /// What one owner asks of another. `engine/mod.rs` knows who is meant.
@@ -83,7 +83,7 @@ pub(in crate::engine) enum Ask {
     /// The last records of an answer on a link have been taken over.
     MembersAnswered(StreamId),
     /// Merge a delta.
-    MergeDelta(Box<Incoming>),
+    MergeDelta(Box<IncomingDelta>),
     /// Go on with an exchange.
     PumpExchange(StreamId),
     /// A member is not expelled any more.

@@ -1,61 +1,16 @@
-//! What a delta is while it is merged, whichever way it came, and how its entries get into a store.
+//! How the entries of a delta get into a store, whichever way they came.
 
 use std::time::Duration;
 
 use crate::crdt::compare_versions;
 use crate::engine::event::Event;
-use crate::engine::io::StreamId;
-use crate::id::{Misbehaviour, NodeName, ProcessId, Refusal, StoreId, WriterTag};
+use crate::id::{Misbehaviour, ProcessId, Refusal, StoreId, WriterTag};
 use crate::store::Merged;
-use crate::wire::{Delta, Entry};
+use crate::wire::Entry;
 
 use super::Core;
-use super::place::{SentItem, StoreKey};
-
-/// What became of the entries of a delta.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::engine) struct Received {
-    /// Entries looked at so far.
-    count: usize,
-    /// Entries not taken: position in the packet, and why.
-    pub(in crate::engine) refused: Vec<(u16, Refusal)>,
-    /// Entries held now, whether they were new or not.
-    pub(in crate::engine) held: Vec<StoreKey>,
-    /// What must be on disk before the delta may be acknowledged; empty where memory suffices.
-    pub(in crate::engine) needs: Vec<SentItem>,
-    /// Keys of which the sender still has what an entry replaced that has expired here since.
-    /// Exchanges compare what lives, so no exchange would tell it: the receiver sends what it has.
-    pub(in crate::engine) replaced: Vec<StoreKey>,
-}
-
-/// A delta as it came.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::engine) struct Incoming {
-    pub(in crate::engine) process: ProcessId,
-    pub(in crate::engine) way: Way,
-    pub(in crate::engine) delta: Delta,
-}
-
-/// How a delta came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Way {
-    Datagram,
-    /// In an exchange on this stream.
-    Exchange(StreamId),
-    /// On the link that this stream is.
-    Link(StreamId),
-}
-
-/// A delta that was merged, all of it.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::engine) struct MergedDelta {
-    pub(in crate::engine) process: ProcessId,
-    pub(in crate::engine) way: Way,
-    pub(in crate::engine) packet: u64,
-    /// Members that the sender cannot cover.
-    pub(in crate::engine) uncovered: Vec<NodeName>,
-    pub(in crate::engine) received: Received,
-}
+use super::delta::Received;
+use super::place::StoreKey;
 
 impl Core {
     /// Joins the first of these entries of a delta into their store: as many as this turn's work allows,
@@ -220,21 +175,6 @@ struct MergedEntry {
     place: StoreKey,
     writer: WriterTag,
     result: Merged,
-}
-
-impl Received {
-    /// How many entries there were.
-    pub(in crate::engine) fn count(&self) -> usize {
-        self.count
-    }
-
-    /// The entry whose turn it is was not taken.
-    fn refuse(&mut self, reason: Refusal) {
-        // The decoder bounds the entries of a delta below this.
-        if let Ok(index) = u16::try_from(self.count) {
-            self.refused.push((index, reason));
-        }
-    }
 }
 
 /// Entries merged at a time.

@@ -12,6 +12,7 @@
 pub(super) mod ask;
 mod conduct;
 pub(super) mod counters;
+pub(super) mod delta;
 pub(super) mod flight;
 mod identity;
 pub(super) mod ledger;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::merge::{MergedDelta, Received, Way};
+use super::delta::{MergedDelta, Received, Way};
 use super::roster::{Roster, RosterEntry};
 use super::session::{Session, SessionTable};
 use super::{Core, Facts};

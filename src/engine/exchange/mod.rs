@@ -95,8 +95,8 @@ use crate::id::{Misbehaviour, NodeName, ProcessId};
 use crate::wire::{Message, StoreSummary, Summary};
 
 use super::core::ask::{Ask, ExchangeOpening};
+use super::core::delta::MergedDelta;
 use super::core::flight::Receipt;
-use super::core::merge::MergedDelta;
 use super::core::refusals::Refusals;
 use super::core::timers::TimerKind;
 use super::core::{Core, Facts};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::crdt::sketch::{Difference, Shape};
 use crate::engine::core::Core;
+use crate::engine::core::delta::Received;
 use crate::engine::core::flight::Flight;
-use crate::engine::core::merge::Received;
 use crate::engine::core::refusals::Refusals;
 use crate::engine::core::timers::TimerKind;
 use crate::engine::event::Comparison;

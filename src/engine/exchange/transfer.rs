@@ -3,10 +3,10 @@
 use crate::crdt::digest;
 use crate::engine::core::Core;
 use crate::engine::core::ask::Ask;
+use crate::engine::core::delta::{IncomingDelta, MergedDelta, Received, Way};
 use crate::engine::core::flight::{
     ENTRIES_PER_PACKET_MAX, FRAME_BYTES_TARGET, PacketLoad, Receipt, SentPacket,
 };
-use crate::engine::core::merge::{Incoming, MergedDelta, Received, Way};
 use crate::engine::event::{Comparison, Event};
 use crate::id::{Refusal, StoreId};
 use crate::store::{Change, Sweep};
@@ -168,7 +168,7 @@ impl Exchange {
             return Err(BreakOff::Unexpected);
         }
         self.merging += 1;
-        core.ask(Ask::MergeDelta(Box::new(Incoming {
+        core.ask(Ask::MergeDelta(Box::new(IncomingDelta {
             process: self.peer.clone(),
             way: Way::Exchange(self.stream),
             delta,

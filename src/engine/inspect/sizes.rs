@@ -19,7 +19,11 @@ impl Engine {
         let tokens = self.sessions.table().by_process.values();
         let tokens = tokens.map(|session| session.tokens.len());
         let tokens = tokens.map(|len| size("tokens of a session", len, TOKENS_MAX));
-        let mut sizes = self.own_sizes().into_iter().chain(tokens);
+        let mut sizes = self
+            .own_sizes()
+            .into_iter()
+            .chain(self.hearsay_sizes())
+            .chain(tokens);
         sizes
             .find(Size::is_over)
             .or_else(|| self.spread.over_limit(&self.core.config))
@@ -30,7 +34,25 @@ impl Engine {
         self.merges.put_off()
     }
 
-    fn own_sizes(&self) -> [Size; 23] {
+    /// What is said of members, and by them.
+    fn hearsay_sizes(&self) -> [Size; 5] {
+        let (core, config) = (&self.core, &self.core.config);
+        let (told, accused, charged) = self.members.doubted();
+        let expelled_max = (1 + config.members_max) * EXPELLED_MAX;
+        [
+            size("expelled names", self.expulsions.len(), expelled_max),
+            size("members accused", accused, config.members_max),
+            size("members charged with lies", charged, config.members_max),
+            size(
+                "members shown otherwise than the failure detector has them",
+                self.members.shown_otherwise(core),
+                0,
+            ),
+            size("members told of", told, config.members_max),
+        ]
+    }
+
+    fn own_sizes(&self) -> [Size; 18] {
         let (core, config) = (&self.core, &self.core.config);
         let (roster, table) = (self.members.roster(), self.sessions.table());
         // A process that is not forgotten yet, and the one that came after it.
@@ -50,11 +72,6 @@ impl Engine {
                 sessions * TOKENS_MAX,
             ),
             size("streams", self.sessions.streams(), config.streams_max),
-            size(
-                "expelled names",
-                self.expulsions.len(),
-                (1 + config.members_max) * EXPELLED_MAX,
-            ),
             size(
                 "members that introduced themselves",
                 self.sessions.introductions(),
@@ -77,26 +94,6 @@ impl Engine {
             size("members dialled", self.sessions.dials(), config.members_max),
             size("members", roster.table.len(), config.members_max),
             size("members that left", roster.left.len(), sessions),
-            size(
-                "members shown otherwise than the failure detector has them",
-                self.members.shown_otherwise(core),
-                0,
-            ),
-            size(
-                "members told of",
-                self.members.doubted().0,
-                config.members_max,
-            ),
-            size(
-                "members accused",
-                self.members.doubted().1,
-                config.members_max,
-            ),
-            size(
-                "members charged with lies",
-                self.members.doubted().2,
-                config.members_max,
-            ),
             size("timers", core.timers.len(), timers),
             size("entries", held, entries),
             size("entries to commit", core.ledger.len(), entries),
@@ -123,7 +120,7 @@ impl Engine {
             "entries to commit",
             "exchanges",
         ];
-        let tables = self.own_sizes().into_iter();
+        let tables = self.own_sizes().into_iter().chain(self.hearsay_sizes());
         let tables = tables.filter(|size| !others.contains(&size.what));
         let elements: usize = tables.map(|size| size.is).sum();
         let keys = self.spread.keys_held() + self.core.ledger.len();

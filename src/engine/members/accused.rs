@@ -15,8 +15,8 @@ use crate::id::{MemberState, NodeId, NodeName};
 use super::Membership;
 use super::asking::{ASKS, random_number};
 use super::gate::Claim;
-use super::inquiry::Outcome;
-use super::told::{Key, Told, is_live, key};
+use super::inquiry::InquiryOutcome;
+use super::told::{HearsayKey, ToldMember, is_live, key};
 
 impl Membership {
     /// Begins to ask a member whether it is there, or waits for what comes of it.
@@ -49,9 +49,13 @@ impl Membership {
             .get(name)
             .filter(|known| known.id == *accused);
         match known.map(|known| known.outcome) {
-            Some(Outcome::Answered(_)) => return self.refuted(core, teller, accused, claim.state),
-            Some(Outcome::Unanswered(_)) => return self.take_over(core, accused, claim.state),
-            Some(Outcome::Open) => {}
+            Some(InquiryOutcome::Answered(_)) => {
+                return self.refuted(core, teller, accused, claim.state);
+            }
+            Some(InquiryOutcome::Unanswered(_)) => {
+                return self.take_over(core, accused, claim.state);
+            }
+            Some(InquiryOutcome::Open) => {}
             None => {
                 let number = random_number(core);
                 self.inquiries.begin(core.now.mono, accused, number);
@@ -94,7 +98,7 @@ impl Membership {
             };
             let known = self.roster.get(&name);
             let moot = known.is_none_or(|known| known.id != inquiry.id || !known.is_live());
-            if moot || inquiry.outcome != Outcome::Open {
+            if moot || inquiry.outcome != InquiryOutcome::Open {
                 self.inquiries.remove(&name);
             } else if inquiry.asked < ASKS {
                 let (id, number) = (inquiry.id.clone(), inquiry.number);
@@ -115,13 +119,13 @@ impl Membership {
         let Some(inquiry) = self.inquiries.get_mut(name) else {
             return;
         };
-        inquiry.outcome = Outcome::Unanswered(core.now.mono);
+        inquiry.outcome = InquiryOutcome::Unanswered(core.now.mono);
         let (id, gravest) = (inquiry.id.clone(), inquiry.gravest());
         inquiry.claims.clear();
         if let Some(state) = gravest {
             self.take_over(core, &id, state);
         }
-        let told: Vec<Key> = self
+        let told: Vec<HearsayKey> = self
             .told
             .of_name(name)
             .map(|(key, _)| key.clone())
@@ -157,7 +161,7 @@ impl Membership {
         let Some(inquiry) = inquiry.filter(|_| awaited) else {
             return;
         };
-        inquiry.outcome = Outcome::Answered(core.now.mono);
+        inquiry.outcome = InquiryOutcome::Answered(core.now.mono);
         let (id, claims) = (inquiry.id.clone(), std::mem::take(&mut inquiry.claims));
         self.look_within(core, core.config.probe_interval);
         if let Some(known) = self.roster.table.get_mut(name) {
@@ -173,14 +177,14 @@ impl Membership {
         for (teller, state) in claims {
             self.refuted(core, &teller, &id, state);
         }
-        let told: Vec<Key> = self
+        let told: Vec<HearsayKey> = self
             .told
             .of_name(name)
             .map(|(key, _)| key.clone())
             .collect();
         for false_one in told.iter().filter(|told| **told != key(src)) {
             let told = self.told.remove(false_one);
-            if let Some(teller) = told.as_ref().and_then(Told::teller) {
+            if let Some(teller) = told.as_ref().and_then(ToldMember::teller) {
                 self.accounts.has_invented(core, teller);
             }
         }
@@ -189,7 +193,7 @@ impl Membership {
     /// Something was seen of a member that was silent before.
     pub(super) fn shows_itself(&mut self, name: &NodeName) {
         let known = self.inquiries.get(name);
-        if known.is_some_and(|known| matches!(known.outcome, Outcome::Unanswered(_))) {
+        if known.is_some_and(|known| matches!(known.outcome, InquiryOutcome::Unanswered(_))) {
             self.inquiries.remove(name);
         }
     }
@@ -251,11 +255,11 @@ impl Membership {
 }
 
 /// Until when an inquiry that has ended is remembered: what is said meanwhile is judged by it.
-fn ended(core: &Core, outcome: Outcome) -> Option<Duration> {
+fn ended(core: &Core, outcome: InquiryOutcome) -> Option<Duration> {
     match outcome {
-        Outcome::Answered(at) => Some(at + core.config.probe_interval),
-        Outcome::Open => None,
-        Outcome::Unanswered(at) => Some(at + core.config.probe_interval * SILENT_ROUNDS),
+        InquiryOutcome::Answered(at) => Some(at + core.config.probe_interval),
+        InquiryOutcome::Open => None,
+        InquiryOutcome::Unanswered(at) => Some(at + core.config.probe_interval * SILENT_ROUNDS),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::wire::Message;
 use super::Membership;
 use super::gate::Claim;
 use super::packet::SwimPacket;
-use super::told::{Key, Stage, is_live, is_newer, key};
+use super::told::{HearsayKey, Stage, is_live, is_newer, key};
 
 impl Membership {
     /// Asks those that were heard of just now, and takes over those that two vouch for.
@@ -48,7 +48,7 @@ impl Membership {
         let kept = kept(core);
         let due = self.told.iter().filter(|(_, told)| told.due(kept) <= now);
         let due = due.map(|(key, _)| key.clone());
-        let due: Vec<Key> = due.take(LOOKS_PER_TURN).collect();
+        let due: Vec<HearsayKey> = due.take(LOOKS_PER_TURN).collect();
         for key in due {
             let Some(told) = self.told.get(&key) else {
                 continue;
@@ -82,7 +82,7 @@ impl Membership {
     }
 
     /// Asks an identity that was told of, if it is due and one more may be asked.
-    fn ask_told(&mut self, core: &mut Core, key: &Key) {
+    fn ask_told(&mut self, core: &mut Core, key: &HearsayKey) {
         let Some(told) = self.told.get(key) else {
             return;
         };
@@ -123,8 +123,8 @@ impl Membership {
     }
 
     /// Dials an identity that was told of, unless somebody is there that has a link, or has left: that
-    /// one is not dialled, whoever may be there now.
-    fn dial_told(&mut self, core: &mut Core, key: &Key) {
+    /// one is not dialled, no matter who may be there now.
+    fn dial_told(&mut self, core: &mut Core, key: &HearsayKey) {
         let mut there = self.roster.members().filter(|known| known.id.addr == key.2);
         let not = there.any(|known| known.is_live() || known.state == MemberState::Left);
         if !not && self.told.dials(key) {
@@ -134,7 +134,7 @@ impl Membership {
 
     /// Takes an identity over that has answered, or that enough vouch for; and one that enough say is
     /// gone.
-    pub(super) fn try_accept(&mut self, core: &mut Core, key: &Key) {
+    pub(super) fn try_accept(&mut self, core: &mut Core, key: &HearsayKey) {
         let Some(told) = self.told.get(key) else {
             return;
         };
@@ -185,7 +185,7 @@ impl Membership {
         self.roster.table.len() == 1
     }
 
-    fn accept(&mut self, core: &mut Core, key: &Key, state: MemberState) {
+    fn accept(&mut self, core: &mut Core, key: &HearsayKey, state: MemberState) {
         let Some(told) = self.told.remove(key) else {
             return;
         };
@@ -212,7 +212,7 @@ impl Membership {
 
     /// Forgets an identity that nobody has found. If it was asked, and others who would know have
     /// been heard since, its teller has invented it, as far as this node can tell.
-    fn forget_told(&mut self, core: &mut Core, key: &Key) {
+    fn forget_told(&mut self, core: &mut Core, key: &HearsayKey) {
         let Some(told) = self.told.remove(key) else {
             return;
         };

@@ -67,7 +67,7 @@ impl Membership {
             core.counters.unexpected += 1;
             return false;
         }
-        // Whoever had this address before.
+        // Somebody had this address before.
         if id.addr == core.setup.addr {
             return false;
         }

@@ -11,7 +11,7 @@ use crate::id::{MemberState, NodeId, NodeName};
 
 /// How a member has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum InquiryOutcome {
     /// It did, at this time.
     Answered(Duration),
     /// It is being asked.
@@ -25,7 +25,7 @@ pub(super) enum Outcome {
 pub(super) struct Inquiry {
     /// Whom the claims are about: the member as it was known when the asking began.
     pub(super) id: NodeId,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: InquiryOutcome,
     /// Who said what, and has to wait for the outcome.
     pub(super) claims: Vec<(NodeName, MemberState)>,
     /// How often it was asked, by what number, and when it is next.
@@ -64,14 +64,16 @@ impl Inquiries {
     pub(super) fn is_unanswered(&self, id: &NodeId) -> bool {
         let inquiry = self.0.get(&id.process.name);
         inquiry.is_some_and(|inquiry| {
-            inquiry.id == *id && matches!(inquiry.outcome, Outcome::Unanswered(_))
+            inquiry.id == *id && matches!(inquiry.outcome, InquiryOutcome::Unanswered(_))
         })
     }
 
     /// Whether a member was pinged with this number, and has not answered yet.
     pub(super) fn awaits(&self, name: &NodeName, number: u8) -> bool {
         let inquiry = self.0.get(name);
-        inquiry.is_some_and(|inquiry| inquiry.number == number && inquiry.outcome == Outcome::Open)
+        inquiry.is_some_and(|inquiry| {
+            inquiry.number == number && inquiry.outcome == InquiryOutcome::Open
+        })
     }
 
     /// Begins to ask a member, if that is worth it: not while it is asked, and not soon after it
@@ -83,7 +85,7 @@ impl Inquiries {
         }
         let inquiry = Inquiry {
             id: id.clone(),
-            outcome: Outcome::Open,
+            outcome: InquiryOutcome::Open,
             claims: Vec::new(),
             asked: 0,
             number,

@@ -63,7 +63,7 @@ use detector::Detector;
 pub(super) use feed::forgive_stall;
 use inquiry::Inquiries;
 use leaving::Leaving;
-use told::{Key, ToldTable};
+use told::{HearsayKey, ToldTable};
 
 /// The members' owner.
 pub(super) struct Membership {
@@ -73,7 +73,7 @@ pub(super) struct Membership {
     /// Those that this node was told of, and has not seen.
     told: ToldTable,
     /// Of those, the ones it was told of just now.
-    heard_of: BTreeSet<Key>,
+    heard_of: BTreeSet<HearsayKey>,
     /// Those that something is said against.
     inquiries: Inquiries,
     accounts: Accounts,

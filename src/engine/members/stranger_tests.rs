@@ -26,7 +26,7 @@ fn a() -> NodeId {
     node("a", 1, 2)
 }
 
-/// Whoever the packet says it is from, it comes from the stranger's address.
+/// No matter who the packet says it is from, it comes from the stranger's address.
 fn inject(bed: &mut Testbed, packet: &SwimPacket) {
     bed.swim(stranger().addr, packet);
 }

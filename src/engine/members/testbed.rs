@@ -20,7 +20,7 @@ pub(super) struct Testbed {
     pub(super) engine: Engine,
     pub(super) now: Now,
     pub(super) outputs: Vec<Output>,
-    /// Who is there, beside the members: whoever is pinged here answers.
+    /// Who is there, beside the members: each of them replies to pings.
     pub(super) there: Vec<NodeId>,
 }
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 use crate::id::{MemberState, NodeId, NodeName, ProcessId};
 
 /// One identity, in an order: by name first.
-pub(super) type Key = (ProcessId, u32, SocketAddr);
+pub(super) type HearsayKey = (ProcessId, u32, SocketAddr);
 
 /// The key of an identity.
-pub(super) fn key(id: &NodeId) -> Key {
+pub(super) fn key(id: &NodeId) -> HearsayKey {
     (id.process.clone(), id.renewal, id.addr)
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Stage {
 
 /// Something told of an identity.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(super) struct ToldMember {
     pub(super) id: NodeId,
     pub(super) incarnation: u16,
     /// Who says so, the first one first, and what each said last.
@@ -56,8 +56,8 @@ pub(super) struct Told {
 /// What one member has told.
 #[derive(Debug, Default)]
 struct Load {
-    held: BTreeSet<Key>,
-    waiting: BTreeSet<Key>,
+    held: BTreeSet<HearsayKey>,
+    waiting: BTreeSet<HearsayKey>,
     asking: usize,
     silent: usize,
     dialled: usize,
@@ -66,13 +66,13 @@ struct Load {
 /// What was told.
 #[derive(Debug, Default)]
 pub(super) struct ToldTable {
-    told: BTreeMap<Key, Told>,
+    told: BTreeMap<HearsayKey, ToldMember>,
     /// By first teller; those of whom nothing is held are not in it.
     loads: BTreeMap<NodeName, Load>,
     asking: usize,
 }
 
-impl Told {
+impl ToldMember {
     /// Those who say that it is there.
     pub(super) fn vouching(&self) -> impl Iterator<Item = &NodeName> {
         let live = self.tellers.iter().filter(|(_, state)| is_live(*state));
@@ -119,21 +119,24 @@ impl ToldTable {
         self.told.len()
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<&Told> {
+    pub(super) fn get(&self, key: &HearsayKey) -> Option<&ToldMember> {
         self.told.get(key)
     }
 
-    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Told> {
+    pub(super) fn get_mut(&mut self, key: &HearsayKey) -> Option<&mut ToldMember> {
         self.told.get_mut(key)
     }
 
     /// All of it, by name.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Told)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&HearsayKey, &ToldMember)> {
         self.told.iter()
     }
 
     /// What was told of a name.
-    pub(super) fn of_name(&self, name: &NodeName) -> impl Iterator<Item = (&Key, &Told)> {
+    pub(super) fn of_name(
+        &self,
+        name: &NodeName,
+    ) -> impl Iterator<Item = (&HearsayKey, &ToldMember)> {
         let lowest = SocketAddr::from(([0, 0, 0, 0], 0));
         let first = ProcessId {
             name: name.clone(),
@@ -169,7 +172,7 @@ impl ToldTable {
         if !room {
             return false;
         }
-        let told = Told {
+        let told = ToldMember {
             id: id.clone(),
             incarnation,
             tellers: vec![(teller.clone(), state)],
@@ -195,7 +198,7 @@ impl ToldTable {
     pub(super) fn settle(&mut self, id: &NodeId) {
         let settled = self.of_name(&id.process.name);
         let settled = settled.filter(|(_, told)| !is_newer(&told.id, id));
-        let settled: Vec<Key> = settled.map(|(key, _)| key.clone()).collect();
+        let settled: Vec<HearsayKey> = settled.map(|(key, _)| key.clone()).collect();
         for key in settled {
             self.remove(&key);
         }
@@ -203,7 +206,7 @@ impl ToldTable {
 
     /// A member says of a name that it is gone: what it told of that name before was no invention.
     fn retract(&mut self, teller: &NodeName, name: &NodeName) {
-        let keys: Vec<Key> = self.of_name(name).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<HearsayKey> = self.of_name(name).map(|(key, _)| key.clone()).collect();
         for key in keys {
             if let Some(told) = self.told.get_mut(&key)
                 && told.teller() == Some(teller)
@@ -223,24 +226,24 @@ impl ToldTable {
         key.is_some_and(|key| self.remove(&key).is_some())
     }
 
-    fn most_told(&self, teller: &NodeName) -> Option<Key> {
+    fn most_told(&self, teller: &NodeName) -> Option<HearsayKey> {
         let own = self.loads.get(teller).map_or(0, |load| load.held.len());
         let most = self.loads.values().max_by_key(|load| load.held.len())?;
         let more = most.held.len() > own + 1;
         more.then(|| most.held.last().cloned())?
     }
 
-    fn most_told_of(&self, name: &NodeName, teller: &NodeName) -> Option<Key> {
-        let first = |key: &Key| self.told.get(key).and_then(Told::teller).cloned();
+    fn most_told_of(&self, name: &NodeName, teller: &NodeName) -> Option<HearsayKey> {
+        let first = |key: &HearsayKey| self.told.get(key).and_then(ToldMember::teller).cloned();
         let keys = self.of_name(name).map(|(key, _)| (key.clone(), first(key)));
-        let keys: Vec<(Key, Option<NodeName>)> = keys.collect();
+        let keys: Vec<(HearsayKey, Option<NodeName>)> = keys.collect();
         let count = |of: Option<&NodeName>| keys.iter().filter(|(_, by)| by.as_ref() == of).count();
         let most = keys.iter().max_by_key(|(_, by)| count(by.as_ref()))?;
         let more = count(most.1.as_ref()) > count(Some(teller)) + 1;
         more.then(|| most.0.clone())
     }
 
-    pub(super) fn remove(&mut self, key: &Key) -> Option<Told> {
+    pub(super) fn remove(&mut self, key: &HearsayKey) -> Option<ToldMember> {
         self.set_stage(key, Stage::Gone);
         let told = self.told.remove(key)?;
         if let Some(teller) = told.teller()
@@ -256,7 +259,7 @@ impl ToldTable {
     }
 
     /// How far the asking of an identity has come from now on.
-    pub(super) fn set_stage(&mut self, key: &Key, stage: Stage) {
+    pub(super) fn set_stage(&mut self, key: &HearsayKey, stage: Stage) {
         let Some(told) = self.told.get_mut(key) else {
             return;
         };
@@ -290,7 +293,7 @@ impl ToldTable {
     }
 
     /// The next one that a member told of and that waits for its turn.
-    pub(super) fn waiting(&self, teller: &NodeName) -> Option<&Told> {
+    pub(super) fn waiting(&self, teller: &NodeName) -> Option<&ToldMember> {
         let waiting = self.loads.get(teller)?.waiting.first()?;
         self.told.get(waiting)
     }
@@ -307,7 +310,7 @@ impl ToldTable {
     }
 
     /// Whether one more of those that a member told of can be dialled; then it counts as dialled.
-    pub(super) fn dials(&mut self, key: &Key) -> bool {
+    pub(super) fn dials(&mut self, key: &HearsayKey) -> bool {
         let Some(told) = self.told.get_mut(key).filter(|told| !told.dialled) else {
             return false;
         };
@@ -393,7 +396,7 @@ mod tests {
     #[test]
     fn those_who_have_told_of_many_silent_ones_have_few_asked() {
         let mut table = ToldTable::default();
-        let keys: Vec<Key> = (0..200)
+        let keys: Vec<HearsayKey> = (0..200)
             .map(|n| key(&node(&format!("x{n:03}"), 1, 2)))
             .collect();
         let ask = |table: &mut ToldTable| {

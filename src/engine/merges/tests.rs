@@ -56,7 +56,7 @@ impl Node {
     fn take(&mut self, from: &str, way: Way, packet: u64, entries: Vec<Entry>) {
         let process = process(from);
         let delta = delta(self.store.id(), packet, entries);
-        let incoming = Incoming {
+        let incoming = IncomingDelta {
             process,
             way,
             delta,

@@ -2,7 +2,7 @@
 //!
 //! Packets that come twice are merged twice, which changes nothing, and acknowledged twice.
 
-use crate::engine::core::merge::{MergedDelta, Way};
+use crate::engine::core::delta::{MergedDelta, Way};
 use crate::engine::core::{Core, Facts};
 
 use super::Spread;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::core::LinkPolicy;
-use crate::engine::core::merge::Way;
+use crate::engine::core::delta::Way;
 use crate::engine::core::tests::{
     Known, core_with, datagrams, linked, merged, name, note, notes, process,
 };

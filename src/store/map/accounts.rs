@@ -46,7 +46,7 @@ pub(super) struct Charged {
 
 /// All accounts of a store.
 #[derive(Debug)]
-pub(super) struct Accounts {
+pub(super) struct Shares {
     /// The whole store: `A`.
     size: Amount,
     share: Amount,
@@ -54,7 +54,7 @@ pub(super) struct Accounts {
     held: Amount,
     /// What writers delivered themselves, each counted up to its share.
     counted: Amount,
-    accounts: Vec<Account>,
+    accounts: Vec<PairShare>,
     free_accounts: Vec<AccountId>,
     by_pair: HashMap<(WriterTag, WriterTag), AccountId>,
     parties: Vec<Party>,
@@ -66,7 +66,7 @@ pub(super) struct Accounts {
 
 /// What is held of one writer from one deliverer. Without entries, it is free.
 #[derive(Debug)]
-struct Account {
+struct PairShare {
     pair: (WriterTag, WriterTag),
     writer: u32,
     deliverer: u32,
@@ -83,7 +83,7 @@ struct Party {
     relayed: Amount,
     /// Delivered by it, its own included.
     delivered: Amount,
-    /// Accounts that it is part of.
+    /// Shares that it is part of.
     accounts: u32,
     /// Those of them of what it delivers as others'.
     writers: u32,
@@ -150,7 +150,7 @@ impl Sub for Amount {
     }
 }
 
-impl Accounts {
+impl Shares {
     /// Of an empty store, whose local writes are `own`'s.
     pub(super) fn new(limits: &Limits, own: WriterTag) -> Self {
         let size = Amount {
@@ -201,7 +201,7 @@ impl Accounts {
         let pair = self.pair(writer, deliverer);
         let id = self.find(pair);
         let account = id.map(|id| &self.accounts[id as usize]);
-        let at = |of: fn(&Account) -> u32, tag| account.map(of).or_else(|| self.party(tag));
+        let at = |of: fn(&PairShare) -> u32, tag| account.map(of).or_else(|| self.party(tag));
         let writer = at(|account| account.writer, pair.0).map(|at| &self.parties[at as usize]);
         let deliverer =
             at(|account| account.deliverer, pair.1).map(|at| &self.parties[at as usize]);
@@ -342,7 +342,7 @@ impl Accounts {
         if pair.0 != pair.1 {
             self.parties[deliverer as usize].writers += 1;
         }
-        let account = Account {
+        let account = PairShare {
             pair,
             writer,
             deliverer,
@@ -388,7 +388,7 @@ impl Accounts {
     }
 
     fn close(&mut self, id: AccountId) {
-        let Account {
+        let PairShare {
             pair,
             writer,
             deliverer,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::accounts::{AccountId, Accounts, Amount, Charged};
+use super::accounts::{AccountId, Amount, Charged, Shares};
 use super::run::RUN;
 use crate::crdt::digest::BodyHash;
 use crate::crdt::expiring::Expiring;
@@ -109,7 +109,7 @@ pub(super) struct NewEntry<R> {
 /// What the lock protects.
 pub(super) struct Contents<S: Schema> {
     pub(super) entries: EntryMap<Holding<S::Record>>,
-    pub(super) accounts: Accounts,
+    pub(super) accounts: Shares,
     pub(super) index: S::Index,
     /// Slots of the quarantined entries.
     pub(super) quarantine: BTreeSet<u32>,
@@ -132,7 +132,7 @@ impl<S: Schema> Contents<S> {
             index: S::Index::default(),
             quarantine: BTreeSet::new(),
             hidden: Expiring::default(),
-            accounts: Accounts::new(limits, writer),
+            accounts: Shares::new(limits, writer),
             writer,
         }
     }

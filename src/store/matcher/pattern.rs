@@ -8,8 +8,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::error::MatcherError;
-use super::re2::{Token, Tokens};
-use super::survey::{Shape, survey};
+use super::re2::{PatternTokens, Token};
+use super::survey::{PatternShape, survey};
 
 /// What is known of a pattern without compiling it: 32 bytes, and as many as its ends are long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(in crate::store) struct Pattern {
     cost: u32,
     place: PlaceHint,
     prefix_bytes: u8,
-    shape: Shape,
+    shape: PatternShape,
     /// Whether the empty text matches.
     empty: bool,
 }
@@ -90,7 +90,7 @@ impl Pattern {
 
     /// Whether it is a list of texts.
     pub(in crate::store) fn is_list(&self) -> bool {
-        self.shape != Shape::Open
+        self.shape != PatternShape::Open
     }
 
     /// Whether the whole of a label matches, as far as that can be told without compiling. `pattern` is the
@@ -104,16 +104,16 @@ impl Pattern {
             return Some(false);
         }
         match self.shape {
-            Shape::Bare if pattern.len() <= COMPARED_BYTES_MAX => {
+            PatternShape::Bare if pattern.len() <= COMPARED_BYTES_MAX => {
                 let mut texts = pattern.split(|byte| *byte == b'|');
                 Some(texts.any(|text| text == label.as_bytes()))
             }
-            Shape::Plain if pattern.len() <= COMPARED_BYTES_MAX => {
+            PatternShape::Plain if pattern.len() <= COMPARED_BYTES_MAX => {
                 let pattern = std::str::from_utf8(pattern);
                 pattern.ok().map(|pattern| lists(pattern, label))
             }
-            Shape::Bare | Shape::Plain => None,
-            Shape::Open => {
+            PatternShape::Bare | PatternShape::Plain => None,
+            PatternShape::Open => {
                 let (prefix, suffix) = self.edges.split_at(usize::from(self.prefix_bytes));
                 let label = label.as_bytes();
                 let open = label.starts_with(prefix) && label.ends_with(suffix);
@@ -131,7 +131,7 @@ impl Pattern {
 
 /// Calls `each` with the texts of a list of texts, in its order, until it returns `false`.
 pub(in crate::store) fn each_text(pattern: &str, mut each: impl FnMut(&str) -> bool) {
-    let (mut tokens, mut text) = (Tokens::new(pattern), String::new());
+    let (mut tokens, mut text) = (PatternTokens::new(pattern), String::new());
     // The pattern was checked: an error is an end that cannot come.
     while let Ok(Some(token)) = tokens.take() {
         match token {
@@ -149,7 +149,7 @@ pub(in crate::store) fn each_text(pattern: &str, mut each: impl FnMut(&str) -> b
 
 /// Whether a list of texts has this one.
 fn lists(pattern: &str, label: &str) -> bool {
-    let (mut tokens, mut left) = (Tokens::new(pattern), Some(label));
+    let (mut tokens, mut left) = (PatternTokens::new(pattern), Some(label));
     while let Ok(Some(token)) = tokens.take() {
         match token {
             Token::Literal(c) => left = left.and_then(|left| left.strip_prefix(c)),

@@ -35,7 +35,7 @@ pub(in crate::store) struct Program {
 enum Kind {
     Lazy {
         dfa: Box<DFA>,
-        /// Of whoever comes first. Another thread at the same time makes its own, and drops it.
+        /// Of the first that needs it. Another thread at the same time makes its own, and drops it.
         cache: Mutex<Cache>,
     },
     Middling(Box<BoundedBacktracker>),

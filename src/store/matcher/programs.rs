@@ -27,28 +27,28 @@ type Hash = (u64, u64);
 pub(in crate::store) struct Programs {
     bytes_max: usize,
     hashing: [FoldHash; 2],
-    held: RwLock<Held>,
+    held: RwLock<HeldProgram>,
     compiled: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldProgram {
     /// The place of each pattern, by the hash of its text.
     by_hash: HashMap<u64, usize, BuildHasherDefault<HashOfHash>>,
-    places: Vec<Place>,
+    places: Vec<ProgramPlace>,
     bytes: usize,
     /// Where to look next for something to drop.
     random: u64,
 }
 
 #[derive(Debug)]
-struct Place {
+struct ProgramPlace {
     hash: Hash,
     program: Arc<Program>,
     used: AtomicBool,
 }
 
-impl Place {
+impl ProgramPlace {
     fn bytes(&self) -> usize {
         self.program.bytes() + PLACE_BYTES
     }
@@ -57,7 +57,7 @@ impl Place {
 impl Programs {
     /// Keeps at most `bytes_max` bytes of compiled patterns.
     pub(in crate::store) fn new(bytes_max: usize) -> Self {
-        let held = Held {
+        let held = HeldProgram {
             by_hash: HashMap::default(),
             places: Vec::new(),
             bytes: 0,
@@ -128,7 +128,7 @@ impl Programs {
     }
 
     fn keep(&self, hash: Hash, known: &Pattern, program: Arc<Program>) {
-        let place = Place {
+        let place = ProgramPlace {
             hash,
             program,
             used: AtomicBool::new(false),
@@ -158,7 +158,7 @@ impl Programs {
     }
 }
 
-impl Held {
+impl HeldProgram {
     /// A number below `end`, by a step of xorshift.
     fn chance(&mut self, end: usize) -> usize {
         self.random ^= self.random << 13;
@@ -168,7 +168,7 @@ impl Held {
     }
 
     /// Takes something out.
-    fn make_room(&mut self) -> Option<Place> {
+    fn make_room(&mut self) -> Option<ProgramPlace> {
         let len = self.places.len();
         if len == 0 {
             return None;

@@ -8,7 +8,7 @@ fn ask(programs: &Programs, pattern: &str, label: &str) -> bool {
 }
 
 #[test]
-fn what_is_held_is_not_compiled_again_whoever_asks() {
+fn what_is_held_is_not_compiled_again_the_one_who_asks() {
     let programs = Programs::new(1 << 20);
     for _ in 0..3 {
         assert!(ask(&programs, "a.*b", "axb"));
@@ -91,6 +91,6 @@ fn threads_share_the_budget() {
     });
     let held = programs.held.read().unwrap();
     assert_eq!(held.by_hash.len(), held.places.len());
-    let bytes: usize = held.places.iter().map(Place::bytes).sum();
+    let bytes: usize = held.places.iter().map(ProgramPlace::bytes).sum();
     assert_eq!(held.bytes, bytes);
 }

@@ -5,7 +5,7 @@
 //! are ASCII in Go; `[a[b]` and `[a&&b]` are plain classes; `{` that starts no repetition is itself;
 //! `\<` is `<`; `\Q..\E` and octal escapes exist; the flag `x` and stacked repetitions (`a**`) do not.
 //!
-//! [`Tokens`] goes over a pattern once and allocates nothing, and its time is linear in the bytes. It
+//! [`PatternTokens`] goes over a pattern once and allocates nothing, and its time is linear in the bytes. It
 //! finds every fault but one: whether a Unicode class exists is checked by [`survey`](super::survey).
 //! All that is known of patterns comes from these tokens: what they cost, what they match, and what they
 //! are translated to. So nothing can be read in two ways.
@@ -77,7 +77,7 @@ pub(super) enum Token<'a> {
     /// Within a class: these characters, the last included.
     ClassRange(char, char),
     /// Within a class.
-    ClassSet(Set<'a>),
+    ClassSet(CharSet<'a>),
     /// `.`.
     Dot,
     /// Until the group ends.
@@ -91,7 +91,7 @@ pub(super) enum Token<'a> {
         max: Option<u32>,
     },
     /// Outside of a class.
-    Set(Set<'a>),
+    Set(CharSet<'a>),
 }
 
 /// A condition on a place in the text.
@@ -109,7 +109,7 @@ pub(super) enum Assertion {
 
 /// Characters that have a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Set<'a> {
+pub(super) struct CharSet<'a> {
     pub(super) kind: SetKind<'a>,
     pub(super) negated: bool,
 }
@@ -134,19 +134,19 @@ pub(super) struct Flags {
 }
 
 /// Goes over a pattern.
-pub(super) struct Tokens<'a> {
+pub(super) struct PatternTokens<'a> {
     pattern: &'a str,
     at: usize,
     /// Where the open groups began.
     groups: [u32; GROUPS_MAX],
     depth: usize,
-    mode: Mode,
+    mode: ReadingMode,
     /// What can be repeated.
     last: Last,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum ReadingMode {
     /// In a class that began at `begun`; its first element is at `first`.
     Class {
         begun: usize,
@@ -164,7 +164,7 @@ enum Last {
     Repetition,
 }
 
-impl<'a> Tokens<'a> {
+impl<'a> PatternTokens<'a> {
     /// From the start. Patterns of 4 GiB do not exist: bodies are far smaller.
     pub(super) fn new(pattern: &'a str) -> Self {
         Self {
@@ -172,7 +172,7 @@ impl<'a> Tokens<'a> {
             at: 0,
             groups: [0; GROUPS_MAX],
             depth: 0,
-            mode: Mode::Plain,
+            mode: ReadingMode::Plain,
             last: Last::Nothing,
         }
     }
@@ -185,9 +185,9 @@ impl<'a> Tokens<'a> {
     /// The next token; `None` at the end.
     pub(super) fn take(&mut self) -> Result<Option<Token<'a>>, FaultAt> {
         let token = match self.mode {
-            Mode::Class { begun, first } => Some(self.class_token(begun, first)?),
-            Mode::Plain => self.plain_token()?,
-            Mode::Quoted => self.quoted_token()?,
+            ReadingMode::Class { begun, first } => Some(self.class_token(begun, first)?),
+            ReadingMode::Plain => self.plain_token()?,
+            ReadingMode::Quoted => self.quoted_token()?,
         };
         if let Some(token) = &token {
             self.last = match token {
@@ -249,7 +249,7 @@ impl<'a> Tokens<'a> {
             '[' => {
                 let negated = self.take_if("^");
                 let first = self.at;
-                self.mode = Mode::Class { begun, first };
+                self.mode = ReadingMode::Class { begun, first };
                 Token::ClassOpened { negated }
             }
             '\\' => return self.escape(begun),
@@ -263,13 +263,13 @@ impl<'a> Tokens<'a> {
 
     fn quoted_token(&mut self) -> Result<Option<Token<'a>>, FaultAt> {
         if self.take_if("\\E") {
-            self.mode = Mode::Plain;
+            self.mode = ReadingMode::Plain;
             return self.plain_token();
         }
         match self.take_char() {
             Some(c) => Ok(Some(Token::Literal(c))),
             None => {
-                self.mode = Mode::Plain;
+                self.mode = ReadingMode::Plain;
                 self.plain_token()
             }
         }
@@ -389,7 +389,7 @@ impl<'a> Tokens<'a> {
     /// What follows a backslash outside of classes.
     fn escape(&mut self, begun: usize) -> Result<Option<Token<'a>>, FaultAt> {
         if self.take_if("Q") {
-            self.mode = Mode::Quoted;
+            self.mode = ReadingMode::Quoted;
             return self.quoted_token();
         }
         let assertion = match self.peek() {
@@ -410,7 +410,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// `d` and its kin, and `p`, after a backslash.
-    fn named_set(&mut self, begun: usize) -> Result<Option<Set<'a>>, FaultAt> {
+    fn named_set(&mut self, begun: usize) -> Result<Option<CharSet<'a>>, FaultAt> {
         let (kind, negated) = match self.peek() {
             Some(c @ ('d' | 'D')) => (SetKind::Digit, c == 'D'),
             Some(c @ ('s' | 'S')) => (SetKind::Space, c == 'S'),
@@ -422,12 +422,12 @@ impl<'a> Tokens<'a> {
             _ => return Ok(None),
         };
         self.at += 1;
-        Ok(Some(Set { kind, negated }))
+        Ok(Some(CharSet { kind, negated }))
     }
 
     /// The name in `\pL`, `\p{Greek}`, `\p{^Greek}` and their opposites. It is nothing but a name: other
     /// dialects would read `sc=Greek` as more.
-    fn unicode_set(&mut self, begun: usize, mut negated: bool) -> Result<Set<'a>, FaultAt> {
+    fn unicode_set(&mut self, begun: usize, mut negated: bool) -> Result<CharSet<'a>, FaultAt> {
         let unknown = (begun, PatternFault::ClassUnknown);
         let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let name = if self.take_if("{") {
@@ -446,7 +446,7 @@ impl<'a> Tokens<'a> {
             return Err(unknown);
         }
         let kind = SetKind::Unicode(name);
-        Ok(Set { kind, negated })
+        Ok(CharSet { kind, negated })
     }
 
     /// What a backslash escapes, as one character.
@@ -506,7 +506,7 @@ impl<'a> Tokens<'a> {
         let unclosed = (begun, PatternFault::ClassUnclosed);
         let at = self.at;
         if at > first && self.take_if("]") {
-            self.mode = Mode::Plain;
+            self.mode = ReadingMode::Plain;
             return Ok(Token::ClassClosed);
         }
         if let Some(set) = self.posix_set(at)? {
@@ -532,7 +532,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// `[:name:]` or `[:^name:]`; anything else that starts so is plain characters.
-    fn posix_set(&mut self, at: usize) -> Result<Option<Set<'a>>, FaultAt> {
+    fn posix_set(&mut self, at: usize) -> Result<Option<CharSet<'a>>, FaultAt> {
         if !self.take_if("[:") {
             return Ok(None);
         }
@@ -546,7 +546,7 @@ impl<'a> Tokens<'a> {
             return Err((at, PatternFault::ClassUnknown));
         }
         let kind = SetKind::Posix(name);
-        Ok(Some(Set { kind, negated }))
+        Ok(Some(CharSet { kind, negated }))
     }
 
     fn class_char(&mut self, unclosed: FaultAt) -> Result<char, FaultAt> {

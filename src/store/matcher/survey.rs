@@ -13,7 +13,9 @@
 //! [PROTOCOL.md]: https://github.com/rumormill/rumormill/blob/main/PROTOCOL.md
 
 use super::error::MatcherError;
-use super::re2::{Assertion, Flags, GROUPS_MAX, PatternFault, Set, SetKind, Token, Tokens};
+use super::re2::{
+    Assertion, CharSet, Flags, GROUPS_MAX, PatternFault, PatternTokens, SetKind, Token,
+};
 
 /// Most that one pattern may cost, and the patterns of one silence together: alternations of over 500
 /// hosts fit, in whatever way they are written. The costliest pattern takes about 10 ms and 1 MB when it
@@ -24,7 +26,7 @@ pub const PATTERN_COST_MAX: u32 = 20_000;
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) cost: u32,
-    pub(super) shape: Shape,
+    pub(super) shape: PatternShape,
     /// Bytes of the shortest match, or fewer.
     pub(super) bytes_min: u32,
     /// Whether the empty text matches.
@@ -37,7 +39,7 @@ pub(super) struct Survey {
 
 /// How a pattern is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum PatternShape {
     /// Texts with `|` between them, and nothing that is escaped.
     Bare,
     /// Anything else.
@@ -50,7 +52,7 @@ pub(super) enum Shape {
 pub(super) fn survey(pattern: &str) -> Result<Survey, MatcherError> {
     let plain = u32::try_from(pattern.len() / PLAIN_BYTES).unwrap_or(u32::MAX);
     affordable(plain)?;
-    let mut tokens = Tokens::new(pattern);
+    let mut tokens = PatternTokens::new(pattern);
     let mut surveyor = Surveyor::new();
     loop {
         let at = tokens.at();
@@ -68,13 +70,22 @@ pub(super) fn survey(pattern: &str) -> Result<Survey, MatcherError> {
     }
     let all = surveyor.frame().total();
     let (cost, shape) = match (surveyor.plain, pattern.contains('\\')) {
-        (true, false) => (plain.saturating_add(surveyor.alternatives), Shape::Bare),
-        (true, true) => (plain.saturating_add(surveyor.alternatives), Shape::Plain),
-        (false, _) => (all.cost.saturating_add(PATTERN).max(plain), Shape::Open),
+        (true, false) => (
+            plain.saturating_add(surveyor.alternatives),
+            PatternShape::Bare,
+        ),
+        (true, true) => (
+            plain.saturating_add(surveyor.alternatives),
+            PatternShape::Plain,
+        ),
+        (false, _) => (
+            all.cost.saturating_add(PATTERN).max(plain),
+            PatternShape::Open,
+        ),
     };
     debug_assert!(surveyor.plain || surveyor.spent <= cost);
     affordable(cost)?;
-    let edges = shape == Shape::Open && surveyor.frame().others.is_none();
+    let edges = shape == PatternShape::Open && surveyor.frame().others.is_none();
     Ok(Survey {
         cost,
         shape,
@@ -95,7 +106,7 @@ fn affordable(cost: u32) -> Result<(), MatcherError> {
 
 /// Whether a Unicode class exists. It is looked up in the tables of `regex-syntax`, which takes a few
 /// microseconds: the cost of such a class allows for a few.
-fn check_name(set: Set<'_>) -> Result<(), PatternFault> {
+fn check_name(set: CharSet<'_>) -> Result<(), PatternFault> {
     let SetKind::Unicode(name) = set.kind else {
         return Ok(());
     };
@@ -460,7 +471,7 @@ impl Surveyor {
         self.class_item(cost, 1);
     }
 
-    fn class_set(&mut self, set: Set<'_>) {
+    fn class_set(&mut self, set: CharSet<'_>) {
         let cost = self.set_cost(set);
         let class = &mut self.class;
         class.one = None;
@@ -504,7 +515,7 @@ impl Surveyor {
         self.place(Sum::one(cost, 1));
     }
 
-    fn set_cost(&self, set: Set<'_>) -> u32 {
+    fn set_cost(&self, set: CharSet<'_>) -> u32 {
         let ignore_case = self.frame().ignore_case;
         match (set.kind, set.negated, ignore_case) {
             (SetKind::Unicode(name), _, true) if !folds_quickly(name) => SET + FOLDED_WHOLE,

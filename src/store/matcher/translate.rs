@@ -5,11 +5,11 @@
 
 use std::fmt::Write as _;
 
-use super::re2::{Assertion, FaultAt, Flags, Set, SetKind, Token, Tokens};
+use super::re2::{Assertion, CharSet, FaultAt, Flags, PatternTokens, SetKind, Token};
 
 /// Translates a pattern in Go's syntax.
 pub(super) fn translate(pattern: &str) -> Result<String, FaultAt> {
-    let mut tokens = Tokens::new(pattern);
+    let mut tokens = PatternTokens::new(pattern);
     let mut out = String::with_capacity(pattern.len() + 8);
     while let Some(token) = tokens.take()? {
         write_token(&mut out, token);
@@ -71,7 +71,7 @@ fn write_literal(out: &mut String, c: char) {
 }
 
 /// A set as what stands between the brackets of a class.
-fn write_set(out: &mut String, set: Set<'_>) {
+fn write_set(out: &mut String, set: CharSet<'_>) {
     let _ = match (set.kind, set.negated) {
         (SetKind::Digit, false) => out.write_str("0-9"),
         (SetKind::Digit, true) => out.write_str("[^0-9]"),

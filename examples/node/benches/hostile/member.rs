@@ -385,7 +385,7 @@ async fn accept(me: Arc<Me>) {
     }
 }
 
-/// Welcomes the other side; answers on a link, and finds nothing to differ in an exchange.
+/// Welcomes the other side: replies on a link, and finds nothing to differ in an exchange.
 async fn converse(me: Arc<Me>, stream: BoxStream) -> Result<(), Failure> {
     let (read, mut write) = split(stream);
     write.write_all(&envelope().preface()).await?;

@@ -11,16 +11,12 @@ const LIAR: WriterTag = WriterTag(3);
 const SHARE: u64 = 800;
 const ONE: Amount = SMALLEST;
 
-fn accounts() -> Accounts {
-    Accounts::new(&Limits::default().entries_max(1_600), OWN)
+fn accounts() -> Shares {
+    Shares::new(&Limits::default().entries_max(1_600), OWN)
 }
 
 /// Merges so many entries, or as many as are let in, and returns why the next one is not.
-fn fill(
-    accounts: &mut Accounts,
-    pair: (WriterTag, WriterTag),
-    most: u64,
-) -> (u64, Option<Refusal>) {
+fn fill(accounts: &mut Shares, pair: (WriterTag, WriterTag), most: u64) -> (u64, Option<Refusal>) {
     for n in 0..most {
         if let Err(why) = accounts.admit(pair, ONE, None) {
             return (n, Some(why));
@@ -31,7 +27,7 @@ fn fill(
 }
 
 /// Writes so many new keys, or as many as there is room for.
-fn write(accounts: &mut Accounts, most: u64) -> (u64, Option<StoreLimit>) {
+fn write(accounts: &mut Shares, most: u64) -> (u64, Option<StoreLimit>) {
     for n in 0..most {
         if let Err((limit, _)) = accounts.admit_own(ONE, None) {
             return (n, Some(limit));
@@ -141,13 +137,13 @@ fn later_versions_have_room_where_new_keys_have_none() {
     let larger = Amount::of_body(1);
     assert_eq!(accounts.admit((LIAR, LIAR), larger, Some(theirs)), Ok(()));
     let limits = Limits::default().store_bytes_max(8_000);
-    let mut accounts = Accounts::new(&limits, OWN);
+    let mut accounts = Shares::new(&limits, OWN);
     let account = accounts.charge((LIAR, LIAR), Amount::of_body(7_600));
     let held = Charged {
         account,
         amount: Amount::of_body(7_600),
     };
-    let admit = |accounts: &mut Accounts, bytes| {
+    let admit = |accounts: &mut Shares, bytes| {
         accounts.admit((LIAR, LIAR), Amount::of_body(bytes), Some(held))
     };
     assert_eq!(admit(&mut accounts, 7_600), Ok(()));
@@ -157,7 +153,7 @@ fn later_versions_have_room_where_new_keys_have_none() {
 #[test]
 fn bytes_are_limited_as_entries_are() {
     let limits = Limits::default().store_bytes_max(10 << 20);
-    let mut accounts = Accounts::new(&limits, OWN);
+    let mut accounts = Shares::new(&limits, OWN);
     let large = Amount::of_body((1 << 20) - ENTRY_BYTES);
     let mut taken = 0;
     while accounts.admit((LIAR, LIAR), large, None).is_ok() {
@@ -165,7 +161,7 @@ fn bytes_are_limited_as_entries_are() {
         taken += 1;
     }
     assert_eq!((taken, accounts.bytes()), (10, 10 << 20));
-    let own = |accounts: &Accounts| accounts.admit_own(large, None);
+    let own = |accounts: &Shares| accounts.admit_own(large, None);
     for _ in 0..5 {
         assert_eq!(own(&accounts), Ok(()));
         accounts.charge((OWN, OWN), large);
@@ -176,7 +172,7 @@ fn bytes_are_limited_as_entries_are() {
 #[test]
 fn writers_that_a_member_makes_up_without_end_are_one() {
     let limits = Limits::default().share_percent(100);
-    let mut accounts = Accounts::new(&limits, OWN);
+    let mut accounts = Shares::new(&limits, OWN);
     for n in 0..u64::from(WRITERS_MAX) + 100 {
         accounts.charge((WriterTag(100 + n), LIAR), ONE);
     }
@@ -202,7 +198,7 @@ proptest! {
     #[test]
     fn sums_are_those_of_what_is_held(changes in changes()) {
         let limits = Limits::default().entries_max(40).store_bytes_max(60_000);
-        let mut accounts = Accounts::new(&limits, OWN);
+        let mut accounts = Shares::new(&limits, OWN);
         let mut held: Vec<((WriterTag, WriterTag), Charged)> = Vec::new();
         for (kind, writer, deliverer, body, at) in changes {
             let replaced = (kind > 0 && !held.is_empty()).then(|| at.index(held.len()));

@@ -148,7 +148,7 @@ fn five_thousand_patterns_that_do_not_fit_are_evaluated_rightly() {
     }
 }
 
-/// Whoever evaluates a silence that was read from a store uses what the store holds compiled.
+/// Each evaluation of a silence that was read from a store uses what the store holds compiled.
 #[test]
 fn a_silence_that_was_read_whole_compiles_within_the_budget() {
     let silences = store(&ManualClock::new(), 1);
