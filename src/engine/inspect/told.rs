@@ -42,6 +42,8 @@ impl Engine {
         let known = self.members.roster().get(&header.src.process.name);
         known.is_some_and(|known| known.id.addr == from && known.id == header.src)
             && self.core.envelope.open(&mut datagram.clone()).is_ok()
+            && self.members.would_renew(&self.core)
+            && !self.core.expelled.contains(&header.src.process.name)
             && !self.core.is_leaving()
     }
 }

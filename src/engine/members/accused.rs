@@ -43,6 +43,9 @@ impl Membership {
         claim: &Claim,
     ) {
         core.counters.accusations_checked += 1;
+        if claim.state == MemberState::Left {
+            self.departures.hear(teller, accused);
+        }
         let name = &accused.process.name;
         let known = self
             .inquiries
@@ -140,12 +143,17 @@ impl Membership {
         let Some(known) = self.roster.get(&id.process.name) else {
             return;
         };
+        let left = state == MemberState::Left && self.departures.are_told(&self.roster, id);
+        let state = match state {
+            MemberState::Left if !left => MemberState::Failed,
+            state => state,
+        };
         let claim = Claim {
             id: id.clone(),
             incarnation: known.incarnation,
             state,
         };
-        if state == MemberState::Left {
+        if left {
             let process = &id.process;
             self.roster.left.insert(process.name.clone(), process.boot);
         }

@@ -22,6 +22,12 @@ impl Allowance {
         }
     }
 
+    /// Whether it could be done now.
+    #[cfg(feature = "sim")]
+    pub(super) fn allows(mut self, now: Duration) -> bool {
+        self.take(now)
+    }
+
     /// Whether it may be done now; then it counts as done.
     pub(super) fn take(&mut self, now: Duration) -> bool {
         let passed = now.saturating_sub(self.grown);

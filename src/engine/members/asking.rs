@@ -117,9 +117,13 @@ impl Membership {
         }
     }
 
-    /// Whether links would not be kept any more if all those were members that this node was told of.
+    /// Whether links would not be kept any more if all those were members that this node was told of
+    /// just now, by members whose word was good so far.
     pub(in crate::engine) fn is_crowd(&self, core: &Core) -> bool {
-        self.roster.size + self.told.len() > core.config.direct_peers_max + 1
+        let told = self
+            .told
+            .fresh(|teller| self.accounts.invented(teller) == 0);
+        self.roster.size + told > core.config.direct_peers_max + 1
     }
 
     /// Dials an identity that was told of, unless somebody is there that has a link, or has left: that
@@ -155,10 +159,11 @@ impl Membership {
                 told.answered || vouching >= 2 || (silent && vouching == 1 && self.has_one()),
                 self.roster.table.len() < core.config.members_max,
             ),
-            // A member of old that this node cannot reach may have restarted where it was.
+            // A failed member that this node cannot reach may have restarted where it was.
             Some(known) if !known.is_live() => {
+                let failed = known.state == MemberState::Failed;
                 let same = known.id.addr == told.id.addr;
-                let alone = silent && same && vouching >= 1;
+                let alone = silent && failed && same && vouching >= 1;
                 (told.answered || vouching >= 2 || alone, true)
             }
             Some(known) => {

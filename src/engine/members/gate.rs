@@ -107,7 +107,9 @@ impl Membership {
     /// Something said against a live member, under its very identity. Returns whether it is taken over
     /// at once: the member was asked already, and did not answer.
     fn is_accused(&mut self, core: &mut Core, teller: &NodeName, claim: &Claim) -> bool {
-        let unanswered = self.inquiries.is_unanswered(&claim.id);
+        // That it has left is for `accuse_on_hearsay` to take over, or not.
+        let unanswered =
+            self.inquiries.is_unanswered(&claim.id) && claim.state != MemberState::Left;
         if !unanswered {
             self.accuse_on_hearsay(core, teller, &claim.id, claim);
         }

@@ -11,7 +11,7 @@ use crate::engine::core::ask::Ask;
 use crate::engine::core::tests::{name, node, process};
 use crate::engine::{Event, Input, Output};
 use crate::id::{MemberState, Misbehaviour, NodeId};
-use crate::wire::{MemberRecord, Message};
+use crate::wire::{Leave, MemberRecord, Message};
 
 const ALIVE: MemberState = MemberState::Alive;
 
@@ -202,6 +202,43 @@ fn what_is_said_against_one_that_does_not_answer_is_believed_soon() {
         bed.run(secs(2));
         assert_eq!(bed.state(&name("b")), Some(shown));
     }
+}
+
+/// One of several could bring about by that word that nobody looks for it any more.
+#[test]
+fn one_that_is_silent_has_left_if_two_say_so_and_failed_if_one_does() {
+    let mut bed = Testbed::new(&["a", "b", "c"]);
+    bed.there.retain(|there| there.process.name != name("c"));
+    let left = record(&node("c", 1, 4), MemberState::Left);
+    bed.list(1, vec![left.clone()]);
+    bed.run(secs(2));
+    bed.list(1, vec![left.clone()]);
+    assert_eq!(bed.state(&name("c")), Some(MemberState::Failed));
+    bed.list(3, vec![left]);
+    assert_eq!(bed.state(&name("c")), Some(MemberState::Left));
+}
+
+/// It left, and one says that it is back: it says so itself, or another one does as well.
+#[test]
+fn one_that_left_is_not_brought_back_by_one_word() {
+    let mut bed = Testbed::new(&["liar", "b", "c"]);
+    let process = process("c");
+    bed.datagram(node("c", 1, 4).addr, &Message::Leave(Leave { process }));
+    bed.there.retain(|there| there.process.name != name("c"));
+    let back = record(&node("c", 2, 4), ALIVE);
+    bed.run_with(secs(40), |bed| bed.list(1, vec![back.clone()]));
+    assert_eq!(bed.state(&name("c")), Some(MemberState::Left));
+    bed.list(3, vec![back]);
+    assert_eq!(bed.state(&name("c")), Some(ALIVE));
+}
+
+/// A list of many that are not there must not have this node end its links again and again.
+#[test]
+fn invented_members_cost_nobody_a_link() {
+    let mut bed = Testbed::new(&["liar", "b"]);
+    bed.run_with(secs(40), |bed| bed.list(1, records(&invented(100), ALIVE)));
+    let closed = |output: &Output| matches!(output, Output::CloseStream { stream } if stream.0 == 1 || stream.0 == 3);
+    assert!(!bed.outputs.iter().any(closed));
 }
 
 /// What came before was asked about then: nobody waits again.

@@ -15,6 +15,7 @@
 //! | `gate`, `packet` | what a member says of others, before it is believed |
 //! | `told`, `asking` | those that one was told of: kept apart, and asked themselves |
 //! | `inquiry`, `accused` | those that something is said against: asked as well |
+//! | `departures` | who says of a member that it has left |
 //! | `accounts`, `allowance` | what is held against a member; how often something may be done |
 //!
 //! Invariants: no member is in the table, or known to foca, because one other member says so; none that
@@ -26,6 +27,7 @@ mod accused;
 mod allowance;
 mod asking;
 pub(super) mod codec;
+mod departures;
 mod detector;
 mod expel;
 mod feed;
@@ -59,6 +61,7 @@ use super::core::roster::Roster;
 
 use accounts::Accounts;
 use allowance::Allowance;
+use departures::Departures;
 use detector::Detector;
 pub(super) use feed::forgive_stall;
 use inquiry::Inquiries;
@@ -77,6 +80,8 @@ pub(super) struct Membership {
     /// Those that something is said against.
     inquiries: Inquiries,
     accounts: Accounts,
+    /// Who says of a member that it has left.
+    departures: Departures,
     /// How often this node refutes and renews itself because of what members say, takes another boot,
     /// and answers pings of strangers.
     refutations: Allowance,
@@ -104,6 +109,7 @@ impl Membership {
             heard_of: BTreeSet::new(),
             inquiries: Inquiries::default(),
             accounts: Accounts::default(),
+            departures: Departures::default(),
             refutations: Allowance::new(16, Duration::from_millis(250)),
             renewals: Allowance::new(4, core.config.probe_interval * 5),
             adoptions: Allowance::new(3, Duration::from_secs(60)),
@@ -119,7 +125,14 @@ impl Membership {
     /// How many one was told of, accused of something, and charged with lies.
     #[cfg(feature = "sim")]
     pub(super) fn doubted(&self) -> (usize, usize, usize) {
-        (self.told.len(), self.inquiries.len(), self.accounts.len())
+        let charged = self.accounts.len().max(self.departures.len());
+        (self.told.len(), self.inquiries.len(), charged)
+    }
+
+    /// Whether this node would renew itself if it were told that it is down.
+    #[cfg(feature = "sim")]
+    pub(super) fn would_renew(&self, core: &Core) -> bool {
+        self.renewals.allows(core.now.mono)
     }
 
     /// Something came from a member on a stream of its own.

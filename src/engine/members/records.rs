@@ -38,6 +38,10 @@ impl Membership {
             };
             if claim.state == MemberState::Left && self.is_of_failed(&claim) {
                 let process = &claim.id.process;
+                self.departures.hear(&peer.name, &claim.id);
+                if !self.departures.are_told(&self.roster, &claim.id) {
+                    continue;
+                }
                 self.roster.left.insert(process.name.clone(), process.boot);
                 left.push(process.name.clone());
             } else if self.is_of_teller(peer, &claim) || self.judge(core, &peer.name, &claim) {

@@ -221,6 +221,7 @@ impl Membership {
                 self.roster.left.remove(&name);
             }
             self.accounts.forget(&name);
+            self.departures.forget(&name);
             self.inquiries.remove(&name);
             core.revision += 1;
         }

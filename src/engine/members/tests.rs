@@ -185,7 +185,7 @@ fn no_more_members_are_learned_than_may_be_kept() {
 
 #[test]
 fn a_live_member_told_to_have_left_and_silent_is_left_and_not_failed() {
-    let (mut core, mut members) = with(&["a"]);
+    let (mut core, mut members) = with(&["a", "teller"]);
     tell(
         &mut core,
         &mut members,
@@ -196,7 +196,7 @@ fn a_live_member_told_to_have_left_and_silent_is_left_and_not_failed() {
     nobody_answers(&mut core, &mut members);
     let asked = core.take_asks();
     let left = changed("a", Some(MemberState::Alive), MemberState::Left);
-    assert_eq!(asked, [left, Ask::MembershipChanged { others: 0 }]);
+    assert_eq!(asked, [left, Ask::MembershipChanged { others: 1 }]);
     members.refresh_left(&mut core, &[name("a")]);
     assert_eq!(core.take_asks(), [], "it is shown already");
     assert_eq!(members.shown_otherwise(&core), 0);
@@ -215,7 +215,7 @@ fn a_failed_member_that_says_it_is_leaving_is_left_after_all() {
 /// foca has nothing new to say of it, and a debug build has to bear that as a release build does.
 #[test]
 fn a_failed_member_is_left_after_all_if_a_record_says_so() {
-    let (mut core, mut members) = with(&["a"]);
+    let (mut core, mut members) = with(&["a", "teller"]);
     fails(&mut core, &mut members, "a");
     tell(
         &mut core,

@@ -298,6 +298,14 @@ impl ToldTable {
         self.told.get(waiting)
     }
 
+    /// How many are asked, or are to be, that members have told of whose word is good: none of those
+    /// that they told of is silent.
+    pub(super) fn fresh(&self, is_good: impl Fn(&NodeName) -> bool) -> usize {
+        let good = self.loads.iter().filter(|(_, load)| load.silent == 0);
+        let good = good.filter(|(teller, _)| is_good(teller));
+        good.map(|(_, load)| load.asking + load.waiting.len()).sum()
+    }
+
     /// Whether one more of those that a member told of can be asked. `charged` is how many it told of
     /// lately that nobody has found.
     pub(super) fn may_ask(&self, teller: &NodeName, charged: usize) -> bool {

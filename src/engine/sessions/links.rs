@@ -189,8 +189,8 @@ impl Sessions {
     }
 
     /// The last frame of an answer with the membership has been applied. A brief link that this node
-    /// dialled has then served its purpose, and so has one that will be brief once the `crowd` that was
-    /// told of has shown itself.
+    /// dialled has then served its purpose. So has the one that it joined by, if links will be brief
+    /// once the `crowd` that it was told of has shown itself: others want to join there.
     pub(in crate::engine) fn members_answered(
         &mut self,
         core: &mut Core,
@@ -198,8 +198,26 @@ impl Sessions {
         stream: StreamId,
         crowd: bool,
     ) {
-        if (crowd || core.link_policy == LinkPolicy::Brief) && self.has_dialled(stream) {
+        let brief = core.link_policy == LinkPolicy::Brief && self.has_dialled(stream);
+        let joined = self.streams.get(&stream).and_then(|s| s.target.as_ref());
+        let joined = matches!(joined, Some(Target::Seed(_)));
+        if joined && crowd && !brief {
+            self.leave_link(core, stream);
+        } else if brief {
             self.abandon_stream(core, roster, stream);
+        }
+    }
+
+    /// Ends a link that is dialled again in a while, should links be kept then.
+    fn leave_link(&mut self, core: &mut Core, stream: StreamId) {
+        let phase = self.streams.get(&stream).map(|stream| stream.phase.clone());
+        self.close_stream(core, stream);
+        if let Some(Phase::Open(process)) = phase
+            && let Some(session) = self.table.by_process.get_mut(&process)
+            && session.link.take_if(|link| *link == stream).is_some()
+        {
+            core.ask(Ask::LinkLost(process.clone()));
+            core.set_timer_after(TimerKind::Redial(process.name), DIAL_IN_CROWD);
         }
     }
 
