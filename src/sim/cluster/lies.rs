@@ -9,6 +9,7 @@ use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
 use super::happening::Happening;
+use super::lie_log::Telling;
 use super::simulator::Simulator;
 use crate::engine::{Input, Output};
 use crate::id::{NodeId, StoreId};
@@ -18,27 +19,6 @@ use crate::sim::nodes::liar::{Deed, Lying, Trick};
 use crate::sim::nodes::process::Process;
 use crate::time::WallClock as _;
 use crate::wire::Entry;
-
-/// How often a lie was told, and how often it reached an honest node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Told {
-    /// Times that it was sent.
-    pub told: u64,
-    /// Times that the engine of an honest node was given it.
-    pub reached: u64,
-}
-
-/// What liars have done so far.
-#[derive(Debug, Default)]
-pub(super) struct LieLog {
-    pub(super) lies: BTreeMap<Lie, Told>,
-    pub(super) tricks: BTreeMap<Trick, u64>,
-    /// The hashes of lies on their way, and which they are.
-    under_way: BTreeMap<u64, Lie>,
-    /// There is a liar.
-    pub(super) expected: bool,
-}
 
 impl Simulator {
     /// Has a liar lie from now on in this way, or not any more: then it is a member like any other.
@@ -68,7 +48,7 @@ impl Simulator {
 
     /// Which lies were told so far, by all liars.
     #[must_use]
-    pub fn lies(&self) -> &BTreeMap<Lie, Told> {
+    pub fn lies(&self) -> &BTreeMap<Lie, Telling> {
         &self.lie_log.lies
     }
 

@@ -8,7 +8,7 @@
 //! | `outputs`, `turn`, `start` | what an engine wants is done; turns; processes start |
 //! | `client`, `alerts` | what applications do |
 //! | `faults` | everything that can be done to a node, a link or the network |
-//! | `lies` | what liars do |
+//! | `lies`, `lie_log` | what liars do, and what was counted of it |
 //! | `converge` | waiting until everybody agrees |
 
 mod alerts;
@@ -19,7 +19,8 @@ mod faults;
 #[cfg(test)]
 mod found_tests;
 mod happening;
-pub(super) mod lies;
+pub(super) mod lie_log;
+mod lies;
 mod outputs;
 pub(super) mod simulator;
 mod start;

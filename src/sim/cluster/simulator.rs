@@ -10,7 +10,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
 use super::happening::Happening;
-use super::lies::LieLog;
+use super::lie_log::LieLog;
 use super::tap::Tap;
 use crate::engine::{Counters, Event, View, Work};
 use crate::id::NodeName;
