@@ -29,7 +29,7 @@ const HELD_BYTES_MAX: usize = 32 << 20;
 /// What one turn may take apart: the largest frame.
 const TURN_BYTES_IN_MAX: u64 = frame::FRAME_BYTES_MAX as u64;
 /// What one turn may put together: a frame of the largest entry for every peer of a small cluster.
-const TURN_BYTES_OUT_MAX: u64 = 8 << 20;
+const TURN_BYTES_OUT_MAX: u64 = 16 << 20;
 /// Nominal work that one turn may do for what others sent: what a turn is allowed, and one entry more,
 /// which may be the largest there is.
 const TURN_MICROS_MAX: u64 = 5_000;
@@ -104,11 +104,12 @@ impl Look<'_> {
 
     /// Invariant 8: a node has just refused a write of its own application for want of room. One member
     /// that has gone bad must not be the reason: what is not its share is for the others. Where more of
-    /// them lie nothing is promised: their shares may be all there is.
+    /// them lie, or one under several names, nothing is promised: their shares may be all there is.
     pub(in crate::sim) fn crowded_out(&self, node: usize, store: &dyn Store) -> Option<Breach> {
         let of = &self.nodes[node];
         let cluster = of.cluster;
-        if self.nodes.iter().filter(|node| node.is_liar()).count() != 1 {
+        let liars = self.nodes.iter().filter(|node| node.is_liar());
+        if liars.count() != 1 || self.checker.posed().len() > 1 {
             return None;
         }
         let limits = of.spec.limits();
@@ -176,7 +177,22 @@ impl Look<'_> {
         })
     }
 
-    /// The same, at the moment a node declares it.
+    /// Invariant 8: a node names a member that has done nothing wrong. Who has introduced itself under
+    /// the name of another is named by that.
+    pub(in crate::sim) fn accused(&self, observer: usize, event: &Event) -> Option<Breach> {
+        let Event::MemberMisbehaved { peer, kind, .. } = event else {
+            return None;
+        };
+        let honest = |node: &SimNode| node.name == *peer && !node.is_liar();
+        let wrongly = self.nodes.iter().any(honest) && !self.checker.posed().contains(peer);
+        wrongly.then(|| Breach::Accused {
+            observer,
+            member: peer.clone(),
+            kind: *kind,
+        })
+    }
+
+    /// A false alarm, at the moment a node declares it.
     pub(in crate::sim) fn false_alarm_by(&self, observer: usize, event: &Event) -> Option<Breach> {
         let Event::MemberFailed(Member { process, .. }) = event else {
             return None;

@@ -158,10 +158,11 @@ impl Memberships {
         }
         let (left, here): (Vec<&Member>, Vec<&Member>) = view.members.iter().partition(has_left);
         let here: BTreeSet<SocketAddr> = here.iter().map(|member| member.addr).collect();
-        // Of whom a liar says that they have left may be dialled, to find out.
+        // Of whom a liar says that they have left, or that they are back, may be dialled, to find out.
         let really = |member: &&&Member| {
             let life = self.processes.get(&member.process);
-            life.is_some_and(|life| self.leaving.contains(life))
+            let slandered = self.slandered_at(&member.process.name).is_some();
+            !slandered && life.is_some_and(|life| self.leaving.contains(life))
         };
         let left = left.iter().filter(really).map(|member| member.addr);
         let left = left.filter(|addr| !here.contains(addr)).collect();

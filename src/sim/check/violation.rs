@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::invariant::Invariant;
-use crate::id::{Key, MemberState, NodeName, StoreId};
+use crate::id::{Key, MemberState, Misbehaviour, NodeName, StoreId};
 
 /// A broken promise: which, when, and the seed that breaks it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,16 @@ impl std::error::Error for Violation {}
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Breach {
+    /// A member is named for what it has not done.
+    #[error("node {observer} names {member}, which is honest: {kind:?}")]
+    Accused {
+        /// Who names it.
+        observer: usize,
+        /// Whom.
+        member: NodeName,
+        /// For what.
+        kind: Misbehaviour,
+    },
     /// Two nodes that hold the same, at the same time, answer differently.
     #[error("nodes {a} and {b} hold the same and do not answer the same")]
     AnswersDiffer {
@@ -418,9 +428,10 @@ impl Breach {
             | Self::OverBudget { .. }
             | Self::OverLimit { .. }
             | Self::RoomMisjudged { .. } => Invariant::Bounded,
-            Self::CrowdedOut { .. } | Self::PoisonSpread { .. } | Self::StrangeMessages { .. } => {
-                Invariant::PoisonContained
-            }
+            Self::Accused { .. }
+            | Self::CrowdedOut { .. }
+            | Self::PoisonSpread { .. }
+            | Self::StrangeMessages { .. } => Invariant::PoisonContained,
             Self::NotDeterministic { .. } => Invariant::Determinism,
             Self::DialledLeft { .. }
             | Self::LeftUnasked { .. }

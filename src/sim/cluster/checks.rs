@@ -114,6 +114,7 @@ impl Simulator {
     /// A process reports something.
     pub(super) fn note_event(&mut self, life: Life, event: &Event) {
         self.report(self.look().false_alarm_by(life.0, event));
+        self.report(self.look().accused(life.0, event));
         self.note_declared(life, event);
         self.checker.note_refusal(life, event);
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
 use super::happening::Happening;
+use super::lie_log::Telling;
 use super::simulator::Simulator;
 use crate::engine::{Input, Output};
 use crate::id::{NodeId, StoreId};
@@ -18,8 +19,6 @@ use crate::sim::nodes::liar::{Deed, Lying, Trick};
 use crate::sim::nodes::process::Process;
 use crate::time::WallClock as _;
 use crate::wire::Entry;
-
-use super::lie_log::ToldLie;
 
 impl Simulator {
     /// Has a liar lie from now on in this way, or not any more: then it is a member like any other.
@@ -49,7 +48,7 @@ impl Simulator {
 
     /// Which lies were told so far, by all liars.
     #[must_use]
-    pub fn lies(&self) -> &BTreeMap<Lie, ToldLie> {
+    pub fn lies(&self) -> &BTreeMap<Lie, Telling> {
         &self.lie_log.lies
     }
 

@@ -8,8 +8,7 @@
 //! | `outputs`, `turn`, `start` | what an engine wants is done; turns; processes start |
 //! | `client`, `alerts` | what applications do |
 //! | `faults` | everything that can be done to a node, a link or the network |
-//! | `lie_log` | what they have told |
-//! | `lies` | what liars do |
+//! | `lies`, `lie_log` | what liars do, and what was counted of it |
 //! | `converge` | waiting until everybody agrees |
 
 mod alerts;

@@ -262,7 +262,8 @@ impl Simulator {
                 self.note_input(index, &input);
                 self.count_frame(index, &input);
                 let told_down = told_down(&process.engine, &input);
-                let told_down = told_down.filter(|_| !self.is_from_liars_address(&input));
+                let may_lie = self.nodes[index].is_liar() || self.is_from_liars_address(&input);
+                let told_down = told_down.filter(|_| !may_lie);
                 let lied_to = self.is_from_liar(index, &input);
                 let before = process.engine.counters().digest_mismatches;
                 process.engine.handle(now, input);

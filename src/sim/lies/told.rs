@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::engine::SwimClaim;
-use crate::id::{MemberState, NodeId, ProcessId, StoreId};
+use crate::id::{MemberState, NodeId, NodeName, ProcessId, StoreId};
 use crate::wire::codec::{self, CodecLimits, Decoded};
 use crate::wire::{Entry, Message};
 
@@ -16,6 +16,8 @@ pub struct Claims {
     pub people: Vec<(NodeId, MemberState)>,
     /// Processes that are said to leave, or to have left.
     pub leaves: Vec<ProcessId>,
+    /// Names under which the teller introduces itself.
+    pub names: Vec<NodeName>,
     /// Processes that are said to hold something, and those that introduce themselves: their copies
     /// are counted.
     pub holders: Vec<ProcessId>,
@@ -49,10 +51,12 @@ impl Claims {
                 }
             }
             Message::Hello(hello) => {
+                self.names.push(hello.node.process.name.clone());
                 self.holders.push(hello.node.process.clone());
                 self.people.push((hello.node, alive));
             }
             Message::Welcome(welcome) => {
+                self.names.push(welcome.node.process.name.clone());
                 self.holders.push(welcome.node.process.clone());
                 self.people.push((welcome.node, alive));
             }

@@ -17,6 +17,8 @@ use crate::sim::nodes::spec::brisk;
 /// Scenarios with liars, of all, and with two of them, of those.
 const SHARE: f64 = 0.25;
 const TWO: f64 = 0.3;
+/// More votes than liars have names that count.
+const EXPEL_VOTES: usize = 64;
 /// How often each of them begins to lie.
 const TIMES: std::ops::RangeInclusive<usize> = 1..=3;
 /// Kinds of lies, where a liar prefers some.
@@ -41,7 +43,8 @@ impl Scenario {
     /// last ones.
     ///
     /// Where there are liars there is push/pull too: a writer that tells one peer and not the others
-    /// is made good by that and by nothing else.
+    /// is made good by that and by nothing else. And nobody is expelled because others say so: names are
+    /// not proven here, so a liar would have as many votes as it takes names.
     #[must_use]
     pub fn with_liars(mut self, count: usize) -> Self {
         let is_lie = |step: &Step| matches!(step, Step::Lie { .. });
@@ -55,6 +58,10 @@ impl Scenario {
         if count > 0 && push_pull.is_none() {
             *push_pull = brisk().push_pull_interval;
         }
+        self.spec.config.expel_votes = match count {
+            0 => brisk().expel_votes,
+            _ => EXPEL_VOTES,
+        };
         for liar in self.liars() {
             for _ in 0..rng.random_range(TIMES) {
                 let story = u64::try_from(self.story.as_millis()).unwrap_or(u64::MAX);
@@ -126,7 +133,9 @@ mod tests {
             with += usize::from(drawn.liars > 0);
             assert_eq!(drawn.clone().with_liars(drawn.liars).steps, drawn.steps);
             let without = drawn.clone().with_liars(0);
-            assert_eq!(without.spec.config, drawn.spec.config);
+            let mut config = drawn.spec.config.clone();
+            config.expel_votes = brisk().expel_votes;
+            assert_eq!(without.spec.config, config);
             let honest = drawn.steps.iter();
             let honest = honest.filter(|(_, step)| !matches!(step, Step::Lie { .. }));
             assert!(without.steps.iter().eq(honest));
