@@ -20,7 +20,7 @@ use crate::wire::{Delta, Entry};
 
 use super::core::Core;
 use super::core::ask::Ask;
-use super::core::delta::{IncomingDelta, MergedDelta, Received, Way};
+use super::core::delta::{DeltaWay, IncomingDelta, MergedDelta, Received};
 use super::core::timers::TimerKind;
 use super::io::{Output, StreamId};
 
@@ -48,7 +48,7 @@ struct MergeQueue {
 #[derive(Debug)]
 struct Merging {
     process: ProcessId,
-    way: Way,
+    way: DeltaWay,
     delta: Delta,
     bytes: usize,
     /// How far it is: a section, and an entry of it.
@@ -267,8 +267,8 @@ impl Merging {
 
     fn stream(&self) -> Option<StreamId> {
         match self.way {
-            Way::Datagram => None,
-            Way::Exchange(stream) | Way::Link(stream) => Some(stream),
+            DeltaWay::Datagram => None,
+            DeltaWay::Exchange(stream) | DeltaWay::Link(stream) => Some(stream),
         }
     }
 
@@ -289,8 +289,8 @@ fn refuse(core: &mut Core, merging: &Merging) {
     core.counters.merges_refused += 1;
     core.misbehaved(&merging.process.name, Misbehaviour::CostsTooMuch);
     match merging.way {
-        Way::Datagram => {}
-        Way::Exchange(stream) | Way::Link(stream) => core.ask(Ask::AbandonStream(stream)),
+        DeltaWay::Datagram => {}
+        DeltaWay::Exchange(stream) | DeltaWay::Link(stream) => core.ask(Ask::AbandonStream(stream)),
     }
 }
 

@@ -79,7 +79,7 @@ use crate::wire::envelope::EnvelopeError;
 use crate::wire::{Hello, Message, Purpose};
 
 use self::core::ask::Ask;
-use self::core::delta::{IncomingDelta, MergedDelta, Way};
+use self::core::delta::{DeltaWay, IncomingDelta, MergedDelta};
 use self::core::flight::Receipt;
 use self::core::roster::MemberChange;
 use self::core::timers::{DueTimer, TimerKind};
@@ -425,7 +425,7 @@ impl Engine {
                 let Some(process) = self.session_of(delta.token) else {
                     return false;
                 };
-                let way = Way::Datagram;
+                let way = DeltaWay::Datagram;
                 let incoming = IncomingDelta {
                     process,
                     way,
@@ -489,7 +489,7 @@ impl Engine {
             Message::Delta(delta) => {
                 let incoming = IncomingDelta {
                     process: peer.clone(),
-                    way: Way::Link(stream),
+                    way: DeltaWay::Link(stream),
                     delta,
                 };
                 self.merges.take(core, incoming);
@@ -624,8 +624,10 @@ impl Engine {
     fn delta_merged(&mut self, merged: &MergedDelta) {
         let core = &mut self.core;
         match merged.way {
-            Way::Exchange(stream) => self.exchanges.delta_merged(core, stream, merged),
-            Way::Datagram | Way::Link(_) => self.spread.delta_merged(core, facts!(self), merged),
+            DeltaWay::Exchange(stream) => self.exchanges.delta_merged(core, stream, merged),
+            DeltaWay::Datagram | DeltaWay::Link(_) => {
+                self.spread.delta_merged(core, facts!(self), merged)
+            }
         }
     }
 

@@ -121,7 +121,7 @@ mod story;
 pub use crate::engine::Work;
 pub use check::invariant::Invariant;
 pub use check::violation::{Breach, Violation};
-pub use cluster::lie_log::Telling;
+pub use cluster::lie_log::Heard;
 pub use cluster::simulator::{InvariantCheck, Occurrence, SimConfig, Simulator, StoreFactory};
 pub use cluster::tap::{Seen, Tap};
 pub use lies::Lie;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rumormill::sim::{
-    Breach, Lie, Lying, NodeSpec, Scenario, SimConfig, Simulator, Telling, Trick, brisk,
+    Breach, Heard, Lie, Lying, NodeSpec, Scenario, SimConfig, Simulator, Trick, brisk,
 };
 
 use crate::support::{millis, secs};
@@ -38,7 +38,7 @@ fn lying(kinds: &[Lie], every_ms: u64) -> Lying {
 #[test]
 fn every_kind_of_lie_is_drawn_and_reaches_honest_nodes() {
     let seeds = 200;
-    let mut lies: BTreeMap<Lie, Telling> = BTreeMap::new();
+    let mut lies: BTreeMap<Lie, Heard> = BTreeMap::new();
     let mut tricks: BTreeSet<Trick> = BTreeSet::new();
     for seed in 0..seeds {
         let scenario = Scenario::random(seed);

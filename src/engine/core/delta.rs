@@ -26,13 +26,13 @@ pub(in crate::engine) struct Received {
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::engine) struct IncomingDelta {
     pub(in crate::engine) process: ProcessId,
-    pub(in crate::engine) way: Way,
+    pub(in crate::engine) way: DeltaWay,
     pub(in crate::engine) delta: Delta,
 }
 
 /// How a delta came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Way {
+pub(in crate::engine) enum DeltaWay {
     Datagram,
     /// In an exchange on this stream.
     Exchange(StreamId),
@@ -44,7 +44,7 @@ pub(in crate::engine) enum Way {
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::engine) struct MergedDelta {
     pub(in crate::engine) process: ProcessId,
-    pub(in crate::engine) way: Way,
+    pub(in crate::engine) way: DeltaWay,
     pub(in crate::engine) packet: u64,
     /// Members that the sender cannot cover.
     pub(in crate::engine) uncovered: Vec<NodeName>,

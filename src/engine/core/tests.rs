@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::delta::{MergedDelta, Received, Way};
+use super::delta::{DeltaWay, MergedDelta, Received};
 use super::roster::{Roster, RosterEntry};
 use super::session::{Session, SessionTable};
 use super::{Core, Facts};
@@ -83,7 +83,7 @@ pub(in crate::engine) fn take_events(core: &mut Core) -> Vec<Event> {
 pub(in crate::engine) fn merged(
     core: &mut Core,
     process: &ProcessId,
-    way: Way,
+    way: DeltaWay,
     delta: Delta,
 ) -> MergedDelta {
     let mut received = Received::default();

@@ -3,7 +3,7 @@
 use crate::crdt::digest;
 use crate::engine::core::Core;
 use crate::engine::core::ask::Ask;
-use crate::engine::core::delta::{IncomingDelta, MergedDelta, Received, Way};
+use crate::engine::core::delta::{DeltaWay, IncomingDelta, MergedDelta, Received};
 use crate::engine::core::flight::{
     ENTRIES_PER_PACKET_MAX, FRAME_BYTES_TARGET, PacketLoad, Receipt, SentPacket,
 };
@@ -170,7 +170,7 @@ impl Exchange {
         self.merging += 1;
         core.ask(Ask::MergeDelta(Box::new(IncomingDelta {
             process: self.peer.clone(),
-            way: Way::Exchange(self.stream),
+            way: DeltaWay::Exchange(self.stream),
             delta,
         })));
         Ok(())

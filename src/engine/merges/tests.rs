@@ -53,7 +53,7 @@ fn delta(store: StoreId, packet: u64, entries: Vec<Entry>) -> Delta {
 }
 
 impl Node {
-    fn take(&mut self, from: &str, way: Way, packet: u64, entries: Vec<Entry>) {
+    fn take(&mut self, from: &str, way: DeltaWay, packet: u64, entries: Vec<Entry>) {
         let process = process(from);
         let delta = delta(self.store.id(), packet, entries);
         let incoming = IncomingDelta {
@@ -88,7 +88,7 @@ fn of(name: &str, packet: u64) -> (String, u64) {
 #[test]
 fn what_costs_little_is_merged_at_once() {
     let mut node = node();
-    node.take("a", Way::Datagram, 1, entries(0, 20, 50));
+    node.take("a", DeltaWay::Datagram, 1, entries(0, 20, 50));
     assert_eq!(node.merged(), [of("a", 1)]);
     assert_eq!((node.store.len(), node.merges.bytes()), (20, 0));
     assert_eq!(node.core.counters.merges_deferred, 0);
@@ -97,7 +97,7 @@ fn what_costs_little_is_merged_at_once() {
 #[test]
 fn what_costs_more_than_a_turn_is_merged_over_several_and_told_once() {
     let mut node = node();
-    node.take("a", Way::Link(StreamId(1)), 1, entries(0, 60, 100_000));
+    node.take("a", DeltaWay::Link(StreamId(1)), 1, entries(0, 60, 100_000));
     assert!(node.merged().is_empty());
     let mut turns = 1;
     while node.merges.bytes() > 0 {
@@ -115,13 +115,23 @@ fn what_costs_more_than_a_turn_is_merged_over_several_and_told_once() {
 #[test]
 fn what_one_sends_is_not_held_up_by_what_another_sends() {
     let mut node = node();
-    node.take("a", Way::Link(StreamId(1)), 1, entries(0, 100, 100_000));
-    node.take("a", Way::Datagram, 2, entries(200, 1, 10));
+    node.take(
+        "a",
+        DeltaWay::Link(StreamId(1)),
+        1,
+        entries(0, 100, 100_000),
+    );
+    node.take("a", DeltaWay::Datagram, 2, entries(200, 1, 10));
     node.core.work_left = TURN_WORK;
-    node.take("b", Way::Datagram, 1, entries(300, 1, 10));
+    node.take("b", DeltaWay::Datagram, 1, entries(300, 1, 10));
     assert_eq!(node.merged(), [of("b", 1)], "a comes in order, b at once");
     node.core.work_left = TURN_WORK;
-    node.take("c", Way::Link(StreamId(2)), 1, entries(400, 10, 100_000));
+    node.take(
+        "c",
+        DeltaWay::Link(StreamId(2)),
+        1,
+        entries(400, 10, 100_000),
+    );
     // Two take turns: the shorter one is done long before the longer one.
     let mut turns = 0;
     while node.merged().is_empty() {
@@ -138,11 +148,16 @@ fn what_waits_is_bounded_and_its_sender_named() {
     for packet in 0..40 {
         let entries = entries(0, 10, 100_000);
         node.core.work_left = Duration::ZERO;
-        node.take("a", Way::Datagram, packet, entries);
+        node.take("a", DeltaWay::Datagram, packet, entries);
     }
     assert!(node.merges.bytes() <= PROCESS_BYTES_MAX);
     assert!(node.core.counters.merges_refused > 10);
-    node.take("a", Way::Link(StreamId(9)), 99, entries(0, 10, 100_000));
+    node.take(
+        "a",
+        DeltaWay::Link(StreamId(9)),
+        99,
+        entries(0, 10, 100_000),
+    );
     let closed = Ask::AbandonStream(StreamId(9));
     assert!(node.core.take_asks().contains(&closed));
     let named = take_events(&mut node.core).into_iter().filter(|event| {
@@ -152,7 +167,7 @@ fn what_waits_is_bounded_and_its_sender_named() {
     assert_eq!(named.count(), 1);
     // The others find room.
     node.core.work_left = Duration::ZERO;
-    node.take("b", Way::Datagram, 1, entries(0, 10, 100_000));
+    node.take("b", DeltaWay::Datagram, 1, entries(0, 10, 100_000));
     let waiting = node.merges.bytes();
     node.merges.forget(&process("a"));
     assert!(node.merges.bytes() < waiting && node.merges.bytes() > 1_000_000);
@@ -164,7 +179,7 @@ fn a_member_that_asks_for_more_work_than_its_part_waits_and_is_named() {
     node.merges
         .paid_off
         .insert(name("a"), node.core.now.mono + ALLOWANCE * 2);
-    node.take("a", Way::Datagram, 1, entries(0, 1, 10));
+    node.take("a", DeltaWay::Datagram, 1, entries(0, 1, 10));
     node.turn();
     assert!(node.merged().is_empty());
     assert!(take_events(&mut node.core).iter().any(|event| {
@@ -187,7 +202,7 @@ fn a_member_that_asks_for_more_work_than_its_part_waits_and_is_named() {
 #[test]
 fn work_is_charged_to_the_one_who_asked_for_it() {
     let mut node = node();
-    node.take("a", Way::Link(StreamId(1)), 1, entries(0, 4, 100_000));
+    node.take("a", DeltaWay::Link(StreamId(1)), 1, entries(0, 4, 100_000));
     let paid_off = node.merges.paid_off[&name("a")];
     let work = paid_off - node.core.now.mono;
     assert!(work > Duration::from_millis(4) && work < Duration::from_millis(8));
@@ -206,9 +221,9 @@ fn a_frame_that_waits_is_done_with_when_it_is_merged() {
         let done = outputs.filter(|output| matches!(output, Output::StreamFrameDone { .. }));
         done.count()
     };
-    node.take("a", Way::Link(stream), 1, entries(0, 60, 100_000));
-    node.take("a", Way::Datagram, 2, entries(200, 1, 10));
-    node.take("a", Way::Link(stream), 3, entries(300, 1, 10));
+    node.take("a", DeltaWay::Link(stream), 1, entries(0, 60, 100_000));
+    node.take("a", DeltaWay::Datagram, 2, entries(200, 1, 10));
+    node.take("a", DeltaWay::Link(stream), 3, entries(300, 1, 10));
     assert_eq!((node.merges.waiting_on(stream), done(&node.core)), (2, 0));
     while node.merges.bytes() > 0 {
         node.turn();
@@ -216,10 +231,10 @@ fn a_frame_that_waits_is_done_with_when_it_is_merged() {
     assert_eq!((node.merges.waiting_on(stream), done(&node.core)), (0, 2));
     // What was never put off is said to be done with by who routes it.
     node.core.work_left = TURN_WORK;
-    node.take("a", Way::Link(stream), 4, entries(400, 1, 10));
+    node.take("a", DeltaWay::Link(stream), 4, entries(400, 1, 10));
     assert_eq!(done(&node.core), 2);
     node.core.work_left = Duration::ZERO;
-    node.take("a", Way::Link(stream), 5, entries(500, 10, 100_000));
+    node.take("a", DeltaWay::Link(stream), 5, entries(500, 10, 100_000));
     assert_eq!(node.merges.waiting_on(stream), 1);
     node.merges.forget(&process("a"));
     assert_eq!(

@@ -2,7 +2,7 @@
 //!
 //! Packets that come twice are merged twice, which changes nothing, and acknowledged twice.
 
-use crate::engine::core::delta::{MergedDelta, Way};
+use crate::engine::core::delta::{DeltaWay, MergedDelta};
 use crate::engine::core::{Core, Facts};
 
 use super::Spread;
@@ -26,7 +26,7 @@ impl Spread {
         for &place in &received.replaced {
             lane.owed.owe(place);
         }
-        lane.acks.on_stream = merged.way != Way::Datagram;
+        lane.acks.on_stream = merged.way != DeltaWay::Datagram;
         let packet = Uncommitted {
             packet: merged.packet,
             needs: received.needs.clone(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::core::LinkPolicy;
-use crate::engine::core::delta::Way;
+use crate::engine::core::delta::DeltaWay;
 use crate::engine::core::tests::{
     Known, core_with, datagrams, linked, merged, name, note, notes, process,
 };
@@ -130,7 +130,7 @@ impl Node {
             sections: vec![section],
         };
         let facts = self.known.facts();
-        let merged = merged(&mut self.core, &process(text), Way::Datagram, delta);
+        let merged = merged(&mut self.core, &process(text), DeltaWay::Datagram, delta);
         self.spread.delta_merged(&mut self.core, facts, &merged);
     }
 

@@ -8,7 +8,7 @@ use crate::sim::nodes::liar::Trick;
 /// How often a lie was told, and how often it reached an honest node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Telling {
+pub struct Heard {
     /// Times that it was sent.
     pub told: u64,
     /// Times that the engine of an honest node was given it.
@@ -18,7 +18,7 @@ pub struct Telling {
 /// What liars have done so far.
 #[derive(Debug, Default)]
 pub(super) struct LieLog {
-    pub(super) lies: BTreeMap<Lie, Telling>,
+    pub(super) lies: BTreeMap<Lie, Heard>,
     pub(super) tricks: BTreeMap<Trick, u64>,
     /// The hashes of lies on their way, and which they are.
     pub(super) under_way: BTreeMap<u64, Lie>,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
 use super::happening::Happening;
-use super::lie_log::Telling;
+use super::lie_log::Heard;
 use super::simulator::Simulator;
 use crate::engine::{Input, Output};
 use crate::id::{NodeId, StoreId};
@@ -48,7 +48,7 @@ impl Simulator {
 
     /// Which lies were told so far, by all liars.
     #[must_use]
-    pub fn lies(&self) -> &BTreeMap<Lie, Telling> {
+    pub fn lies(&self) -> &BTreeMap<Lie, Heard> {
         &self.lie_log.lies
     }
 

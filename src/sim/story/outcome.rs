@@ -9,7 +9,7 @@ use super::scenario::Scenario;
 use super::step::Step;
 use crate::engine::Work;
 use crate::sim::check::violation::Violation;
-use crate::sim::cluster::lie_log::Telling;
+use crate::sim::cluster::lie_log::Heard;
 use crate::sim::lies::Lie;
 use crate::sim::network::links::NetworkCounters;
 use crate::sim::nodes::liar::Trick;
@@ -39,7 +39,7 @@ pub struct Report {
     /// How many liars.
     pub liars: usize,
     /// What they told.
-    pub lies: BTreeMap<Lie, Telling>,
+    pub lies: BTreeMap<Lie, Heard>,
     /// What they did beside that, and how often.
     pub tricks: BTreeMap<Trick, u64>,
     /// What the turn of an honest engine took at most, each in some turn.
