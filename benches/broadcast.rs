@@ -278,6 +278,7 @@ fn setup(index: usize) -> Setup {
         nonce: index as u64,
         random_seed: index as u64,
         durable: false,
+        expelled: Vec::new(),
     }
 }
 

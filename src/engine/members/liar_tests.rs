@@ -135,8 +135,8 @@ fn one_that_answers_is_a_member_within_a_round_trip() {
 fn one_that_two_members_vouch_for_is_a_member_though_it_does_not_answer() {
     let mut bed = Testbed::new(&["a", "b"]);
     let told = node("far", 1, 100);
-    bed.list(1, records(&[told.clone()], ALIVE));
-    bed.list(1, records(&[told.clone()], ALIVE));
+    bed.list(1, records(std::slice::from_ref(&told), ALIVE));
+    bed.list(1, records(std::slice::from_ref(&told), ALIVE));
     assert_eq!(bed.state(&name("far")), None, "one of them twice");
     bed.list(3, records(&[told], ALIVE));
     assert_eq!(bed.state(&name("far")), Some(ALIVE));

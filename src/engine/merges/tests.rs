@@ -206,7 +206,7 @@ fn work_is_charged_to_the_one_who_asked_for_it() {
     let paid_off = node.merges.paid_off[&name("a")];
     let work = paid_off - node.core.now.mono;
     assert!(work > Duration::from_millis(4) && work < Duration::from_millis(8));
-    assert!(node.merges.paid_off.get(&name("b")).is_none());
+    assert!(!node.merges.paid_off.contains_key(&name("b")));
     node.merges.member_forgotten(&name("a"));
     assert!(node.merges.paid_off.is_empty());
 }

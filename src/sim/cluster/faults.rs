@@ -131,7 +131,7 @@ impl Simulator {
             key: entry_key,
             ts: wall.max(after.plus(Duration::from_nanos(1))),
             tie: 0,
-            writer: WriterTag::of(&self.nodes[node].name),
+            writer: WriterTag::NONE,
             expires_at: Timestamp::ZERO,
             schema: Registers::SHAPE.lasting(),
             body,

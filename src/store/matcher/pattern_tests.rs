@@ -205,8 +205,10 @@ fn costs_are_those_of_the_protocol() {
     }
 }
 
+type Repeated = fn(usize) -> String;
+
 /// Patterns that are made to cost: each takes how often its part is repeated.
-fn hostile() -> Vec<(&'static str, fn(usize) -> String)> {
+fn hostile() -> Vec<(&'static str, Repeated)> {
     vec![
         ("unicode class", |n| r"\pL".repeat(n)),
         ("unicode class, counted", |n| {

@@ -36,7 +36,7 @@ enum Kind {
     Lazy {
         dfa: Box<DFA>,
         /// Of the first that needs it. Another thread at the same time makes its own, and drops it.
-        cache: Mutex<Cache>,
+        cache: Box<Mutex<Cache>>,
     },
     Middling(Box<BoundedBacktracker>),
     Small(Table),
@@ -119,7 +119,7 @@ impl Program {
         let least = DFA::config().get_minimum_cache_capacity(&nfa).ok()?;
         let bytes = OWN_BYTES + nfa.memory_usage() + least + cache_room(&nfa);
         let dfa = lazy_dfa(nfa)?;
-        let cache = Mutex::new(dfa.create_cache());
+        let cache = Box::new(Mutex::new(dfa.create_cache()));
         let dfa = Box::new(dfa);
         Some(Self {
             kind: Kind::Lazy { dfa, cache },

@@ -203,7 +203,7 @@ impl Sum {
 
     /// It is compiled once for each time, and with ways around it.
     fn repeated(self, min: u32, max: Option<u32>) -> Self {
-        let copies = max.unwrap_or(min.saturating_add(1)).max(1);
+        let copies = max.unwrap_or_else(|| min.saturating_add(1)).max(1);
         let copy = self.cost.saturating_add(REPEATED);
         Self {
             cost: copy.saturating_mul(copies),
