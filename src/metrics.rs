@@ -100,12 +100,10 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     misbehaved_accuses_wrongly, Count, "Times that members said of others that they are down, who were there.";
     misbehaved_breaks_exchanges, Count, "Exchanges that members broke.";
     misbehaved_costs_too_much, Count, "Times that what a member sent cost more work than it may.";
-    misbehaved_exceeds_share, Count, "Entries refused because members delivered more than the share of a writer.";
     misbehaved_invents_members, Count, "Times that members told of members that nobody else knows.";
     misbehaved_reads_nothing, Count, "Times that members did not read what they had asked for.";
     misbehaved_sends_slowly, Count, "Frames that members began and did not go on with.";
     misbehaved_sends_unexpected, Count, "Messages of members that did not decode or made no sense.";
-    misbehaved_sends_unreadable, Count, "Entries of members that cannot be used.";
 };
 
 /// The counters between the engine and the network.

@@ -43,8 +43,6 @@ pub enum Misbehaviour {
     BreaksExchanges,
     /// What it sends costs more work than a member may ask for.
     CostsTooMuch,
-    /// It delivers more than the share of one writer.
-    ExceedsShare,
     /// It tells of members that nobody else knows.
     InventsMembers,
     /// It asks, and does not read what it is sent.
@@ -53,6 +51,4 @@ pub enum Misbehaviour {
     SendsSlowly,
     /// It sends messages that do not decode, or that make no sense where they come.
     SendsUnexpected,
-    /// It sends entries that cannot be used.
-    SendsUnreadable,
 }

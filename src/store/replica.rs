@@ -34,8 +34,6 @@ pub enum Merged {
         as_sent: bool,
         /// Whether it cannot be used here: it is kept, relayed and listed, but never used.
         quarantined: bool,
-        /// Whether that is so although its shape is known here: no later version wrote it.
-        malformed: bool,
     },
 }
 

@@ -124,8 +124,6 @@ pub struct Counters {
     pub misbehaved_breaks_exchanges: u64,
     /// Times that members did [`Misbehaviour::CostsTooMuch`].
     pub misbehaved_costs_too_much: u64,
-    /// Times that members did [`Misbehaviour::ExceedsShare`].
-    pub misbehaved_exceeds_share: u64,
     /// Times that members did [`Misbehaviour::InventsMembers`].
     pub misbehaved_invents_members: u64,
     /// Times that members did [`Misbehaviour::ReadsNothing`].
@@ -134,8 +132,6 @@ pub struct Counters {
     pub misbehaved_sends_slowly: u64,
     /// Times that members did [`Misbehaviour::SendsUnexpected`].
     pub misbehaved_sends_unexpected: u64,
-    /// Times that members did [`Misbehaviour::SendsUnreadable`].
-    pub misbehaved_sends_unreadable: u64,
 }
 
 impl Counters {
@@ -145,12 +141,10 @@ impl Counters {
             Misbehaviour::AccusesWrongly => &mut self.misbehaved_accuses_wrongly,
             Misbehaviour::BreaksExchanges => &mut self.misbehaved_breaks_exchanges,
             Misbehaviour::CostsTooMuch => &mut self.misbehaved_costs_too_much,
-            Misbehaviour::ExceedsShare => &mut self.misbehaved_exceeds_share,
             Misbehaviour::InventsMembers => &mut self.misbehaved_invents_members,
             Misbehaviour::ReadsNothing => &mut self.misbehaved_reads_nothing,
             Misbehaviour::SendsSlowly => &mut self.misbehaved_sends_slowly,
             Misbehaviour::SendsUnexpected => &mut self.misbehaved_sends_unexpected,
-            Misbehaviour::SendsUnreadable => &mut self.misbehaved_sends_unreadable,
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::crdt::compare_versions;
 use crate::engine::event::Event;
-use crate::id::{Misbehaviour, ProcessId, Refusal, StoreId, WriterTag};
+use crate::id::{ProcessId, Refusal, StoreId, WriterTag};
 use crate::store::Merged;
 use crate::wire::Entry;
 
@@ -57,7 +57,7 @@ impl Core {
                 writer: entry.writer,
                 result,
             };
-            self.entry_merged(from, deliverer, &merged, received);
+            self.entry_merged(from, &merged, received);
             received.count += 1;
         }
         self.work(work);
@@ -84,13 +84,7 @@ impl Core {
             })
     }
 
-    fn entry_merged(
-        &mut self,
-        from: &ProcessId,
-        deliverer: WriterTag,
-        merged: &MergedEntry,
-        received: &mut Received,
-    ) {
+    fn entry_merged(&mut self, from: &ProcessId, merged: &MergedEntry, received: &mut Received) {
         let MergedEntry {
             place,
             writer,
@@ -100,7 +94,7 @@ impl Core {
         match result {
             Merged::Refused(reason) => {
                 received.refuse(reason);
-                self.entry_refused(from, deliverer, merged, reason);
+                self.entry_refused(from, merged, reason);
             }
             Merged::Known => {
                 received.held.push(place);
@@ -114,7 +108,6 @@ impl Core {
                 seq,
                 as_sent,
                 quarantined,
-                malformed,
             } => {
                 self.counters.entries_merged += 1;
                 received.held.push(place);
@@ -124,9 +117,6 @@ impl Core {
                 }
                 if self.ledger.is_durable() {
                     received.needs.push((place, seq));
-                }
-                if malformed && writer == deliverer {
-                    self.misbehaved(&from.name, Misbehaviour::SendsUnreadable);
                 }
                 if quarantined {
                     let peer = from.name.clone();
@@ -142,22 +132,15 @@ impl Core {
     }
 
     /// An entry was not taken: who delivered it is told, and so is the application.
-    fn entry_refused(
-        &mut self,
-        from: &ProcessId,
-        deliverer: WriterTag,
-        merged: &MergedEntry,
-        reason: Refusal,
-    ) {
+    ///
+    /// Nobody is named for it, nor for what cannot be used: who wrote it is a claim, and who delivered it may
+    /// have it from another one. The events say both.
+    fn entry_refused(&mut self, from: &ProcessId, merged: &MergedEntry, reason: Refusal) {
         let (store, key) = merged.place;
         self.counters.entries_refused += 1;
         let for_room = matches!(reason, Refusal::Full | Refusal::Share);
         if for_room && self.stores.mark_full(store) {
             self.revision += 1;
-        }
-        // What it passes on for others is not its doing.
-        if reason == Refusal::Share && merged.writer == deliverer {
-            self.misbehaved(&from.name, Misbehaviour::ExceedsShare);
         }
         self.emit_of_entry(Event::EntryRefused {
             peer: from.name.clone(),

@@ -132,7 +132,7 @@ impl Exchanges {
     }
 
     /// How many are under way.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(feature = "sim")]
     pub(super) fn len(&self) -> usize {
         self.under_way.len()
     }

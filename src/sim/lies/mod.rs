@@ -2,7 +2,7 @@
 //!
 //! Every lie is a message, or bytes where one should be, that passes the envelope and, where it needs
 //! one, carries a token that its receiver has given out: what is left to stop it is the protocol
-//! itself. [`tell`] draws one from a [`Choice`] and what the liar knows ([`Knowledge`]); [`tell_as`] tells
+//! itself. [`tell()`] draws one from a [`Choice`] and what the liar knows ([`Knowledge`]); [`tell_as`] tells
 //! one of a kind; [`turn`] makes a lie of a message that was true; [`reply`] goes on where an exchange
 //! expects somebody to go on, and falsely, so that every step of one is reached.
 //!

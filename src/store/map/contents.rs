@@ -235,14 +235,8 @@ impl<S: Schema> Contents<S> {
             seq,
             as_sent,
             quarantined: self.quarantine.contains(&at),
-            malformed: self.is_malformed(at),
         };
         displaced
-    }
-
-    fn is_malformed(&self, at: u32) -> bool {
-        let value = self.entries.slot(at).map(|slot| &slot.value.value);
-        matches!(value, Some(Value::Quarantined(why)) if !matches!(**why, Unreadable::UnknownSchema { .. }))
     }
 
     /// Puts what has come on its account, and takes off what it replaced.

@@ -315,7 +315,6 @@ fn growing_expiry_shows_a_hidden_record_again() {
             seq: 2,
             as_sent: true,
             quarantined: false,
-            malformed: false,
         }
     );
     assert_eq!(text(&map, 1).as_deref(), Some("one"));
@@ -379,7 +378,6 @@ fn poison_is_quarantined_and_relayed_byte_for_byte() {
         seq,
         as_sent: true,
         quarantined: true,
-        malformed: true,
     };
     assert_eq!(merge(&map, &poison), quarantined(2));
     assert_eq!(merge(&map, &wrong_key), quarantined(3));

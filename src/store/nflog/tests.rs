@@ -263,7 +263,6 @@ fn what_cannot_be_read_is_quarantined_and_the_rest_is_not() {
         one,
         Merged::Stored {
             quarantined: true,
-            malformed: true,
             ..
         }
     )));

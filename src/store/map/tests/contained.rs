@@ -76,12 +76,10 @@ fn a_schema_that_panics_quarantines_what_it_panicked_at() {
         [
             Merged::Stored {
                 quarantined: true,
-                malformed: true,
                 ..
             },
             Merged::Stored {
                 quarantined: false,
-                malformed: false,
                 ..
             },
         ]
