@@ -69,6 +69,8 @@ pub use event::{Comparison, Event, Expulsion, Member, Readiness, View};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
+#[doc(hidden)]
+pub use members::again as swim;
 
 use crate::config::Config;
 use crate::id::{MemberState, ProcessId};
