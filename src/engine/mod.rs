@@ -223,6 +223,10 @@ impl Engine {
                 DueTimer::Own(kind) => self.timer(kind),
             }
             self.route_asks();
+            // This node has left, and its streams are closed: what else was due is not any more.
+            if self.core.course == Course::Gone {
+                return;
+            }
         }
         if merge {
             self.merges.go_on(&mut self.core);
