@@ -1,5 +1,6 @@
 //! What the committed seeds are made of.
 
+mod dialogue;
 mod sessions;
 mod values;
 

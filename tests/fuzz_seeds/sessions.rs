@@ -1,6 +1,10 @@
 //! Steps of an engine, and of one exchange: every golden message where it belongs.
 
-use super::{Seeds, encoded, piece};
+use rumormill::store::Limits;
+
+use super::{Seeds, dialogue, encoded, piece};
+use crate::checks::engine::GROUPS;
+use crate::checks::stores::{Clock, fill};
 use crate::golden;
 
 /// What may be in a datagram.
@@ -101,6 +105,39 @@ pub fn exchange() -> Seeds {
     for (name, steps) in talks {
         seeds.insert(format!("{name}_accepted"), talk(0, steps));
         seeds.insert(format!("{name}_begun"), talk(1, steps));
+    }
+    seeds.extend(dialogues());
+    seeds
+}
+
+/// What an honest member says in an exchange with the node of the checks: which has little that the member
+/// lacks, or much, or nothing at all.
+fn dialogues() -> Seeds {
+    let stores = |groups: std::ops::Range<u8>| {
+        let clock = Clock::new();
+        let (silences, nflog) = (
+            clock.silences(Limits::default()),
+            clock.nflog(Limits::default()),
+        );
+        fill(&silences, &nflog, groups);
+        vec![silences.store(), nflog.store()]
+    };
+    let mut seeds = Seeds::new();
+    for (name, groups) in [
+        ("little", 1..GROUPS + 1),
+        ("much", 20..80),
+        ("nothing", 0..GROUPS),
+    ] {
+        for (how, begins) in [("accepted", false), ("begun", true)] {
+            let ours = stores(0..GROUPS);
+            let said = dialogue::exchange(ours, stores(groups.clone()), begins);
+            // Writers, packets and cuts are as they should be.
+            let steps = said
+                .iter()
+                .flat_map(|frame| [&[10][..], &piece(frame)].concat());
+            let seed = std::iter::once(u8::from(begins)).chain(steps).collect();
+            seeds.insert(format!("{name}_{how}"), seed);
+        }
     }
     seeds
 }

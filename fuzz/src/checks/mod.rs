@@ -5,7 +5,7 @@ mod bodies;
 #[cfg(feature = "serde")]
 mod config;
 pub mod cost;
-mod engine;
+pub mod engine;
 mod feed;
 mod map;
 mod matchers;

@@ -3,14 +3,13 @@
 use std::hash::Hasher as _;
 
 use rumormill::store::Limits;
-use rumormill::store::nflog::{Notified, ReceiverKey};
 use rumormill::store::snapshot::{MAGIC, VERSION};
 use rumormill::unstable::crdt::compare_versions;
 use rumormill::unstable::wire::Entry;
 use rumormill::{Map, Schema};
 
 use super::feed::Feed;
-use super::stores::{Clock, held};
+use super::stores::{Clock, held, made};
 
 /// Any bytes are refused, and the store is as before, or are a snapshot, and the store holds all that it
 /// had or something later. A snapshot that was changed is always refused. The first byte says how the rest
@@ -23,7 +22,7 @@ pub fn snapshot(data: &[u8]) {
     if how == 0 {
         return damaged(&mut feed, log.map(), &taken(&clock));
     }
-    let _ = log.log(made("here")).expect("a small one");
+    let _ = log.log(made(0)).expect("a small one");
     let bytes = match how {
         1 => feed.rest().to_vec(),
         2 => sealed(|out| out.extend_from_slice(feed.rest())),
@@ -32,19 +31,10 @@ pub fn snapshot(data: &[u8]) {
     restored(log.map(), &bytes);
 }
 
-fn made(group: &str) -> Notified {
-    let receiver = ReceiverKey {
-        group_name: "team".to_owned(),
-        integration: "webhook".to_owned(),
-        idx: 0,
-    };
-    Notified::new(receiver, group).firing([1, 2, 3])
-}
-
 /// A snapshot of two entries.
 fn taken(clock: &Clock) -> Vec<u8> {
     let log = clock.nflog(Limits::default());
-    for group in ["one", "two"] {
+    for group in [1, 2] {
         let _ = log.log(made(group)).expect("a small one");
     }
     let mut bytes = Vec::new();

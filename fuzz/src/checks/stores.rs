@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rumormill::id::WriterTag;
-use rumormill::store::nflog::{Nflog, NflogLimits};
-use rumormill::store::silences::{SilenceLimits, Silences};
+use rumormill::store::matcher::{Matcher, Op};
+use rumormill::store::nflog::{Nflog, NflogLimits, Notified, ReceiverKey};
+use rumormill::store::silences::{NewSilence, SilenceLimits, Silences};
 use rumormill::store::{Context, Limits, ReplicationError, Store, Tracker, Watch, WriteId};
 use rumormill::time::{Timestamp, WallClock};
 use rumormill::unstable::store::replica;
@@ -52,6 +54,29 @@ impl Tracker for Nobody {
     fn watch(&self, _: WriteId, _: usize) -> Watch {
         Box::pin(async { Err(ReplicationError::NotRunning) })
     }
+}
+
+/// Writes three silences, and a notification of each of these groups: what a store has so from one call, it
+/// has from every other.
+pub fn fill(silences: &Silences, nflog: &Nflog, groups: impl Iterator<Item = u8>) {
+    for host in ["one", "two", "three"] {
+        let matcher = Matcher::new("host", Op::Regex, format!("{host}|a.*")).expect("sound");
+        let new = NewSilence::lasting(vec![matcher], Duration::from_secs(86_400 * 30));
+        let _ = silences.set(new).expect("there is room");
+    }
+    for group in groups {
+        let _ = nflog.log(made(group)).expect("there is room");
+    }
+}
+
+/// A notification of a group of alerts.
+pub fn made(group: u8) -> Notified {
+    let receiver = ReceiverKey {
+        group_name: "team".to_owned(),
+        integration: "webhook".to_owned(),
+        idx: 0,
+    };
+    Notified::new(receiver, format!("group {group}")).firing([1, 2, 3])
 }
 
 /// Everything that a store holds, by key.

@@ -11,6 +11,7 @@ mod steps;
 mod world;
 
 use super::feed::Feed;
+pub use world::GROUPS;
 use world::World;
 
 /// Whatever peers say, and whenever, the engine keeps its invariants.

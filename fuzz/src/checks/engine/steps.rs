@@ -5,12 +5,12 @@ use std::time::Duration;
 use rumormill::Key;
 use rumormill::id::NodeName;
 use rumormill::store::WriteId;
-use rumormill::store::nflog::{Notified, ReceiverKey};
 use rumormill::time::Timestamp;
 use rumormill::unstable::engine::{CloseReason, Input, Operation, StreamId};
 use rumormill::unstable::wire::Purpose;
 
 use super::super::feed::Feed;
+use super::super::stores::made;
 use super::world::{PEERS, World};
 
 /// Messages in a frame or a datagram are a byte of flags, and a piece.
@@ -181,13 +181,7 @@ impl World {
 
     /// This node writes.
     fn write(&mut self, feed: &mut Feed<'_>) {
-        let receiver = ReceiverKey {
-            group_name: "team".to_owned(),
-            integration: "webhook".to_owned(),
-            idx: 0,
-        };
-        let group = format!("group {}", feed.byte());
-        let made = Notified::new(receiver, group).firing([u64::from(feed.byte())]);
+        let made = made(feed.byte()).firing([u64::from(feed.byte())]);
         self.clock.set(self.now.wall.max(Timestamp::from_nanos(1)));
         let _ = self.nflog.log(made);
         self.input(Input::StoresChanged);
