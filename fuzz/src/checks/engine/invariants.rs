@@ -1,6 +1,6 @@
 //! What holds after every turn.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 
 use rumormill::StoreId;
@@ -25,6 +25,8 @@ pub(super) struct Watched {
     /// A hash of everything that was put out.
     pub(super) outputs: Fnv,
     open: BTreeSet<StreamId>,
+    /// Frames of each open stream that the engine is not done with.
+    frames: BTreeMap<StreamId, u64>,
     dialled: Option<StreamId>,
     counters: Vec<u64>,
     view: Option<View>,
@@ -56,7 +58,10 @@ impl Watched {
     pub(super) fn input(&mut self, input: &Input) {
         match input {
             Input::StreamOpened { stream, .. } => drop(self.open.insert(*stream)),
-            Input::StreamClosed { stream, .. } => drop(self.open.remove(stream)),
+            Input::StreamClosed { stream, .. } => {
+                let _ = (self.open.remove(stream), self.frames.remove(stream));
+            }
+            Input::StreamFrame { stream, .. } => *self.frames.entry(*stream).or_default() += 1,
             _ => {}
         }
     }
@@ -67,12 +72,21 @@ impl Watched {
             Output::CloseStream { stream } => {
                 let dialled = stream.0.is_multiple_of(2);
                 let was_open = self.open.remove(stream);
+                self.frames.remove(stream);
                 assert!(was_open || dialled, "{stream:?} is not open");
             }
             Output::OpenStream { stream, .. } => {
                 assert!(stream.0.is_multiple_of(2), "odd ones are the driver's");
                 assert!(self.dialled < Some(*stream), "none is used twice");
                 self.dialled = Some(*stream);
+            }
+            Output::StreamFrameDone { stream } => {
+                // Of one that it has just closed, it may say so all the same.
+                if self.open.contains(stream) {
+                    let frames = self.frames.entry(*stream).or_default();
+                    assert!(*frames > 0, "a frame of {stream:?} is done with twice");
+                    *frames -= 1;
+                }
             }
             Output::StreamSend { stream, .. } => {
                 assert!(self.open.contains(stream), "{stream:?} is not open");
@@ -151,6 +165,8 @@ impl World {
             self.pass(std::time::Duration::from_secs(seconds));
         }
         self.check_slowly();
+        let left: u64 = self.watched.frames.values().sum();
+        assert_eq!(left, 0, "frames that the engine is never done with");
         self.say_goodbye();
     }
 

@@ -7,6 +7,7 @@
 
 mod fit;
 mod invariants;
+mod lies;
 mod steps;
 mod world;
 

@@ -16,7 +16,7 @@ use super::world::{PEERS, World};
 /// Messages in a frame or a datagram are a byte of flags, and a piece.
 impl World {
     pub(super) fn step(&mut self, feed: &mut Feed<'_>) {
-        match feed.byte() % 12 {
+        match feed.byte() % 14 {
             0 => self.pass_some(feed),
             1 => {
                 let peer = feed.below(PEERS);
@@ -52,6 +52,12 @@ impl World {
                 let addrs = addrs.collect();
                 self.input(Input::Resolved { seed, addrs });
             }
+            11 => {
+                if let Some(stream) = self.some_stream(feed) {
+                    self.fill(stream, feed.byte() % 2 == 0);
+                }
+            }
+            12 => self.lie(feed),
             // A stranger at an address of its own, or at a member's.
             _ => {
                 let from = match feed.byte() {

@@ -36,8 +36,6 @@ pub(super) struct Open {
     pub(super) id: StreamId,
     /// Who is at the other end.
     pub(super) peer: usize,
-    /// Whether the engine dialled it.
-    pub(super) dialled: bool,
 }
 
 pub(super) struct World {
@@ -148,8 +146,7 @@ impl World {
     pub(super) fn accept(&mut self, peer: usize) -> StreamId {
         self.accepted += 2;
         let id = StreamId(self.accepted);
-        let dialled = false;
-        self.open.push(Open { id, peer, dialled });
+        self.open.push(Open { id, peer });
         let mut addr = self.peers[peer].addr;
         addr.set_port(40_000);
         self.input(Input::StreamOpened {
@@ -178,11 +175,7 @@ impl World {
 
     /// A dial succeeds.
     pub(super) fn answer(&mut self, stream: StreamId, peer: usize) {
-        self.open.push(Open {
-            id: stream,
-            peer,
-            dialled: true,
-        });
+        self.open.push(Open { id: stream, peer });
         let addr = self.peers[peer].addr;
         self.input(Input::StreamOpened { stream, peer: addr });
     }
@@ -216,7 +209,7 @@ impl World {
         }
     }
 
-    fn offers(&self) -> Vec<StoreOffer> {
+    pub(super) fn offers(&self) -> Vec<StoreOffer> {
         let offer = |store: std::sync::Arc<dyn Store>| StoreOffer {
             id: store.id(),
             name: store.name().to_owned(),
@@ -229,6 +222,15 @@ impl World {
         if self.open.iter().any(|open| open.id == stream) {
             self.input(Input::StreamFrame { stream, frame });
         }
+    }
+
+    /// What the driver has to write waits, and then it does not any more.
+    pub(super) fn fill(&mut self, stream: StreamId, full: bool) {
+        self.input(if full {
+            Input::StreamFull { stream }
+        } else {
+            Input::StreamWritable { stream }
+        });
     }
 
     pub(super) fn datagram(&mut self, from: SocketAddr, messages: &[u8]) {
