@@ -46,6 +46,7 @@ doc:
 bench *ARGS:
     cargo bench --workspace --all-features -- {{ ARGS }}
 
-# Fuzz one target: `just fuzz datagram 60`.
+# Fuzz one target: `just fuzz datagram 60`. Without a nightly toolchain: `RUSTC_BOOTSTRAP=1 cargo fuzz ...`.
 fuzz TARGET SECONDS="60":
-    cargo +nightly fuzz run {{ TARGET }} -- -max_total_time={{ SECONDS }}
+    mkdir -p fuzz/corpus/{{ TARGET }}
+    cargo +nightly fuzz run {{ TARGET }} fuzz/corpus/{{ TARGET }} fuzz/seeds/{{ TARGET }} -- -max_total_time={{ SECONDS }} -rss_limit_mb=2048 -timeout=10

@@ -135,6 +135,15 @@ pub mod unstable {
     /// The protocol of one node as a state machine.
     pub mod engine {
         pub use crate::engine::*;
+
+        /// The first queue or map of an engine that is over its limit: what, how much, and how much may
+        /// be.
+        #[cfg(feature = "sim")]
+        #[must_use]
+        pub fn over_limit(engine: &Engine) -> Option<(&'static str, usize, usize)> {
+            let size = engine.over_limit()?;
+            Some((size.what, size.is, size.max))
+        }
     }
     /// Who a node is to the failure detector.
     pub mod id {
@@ -144,6 +153,11 @@ pub mod unstable {
     #[cfg(feature = "sim")]
     pub mod lies {
         pub use crate::sim::lies::*;
+    }
+    /// What is parsed inside a TLS connection, without a connection.
+    #[cfg(feature = "tls")]
+    pub mod tls {
+        pub use crate::net::tls::parsed::{channel, hello, punctual, records};
     }
     /// What stores are to the engine.
     pub mod store {

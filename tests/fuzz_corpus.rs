@@ -1,23 +1,39 @@
 //! The fuzz targets' checks over the committed seeds, as an ordinary test.
 //!
-//! The seeds are made of the golden vectors: `cargo test --test fuzz_corpus -- --ignored` writes
-//! them anew. Inputs that a fuzzer has found may be added beside them.
+//! `cargo test --all-features --test fuzz_corpus -- --ignored` writes the seeds anew: those of messages are
+//! the golden vectors, the others are made of them and of what stores write. Inputs that a fuzzer has
+//! found may be added beside them.
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test")]
 
-#[path = "../fuzz/src/checks.rs"]
+#[path = "../fuzz/src/checks/mod.rs"]
+#[allow(dead_code, reason = "some is for one feature alone")]
 mod checks;
+#[path = "fuzz_seeds/mod.rs"]
+mod fuzz_seeds;
 mod golden;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use bytes::BytesMut;
-use rumormill::unstable::wire::codec;
-use rumormill::unstable::wire::frame::encode_frame_header;
-
 type Check = fn(&[u8]);
+
+const TARGETS: &[(&str, Check)] = &[
+    ("bodies", checks::bodies),
+    #[cfg(feature = "serde")]
+    ("config", checks::config),
+    ("datagram", checks::datagram),
+    ("engine", checks::engine),
+    ("exchange", checks::exchange),
+    ("frame", checks::frame),
+    ("map", checks::map),
+    ("matchers", checks::matchers),
+    ("snapshot", checks::snapshot),
+    ("swim", checks::swim),
+    ("tables", checks::tables),
+    #[cfg(feature = "tls")]
+    ("tls", checks::tls),
+];
 
 fn folder(target: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "fuzz", "seeds", target]
@@ -25,42 +41,11 @@ fn folder(target: &str) -> PathBuf {
         .collect()
 }
 
-/// One seed per message, and one with all of them.
-fn datagrams() -> BTreeMap<&'static str, Vec<u8>> {
-    let mut all = BytesMut::new();
-    let mut seeds = BTreeMap::new();
-    for (name, message, _) in golden::all() {
-        let one = checks::envelope().seal(|out| codec::encode(&message, out));
-        codec::encode(&message, &mut all);
-        seeds.insert(name, one.to_vec());
-    }
-    let all = checks::envelope().seal(|out| out.extend_from_slice(&all));
-    seeds.insert("all", all.to_vec());
-    seeds
-}
-
-/// The same as frames, behind the byte that says how to cut them.
-fn frames() -> BTreeMap<&'static str, Vec<u8>> {
-    let mut all = vec![6];
-    let mut seeds = BTreeMap::new();
-    for (name, message, _) in golden::all() {
-        let mut frame = BytesMut::new();
-        codec::encode(&message, &mut frame);
-        let framed = [&encode_frame_header(frame.len())[..], &frame].concat();
-        all.extend_from_slice(&framed);
-        seeds.insert(name, [&[6], &framed[..]].concat());
-    }
-    seeds.insert("all", all);
-    let too_large = encode_frame_header(checks::FRAME_BYTES_MAX + 1);
-    seeds.insert("too_large", [&[0], &too_large[..]].concat());
-    seeds
-}
-
 #[test]
-fn the_seeds_are_the_golden_vectors() {
-    for (target, seeds) in [("datagram", datagrams()), ("frame", frames())] {
+fn the_seeds_are_what_is_written() {
+    for (target, seeds) in fuzz_seeds::all() {
         for (name, expected) in seeds {
-            let seed = fs::read(folder(target).join(name)).unwrap();
+            let seed = fs::read(folder(target).join(&name)).unwrap();
             assert_eq!(seed, expected, "{target}/{name}");
         }
     }
@@ -68,18 +53,21 @@ fn the_seeds_are_the_golden_vectors() {
 
 #[test]
 fn the_checks_hold_for_every_seed() {
-    let targets: [(&str, Check); 2] = [("datagram", checks::datagram), ("frame", checks::frame)];
-    for (target, check) in targets {
+    for (target, check) in TARGETS {
+        let mut met = 0;
         for seed in fs::read_dir(folder(target)).unwrap() {
             check(&fs::read(seed.unwrap().path()).unwrap());
+            met += 1;
         }
+        assert!(met > 0, "{target} has no seeds");
     }
 }
 
 #[test]
 #[ignore = "writes the seeds"]
 fn write_the_seeds() {
-    for (target, seeds) in [("datagram", datagrams()), ("frame", frames())] {
+    for (target, seeds) in fuzz_seeds::all() {
+        fs::create_dir_all(folder(target)).unwrap();
         for (name, bytes) in seeds {
             fs::write(folder(target).join(name), bytes).unwrap();
         }

@@ -69,6 +69,8 @@ pub use event::{Comparison, Event, Expulsion, Member, Readiness, View};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
+#[doc(hidden)]
+pub use members::again as swim;
 
 use crate::config::Config;
 use crate::id::{MemberState, ProcessId};
@@ -221,6 +223,10 @@ impl Engine {
                 DueTimer::Own(kind) => self.timer(kind),
             }
             self.route_asks();
+            // This node has left, and its streams are closed: what else was due is not any more.
+            if self.core.course == Course::Gone {
+                return;
+            }
         }
         if merge {
             self.merges.go_on(&mut self.core);

@@ -266,3 +266,26 @@ fn entries_wait_while_the_link_is_full() {
     engine.handle(start(), Input::StreamWritable { stream: link });
     assert_eq!(deltas(outputs(&mut engine)), 1);
 }
+
+/// The clock was late by a minute: much else is due when the leave ends.
+#[test]
+fn nothing_is_said_after_a_leave_has_ended() {
+    let mut engine = engine(Vec::new());
+    let peer = node("a", 1, 2);
+    introduce(&mut engine, 1, &peer, Purpose::Link);
+    engine.handle(start(), Input::Operation(Operation::Leave));
+    outputs(&mut engine);
+    let late = Now {
+        mono: start().mono + Duration::from_secs(60),
+        ..start()
+    };
+    while engine.poll_timeout().is_some_and(|due| due <= late.mono) {
+        engine.handle_timeout(late);
+    }
+    assert_eq!(engine.poll_timeout(), None);
+    let outputs = outputs(&mut engine);
+    assert!(
+        matches!(outputs.last(), Some(Output::Event(Event::Left))),
+        "{outputs:?}"
+    );
+}

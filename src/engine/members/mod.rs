@@ -9,6 +9,7 @@
 //! | `detector`, `feed` | foca, fed and obeyed |
 //! | `foca_config` | its configuration |
 //! | `codec`, `log` | the bytes of its packets; what it accepts |
+//! | `again` | bytes read and written again: for checks of the codec from outside |
 //! | `table` | the table of members, kept up to what foca accepts |
 //! | `records` | the membership as peers tell it; boots |
 //! | `leave`, `leaving` | leaving: drained, announced and acknowledged |
@@ -24,6 +25,8 @@
 
 mod accounts;
 mod accused;
+#[doc(hidden)]
+pub mod again;
 mod allowance;
 mod asking;
 pub(super) mod codec;

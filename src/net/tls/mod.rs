@@ -51,6 +51,7 @@ mod identity;
 mod lane;
 mod listen;
 mod material;
+pub(crate) mod parsed;
 mod pool;
 mod pulse;
 mod queue;

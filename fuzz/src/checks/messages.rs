@@ -1,5 +1,4 @@
-//! What must hold for any bytes. Run by the fuzz targets, and by `tests/fuzz_corpus.rs` over the
-//! committed seeds.
+//! Datagrams, frames and the messages in them.
 
 use bytes::{Bytes, BytesMut};
 use rumormill::id::ClusterId;
@@ -82,7 +81,7 @@ fn messages(mut bytes: Bytes) {
 
 /// Any cells give at most as many items as there are cells, each once, or none: as first cells and
 /// as those that extend others.
-fn come_apart(cells: &Cells) {
+pub fn come_apart(cells: &Cells) {
     let Some(shape) = Shape::new(cells.exponent, cells.width) else {
         return;
     };

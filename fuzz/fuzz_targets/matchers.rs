@@ -1,0 +1,4 @@
+//! `cargo +nightly fuzz run matchers fuzz/corpus/matchers fuzz/seeds/matchers`
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rumormill_fuzz::checks::matchers(data));

@@ -1,0 +1,4 @@
+//! `cargo +nightly fuzz run tls fuzz/corpus/tls fuzz/seeds/tls`
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rumormill_fuzz::checks::tls(data));
