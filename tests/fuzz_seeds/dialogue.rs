@@ -137,13 +137,12 @@ impl Pair {
     fn note(&mut self, side: usize, stream: StreamId, frame: &Bytes) {
         let message = codec::decode(&mut frame.clone(), &CodecLimits::default());
         match message {
-            Ok(Decoded::Message(Message::Hello(hello))) => {
+            Ok(Decoded::Message(Message::Hello(hello)))
                 // The first one alone: after it there is no difference.
-                if hello.purpose == Purpose::PushPull && self.exchanges.is_empty() {
+                if hello.purpose == Purpose::PushPull && self.exchanges.is_empty() => {
                     let theirs = self.streams[&(side, stream)];
                     self.exchanges.extend([(side, stream), (1 - side, theirs)]);
                 }
-            }
             Ok(Decoded::Message(Message::Welcome(_))) => {}
             _ if self.exchanges.contains(&(side, stream)) => self.said[side].push(frame.clone()),
             _ => {}

@@ -28,7 +28,7 @@ pub fn bodies(data: &[u8]) {
     let limits = Limits::default();
     let mut feed = Feed::new(data);
     cost::is_bounded(data.len(), || {
-        if feed.byte() % 2 == 0 {
+        if feed.byte().is_multiple_of(2) {
             let store = || clock.silences(limits);
             laws(&mut feed, || store().map().clone());
         } else {

@@ -204,7 +204,11 @@ impl Model {
         assert_eq!(seq == 0, !self.entries.contains_key(&entry.key));
         let mut conflicts = false;
         let written = if guarded {
-            let seen = if feed.byte() % 4 == 0 { seq + 1 } else { seq };
+            let seen = if feed.byte().is_multiple_of(4) {
+                seq + 1
+            } else {
+                seq
+            };
             conflicts = seen != seq;
             entry.tie = feed.edge();
             self.map.put_if(text, expiry, entry.tie, seen)

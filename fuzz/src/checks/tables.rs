@@ -30,8 +30,10 @@ fn any_cells(feed: &mut Feed<'_>) {
     };
     let shape = Shape::new(cells.exponent, cells.width);
     // As many as the shape has, or as there are bytes for.
-    let full = shape.filter(|_| feed.byte() % 2 == 0).map(Shape::cells);
-    let count = full.unwrap_or(feed.rest().len() / 24).min(4096);
+    let full = shape
+        .filter(|_| feed.byte().is_multiple_of(2))
+        .map(Shape::cells);
+    let count = full.unwrap_or_else(|| feed.rest().len() / 24).min(4096);
     let cells = Cells {
         cells: (0..count).map(|_| cell(feed)).collect(),
         ..cells

@@ -92,7 +92,10 @@ impl Membership {
     pub(in crate::engine) fn shown_otherwise(&self, core: &Core) -> usize {
         let members = self.detector.foca.iter_membership_state();
         let otherwise = members.filter(|member| {
-            member.id().process.name != core.setup.name
+            let name = &member.id().process.name;
+            // Who is expelled has left, whatever the failure detector goes on to learn of it.
+            *name != core.setup.name
+                && !core.expelled.contains(name)
                 && !self.is_shown(member, self.state_shown(member))
         });
         otherwise.count()

@@ -80,14 +80,13 @@ impl Watched {
                 assert!(self.dialled < Some(*stream), "none is used twice");
                 self.dialled = Some(*stream);
             }
-            Output::StreamFrameDone { stream } => {
+            Output::StreamFrameDone { stream }
                 // Of one that it has just closed, it may say so all the same.
-                if self.open.contains(stream) {
+                if self.open.contains(stream) => {
                     let frames = self.frames.entry(*stream).or_default();
                     assert!(*frames > 0, "a frame of {stream:?} is done with twice");
                     *frames -= 1;
                 }
-            }
             Output::StreamSend { stream, .. } => {
                 assert!(self.open.contains(stream), "{stream:?} is not open");
             }

@@ -15,7 +15,7 @@ impl World {
     pub(super) fn lie(&mut self, feed: &mut Feed<'_>) {
         use rumormill::unstable::lies::{Fed, tell};
 
-        let in_datagram = feed.byte() % 2 == 0;
+        let in_datagram = feed.byte().is_multiple_of(2);
         let place = feed.below(self.open.len().max(1));
         let open = self.open.get(place).copied();
         let peer = match open {

@@ -41,7 +41,7 @@ impl World {
             8 => self.write(feed),
             9 => {
                 if let Some(batch) = self.commits.pop_front() {
-                    let ok = feed.byte() % 4 != 0;
+                    let ok = !feed.byte().is_multiple_of(4);
                     self.input(Input::Committed { batch, ok });
                 }
             }
@@ -54,7 +54,7 @@ impl World {
             }
             11 => {
                 if let Some(stream) = self.some_stream(feed) {
-                    self.fill(stream, feed.byte() % 2 == 0);
+                    self.fill(stream, feed.byte().is_multiple_of(2));
                 }
             }
             12 => self.lie(feed),
@@ -99,7 +99,10 @@ impl World {
         };
         if feed.byte() == 255 {
             // The wall clock is set, back or ahead.
-            let (back, span) = (feed.byte() % 2 == 0, Duration::from_secs(feed.u16().into()));
+            let (back, span) = (
+                feed.byte().is_multiple_of(2),
+                Duration::from_secs(feed.u16().into()),
+            );
             let wall = self.now.wall;
             self.now.wall = if back {
                 wall.minus(span)
