@@ -180,11 +180,13 @@ fn a_peer_cannot_have_work_done_again_and_again() {
         pair.run_until(|pair| pair.counters(1).push_pulls_failed > failed);
     }
     let millis = pair.wall().since(began).as_millis();
-    assert!(pair.counters(0).push_pulls_throttled > 500);
+    // By what they cost, or by how often it introduces itself.
+    let refused = pair.counters(0).push_pulls_throttled + pair.counters(0).streams_refused;
+    assert!(refused > 500, "{refused}");
     // An eighth of the time that passed and of ten seconds, by a millisecond each.
     let most = (millis + 10_000) / 8 + 1;
     let made = *tables.borrow();
-    assert!(made > 1_000 && made <= most, "{made} in {millis} ms");
+    assert!(made > 100 && made <= most, "{made} in {millis} ms");
     pair.watcher = None;
     replica(&*pair.maps[1].store()).merge(std::slice::from_ref(&fresh), EPOCH);
     pair.run_for(Duration::from_secs(20));

@@ -179,7 +179,7 @@ impl Node {
     ///     () = node.stopped() => return Ok(()),
     /// };
     /// let silence = changed[0].record.as_ref().expect("it was not removed");
-    /// assert_eq!((changed[0].key, silence.id), (id.key(), id));
+    /// assert_eq!((changed[0].key, silence.id()), (id.key(), id));
     /// # node.leave().await?;
     /// # Ok(())
     /// # }

@@ -47,15 +47,19 @@ impl Exchange {
     pub(super) fn pump(&mut self, core: &mut Core) {
         self.list_on(core);
         let mut looks = LOOKS_PER_TURN;
-        while self.flight.len() < FRAMES_IN_FLIGHT && core.room.has_room(self.stream) {
+        while self.flight.len() < FRAMES_IN_FLIGHT
+            && core.room.has_room(self.stream)
+            && !core.work_left.is_zero()
+        {
             let load = self.load(core, &mut looks);
             if load.count == 0 {
                 break;
             }
             self.send_load(core, load);
         }
-        if looks == 0 && !(self.sweeps.is_empty() && self.sending.is_empty()) {
-            // Much was looked at and little was there to send: on in the next turn.
+        let spent = looks == 0 || core.work_left.is_zero();
+        if spent && !(self.sweeps.is_empty() && self.sending.is_empty()) {
+            // Much was looked at, or sent: on in the next turn.
             self.pump_soon(core);
         }
         self.charge(work::of_looks(LOOKS_PER_TURN - looks));
@@ -131,6 +135,7 @@ impl Exchange {
             items: load.items(),
             on_stream: true,
         });
+        core.work_left = core.work_left.saturating_sub(work::of_sending(count));
         core.counters.entries_sent += count as u64;
         core.counters.push_pull_entries_sent += count as u64;
         let delta = Delta {

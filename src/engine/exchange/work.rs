@@ -20,6 +20,11 @@ pub(super) fn of_entries(entries: usize) -> Duration {
     times(ENTRY, entries)
 }
 
+/// What sending so many entries takes of the work of a turn, in which others wait.
+pub(super) fn of_sending(entries: usize) -> Duration {
+    times(ENTRY * 2, entries)
+}
+
 /// More work was done at this time.
 pub(super) fn charge(paid_off: &mut Duration, now: Duration, work: Duration) {
     *paid_off = now.max(*paid_off) + work * SHARE;
