@@ -87,7 +87,7 @@
 //! # Security
 //! With mutual TLS (`Builder::tls`, feature `tls-aws-lc-rs` or `tls-ring`) nobody without a certificate
 //! of a trusted authority reads, writes or joins. Members trust each other: each may write anything,
-//! and what one gone bad may cost is not yet limited in bytes and work. Without it, anybody who can
+//! within its share; `docs/security.md` says what one gone bad can do. Without it, anybody who can
 //! reach a node's port can join the cluster; bytes from strangers are counted and dropped, and nothing
 //! more is promised.
 

@@ -24,8 +24,8 @@
 //!
 //! Invariants kept here: nothing of another cluster passes the envelope; data needs a session
 //! token; every queue, map and loop has a limit, in [`Config`] or a named constant; what comes
-//! from outside the cluster raises a counter and nothing worse. Members are trusted: what one that has
-//! gone bad may cost is limited in number, not yet in bytes and work.
+//! from outside the cluster raises a counter and nothing worse. What one member that has gone bad may cost
+//! is limited in number, bytes and nominal work; `docs/security.md` says what is not defended.
 
 // Bytes from outside must not stop a node: what could panic says here why it does not.
 #![cfg_attr(
