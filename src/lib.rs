@@ -69,7 +69,8 @@
 //! `ARCHITECTURE.md` says what is where within them, and `PROTOCOL.md` what travels between nodes.
 //!
 //! # What always holds
-//! 1. When faults stop, all connected nodes hold the same entries.
+//! 1. When faults stop, all connected nodes hold the same entries, but for those that one of them refused: for
+//!    its clock, or for want of room.
 //! 2. An acknowledged write is lost only if every process that held it lost its memory.
 //! 3. No older version ever replaces a newer one, nor a removed one until its tombstone is
 //!    collected.
@@ -81,7 +82,8 @@
 //! 9. The same seed gives the same trace.
 //! 10. Alive, suspect, failed and left are never confused.
 //!
-//! The simulator checks them under loss, duplication, reordering, partitions, crashes and skew. Your
+//! The simulator checks them under loss, duplication, reordering, partitions, crashes, skew and members that
+//! lie; `docs/security.md` names what is open there. Your
 //! own schema and invariants can be simulated too: `examples/simulate_your_store.rs`.
 //!
 //! # Security

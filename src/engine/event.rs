@@ -91,7 +91,7 @@ pub enum Event {
         peer: NodeName,
     },
     /// An entry was refused: by `peer` if this node sent it, by this node if `peer` sent it. Of many, some are
-    /// told: at most 1,024 at once and 256 a second, those of `EntryQuarantined` included. All are counted.
+    /// told, those of `EntryQuarantined` included; all are counted.
     #[non_exhaustive]
     EntryRefused {
         /// The other side.

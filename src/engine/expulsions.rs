@@ -127,6 +127,7 @@ impl Expulsions {
     fn settle(&self, core: &mut Core, names: &BTreeSet<NodeName>) {
         for name in names {
             let (was, is) = (core.expelled.contains(name), self.is_followed(core, name));
+            core.revision += 1;
             if is && !was {
                 core.expelled.insert(name.clone());
                 core.ask(Ask::Expel(name.clone()));
@@ -134,9 +135,11 @@ impl Expulsions {
                 core.expelled.remove(name);
                 core.ask(Ask::Readmit(name.clone()));
             }
-            let expulsion = self.expulsion(core, name);
-            core.revision += 1;
-            core.ask(Ask::Emit(Event::ExpulsionChanged(expulsion)));
+            // What changes nothing here, a peer can say as often as it likes.
+            if was != is || self.here.contains(name) || core.may_tell() {
+                let expulsion = self.expulsion(core, name);
+                core.ask(Ask::Emit(Event::ExpulsionChanged(expulsion)));
+            }
         }
     }
 

@@ -3,14 +3,15 @@
 //! A delta that costs little is merged in the turn in which it comes, which is nearly always so. One that
 //! costs more than a turn may (many entries, long bodies, many patterns) is merged over several turns,
 //! and so is what comes from the same process after it. Those who wait take turns, process by process, so
-//! what one sends is never held up by what another sends. The one who sent it learns nothing of this but that
-//! the acknowledgement comes later.
+//! what one sends is never held up by what another sends. A sender learns nothing of this but that the
+//! acknowledgement comes later.
 //!
 //! The engine reads no clock: work is counted in nominal time, which
 //! [`Replica::work`](crate::store::Replica::work) estimates from the bytes of an entry. A member may
 //! have one part in [`SHARE`] of the time that passes, and [`ALLOWANCE`] ahead of it; what it sends beyond that
-//! waits, and the member is named. A frame that waits is not done with, so its stream is not read on. What waits is bounded in bytes for each process and for all of them:
-//! beyond, a datagram is dropped, to be sent again, and a stream is closed.
+//! waits, and the member is named. A frame that waits is not done with, so its stream is not read on. What
+//! waits is bounded in bytes for each process and for all of them: beyond, a datagram is dropped, to be sent
+//! again, and a stream is closed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -20,12 +21,13 @@ use crate::wire::{Delta, Entry};
 
 use super::core::Core;
 use super::core::ask::Ask;
+use super::core::debts::Debts;
 use super::core::delta::{DeltaWay, IncomingDelta, MergedDelta, Received};
 use super::core::timers::TimerKind;
 use super::io::{Output, StreamId};
 
 /// The owner of deltas that are being merged.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Merges {
     queues: BTreeMap<ProcessId, MergeQueue>,
     bytes: usize,
@@ -33,8 +35,19 @@ pub(super) struct Merges {
     on_streams: BTreeMap<StreamId, usize>,
     /// Whose turn was last.
     last: Option<ProcessId>,
-    /// When the work that a member has asked for is made up for, by its name.
-    paid_off: BTreeMap<NodeName, Duration>,
+    debts: Debts,
+}
+
+impl Default for Merges {
+    fn default() -> Self {
+        Self {
+            queues: BTreeMap::new(),
+            bytes: 0,
+            on_streams: BTreeMap::new(),
+            last: None,
+            debts: Debts::new(SHARE, ALLOWANCE),
+        }
+    }
 }
 
 /// What one process has sent and waits.
@@ -61,24 +74,27 @@ impl Merges {
     /// A delta came. What becomes of it is told by [`Ask::DeltaMerged`].
     pub(super) fn take(&mut self, core: &mut Core, incoming: IncomingDelta) {
         let mut merging = Merging::new(incoming);
-        let is_next = !self.queues.contains_key(&merging.process);
-        if is_next && self.may_work(core, &merging.process.name) {
-            let done = merging.go_on(core);
-            self.charge(core, &merging);
-            if done {
-                return merging.end(core);
-            }
+        let (waiting, bytes) = (self.queues.get(&merging.process), merging.bytes);
+        let queued = waiting.map_or(0, |queue| queue.bytes);
+        if !self.may_work(core, &merging.process.name) {
+            core.misbehaved(&merging.process.name, Misbehaviour::CostsTooMuch);
+        } else if waiting.is_none() && self.go_on_with(core, &mut merging) {
+            return merging.end(core);
         }
-        let (process, bytes) = (merging.process.clone(), merging.bytes);
-        let queue = self.queues.entry(process).or_default();
-        if queue.bytes + bytes > PROCESS_BYTES_MAX || self.bytes + bytes > BYTES_MAX {
+        if queued + bytes > PROCESS_BYTES_MAX {
+            core.misbehaved(&merging.process.name, Misbehaviour::CostsTooMuch);
             return refuse(core, &merging);
         }
-        queue.bytes += bytes;
-        self.bytes += bytes;
+        // It may be others who leave no room.
+        if self.bytes + bytes > BYTES_MAX {
+            return refuse(core, &merging);
+        }
         if let Some(stream) = merging.stream() {
             *self.on_streams.entry(stream).or_default() += 1;
         }
+        self.bytes += bytes;
+        let queue = self.queues.entry(merging.process.clone()).or_default();
+        queue.bytes += bytes;
         queue.waiting.push_back(merging);
         core.counters.merges_deferred += 1;
         self.schedule(core);
@@ -137,7 +153,7 @@ impl Merges {
 
     /// A member is not in the table any more.
     pub(super) fn member_forgotten(&mut self, name: &NodeName) {
-        self.paid_off.remove(name);
+        self.debts.forget(name);
     }
 
     /// Forgets all.
@@ -156,7 +172,7 @@ impl Merges {
     /// How many members have been charged for work.
     #[cfg(feature = "sim")]
     pub(super) fn charged(&self) -> usize {
-        self.paid_off.len()
+        self.debts.len()
     }
 
     /// The process after the last one, round and round.
@@ -172,59 +188,47 @@ impl Merges {
 
     /// Goes on with the first delta of a process.
     fn slice(&mut self, core: &mut Core, process: &ProcessId) {
+        let waiting = self.queues.get_mut(process);
+        let Some(mut merging) = waiting.and_then(|queue| queue.waiting.pop_front()) else {
+            return;
+        };
+        let done = self.go_on_with(core, &mut merging);
         let Some(queue) = self.queues.get_mut(process) else {
             return;
         };
-        let Some(mut merging) = queue.waiting.pop_front() else {
-            self.queues.remove(process);
-            return;
-        };
-        let done = merging.go_on(core);
-        if done {
-            queue.bytes -= merging.bytes;
-            self.bytes -= merging.bytes;
+        if !done {
+            return queue.waiting.push_front(merging);
         }
-        if done && queue.waiting.is_empty() {
+        queue.bytes -= merging.bytes;
+        self.bytes -= merging.bytes;
+        if queue.waiting.is_empty() {
             self.queues.remove(process);
         }
-        self.charge(core, &merging);
-        if done {
-            if let Some(stream) = self.waits_no_longer(&merging) {
-                core.outputs.push_back(Output::StreamFrameDone { stream });
-            }
-            merging.end(core);
-        } else if let Some(queue) = self.queues.get_mut(process) {
-            queue.waiting.push_front(merging);
+        if let Some(stream) = self.waits_no_longer(&merging) {
+            core.outputs.push_back(Output::StreamFrameDone { stream });
         }
+        merging.end(core);
     }
 
-    /// Whether a member has work left; it is named if it has not.
-    fn may_work(&self, core: &mut Core, name: &NodeName) -> bool {
-        let paid_off = self.paid_off.get(name);
-        let may = paid_off.is_none_or(|&paid_off| paid_off <= core.now.mono + ALLOWANCE);
-        if !may {
-            core.misbehaved(name, Misbehaviour::CostsTooMuch);
-        }
-        may
+    /// Goes on with a delta, and charges the member that sent it. Returns whether all of it is done.
+    fn go_on_with(&mut self, core: &mut Core, merging: &mut Merging) -> bool {
+        let (done, work) = merging.go_on(core);
+        self.debts
+            .charge(core.now.mono, &merging.process.name, work);
+        done
     }
 
-    /// Charges what was done of a delta to the member that sent it.
-    fn charge(&mut self, core: &mut Core, merging: &Merging) {
-        let work = std::mem::take(&mut core.work_done);
-        let name = merging.process.name.clone();
-        let paid_off = self.paid_off.entry(name).or_default();
-        *paid_off = core.now.mono.max(*paid_off) + work * SHARE;
+    /// Whether a member has work left.
+    fn may_work(&self, core: &Core, name: &NodeName) -> bool {
+        self.debts.free_at(name) <= core.now.mono
     }
 
     /// Sets when to go on.
     fn schedule(&self, core: &mut Core) {
-        let now = core.now.mono;
-        let due = self.queues.keys().map(|process| {
-            let paid_off = self.paid_off.get(&process.name);
-            paid_off.map_or(now, |&paid_off| now.max(paid_off.saturating_sub(ALLOWANCE)))
-        });
+        let processes = self.queues.keys();
+        let due = processes.map(|process| self.debts.free_at(&process.name));
         if let Some(due) = due.min() {
-            core.timers.set_by(TimerKind::Merge, due);
+            core.timers.set_by(TimerKind::Merge, due.max(core.now.mono));
         }
     }
 }
@@ -248,8 +252,9 @@ impl Merging {
         }
     }
 
-    /// Merges as much as this turn's work allows, at least one entry. Returns whether all is done.
-    fn go_on(&mut self, core: &mut Core) -> bool {
+    /// Merges as much as this turn's work allows. Returns whether all is done, and the nominal work.
+    fn go_on(&mut self, core: &mut Core) -> (bool, Duration) {
+        let mut all = Duration::ZERO;
         while let Some(section) = self.delta.sections.get(self.section) {
             let rest = section.entries.get(self.entry..).unwrap_or_default();
             if rest.is_empty() {
@@ -257,12 +262,14 @@ impl Merging {
                 continue;
             }
             if core.work_left.is_zero() {
-                return false;
+                return (false, all);
             }
-            let merged = core.merge_some(&self.process, section.store, rest, &mut self.received);
+            let received = &mut self.received;
+            let (merged, work) = core.merge_some(&self.process, section.store, rest, received);
             self.entry += merged;
+            all += work;
         }
-        true
+        (true, all)
     }
 
     fn stream(&self) -> Option<StreamId> {
@@ -287,10 +294,8 @@ impl Merging {
 /// There is no room for a delta to wait.
 fn refuse(core: &mut Core, merging: &Merging) {
     core.counters.merges_refused += 1;
-    core.misbehaved(&merging.process.name, Misbehaviour::CostsTooMuch);
-    match merging.way {
-        DeltaWay::Datagram => {}
-        DeltaWay::Exchange(stream) | DeltaWay::Link(stream) => core.ask(Ask::AbandonStream(stream)),
+    if let Some(stream) = merging.stream() {
+        core.ask(Ask::AbandonStream(stream));
     }
 }
 

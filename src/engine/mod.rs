@@ -545,7 +545,7 @@ impl Engine {
             Ask::Committed => self.committed(),
             Ask::Condemn(name) => self.members.condemn(core, &name),
             Ask::Datagram(to, message) => core.send_datagram(to, &message),
-            Ask::DeltaMerged(merged) => self.delta_merged(&merged),
+            Ask::DeltaMerged(merged) => self.delta_merged(*merged),
             Ask::DialExchange(name) => self.sessions.dial_exchange(core, roster, name),
             Ask::DialMemberLater(name) => self.sessions.dial_member_later(core, roster, &name),
             Ask::DialTold(name, addr) => self.sessions.dial_told(core, roster, name, addr),
@@ -627,7 +627,7 @@ impl Engine {
     }
 
     /// All of a delta has been merged.
-    fn delta_merged(&mut self, merged: &MergedDelta) {
+    fn delta_merged(&mut self, merged: MergedDelta) {
         let core = &mut self.core;
         match merged.way {
             DeltaWay::Exchange(stream) => self.exchanges.delta_merged(core, stream, merged),

@@ -11,21 +11,21 @@ use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
 use super::event::NodeEvent;
-use super::said::SayAllowance;
 use crate::engine::Event;
 use crate::id::NodeName;
+use crate::time::Allowance;
 
 /// Decides what is told.
 pub(super) struct EventGate {
-    all: SayAllowance,
+    all: Allowance,
     /// By kind and peer. Bounded by members and kinds: what is full is forgotten.
-    each: HashMap<(Discriminant<Event>, Option<NodeName>), SayAllowance>,
+    each: HashMap<(Discriminant<Event>, Option<NodeName>), Allowance>,
 }
 
 impl EventGate {
     pub(super) fn new() -> Self {
         Self {
-            all: SayAllowance::new(ALL_BURST, ALL_PER_SECOND),
+            all: Allowance::new(ALL_BURST, ALL_EVERY),
             each: HashMap::new(),
         }
     }
@@ -53,7 +53,7 @@ impl EventGate {
                 return false;
             }
         }
-        let fresh = || SayAllowance::new(EACH_BURST, EACH_PER_SECOND);
+        let fresh = || Allowance::new(EACH_BURST, EACH_EVERY);
         let each = self.each.entry(about).or_insert_with(fresh);
         each.take(now) && self.all.take(now)
     }
@@ -62,10 +62,10 @@ impl EventGate {
 /// Half of the events that wait for a slow receiver.
 const ALL_BURST: u32 = 512;
 /// A receiver that is away for seven seconds misses nothing of the rest.
-const ALL_PER_SECOND: f64 = 64.0;
+const ALL_EVERY: Duration = Duration::from_nanos(1_000_000_000 / 64);
 /// A quarter of that: four peers cannot withhold what a fifth one has to tell.
 const EACH_BURST: u32 = 128;
-const EACH_PER_SECOND: f64 = 16.0;
+const EACH_EVERY: Duration = Duration::from_nanos(1_000_000_000 / 16);
 /// Kinds and peers that are told apart.
 const EACH_MAX: usize = 8192;
 
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(more, (ALL_BURST - 2 * EACH_BURST) as usize);
         let ready = Event::Readiness(Readiness::Alone).into();
         assert_eq!(told(&mut gate, &ready, 0), 10_000);
-        assert_eq!(told(&mut gate, &failed("a"), 1), EACH_PER_SECOND as usize);
+        assert_eq!(told(&mut gate, &failed("a"), 1), 16);
     }
 
     #[test]

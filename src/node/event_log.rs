@@ -10,18 +10,17 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use super::event::NodeEvent;
-use super::said::{Said, SayAllowance};
 use crate::engine::{Event, Expulsion, Readiness};
 use crate::id::{NodeName, Refusal, StoreId};
 use crate::net::{HandshakeRefusal, TlsEvent};
-use crate::time::Timestamp;
+use crate::time::{Allowance, Said, Timestamp};
 
 /// Logs events at levels that fit them, with the names of stores.
 pub(super) struct EventLog {
     stores: BTreeMap<StoreId, String>,
     said: Said<About>,
     /// What strangers are told of: they may have as many addresses as they like.
-    strangers: SayAllowance,
+    strangers: Allowance,
     /// What was not said of strangers since something was.
     unsaid: u64,
 }
@@ -48,8 +47,8 @@ impl EventLog {
     pub(super) fn new(stores: BTreeMap<StoreId, String>) -> Self {
         Self {
             stores,
-            said: Said::new(),
-            strangers: SayAllowance::new(STRANGERS_MAX, STRANGERS_PER_SECOND),
+            said: Said::new(SAID_MAX),
+            strangers: Allowance::new(STRANGERS_MAX, STRANGERS_EVERY),
             unsaid: 0,
         }
     }
@@ -261,8 +260,10 @@ fn date(at: Timestamp) -> String {
 
 /// Lines about strangers that may come at once.
 const STRANGERS_MAX: u32 = 16;
-/// And then one in this many seconds.
-const STRANGERS_PER_SECOND: f64 = 0.25;
+/// And then one in this time.
+const STRANGERS_EVERY: Duration = Duration::from_secs(4);
+/// Different things that are remembered: more than there are members, and more than anybody reads.
+const SAID_MAX: usize = 8192;
 
 #[cfg(test)]
 mod tests {

@@ -22,7 +22,6 @@ mod handshake;
 mod inflow;
 mod outflow;
 mod resolve;
-mod said;
 mod stream_context;
 mod stream_places;
 mod stream_table;

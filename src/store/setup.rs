@@ -161,11 +161,6 @@ impl Limits {
     }
 }
 
-/// Entries held beyond which new keys of peers are refused, where local writes stop at `entries_max`.
-pub(super) const fn merged_max(entries_max: usize) -> usize {
-    entries_max.saturating_mul(2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

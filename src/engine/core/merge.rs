@@ -14,7 +14,7 @@ use super::place::StoreKey;
 
 impl Core {
     /// Joins the first of these entries of a delta into their store: as many as this turn's work allows,
-    /// at least one and at most [`MERGE_CHUNK`]. Returns how many they were.
+    /// at least one and at most [`MERGE_CHUNK`]. Returns how many they were, and the nominal work.
     ///
     /// # Panics
     /// If there is none.
@@ -25,14 +25,15 @@ impl Core {
         id: StoreId,
         entries: &[Entry],
         received: &mut Received,
-    ) -> usize {
+    ) -> (usize, Duration) {
         let Some(store) = self.stores.get(id).cloned() else {
             for _ in entries {
                 received.refuse(Refusal::NoStore);
                 received.count += 1;
             }
-            self.work(REFUSED_WORK * u32::try_from(entries.len()).unwrap_or(u32::MAX));
-            return entries.len();
+            let work = REFUSED_WORK * u32::try_from(entries.len()).unwrap_or(u32::MAX);
+            self.work(work);
+            return (entries.len(), work);
         };
         let (mut count, mut work) = (0, Duration::ZERO);
         for entry in entries.iter().take(MERGE_CHUNK) {
@@ -61,13 +62,12 @@ impl Core {
             received.count += 1;
         }
         self.work(work);
-        count
+        (count, work)
     }
 
     /// So much work was done in this turn.
     fn work(&mut self, work: Duration) {
         self.work_left = self.work_left.saturating_sub(work);
-        self.work_done += work;
         #[cfg(feature = "sim")]
         {
             self.work_ever += work;
@@ -120,7 +120,7 @@ impl Core {
                 }
                 if quarantined {
                     let peer = from.name.clone();
-                    self.emit_of_entry(Event::EntryQuarantined {
+                    self.emit_bounded(Event::EntryQuarantined {
                         store,
                         key,
                         writer,
@@ -142,7 +142,7 @@ impl Core {
         if for_room && self.stores.mark_full(store) {
             self.revision += 1;
         }
-        self.emit_of_entry(Event::EntryRefused {
+        self.emit_bounded(Event::EntryRefused {
             peer: from.name.clone(),
             store,
             key,

@@ -12,6 +12,7 @@
 pub(super) mod ask;
 mod conduct;
 pub(super) mod counters;
+pub(super) mod debts;
 pub(super) mod delta;
 pub(super) mod flight;
 mod identity;
@@ -81,9 +82,8 @@ pub(super) struct Core {
     /// Grows with every change of the view.
     pub(super) revision: u64,
     pub(super) readiness: Readiness,
-    /// The nominal work that this turn may still do, and what it has done that nobody was charged for.
+    /// The nominal work that this turn may still do.
     pub(super) work_left: Duration,
-    pub(super) work_done: Duration,
     /// The same since the start, for the simulator to look at.
     #[cfg(feature = "sim")]
     pub(super) work_ever: Duration,
@@ -150,7 +150,6 @@ impl Core {
             revision: 1,
             readiness: Readiness::Joining,
             work_left: TURN_WORK,
-            work_done: Duration::ZERO,
             #[cfg(feature = "sim")]
             work_ever: Duration::ZERO,
             link_policy: LinkPolicy::Kept,
@@ -218,11 +217,16 @@ impl Core {
         }
     }
 
-    /// Tells of a single entry, unless too many were told of lately: members decide how many there are.
-    pub(super) fn emit_of_entry(&mut self, event: Event) {
-        if self.conduct.may_tell_of_entry(self.now.mono) {
+    /// Tells of what members decide how often it happens, unless too much of that was told lately.
+    pub(super) fn emit_bounded(&mut self, event: Event) {
+        if self.may_tell() {
             self.emit(event);
         }
+    }
+
+    /// Whether an event may be told of which members decide how many there are; then it counts as told.
+    pub(super) fn may_tell(&mut self) -> bool {
+        self.conduct.may_tell(self.now.mono)
     }
 
     /// Sets a timer, or moves it.

@@ -90,7 +90,7 @@ pub(in crate::engine) fn merged(
     for section in &delta.sections {
         let mut rest = &section.entries[..];
         while !rest.is_empty() {
-            let count = core.merge_some(process, section.store, rest, &mut received);
+            let (count, _) = core.merge_some(process, section.store, rest, &mut received);
             rest = &rest[count..];
         }
     }

@@ -95,6 +95,7 @@ use crate::id::{Misbehaviour, NodeName, ProcessId};
 use crate::wire::{Message, StoreSummary, Summary};
 
 use super::core::ask::{Ask, ExchangeOpening};
+use super::core::debts::Debts;
 use super::core::delta::MergedDelta;
 use super::core::flight::Receipt;
 use super::core::refusals::Refusals;
@@ -109,13 +110,22 @@ use talk::BreakOff;
 pub(super) use talk::Exchange;
 
 /// The owner of exchanges.
-#[derive(Default)]
 pub(super) struct Exchanges {
     under_way: BTreeMap<StreamId, Exchange>,
     /// When the next one with each peer is due: one for each session.
     due: BTreeMap<ProcessId, Due>,
-    /// When the work of the exchanges that a member began is made up for, by its name.
-    paid_off: BTreeMap<NodeName, Duration>,
+    /// For the exchanges that members began.
+    debts: Debts,
+}
+
+impl Default for Exchanges {
+    fn default() -> Self {
+        Self {
+            under_way: BTreeMap::new(),
+            due: BTreeMap::new(),
+            debts: work::debts(),
+        }
+    }
 }
 
 impl Exchanges {
@@ -128,7 +138,7 @@ impl Exchanges {
     /// How many members have been charged for work.
     #[cfg(feature = "sim")]
     pub(super) fn charged(&self) -> usize {
-        self.paid_off.len()
+        self.debts.len()
     }
 
     /// How many are under way.
@@ -187,7 +197,7 @@ impl Exchanges {
     }
 
     /// A delta that came in one has been merged.
-    pub(super) fn delta_merged(&mut self, core: &mut Core, stream: StreamId, merged: &MergedDelta) {
+    pub(super) fn delta_merged(&mut self, core: &mut Core, stream: StreamId, merged: MergedDelta) {
         if let Some(exchange) = self.under_way.get_mut(&stream) {
             exchange.delta_merged(core, merged);
             self.settle_work(core, stream);
@@ -285,20 +295,18 @@ impl Exchanges {
         };
         let cost = std::mem::take(&mut exchange.work);
         if !exchange.initiator && !cost.is_zero() {
-            let name = exchange.peer.name.clone();
-            work::charge(self.paid_off.entry(name).or_default(), core.now.mono, cost);
+            self.debts.charge(core.now.mono, &exchange.peer.name, cost);
         }
     }
 
     /// Whether a member has had more work done than it may, for now.
     pub(super) fn is_overworked_by(&self, core: &Core, name: &NodeName) -> bool {
-        let paid_off = self.paid_off.get(name);
-        paid_off.is_some_and(|&paid_off| paid_off > core.now.mono + work::ALLOWANCE)
+        self.debts.free_at(name) > core.now.mono
     }
 
     /// A member is not in the table any more.
     pub(super) fn member_forgotten(&mut self, name: &NodeName) {
-        self.paid_off.remove(name);
+        self.debts.forget(name);
     }
 
     /// Ends all: this process becomes another one.

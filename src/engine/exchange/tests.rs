@@ -310,7 +310,7 @@ fn what_this_node_began_is_not_charged() {
     let exchange = exchanges.under_way.get_mut(&STREAM).unwrap();
     exchange.charge(Duration::from_secs(10));
     exchanges.settle_work(&core, STREAM);
-    assert_eq!(exchanges.paid_off, BTreeMap::new());
+    assert_eq!(exchanges.debts.len(), 0);
 }
 
 /// A summary whose cut is not where the digests are, though nothing differs.
@@ -338,8 +338,9 @@ fn to_move_the_digests_is_work() {
     receive(&mut exchanges, &mut core, Message::Summary(summary));
     let sent = frames(&core);
     assert_eq!(sent, [(STREAM, verdict(store.id(), Verdict::Equal))]);
-    let paid_off = core.now.mono + work::of_looks(3) * 8;
-    assert_eq!(exchanges.paid_off, BTreeMap::from([(name("a"), paid_off)]));
+    let mut expected = work::debts();
+    expected.charge(core.now.mono, &name("a"), work::of_looks(3));
+    assert_eq!(exchanges.debts, expected);
 }
 
 #[test]

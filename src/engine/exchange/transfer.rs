@@ -182,9 +182,11 @@ impl Exchange {
     }
 
     /// Entries that came have been merged.
-    pub(super) fn delta_merged(&mut self, core: &mut Core, merged: &MergedDelta) {
+    pub(super) fn delta_merged(&mut self, core: &mut Core, merged: MergedDelta) {
         self.merging = self.merging.saturating_sub(1);
-        let received = &merged.received;
+        let MergedDelta {
+            packet, received, ..
+        } = merged;
         let count = received.count() as u64;
         core.counters.push_pull_entries_received += count;
         self.tally.refused += received.refused.len() as u64;
@@ -197,9 +199,9 @@ impl Exchange {
             self.pump(core);
         }
         if received.needs.is_empty() {
-            self.acknowledge(core, merged.packet, received);
+            self.acknowledge(core, packet, &received);
         } else {
-            self.uncommitted.push((merged.packet, received.clone()));
+            self.uncommitted.push((packet, received));
         }
         self.moved(core, count, 0);
         // It took its time here: the other side is not late.

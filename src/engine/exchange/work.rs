@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use crate::engine::core::debts::Debts;
+
 /// The work of looking at so many runs of a store's slots, or of crossing them with its digests.
 pub(super) fn of_looks(runs: usize) -> Duration {
     times(LOOK, runs)
@@ -25,9 +27,9 @@ pub(super) fn of_sending(entries: usize) -> Duration {
     times(ENTRY * 2, entries)
 }
 
-/// More work was done at this time.
-pub(super) fn charge(paid_off: &mut Duration, now: Duration, work: Duration) {
-    *paid_off = now.max(*paid_off) + work * SHARE;
+/// What the exchanges that members begin may cost.
+pub(super) const fn debts() -> Debts {
+    Debts::new(SHARE, ALLOWANCE)
 }
 
 fn times(work: Duration, count: usize) -> Duration {
@@ -36,34 +38,9 @@ fn times(work: Duration, count: usize) -> Duration {
 
 /// A peer may cost one part in so many of this node's time.
 const SHARE: u32 = 8;
-pub(super) const ALLOWANCE: Duration = Duration::from_secs(10);
+const ALLOWANCE: Duration = Duration::from_secs(10);
 /// The work of copying and folding a table, or of beginning a list.
 pub(super) const ANSWER: Duration = Duration::from_millis(1);
 /// Of 256 slots.
 const LOOK: Duration = Duration::from_micros(5);
 const ENTRY: Duration = Duration::from_nanos(500);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn work_is_paid_off_by_the_time_that_passes() {
-        let mut paid_off = Duration::ZERO;
-        let start = Duration::from_secs(100);
-        // Ten times a second for a minute: a tenth of the time is within an eighth.
-        for tenths in 0..600 {
-            let now = start + Duration::from_millis(100) * tenths;
-            charge(&mut paid_off, now, Duration::from_millis(10));
-            assert!(paid_off <= now + Duration::from_millis(100));
-        }
-        // All at once it is not, beyond what it may have ahead.
-        let now = start * 2;
-        let mut bought = 0;
-        while paid_off <= now + ALLOWANCE {
-            charge(&mut paid_off, now, Duration::from_millis(10));
-            bought += 1;
-        }
-        assert_eq!(bought, 126);
-    }
-}

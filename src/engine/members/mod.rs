@@ -27,7 +27,6 @@ mod accounts;
 mod accused;
 #[doc(hidden)]
 pub mod again;
-mod allowance;
 mod asking;
 pub(super) mod codec;
 mod departures;
@@ -57,13 +56,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::id::{NodeId, NodeName, ProcessId};
+use crate::time::Allowance;
 
 use super::core::Core;
 use super::core::ask::Vouched;
 use super::core::roster::Roster;
 
 use accounts::Accounts;
-use allowance::Allowance;
 use departures::Departures;
 use detector::Detector;
 pub(super) use feed::forgive_stall;

@@ -176,9 +176,9 @@ fn what_waits_is_bounded_and_its_sender_named() {
 #[test]
 fn a_member_that_asks_for_more_work_than_its_part_waits_and_is_named() {
     let mut node = node();
-    node.merges
-        .paid_off
-        .insert(name("a"), node.core.now.mono + ALLOWANCE * 2);
+    let now = node.core.now.mono;
+    let work = ALLOWANCE * 2 / SHARE;
+    node.merges.debts.charge(now, &name("a"), work);
     node.take("a", DeltaWay::Datagram, 1, entries(0, 1, 10));
     node.turn();
     assert!(node.merged().is_empty());
@@ -203,15 +203,40 @@ fn a_member_that_asks_for_more_work_than_its_part_waits_and_is_named() {
 fn work_is_charged_to_the_one_who_asked_for_it() {
     let mut node = node();
     node.take("a", DeltaWay::Link(StreamId(1)), 1, entries(0, 4, 100_000));
-    let paid_off = node.merges.paid_off[&name("a")];
-    let work = paid_off - node.core.now.mono;
+    node.core.now.mono = Duration::ZERO;
+    node.merges
+        .debts
+        .charge(Duration::ZERO, &name("a"), ALLOWANCE / SHARE);
+    let work = node.merges.debts.free_at(&name("a")) - Duration::from_secs(1);
     assert!(work > Duration::from_millis(4) && work < Duration::from_millis(8));
-    assert!(!node.merges.paid_off.contains_key(&name("b")));
+    assert_eq!(node.merges.debts.len(), 1);
     node.merges.member_forgotten(&name("a"));
-    assert!(node.merges.paid_off.is_empty());
+    assert_eq!(node.merges.debts.len(), 0);
 }
 
-/// A stream whose frames wait is not read on: what it sends next waits at its sender.
+#[test]
+fn nobody_is_named_for_the_room_that_others_take() {
+    let mut node = node();
+    for (number, liar) in ["x", "y", "z"].into_iter().enumerate() {
+        for packet in 0..27 {
+            node.core.work_left = Duration::ZERO;
+            let stream = StreamId(number as u64);
+            node.take(liar, DeltaWay::Link(stream), packet, entries(0, 9, 100_000));
+        }
+    }
+    assert!(node.merges.bytes() > BYTES_MAX - (1 << 20));
+    node.core.take_asks();
+    node.core.outputs.clear();
+    node.core.work_left = Duration::ZERO;
+    node.take("a", DeltaWay::Link(StreamId(9)), 1, entries(0, 9, 100_000));
+    let closed = Ask::AbandonStream(StreamId(9));
+    assert!(node.core.take_asks().contains(&closed));
+    assert!(take_events(&mut node.core).is_empty());
+    // What is little is merged at once.
+    node.core.work_left = TURN_WORK;
+    node.take("a", DeltaWay::Datagram, 2, entries(0, 9, 10));
+    assert_eq!(node.merged(), [of("a", 2)]);
+}
 #[test]
 fn a_frame_that_waits_is_done_with_when_it_is_merged() {
     let mut node = node();

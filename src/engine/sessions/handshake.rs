@@ -10,6 +10,7 @@ use std::time::Duration;
 use rand::Rng as _;
 
 use crate::id::{MemberState, NodeId, NodeName, ProcessId, StoreId};
+use crate::time::Allowance;
 use crate::wire::{
     Capabilities, Hello, Message, Purpose, Reject, RejectReason, StoreOffer, Welcome,
 };
@@ -114,13 +115,15 @@ impl Sessions {
     /// that was there before.
     fn may_introduce_itself(&mut self, core: &Core, name: &NodeName) -> bool {
         let now = core.now.mono;
-        let made_up_for = self.introductions.get(name).copied().unwrap_or_default();
-        let next = made_up_for.max(now) + INTRODUCTION_EVERY;
-        let may = next <= now + INTRODUCTION_EVERY * INTRODUCTIONS_MAX;
-        if may {
-            self.introductions.insert(name.clone(), next);
+        match self.introductions.get_mut(name) {
+            Some(introductions) => introductions.take(now),
+            None => {
+                let mut introductions = Allowance::new(INTRODUCTIONS_MAX, INTRODUCTION_EVERY);
+                let may = introductions.take(now);
+                self.introductions.insert(name.clone(), introductions);
+                may
+            }
         }
-        may
     }
 
     /// Answers an introduction, now that the membership knows of it.

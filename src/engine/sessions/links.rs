@@ -19,6 +19,7 @@ use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Member;
 use crate::engine::io::{CloseReason, Output, StreamId};
 use crate::id::{MemberState, Misbehaviour, NodeName, ProcessId};
+use crate::time::Allowance;
 use crate::wire::{MemberRecord, Members, Message, Purpose};
 
 use super::Sessions;
@@ -239,15 +240,12 @@ impl Sessions {
             self.stream_closed(core, roster, stream, CloseReason::Unread);
             return false;
         }
-        let now = core.now.mono;
-        let made_up = known.answers_made_up.max(now) + ANSWER_EVERY;
-        if made_up > now + ANSWER_EVERY * ASKED_MAX {
+        if !known.answers.take(core.now.mono) {
             if let Phase::Open(process) = &known.phase {
                 core.misbehaved(&process.name, Misbehaviour::CostsTooMuch);
             }
             return true;
         }
-        known.answers_made_up = made_up;
         self.send_members(core, roster, stream, false);
         true
     }
@@ -518,6 +516,11 @@ impl Sessions {
         }
         self.dials.clear();
     }
+}
+
+/// How often the membership may be asked for on a stream.
+pub(super) const fn answers() -> Allowance {
+    Allowance::new(ASKED_MAX, ANSWER_EVERY)
 }
 
 const MEMBERS_PER_FRAME: usize = 512;

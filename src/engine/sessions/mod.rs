@@ -18,9 +18,9 @@ mod streams;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::id::NodeName;
+use crate::time::Allowance;
 
 use super::core::session::SessionTable;
 use super::io::{Setup, StreamId};
@@ -38,8 +38,8 @@ pub(super) struct Sessions {
     /// The dialling of members, by name; nothing is known of a member that is not there.
     dials: BTreeMap<NodeName, MemberDial>,
     discovery: Discovery,
-    /// By when the introductions of each member are made up for, at the rate that they may come.
-    introductions: BTreeMap<NodeName, Duration>,
+    /// How often each member may still introduce itself.
+    introductions: BTreeMap<NodeName, Allowance>,
 }
 
 impl Sessions {

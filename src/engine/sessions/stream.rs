@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::id::{NodeName, ProcessId};
+use crate::time::Allowance;
 use crate::wire::Purpose;
 
 /// Why a stream was dialled.
@@ -56,6 +57,6 @@ pub(super) struct StreamState {
     pub(super) members_owed: bool,
     /// How often it was asked for since it is owed.
     pub(super) asked: u32,
-    /// By when the answers are made up for, at the rate that they may be asked for.
-    pub(super) answers_made_up: Duration,
+    /// How often it may still be asked for.
+    pub(super) answers: Allowance,
 }

@@ -2,7 +2,6 @@
 //! a link, or one exchange.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -17,6 +16,7 @@ use crate::engine::core::{Core, Dialling};
 use crate::engine::io::{CloseReason, Output, StreamId};
 
 use super::Sessions;
+use super::links::answers;
 use super::stream::{Phase, StreamState, Target};
 
 /// A message on a stream whose handshake is done.
@@ -55,7 +55,7 @@ impl Sessions {
             since: core.now.mono,
             members_owed: false,
             asked: 0,
-            answers_made_up: Duration::ZERO,
+            answers: answers(),
         };
         self.streams.insert(stream, dialled);
         // The driver answers within tcp_timeout; twice that means it never will.
@@ -98,7 +98,7 @@ impl Sessions {
             since: core.now.mono,
             members_owed: false,
             asked: 0,
-            answers_made_up: Duration::ZERO,
+            answers: answers(),
         };
         self.streams.insert(stream, accepted);
         core.timers.set(TimerKind::Stream(stream), deadline);

@@ -14,26 +14,32 @@ impl Spread {
         &mut self,
         core: &mut Core,
         facts: Facts<'_>,
-        merged: &MergedDelta,
+        merged: MergedDelta,
     ) {
-        let (process, received) = (&merged.process, &merged.received);
-        if !merged.uncovered.is_empty() {
-            self.forward(core, facts, process, &merged.uncovered, &received.held);
+        let MergedDelta {
+            process,
+            way,
+            packet,
+            uncovered,
+            received,
+        } = merged;
+        if !uncovered.is_empty() {
+            self.forward(core, facts, &process, &uncovered, &received.held);
         }
-        let Some(lane) = self.lanes.get_mut(process) else {
+        let Some(lane) = self.lanes.get_mut(&process) else {
             return;
         };
         for &place in &received.replaced {
             lane.owed.owe(place);
         }
-        lane.acks.on_stream = merged.way != DeltaWay::Datagram;
+        lane.acks.on_stream = way != DeltaWay::Datagram;
         let packet = Uncommitted {
-            packet: merged.packet,
-            needs: received.needs.clone(),
-            refused: received.refused.clone(),
+            packet,
+            needs: received.needs,
+            refused: received.refused,
         };
         if lane.acks.merged(packet) {
-            self.schedule_ack(core, facts, process);
+            self.schedule_ack(core, facts, &process);
         }
     }
 }

@@ -153,7 +153,7 @@ impl Spread {
                 lane.refused.add((place, seq), reason);
             }
             let held = core.stores.held(&place);
-            core.emit_of_entry(Event::EntryRefused {
+            core.emit_bounded(Event::EntryRefused {
                 writer: held.map_or(WriterTag::NONE, |held| held.entry.writer),
                 peer: process.name.clone(),
                 store: place.0,

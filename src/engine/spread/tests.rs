@@ -131,7 +131,7 @@ impl Node {
         };
         let facts = self.known.facts();
         let merged = merged(&mut self.core, &process(text), DeltaWay::Datagram, delta);
-        self.spread.delta_merged(&mut self.core, facts, &merged);
+        self.spread.delta_merged(&mut self.core, facts, merged);
     }
 
     /// A member tells what another one holds.

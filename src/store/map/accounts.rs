@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::ops::{Add, Sub};
 
 use crate::id::{Refusal, WriterTag};
-use crate::store::setup::{Limits, merged_max};
+use crate::store::setup::Limits;
 use crate::store::write::StoreLimit;
 use crate::wire::Entry;
 
@@ -83,7 +83,7 @@ struct Party {
     relayed: Amount,
     /// Delivered by it, its own included.
     delivered: Amount,
-    /// Shares that it is part of.
+    /// Accounts that it is part of.
     accounts: u32,
     /// Those of them of what it delivers as others'.
     writers: u32,
@@ -173,6 +173,11 @@ impl Shares {
             by_tag: HashMap::new(),
             last: None,
         }
+    }
+
+    /// Whose local writes are.
+    pub(super) fn own(&self) -> WriterTag {
+        self.own
     }
 
     /// Bytes that all entries count.
@@ -299,10 +304,7 @@ impl Shares {
 
     /// What merges may reach.
     fn merged(&self) -> Amount {
-        Amount {
-            entries: merged_max(self.size.entries as usize) as u64,
-            bytes: self.size.bytes.saturating_mul(2),
-        }
+        self.size.times(2)
     }
 
     /// The pair under which an entry counts. Writers that a member makes up without end are one.

@@ -115,8 +115,6 @@ pub(super) struct Contents<S: Schema> {
     pub(super) quarantine: BTreeSet<u32>,
     /// Up to this place of the expiry order, records have been removed from the index.
     hidden: Expiring,
-    /// Whose local writes are.
-    writer: WriterTag,
 }
 
 impl<S: Schema> Contents<S> {
@@ -133,7 +131,6 @@ impl<S: Schema> Contents<S> {
             quarantine: BTreeSet::new(),
             hidden: Expiring::default(),
             accounts: Shares::new(limits, writer),
-            writer,
         }
     }
 
@@ -154,7 +151,7 @@ impl<S: Schema> Contents<S> {
             key: draft.key,
             ts,
             tie: draft.tie,
-            writer: self.writer,
+            writer: self.accounts.own(),
             expires_at: draft.expires_at,
             schema: draft.body.schema,
             body: draft.body.bytes,
@@ -172,7 +169,8 @@ impl<S: Schema> Contents<S> {
         // write can be later.
         let applied = applied.ok_or(WriteError::Conflict)?;
         let seq = applied.seq;
-        self.settle(&applied, (self.writer, self.writer), amount, replaced);
+        let own = self.accounts.own();
+        self.settle(&applied, (own, own), amount, replaced);
         Ok((seq, self.follow(applied, now)))
     }
 
