@@ -244,7 +244,10 @@ impl Merging {
         Self {
             process,
             way,
-            bytes: entries.map(Entry::encoded_len).sum(),
+            bytes: DELTA_BYTES
+                + entries
+                    .map(|entry| entry.encoded_len() + ENTRY_BYTES)
+                    .sum::<usize>(),
             delta,
             section: 0,
             entry: 0,
@@ -308,6 +311,10 @@ const ALLOWANCE: Duration = Duration::from_secs(10);
 const PROCESS_BYTES_MAX: usize = 24 << 20;
 /// And of all of them.
 pub(super) const BYTES_MAX: usize = 64 << 20;
+
+/// What a delta and each of its entries take in memory beside their bytes.
+const DELTA_BYTES: usize = 512;
+const ENTRY_BYTES: usize = 96;
 
 #[cfg(test)]
 mod tests;

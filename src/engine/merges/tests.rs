@@ -267,3 +267,15 @@ fn a_frame_that_waits_is_done_with_when_it_is_merged() {
         (0, 0)
     );
 }
+
+#[test]
+fn deltas_without_entries_are_bounded_too() {
+    let mut node = node();
+    node.core.work_left = Duration::ZERO;
+    node.take("a", DeltaWay::Datagram, 1, entries(0, 1, 10));
+    for packet in 2..100_000 {
+        node.take("a", DeltaWay::Datagram, packet, Vec::new());
+    }
+    assert!(node.core.counters.merges_refused > 1_000);
+    assert!(node.merges.bytes() <= PROCESS_BYTES_MAX);
+}
