@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::id::{Misbehaviour, NodeName, ProcessId};
-use crate::wire::{Delta, Entry};
+use crate::wire::Delta;
 
 use super::core::Core;
 use super::core::ask::Ask;

@@ -536,7 +536,7 @@ impl Engine {
         match ask {
             Ask::AbandonStream(stream) => self.sessions.abandon_stream(core, roster, stream),
             Ask::Acknowledged(process, receipt) => self.acknowledged(&process, receipt),
-            Ask::AdoptBoot(known) => self.members.adopt_boot(core, known),
+            Ask::AdoptBoot { known, from } => self.members.adopt_boot(core, known, from),
             Ask::ApplyRecords(peer, records) => self.members.apply_records(core, &peer, records),
             Ask::BecomeProcess => self.members.become_process(core),
             Ask::CatchUp(process) => self.exchanges.catch_up(core, &process),

@@ -128,7 +128,8 @@ fn a_node_that_has_left_says_so_last_and_does_nothing_more() {
 fn a_node_that_adopts_a_boot_ends_what_it_had_under_the_old_one() {
     let mut engine = engine(Vec::new());
     introduce(&mut engine, 1, &node("a", 1, 2), Purpose::Link);
-    engine.core.ask(Ask::AdoptBoot(5));
+    let (known, from) = (5, node("a", 1, 2).addr);
+    engine.core.ask(Ask::AdoptBoot { known, from });
     engine.route_asks();
     let ended = outputs(&mut engine);
     place(&ended, |output| closes(output, 1));

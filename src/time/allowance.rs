@@ -23,13 +23,11 @@ impl Allowance {
     }
 
     /// Whether it could be done now.
-    #[cfg(feature = "sim")]
     pub(crate) fn allows(mut self, now: Duration) -> bool {
         self.take(now)
     }
 
     /// Whether forgetting it changes nothing.
-    #[cfg(feature = "net")]
     pub(crate) fn is_full(self, now: Duration) -> bool {
         self.left.saturating_add(self.earned(now)) >= self.burst
     }
@@ -72,7 +70,6 @@ mod tests {
         assert_eq!([may(1000), may(1000), may(1000)], [true, true, false]);
     }
 
-    #[cfg(feature = "net")]
     #[test]
     fn what_is_full_can_be_forgotten() {
         let mut allowance = Allowance::new(3, Duration::from_millis(500));

@@ -19,7 +19,7 @@ pub(in crate::engine) enum Ask {
     /// A process acknowledges entries, whatever way they came.
     Acknowledged(ProcessId, Receipt),
     /// Become the process after this boot of our name.
-    AdoptBoot(u64),
+    AdoptBoot { known: u64, from: SocketAddr },
     /// Look through a peer's view of the membership.
     ApplyRecords(ProcessId, Vec<MemberRecord>),
     /// Become the process whose boot was adopted.

@@ -63,7 +63,7 @@ impl Membership {
         if *name == core.setup.name {
             return self.judge_of_this_node(core, teller, claim);
         }
-        if !core.is_plausible(id.process.boot) || !is_reachable(id.addr) {
+        if !core.is_plausible_told(id.process.boot) || !is_reachable(id.addr) {
             core.counters.unexpected += 1;
             return false;
         }

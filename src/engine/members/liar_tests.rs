@@ -9,7 +9,7 @@ use foca::{Member, Message as Swim, State};
 use super::testbed::{Testbed, record};
 use crate::engine::core::ask::Ask;
 use crate::engine::core::tests::{name, node, process};
-use crate::engine::{Event, Input, Output};
+use crate::engine::{Event, Output};
 use crate::id::{MemberState, Misbehaviour, NodeId};
 use crate::wire::{Leave, MemberRecord, Message};
 
@@ -430,17 +430,52 @@ fn the_last_incarnation_wraps_nothing() {
     assert_eq!(bed.state(&name("b")), Some(ALIVE));
 }
 
+/// Each of them a little later: on the liar's word twice, and on that of another one still.
 #[test]
-fn a_boot_is_adopted_three_times_and_then_now_and_then() {
-    let mut bed = Testbed::new(&["a"]);
+fn a_boot_is_adopted_on_one_members_word_now_and_then() {
+    let mut bed = Testbed::new(&["liar", "b"]);
+    let adopt = |bed: &mut Testbed, from: &NodeId| {
+        let (known, from) = (bed.me().process.boot + 5, from.addr);
+        bed.engine.core.ask(Ask::AdoptBoot { known, from });
+        bed.run(Duration::from_millis(50));
+    };
     for _ in 0..100 {
-        let later = bed.me().process.boot + 5;
-        bed.engine.core.ask(Ask::AdoptBoot(later));
-        bed.engine.handle_timeout(bed.now);
-        let (from, bytes) = (node("a", 1, 2).addr, bytes::Bytes::new());
-        bed.input(Input::Datagram { from, bytes });
+        adopt(&mut bed, &node("liar", 1, 2));
     }
+    assert_eq!(bed.me().process.boot, 1 + 2 * 6);
+    adopt(&mut bed, &node("b", 1, 3));
     assert_eq!(bed.me().process.boot, 1 + 3 * 6);
+}
+
+/// A list that says it is not to be looked at does not hide what else it says.
+#[test]
+fn a_list_with_a_boot_that_is_not_adopted_is_looked_through() {
+    let mut bed = Testbed::new(&["a"]);
+    let told = node("m", 1, 100);
+    bed.there.push(told.clone());
+    let own = NodeId {
+        addr: bed.me().addr,
+        ..node("self", u64::MAX, 1)
+    };
+    bed.list(1, vec![record(&told, ALIVE), record(&own, ALIVE)]);
+    bed.run(Duration::ZERO);
+    assert_eq!(bed.me().process.boot, 1);
+    assert_eq!(bed.state(&name("m")), Some(ALIVE));
+}
+
+/// Else it could not come back: what it would have to take is nowhere let in.
+#[test]
+fn a_boot_that_others_tell_of_leaves_room_for_the_one_after_it() {
+    let bed = Testbed::new(&["a"]);
+    let core = &bed.engine.core;
+    let day = 24 * 3600;
+    let ahead = |days: u64| core.now.wall.plus(secs(days * day)).as_nanos();
+    let told = |days: u64| core.is_plausible_told(ahead(days));
+    let own = |days: u64| core.is_plausible_own(ahead(days));
+    let shown = |days: u64| core.is_plausible(ahead(days));
+    assert_eq!([told(91), told(92)], [true, false]);
+    assert_eq!([own(183), own(184)], [true, false]);
+    assert_eq!([shown(366), shown(367)], [true, false]);
 }
 
 /// A member may tell of its own renewal on its link, and only there of itself.

@@ -17,7 +17,8 @@
 //! | `told`, `asking` | those that one was told of: kept apart, and asked themselves |
 //! | `inquiry`, `accused` | those that something is said against: asked as well |
 //! | `departures` | who says of a member that it has left |
-//! | `accounts`, `allowance` | what is held against a member; how often something may be done |
+//! | `accounts` | what is held against a member |
+//! | `adoptions` | how often another boot is taken |
 //!
 //! Invariants: no member is in the table, or known to foca, because one other member says so; none that
 //! answers this node is declared failed because one says so; all that is kept of what members say is
@@ -25,6 +26,7 @@
 
 mod accounts;
 mod accused;
+mod adoptions;
 #[doc(hidden)]
 pub mod again;
 mod asking;
@@ -63,6 +65,7 @@ use super::core::ask::Vouched;
 use super::core::roster::Roster;
 
 use accounts::Accounts;
+use adoptions::Adoptions;
 use departures::Departures;
 use detector::Detector;
 pub(super) use feed::forgive_stall;
@@ -88,7 +91,7 @@ pub(super) struct Membership {
     /// and answers pings of strangers.
     refutations: Allowance,
     renewals: Allowance,
-    adoptions: Allowance,
+    adoptions: Adoptions,
     answers: Allowance,
 }
 
@@ -114,7 +117,7 @@ impl Membership {
             departures: Departures::default(),
             refutations: Allowance::new(16, Duration::from_millis(250)),
             renewals: Allowance::new(4, core.config.probe_interval * 5),
-            adoptions: Allowance::new(3, Duration::from_secs(60)),
+            adoptions: Adoptions::default(),
             answers: Allowance::new(1024, Duration::from_millis(1)),
         }
     }

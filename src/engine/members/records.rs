@@ -1,5 +1,7 @@
 //! The membership as peers tell it, and boots that are ahead of this node's own.
 
+use std::net::SocketAddr;
+
 use crate::engine::core::Core;
 use crate::engine::core::ask::Ask;
 use crate::id::{MemberState, NodeId, ProcessId};
@@ -21,9 +23,13 @@ impl Membership {
         let own = self.roster.me().clone();
         let adopted = records.iter().map(|record| &record.id.process);
         let adopted = adopted.filter(|process| process.name == own.name && process.boot > own.boot);
+        let adopted = adopted.filter(|process| core.is_plausible_own(process.boot));
         // Nothing is noted of a list that has a boot to adopt: it is asked for again.
-        if let Some(boot) = adopted.map(|process| process.boot).max() {
-            return core.ask(Ask::AdoptBoot(boot));
+        if let Some(known) = adopted.map(|process| process.boot).max()
+            && let Some(from) = self.roster.address_of(peer)
+            && self.adoptions.allows(core.now.mono, from)
+        {
+            return core.ask(Ask::AdoptBoot { known, from });
         }
         if let Some(known) = self.roster.table.get_mut(&peer.name) {
             known.listed = core.now.mono;
@@ -79,13 +85,12 @@ impl Membership {
             })
     }
 
-    /// The cluster knows a later process of this node's name: becomes the one after it. Sessions,
-    /// links and exchanges of the former process end, and discovery starts over.
-    pub(in crate::engine) fn adopt_boot(&mut self, core: &mut Core, known: u64) {
+    /// Somebody knows a later process of this node's name: becomes the one after it. Sessions, links and
+    /// exchanges of the former process end, and discovery starts over.
+    pub(in crate::engine) fn adopt_boot(&mut self, core: &mut Core, known: u64, from: SocketAddr) {
         let boot = known.saturating_add(1);
-        let sound = boot > self.roster.me().boot && core.is_plausible(known);
-        // It ends all sessions: nobody can have this node do nothing else.
-        if !sound || !self.adoptions.take(core.now.mono) {
+        let sound = boot > self.roster.me().boot && core.is_plausible_own(known);
+        if !sound || !self.adoptions.take(core.now.mono, from) {
             core.counters.unexpected += 1;
             return;
         }

@@ -67,6 +67,12 @@ fn teller() -> ProcessId {
     process("teller")
 }
 
+/// A boot is to be taken because it knows a later one.
+fn adopts(known: u64) -> Ask {
+    let from = node("teller", 1, 2).addr;
+    Ask::AdoptBoot { known, from }
+}
+
 /// What a member tells in a membership exchange.
 fn tell(core: &mut Core, members: &mut Membership, teller: &str, record: MemberRecord) {
     members.apply_records(core, &process(teller), vec![record]);
@@ -126,28 +132,29 @@ fn a_restart_says_which_process_it_replaces() {
 
 #[test]
 fn a_record_of_this_nodes_name_with_a_later_boot_asks_for_that_boot_alone() {
-    let (mut core, mut members) = with(&[]);
+    let (mut core, mut members) = with(&["teller"]);
     let records = vec![
         record("a", 1, MemberState::Alive),
         record("self", 5, MemberState::Alive),
     ];
     members.apply_records(&mut core, &teller(), records);
-    assert_eq!(core.take_asks(), [Ask::AdoptBoot(5)]);
+    assert_eq!(core.take_asks(), [adopts(5)]);
     assert_eq!(state(&members, "a"), None);
 }
 
 #[test]
 fn the_boot_after_the_one_known_is_adopted_once_all_sessions_have_ended() {
     let (mut core, mut members) = with(&[]);
-    members.adopt_boot(&mut core, 5);
+    let addr = node("teller", 1, 2).addr;
+    members.adopt_boot(&mut core, 5, addr);
     let asked = [Ask::DropSessions, Ask::BecomeProcess, Ask::Rejoin];
     assert_eq!(core.take_asks(), asked);
     assert_eq!(members.roster().me().boot, 1, "not yet");
     members.become_process(&mut core);
     assert_eq!(members.roster().me().boot, 6);
     // One that is behind, and one that would lock the name out.
-    members.adopt_boot(&mut core, 5);
-    members.adopt_boot(&mut core, u64::MAX - 1);
+    members.adopt_boot(&mut core, 5, addr);
+    members.adopt_boot(&mut core, u64::MAX - 1, addr);
     assert_eq!(core.counters.unexpected, 2);
     assert!(!core.take_asks().contains(&Ask::BecomeProcess));
 }
@@ -234,13 +241,13 @@ fn a_failed_member_is_left_after_all_if_a_record_says_so() {
 /// Such names would be in no table, and so never be forgotten.
 #[test]
 fn nothing_is_noted_of_a_list_that_ends_in_a_boot_to_adopt() {
-    let (mut core, mut members) = with(&[]);
+    let (mut core, mut members) = with(&["teller"]);
     let own = core.setup.name.as_str().to_owned();
     let invented = record("invented", 1, MemberState::Left);
-    let later = record(&own, u64::MAX, MemberState::Alive);
+    let later = record(&own, 9, MemberState::Alive);
     members.apply_records(&mut core, &teller(), vec![invented, later]);
     assert!(members.roster().left.is_empty());
-    assert_eq!(core.take_asks(), [Ask::AdoptBoot(u64::MAX)]);
+    assert_eq!(core.take_asks(), [adopts(9)]);
 }
 
 #[test]

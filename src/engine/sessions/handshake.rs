@@ -244,7 +244,11 @@ impl Sessions {
             return self.abandon_stream(core, roster, stream);
         }
         if welcome.boot_known > roster.me().boot {
-            core.ask(Ask::AdoptBoot(welcome.boot_known));
+            let from = self.streams.get(&stream).map(|stream| stream.addr);
+            if let Some(from) = from {
+                let known = welcome.boot_known;
+                core.ask(Ask::AdoptBoot { known, from });
+            }
             return core.ask(Ask::AbandonStream(stream));
         }
         let process = &welcome.node.process;
@@ -305,7 +309,10 @@ impl Sessions {
         let addr = known.addr;
         match reject.reason {
             // Closes this stream with all others, unless there is nothing to adopt.
-            RejectReason::StaleBoot => core.ask(Ask::AdoptBoot(reject.boot_known)),
+            RejectReason::StaleBoot => core.ask(Ask::AdoptBoot {
+                known: reject.boot_known,
+                from: addr,
+            }),
             RejectReason::NameTaken => core.emit(Event::NameConflict { addr }),
             RejectReason::Itself => {
                 if let Some(Target::Seed(addr)) = known.target {
