@@ -202,13 +202,8 @@ impl Link {
         entries: Vec<Entry>,
     ) -> Result<u64, Failure> {
         self.packet += 1;
-        let delta = Delta {
-            token: self.token,
-            packet: self.packet,
-            uncovered: Vec::new(),
-            sections: vec![Section { store, entries }],
-        };
-        self.say(&Message::Delta(delta)).await?;
+        self.say(&delta(self.token, self.packet, store, entries))
+            .await?;
         Ok(self.packet)
     }
 
@@ -333,6 +328,16 @@ impl Me {
         };
         Some((answer.to.addr, answer))
     }
+}
+
+/// A packet of entries of one store.
+pub(crate) fn delta(token: u64, packet: u64, store: StoreId, entries: Vec<Entry>) -> Message {
+    Message::Delta(Delta {
+        token,
+        packet,
+        uncovered: Vec::new(),
+        sections: vec![Section { store, entries }],
+    })
 }
 
 /// The nodes' stores.

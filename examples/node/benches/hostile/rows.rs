@@ -31,12 +31,14 @@ pub(crate) struct Row {
 enum Attack {
     BigFrames,
     Bodies,
+    ByExchange,
     FarFuture,
     Forged,
     Framed,
     Garbage,
     Invented,
     Left,
+    Malformed,
     ManyWriters,
     None,
     OverShare,
@@ -115,12 +117,14 @@ impl Row {
         match self.attack {
             Attack::BigFrames => entries::big_frames(target).await,
             Attack::Bodies => entries::bodies(target).await,
+            Attack::ByExchange => entries::by_exchange(target).await,
             Attack::FarFuture => entries::far_future(target).await,
             Attack::Forged => streams::forged(target).await,
             Attack::Framed => entries::framed(target).await,
             Attack::Garbage => floods::garbage(target).await,
             Attack::Invented => members::invented(target).await,
             Attack::Left => members::left(target).await,
+            Attack::Malformed => streams::malformed(target).await,
             Attack::ManyWriters => entries::many_writers(target).await,
             Attack::None => {
                 target.rest().await;
@@ -225,23 +229,33 @@ fn of_entries() -> Vec<Row> {
             Attack::OverShare,
             "good entries without end, under ever new keys",
         )
+        .lasting(30)
         .named(),
         Row::new(
             "framed",
             Attack::Framed,
             "good entries without end, written as the first node",
         )
+        .lasting(30)
         .named(),
         Row::new(
             "many-writers",
             Attack::ManyWriters,
             "good entries without end, each as somebody else",
         )
+        .lasting(30)
+        .named(),
+        Row::new(
+            "by-exchange",
+            Attack::ByExchange,
+            "good entries without end, in exchanges",
+        )
+        .lasting(30)
         .named(),
         Row::new(
             "big-frames",
             Attack::BigFrames,
-            "frames of 16 MiB full of small entries",
+            "frames of 16 MiB, of as many entries as one may hold",
         ),
     ]
 }
@@ -299,6 +313,12 @@ fn of_streams() -> Vec<Row> {
         )
         .joined()
         .smoke(),
+        Row::new(
+            "malformed",
+            Attack::Malformed,
+            "frames on links that are no message",
+        )
+        .named(),
         Row::new(
             "forged",
             Attack::Forged,

@@ -87,6 +87,40 @@ fn hold(to: SocketAddr, count: usize, target: &Target) -> u64 {
     opened
 }
 
+/// Frames on links that are no message, or none that belongs there; a link that is cut is opened again.
+pub(crate) async fn malformed(target: &Target) -> Outcome {
+    let (member, mut links) = Member::join(target, "mallory").await?;
+    let (mut sent, mut cut) = (0_u64, 0_u64);
+    while !target.is_over() {
+        for (link, node) in links.iter_mut().zip(&target.nodes) {
+            if link.is_cut() {
+                cut += 1;
+                if let Ok(again) = member.link(node.cluster, Reads::All).await {
+                    *link = again;
+                }
+            }
+            let said = match sent % 4 {
+                0 => {
+                    link.send(Bytes::from_static(b"\0\0\0\x08\x05\0\0\0\x03abc"))
+                        .await
+                }
+                1 => {
+                    link.send(Bytes::from_static(b"\0\0\0\x06\x08\0\0\0\x01\x07"))
+                        .await
+                }
+                2 => link.say(&Message::Done(Done { complete: true })).await,
+                _ => link.send(Bytes::from_static(b"\0\0\0\x02no")).await,
+            };
+            sent += u64::from(said.is_ok());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(vec![
+        Figure::told("frames sent, to all nodes", sent.to_string()),
+        Figure::told("links cut", cut.to_string()),
+    ])
+}
+
 /// Begins one exchange after another, and breaks the rules in each.
 pub(crate) async fn forged(target: &Target) -> Outcome {
     let (member, _links) = Member::join(target, "mallory").await?;
