@@ -233,6 +233,7 @@ impl Look<'_> {
             let life = (*node, self.nodes[*node].life);
             self.checker.history.held_last(life)
         });
+        let held = held.map(|(store, held)| (store, &held.entry));
         let ahead = held.filter(|(_, entry)| entry.ts > horizon);
         ahead.map(|(store, entry)| (store, entry.key)).collect()
     }

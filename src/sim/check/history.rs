@@ -47,11 +47,18 @@ struct LifeHistory {
     /// Its cluster's tag, once it has held something.
     cluster: u64,
     heads: BTreeMap<StoreId, u64>,
-    entries: BTreeMap<(StoreId, Key), Entry>,
+    entries: BTreeMap<(StoreId, Key), Held>,
     /// What it has collected, where an earlier version has come back since.
     outlived: BTreeMap<(StoreId, Key), Entry>,
     /// How its stores were when everything in them was last looked at.
     looked: Option<Looked>,
+}
+
+/// What a process has held last of a key, and since when, in virtual time.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) entry: Entry,
+    pub(super) since: Duration,
 }
 
 /// Whether a process is of the next version, how many keys it has held, and the head and length of
@@ -111,7 +118,7 @@ impl History {
             }
         }
         let seen = self.lives.entry(life).or_default();
-        if let Some(old) = seen.entries.get(&(store, key)) {
+        if let Some(Held { entry: old, .. }) = seen.entries.get(&(store, key)) {
             let collected = glance.clock.has_collected(old);
             let older = compare_versions(&entry, old).is_lt();
             let shrank = entry.expires_at < old.expires_at;
@@ -127,7 +134,8 @@ impl History {
             }
         }
         seen.cluster = cluster;
-        seen.entries.insert((store, key), entry);
+        let since = glance.at;
+        seen.entries.insert((store, key), Held { entry, since });
         breach
     }
 
@@ -174,9 +182,12 @@ impl History {
     }
 
     /// What a process has held last, by store and key.
-    pub(super) fn held_last(&self, life: Life) -> impl Iterator<Item = (StoreId, &Entry)> {
+    pub(super) fn held_last(&self, life: Life) -> impl Iterator<Item = (StoreId, &Held)> {
         let seen = self.lives.get(&life).into_iter();
-        seen.flat_map(|seen| seen.entries.iter().map(|((store, _), e)| (*store, e)))
+        seen.flat_map(|seen| {
+            let entries = seen.entries.iter();
+            entries.map(|((store, _), held)| (*store, held))
+        })
     }
 
     /// What a process has held last of a key; also what it had collected before that, if the last
@@ -191,6 +202,7 @@ impl History {
         let seen = self.lives.get(&life).into_iter();
         seen.flat_map(move |seen| {
             let last = seen.entries.get(&place).into_iter();
+            let last = last.map(|held| &held.entry);
             last.chain(seen.outlived.get(&place))
         })
     }

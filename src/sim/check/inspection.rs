@@ -65,14 +65,17 @@ impl Look<'_> {
         })
     }
 
-    /// Invariants 3 and 7: what was held is held until its time is over, and not much longer.
+    /// Invariants 3 and 7: what was held is held until its time is over, and not much longer. What came
+    /// when its time was over already is held no longer than that from then on.
     fn misplaced(&self, index: usize, node: &SimNode, process: &Process) -> Option<Breach> {
         let latest = node.latest_process_time();
         let mut late = node.process_time();
         late.grace += COLLECT_WITHIN;
         let settled = self.time > self.disturbed + COLLECT_WITHIN;
         let mut last = self.checker.history.held_last((index, node.life));
-        last.find_map(|(id, entry)| {
+        last.find_map(|(id, last)| {
+            let entry = &last.entry;
+            let settled = settled && self.time > last.since + COLLECT_WITHIN;
             let store = process.stores.iter().find(|store| store.id() == id)?;
             let held = store.replica().held(&entry.key).map(|change| change.entry);
             let current = held.filter(|held| compare_versions(held, entry).is_ge());
