@@ -69,6 +69,7 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     entries_merged, Count, "Entries received that were new.";
     entries_refused, Count, "Entries refused by this node.";
     merges_deferred, Count, "Deltas put off: merging them costs more than one turn may.";
+    events_withheld, Count, "Events not emitted: others caused too many of them.";
     merges_refused, Count, "Deltas not taken: too much was waiting to be merged.";
     packets_lost, Count, "Delta packets whose loss was assumed.";
     push_pulls, Count, "Push/pulls completed.";

@@ -64,6 +64,9 @@ pub struct Counters {
     pub merges_deferred: u64,
     /// Deltas that were not taken: too much was waiting to be merged.
     pub merges_refused: u64,
+    /// Events about entries and members that were not emitted, because others caused too many of them. What they tell
+    /// of is counted all the same.
+    pub events_withheld: u64,
     /// Delta packets whose loss was assumed.
     pub packets_lost: u64,
     /// Push/pulls completed.

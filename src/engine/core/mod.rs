@@ -226,7 +226,9 @@ impl Core {
 
     /// Whether an event may be told of which members decide how many there are; then it counts as told.
     pub(super) fn may_tell(&mut self) -> bool {
-        self.conduct.may_tell(self.now.mono)
+        let may = self.conduct.may_tell(self.now.mono);
+        self.counters.events_withheld += u64::from(!may);
+        may
     }
 
     /// Sets a timer, or moves it.

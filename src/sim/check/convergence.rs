@@ -151,11 +151,13 @@ impl Look<'_> {
     }
 
     /// Whether a node need not hold a key that it does not hold: its store is full, which it shows,
-    /// and it has said that it refused the key.
+    /// and it has said that it refused the key, or has had to refuse too many to say so of each.
     fn has_no_room(&self, node: usize, store: &dyn Store, key: Key) -> bool {
         let (id, life) = (store.id(), (node, self.nodes[node].life));
         let shows_it = self.view(node).full_stores.contains(&id);
-        store.is_full() && shows_it && self.checker.has_refused(life, id, key)
+        let process = self.nodes[node].process.as_ref();
+        let withheld = process.is_some_and(|it| it.engine.counters().events_withheld > 0);
+        store.is_full() && shows_it && (withheld || self.checker.has_refused(life, id, key))
     }
 
     /// An acknowledged write that some running process has held, or its writer's disk, and that a

@@ -12,7 +12,7 @@ use super::violation::Breach;
 use crate::config::Config;
 use crate::crdt::compare_versions;
 use crate::engine::{Event, Member, Work};
-use crate::id::{Key, MemberState};
+use crate::id::{Key, MemberState, WriterTag};
 use crate::sim::nodes::node::SimNode;
 use crate::sim::nodes::process::Process;
 use crate::sim::nodes::registers::Registers;
@@ -117,16 +117,25 @@ impl Look<'_> {
         }
         let limits = of.spec.limits();
         let share = limits.entries_max * limits.share_percent / 100;
-        let room = share.min(limits.entries_max - share);
-        let (mut items, mut position, mut honest) = (Vec::new(), 0, 0);
+        let mut room = share.min(limits.entries_max - share);
+        let liar = self.nodes.iter().find(|node| node.is_liar());
+        let liar = liar.map(|liar| WriterTag::of(&liar.name));
+        let (mut items, mut position) = (Vec::new(), 0);
+        let (mut honest, mut own, mut forged) = (0, 0, 0);
         while let Some(next) = store.replica().items(position, Timestamp::ZERO, &mut items) {
             position = next;
         }
         for item in &items {
-            let held = store.replica().held(&item.key);
-            let history = &self.checker.history;
-            let lie = |change: Change| history.is_lie(cluster, store.id(), &change.entry);
-            honest += usize::from(!held.is_some_and(lie));
+            let Some(Change { entry, .. }) = store.replica().held(&item.key) else {
+                continue;
+            };
+            let lie = self.checker.history.is_lie(cluster, store.id(), &entry);
+            honest += usize::from(!lie);
+            own += usize::from(entry.writer == WriterTag::of(&of.name));
+            forged += usize::from(lie && Some(entry.writer) != liar);
+        }
+        if forged > 0 {
+            (honest, room) = (own, share / 32);
         }
         let by_bytes = store.bytes() > limits.store_bytes_max as u64 / 2;
         (honest < room && !by_bytes).then_some(Breach::CrowdedOut { node, honest, room })

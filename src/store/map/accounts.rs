@@ -8,7 +8,7 @@
 //!
 //! | what | limit |
 //! |---|---|
-//! | this node's own writes of new keys | `s` of its own; `A` of what all writers delivered themselves, each counted up to `s` |
+//! | this node's own writes of new keys | `s` of its own; `A` of what all writers delivered themselves, each counted up to `s`, once its own are more than `s/32` |
 //! | its own later versions of keys that are held | `2s`, in bytes |
 //! | what a writer delivers itself | `2s` |
 //! | what others deliver as one writer's | `2s` of that writer |
@@ -16,7 +16,8 @@
 //! | all | `2A`; the last `s/4` of it is for what members deliver of their own, each up to `s/32` |
 //!
 //! So one member that has gone bad gets `3s` at most, and with the shares that are usual (half a store)
-//! the others have room to write. A later version of a key that is held is one entry as before: only what
+//! the others have room to write. One that writes in the names of others, and has them deliver it, can leave
+//! the rest with what is kept for each, `s/32`. A later version of a key that is held is one entry as before: only what
 //! it is longer than the earlier one has to find room, so what ends a silence is never refused.
 
 use std::collections::HashMap;
@@ -223,8 +224,7 @@ impl Shares {
         if all.fits(merged - self.reserve(), more) {
             return Ok(());
         }
-        let each = self.share.map(|n| n / RESERVED_EACH);
-        if own && (written + more).fits(each, more) && all.fits(merged, more) {
+        if own && (written + more).fits(self.reserved_each(), more) && all.fits(merged, more) {
             Ok(())
         } else {
             Err(Refusal::Full)
@@ -250,7 +250,7 @@ impl Shares {
         check(own + more, share, more, limits)?;
         let limits = [StoreLimit::Entries, StoreLimit::Bytes];
         check(self.held + more, self.merged(), more, limits)?;
-        if replaced.is_some() {
+        if replaced.is_some() || (own + more).fits(self.reserved_each(), more) {
             return Ok(());
         }
         let counted = self.counted - own.up_to(self.share) + (own + more).up_to(self.share);
@@ -300,6 +300,11 @@ impl Shares {
     /// The room that is kept back for what members deliver of their own.
     fn reserve(&self) -> Amount {
         self.share.map(|n| n / RESERVE_OF_SHARE)
+    }
+
+    /// What each member finds room for at least.
+    fn reserved_each(&self) -> Amount {
+        self.share.map(|n| n / RESERVED_EACH)
     }
 
     /// What merges may reach.

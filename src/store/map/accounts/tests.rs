@@ -57,10 +57,12 @@ fn what_all_writers_write_together_is_limited() {
         let writer = WriterTag(writer);
         assert_eq!(fill(&mut accounts, (writer, writer), 400), (400, None));
     }
-    assert_eq!(write(&mut accounts, 1), (0, Some(StoreLimit::Entries)));
+    // What is kept for each.
+    let kept = SHARE / RESERVED_EACH;
+    assert_eq!(write(&mut accounts, 999), (kept, Some(StoreLimit::Entries)));
     // Of what is on its way, as much again.
     let taken = fill(&mut accounts, (PEER, PEER), 9_999);
-    assert_eq!(taken, (1_400, Some(Refusal::Full)));
+    assert_eq!(taken, (1_400 - kept, Some(Refusal::Full)));
     assert!(accounts.may_refuse());
 }
 
