@@ -33,6 +33,10 @@ impl Expulsions {
         let names = core.setup.expelled.iter().take(EXPELLED_MAX).cloned();
         let here: BTreeSet<_> = names.filter(|name| *name != core.setup.name).collect();
         core.expelled.clone_from(&here);
+        here.iter()
+            .cloned()
+            .map(Ask::Expel)
+            .for_each(|ask| core.ask(ask));
         Self {
             here,
             told: BTreeMap::new(),

@@ -136,6 +136,7 @@ impl Engine {
         engine.sessions.start_discovery(&mut engine.core);
         engine.exchanges.start_timer(&mut engine.core);
         engine.core.collect_expired();
+        engine.route_asks();
         engine
     }
 

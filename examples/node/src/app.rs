@@ -11,6 +11,7 @@ use rumormill::time::Timestamp;
 
 use crate::alerts::{Alert, Alerts};
 use crate::api::{AnswerRoom, BodyRoom, LastPage};
+use crate::expelled::Expelled;
 use crate::limits::Reached;
 use crate::metrics::Stats;
 use crate::reload::Configuration;
@@ -35,6 +36,9 @@ pub(crate) struct App {
     pub(crate) bodies: BodyRoom,
     pub(crate) answers: AnswerRoom,
     pub(crate) last_page: LastPage,
+    /// Whether an operator may act against members over HTTP.
+    pub(crate) admin: bool,
+    pub(crate) expelled: Expelled,
     /// How long a request may take.
     pub(crate) web_timeout: Option<Duration>,
     pub(crate) started: Timestamp,

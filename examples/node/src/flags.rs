@@ -43,6 +43,15 @@ pub(crate) struct Flags {
     )]
     pub(crate) data_maintenance_interval: Span,
 
+    /// Most bytes that the silences may take in memory, and as much again the notification log: 400 for each
+    /// entry, and its body. One node may write half of it. Must be the same on all nodes.
+    #[arg(
+        long = "data.max-bytes",
+        default_value_t = 64 << 20,
+        value_name = "BYTES"
+    )]
+    pub(crate) data_max_bytes: usize,
+
     /// Maximum number of silences, including expired ones. 0 is no limit.
     #[arg(
         long = "silences.max-silences",
@@ -122,6 +131,11 @@ pub(crate) struct Flags {
     /// Timeout for HTTP requests. 0 is none.
     #[arg(long = "web.timeout", default_value = "0s", value_name = "DURATION")]
     pub(crate) web_timeout: Span,
+
+    /// Enable the paths with which an operator acts against a member that misbehaves: POST /-/expel,
+    /// /-/readmit and /-/purge with ?name=, GET /-/expelled. Whoever reaches them may use them.
+    #[arg(long = "web.enable-admin-api")]
+    pub(crate) enable_admin_api: bool,
 
     /// Addresses on which to expose the API and metrics. Repeatable.
     #[arg(

@@ -31,6 +31,7 @@ mod app;
 mod check;
 mod client;
 mod duration;
+mod expelled;
 mod file;
 mod flags;
 mod intervals;

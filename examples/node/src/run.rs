@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use rumormill::Event;
 use rumormill::node::{BuildError, Builder, Events, EventsError, Node, NodeEvent, SystemClock};
 use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;
+use rumormill::{Config, Event};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use crate::alerts::Alerts;
 use crate::api::{AnswerRoom, BodyRoom};
 use crate::app::App;
+use crate::expelled::Expelled;
 use crate::flags::Flags;
 use crate::limits::Reached;
 use crate::maintenance::{Keeper, collect_alerts};
@@ -69,7 +70,7 @@ async fn run_with(
         .iter()
         .for_each(|warning| warn!("{warning}"));
     let name = settings.cluster.as_ref().map(node_name);
-    let mut builder = builder(name.as_deref(), settings.cluster.as_ref());
+    let mut builder = builder(name.as_deref(), &settings);
     let events = builder.events();
     let app = app(&mut builder, name, flags, &settings);
     let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
@@ -78,6 +79,7 @@ async fn run_with(
         error,
     })?;
 
+    let builder = builder.expelled(app.expelled.load());
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(());
     let servers = serve(&app, &settings, &stopped).await?;
@@ -126,6 +128,8 @@ fn app(builder: &mut Builder, name: Option<String>, flags: Flags, settings: &Set
         work: Work::new(settings.get_concurrency, Arc::clone(&reached)),
         bodies: BodyRoom::new(Arc::clone(&reached)),
         answers: AnswerRoom::new(Arc::clone(&reached)),
+        admin: settings.admin,
+        expelled: Expelled::new(settings.storage.clone()),
         reached,
         last_page: Arc::default(),
         web_timeout: settings.web_timeout,
@@ -182,17 +186,18 @@ async fn join(builder: Builder, app: &App) -> RunError {
     std::future::pending().await
 }
 
-fn builder(name: Option<&str>, cluster: Option<&Cluster>) -> Builder {
+fn builder(name: Option<&str>, settings: &Settings) -> Builder {
+    let limited = |config: Config| config.store_bytes_max(settings.store_bytes_max);
     // Where clustering is disabled the builder makes the stores and is never started.
     let builder = Node::builder(name.unwrap_or("alone"));
-    let Some(cluster) = cluster else {
-        return builder;
+    let Some(cluster) = &settings.cluster else {
+        return builder.config(limited(Config::lan()));
     };
     let mut builder = builder
         .listen(&cluster.listen)
         .cluster(&cluster.id)
         .seeds(cluster.seeds.iter().map(String::as_str))
-        .config(cluster.config.clone());
+        .config(limited(cluster.config.clone()));
     #[cfg(feature = "tls")]
     if let Some(tls) = &cluster.tls {
         builder = builder.tls(tls.config());

@@ -32,6 +32,9 @@ pub(crate) struct Settings {
     pub(crate) storage: PathBuf,
     pub(crate) maintenance_interval: Duration,
     pub(crate) alerts_gc_interval: Duration,
+    /// Most bytes of each store.
+    pub(crate) store_bytes_max: usize,
+    pub(crate) admin: bool,
     pub(crate) silences: SilenceLimits,
     pub(crate) nflog: NflogLimits,
     /// `None`: clustering is disabled.
@@ -108,6 +111,9 @@ impl Settings {
         let route = file.route.as_ref();
         let route = route.map(|route| Route::of_section(&route.value));
         check_flags(flags)?;
+        Config::lan()
+            .store_bytes_max(flags.data_max_bytes)
+            .validate()?;
         let cluster = Cluster::of(&flags.cluster, &file, &flags.config_file, &mut warnings)?;
         Ok(Self {
             web: web_addresses(&flags.web_listen_address)?,
@@ -126,6 +132,8 @@ impl Settings {
             storage: flags.storage_path.clone(),
             maintenance_interval: flags.data_maintenance_interval.0,
             alerts_gc_interval: flags.alerts_gc_interval.0,
+            store_bytes_max: flags.data_max_bytes,
+            admin: flags.enable_admin_api,
             silences: SilenceLimits::default()
                 .retention(flags.data_retention.0)
                 .max_silences(NonZeroUsize::new(flags.max_silences))

@@ -68,16 +68,28 @@ fn aside(dir: &Path, name: &str, why: &str) -> PathBuf {
 /// # Errors
 /// Those of the file system; the old snapshot is still there.
 pub(crate) fn save<S: Schema>(dir: &Path, name: &str, map: &Map<S>) -> io::Result<Taken> {
+    replace(dir, name, |out| map.snapshot(out))
+}
+
+/// Writes a file. Until it is whole and on the disk, the old one stays.
+///
+/// # Errors
+/// Those of the file system, and what `write` returns; the old file is still there.
+pub(crate) fn replace<T>(
+    dir: &Path,
+    name: &str,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
+) -> io::Result<T> {
     let (path, beside) = (dir.join(name), dir.join(format!("{name}.tmp")));
     let mut out = BufWriter::new(File::create(&beside)?);
-    let taken = map.snapshot(&mut out)?;
+    let written = write(&mut out)?;
     out.flush()?;
     out.get_ref().sync_all()?;
     drop(out);
     fs::rename(&beside, &path)?;
     // The rename itself must be on the disk too.
     File::open(dir)?.sync_all()?;
-    Ok(taken)
+    Ok(written)
 }
 
 /// How a store's snapshots went, for the metrics.

@@ -114,6 +114,12 @@ impl Roster {
         (known.id.process == *process).then_some(known.id.addr)
     }
 
+    /// A process has left. One that is expelled has left with every boot, and stays so.
+    pub(in crate::engine) fn note_left(&mut self, process: &ProcessId) {
+        let boot = self.left.entry(process.name.clone()).or_default();
+        *boot = process.boot.max(*boot);
+    }
+
     /// Whether this process, or a later one of its name, has left.
     pub(in crate::engine) fn has_left(&self, process: &ProcessId) -> bool {
         self.left

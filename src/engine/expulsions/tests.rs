@@ -115,6 +115,7 @@ fn whom_it_expelled_before_it_was_started_stays_expelled() {
     let mut core = core();
     core.setup.expelled = vec![name("a"), name("self")];
     let expulsions = Expulsions::new(&mut core);
+    assert_eq!(core.take_asks(), [Ask::Expel(name("a"))]);
     assert_eq!(core.expelled, BTreeSet::from([name("a")]));
     assert_eq!(expulsions.len(), 1);
     let known = linked(&core, &["b"]);

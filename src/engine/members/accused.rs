@@ -154,8 +154,7 @@ impl Membership {
             state,
         };
         if left {
-            let process = &id.process;
-            self.roster.left.insert(process.name.clone(), process.boot);
+            self.roster.note_left(&id.process);
         }
         self.apply(core, vec![claim.member()]);
     }

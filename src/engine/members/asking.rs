@@ -196,8 +196,7 @@ impl Membership {
         };
         core.counters.members_confirmed += 1;
         if state == MemberState::Left {
-            let process = &told.id.process;
-            self.roster.left.insert(process.name.clone(), process.boot);
+            self.roster.note_left(&told.id.process);
         }
         let claim = Claim {
             id: told.id,

@@ -165,7 +165,7 @@ impl Membership {
             return;
         }
         let name = process.name.clone();
-        self.roster.left.insert(name.clone(), process.boot);
+        self.roster.note_left(process);
         self.refresh_left(core, &[name]);
     }
 }

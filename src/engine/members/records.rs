@@ -48,7 +48,7 @@ impl Membership {
                 if !self.departures.are_told(&self.roster, &claim.id) {
                     continue;
                 }
-                self.roster.left.insert(process.name.clone(), process.boot);
+                self.roster.note_left(process);
                 left.push(process.name.clone());
             } else if self.is_of_teller(peer, &claim) || self.judge(core, &peer.name, &claim) {
                 members.push(claim.member());

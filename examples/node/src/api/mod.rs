@@ -1,5 +1,6 @@
 //! The HTTP side: Alertmanager's API v2, `/-/healthy`, `/-/ready` and `/metrics`.
 
+mod admin;
 mod alerts;
 mod answer;
 mod gate;
@@ -59,6 +60,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/-/healthy", get(|| async { "OK" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
+        .route("/-/expelled", get(admin::list))
+        .route("/-/expel", post(admin::expel))
+        .route("/-/readmit", post(admin::readmit))
+        .route("/-/purge", post(admin::purge))
         .route("/metrics", get(render_metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

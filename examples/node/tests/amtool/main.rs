@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod admin;
 #[cfg(feature = "tls")]
 mod certs;
 mod commands;

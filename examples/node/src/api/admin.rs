@@ -1,0 +1,93 @@
+//! What an operator does about a member that misbehaves. Only where `--web.enable-admin-api` is given.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use rumormill::NodeName;
+use rumormill::node::Node;
+use serde_json::json;
+
+use super::answer::{Answer, Refusal, json_of};
+use super::params::Params;
+use super::{Shared, blocking};
+use crate::app::App;
+use crate::expelled::{ExpelError, Expelled};
+
+/// Expels a member, here and, once enough members say so, everywhere; also after a restart.
+pub(super) async fn expel(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
+    let (node, name) = asked(&app, query.as_deref())?;
+    remember(&app, &name, Expelled::add).await?;
+    node.expel(name).await.map_err(stopped)?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// Lets a member in again that was expelled here.
+pub(super) async fn readmit(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
+    let (node, name) = asked(&app, query.as_deref())?;
+    remember(&app, &name, Expelled::remove).await?;
+    node.readmit(name).await.map_err(stopped)?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// Removes what a member wrote, as it says, from both stores, everywhere.
+pub(super) async fn purge(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
+    let (node, name) = asked(&app, query.as_deref())?;
+    let removed = node.purge(&name).await;
+    let removed = removed.map_err(|error| Refusal::later(error.to_string()))?;
+    Ok(json_of(&json!({ "removed": removed })))
+}
+
+/// Who is expelled here, and what other members say.
+pub(super) async fn list(State(app): Shared) -> Answer {
+    let (node, names) = (enabled(&app)?, app.expelled.names());
+    let view = node.view();
+    let told = view.expulsions.iter().map(|expulsion| {
+        let told_by: Vec<&str> = expulsion.told_by.iter().map(NodeName::as_str).collect();
+        let (name, followed) = (expulsion.name.as_str(), expulsion.followed);
+        json!({ "name": name, "followed": followed, "toldBy": told_by })
+    });
+    let here: Vec<&str> = names.iter().map(NodeName::as_str).collect();
+    let all = json!({ "here": here, "known": told.collect::<Vec<_>>() });
+    Ok(json_of(&all))
+}
+
+fn enabled(app: &App) -> Result<&Node, Refusal> {
+    if !app.admin {
+        let message = "the admin API is disabled (--web.enable-admin-api)";
+        return Err(Refusal::coded(StatusCode::FORBIDDEN, 403, message));
+    }
+    let none = || Refusal::later("the node is in no cluster, or not yet");
+    app.node().ok_or_else(none)
+}
+
+fn asked<'a>(app: &'a App, query: Option<&str>) -> Result<(&'a Node, NodeName), Refusal> {
+    let node = enabled(app)?;
+    let params = Params::read(query);
+    let name = params.one("name").unwrap_or_default();
+    let name = NodeName::new(name).map_err(|error| Refusal::bad(format!("name: {error}")))?;
+    if name == *node.name() {
+        return Err(Refusal::bad(format!("name: {name} is this node")));
+    }
+    Ok((node, name))
+}
+
+/// Changes the list on the disk, before the node does as it says.
+async fn remember(
+    app: &Arc<App>,
+    name: &NodeName,
+    change: fn(&Expelled, &NodeName) -> Result<(), ExpelError>,
+) -> Result<(), Refusal> {
+    let turn = Arc::new(app.work.reload()?);
+    let (shared, name) = (Arc::clone(app), name.clone());
+    let changed = blocking(turn, move |_| change(&shared.expelled, &name)).await;
+    changed.map_err(|error| match error {
+        ExpelError::TooMany => Refusal::bad(error.to_string()),
+        ExpelError::Disk(_) => Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    })
+}
+
+fn stopped(error: impl std::fmt::Display) -> Refusal {
+    Refusal::later(error.to_string())
+}
