@@ -212,6 +212,8 @@ impl Membership {
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
+            // One that left may not be down to foca yet, which forgets only those that are.
+            self.accuse(core, &name, State::Down);
             if let Some(known) = self.roster.table.remove(&name) {
                 let Detector { foca, effects, .. } = &mut self.detector;
                 let forgotten = foca::Timer::RemoveDown(known.id.clone());
