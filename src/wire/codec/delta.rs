@@ -92,9 +92,8 @@ pub(super) fn decode_delta(mut body: Bytes, limits: &CodecLimits) -> Result<Delt
     let mut sections = Vec::new();
     let mut total = 0;
     for _ in 0..count {
-        let section = decode_section(&mut body, limits)?;
+        let section = decode_section(&mut body, limits, total)?;
         total += section.entries.len();
-        check_count("entries", total as u64, DELTA_ENTRIES_MAX)?;
         sections.push(section);
     }
     check_end(&body)?;
@@ -127,13 +126,23 @@ fn decode_name(body: &mut Bytes) -> Result<NodeName, DecodeError> {
     NodeName::new(text).map_err(DecodeError::Name)
 }
 
-fn decode_section(body: &mut Bytes, limits: &CodecLimits) -> Result<Section, DecodeError> {
+/// After `before` entries of the same delta.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "both are counts of what is in memory, or of 16 bits"
+)]
+fn decode_section(
+    body: &mut Bytes,
+    limits: &CodecLimits,
+    before: usize,
+) -> Result<Section, DecodeError> {
     let truncated = |_| DecodeError::Truncated { what: "section" };
     let store = StoreId(body.try_get_u32().map_err(truncated)?);
     let count = usize::from(body.try_get_u16().map_err(truncated)?);
     if count > body.len() / HEADER_BYTES {
         return Err(DecodeError::Truncated { what: "section" });
     }
+    check_count("entries", (before + count) as u64, DELTA_ENTRIES_MAX)?;
     let mut entries = Vec::with_capacity(count);
     for _ in 0..count {
         entries.push(Entry::decode(body, limits.entry_bytes_max)?);
