@@ -107,13 +107,17 @@ impl Merges {
             let Some(process) = self.next() else {
                 break;
             };
-            self.last = Some(process.clone());
+            let before = self.last.replace(process.clone());
             if !self.may_work(core, &process.name) {
                 looked += 1;
                 continue;
             }
             looked = 0;
-            self.slice(core, &process);
+            if !self.slice(core, &process) {
+                // What it waits for is a turn to itself: it comes first in the next one.
+                self.last = before;
+                break;
+            }
         }
         self.schedule(core);
     }
@@ -186,18 +190,21 @@ impl Merges {
         Some(process.clone())
     }
 
-    /// Goes on with the first delta of a process.
-    fn slice(&mut self, core: &mut Core, process: &ProcessId) {
+    /// Goes on with the first delta of a process. Returns whether it has got on.
+    fn slice(&mut self, core: &mut Core, process: &ProcessId) -> bool {
         let waiting = self.queues.get_mut(process);
         let Some(mut merging) = waiting.and_then(|queue| queue.waiting.pop_front()) else {
-            return;
+            return false;
         };
+        let before = merging.received.count();
         let done = self.go_on_with(core, &mut merging);
         let Some(queue) = self.queues.get_mut(process) else {
-            return;
+            return false;
         };
         if !done {
-            return queue.waiting.push_front(merging);
+            let got_on = merging.received.count() > before;
+            queue.waiting.push_front(merging);
+            return got_on;
         }
         queue.bytes -= merging.bytes;
         self.bytes -= merging.bytes;
@@ -208,6 +215,7 @@ impl Merges {
             core.outputs.push_back(Output::StreamFrameDone { stream });
         }
         merging.end(core);
+        true
     }
 
     /// Goes on with a delta, and charges the member that sent it. Returns whether all of it is done.

@@ -83,6 +83,7 @@ use crate::wire::{Hello, Message, Purpose};
 use self::core::ask::Ask;
 use self::core::delta::{DeltaWay, IncomingDelta, MergedDelta};
 use self::core::flight::Receipt;
+use self::core::quota::SendQuota;
 use self::core::roster::MemberChange;
 use self::core::timers::{DueTimer, TimerKind};
 use self::core::{Core, Course, Facts, TURN_WORK};
@@ -291,6 +292,7 @@ impl Engine {
             wall: now.wall,
         };
         self.core.work_left = TURN_WORK;
+        self.core.send_left = SendQuota::TURN;
     }
 
     /// Sends what this turn made ready.
@@ -349,6 +351,8 @@ impl Engine {
                 let refused_again = self.sessions.refused_dials(&name) > 1;
                 self.members.judge_condemned(core, &name, refused_again);
             }
+            // What peers lack is sent at the end of every turn.
+            TimerKind::Flush => {}
             TimerKind::Forget(process) => self.sessions.session_expired(core, roster, &process),
             TimerKind::Leave => {
                 let owing = !core.is_leaving() && self.spread.is_owing(core, facts!(self));

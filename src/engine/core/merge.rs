@@ -8,16 +8,14 @@ use crate::id::{ProcessId, Refusal, StoreId, WriterTag};
 use crate::store::Merged;
 use crate::wire::Entry;
 
-use super::Core;
 use super::delta::Received;
 use super::place::StoreKey;
+use super::{Core, TURN_WORK};
 
 impl Core {
     /// Joins the first of these entries of a delta into their store: as many as this turn's work allows,
-    /// at least one and at most [`MERGE_CHUNK`]. Returns how many they were, and the nominal work.
-    ///
-    /// # Panics
-    /// If there is none.
+    /// and at most [`MERGE_CHUNK`]. One that costs more than a turn may has a turn to itself. Returns how
+    /// many they were, and the nominal work; if they were none, nothing more is done in this turn.
     #[expect(clippy::indexing_slicing, reason = "no more are taken than there are")]
     pub(in crate::engine) fn merge_some(
         &mut self,
@@ -37,11 +35,16 @@ impl Core {
         };
         let (mut count, mut work) = (0, Duration::ZERO);
         for entry in entries.iter().take(MERGE_CHUNK) {
-            work += store.work(entry);
-            count += 1;
-            if work >= self.work_left {
+            let with_it = work + store.work(entry);
+            let alone = count == 0 && self.work_left == TURN_WORK;
+            if with_it > self.work_left && !alone {
                 break;
             }
+            (count, work) = (count + 1, with_it);
+        }
+        if count == 0 {
+            self.work_left = Duration::ZERO;
+            return (0, work);
         }
         let entries = &entries[..count];
         self.counters.entries_received += count as u64;

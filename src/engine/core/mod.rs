@@ -19,6 +19,7 @@ mod identity;
 pub(super) mod ledger;
 pub(super) mod merge;
 pub(super) mod place;
+pub(super) mod quota;
 pub(super) mod refusals;
 pub(super) mod room;
 pub(super) mod roster;
@@ -54,6 +55,7 @@ use ask::Ask;
 use conduct::Conduct;
 use counters::Counters;
 use ledger::Ledger;
+use quota::SendQuota;
 use room::StreamRoom;
 use roster::Roster;
 use session::SessionTable;
@@ -84,7 +86,9 @@ pub(super) struct Core {
     pub(super) readiness: Readiness,
     /// The nominal work that this turn may still do.
     pub(super) work_left: Duration,
-    /// The same since the start, for the simulator to look at.
+    /// What this turn may still send of what peers lack, whatever else it has had to do.
+    pub(super) send_left: SendQuota,
+    /// The work of all turns since the start, for the simulator to look at.
     #[cfg(feature = "sim")]
     pub(super) work_ever: Duration,
     /// What becomes of links, as the present way of spreading wants it. Set by `spread` alone.
@@ -150,6 +154,7 @@ impl Core {
             revision: 1,
             readiness: Readiness::Joining,
             work_left: TURN_WORK,
+            send_left: SendQuota::TURN,
             #[cfg(feature = "sim")]
             work_ever: Duration::ZERO,
             link_policy: LinkPolicy::Kept,

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::delta::{DeltaWay, MergedDelta, Received};
 use super::roster::{Roster, RosterEntry};
 use super::session::{Session, SessionTable};
-use super::{Core, Facts};
+use super::{Core, Facts, TURN_WORK};
 use crate::config::Config;
 use crate::engine::event::Event;
 use crate::engine::io::{Output, Setup, StreamId};
@@ -90,6 +90,7 @@ pub(in crate::engine) fn merged(
     for section in &delta.sections {
         let mut rest = &section.entries[..];
         while !rest.is_empty() {
+            core.work_left = TURN_WORK;
             let (count, _) = core.merge_some(process, section.store, rest, &mut received);
             rest = &rest[count..];
         }

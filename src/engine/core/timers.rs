@@ -26,6 +26,8 @@ pub(in crate::engine) enum TimerKind {
     Look,
     /// Look at a peer's unacknowledged data.
     Loss(ProcessId),
+    /// Go on with sending what peers lack.
+    Flush,
     /// Forget the session of a peer that failed, or above direct mode of any.
     Forget(ProcessId),
     /// Announce the leave again, or give up.

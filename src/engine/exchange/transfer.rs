@@ -69,6 +69,10 @@ impl Exchange {
     /// Takes what is owed, up to one frame.
     fn load(&mut self, core: &Core, looks: &mut usize) -> PacketLoad {
         let mut load = PacketLoad::default();
+        // A run of a sweep may hold a few more.
+        let entries_max = ENTRIES_PER_PACKET_MAX.min(work::sendable(core.work_left));
+        let is_full =
+            |load: &PacketLoad| load.bytes >= FRAME_BYTES_TARGET || load.count >= entries_max;
         let mut found = Vec::new();
         let mut withheld = self.tally.withheld;
         while !is_full(&load)
@@ -292,10 +296,6 @@ impl Exchange {
         self.other_done = true;
         Ok(())
     }
-}
-
-fn is_full(load: &PacketLoad) -> bool {
-    load.bytes >= FRAME_BYTES_TARGET || load.count >= ENTRIES_PER_PACKET_MAX
 }
 
 const FRAMES_IN_FLIGHT: usize = 8;

@@ -27,6 +27,12 @@ pub(super) fn of_sending(entries: usize) -> Duration {
     times(ENTRY * 2, entries)
 }
 
+/// How many entries may be sent for so much of a turn's work, at least one.
+pub(super) fn sendable(work: Duration) -> usize {
+    let entries = work.as_nanos() / (ENTRY * 2).as_nanos();
+    usize::try_from(entries).unwrap_or(usize::MAX).max(1)
+}
+
 /// What the exchanges that members begin may cost.
 pub(super) const fn debts() -> Debts {
     Debts::new(SHARE, ALLOWANCE)

@@ -133,12 +133,15 @@ impl Membership {
             return;
         };
         let src = &parsed.header.src;
-        let known = self.roster.get(&peer.name);
-        let moved =
-            known.is_some_and(|known| known.id.process == src.process && known.id.addr != src.addr);
-        if src.process != *peer || moved {
+        if src.process != *peer {
             core.counters.unexpected += 1;
             core.misbehaved(&peer.name, Misbehaviour::SendsUnexpected);
+            return;
+        }
+        let known = self.roster.get(&peer.name);
+        if known.is_some_and(|known| known.id.process == *peer && known.id.addr != src.addr) {
+            // Who is at the address that the table has may be another one, who has taken its name.
+            core.counters.unexpected += 1;
             return;
         }
         self.shows_itself(&peer.name);
@@ -326,6 +329,8 @@ impl Membership {
         }
         if self.roster.own != *self.detector.foca.identity() {
             self.roster.own = self.detector.foca.identity().clone();
+            // The former identity's: on a link of this one it would be somebody else's packet.
+            self.detector.last_ping = None;
         }
         self.refresh(core);
         if rejoined {

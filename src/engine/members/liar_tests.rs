@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use foca::{Member, Message as Swim, State};
 
+use super::packet::SwimPacket;
 use super::testbed::{Testbed, record};
 use crate::engine::core::ask::Ask;
 use crate::engine::core::tests::{name, node, process};
@@ -517,4 +518,48 @@ fn a_packet_on_a_link_in_the_name_of_another_process_is_held_against_the_peer() 
     bed.frame(crate::engine::StreamId(1), &Message::Swim(bytes));
     assert_eq!(named(&bed, "liar"), [Misbehaviour::SendsUnexpected]);
     assert_eq!(process("b"), node("b", 1, 3).process);
+}
+
+#[test]
+fn nobody_is_named_because_another_one_has_taken_its_name_elsewhere() {
+    let mut bed = Testbed::new(&["liar", "b"]);
+    let posed = NodeId {
+        renewal: 9,
+        addr: ([10, 0, 0, 9], 9).into(),
+        ..node("b", 1, 3)
+    };
+    // No datagram of b gets through for a while; its link is still there.
+    bed.there.pop();
+    bed.there.push(posed.clone());
+    bed.list(1, vec![record(&posed, ALIVE)]);
+    bed.run(secs(3));
+    let known = bed.engine.members.roster().get(&name("b"));
+    assert_eq!(known.map(|known| &known.id), Some(&posed));
+    let packet = bed.packet(&node("b", 1, 3), Swim::Gossip, Vec::new());
+    let bytes = packet.encode().unwrap();
+    bed.frame(crate::engine::StreamId(3), &Message::Swim(bytes));
+    assert_eq!(named(&bed, "b"), []);
+}
+
+/// On the link of the process that it is by then, that would be a packet of somebody else.
+#[test]
+fn a_ping_is_not_repeated_by_who_is_another_process_by_then() {
+    let mut bed = Testbed::new(&["a"]);
+    bed.there.clear();
+    while bed.engine.members.detector.last_ping.is_none() {
+        bed.run(Duration::from_millis(50));
+    }
+    let (known, from) = (5, node("a", 1, 2).addr);
+    bed.engine.core.ask(Ask::AdoptBoot { known, from });
+    bed.engine.route_asks();
+    bed.join(3, &node("a", 1, 2), from);
+    bed.outputs.clear();
+    bed.run(secs(5));
+    let frames = bed.frames().into_iter();
+    let pings = frames.filter_map(|(_, message)| match message {
+        Message::Swim(packet) => SwimPacket::parse(&packet).ok(),
+        _ => None,
+    });
+    let from: Vec<NodeId> = pings.map(|packet| packet.header.src).collect();
+    assert!(!from.is_empty() && from.iter().all(|src| *src == bed.me()));
 }

@@ -112,6 +112,34 @@ fn what_costs_more_than_a_turn_is_merged_over_several_and_told_once() {
     assert_eq!(node.merged(), [of("a", 1)]);
 }
 
+/// However much the others send: it comes first in the turn after the one in which it did not fit.
+#[test]
+fn an_entry_that_costs_more_than_a_turn_has_a_turn_to_itself() {
+    let mut node = node();
+    let small = |node: &mut Node, packet: u32| {
+        node.core.work_left = Duration::ZERO;
+        let entries = entries(packet * 10, 1, 10);
+        node.take("b", DeltaWay::Datagram, packet.into(), entries);
+    };
+    small(&mut node, 1);
+    small(&mut node, 2);
+    let way = DeltaWay::Link(StreamId(1));
+    node.take("a", way, 1, entries(0, 1, 1 << 20));
+    let mut merged = Vec::new();
+    for packet in 3..8 {
+        small(&mut node, packet);
+        node.turn();
+        let now = node.merged();
+        let large = now.contains(&of("a", 1));
+        assert!(!large || now.len() == 1, "{now:?}");
+        merged.extend(now);
+    }
+    let at = merged.iter().position(|of| of.0 == "a");
+    assert!(at.is_some_and(|at| at < 3), "{merged:?}");
+    node.turn();
+    assert_eq!((node.merges.bytes(), node.store.len()), (0, 8));
+}
+
 #[test]
 fn what_one_sends_is_not_held_up_by_what_another_sends() {
     let mut node = node();

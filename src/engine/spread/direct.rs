@@ -6,6 +6,9 @@
 //! does the congestion control. Values too large for a datagram always take the link.
 //!
 //! Entries that came from other processes are theirs to send; the cursor passes over them.
+//!
+//! A turn sends no more than its quota ([`SendQuota`](crate::engine::core::quota::SendQuota)), to all
+//! together. Where that does not do, the next turn begins with the peer after the last one.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +18,7 @@ use crate::engine::core::flight::{
 };
 use crate::engine::core::place::StoreKey;
 use crate::engine::core::session::Session;
+use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Facts};
 use crate::engine::io::StreamId;
 use crate::id::{NodeName, ProcessId, StoreId};
@@ -35,16 +39,35 @@ enum Way {
     Link { stream: StreamId, all: bool },
 }
 
+/// How much goes into a packet.
+#[derive(Clone, Copy, Debug)]
+struct PacketMax {
+    bytes: usize,
+    entries: usize,
+}
+
 impl Spread {
     /// Sends every peer what it lacks and the windows allow.
     pub(super) fn flush_direct(&mut self, core: &mut Core, facts: Facts<'_>) {
-        let processes: Vec<ProcessId> = self.lanes.keys().cloned().collect();
+        let mut processes: Vec<ProcessId> = self.lanes.keys().cloned().collect();
+        let served = self.served.as_ref();
+        let next = processes.partition_point(|process| Some(process) <= served);
+        processes.rotate_left(next);
         for process in processes {
+            if core.send_left.is_spent() {
+                break;
+            }
             if facts.roster.is_live(&process)
                 && let Some(session) = facts.sessions.get(&process)
             {
                 self.flush_lane(core, facts, &process, session);
             }
+            self.served = Some(process);
+        }
+        if core.send_left.is_spent() {
+            core.timers.set_by(TimerKind::Flush, core.now.mono);
+        } else {
+            self.served = None;
         }
     }
 
@@ -80,7 +103,7 @@ impl Spread {
             return;
         };
         lane.limit_backlog(core, process, session);
-        for _ in 0..PACKETS_PER_TURN_MAX {
+        while !core.send_left.is_spent() {
             // What is owed and fits first, then one large value a frame.
             let way = lane.choose_way(core, session);
             let sent = way.is_some_and(|way| lane.send_next(core, session, way, &uncovered));
@@ -184,9 +207,12 @@ impl Lane {
         uncovered: &[NodeName],
     ) -> PacketLoad {
         let mut load = PacketLoad::after(codec::delta_overhead(uncovered));
-        let bytes_max = match way {
-            Way::Datagram => core.datagram_room(),
-            Way::Link { .. } => FRAME_BYTES_TARGET,
+        let max = PacketMax {
+            bytes: match way {
+                Way::Datagram => core.datagram_room(),
+                Way::Link { .. } => FRAME_BYTES_TARGET,
+            },
+            entries: ENTRIES_PER_PACKET_MAX.min(core.send_left.entries()),
         };
         let (retry, bulky) = (self.owed.retry.iter(), self.owed.bulky.iter());
         let owed: Vec<StoreKey> = match way {
@@ -204,14 +230,14 @@ impl Lane {
                     self.relayed_for.remove(&place);
                 }
                 Some(change) => {
-                    if !self.take(&mut load, place, change, bytes_max, way) {
+                    if !self.take(&mut load, place, change, max, way) {
                         return load;
                     }
                 }
             }
         }
         if !matches!(way, Way::Link { all: false, .. }) {
-            self.fill_from_changes(core, session, way, bytes_max, &mut load);
+            self.fill_from_changes(core, session, way, max, &mut load);
         }
         load
     }
@@ -221,7 +247,7 @@ impl Lane {
         core: &Core,
         session: &Session,
         way: Way,
-        bytes_max: usize,
+        max: PacketMax,
         load: &mut PacketLoad,
     ) {
         for &id in &session.stores {
@@ -231,7 +257,7 @@ impl Lane {
             loop {
                 let cursor = self.owed.cursor(&core.stores, id);
                 self.owed.advance(id, cursor);
-                let room = bytes_max.saturating_sub(load.bytes);
+                let room = max.bytes.saturating_sub(load.bytes);
                 // Read before the changes: what is written in between is not passed over.
                 let head = store.head();
                 if cursor >= head || room == 0 {
@@ -247,7 +273,7 @@ impl Lane {
                     let seq = change.seq;
                     let foreign = core.stores.is_foreign(id, seq);
                     let place = (id, change.entry.key);
-                    if !foreign && !self.take(load, place, change, bytes_max, way) {
+                    if !foreign && !self.take(load, place, change, max, way) {
                         return;
                     }
                     self.owed.advance(id, seq);
@@ -264,9 +290,12 @@ impl Lane {
         load: &mut PacketLoad,
         place: StoreKey,
         change: Change,
-        bytes_max: usize,
+        max: PacketMax,
         way: Way,
     ) -> bool {
+        if load.count >= max.entries {
+            return false;
+        }
         let new_section = if load.has_section(place.0) {
             0
         } else {
@@ -274,7 +303,7 @@ impl Lane {
         };
         let needed = new_section + change.entry.encoded_len();
         let datagram = way == Way::Datagram;
-        if load.bytes + needed > bytes_max {
+        if load.bytes + needed > max.bytes {
             let alone = load.count == 0;
             if datagram && alone {
                 self.owed.put_aside(place);
@@ -286,7 +315,7 @@ impl Lane {
             }
         }
         load.add(place.0, change, needed);
-        load.count < ENTRIES_PER_PACKET_MAX
+        true
     }
 
     fn send_load(
@@ -304,6 +333,7 @@ impl Lane {
         }
         core.counters.entries_sent += items.len() as u64;
         let bytes = load.bytes;
+        core.send_left.spend(items.len(), bytes);
         let message = Message::Delta(Delta {
             token: session.their_token,
             packet: number,
@@ -332,5 +362,4 @@ impl Lane {
     }
 }
 
-const PACKETS_PER_TURN_MAX: usize = 256;
 const FILL_KEYS_MAX: usize = 256;

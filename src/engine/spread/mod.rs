@@ -47,6 +47,8 @@ use watch_list::Watches;
 pub(super) struct Spread {
     /// One for each session.
     lanes: BTreeMap<ProcessId, Box<Lane>>,
+    /// Whose was served last, if others wait for the next turn.
+    served: Option<ProcessId>,
     watches: Watches,
     mode: Mode,
 }
@@ -56,6 +58,7 @@ impl Spread {
     pub(super) fn new() -> Self {
         Self {
             lanes: BTreeMap::new(),
+            served: None,
             watches: Watches::default(),
             mode: Mode::Direct,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::engine::core::LinkPolicy;
 use crate::engine::core::delta::DeltaWay;
+use crate::engine::core::quota::SendQuota;
 use crate::engine::core::tests::{
     Known, core_with, datagrams, linked, merged, name, note, notes, process,
 };
@@ -230,6 +231,31 @@ fn what_is_not_on_disk_is_not_acknowledged() {
     assert!(node.core.ledger.end(batch, true));
     node.spread.acknowledge_committed(&mut node.core, facts);
     assert!(matches!(&node.sent()[..], [(2, Message::Ack(_))]));
+}
+
+/// One after the other, and all of them in the end.
+#[test]
+fn a_turn_sends_so_much_to_all_and_the_next_one_goes_on_with_the_next_peer() {
+    let mut node = Node::beside(&["a", "b", "c", "d", "e", "f", "g"]);
+    (1..=200).for_each(|n| drop(node.write(n)));
+    let entries = |sent: &[(u16, Vec<NodeName>, Vec<u8>)]| -> usize {
+        sent.iter().map(|(_, _, notes)| notes.len()).sum()
+    };
+    let turn = SendQuota::TURN.entries();
+    let first = node.flush();
+    assert_eq!(entries(&first), turn);
+    assert!(node.core.timers.is_set(&TimerKind::Flush));
+    assert!(node.flush().is_empty(), "the turn has sent what it may");
+    node.core.send_left = SendQuota::TURN;
+    let second = node.flush();
+    assert_eq!(second.first().map(|(port, ..)| *port), Some(8), "g's turn");
+    assert_eq!(entries(&second), 7 * 200 - turn);
+    let mut got: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
+    for (port, _, notes) in first.into_iter().chain(second) {
+        got.entry(port).or_default().extend(notes);
+    }
+    let all: Vec<u8> = (1..=200).collect();
+    assert!(got.len() == 7 && got.values().all(|notes| *notes == all));
 }
 
 #[test]

@@ -207,16 +207,16 @@ impl Look<'_> {
         None
     }
 
-    /// Whether a live process has held this write or a later one of its key, and that has expired:
-    /// then nobody needs it, and who lacks it is not sent it.
+    /// Whether a live node has held this write or a later one of its key, and that has expired: then
+    /// nobody needs it, and who lacks it is not sent it. What a process finds on its disk and has expired
+    /// by then, it does not take up again: so the disk counts like what was held.
     fn has_expired(&self, group: &[usize], write: &Acknowledged) -> bool {
         let cut = self.cut();
+        let (store, key) = (write.store, write.entry.key);
         group.iter().any(|node| {
             let life = (*node, self.nodes[*node].life);
-            let mut held = self
-                .checker
-                .history
-                .held_by(life, write.store, write.entry.key);
+            let held = self.checker.history.held_by(life, store, key);
+            let mut held = held.chain(self.nodes[*node].disk.entry(store, key));
             held.any(|held| compare_versions(held, &write.entry).is_ge() && !held.outlives(cut))
         })
     }

@@ -30,9 +30,9 @@ const HELD_BYTES_MAX: usize = 32 << 20;
 const TURN_BYTES_IN_MAX: u64 = frame::FRAME_BYTES_MAX as u64;
 /// What one turn may put together: a frame of the largest entry for every peer of a small cluster.
 const TURN_BYTES_OUT_MAX: u64 = 16 << 20;
-/// Nominal work that one turn may do for what others sent: what a turn is allowed, and one entry more,
-/// which may be the largest there is.
-const TURN_MICROS_MAX: u64 = 5_000;
+/// Nominal work that one turn may do for what others sent: what a turn is allowed, or one entry, which may
+/// be the largest there is.
+const TURN_MICROS_MAX: u64 = 4_000;
 /// Entries that one turn may merge, and send.
 const TURN_ENTRIES_MAX: u64 = 4_096;
 /// Frames that an exchange or a link may have under way, with room to spare.

@@ -243,6 +243,31 @@ fn a_lost_write_is_found_out() {
     ));
 }
 
+/// Nor is it lost with its later version, which no process takes up from its disk any more.
+#[test]
+fn a_write_whose_later_version_expired_before_all_restarted_is_not_lost() {
+    let mut sim = Simulator::new(SimConfig::new(1));
+    let spec = NodeSpec {
+        config: brisk(),
+        durable: true,
+        ..NodeSpec::default()
+    };
+    sim.add_nodes_with(2, &spec);
+    sim.converge(secs(30)).expect("a quiet cluster forms");
+    let write = sim.write(0, 1, "lasting").expect("room");
+    sim.watch(0, write, 0, secs(2));
+    sim.run_for(secs(1));
+    sim.write_expiring(1, 1, "short", secs(1)).expect("room");
+    sim.run_for(secs(1_000));
+    for node in 0..2 {
+        sim.crash(node);
+    }
+    for node in 0..2 {
+        sim.restart(node);
+    }
+    sim.converge(secs(30)).expect("the write was over");
+}
+
 #[test]
 fn an_entry_collected_before_its_time_is_found_out() {
     let (mut sim, map) = cluster_with(Vice::CollectsEarly, 1);

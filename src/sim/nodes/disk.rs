@@ -104,6 +104,11 @@ impl Disk {
             .is_some_and(|held| compare_versions(held, entry).is_ge())
     }
 
+    /// What is on it of one key.
+    pub(in crate::sim) fn entry(&self, store: StoreId, key: Key) -> Option<&Entry> {
+        self.entries.get(&(store, key))
+    }
+
     /// The entries of one store, by key.
     pub(in crate::sim) fn entries(&self, store: StoreId) -> Vec<Entry> {
         self.entries
