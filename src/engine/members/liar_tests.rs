@@ -447,6 +447,20 @@ fn a_boot_is_adopted_on_one_members_word_now_and_then() {
     assert_eq!(bed.me().process.boot, 1 + 3 * 6);
 }
 
+/// Whoever holds it for that one takes no other word of it.
+#[test]
+fn a_renewal_that_this_process_never_had_makes_it_a_later_process() {
+    let twisted: [fn(&mut NodeId); 2] = [|id| id.renewal = u32::MAX, |id| id.addr.set_port(9)];
+    for twist in twisted {
+        let mut bed = Testbed::new(&["liar", "b"]);
+        let mut own = bed.me();
+        twist(&mut own);
+        bed.list(1, vec![record(&own, MemberState::Failed)]);
+        bed.run(Duration::from_millis(50));
+        assert_eq!(bed.me().epoch(), (2, 0));
+    }
+}
+
 /// A list that says it is not to be looked at does not hide what else it says.
 #[test]
 fn a_list_with_a_boot_that_is_not_adopted_is_looked_through() {
