@@ -265,10 +265,43 @@ fn accuse_everybody(bed: &mut Testbed) {
 #[test]
 fn one_that_declares_many_who_are_there_is_named() {
     let mut bed = Testbed::new(&MANY);
-    accuse_everybody(&mut bed);
-    bed.run(secs(17));
+    bed.run_with(secs(17), accuse_everybody);
     assert_eq!(named(&bed, "liar"), [Misbehaviour::AccusesWrongly]);
     assert_eq!(bed.engine.view().cluster_size(), 13);
+}
+
+/// It comes out of a partition, in which it has declared everybody, and hears of them now.
+#[test]
+fn one_that_declares_everybody_and_takes_it_back_is_not_named() {
+    let mut bed = Testbed::new(&MANY);
+    for _ in 0..20 {
+        accuse_everybody(&mut bed);
+        bed.run(secs(6));
+        let all = (1_u16..).zip(&MANY[1..]);
+        let there = all.map(|(n, text)| record(&node(text, 1, n + 2), ALIVE));
+        bed.list(1, there.collect());
+        bed.run(secs(6));
+    }
+    // Or it is the next partition, a while later.
+    for _ in 0..4 {
+        accuse_everybody(&mut bed);
+        bed.run(secs(20));
+    }
+    assert_eq!(named(&bed, "liar"), []);
+}
+
+/// Who finds one there that a liar speaks against tells it so, each time: else it would not renew itself.
+#[test]
+fn who_tells_this_node_that_it_is_held_for_down_is_not_named() {
+    let mut bed = Testbed::new(&["a", "b"]);
+    bed.run_with(secs(300), |bed| {
+        let down = vec![Member::down(bed.me())];
+        let gossip = bed.packet(&node("a", 1, 2), Swim::Gossip, down);
+        bed.swim(node("a", 1, 2).addr, &gossip);
+        bed.outputs
+            .retain(|output| !matches!(output, Output::StreamSend { .. }));
+    });
+    assert_eq!(named(&bed, "a"), []);
 }
 
 /// Its own packets get out, and nothing comes in: it takes everybody for dead.
@@ -276,8 +309,7 @@ fn one_that_declares_many_who_are_there_is_named() {
 fn one_that_hears_nothing_is_wrong_in_good_faith() {
     let mut bed = Testbed::new(&MANY);
     bed.there.retain(|there| there.process.name != name("liar"));
-    accuse_everybody(&mut bed);
-    bed.run(secs(17));
+    bed.run_with(secs(17), accuse_everybody);
     assert_eq!(named(&bed, "liar"), []);
 }
 
