@@ -4,11 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use bytes::Bytes;
 use foca::{Member, Message as Swim, State};
 
 use super::testbed::{Testbed, record};
 use crate::engine::core::ask::Ask;
-use crate::engine::core::tests::{name, node, process};
+use crate::engine::core::tests::{decoded, name, node, process};
 use crate::engine::{Event, Output};
 use crate::id::{MemberState, Misbehaviour, NodeId};
 use crate::wire::{Leave, MemberRecord, Message};
@@ -216,6 +217,28 @@ fn one_that_is_silent_has_left_if_two_say_so_and_failed_if_one_does() {
     assert_eq!(bed.state(&name("c")), Some(MemberState::Failed));
     bed.list(3, vec![left]);
     assert_eq!(bed.state(&name("c")), Some(MemberState::Left));
+}
+
+/// Where links are brief nobody else might come to say so.
+#[test]
+fn others_are_asked_once_one_says_of_a_failed_member_that_it_has_left() {
+    let mut bed = Testbed::new(&["a", "b", "c"]);
+    bed.there.retain(|there| there.process.name != name("c"));
+    bed.list(1, vec![record(&node("c", 1, 4), MemberState::Failed)]);
+    bed.run(secs(20));
+    assert_eq!(bed.state(&name("c")), Some(MemberState::Failed));
+    let asked = |bed: &mut Testbed| {
+        bed.outputs.clear();
+        bed.list(1, vec![record(&node("c", 1, 4), MemberState::Left)]);
+        bed.run(secs(10));
+        let asks =
+            |frame: &Bytes| matches!(decoded(frame.clone()), Message::Members(list) if list.ask);
+        let sent = bed.outputs.iter();
+        let sent =
+            sent.filter(|output| matches!(output, Output::StreamSend { frame, .. } if asks(frame)));
+        sent.count()
+    };
+    assert_eq!([asked(&mut bed), asked(&mut bed)], [4, 0]);
 }
 
 /// It left, and one says that it is back: it says so itself, or another one does as well.

@@ -46,8 +46,12 @@ impl Membership {
             };
             if claim.state == MemberState::Left && self.is_of_failed(&claim) {
                 let process = &claim.id.process;
-                self.departures.hear(&peer.name, &claim.id);
+                let new = self.departures.hear(&peer.name, &claim.id);
                 if !self.departures.are_told(&self.roster, &claim.id) {
+                    if new {
+                        // Where links are brief, nobody else might come to say so.
+                        core.ask(Ask::DepartureTold);
+                    }
                     continue;
                 }
                 self.roster.left.insert(process.name.clone(), process.boot);
