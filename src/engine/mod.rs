@@ -575,9 +575,7 @@ impl Engine {
                 self.expulsions.member_forgotten(core, &process.name);
                 self.sessions.member_forgotten(core, &process);
             }
-            Ask::MembershipChanged { others } => {
-                self.spread.membership_changed(core, others);
-            }
+            Ask::MembershipChanged { others } => self.spread.membership_changed(core, others),
             Ask::MembersAnswered(stream) => {
                 let crowd = self.members.is_crowd(core);
                 self.sessions.members_answered(core, roster, stream, crowd);

@@ -502,7 +502,7 @@ fn a_boot_is_adopted_on_one_members_word_now_and_then() {
     assert_eq!(bed.me().process.boot, 1 + 3 * 6);
 }
 
-/// Whoever holds it for that one takes no other word of it.
+/// Those that hold it for that one take no other word of it.
 #[test]
 fn a_renewal_that_this_process_never_had_makes_it_a_later_process() {
     let twisted: [fn(&mut NodeId); 2] = [|id| id.renewal = u32::MAX, |id| id.addr.set_port(9)];

@@ -22,7 +22,7 @@ impl Membership {
     ) {
         let own = &self.roster.own;
         let adopted = records.iter().map(|record| &record.id);
-        // Of a renewal that this process never had, too: whoever holds it for that one takes no other
+        // Of a renewal that this process never had, too: those that hold it for that one take no other
         // word of it than that of a later process.
         let adopted = adopted.filter(|id| id.process.name == own.process.name && is_newer(id, own));
         let boots = adopted.map(|id| id.process.boot);
