@@ -551,6 +551,7 @@ impl Engine {
             Ask::Condemn(name) => self.members.condemn(core, &name),
             Ask::Datagram(to, message) => core.send_datagram(to, &message),
             Ask::DeltaMerged(merged) => self.delta_merged(*merged),
+            Ask::DepartureTold => self.sessions.exchange_members_again(core),
             Ask::DialExchange(name) => self.sessions.dial_exchange(core, roster, name),
             Ask::DialMemberLater(name) => self.sessions.dial_member_later(core, roster, &name),
             Ask::DialTold(name, addr) => self.sessions.dial_told(core, roster, name, addr),
@@ -579,9 +580,7 @@ impl Engine {
                 self.expulsions.member_forgotten(core, &process.name);
                 self.sessions.member_forgotten(core, &process);
             }
-            Ask::MembershipChanged { others } => {
-                self.spread.membership_changed(core, others);
-            }
+            Ask::MembershipChanged { others } => self.spread.membership_changed(core, others),
             Ask::MembersAnswered(stream) => {
                 let crowd = self.members.is_crowd(core);
                 self.sessions.members_answered(core, roster, stream, crowd);

@@ -104,6 +104,40 @@ fn seeds_that_found_bugs() {
     }
 }
 
+/// The same, with one liar in the cluster.
+#[test]
+fn seeds_with_a_liar_that_found_bugs() {
+    let seeds = [
+        (
+            184,
+            "a ping of the former process, repeated on a link of the next one",
+        ),
+        (
+            209,
+            "a renewal that its process never had, held for failed for ever",
+        ),
+        (
+            334,
+            "a departure of which one list told, and no other was asked for",
+        ),
+        (
+            340,
+            "one that came out of partitions named for what it took back",
+        ),
+        (
+            391,
+            "one that told another what a liar said of it named for that",
+        ),
+        (398, "left, because a later process is said to have left"),
+        (869, "left on the word of one, which is not enough"),
+    ];
+    for (seed, found) in seeds {
+        if let Err(failure) = Scenario::random(seed).with_liars(1).run() {
+            panic!("again: {found}\n{failure}");
+        }
+    }
+}
+
 /// The failure of a whole scenario, with the least of it that fails likewise.
 fn shrunk(failure: Failure) -> Failure {
     let replays_max = if cfg!(debug_assertions) { 40 } else { 400 };

@@ -38,6 +38,8 @@ pub(in crate::engine) enum Ask {
     DeltaMerged(Box<MergedDelta>),
     /// Send a datagram, after what was asked before.
     Datagram(SocketAddr, Box<Message>),
+    /// One member says that another one, which has failed, has left: others are asked as well.
+    DepartureTold,
     /// Dial a member for an exchange.
     DialExchange(NodeName),
     /// Dial a member again in a while.

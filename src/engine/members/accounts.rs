@@ -1,20 +1,23 @@
 //! What members have said that was not so, and when that is held against them.
 //!
-//! Members are wrong in good faith: they tell of one that dies at that moment, declare one that they
-//! cannot reach, or pass on what was so a while ago. So what counts is what nobody else has found true
-//! a while later, and only many such things within a few minutes.
+//! Members are wrong in good faith: they tell of one that dies at that moment, declare those that they
+//! cannot reach, or pass on what was so a while ago. So what counts is whom nobody else has found a
+//! while later, and what a member goes on saying against one that is there; and only many such things
+//! within a few minutes. One that comes out of a partition says that everybody is down, and takes it
+//! back as soon as it hears of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::core::Core;
-use crate::id::{Misbehaviour, NodeId, NodeName};
+use crate::id::{Misbehaviour, NodeName, ProcessId};
 
 /// What is held against each member, and what may be yet.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     by: BTreeMap<NodeName, Account>,
-    accusations: VecDeque<Accusation>,
+    /// By who says so, and of whom.
+    accusations: BTreeMap<(NodeName, ProcessId), Accusation>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -24,13 +27,23 @@ struct Account {
     accused: usize,
 }
 
-/// What a member said against another one that was there.
-#[derive(Clone, Debug)]
-pub(super) struct Accusation {
-    pub(super) teller: NodeName,
-    pub(super) accused: NodeId,
-    pub(super) at: Duration,
-    judged: bool,
+/// What a member says against another one that is there.
+#[derive(Clone, Copy, Debug)]
+struct Accusation {
+    /// Since when, or since it was last held against it.
+    since: Duration,
+    last: Duration,
+}
+
+/// How long a member has been saying something against another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accusing {
+    /// A while, but not for long enough to count.
+    Again,
+    /// It says so for the first time, or has not said so for a while.
+    First,
+    /// It goes on saying so, since this time: it could know better by now.
+    Insists { since: Duration },
 }
 
 impl Accounts {
@@ -48,45 +61,43 @@ impl Accounts {
         }
     }
 
-    /// A member has said that another one, or this one, is down, and it is not. Whether that is held
-    /// against it shows later. The same is counted once, however often it is said: news of members are
-    /// sent many times. Returns whether it is new.
-    pub(super) fn accused(&mut self, now: Duration, teller: &NodeName, accused: &NodeId) -> bool {
-        while let Some(oldest) = self.accusations.front()
-            && oldest.at + REMEMBERED <= now
-        {
-            self.accusations.pop_front();
+    /// A member says that another one is down, or gone, and it is not.
+    pub(super) fn accuses(
+        &mut self,
+        now: Duration,
+        teller: &NodeName,
+        accused: &ProcessId,
+    ) -> Accusing {
+        self.accusations
+            .retain(|_, known| known.last + INSISTS_AFTER > now);
+        let key = (teller.clone(), accused.clone());
+        let new = Accusation {
+            since: now,
+            last: now,
+        };
+        let Some(known) = self.accusations.get_mut(&key) else {
+            if self.accusations.len() >= ACCUSATIONS_MAX {
+                return Accusing::Again;
+            }
+            self.accusations.insert(key, new);
+            return Accusing::First;
+        };
+        known.last = now;
+        if known.since + INSISTS_AFTER > now {
+            return Accusing::Again;
         }
-        let mut known = self.accusations.iter();
-        let new = !known.any(|known| known.teller == *teller && known.accused == *accused)
-            && self.accusations.len() < ACCUSATIONS_MAX;
-        if new {
-            self.accusations.push_back(Accusation {
-                teller: teller.clone(),
-                accused: accused.clone(),
-                at: now,
-                judged: false,
-            });
+        let Accusation { since, .. } = std::mem::replace(known, new);
+        Accusing::Insists { since }
+    }
+
+    /// A member says of another one that it is there.
+    pub(super) fn takes_back(&mut self, teller: &NodeName, accused: &ProcessId) {
+        if !self.accusations.is_empty() {
+            self.accusations.remove(&(teller.clone(), accused.clone()));
         }
-        new
     }
 
-    /// The next accusation that is ripe.
-    pub(super) fn ripe(&mut self, now: Duration) -> Option<Accusation> {
-        let mut pending = self.accusations.iter_mut();
-        let ripe = pending.find(|accusation| !accusation.judged)?;
-        ripe.judged = ripe.at + RIPE_AFTER <= now;
-        ripe.judged.then(|| ripe.clone())
-    }
-
-    /// When the next accusation is ripe.
-    pub(super) fn next(&self) -> Option<Duration> {
-        let mut pending = self.accusations.iter();
-        let next = pending.find(|accusation| !accusation.judged)?;
-        Some(next.at + RIPE_AFTER)
-    }
-
-    /// What a member said against another one was wrong, and it could have known.
+    /// What a member goes on saying against another one is wrong, and it could know.
     pub(super) fn has_accused_wrongly(&mut self, core: &mut Core, teller: &NodeName) {
         let account = self.account(core.now.mono, teller);
         account.accused += 1;
@@ -124,7 +135,7 @@ impl Accounts {
 /// at once are no invention of the one that they introduced themselves to.
 const NAMED_FROM: usize = 8;
 const REMEMBERED: Duration = Duration::from_secs(300);
-/// How long one who was said to be down, and answered, must be there still for the accusation to have
-/// been wrong: it may have been dying, or leaving.
-const RIPE_AFTER: Duration = Duration::from_secs(15);
-pub(super) const ACCUSATIONS_MAX: usize = 256;
+/// How long a member must go on saying that one is down that is there, for that to count; and how long
+/// it may pause.
+const INSISTS_AFTER: Duration = Duration::from_secs(15);
+const ACCUSATIONS_MAX: usize = 256;

@@ -13,6 +13,7 @@ use crate::engine::core::session::SessionTable;
 use crate::id::{MemberState, NodeId, NodeName};
 
 use super::Membership;
+use super::accounts::Accusing;
 use super::asking::{ASKS, random_number};
 use super::gate::Claim;
 use super::inquiry::InquiryOutcome;
@@ -208,48 +209,38 @@ impl Membership {
     /// What a member said against another one is not so.
     fn refuted(&mut self, core: &mut Core, teller: &NodeName, id: &NodeId, state: MemberState) {
         core.counters.accusations_refuted += 1;
-        if !is_live(state) {
+        if !is_live(state) && *teller != id.process.name {
             self.is_accusing(core, teller, id);
         }
     }
 
-    /// A member said that another one, or this one, is down, which is there. To tell a liar from one
-    /// that hears nothing, it is asked whether it hears this node.
-    pub(super) fn is_accusing(&mut self, core: &mut Core, teller: &NodeName, accused: &NodeId) {
-        if *teller == accused.process.name {
+    /// A member says that another one is down, which is there. To tell a liar from one that hears
+    /// nothing, and takes everybody for dead in good faith, it is asked whether it hears this node.
+    ///
+    /// What this node is told of itself is not counted: so says who passes on what others hold it for.
+    fn is_accusing(&mut self, core: &mut Core, teller: &NodeName, accused: &NodeId) {
+        let Some(known) = self.roster.get(teller).filter(|known| known.is_live()) else {
             return;
-        }
-        if self.accounts.accused(core.now.mono, teller, accused)
-            && let Some(known) = self.roster.get(teller).filter(|known| known.is_live())
-        {
-            let id = known.id.clone();
-            self.inquire(core, &id);
-            self.look_within(core, core.config.probe_timeout);
-        }
-    }
-
-    /// Which of those who said something against others could have known better.
-    pub(super) fn judge_accusations(&mut self, core: &mut Core) {
-        while let Some(accusation) = self.accounts.ripe(core.now.mono) {
-            let accused = self.roster.get(&accusation.accused.process.name);
-            let of_this = accusation.accused.process == *self.roster.me();
-            let there = accused.is_some_and(|known| {
-                known.id.process == accusation.accused.process && known.is_live()
-            });
-            // Who hears nothing takes everybody for dead, in good faith.
-            let teller = self.roster.get(&accusation.teller);
-            let hears = teller.is_some_and(|known| known.answered >= accusation.at);
-            if (there || of_this) && hears {
-                self.accounts.has_accused_wrongly(core, &accusation.teller);
+        };
+        let (id, answered) = (known.id.clone(), known.answered);
+        let process = &accused.process;
+        match self.accounts.accuses(core.now.mono, teller, process) {
+            Accusing::Again => {}
+            Accusing::First => self.inquire(core, &id),
+            Accusing::Insists { since } => {
+                if answered >= since {
+                    self.accounts.has_accused_wrongly(core, teller);
+                }
+                self.inquire(core, &id);
             }
         }
     }
 
-    /// When the next of those that something is said against, or of those that said so, is due.
+    /// When the next of those that something is said against is due.
     pub(super) fn next_accused(&self, core: &Core) -> Option<Duration> {
         let asked = self.inquiries.iter();
         let asked = asked.map(|(_, inquiry)| ended(core, inquiry.outcome).unwrap_or(inquiry.next));
-        asked.chain(self.accounts.next()).min()
+        asked.min()
     }
 
     /// Tells a member that it is held for down.

@@ -35,7 +35,6 @@ impl Membership {
     pub(in crate::engine) fn look(&mut self, core: &mut Core, sessions: &SessionTable) {
         self.look_at_accused(core, sessions);
         self.look_at_told(core);
-        self.judge_accusations(core);
         self.look_into_heard(core);
         if let Some(next) = self.next_look(core) {
             let soonest = core.now.mono + core.config.probe_timeout / 16;

@@ -14,16 +14,19 @@ use crate::id::{NodeId, NodeName, ProcessId};
 pub(super) struct Departures(BTreeMap<NodeName, (ProcessId, Vec<NodeName>)>);
 
 impl Departures {
-    /// A member says of another one, which is in the table, that it has left.
-    pub(super) fn hear(&mut self, teller: &NodeName, id: &NodeId) {
+    /// A member says of another one, which is in the table, that it has left. Returns whether that is
+    /// new.
+    pub(super) fn hear(&mut self, teller: &NodeName, id: &NodeId) -> bool {
         let new = || (id.process.clone(), Vec::new());
         let known = self.0.entry(id.process.name.clone()).or_insert_with(new);
         if known.0 != id.process {
             *known = new();
         }
-        if known.1.len() < TELLERS_MAX && !known.1.contains(teller) {
+        let new = known.1.len() < TELLERS_MAX && !known.1.contains(teller);
+        if new {
             known.1.push(teller.clone());
         }
+        new
     }
 
     /// Whether enough members say of a process that it has left.

@@ -188,7 +188,7 @@ impl Membership {
             && known
                 .is_some_and(|known| known.is_live() || is_newer(&parsed.header.src, &known.id));
         if matches!(parsed.header.message, SwimMessage::TurnUndead)
-            && !(parsed.header.dst == self.roster.own && self.renews(core, &teller))
+            && !(parsed.header.dst == self.roster.own && self.renews(core))
         {
             return;
         }

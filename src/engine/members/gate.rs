@@ -61,7 +61,7 @@ impl Membership {
         let id = &claim.id;
         let name = &id.process.name;
         if *name == core.setup.name {
-            return self.judge_of_this_node(core, teller, claim);
+            return self.judge_of_this_node(core, claim);
         }
         if !core.is_plausible_told(id.process.boot) || !is_reachable(id.addr) {
             core.counters.unexpected += 1;
@@ -75,6 +75,9 @@ impl Membership {
             self.hear(core, teller, claim);
             return false;
         };
+        if is_live(claim.state) && known.id.process == id.process {
+            self.accounts.takes_back(teller, &id.process);
+        }
         if known.id != *id {
             let newer = is_newer(id, &known.id);
             let (accused, live) = (known.id.clone(), known.is_live());
@@ -118,7 +121,7 @@ impl Membership {
 
     /// What is said of this very node. It refutes a suspicion and renews itself if it is down, but a
     /// member that says so again and again must not have it do nothing else.
-    fn judge_of_this_node(&mut self, core: &mut Core, teller: &NodeName, claim: &Claim) -> bool {
+    fn judge_of_this_node(&mut self, core: &mut Core, claim: &Claim) -> bool {
         // An earlier identity of this node, or one it never had.
         if claim.id != self.roster.own || core.is_leaving() {
             return false;
@@ -130,23 +133,20 @@ impl Membership {
             // What cannot be refuted any more is answered with a renewal.
             MemberState::Suspect if claim.incarnation < u16::MAX => self.refutations.take(now),
             MemberState::Suspect => self.renewals.take(now),
-            MemberState::Failed | MemberState::Left => {
-                self.is_accusing(core, teller, &claim.id);
-                self.renewals.take(now)
-            }
+            MemberState::Failed | MemberState::Left => self.renewals.take(now),
         };
         core.counters.accusations_ignored += u64::from(!may);
         may
     }
 
     /// Whether this node, told down by a member's packet, is to renew itself.
-    pub(super) fn renews(&mut self, core: &mut Core, teller: &NodeName) -> bool {
+    pub(super) fn renews(&mut self, core: &mut Core) -> bool {
         let claim = Claim {
             id: self.roster.own.clone(),
             incarnation: 0,
             state: MemberState::Failed,
         };
-        self.judge_of_this_node(core, teller, &claim)
+        self.judge_of_this_node(core, &claim)
     }
 
     /// Takes down an identity that is not in the table.

@@ -4,12 +4,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use bytes::Bytes;
 use foca::{Member, Message as Swim, State};
 
 use super::packet::SwimPacket;
 use super::testbed::{Testbed, record};
 use crate::engine::core::ask::Ask;
-use crate::engine::core::tests::{name, node, process};
+use crate::engine::core::tests::{decoded, name, node, process};
 use crate::engine::{Event, Output};
 use crate::id::{MemberState, Misbehaviour, NodeId};
 use crate::wire::{Leave, MemberRecord, Message};
@@ -219,6 +220,28 @@ fn one_that_is_silent_has_left_if_two_say_so_and_failed_if_one_does() {
     assert_eq!(bed.state(&name("c")), Some(MemberState::Left));
 }
 
+/// Where links are brief nobody else might come to say so.
+#[test]
+fn others_are_asked_once_one_says_of_a_failed_member_that_it_has_left() {
+    let mut bed = Testbed::new(&["a", "b", "c"]);
+    bed.there.retain(|there| there.process.name != name("c"));
+    bed.list(1, vec![record(&node("c", 1, 4), MemberState::Failed)]);
+    bed.run(secs(20));
+    assert_eq!(bed.state(&name("c")), Some(MemberState::Failed));
+    let asked = |bed: &mut Testbed| {
+        bed.outputs.clear();
+        bed.list(1, vec![record(&node("c", 1, 4), MemberState::Left)]);
+        bed.run(secs(10));
+        let asks =
+            |frame: &Bytes| matches!(decoded(frame.clone()), Message::Members(list) if list.ask);
+        let sent = bed.outputs.iter();
+        let sent =
+            sent.filter(|output| matches!(output, Output::StreamSend { frame, .. } if asks(frame)));
+        sent.count()
+    };
+    assert_eq!([asked(&mut bed), asked(&mut bed)], [4, 0]);
+}
+
 /// It left, and one says that it is back: it says so itself, or another one does as well.
 #[test]
 fn one_that_left_is_not_brought_back_by_one_word() {
@@ -266,10 +289,43 @@ fn accuse_everybody(bed: &mut Testbed) {
 #[test]
 fn one_that_declares_many_who_are_there_is_named() {
     let mut bed = Testbed::new(&MANY);
-    accuse_everybody(&mut bed);
-    bed.run(secs(17));
+    bed.run_with(secs(17), accuse_everybody);
     assert_eq!(named(&bed, "liar"), [Misbehaviour::AccusesWrongly]);
     assert_eq!(bed.engine.view().cluster_size(), 13);
+}
+
+/// It comes out of a partition, in which it has declared everybody, and hears of them now.
+#[test]
+fn one_that_declares_everybody_and_takes_it_back_is_not_named() {
+    let mut bed = Testbed::new(&MANY);
+    for _ in 0..20 {
+        accuse_everybody(&mut bed);
+        bed.run(secs(6));
+        let all = (1_u16..).zip(&MANY[1..]);
+        let there = all.map(|(n, text)| record(&node(text, 1, n + 2), ALIVE));
+        bed.list(1, there.collect());
+        bed.run(secs(6));
+    }
+    // Or it is the next partition, a while later.
+    for _ in 0..4 {
+        accuse_everybody(&mut bed);
+        bed.run(secs(20));
+    }
+    assert_eq!(named(&bed, "liar"), []);
+}
+
+/// Who finds one there that a liar speaks against tells it so, each time: else it would not renew itself.
+#[test]
+fn who_tells_this_node_that_it_is_held_for_down_is_not_named() {
+    let mut bed = Testbed::new(&["a", "b"]);
+    bed.run_with(secs(300), |bed| {
+        let down = vec![Member::down(bed.me())];
+        let gossip = bed.packet(&node("a", 1, 2), Swim::Gossip, down);
+        bed.swim(node("a", 1, 2).addr, &gossip);
+        bed.outputs
+            .retain(|output| !matches!(output, Output::StreamSend { .. }));
+    });
+    assert_eq!(named(&bed, "a"), []);
 }
 
 /// Its own packets get out, and nothing comes in: it takes everybody for dead.
@@ -277,8 +333,7 @@ fn one_that_declares_many_who_are_there_is_named() {
 fn one_that_hears_nothing_is_wrong_in_good_faith() {
     let mut bed = Testbed::new(&MANY);
     bed.there.retain(|there| there.process.name != name("liar"));
-    accuse_everybody(&mut bed);
-    bed.run(secs(17));
+    bed.run_with(secs(17), accuse_everybody);
     assert_eq!(named(&bed, "liar"), []);
 }
 
@@ -446,6 +501,20 @@ fn a_boot_is_adopted_on_one_members_word_now_and_then() {
     assert_eq!(bed.me().process.boot, 1 + 2 * 6);
     adopt(&mut bed, &node("b", 1, 3));
     assert_eq!(bed.me().process.boot, 1 + 3 * 6);
+}
+
+/// Those that hold it for that one take no other word of it.
+#[test]
+fn a_renewal_that_this_process_never_had_makes_it_a_later_process() {
+    let twisted: [fn(&mut NodeId); 2] = [|id| id.renewal = u32::MAX, |id| id.addr.set_port(9)];
+    for twist in twisted {
+        let mut bed = Testbed::new(&["liar", "b"]);
+        let mut own = bed.me();
+        twist(&mut own);
+        bed.list(1, vec![record(&own, MemberState::Failed)]);
+        bed.run(Duration::from_millis(50));
+        assert_eq!(bed.me().epoch(), (2, 0));
+    }
 }
 
 /// A list that says it is not to be looked at does not hide what else it says.

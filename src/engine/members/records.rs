@@ -20,12 +20,14 @@ impl Membership {
         peer: &ProcessId,
         records: Vec<MemberRecord>,
     ) {
-        let own = self.roster.me().clone();
-        let adopted = records.iter().map(|record| &record.id.process);
-        let adopted = adopted.filter(|process| process.name == own.name && process.boot > own.boot);
-        let adopted = adopted.filter(|process| core.is_plausible_own(process.boot));
+        let own = &self.roster.own;
+        let adopted = records.iter().map(|record| &record.id);
+        // Of a renewal that this process never had, too: those that hold it for that one take no other
+        // word of it than that of a later process.
+        let adopted = adopted.filter(|id| id.process.name == own.process.name && is_newer(id, own));
+        let boots = adopted.map(|id| id.process.boot);
         // Nothing is noted of a list that has a boot to adopt: it is asked for again.
-        if let Some(known) = adopted.map(|process| process.boot).max()
+        if let Some(known) = boots.filter(|boot| core.is_plausible_own(*boot)).max()
             && let Some(from) = self.roster.address_of(peer)
             && self.adoptions.allows(core.now.mono, from)
         {
@@ -44,8 +46,12 @@ impl Membership {
             };
             if claim.state == MemberState::Left && self.is_of_failed(&claim) {
                 let process = &claim.id.process;
-                self.departures.hear(&peer.name, &claim.id);
+                let new = self.departures.hear(&peer.name, &claim.id);
                 if !self.departures.are_told(&self.roster, &claim.id) {
+                    if new {
+                        // Where links are brief, nobody else might come to say so.
+                        core.ask(Ask::DepartureTold);
+                    }
                     continue;
                 }
                 self.roster.note_left(process);
@@ -85,8 +91,8 @@ impl Membership {
             })
     }
 
-    /// Somebody knows a later process of this node's name: becomes the one after it. Sessions, links and
-    /// exchanges of the former process end, and discovery starts over.
+    /// Somebody knows a later process of this node's name, or takes it for what it never was: becomes the
+    /// one after it. Sessions, links and exchanges of the former process end, and discovery starts over.
     pub(in crate::engine) fn adopt_boot(&mut self, core: &mut Core, known: u64, from: SocketAddr) {
         let boot = known.saturating_add(1);
         let sound = boot > self.roster.me().boot && core.is_plausible_own(known);
@@ -111,6 +117,8 @@ impl Membership {
             renewal: 0,
             addr: core.setup.addr,
         };
+        // It was the former process's ping: on a link of this one it would be somebody else's word.
+        self.detector.last_ping = None;
         let effects = &mut self.detector.effects;
         if let Err(error) = self.detector.foca.change_identity(id, effects) {
             tracing::debug!(%error, "change of identity");

@@ -13,6 +13,7 @@ use super::violation::Breach;
 use crate::crdt::compare_versions;
 use crate::engine::Member;
 use crate::id::{Key, MemberState, StoreId};
+use crate::sim::nodes::node::peers_of;
 use crate::store::Store;
 use crate::time::{Timestamp, WallClock as _};
 use crate::wire::Entry;
@@ -240,16 +241,22 @@ impl Look<'_> {
         ahead.map(|(store, entry)| (store, entry.key)).collect()
     }
 
-    /// Whether a live node knows that a node which is down has left.
-    fn is_known_departed(&self, node: usize) -> bool {
+    /// Whether a node must know that another one, which is down, has left: it has seen that, or as many
+    /// others have as it takes to be believed, two or the only other one there is.
+    fn must_know_departed(&self, observer: usize, node: usize) -> bool {
         let Some(process) = &self.nodes[node].last_process else {
             return false;
         };
-        let mut peers = self.peers_of(node).filter(|peer| self.is_up(*peer));
-        peers.any(|peer| {
+        let knows = |peer: usize| {
             let life = (peer, self.nodes[peer].life);
             self.checker.members.knows_departed(life, process)
-        })
+        };
+        let is_there = |peer: &usize| self.is_up(*peer) && !self.nodes[*peer].leaving;
+        let others = peers_of(self.nodes, node).filter(|peer| *peer != observer);
+        let others: Vec<usize> = others.filter(is_there).collect();
+        let honest = others.iter().filter(|peer| !self.nodes[**peer].is_liar());
+        let knowing = honest.filter(|peer| knows(**peer)).count();
+        knows(observer) || (knowing > 0 && knowing >= others.len().min(2))
     }
 
     /// The first member that a node sees otherwise than it is.
@@ -267,8 +274,8 @@ impl Look<'_> {
                 (false, false) => MemberState::Failed,
             };
             let forgotten = seen.is_none() && expected != MemberState::Alive;
-            // A leave that nobody has heard of, or whose hearers are gone, is a failure.
-            let unheard = !self.is_up(peer) && !self.is_known_departed(peer);
+            // A leave of which too few have heard to be believed is a failure.
+            let unheard = !self.is_up(peer) && !self.must_know_departed(observer, peer);
             let either = unheard && seen == Some(MemberState::Failed);
             // A process that only a liar has spoken of stands in the place of one that is gone.
             let phantom = |m: &Member| !self.checker.members.has_been(&m.process);

@@ -84,9 +84,15 @@ impl Memberships {
         self.slandered.get(name).copied().flatten()
     }
 
-    fn is_claimed(&self, process: &ProcessId, state: MemberState) -> bool {
-        let claims = self.claimed.get(process);
-        claims.is_some_and(|claims| claims.contains(&state))
+    /// Whether a liar has said of a process, or of a later one of its name, that it has left. Of either
+    /// it follows that the process is not there any more.
+    fn is_told_left(&self, process: &ProcessId) -> bool {
+        let last = ProcessId {
+            name: process.name.clone(),
+            boot: u64::MAX,
+        };
+        let mut claims = self.claimed.range(process.clone()..=last);
+        claims.any(|(_, states)| states.contains(&MemberState::Left))
     }
 
     /// Since when a process has held a member for failed; `None` if it does not.
@@ -245,7 +251,7 @@ impl Memberships {
         };
         let departed = self.departed.get(&(life, member.clone())).copied();
         if seen == MemberState::Left {
-            let told = self.is_claimed(process, MemberState::Left);
+            let told = self.is_told_left(process);
             if !self.leaving.contains(real) {
                 if told {
                     return;
@@ -335,6 +341,23 @@ mod tests {
             breaches[..],
             [Breach::BootShrank { from: 6, to: 5, .. }]
         ));
+    }
+
+    #[test]
+    fn who_did_not_leave_is_not_held_for_left_unless_a_liar_says_so_of_it_or_of_a_later_one() {
+        for (told, sound) in [
+            (None, false),
+            (Some(4), false),
+            (Some(5), true),
+            (Some(9), true),
+        ] {
+            let mut seen = memberships();
+            if let Some(boot) = told {
+                seen.hears(AT, process("n1", boot), MemberState::Left, true);
+            }
+            let breaches = see(&mut seen, 5, MemberState::Left);
+            assert_eq!(breaches.is_empty(), sound, "{told:?}: {breaches:?}");
+        }
     }
 
     #[test]
