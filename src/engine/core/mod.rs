@@ -263,7 +263,7 @@ impl Core {
     }
 
     /// A boot that somebody tells of, of a third process: a quarter as far ahead as one that a handshake
-    /// shows. So one that has to take the one after it is let in everywhere still, whatever the clocks.
+    /// shows. So a process that has to take the one after it is let in everywhere still, whatever the clocks.
     pub(super) fn is_plausible_told(&self, boot: u64) -> bool {
         boot <= self.now.wall.plus(BOOT_AHEAD_MAX / 4).as_nanos()
     }

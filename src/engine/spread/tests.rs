@@ -237,7 +237,9 @@ fn what_is_not_on_disk_is_not_acknowledged() {
 #[test]
 fn a_turn_sends_so_much_to_all_and_the_next_one_goes_on_with_the_next_peer() {
     let mut node = Node::beside(&["a", "b", "c", "d", "e", "f", "g"]);
-    (1..=200).for_each(|n| drop(node.write(n)));
+    for n in 1..=200 {
+        node.write(n);
+    }
     let entries = |sent: &[(u16, Vec<NodeName>, Vec<u8>)]| -> usize {
         sent.iter().map(|(_, _, notes)| notes.len()).sum()
     };
