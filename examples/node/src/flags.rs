@@ -133,7 +133,7 @@ pub(crate) struct Flags {
     pub(crate) web_timeout: Span,
 
     /// Enable the paths with which an operator acts against a member that misbehaves: POST /-/expel,
-    /// /-/readmit and /-/purge with ?name=, GET /-/expelled. Whoever reaches them may use them.
+    /// /-/readmit and /-/purge with ?name=, GET /-/expelled. Every client that reaches them may use them.
     #[arg(long = "web.enable-admin-api")]
     pub(crate) enable_admin_api: bool,
 

@@ -47,7 +47,7 @@ struct LifeHistory {
     /// Its cluster's tag, once it has held something.
     cluster: u64,
     heads: BTreeMap<StoreId, u64>,
-    entries: BTreeMap<(StoreId, Key), Held>,
+    entries: BTreeMap<(StoreId, Key), LastHeld>,
     /// What it has collected, where an earlier version has come back since.
     outlived: BTreeMap<(StoreId, Key), Entry>,
     /// How its stores were when everything in them was last looked at.
@@ -56,7 +56,7 @@ struct LifeHistory {
 
 /// What a process has held last of a key, and since when, in virtual time.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct LastHeld {
     pub(super) entry: Entry,
     pub(super) since: Duration,
 }
@@ -118,7 +118,7 @@ impl History {
             }
         }
         let seen = self.lives.entry(life).or_default();
-        if let Some(Held { entry: old, .. }) = seen.entries.get(&(store, key)) {
+        if let Some(LastHeld { entry: old, .. }) = seen.entries.get(&(store, key)) {
             let collected = glance.clock.has_collected(old);
             let older = compare_versions(&entry, old).is_lt();
             let shrank = entry.expires_at < old.expires_at;
@@ -135,7 +135,7 @@ impl History {
         }
         seen.cluster = cluster;
         let since = glance.at;
-        seen.entries.insert((store, key), Held { entry, since });
+        seen.entries.insert((store, key), LastHeld { entry, since });
         breach
     }
 
@@ -182,7 +182,7 @@ impl History {
     }
 
     /// What a process has held last, by store and key.
-    pub(super) fn held_last(&self, life: Life) -> impl Iterator<Item = (StoreId, &Held)> {
+    pub(super) fn held_last(&self, life: Life) -> impl Iterator<Item = (StoreId, &LastHeld)> {
         let seen = self.lives.get(&life).into_iter();
         seen.flat_map(|seen| {
             let entries = seen.entries.iter();
