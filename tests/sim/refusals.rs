@@ -64,6 +64,32 @@ fn every_refusal_of_a_large_packet_is_told() {
     sim.assert_sound();
 }
 
+/// What is refused is offered again after 1 s, 2 s and so on, up to the push/pull interval, and not in between.
+#[test]
+fn ten_minutes_of_standing_refusals_cost_little() {
+    const KEYS: u64 = 1000;
+    let mut sim = calm_cluster(3, 2, Config::lan());
+    sim.set_skew(0, Skew::Ahead(secs(3600)));
+    for key in 0..KEYS {
+        sim.write(0, key, "from the future").expect("room");
+    }
+    let sent = |sim: &Simulator| {
+        let counters = [0, 1].map(|node| sim.counters(node));
+        let bytes = counters.map(|it| it.datagram_bytes_sent + it.frame_bytes_sent);
+        let entries = counters.map(|it| it.entries_sent);
+        (bytes.iter().sum::<u64>(), entries.iter().sum::<u64>())
+    };
+    let begun = sent(&sim);
+    sim.run_for(secs(600));
+    let (bytes, entries) = sent(&sim);
+    let (bytes, entries) = (bytes - begun.0, entries - begun.1);
+    println!("ten minutes of {KEYS} standing refusals: {bytes} bytes, {entries} entries sent");
+    assert!(sim.read(1, 1).is_none(), "all is refused still");
+    // At once, six times while the pause doubles, and once a minute.
+    assert!(entries >= KEYS && entries <= 18 * KEYS, "{entries}");
+    sim.assert_sound();
+}
+
 /// A full store refuses what is new to it, says so, and takes it when there is room again.
 #[test]
 fn a_full_store_refuses_aloud_and_takes_the_rest_once_there_is_room() {
