@@ -80,7 +80,7 @@ impl Row {
     }
 
     /// So many members do it, each of which is named by each node, once a minute for each of two kinds.
-    fn members(self, count: u64) -> Self {
+    fn by_many(self, count: u64) -> Self {
         let warnings_max = self.warnings_max + 3 * 2 * count;
         Self {
             warnings_max,
@@ -294,7 +294,7 @@ fn of_members() -> Vec<Row> {
             "100 members that ask for the list of members and do not read",
         )
         .lasting(20)
-        .members(100)
+        .by_many(100)
         .named(),
         Row::new(
             "unread-one",
