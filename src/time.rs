@@ -1,12 +1,14 @@
 //! Time as data. Nothing here reads a clock: the driver and the simulator do, and pass [`Now`] in.
 
 mod allowance;
+mod allowances;
 mod said;
 
 use std::fmt;
 use std::time::Duration;
 
 pub(crate) use allowance::Allowance;
+pub(crate) use allowances::Allowances;
 pub(crate) use said::Said;
 
 /// A wall-clock instant: nanoseconds since the Unix epoch, up to the year 2554.

@@ -33,10 +33,9 @@ impl Expulsions {
         let names = core.setup.expelled.iter().take(EXPELLED_MAX).cloned();
         let here: BTreeSet<_> = names.filter(|name| *name != core.setup.name).collect();
         core.expelled.clone_from(&here);
-        here.iter()
-            .cloned()
-            .map(Ask::Expel)
-            .for_each(|ask| core.ask(ask));
+        for name in &here {
+            core.ask(Ask::Expel(name.clone()));
+        }
         Self {
             here,
             told: BTreeMap::new(),

@@ -6,27 +6,26 @@
 //! and more, is always left to what happens to members, readiness and certificates. What is withheld
 //! is counted, and the views and stores tell what is so.
 
-use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
 use super::event::NodeEvent;
 use crate::engine::Event;
 use crate::id::NodeName;
-use crate::time::Allowance;
+use crate::time::{Allowance, Allowances};
 
 /// Decides what is told.
 pub(super) struct EventGate {
     all: Allowance,
     /// By kind and peer. Bounded by members and kinds: what is full is forgotten.
-    each: HashMap<(Discriminant<Event>, Option<NodeName>), Allowance>,
+    each: Allowances<(Discriminant<Event>, Option<NodeName>)>,
 }
 
 impl EventGate {
     pub(super) fn new() -> Self {
         Self {
             all: Allowance::new(ALL_BURST, ALL_EVERY),
-            each: HashMap::new(),
+            each: Allowances::new(EACH_MAX, Allowance::new(EACH_BURST, EACH_EVERY)),
         }
     }
 
@@ -47,15 +46,7 @@ impl EventGate {
             _ => return true,
         };
         let about = (discriminant(event), peer);
-        if !self.each.contains_key(&about) && self.each.len() >= EACH_MAX {
-            self.each.retain(|_, allowance| !allowance.is_full(now));
-            if self.each.len() >= EACH_MAX {
-                return false;
-            }
-        }
-        let fresh = || Allowance::new(EACH_BURST, EACH_EVERY);
-        let each = self.each.entry(about).or_insert_with(fresh);
-        each.take(now) && self.all.take(now)
+        self.each.take(about, now) && self.all.take(now)
     }
 }
 

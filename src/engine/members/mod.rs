@@ -18,7 +18,6 @@
 //! | `inquiry`, `accused` | those that something is said against: asked as well |
 //! | `departures` | who says of a member that it has left |
 //! | `accounts` | what is held against a member |
-//! | `adoptions` | how often another boot is taken |
 //!
 //! Invariants: no member is in the table, or known to foca, because one other member says so; none that
 //! answers this node is declared failed because one says so; all that is kept of what members say is
@@ -26,7 +25,6 @@
 
 mod accounts;
 mod accused;
-mod adoptions;
 #[doc(hidden)]
 pub mod again;
 mod asking;
@@ -55,17 +53,17 @@ mod tests;
 mod told;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::id::{NodeId, NodeName, ProcessId};
-use crate::time::Allowance;
+use crate::time::{Allowance, Allowances};
 
 use super::core::Core;
 use super::core::ask::Vouched;
 use super::core::roster::Roster;
 
 use accounts::Accounts;
-use adoptions::Adoptions;
 use departures::Departures;
 use detector::Detector;
 pub(super) use feed::forgive_stall;
@@ -91,7 +89,9 @@ pub(super) struct Membership {
     /// and answers pings of strangers.
     refutations: Allowance,
     renewals: Allowance,
-    adoptions: Adoptions,
+    /// How often another boot is taken on the word of each address. That ends all sessions, so nobody can
+    /// have this node do nothing else, nor keep it from those who really know a later one.
+    adoptions: Allowances<SocketAddr>,
     answers: Allowance,
 }
 
@@ -117,7 +117,7 @@ impl Membership {
             departures: Departures::default(),
             refutations: Allowance::new(16, Duration::from_millis(250)),
             renewals: Allowance::new(4, core.config.probe_interval * 5),
-            adoptions: Adoptions::default(),
+            adoptions: Allowances::new(ADOPTED_FROM_MAX, ADOPTIONS),
             answers: Allowance::new(1024, Duration::from_millis(1)),
         }
     }
@@ -161,3 +161,8 @@ impl Membership {
         }
     }
 }
+
+/// A node whose clock was set back takes a boot from each side of a cluster that was in parts.
+const ADOPTIONS: Allowance = Allowance::new(2, Duration::from_secs(60));
+/// Addresses that have given one within the last two minutes.
+const ADOPTED_FROM_MAX: usize = 256;

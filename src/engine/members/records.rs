@@ -29,7 +29,7 @@ impl Membership {
         // Nothing is noted of a list that has a boot to adopt: it is asked for again.
         if let Some(known) = boots.filter(|boot| core.is_plausible_own(*boot)).max()
             && let Some(from) = self.roster.address_of(peer)
-            && self.adoptions.allows(core.now.mono, from)
+            && self.adoptions.allows(&from, core.now.mono)
         {
             return core.ask(Ask::AdoptBoot { known, from });
         }
@@ -96,7 +96,7 @@ impl Membership {
     pub(in crate::engine) fn adopt_boot(&mut self, core: &mut Core, known: u64, from: SocketAddr) {
         let boot = known.saturating_add(1);
         let sound = boot > self.roster.me().boot && core.is_plausible_own(known);
-        if !sound || !self.adoptions.take(core.now.mono, from) {
+        if !sound || !self.adoptions.take(from, core.now.mono) {
             core.counters.unexpected += 1;
             return;
         }

@@ -244,10 +244,11 @@ impl Sessions {
             return self.abandon_stream(core, roster, stream);
         }
         if welcome.boot_known > roster.me().boot {
-            let from = self.streams.get(&stream).map(|stream| stream.addr);
-            if let Some(from) = from {
-                let known = welcome.boot_known;
-                core.ask(Ask::AdoptBoot { known, from });
+            if let Some(known) = self.streams.get(&stream) {
+                core.ask(Ask::AdoptBoot {
+                    known: welcome.boot_known,
+                    from: known.addr,
+                });
             }
             return core.ask(Ask::AbandonStream(stream));
         }

@@ -1,8 +1,9 @@
-//! What an operator does about a member that misbehaves. Only where `--web.enable-admin-api` is given.
+//! What an operator does about a member that misbehaves, one thing at a time. Only where
+//! `--web.enable-admin-api` is given.
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use rumormill::NodeName;
@@ -11,14 +12,16 @@ use serde_json::json;
 
 use super::answer::{Answer, Refusal, json_of};
 use super::params::Params;
-use super::{Shared, blocking};
+use super::{Seat, Shared, blocking};
 use crate::app::App;
 use crate::expelled::{ExpelError, Expelled};
+use crate::work::Turn;
 
 /// Expels a member, here and, once enough members say so, everywhere; also after a restart.
 pub(super) async fn expel(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
     let (node, name) = asked(&app, query.as_deref())?;
-    remember(&app, &name, Expelled::add).await?;
+    let turn = Arc::new(app.work.reload()?);
+    remember(&app, &turn, &name, Expelled::add).await?;
     node.expel(name).await.map_err(stopped)?;
     Ok(StatusCode::OK.into_response())
 }
@@ -26,7 +29,8 @@ pub(super) async fn expel(State(app): Shared, RawQuery(query): RawQuery) -> Answ
 /// Lets a member in again that was expelled here.
 pub(super) async fn readmit(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
     let (node, name) = asked(&app, query.as_deref())?;
-    remember(&app, &name, Expelled::remove).await?;
+    let turn = Arc::new(app.work.reload()?);
+    remember(&app, &turn, &name, Expelled::remove).await?;
     node.readmit(name).await.map_err(stopped)?;
     Ok(StatusCode::OK.into_response())
 }
@@ -34,13 +38,14 @@ pub(super) async fn readmit(State(app): Shared, RawQuery(query): RawQuery) -> An
 /// Removes what a member wrote, as it says, from both stores, everywhere.
 pub(super) async fn purge(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
     let (node, name) = asked(&app, query.as_deref())?;
+    let _turn = app.work.reload()?;
     let removed = node.purge(&name).await;
     let removed = removed.map_err(|error| Refusal::later(error.to_string()))?;
     Ok(json_of(&json!({ "removed": removed })))
 }
 
 /// Who is expelled here, and what other members say.
-pub(super) async fn list(State(app): Shared) -> Answer {
+pub(super) async fn list(State(app): Shared, Extension(place): Seat) -> Answer {
     let (node, names) = (enabled(&app)?, app.expelled.names());
     let view = node.view();
     let told = view.expulsions.iter().map(|expulsion| {
@@ -50,7 +55,7 @@ pub(super) async fn list(State(app): Shared) -> Answer {
     });
     let here: Vec<&str> = names.iter().map(NodeName::as_str).collect();
     let all = json!({ "here": here, "known": told.collect::<Vec<_>>() });
-    Ok(json_of(&all))
+    app.answers.of(place.client, &all)
 }
 
 fn enabled(app: &App) -> Result<&Node, Refusal> {
@@ -73,15 +78,16 @@ fn asked<'a>(app: &'a App, query: Option<&str>) -> Result<(&'a Node, NodeName), 
     Ok((node, name))
 }
 
-/// Changes the list on the disk, before the node does as it says.
+/// Changes the list on the disk, before the node does as it says. The turn is kept until it has, so that both
+/// are changed in one order.
 async fn remember(
     app: &Arc<App>,
+    turn: &Arc<Turn>,
     name: &NodeName,
     change: fn(&Expelled, &NodeName) -> Result<(), ExpelError>,
 ) -> Result<(), Refusal> {
-    let turn = Arc::new(app.work.reload()?);
     let (shared, name) = (Arc::clone(app), name.clone());
-    let changed = blocking(turn, move |_| change(&shared.expelled, &name)).await;
+    let changed = blocking(Arc::clone(turn), move |_| change(&shared.expelled, &name)).await;
     changed.map_err(|error| match error {
         ExpelError::TooMany => Refusal::bad(error.to_string()),
         ExpelError::Disk(_) => Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
