@@ -18,6 +18,7 @@ use super::violation::{Breach, Violation};
 use crate::engine::{Event, View};
 use crate::id::{Key, MemberState, NodeId, NodeName, ProcessId, Refusal, StoreId};
 use crate::sim::lies::Claims;
+use crate::sim::nodes::clock::ProcessTime;
 use crate::sim::nodes::node::Life;
 use crate::store::{Held, Store, WriteId};
 use crate::wire::Entry;
@@ -219,7 +220,8 @@ impl Checker {
     }
 
     /// A followed write is said to be held. `on_disk` returns, for a durable node, whether a
-    /// version is on its disk; `None` for a node that lives in memory.
+    /// version is on its disk; `None` for a node that lives in memory. `clock` returns the latest
+    /// time that a node has read.
     ///
     /// A copy for which a liar has vouched may be counted: nobody can tell that from outside. No
     /// promise about surviving writes is made of such copies (see [`convergence`](super::convergence)).
@@ -229,6 +231,7 @@ impl Checker {
         ticket: u64,
         held: Held,
         on_disk: impl Fn(usize, StoreId, &Entry) -> Option<bool>,
+        clock: impl Fn(usize) -> ProcessTime,
     ) {
         let Some(watching) = self.watching.remove(&ticket) else {
             return;
@@ -236,7 +239,8 @@ impl Checker {
         let (store, entry) = (watching.write.store, &watching.entry);
         let node = watching.life.0;
         let own_disk = on_disk(node, store, entry);
-        let found = self.history.holders(watching.life, store, entry, &on_disk);
+        let history = &self.history;
+        let found = history.holders(watching.life, store, entry, &on_disk, &clock);
         if held.copies > found + self.vouched_in_vain(store, entry) {
             let breach = Breach::WatchLied {
                 ticket,
@@ -266,7 +270,6 @@ mod tests {
     use super::super::history::Origin;
     use super::*;
     use crate::id::{SchemaId, WriterTag};
-    use crate::sim::nodes::clock::ProcessTime;
     use crate::time::Timestamp;
 
     const STORE: StoreId = StoreId(3);
@@ -285,17 +288,20 @@ mod tests {
         }
     }
 
+    fn clock(node: usize) -> ProcessTime {
+        // Node 9's is ahead.
+        let wall = Timestamp::from_nanos(if node == 9 { 1000 } else { 10 });
+        let grace = Duration::from_secs(1);
+        ProcessTime { wall, grace }
+    }
+
     fn change(checker: &mut Checker, life: Life, entry: Entry, origin: Origin) {
-        let clock = ProcessTime {
-            wall: Timestamp::from_nanos(1000),
-            grace: Duration::from_secs(1),
-        };
         let glance = Glance {
             at: AT,
             life,
             cluster: CLUSTER,
             origin,
-            clock,
+            clock: clock(life.0),
         };
         checker.changed(&glance, STORE, entry);
     }
@@ -357,7 +363,7 @@ mod tests {
             change(&mut checker, (1, 0), entry(5, 50), Origin::Peers);
             checker.watch(1, (0, 0), write(), entry(5, 50), claimed);
             let on_disk = |_: usize, _: StoreId, _: &Entry| durable.then_some(false);
-            checker.watched(AT, 1, Held { copies: claimed }, on_disk);
+            checker.watched(AT, 1, Held { copies: claimed }, on_disk, clock);
             checker.violation
         };
         assert_eq!(watch(1, false), None);
@@ -369,20 +375,16 @@ mod tests {
     fn who_holds_the_same_in_another_cluster_is_no_copy() {
         let mut checker = Checker::new(0);
         change(&mut checker, (0, 0), entry(5, 50), Origin::Writer);
-        let clock = ProcessTime {
-            wall: Timestamp::from_nanos(1000),
-            grace: Duration::ZERO,
-        };
         let glance = Glance {
             at: AT,
             life: (1, 0),
             cluster: CLUSTER + 1,
             origin: Origin::Writer,
-            clock,
+            clock: clock(1),
         };
         checker.changed(&glance, STORE, entry(5, 50));
         checker.watch(1, (0, 0), write(), entry(5, 50), 1);
-        checker.watched(AT, 1, Held { copies: 1 }, |_, _, _| None);
+        checker.watched(AT, 1, Held { copies: 1 }, |_, _, _| None, clock);
         assert!(matches!(
             breach(&checker),
             Some(Breach::WatchLied {
@@ -394,6 +396,25 @@ mod tests {
     }
 
     #[test]
+    fn who_need_not_be_sent_a_later_version_that_has_expired_counts_as_a_copy() {
+        let watch = |later: bool| {
+            let mut checker = Checker::new(0);
+            let mut lasting = entry(5, 0);
+            lasting.schema = SchemaId::new(1).lasting();
+            change(&mut checker, (0, 0), lasting.clone(), Origin::Writer);
+            change(&mut checker, (9, 0), entry(1, 50), Origin::Writer);
+            if later {
+                change(&mut checker, (0, 0), entry(6, 50), Origin::Writer);
+            }
+            checker.watch(1, (0, 0), write(), lasting, 1);
+            checker.watched(AT, 1, Held { copies: 1 }, |_, _, _| None, clock);
+            checker.violation
+        };
+        assert_eq!(watch(true), None);
+        assert!(watch(false).is_some());
+    }
+
+    #[test]
     fn durable_is_on_the_own_disk_however_many_copies_there_are() {
         let watch = |asked: usize| {
             let mut checker = Checker::new(0);
@@ -401,7 +422,7 @@ mod tests {
             change(&mut checker, (1, 0), entry(5, 50), Origin::Peers);
             checker.watch(1, (0, 0), write(), entry(5, 50), asked);
             let on_disk = |node: usize, _: StoreId, _: &Entry| Some(node != 0);
-            checker.watched(AT, 1, Held { copies: 1 }, on_disk);
+            checker.watched(AT, 1, Held { copies: 1 }, on_disk, clock);
             checker.violation.map(|violation| violation.breach)
         };
         assert_eq!(watch(1), None, "a copy elsewhere was asked for");

@@ -208,13 +208,15 @@ impl History {
     }
 
     /// Other processes of the writer's cluster, dead or alive, that have held this version or a
-    /// later one: in memory, or on disk where they are durable.
+    /// later one: in memory, or on disk where they are durable. A later one that has expired by the
+    /// clock of either (`clock`) need not have moved: an exchange does not compare it.
     pub(super) fn holders(
         &self,
         writer: Life,
         store: StoreId,
         entry: &Entry,
         on_disk: &impl Fn(usize, StoreId, &Entry) -> Option<bool>,
+        clock: &impl Fn(usize) -> ProcessTime,
     ) -> usize {
         let Some(cluster) = self.lives.get(&writer).map(|seen| seen.cluster) else {
             return 0;
@@ -223,10 +225,28 @@ impl History {
             .lives
             .iter()
             .filter(|(life, seen)| **life != writer && seen.cluster == cluster);
-        let holding = others.filter(|(life, _)| {
-            self.has_held(**life, store, entry) && on_disk(life.0, store, entry).unwrap_or(true)
+        let current = self.current_versions(cluster, store, entry);
+        let writers_clock = clock(writer.0);
+        let holding = others.filter(|((node, life), _)| {
+            let holds = self.has_held((*node, *life), store, entry)
+                && on_disk(*node, store, entry).unwrap_or(true);
+            let clock = clock(*node);
+            let expired =
+                |held: &&Entry| clock.has_expired(held) || writers_clock.has_expired(held);
+            holds || current.iter().any(expired)
         });
         holding.count()
+    }
+
+    /// What processes of a cluster have held last of an entry's key, where that is it or later.
+    fn current_versions(&self, cluster: u64, store: StoreId, entry: &Entry) -> Vec<&Entry> {
+        let lives = self
+            .lives
+            .iter()
+            .filter(|(_, seen)| seen.cluster == cluster);
+        let held = lives.flat_map(|(life, _)| self.held_by(*life, store, entry.key));
+        held.filter(|held| compare_versions(held, entry).is_ge())
+            .collect()
     }
 }
 

@@ -253,6 +253,13 @@ impl Simulator {
                 (bytes, bytes.slice_ref(messages))
             }
             Input::StreamFrame { frame, .. } => (frame, frame.clone()),
+            Input::StreamOpened { stream, .. } => {
+                let other = self.network.streams.other_end(node, *stream);
+                if other.is_some_and(|other| self.nodes[other].is_liar()) {
+                    self.nodes[node].liars_streams.insert(*stream);
+                }
+                return;
+            }
             _ => return,
         };
         let Some(lie) = self.lie_log.under_way.get(&hash(whole)) else {

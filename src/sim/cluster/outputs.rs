@@ -33,7 +33,7 @@ impl Simulator {
         let (time, life) = (self.time, (index, self.nodes[index].life));
         match output {
             Output::CloseStream { stream } => {
-                self.nodes[index].not_done.remove(&stream);
+                self.nodes[index].forget_stream(stream);
                 return self.network.close(time, index, stream);
             }
             Output::Commit { batch, entries } => self.commit(index, batch, entries),
@@ -123,7 +123,9 @@ impl Simulator {
                 let node = &nodes[node];
                 node.spec.durable.then(|| node.disk.held(store, entry))
             };
-            self.checker.watched(self.time, ticket, held, on_disk);
+            let clock = |node: usize| nodes[node].latest_process_time();
+            self.checker
+                .watched(self.time, ticket, held, on_disk, clock);
         }
         self.outcomes.insert(ticket, outcome);
     }

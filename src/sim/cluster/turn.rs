@@ -268,8 +268,7 @@ impl Simulator {
                 let before = process.engine.counters().digest_mismatches;
                 process.engine.handle(now, input);
                 if lied_to {
-                    let now = process.engine.counters().digest_mismatches;
-                    process.liars_mismatches += now - before;
+                    process.blame_liars_since(before);
                 }
                 let is = process.engine.identity();
                 if let Some(was) = told_down
@@ -280,7 +279,11 @@ impl Simulator {
             }
             None => {
                 self.note(index, format_args!("timeout"), &[]);
+                let before = process.engine.counters().digest_mismatches;
                 process.engine.handle_timeout(now);
+                if !self.nodes[index].liars_streams.is_empty() {
+                    process.blame_liars_since(before);
+                }
             }
         }
         self.settle(index, process);
@@ -288,22 +291,16 @@ impl Simulator {
 
     /// Whether an input comes on a stream whose other end is a liar's.
     fn is_from_liar(&self, index: usize, input: &Input) -> bool {
-        let Input::StreamFrame { stream, .. } = input else {
-            return false;
-        };
-        let streams = &self.network.streams;
-        self.lie_log.expected
-            && streams
-                .other_end(index, *stream)
-                .is_some_and(|other| self.nodes[other].is_liar())
+        let streams = &self.nodes[index].liars_streams;
+        matches!(input, Input::StreamFrame { stream, .. } if streams.contains(stream))
     }
 
     /// Counts a frame until the engine is done with it.
     fn count_frame(&mut self, index: usize, input: &Input) {
-        let not_done = &mut self.nodes[index].not_done;
+        let node = &mut self.nodes[index];
         match input {
-            Input::StreamClosed { stream, .. } => drop(not_done.remove(stream)),
-            Input::StreamFrame { stream, .. } => *not_done.entry(*stream).or_default() += 1,
+            Input::StreamClosed { stream, .. } => node.forget_stream(*stream),
+            Input::StreamFrame { stream, .. } => *node.not_done.entry(*stream).or_default() += 1,
             _ => {}
         }
     }
@@ -371,6 +368,7 @@ impl Simulator {
         let node = &mut self.nodes[index];
         node.process = None;
         node.not_done.clear();
+        node.liars_streams.clear();
         node.paused_until = None;
         node.disk.interrupt(&self.config.disk, &mut self.rng);
         self.apply(effects);

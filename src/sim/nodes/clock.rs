@@ -70,6 +70,11 @@ pub(in crate::sim) struct ProcessTime {
 }
 
 impl ProcessTime {
+    /// Whether an entry has expired.
+    pub(in crate::sim) fn has_expired(self, entry: &Entry) -> bool {
+        !entry.schema.is_lasting() && entry.expires_at <= self.wall
+    }
+
     /// Whether an entry may have been collected by now.
     pub(in crate::sim) fn has_collected(self, entry: &Entry) -> bool {
         !entry.schema.is_lasting() && entry.expires_at.plus(self.grace) <= self.wall

@@ -1,6 +1,6 @@
 //! A simulated node: what outlives its processes, and the process that runs now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(in crate::sim) struct SimNode {
     pub(in crate::sim) busy_until: Duration,
     /// How many frames its process was given on each stream that it has not said to be done with.
     pub(in crate::sim) not_done: BTreeMap<StreamId, usize>,
+    /// Its streams with liars: also those whose other end has gone, while something is on its way.
+    pub(in crate::sim) liars_streams: BTreeSet<StreamId>,
 }
 
 impl SimNode {
@@ -78,12 +80,19 @@ impl SimNode {
             service: Duration::ZERO,
             busy_until: Duration::ZERO,
             not_done: BTreeMap::new(),
+            liars_streams: BTreeSet::new(),
         }
     }
 
     /// Whether it is a liar.
     pub(in crate::sim) fn is_liar(&self) -> bool {
         self.liar.is_some()
+    }
+
+    /// A stream has ended for it.
+    pub(in crate::sim) fn forget_stream(&mut self, stream: StreamId) {
+        self.not_done.remove(&stream);
+        self.liars_streams.remove(&stream);
     }
 
     /// The clocks, as the running process reads them.

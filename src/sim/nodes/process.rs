@@ -48,6 +48,11 @@ pub(in crate::sim) struct Process {
 }
 
 impl Process {
+    /// Digests that have not accounted for what was compared since there were so many are liars'.
+    pub(in crate::sim) fn blame_liars_since(&mut self, mismatches: u64) {
+        self.liars_mismatches += self.engine.counters().digest_mismatches - mismatches;
+    }
+
     /// Whether a store has changed since this was asked.
     pub(in crate::sim) fn take_changed(&self) -> bool {
         self.changed.swap(false, Ordering::Relaxed)
