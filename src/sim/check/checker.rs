@@ -57,8 +57,6 @@ pub(in crate::sim) struct Checker {
     /// Processes whose copies liars have vouched for: their own, under whatever names, and those that
     /// they said of others.
     vouched: BTreeSet<ProcessId>,
-    /// Names under which liars have introduced themselves: names are not proven here.
-    posed: BTreeSet<NodeName>,
     pub(in crate::sim) acknowledged: Vec<Acknowledged>,
     pub(in crate::sim) violation: Option<Violation>,
 }
@@ -72,7 +70,6 @@ impl Checker {
             watching: BTreeMap::new(),
             no_room: BTreeSet::new(),
             vouched: BTreeSet::new(),
-            posed: BTreeSet::new(),
             acknowledged: Vec::new(),
             violation: None,
         }
@@ -126,12 +123,12 @@ impl Checker {
             self.members.hears(at, process, MemberState::Left, true);
         }
         self.vouched.extend(claims.holders);
-        self.posed.extend(claims.names);
+        self.members.voices.extend(claims.names);
     }
 
     /// Names under which liars have introduced themselves so far, their own among them.
     pub(in crate::sim) fn posed(&self) -> &BTreeSet<NodeName> {
-        &self.posed
+        &self.members.voices
     }
 
     /// Copies that a writer may count though nobody has them: a liar has vouched for them. The liar's

@@ -216,9 +216,10 @@ impl Look<'_> {
         });
         let config = &self.nodes[observer].spec.config;
         let calm = self.calm(config)?;
-        // A liar's word, which must not be believed for long.
+        // The word of liars who vouch for each other, which must not be believed for long.
         let told = self.checker.members.slandered_at(&process.name);
-        if told.is_some_and(|told| self.time < told + alarm_heals_within(config)) {
+        let vouched = self.checker.posed().len() > 1;
+        if vouched && told.is_some_and(|told| self.time < told + alarm_heals_within(config)) {
             return None;
         }
         healthy.then(|| Breach::FalseAlarm {

@@ -34,6 +34,9 @@ pub(in crate::sim) struct Memberships {
     claimed: BTreeMap<ProcessId, BTreeSet<MemberState>>,
     /// Names of which liars have spoken, and when last they said what is not so.
     slandered: BTreeMap<NodeName, Option<Duration>>,
+    /// Names under which liars have introduced themselves, their own among them: names are not proven
+    /// here. What a lone one says of others is asked about, and not believed.
+    pub(super) voices: BTreeSet<NodeName>,
     /// Since when each process has held whom for failed.
     failed: BTreeMap<(Life, NodeName), Duration>,
 }
@@ -240,7 +243,8 @@ impl Memberships {
     ) {
         let (observer, member, boot) = (life.0, process.name.clone(), process.boot);
         let Some(real) = self.processes.get(process) else {
-            if self.claimed.contains_key(process) {
+            let vouched = self.voices.len() > 1 || self.voices.contains(&process.name);
+            if vouched && self.claimed.contains_key(process) {
                 return;
             }
             return breaches.push(Breach::UnknownProcess {
