@@ -25,6 +25,7 @@
     reason = "a program reads clocks; the library beneath it is given them"
 )]
 
+mod addresses;
 mod alerts;
 mod api;
 mod app;
@@ -32,6 +33,7 @@ mod check;
 mod client;
 mod duration;
 mod expelled;
+mod external;
 mod file;
 mod flags;
 #[allow(dead_code, reason = "the pipeline reads it")]
@@ -56,9 +58,11 @@ mod sections;
 mod settings;
 mod shown;
 mod snapshots;
+mod storage;
 mod tls;
 mod tree;
 pub mod unstable;
+mod version;
 mod web;
 mod work;
 mod yaml;

@@ -6,8 +6,6 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rand::TryRng as _;
-use rand::rngs::SysRng;
 use rumormill::node::{BuildError, Builder, Events, EventsError, Node, NodeEvent, SystemClock};
 use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;
@@ -28,7 +26,8 @@ use crate::maintenance::{Keeper, collect_alerts};
 use crate::metrics::{MemberChange, Stats};
 use crate::notify;
 use crate::reload::Configuration;
-use crate::settings::{Cluster, Settings};
+use crate::settings::Settings;
+use crate::storage::Storage;
 use crate::web::{self, Places};
 use crate::work::Work;
 
@@ -69,15 +68,18 @@ async fn run_with(
         .warnings
         .iter()
         .for_each(|warning| warn!("{warning}"));
-    let name = settings.cluster.as_ref().map(node_name);
+    let storage = Storage::open(&settings.storage);
+    let mut storage = storage.map_err(|error| RunError::Storage {
+        path: settings.storage.display().to_string(),
+        error,
+    })?;
+    let cluster = settings.cluster.as_ref();
+    let name = cluster.map(|it| it.name.clone().unwrap_or_else(|| storage.name()));
     let mut builder = builder(name.as_deref(), &settings);
     let events = builder.events();
     let app = app(&mut builder, name, flags, &settings);
     let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
-    let _alone = keeper.load().map_err(|error| RunError::Storage {
-        path: keeper.dir.display().to_string(),
-        error,
-    })?;
+    keeper.load();
 
     let builder = builder.expelled(app.expelled.load());
     let mut tasks = JoinSet::new();
@@ -128,6 +130,9 @@ fn app(builder: &mut Builder, name: Option<String>, flags: Flags, settings: &Set
         work: Work::new(settings.get_concurrency, Arc::clone(&reached)),
         bodies: BodyRoom::new(Arc::clone(&reached)),
         answers: AnswerRoom::new(Arc::clone(&reached)),
+        external: settings.external.clone(),
+        cors_origin: settings.cors_origin.clone(),
+        log_silences: settings.log_silences,
         admin: settings.admin,
         expelled: Expelled::new(settings.storage.clone()),
         reached,
@@ -281,19 +286,6 @@ fn remembered(alerts_max: usize) -> NonZeroUsize {
     NonZeroUsize::new(twice).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// The name that was given, or a random one that sorts by the time of the start: a ULID.
-fn node_name(cluster: &Cluster) -> String {
-    if let Some(name) = &cluster.name {
-        return name.clone();
-    }
-    let random = || SysRng.try_next_u64().unwrap_or_default();
-    let millis = u128::from(SystemClock.wall().as_nanos() / 1_000_000);
-    let random = u128::from(random()) << 64 | u128::from(random());
-    let bits = millis << 80 | random >> 48;
-    let digit = |place: u32| char::from(CROCKFORD[(bits >> (5 * place) & 31) as usize]);
-    (0..26).rev().map(digit).collect()
-}
-
 /// The signals that the program knows. Once they are received here they do nothing else, so a
 /// second one changes nothing.
 struct Signals {
@@ -328,7 +320,6 @@ impl Ends {
     }
 }
 
-const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// How long requests under way may take to end.
 const HTTP_END_MAX: Duration = Duration::from_secs(1);
 /// How long leaving may take; with the rest it stays below ten seconds.

@@ -12,6 +12,7 @@ use super::{Collected, Counts, cluster};
 use crate::app::App;
 use crate::limits::Limit;
 use crate::snapshots::Saved;
+use crate::version;
 
 /// Everything, now. Of the stores' metrics those of things that are not here are left out: a version
 /// index, matchers that fail to compile (such a silence is quarantined), and messages that are
@@ -301,7 +302,16 @@ fn about(page: &mut Page, app: &App) {
         "gauge",
         "A metric with a constant '1' value labeled by version.",
     );
-    page.sample(name, &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let labels = [
+        ("branch", version::BRANCH),
+        ("goarch", std::env::consts::ARCH),
+        ("goos", std::env::consts::OS),
+        ("goversion", "none"),
+        ("revision", "unknown"),
+        ("tags", "unknown"),
+        ("version", version::API),
+    ];
+    page.sample(name, &labels, 1);
 }
 
 /// How long the page may look for what silences alerts: well below the ten seconds that Prometheus waits.
