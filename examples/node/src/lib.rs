@@ -36,6 +36,7 @@ mod expelled;
 mod external;
 mod file;
 mod flags;
+mod integrations;
 #[allow(dead_code, reason = "the pipeline reads it")]
 mod intervals;
 mod keys;
