@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_saphyr::{Location, Spanned};
 
 use crate::file::File;
+use crate::receivers::HttpSection;
 use crate::sections::{Global, Integration, List, Receiver, RouteSection};
 
 /// Where, and what is wrong.
@@ -84,7 +85,13 @@ fn check_receivers<'a>(
             let message = format!("notification config name {:?} is not unique", name.value);
             fault(name, message)?;
         }
+        for email in one.value.email_configs.iter().flatten() {
+            if let Some(what) = email.value.fault(global) {
+                fault(email, what)?;
+            }
+        }
         for webhook in one.value.webhook_configs.iter().flatten() {
+            check_http(&webhook.value.http_config)?;
             let has_file = given(&webhook.value.url_file);
             match (&webhook.value.url, has_file) {
                 (None, false) => fault(webhook, "one of url or url_file must be configured")?,
@@ -96,6 +103,7 @@ fn check_receivers<'a>(
         }
         for (_, configs, missing) in one.value.integrations() {
             for config in configs.iter().flatten() {
+                check_http(&config.value.http_config)?;
                 if let Some(what) = missing(&config.value, global) {
                     fault(config, what)?;
                 }
@@ -103,6 +111,14 @@ fn check_receivers<'a>(
         }
     }
     Ok(names)
+}
+
+fn check_http(section: &Option<Spanned<HttpSection>>) -> Result<(), Fault> {
+    let Some(section) = section else {
+        return Ok(());
+    };
+    let said = section.value.fault();
+    said.map_or(Ok(()), |what| fault(section, what))
 }
 
 fn check_root(
@@ -204,21 +220,11 @@ type Missing = fn(&Integration, &Global) -> Option<&'static str>;
 
 impl Receiver {
     /// The integrations that this node does not have: key, configurations, what each must have.
-    pub(crate) fn integrations(&self) -> [(&'static str, &List<Integration>, Missing); 11] {
+    pub(crate) fn integrations(&self) -> [(&'static str, &List<Integration>, Missing); 10] {
         [
             ("discord_configs", &self.discord_configs, |it, _| {
                 (absent(&it.webhook_url) && !given(&it.webhook_url_file))
                     .then_some("one of webhook_url or webhook_url_file must be configured")
-            }),
-            ("email_configs", &self.email_configs, |it, global| {
-                let from = given(&it.from) || given(&global.smtp_from);
-                let host = it.smarthost.as_ref().or(global.smtp_smarthost.as_ref());
-                match (given(&it.to), host, from) {
-                    (false, _, _) => Some("missing to address in email config"),
-                    (_, None, _) => Some("no global SMTP smarthost set"),
-                    (_, _, false) => Some("no global SMTP from set"),
-                    _ => None,
-                }
             }),
             ("opsgenie_configs", &self.opsgenie_configs, |it, global| {
                 let own = given(&it.api_key) || given(&it.api_key_file);

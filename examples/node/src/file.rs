@@ -1,6 +1,8 @@
 //! The configuration file. The `cluster:` section is this program's own and strict. In the sections
 //! of Alertmanager a wrong value is an error as well, and a key that is not known is reported.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
@@ -138,11 +140,15 @@ impl File {
             || self.mute_time_intervals.is_some()
     }
 
-    /// The names of the receivers, in the order of the file.
-    pub(crate) fn receiver_names(&self) -> Vec<String> {
-        let receivers = self.receivers.iter().flatten();
-        let names = receivers.filter_map(|it| it.value.name.as_ref());
-        names.map(|name| name.value.clone()).collect()
+    /// The time intervals by name, whichever section they are in.
+    pub(crate) fn intervals(&self) -> BTreeMap<String, NamedIntervals> {
+        let all = [&self.mute_time_intervals, &self.time_intervals];
+        let all = all.into_iter().flatten().flatten();
+        let named = all.filter_map(|it| {
+            let name = it.value.name.as_ref()?;
+            Some((name.value.clone(), it.value.clone()))
+        });
+        named.collect()
     }
 
     /// The webhooks of the receivers: whose, where to, and whether they hear of resolved alerts.
@@ -153,12 +159,10 @@ impl File {
             let configs = receiver.value.webhook_configs.iter().flatten();
             for (idx, config) in (0..).zip(configs) {
                 let config = &config.value;
-                let url = config.url.as_ref().map(|url| url.0.clone());
-                let file = config.url_file.clone().unwrap_or_default();
                 found.push(Webhook {
                     receiver: name.map(|it| it.value.clone()).unwrap_or_default(),
                     idx,
-                    url: url.map_or(Address::File(file), Address::Url),
+                    url: config.address(),
                     send_resolved: config.send_resolved.is_none_or(|it| it.0),
                 });
             }
@@ -173,10 +177,12 @@ impl File {
             warnings.push("inhibit_rules are checked, and inhibit nothing on this node".to_owned());
         }
         for receiver in self.receivers.iter().flatten() {
-            for (key, configs, _) in receiver.value.integrations() {
-                if let (Some(_), Some(name)) =
-                    (configs.iter().flatten().next(), &receiver.value.name)
-                {
+            let emails = receiver.value.email_configs.iter().flatten().next();
+            let emails = emails.map(|_| "email_configs");
+            let others = receiver.value.integrations().into_iter();
+            let others = others.filter(|(_, configs, _)| configs.iter().flatten().next().is_some());
+            for key in emails.into_iter().chain(others.map(|(key, ..)| key)) {
+                if let Some(name) = &receiver.value.name {
                     warnings.push(format!(
                         "receiver {:?}: {key} are checked, and not notified by this node",
                         name.value

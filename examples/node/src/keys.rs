@@ -195,7 +195,6 @@ mod tests {
                 "route.routes[0].routes[0].x (line 2)"
             ]
         );
-        assert_eq!(file.receiver_names(), ["a"]);
         assert_eq!(file.resolve_timeout().unwrap().to_string(), "1m");
         assert_eq!(file.not_done().len(), 1);
     }

@@ -34,6 +34,7 @@ mod duration;
 mod expelled;
 mod file;
 mod flags;
+#[allow(dead_code, reason = "the pipeline reads it")]
 mod intervals;
 mod keys;
 mod limits;
@@ -43,9 +44,12 @@ mod matchers;
 mod metrics;
 mod moment;
 mod notify;
+mod receivers;
 mod reload;
 mod room;
 mod routing;
+#[allow(dead_code, reason = "the pipeline reads it")]
+mod rules;
 mod run;
 mod sections;
 mod settings;

@@ -1,6 +1,7 @@
 //! What of the configuration can change while the program runs: the routing tree, the receivers
 //! and the resolve timeout. Flags and the `cluster:` section hold from start to end.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -12,7 +13,10 @@ use tracing::{error, info, warn};
 
 use crate::file::{ClusterSection, Webhook};
 use crate::flags::Flags;
+use crate::intervals::NamedIntervals;
+use crate::receivers::ReceiverConfig;
 use crate::routing::Route;
+use crate::rules::Rule;
 use crate::settings::{Settings, SettingsError};
 
 /// What the file says, but for the cluster.
@@ -21,8 +25,14 @@ pub(crate) struct Loaded {
     /// The file as it is written.
     pub(crate) file: String,
     pub(crate) hash: u64,
-    pub(crate) receivers: Vec<String>,
+    /// In the order of the file.
+    pub(crate) receivers: Vec<ReceiverConfig>,
     pub(crate) route: Option<Route>,
+    #[allow(dead_code, reason = "the pipeline reads it")]
+    pub(crate) rules: Vec<Rule>,
+    /// By name.
+    #[allow(dead_code, reason = "the pipeline reads it")]
+    pub(crate) intervals: BTreeMap<String, NamedIntervals>,
     pub(crate) webhooks: Vec<Webhook>,
     pub(crate) resolve_timeout: Duration,
     pub(crate) at: Timestamp,
@@ -39,6 +49,8 @@ impl Loaded {
             hash: hasher.finish() >> 16,
             receivers: settings.receivers.clone(),
             route: settings.route.clone(),
+            rules: settings.rules.clone(),
+            intervals: settings.intervals.clone(),
             webhooks: settings.webhooks.clone(),
             resolve_timeout: settings.resolve_timeout,
             at: SystemClock.wall(),

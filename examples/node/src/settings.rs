@@ -1,5 +1,6 @@
 //! What flags, file and defaults come to.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,8 +14,11 @@ use crate::api::PAIRS_BYTES_MAX;
 use crate::duration::Span;
 use crate::file::{self, ClusterSection, File, FileError, Webhook};
 use crate::flags::{ClusterFlags, Flags};
+use crate::intervals::NamedIntervals;
 use crate::keys;
+use crate::receivers::ReceiverConfig;
 use crate::routing::Route;
+use crate::rules::Rule;
 use crate::tls::{Tls, TlsSettingsError};
 use crate::yaml;
 
@@ -45,8 +49,10 @@ pub(crate) struct Settings {
     pub(crate) file: String,
     /// Its `cluster:` section.
     pub(crate) section: Option<ClusterSection>,
-    pub(crate) receivers: Vec<String>,
+    pub(crate) receivers: Vec<ReceiverConfig>,
     pub(crate) route: Option<Route>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) intervals: BTreeMap<String, NamedIntervals>,
     pub(crate) resolve_timeout: Duration,
     /// What to tell the operator once there is a log.
     pub(crate) warnings: Vec<String>,
@@ -107,7 +113,7 @@ impl Settings {
             .chain(file.not_done())
             .map(|warning| format!("{}: {warning}", name()))
             .collect();
-        let receivers = file.receiver_names();
+        let dir = flags.config_file.parent().unwrap_or_else(|| Path::new(""));
         let route = file.route.as_ref();
         let route = route.map(|route| Route::of_section(&route.value));
         check_flags(flags)?;
@@ -144,9 +150,11 @@ impl Settings {
             webhooks: file.webhooks(),
             resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
             file: text,
-            section: file.cluster,
-            receivers,
+            receivers: file.receivers(dir),
             route,
+            rules: file.rules(),
+            intervals: file.intervals(),
+            section: file.cluster,
             warnings,
         })
     }

@@ -16,7 +16,13 @@ pub fn configuration(text: &str) -> bool {
     read.is_ok_and(|file| {
         let route = file.route.as_ref();
         let _ = route.map(|route| crate::routing::Route::of_section(&route.value));
-        let _ = (file.webhooks(), file.not_done());
+        let _ = (
+            file.webhooks(),
+            file.not_done(),
+            file.rules(),
+            file.intervals(),
+        );
+        let _ = file.receivers(std::path::Path::new(""));
         true
     })
 }

@@ -47,7 +47,8 @@ pub(super) async fn receivers(
     let client = place.client;
     let receivers = move |_: &_| {
         let loaded = app.configuration.now();
-        let names = loaded.receivers.iter().map(|name| json!({"name": name}));
+        let receivers = loaded.receivers.iter();
+        let names = receivers.map(|it| json!({"name": it.name}));
         app.answers.of(client, &names.collect::<Vec<_>>())
     };
     blocking(turn, receivers).await
