@@ -173,9 +173,6 @@ impl File {
     /// What the file asks for that this node does not do.
     pub(crate) fn not_done(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.inhibit_rules.iter().flatten().next().is_some() {
-            warnings.push("inhibit_rules are checked, and inhibit nothing on this node".to_owned());
-        }
         for receiver in self.receivers.iter().flatten() {
             let emails = receiver.value.email_configs.iter().flatten().next();
             let emails = emails.map(|_| "email_configs");
@@ -189,18 +186,6 @@ impl File {
                     ));
                 }
             }
-        }
-        let mut routes: Vec<_> = self.route.iter().collect();
-        let mut timed = false;
-        while let Some(route) = routes.pop() {
-            let lists = route.value.intervals();
-            timed |= lists
-                .iter()
-                .any(|(_, list)| list.iter().flatten().next().is_some());
-            routes.extend(route.value.routes.iter().flatten());
-        }
-        if timed {
-            warnings.push("time intervals are checked, and mute nothing on this node".to_owned());
         }
         warnings
     }

@@ -12,7 +12,7 @@ use rumormill::store::silences::SilenceLimits;
 use crate::alerts::AlertLimits;
 use crate::api::PAIRS_BYTES_MAX;
 use crate::duration::Span;
-use crate::file::{self, ClusterSection, File, FileError, Webhook};
+use crate::file::{self, ClusterSection, File, FileError};
 use crate::flags::{ClusterFlags, Flags};
 use crate::intervals::NamedIntervals;
 use crate::keys;
@@ -44,7 +44,6 @@ pub(crate) struct Settings {
     /// `None`: clustering is disabled.
     pub(crate) cluster: Option<Cluster>,
     pub(crate) peer_timeout: Duration,
-    pub(crate) webhooks: Vec<Webhook>,
     /// The file, as it is written.
     pub(crate) file: String,
     /// Its `cluster:` section.
@@ -147,7 +146,6 @@ impl Settings {
             nflog: NflogLimits::default().retention(flags.data_retention.0),
             cluster,
             peer_timeout: or(flags.cluster.peer_timeout, Duration::from_secs(15)),
-            webhooks: file.webhooks(),
             resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
             file: text,
             receivers: file.receivers(dir),
