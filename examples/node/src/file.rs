@@ -9,7 +9,8 @@ use serde_saphyr::{Location, Spanned};
 use crate::check;
 use crate::duration::Span;
 use crate::intervals::NamedIntervals;
-use crate::sections::{self, Global, InhibitRule, List, Receiver, RouteSection};
+use crate::keys::{self, UnknownKey};
+use crate::sections::{self, Global, InhibitRule, List, Mapping, Receiver, RouteSection};
 use crate::tree::Tree;
 use crate::yaml;
 
@@ -31,8 +32,16 @@ pub(crate) struct File {
     pub(crate) time_intervals: List<NamedIntervals>,
     #[serde(default)]
     pub(crate) mute_time_intervals: List<NamedIntervals>,
+    /// Checked by nobody: this node has neither.
+    #[serde(default)]
+    pub(crate) tracing: Option<Mapping>,
+    #[serde(default)]
+    pub(crate) event_recorder: Option<Mapping>,
     #[serde(default)]
     pub(crate) cluster: Option<ClusterSection>,
+    /// The keys of the other sections that nobody knows.
+    #[serde(skip)]
+    pub(crate) unknown: Vec<UnknownKey>,
 }
 
 /// The `cluster:` section. What is not given has the flag's default.
@@ -116,10 +125,20 @@ pub(crate) fn parse(text: &str) -> Result<File, FileError> {
         (at, error.to_string())
     });
     let checked = read.and_then(|file| check::check(&file).map(|()| file));
+    let tree = Tree::read(text);
+    let unknown = tree.as_ref().map(keys::unknown_keys).unwrap_or_default();
+    let checked = checked.and_then(|mut file| {
+        if let Some(gone) = unknown.iter().find(|key| key.is_gone) {
+            let message = "Alertmanager does not know this key any more".to_owned();
+            return Err((gone.at, message));
+        }
+        file.unknown = unknown;
+        Ok(file)
+    });
     checked.map_err(|(at, message)| {
         let (line, column) = (at.line().max(1), at.column().max(1));
         let said = format!(" at line {line}, column {column}");
-        let tree = Tree::read(text).filter(|_| at != Location::UNKNOWN);
+        let tree = tree.filter(|_| at != Location::UNKNOWN);
         FileError {
             line,
             column,
@@ -172,7 +191,18 @@ impl File {
 
     /// What the file asks for that this node does not do.
     pub(crate) fn not_done(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let unknown = self.unknown.iter();
+        let unknown =
+            unknown.map(|key| format!("unknown key {} (line {})", key.path, key.at.line()));
+        let mut warnings: Vec<String> = unknown.collect();
+        for (key, section) in [
+            ("tracing", &self.tracing),
+            ("event_recorder", &self.event_recorder),
+        ] {
+            if section.as_ref().is_some_and(|it| !it.is_empty()) {
+                warnings.push(format!("{key}: this node has no such thing"));
+            }
+        }
         for receiver in self.receivers.iter().flatten() {
             let emails = receiver.value.email_configs.iter().flatten().next();
             let emails = emails.map(|_| "email_configs");
@@ -200,6 +230,8 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::Route;
+    use crate::shown::ShownFile;
 
     /// Every key of the section.
     const CLUSTER: &str = "
@@ -324,6 +356,35 @@ cluster:
                 "{text}: {error}"
             );
             assert!(error.to_string().contains(words), "{text}: {error}");
+        }
+    }
+
+    /// In both styles, as deep as any tree is.
+    #[test]
+    fn routes_nest_deep() {
+        let mut block = "receivers: [{name: a}]\nroute:\n  receiver: a\n".to_owned();
+        let mut flow = "{receiver: a}".to_owned();
+        for depth in 1..120 {
+            let indent = "  ".repeat(depth);
+            block.push_str(&format!(
+                "{indent}routes:\n{indent}- matchers: [l{depth}=x]\n"
+            ));
+            flow = format!("{{receiver: a, routes: [{flow}]}}");
+        }
+        let flow = format!("receivers: [{{name: a}}]\nroute: {flow}\n");
+        for text in [block, flow] {
+            let said = yaml::deep(|| {
+                let file = parse(&text)?;
+                let route = file.route.as_ref().map(|it| Route::of_section(&it.value));
+                let labels = (1..120).map(|n| (format!("l{n}"), "x".to_owned()));
+                let found = route.map(|it| it.of(&labels.collect()).len());
+                Ok::<_, FileError>((found, ShownFile::of(&text).yaml.len()))
+            });
+            assert!(
+                said.as_ref()
+                    .is_ok_and(|it| it.0 == Some(1) && it.1 > text.len() / 2),
+                "{said:?}"
+            );
         }
     }
 

@@ -51,8 +51,10 @@ mod routing;
 #[allow(dead_code, reason = "the pipeline reads it")]
 mod rules;
 mod run;
+mod schema;
 mod sections;
 mod settings;
+mod shown;
 mod snapshots;
 mod tls;
 mod tree;

@@ -18,12 +18,13 @@ use crate::receivers::ReceiverConfig;
 use crate::routing::Route;
 use crate::rules::Rule;
 use crate::settings::{Settings, SettingsError};
+use crate::shown::ShownFile;
 
 /// What the file says, but for the cluster.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// The file as it is written.
-    pub(crate) file: String,
+    /// The file as it is shown.
+    pub(crate) shown: ShownFile,
     pub(crate) hash: u64,
     /// In the order of the file.
     pub(crate) receivers: Vec<ReceiverConfig>,
@@ -41,7 +42,7 @@ impl Loaded {
         let mut hasher = SipHasher13::new();
         hasher.write(settings.file.as_bytes());
         Self {
-            file: settings.file.clone(),
+            shown: settings.shown.clone(),
             // As many bits as a floating point number holds exactly.
             hash: hasher.finish() >> 16,
             receivers: settings.receivers.clone(),

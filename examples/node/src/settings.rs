@@ -15,10 +15,10 @@ use crate::duration::Span;
 use crate::file::{self, ClusterSection, File, FileError};
 use crate::flags::{ClusterFlags, Flags};
 use crate::intervals::NamedIntervals;
-use crate::keys;
 use crate::receivers::ReceiverConfig;
 use crate::routing::Route;
 use crate::rules::Rule;
+use crate::shown::ShownFile;
 use crate::tls::{Tls, TlsSettingsError};
 use crate::yaml;
 
@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     /// `None`: clustering is disabled.
     pub(crate) cluster: Option<Cluster>,
     pub(crate) peer_timeout: Duration,
+    /// The file as it is shown.
+    pub(crate) shown: ShownFile,
     /// The file, as it is written.
     pub(crate) file: String,
     /// Its `cluster:` section.
@@ -97,7 +99,7 @@ impl Settings {
         let file = flags.config_file.display().to_string();
         let text =
             yaml::read(&flags.config_file).map_err(|error| SettingsError::Read { file, error })?;
-        Self::of(flags, text)
+        yaml::deep(|| Self::of(flags, text))
     }
 
     fn of(flags: &Flags, text: String) -> Result<Self, SettingsError> {
@@ -106,10 +108,9 @@ impl Settings {
             file: name(),
             error,
         })?;
-        let unknown = keys::unknown_keys(&text).into_iter();
-        let unknown = unknown.map(|key| format!("unknown key {key}"));
-        let mut warnings: Vec<String> = unknown
-            .chain(file.not_done())
+        let mut warnings: Vec<String> = file
+            .not_done()
+            .iter()
             .map(|warning| format!("{}: {warning}", name()))
             .collect();
         let dir = flags.config_file.parent().unwrap_or_else(|| Path::new(""));
@@ -147,6 +148,7 @@ impl Settings {
             cluster,
             peer_timeout: or(flags.cluster.peer_timeout, Duration::from_secs(15)),
             resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
+            shown: ShownFile::of(&text),
             file: text,
             receivers: file.receivers(dir),
             route,

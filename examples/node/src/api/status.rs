@@ -1,15 +1,11 @@
 //! `/api/v2/status` and `/api/v2/receivers`.
 
-use std::sync::LazyLock;
-
 use axum::extract::{Extension, State};
-use regex::Regex;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::{Reading, Seat, Shared, blocking};
 use crate::app::App;
-use crate::keys;
 use crate::moment::Moment;
 
 pub(super) async fn status(
@@ -26,7 +22,7 @@ fn described(app: &App) -> Value {
     let unknown = "unknown";
     json!({
         "cluster": cluster(app),
-        "config": {"original": shown(&app.configuration.now().file)},
+        "config": {"original": app.configuration.now().shown.yaml},
         "uptime": Moment(app.started),
         "versionInfo": {
             "version": env!("CARGO_PKG_VERSION"),
@@ -77,34 +73,4 @@ fn cluster(app: &App) -> Value {
         "status": status,
         "peers": peers.iter().map(peer).collect::<Vec<_>>(),
     })
-}
-
-/// The configuration as Alertmanager shows it: without its secrets, and without what is this
-/// program's own. Clients read it, and `amtool config routes` takes no key that it does not know.
-fn shown(file: &str) -> String {
-    masked(&keys::commented_out(file, "cluster"))
-}
-
-/// Without the secrets.
-fn masked(file: &str) -> String {
-    static SECRET: LazyLock<Regex> = LazyLock::new(|| {
-        let key = r"\b(\w*(?:password|secret|token|credentials|_key|api_url|url))";
-        let value = r#"("[^"]*"|'[^']*'|[^\s,}]+)"#;
-        Regex::new(&format!(r"(?i){key}(\s*:\s*){value}")).expect("a constant")
-    });
-    SECRET.replace_all(file, "$1$2<secret>").into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let file = "global:\n  smtp_auth_password: 'hunter 2'\n  smtp_from: me\nreceivers:\n- \
-                    {name: x, webhook_configs: [{url: http://h/?token=1, send_resolved: true}]}\n";
-        let shown = "global:\n  smtp_auth_password: <secret>\n  smtp_from: me\nreceivers:\n- \
-                     {name: x, webhook_configs: [{url: <secret>, send_resolved: true}]}\n";
-        assert_eq!(masked(file), shown);
-    }
 }
