@@ -15,6 +15,7 @@ use crate::expelled::Expelled;
 use crate::external::External;
 use crate::limits::Reached;
 use crate::metrics::Stats;
+use crate::notify::Dispatch;
 use crate::reload::Configuration;
 use crate::web::Places;
 use crate::work::Work;
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub(crate) muting: Muting,
     pub(crate) nflog: Nflog,
     pub(crate) alerts: Alerts,
+    /// How alerts are grouped, and what inhibits what.
+    pub(crate) dispatch: Dispatch,
     pub(crate) stats: Stats,
     /// The limits that HTTP clients met.
     pub(crate) reached: Arc<Reached>,

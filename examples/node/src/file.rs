@@ -203,9 +203,6 @@ impl File {
                 warnings.push(format!("{key}: this node has no such thing"));
             }
         }
-        if self.inhibit_rules.iter().flatten().next().is_some() {
-            warnings.push("inhibit_rules are checked, and inhibit nothing on this node".to_owned());
-        }
         for receiver in self.receivers.iter().flatten() {
             let emails = receiver.value.email_configs.iter().flatten().next();
             let emails = emails.map(|_| "email_configs");
@@ -219,18 +216,6 @@ impl File {
                     ));
                 }
             }
-        }
-        let mut routes: Vec<_> = self.route.iter().collect();
-        let mut timed = false;
-        while let Some(route) = routes.pop() {
-            let lists = route.value.intervals();
-            timed |= lists
-                .iter()
-                .any(|(_, list)| list.iter().flatten().next().is_some());
-            routes.extend(route.value.routes.iter().flatten());
-        }
-        if timed {
-            warnings.push("time intervals are checked, and mute nothing on this node".to_owned());
         }
         warnings
     }

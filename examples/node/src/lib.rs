@@ -16,8 +16,8 @@
 //!
 //! It starts in `run`: what `flags` and `file` say becomes `settings`; the stores are
 //! restored from `snapshots`; then HTTP (`api`, `metrics`) and the cluster are there until a
-//! signal comes. It shows the alerts it is told of and what silences them, and notifies webhooks of
-//! them, one node after the other (`notify`). It has no other integration, and inhibits nothing.
+//! signal comes. It shows the alerts it is told of and what silences them, and notifies receivers of
+//! them, one node after the other (`notify`), by webhook.
 //!
 //! It is a library for the sake of those who feed what it parses to it: [`unstable`].
 #![allow(

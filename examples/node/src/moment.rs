@@ -31,6 +31,15 @@ impl Moment {
         )
     }
 
+    /// As Go writes it into messages: to the nanosecond, without zeros at the end.
+    pub(crate) fn go_text(self) -> String {
+        let text = self.text();
+        let seconds = text.split('.').next().unwrap_or_default();
+        let nanos = format!(".{:09}", self.0.as_nanos() % 1_000_000_000);
+        let nanos = nanos.trim_end_matches('0').trim_end_matches('.');
+        format!("{seconds}{nanos}Z")
+    }
+
     /// What is before 1970 is as good as its first nanosecond, what is after 2554 as its last.
     pub(crate) fn read(text: &str) -> Result<Self, jiff::Error> {
         let at: jiff::Timestamp = match text.parse() {
@@ -83,6 +92,9 @@ mod tests {
         let at = Timestamp::from_nanos(1_795_410_926_426_999_999);
         assert_eq!(Moment(at).text(), "2026-11-23T05:15:26.426Z");
         assert_eq!(Moment(Timestamp::MAX).text(), "2554-07-21T23:34:33.709Z");
+        assert_eq!(Moment(at).go_text(), "2026-11-23T05:15:26.426999999Z");
+        let whole = Moment(Timestamp::from_secs(60));
+        assert_eq!(whole.go_text(), "1970-01-01T00:01:00Z");
     }
 
     #[test]

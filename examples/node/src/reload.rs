@@ -11,7 +11,7 @@ use rumormill::time::{Timestamp, WallClock as _};
 use siphasher::sip::SipHasher13;
 use tracing::{error, info, warn};
 
-use crate::file::{ClusterSection, Webhook};
+use crate::file::ClusterSection;
 use crate::flags::Flags;
 use crate::intervals::NamedIntervals;
 use crate::receivers::ReceiverConfig;
@@ -29,12 +29,9 @@ pub(crate) struct Loaded {
     /// In the order of the file.
     pub(crate) receivers: Vec<ReceiverConfig>,
     pub(crate) route: Option<Route>,
-    #[allow(dead_code, reason = "the pipeline reads it")]
     pub(crate) rules: Vec<Rule>,
     /// By name.
-    #[allow(dead_code, reason = "the pipeline reads it")]
     pub(crate) intervals: BTreeMap<String, NamedIntervals>,
-    pub(crate) webhooks: Vec<Webhook>,
     pub(crate) resolve_timeout: Duration,
     pub(crate) at: Timestamp,
     cluster: Option<ClusterSection>,
@@ -52,7 +49,6 @@ impl Loaded {
             route: settings.route.clone(),
             rules: settings.rules.clone(),
             intervals: settings.intervals.clone(),
-            webhooks: settings.webhooks.clone(),
             resolve_timeout: settings.resolve_timeout,
             at: SystemClock.wall(),
             cluster: settings.section.clone(),

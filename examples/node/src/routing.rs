@@ -21,13 +21,10 @@ pub(crate) struct Route {
     pub(crate) group_interval: Duration,
     /// How long until an unchanged group is notified again.
     pub(crate) repeat_interval: Duration,
-    #[allow(dead_code, reason = "the pipeline reads it")]
     /// Intervals in which it notifies nobody.
     pub(crate) mute_time_intervals: Vec<String>,
-    #[allow(dead_code, reason = "the pipeline reads it")]
     /// Intervals outside of which it notifies nobody, if there are any.
     pub(crate) active_time_intervals: Vec<String>,
-    #[allow(dead_code, reason = "the pipeline reads it")]
     /// Its place among all routes, from the root on and each before what is under it: two routes with
     /// the same matchers are still two.
     pub(crate) id: usize,

@@ -12,7 +12,7 @@ use rumormill::time::WallClock as _;
 use rumormill::{Config, Event};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -24,7 +24,7 @@ use crate::flags::Flags;
 use crate::limits::Reached;
 use crate::maintenance::{Keeper, collect_alerts};
 use crate::metrics::{MemberChange, Stats};
-use crate::notify;
+use crate::notify::{self, Dispatch};
 use crate::reload::Configuration;
 use crate::settings::Settings;
 use crate::storage::Storage;
@@ -77,7 +77,8 @@ async fn run_with(
     let name = cluster.map(|it| it.name.clone().unwrap_or_else(|| storage.name()));
     let mut builder = builder(name.as_deref(), &settings);
     let events = builder.events();
-    let app = app(&mut builder, name, flags, &settings);
+    let dispatch = Dispatch::new(Arc::new(SystemClock));
+    let app = app(&mut builder, name, (flags, &settings), dispatch);
     let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
     keeper.load();
 
@@ -85,11 +86,14 @@ async fn run_with(
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(());
     let servers = serve(&app, &settings, &stopped).await?;
-    drop(stopped);
+    let options = notify::Options {
+        peer_timeout: settings.peer_timeout,
+        external_url: settings.external.url.clone(),
+    };
+    let notifying = tokio::spawn(notify::run(Arc::clone(&app), options, stopped));
     if settings.cluster.is_some() {
         tasks.spawn(follow(events, Arc::clone(&app)));
     }
-    tasks.spawn(notify::run(Arc::clone(&app), settings.peer_timeout));
     tasks.spawn(keeper.clone().maintain(settings.maintenance_interval));
     tasks.spawn(collect_alerts(
         Arc::clone(&app),
@@ -105,7 +109,7 @@ async fn run_with(
         Err(error) => error!(%error, "ending"),
     }
     drop(stop);
-    let saved = wind_up(&app, &keeper, servers, tasks).await;
+    let saved = wind_up(&app, &keeper, (servers, notifying), tasks).await;
     ended?;
     if !saved {
         return Err(RunError::Snapshot);
@@ -115,7 +119,12 @@ async fn run_with(
 }
 
 /// What the parts of the program share, before any of them runs.
-fn app(builder: &mut Builder, name: Option<String>, flags: Flags, settings: &Settings) -> Arc<App> {
+pub(crate) fn app(
+    builder: &mut Builder,
+    name: Option<String>,
+    (flags, settings): (Flags, &Settings),
+    dispatch: Dispatch,
+) -> Arc<App> {
     let silences = builder.silences(settings.silences);
     let reached = Arc::new(Reached::default());
     Arc::new(App {
@@ -125,6 +134,7 @@ fn app(builder: &mut Builder, name: Option<String>, flags: Flags, settings: &Set
         silences,
         nflog: builder.nflog(settings.nflog),
         alerts: Alerts::new(settings.alerts),
+        dispatch,
         stats: Stats::new(),
         places: Places::new(settings.connections_max, Arc::clone(&reached)),
         work: Work::new(settings.get_concurrency, Arc::clone(&reached)),
@@ -148,7 +158,7 @@ fn app(builder: &mut Builder, name: Option<String>, flags: Flags, settings: &Set
 async fn wind_up(
     app: &App,
     keeper: &Keeper,
-    mut servers: JoinSet<()>,
+    (mut servers, notifying): (JoinSet<()>, JoinHandle<()>),
     mut tasks: JoinSet<()>,
 ) -> bool {
     let served = async { while servers.join_next().await.is_some() {} };
@@ -156,7 +166,9 @@ async fn wind_up(
         warn!("some HTTP connections were still open");
         servers.shutdown().await;
     }
-    // Nothing is notified and nothing maintained from here on.
+    // What is being sent is taken and logged, or left to the others, before this node leaves them.
+    let _ = notifying.await;
+    // Nothing is maintained from here on.
     tasks.shutdown().await;
     if let Some(node) = app.node()
         && timeout(LEAVE_MAX, node.leave()).await.is_err()
@@ -323,7 +335,7 @@ impl Ends {
 /// How long requests under way may take to end.
 const HTTP_END_MAX: Duration = Duration::from_secs(1);
 /// How long leaving may take; with the rest it stays below ten seconds.
-const LEAVE_MAX: Duration = Duration::from_secs(6);
+const LEAVE_MAX: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests {

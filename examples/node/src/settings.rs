@@ -13,7 +13,7 @@ use crate::alerts::AlertLimits;
 use crate::api::PAIRS_BYTES_MAX;
 use crate::duration::Span;
 use crate::external::{External, ExternalError};
-use crate::file::{self, ClusterSection, File, FileError, Webhook};
+use crate::file::{self, ClusterSection, File, FileError};
 use crate::flags::{ClusterFlags, FlagError, Flags};
 use crate::intervals::NamedIntervals;
 use crate::receivers::ReceiverConfig;
@@ -54,7 +54,6 @@ pub(crate) struct Settings {
     /// `None`: clustering is disabled.
     pub(crate) cluster: Option<Cluster>,
     pub(crate) peer_timeout: Duration,
-    pub(crate) webhooks: Vec<Webhook>,
     /// The file as it is shown.
     pub(crate) shown: ShownFile,
     /// The file, as it is written.
@@ -169,7 +168,6 @@ impl Settings {
             nflog: NflogLimits::default().retention(flags.data_retention.0),
             cluster,
             peer_timeout: or(flags.cluster.peer_timeout, Duration::from_secs(15)),
-            webhooks: file.webhooks(),
             resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
             shown: ShownFile::of(&text),
             file: text,
