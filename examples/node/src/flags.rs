@@ -68,7 +68,8 @@ pub(crate) struct Flags {
     )]
     pub(crate) max_silence_size_bytes: usize,
 
-    /// Interval between garbage collections of resolved alerts.
+    /// How long a resolved alert is still shown, and interval between garbage collections of what is not.
+    /// Should be the same on all nodes.
     #[arg(
         long = "alerts.gc-interval",
         default_value = "30m",
@@ -92,6 +93,14 @@ pub(crate) struct Flags {
         value_name = "BYTES"
     )]
     pub(crate) max_alerts_bytes: usize,
+
+    /// Maximum number of alerts of one alertname that fire. Another one is refused beyond it. 0 is no limit.
+    #[arg(
+        long = "alerts.per-alertname-limit",
+        default_value_t = 0,
+        value_name = "COUNT"
+    )]
+    pub(crate) per_alertname_limit: usize,
 
     /// Maximum number of bytes that one alert takes in memory, about: its texts, and 144 for each label
     /// and annotation. A larger one is refused. At most 1048576.

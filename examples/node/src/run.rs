@@ -18,13 +18,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::alerts::Alerts;
 use crate::api::{AnswerRoom, BodyRoom};
 use crate::app::App;
 use crate::expelled::Expelled;
 use crate::flags::Flags;
 use crate::limits::Reached;
-use crate::maintenance::{Keeper, collect_alerts};
+use crate::maintenance::{Keeper, collect_alerts, tend_alerts};
 use crate::metrics::{MemberChange, Stats};
 use crate::notify;
 use crate::reload::Configuration;
@@ -93,6 +92,7 @@ async fn run_with(
         Arc::clone(&app),
         settings.alerts_gc_interval,
     ));
+    tasks.spawn(tend_alerts(Arc::clone(&app)));
     tasks.spawn(reload(signals.hangup, Arc::clone(&app)));
     let ended = tokio::select! {
         failed = join(builder, &app) => Err(failed),
@@ -122,7 +122,7 @@ fn app(builder: &mut Builder, name: Option<String>, flags: Flags, settings: &Set
         muting: Muting::new(silences.clone(), remembered(settings.alerts.count)),
         silences,
         nflog: builder.nflog(settings.nflog),
-        alerts: Alerts::new(settings.alerts),
+        alerts: builder.alerts(settings.alerts),
         stats: Stats::new(),
         places: Places::new(settings.connections_max, Arc::clone(&reached)),
         work: Work::new(settings.get_concurrency, Arc::clone(&reached)),
@@ -153,6 +153,9 @@ async fn wind_up(
     }
     // Nothing is notified and nothing maintained from here on.
     tasks.shutdown().await;
+    if let Err(error) = app.alerts.hand_over(SystemClock.wall()) {
+        warn!(%error, "later ends of alerts are not handed over");
+    }
     if let Some(node) = app.node()
         && timeout(LEAVE_MAX, node.leave()).await.is_err()
     {

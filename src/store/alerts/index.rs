@@ -44,6 +44,12 @@ pub(super) struct Indexed {
 }
 
 impl Indexed {
+    /// Whether it is shown, where what was resolved by an instant is not: it counts as resolved when it
+    /// ended, or when that was received, if later.
+    pub(super) fn is_shown(&self, resolved_by: Timestamp) -> bool {
+        self.alert.is_some() && self.ends_at.max(self.updated_at) > resolved_by
+    }
+
     pub(super) fn held(&self) -> &HeldAlert {
         self.record.alert().expect("only alerts are kept as such")
     }
@@ -109,11 +115,14 @@ impl AlertIndex {
         self.firing.get(name).copied().unwrap_or(0)
     }
 
-    /// Drops what is kept of an alert for reads, if it ended so long ago that it is not shown. Returns
-    /// whether it did.
-    pub(super) fn hide(&mut self, key: &Key, ended_by: Timestamp) -> bool {
-        let ends_at = self.alerts.get(key).map(|indexed| indexed.ends_at);
-        let Some(ends_at) = ends_at.filter(|ends_at| *ends_at <= ended_by) else {
+    /// Drops what is kept of an alert for reads, if it was resolved so long ago that it is not shown.
+    /// Returns whether it did.
+    pub(super) fn hide(&mut self, key: &Key, resolved_by: Timestamp) -> bool {
+        let indexed = self.alerts.get(key);
+        let Some(ends_at) = indexed
+            .filter(|indexed| indexed.alert.is_some() && !indexed.is_shown(resolved_by))
+            .map(|indexed| indexed.ends_at)
+        else {
             return false;
         };
         self.no_longer_fires(ends_at, *key);

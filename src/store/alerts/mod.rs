@@ -41,8 +41,8 @@
 //! minutes: 0.8 kB/s to two others, also if all three are sent the same at the same time.
 //!
 //! # How long an entry is kept
-//! An alert is shown until its end and the retention ([`AlertLimits::retention`]) are over, everywhere at the same time of the
-//! clocks. Its entry is kept as long, and at least two hours: that is how long leases can extend it before
+//! A resolved alert is shown for the retention ([`AlertLimits::retention`]), counted from its end or from when that was
+//! received, if later; everywhere until the same time of the clocks. Its entry is kept as long, and at least two hours: that is how long leases can extend it before
 //! it is written whole again. An alert that is not repeated for seven days is forgotten, whatever its end.
 //!
 //! # Clocks

@@ -93,6 +93,13 @@ impl Alerts {
         }
     }
 
+    /// The instant under which an alert that is received at `now` is written: what is to be the same on all
+    /// nodes that are sent it, such as an end that is guessed, must be derived from it.
+    #[must_use]
+    pub fn received(now: Timestamp) -> Timestamp {
+        stamp(now)
+    }
+
     /// Takes an alert that was received at `now`, merged with what this node holds of its labels. Returns
     /// what was written: `None` if there was nothing new in it, or only a later end. Call
     /// [`extend`](Self::extend) after the last alert of a request.
@@ -171,19 +178,36 @@ impl Alerts {
         }
     }
 
+    /// Writes all that is remembered of repeats, however long it could wait: before the node leaves.
+    ///
+    /// # Errors
+    /// Those of a write.
+    pub fn hand_over(&self, now: Timestamp) -> Result<Vec<Written>, WriteError> {
+        let repeats = self.lock();
+        let unsaid = repeats.latest.iter().filter(|(key, extent)| {
+            let held = self.held_times(key);
+            held.is_some_and(|(updated_at, ends_at)| {
+                updated_at <= extent.received_at && ends_at < extent.ends_at
+            })
+        });
+        let mut extents = unsaid.map(|(key, extent)| (*extent, prefix(key))).collect();
+        self.write_leases(&mut extents, now)
+    }
+
     /// All alerts that are shown: those that fire, and the resolved ones until the retention is over.
     #[must_use]
     pub fn all(&self) -> AllAlerts {
         let changes = self.changes();
-        let ended_by = self.ended_by(self.now());
+        let resolved_by = self.resolved_by(self.now());
         let (mut alerts, mut after) = (Vec::new(), None);
         loop {
             let last = self.shared.map.with_index(|index| {
                 let mut last = None;
                 for (key, indexed) in index.run(after, RUN) {
                     last = Some(*key);
-                    let shown = indexed.alert.as_ref();
-                    alerts.extend(shown.filter(|it| it.ends_at > ended_by).cloned());
+                    if indexed.is_shown(resolved_by) {
+                        alerts.extend(indexed.alert.clone());
+                    }
                 }
                 last
             });
@@ -227,10 +251,10 @@ impl Alerts {
             generator_url: String::new(),
             timeout: false,
         };
-        let (key, ended_by) = (alert.key(), self.ended_by(self.now()));
+        let (key, resolved_by) = (alert.key(), self.resolved_by(self.now()));
         self.shared.map.with_index(|index| {
             let indexed = index.get(&key);
-            indexed.is_some_and(|indexed| indexed.alert.is_some() && indexed.ends_at > ended_by)
+            indexed.is_some_and(|indexed| indexed.is_shown(resolved_by))
         })
     }
 
@@ -251,13 +275,13 @@ impl Alerts {
     pub fn collect(&self, now: Timestamp) {
         let store = self.store();
         while store.collect(now).is_some_and(|again| again <= now) {}
-        let ended_by = self.ended_by(now);
+        let resolved_by = self.resolved_by(now);
         let (mut after, mut hidden) = (None, 0);
         loop {
             let last = self.shared.map.with_index_mut(|index| {
                 let run = index.run(after, RUN);
                 let keys: Vec<Key> = run.map(|(key, _)| *key).collect();
-                let gone = keys.iter().filter(|key| index.hide(key, ended_by));
+                let gone = keys.iter().filter(|key| index.hide(key, resolved_by));
                 hidden += gone.count() as u64;
                 keys.last().copied()
             });
@@ -332,12 +356,11 @@ impl Alerts {
 
     /// What is known of an alert that is shown.
     fn known(&self, key: &Key, repeats: &Repeats, now: Timestamp) -> Option<Known> {
-        let ended_by = self.ended_by(now);
+        let resolved_by = self.resolved_by(now);
         let (record, alert, ends_at) = self.shared.map.with_index(|index| {
             let indexed = index.get(key)?;
             let alert = indexed.alert.as_ref()?;
-            let shown = indexed.ends_at > ended_by;
-            shown.then(|| {
+            indexed.is_shown(resolved_by).then(|| {
                 let record = Arc::clone(&indexed.record);
                 (record, Arc::clone(alert), indexed.ends_at)
             })
@@ -382,7 +405,7 @@ impl Alerts {
         let heard = heard.max(header.map(|header| header.ts));
         let ts = heard.map_or_else(|| stamp(now), |heard| after(heard).max(stamp(now)));
         alert.updated_at = ts;
-        let ends_at = alert.ends_at.min(ts.plus(KEPT_MAX));
+        let ends_at = alert.ends_at.clamp(ts, ts.plus(KEPT_MAX));
         let stamp = Stamp {
             ts,
             tie: u64::from(!alert.is_resolved(now)),
@@ -475,8 +498,8 @@ impl Alerts {
         Ok(())
     }
 
-    /// What ended by then is not shown.
-    fn ended_by(&self, now: Timestamp) -> Timestamp {
+    /// What was resolved by then is not shown.
+    fn resolved_by(&self, now: Timestamp) -> Timestamp {
         now.minus(self.limits().retention)
     }
 

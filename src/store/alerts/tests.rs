@@ -253,6 +253,17 @@ fn the_end_that_was_said_last_holds_though_nobody_repeats_it() {
     assert_eq!(a.alerts.tend(at(211)).again, None);
 }
 
+#[test]
+fn a_node_that_leaves_says_what_it_remembers() {
+    let (a, b) = (Site::new(), Site::new());
+    a.put(0, &alert(0, 240));
+    a.put(100, &alert(0, 340));
+    let handed_over = |seconds| a.alerts.hand_over(at(seconds)).unwrap().len();
+    assert_eq!((handed_over(101), handed_over(102)), (1, 0));
+    talk(&a, &b, 103);
+    assert_eq!(b.shown(103), [(0, 340, true)]);
+}
+
 /// A lease may arrive before its alert, and the other way round.
 #[test]
 fn what_a_lease_says_does_not_depend_on_the_order() {
@@ -310,11 +321,11 @@ fn what_is_resolved_is_shown_for_a_while_and_collected_later() {
     let site = Site::new();
     let retention = site.alerts.limits().retention.as_secs();
     site.put(0, &alert(0, 240));
-    site.put(50, &alert(0, 45));
-    assert_eq!(site.shown(45 + retention - 1).len(), 1);
-    assert!(site.shown(45 + retention).is_empty());
+    site.put(50, &alert(0, 5));
+    assert_eq!(site.shown(50 + retention - 1).len(), 1);
+    assert!(site.shown(50 + retention).is_empty());
     let changes = site.alerts.changes();
-    site.alerts.collect(at(45 + retention));
+    site.alerts.collect(at(50 + retention));
     assert!(site.alerts.changes() > changes);
     assert_eq!(site.alerts.bytes(), 0);
     // It fires again, though the entry is still there.
