@@ -79,21 +79,14 @@ pub(crate) struct Flags {
     #[arg(long = "no-log.silences", hide = true)]
     no_log_silences: bool,
 
-    /// Interval between garbage collections of resolved alerts.
+    /// How long a resolved alert is still shown, and interval between garbage collections of what is not.
+    /// Should be the same on all nodes.
     #[arg(
         long = "alerts.gc-interval",
         default_value = "30m",
         value_name = "DURATION"
     )]
     pub(crate) alerts_gc_interval: Span,
-
-    /// Maximum number of alerts of one alertname. 0 or less is no limit.
-    #[arg(
-        long = "alerts.per-alertname-limit",
-        default_value = "0",
-        value_name = "COUNT"
-    )]
-    pub(crate) per_alertname_limit: AtMost,
 
     /// Least time from the start of the node to its first notification.
     #[arg(
@@ -119,6 +112,14 @@ pub(crate) struct Flags {
         value_name = "BYTES"
     )]
     pub(crate) max_alerts_bytes: usize,
+
+    /// Maximum number of alerts of one alertname that fire. Another one is refused beyond it. 0 or less is no limit.
+    #[arg(
+        long = "alerts.per-alertname-limit",
+        default_value = "0",
+        value_name = "COUNT"
+    )]
+    pub(crate) per_alertname_limit: AtMost,
 
     /// Maximum number of bytes that one alert takes in memory, about: its texts, and 144 for each label
     /// and annotation. A larger one is refused. At most 1048576.

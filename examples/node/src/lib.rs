@@ -25,6 +25,7 @@
     reason = "a program reads clocks; the library beneath it is given them"
 )]
 
+mod acknowledge;
 mod addresses;
 mod alerts;
 mod api;

@@ -131,15 +131,39 @@ impl Keeper {
     }
 }
 
-/// Forgets resolved alerts every `interval`, for ever.
+/// Forgets alerts that were resolved so long ago every `interval`, for ever.
 pub(crate) async fn collect_alerts(app: Arc<App>, interval: Duration) {
     let mut ticks = interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        app.alerts.collect(SystemClock.wall());
         let app = Arc::clone(&app);
-        let forget = move || app.muting.retain(|labels| app.alerts.holds(labels));
+        let forget = move || {
+            app.alerts.collect(SystemClock.wall());
+            app.muting.retain(|labels| app.alerts.holds(labels));
+        };
         let _ = tokio::task::spawn_blocking(forget).await;
     }
 }
+
+/// Writes what was said of alerts and can wait no longer, for ever: when they have changed, and when
+/// they are about to end.
+pub(crate) async fn tend_alerts(app: Arc<App>) {
+    let mut ticks = interval_at(Instant::now() + TEND_EVERY, TEND_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut changes, mut again) = (0, None);
+    loop {
+        ticks.tick().await;
+        let now = SystemClock.wall();
+        if changes == app.alerts.changes() && again.is_none_or(|again| again > now) {
+            continue;
+        }
+        changes = app.alerts.changes();
+        let app = Arc::clone(&app);
+        let tend = tokio::task::spawn_blocking(move || app.alerts.tend(now).again);
+        again = tend.await.unwrap_or(Some(now));
+    }
+}
+
+/// How often it is looked whether alerts have changed.
+const TEND_EVERY: Duration = Duration::from_millis(250);

@@ -16,13 +16,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::alerts::Alerts;
 use crate::api::{AnswerRoom, BodyRoom};
 use crate::app::App;
 use crate::expelled::Expelled;
 use crate::flags::Flags;
 use crate::limits::Reached;
-use crate::maintenance::{Keeper, collect_alerts};
+use crate::maintenance::{Keeper, collect_alerts, tend_alerts};
 use crate::metrics::{MemberChange, Stats};
 use crate::notify::{self, Dispatch};
 use crate::reload::Configuration;
@@ -99,6 +98,7 @@ async fn run_with(
         Arc::clone(&app),
         settings.alerts_gc_interval,
     ));
+    tasks.spawn(tend_alerts(Arc::clone(&app)));
     tasks.spawn(reload(signals.hangup, Arc::clone(&app)));
     let ended = tokio::select! {
         failed = join(builder, &app) => Err(failed),
@@ -133,7 +133,7 @@ pub(crate) fn app(
         muting: Muting::new(silences.clone(), remembered(settings.alerts.count)),
         silences,
         nflog: builder.nflog(settings.nflog),
-        alerts: Alerts::new(settings.alerts),
+        alerts: builder.alerts(settings.alerts),
         dispatch,
         stats: Stats::new(),
         places: Places::new(settings.connections_max, Arc::clone(&reached)),
@@ -170,6 +170,9 @@ async fn wind_up(
     let _ = notifying.await;
     // Nothing is maintained from here on.
     tasks.shutdown().await;
+    if let Err(error) = app.alerts.hand_over(SystemClock.wall()) {
+        warn!(%error, "later ends of alerts are not handed over");
+    }
     if let Some(node) = app.node()
         && timeout(LEAVE_MAX, node.leave()).await.is_err()
     {

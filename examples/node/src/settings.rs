@@ -151,11 +151,12 @@ impl Settings {
             web_timeout: Some(flags.web_timeout.0).filter(|span| !span.is_zero()),
             connections_max: flags.max_connections,
             idle_timeout: flags.web_idle_timeout.0,
-            alerts: AlertLimits {
-                count: flags.max_alerts,
-                bytes: flags.max_alerts_bytes,
-                alert_bytes: flags.max_alert_size_bytes,
-            },
+            alerts: AlertLimits::default()
+                .count(flags.max_alerts)
+                .bytes(flags.max_alerts_bytes)
+                .alert_bytes(flags.max_alert_size_bytes)
+                .per_name(flags.per_alertname_limit.0)
+                .retention(flags.alerts_gc_interval.0),
             storage: flags.storage_path.clone(),
             maintenance_interval: flags.data_maintenance_interval.0,
             alerts_gc_interval: flags.alerts_gc_interval.0,

@@ -39,6 +39,12 @@ pub(crate) fn render(app: &App) -> String {
         "What the alerts that are held take in memory, about.",
         app.alerts.bytes(),
     );
+    page.gauge(
+        "alertmanager_alerts_state_size",
+        "Entries held: alerts, those included that are not shown any more, and leases, by which many of \
+         them are told a later end.",
+        app.alerts.store().len(),
+    );
     received(&mut page, &counts);
     page.metric(
         "alertmanager_silences",
@@ -145,9 +151,14 @@ fn received(page: &mut Page, counts: &Counts) {
     page.sample(name, &[("version", "v2")], counts.alerts_invalid);
     page.counter(
         "alertmanager_alerts_limited_total",
-        "The total number of received alerts that were not taken for --alerts.max-alerts or \
-         --alerts.max-bytes.",
+        "The total number of received alerts that were not taken for --alerts.max-alerts, \
+         --alerts.max-bytes or --alerts.per-alertname-limit.",
         counts.alerts_limited,
+    );
+    page.counter(
+        "alertmanager_alerts_unacknowledged_total",
+        "Requests with alerts that were answered after a second, before all live members held them.",
+        counts.alerts_unacknowledged,
     );
 }
 
