@@ -54,6 +54,16 @@ impl Loaded {
             cluster: settings.section.clone(),
         }
     }
+
+    /// The intervals that mute a route at an instant, by name: those that it is muted in, and where it is in
+    /// none of those that it is active in, all of these.
+    pub(crate) fn muted_by(&self, route: &Route, now: Timestamp) -> Vec<String> {
+        let is_in = |name: &&String| self.intervals.get(*name).is_some_and(|it| it.contains(now));
+        let muting = route.mute_time_intervals.iter().filter(is_in);
+        let is_active = route.active_time_intervals.iter().any(|name| is_in(&name));
+        let inactive = route.active_time_intervals.iter().filter(|_| !is_active);
+        muting.chain(inactive).cloned().collect()
+    }
 }
 
 /// The configuration that holds at the moment.

@@ -12,6 +12,7 @@ mod params;
 mod payload;
 mod silences;
 mod status;
+mod v1;
 
 use std::sync::Arc;
 
@@ -60,6 +61,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v2/silence/{id}", silence)
         .route("/api/v2/alerts", alerts)
         .route("/api/v2/alerts/groups", get(groups::list))
+        .nest("/api/v1", v1::router())
         .route("/-/healthy", get(|| async { "OK" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
@@ -168,9 +170,10 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     if !path.starts_with("/api/") {
         return (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n").into_response();
     }
-    let allowed = match path.trim_start_matches("/api/v2/") {
+    let path_of = path.get("/api/v2/".len()..).unwrap_or_default();
+    let allowed = match path_of {
         "silences" | "alerts" => "GET,POST",
-        "status" | "receivers" | "alerts/groups" => "GET",
+        "status" | "receivers" | "alerts/groups" | "cluster/peers" => "GET",
         _ => "GET,DELETE",
     };
     let message = format!("method {method} is not allowed, but [{allowed}] are");

@@ -72,6 +72,13 @@ impl Dispatch {
         }
     }
 
+    /// Takes over what has changed since the last look. It takes a while where much has changed: not for
+    /// async workers.
+    pub(crate) fn refresh(&self, app: &App) {
+        let at = (Instant::now(), self.wall());
+        self.lock().refresh(app, &self.connect, at);
+    }
+
     /// The alerts that mute one of these labels now, one for each rule at most.
     pub(crate) fn inhibited_by(&self, labels: &Labels) -> BTreeSet<u64> {
         let now = self.wall();
