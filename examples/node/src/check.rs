@@ -193,3 +193,253 @@ impl RouteSection {
 }
 
 const MISSING_INTERVAL: &str = "missing name in time interval";
+
+#[cfg(test)]
+mod tests {
+    use crate::file::parse;
+
+    /// A receiver's part of a file, the global part, and words of the refusal; none where it loads. The kinds
+    /// of the reference's own files are among them.
+    const RECEIVERS: &[(&str, &str, &str)] = &[
+        ("slack_configs: [{channel: x}]", "slack_app_token: t", ""),
+        ("slack_configs: [{channel: x}]", "slack_api_url_file: f", ""),
+        (
+            "slack_configs: [{channel: x}]",
+            "",
+            "no global Slack API URL",
+        ),
+        (
+            "slack_configs: [{api_url: 'http://s', api_url_file: f}]",
+            "",
+            "api_url & api_url_file",
+        ),
+        (
+            "slack_configs: [{api_url: 'http://s', app_token: t}]",
+            "",
+            "app_token/app_token_file",
+        ),
+        (
+            "slack_configs: [{actions: [{type: button, text: x, url: y}], fields: [{title: t, value: v}]}]",
+            "slack_api_url: 'http://s'",
+            "",
+        ),
+        (
+            "slack_configs: [{actions: [{type: button, text: x}]}]",
+            "slack_api_url: 'http://s'",
+            "missing name or url",
+        ),
+        (
+            "",
+            "slack_api_url: 'http://s', slack_api_url_file: f",
+            "slack_api_url & slack_api_url_file",
+        ),
+        (
+            "",
+            "slack_api_url: 'http://s', slack_app_token: t",
+            "slack_app_token/slack_app_token_file",
+        ),
+        (
+            "",
+            "opsgenie_api_key: k, opsgenie_api_key_file: f",
+            "opsgenie_api_key & opsgenie_api_key_file",
+        ),
+        (
+            "",
+            "victorops_api_key: k, victorops_api_key_file: f",
+            "victorops_api_key &",
+        ),
+        (
+            "",
+            "telegram_bot_token: k, telegram_bot_token_file: f",
+            "telegram_bot_token &",
+        ),
+        (
+            "",
+            "smtp_auth_password: p, smtp_auth_password_file: f",
+            "smtp_auth_password &",
+        ),
+        (
+            "",
+            "http_config: {bearer_token: a, bearer_token_file: b}",
+            "bearer_token_file",
+        ),
+        ("", "smtp_tls_config: {cert_file: a}", "exactly one of key"),
+        (
+            "email_configs: [{to: a}]",
+            "smtp_from: f, smtp_smarthost: 'h:25'",
+            "",
+        ),
+        (
+            "email_configs: [{to: a}]",
+            "smtp_smarthost: 'h:25'",
+            "no global SMTP from",
+        ),
+        (
+            "email_configs: [{to: a}]",
+            "smtp_from: f",
+            "no global SMTP smarthost",
+        ),
+        (
+            "email_configs: [{to: a}]",
+            "smtp_from: f, smtp_smarthost: ''",
+            "no global SMTP smarthost",
+        ),
+        (
+            "email_configs: [{from: f, smarthost: 'h:25'}]",
+            "",
+            "missing to address",
+        ),
+        (
+            "email_configs: [{to: a, from: f, smarthost: 'h:25', headers: {Subject: a, SUBJECT: b}}]",
+            "",
+            "duplicate header",
+        ),
+        (
+            "email_configs: [{to: a, from: f, smarthost: 'h:25', auth_password: p, auth_password_file: f}]",
+            "",
+            "auth_password & auth_password_file",
+        ),
+        (
+            "opsgenie_configs: [{responders: [{name: a, type: Team}]}]",
+            "opsgenie_api_key_file: f",
+            "",
+        ),
+        (
+            "opsgenie_configs: [{actions: 'a,b'}]",
+            "opsgenie_api_key: k",
+            "",
+        ),
+        (
+            "opsgenie_configs: [{responders: [{type: team}]}]",
+            "opsgenie_api_key: k",
+            "at least one of id",
+        ),
+        (
+            "opsgenie_configs: [{responders: [{name: a, type: x}]}]",
+            "opsgenie_api_key: k",
+            "one of team",
+        ),
+        (
+            "opsgenie_configs: [{teams: a}]",
+            "opsgenie_api_key: k",
+            "does not know this key any more",
+        ),
+        ("opsgenie_configs: [{}]", "", "no global OpsGenie API Key"),
+        ("sns_configs: [{topic_arn: a, sigv4: {}}]", "", ""),
+        ("sns_configs: [{sigv4: {}}]", "", "Target ARN"),
+        (
+            "victorops_configs: [{routing_key: a}]",
+            "victorops_api_key_file: f",
+            "",
+        ),
+        (
+            "victorops_configs: [{routing_key: a}]",
+            "",
+            "no global VictorOps API Key",
+        ),
+        (
+            "victorops_configs: [{routing_key: a, api_key: k, custom_fields: {entity_id: x}}]",
+            "",
+            "fixed field",
+        ),
+        (
+            "telegram_configs: [{chat_id: -5}]",
+            "telegram_bot_token_file: f",
+            "",
+        ),
+        (
+            "telegram_configs: [{chat_id: 5, bot_token: t, parse_mode: html}]",
+            "",
+            "unknown parse_mode",
+        ),
+        (
+            "wechat_configs: [{corp_id: c, message_type: x}]",
+            "wechat_api_secret: s",
+            "text or markdown",
+        ),
+        (
+            "wechat_configs: [{corp_id: c}]",
+            "wechat_api_secret_file: f",
+            "",
+        ),
+        (
+            "pagerduty_configs: [{routing_key: a, routing_key_file: b}]",
+            "",
+            "routing_key & routing_key_file",
+        ),
+        (
+            "webhook_configs: [{url: 'http://h', payload: {a: [1]}, timeout: 1.5s}]",
+            "",
+            "",
+        ),
+        (
+            "webhook_configs: [{url: 'http://h', http_config: {authorization: {type: basic}}}]",
+            "",
+            "basic_auth",
+        ),
+        ("webhook_configs: [{url: '/x'}]", "", "unsupported scheme"),
+        ("webhook_configs: [{}]", "", "one of url or url_file"),
+        (
+            "jira_configs: [{project: p, issue_type: t}]",
+            "jira_api_url: 'http://j'",
+            "",
+        ),
+        (
+            "jira_configs: [{project: p, issue_type: t}]",
+            "",
+            "no global Jira",
+        ),
+        (
+            "mattermost_configs: [{}]",
+            "mattermost_webhook_url_file: f",
+            "",
+        ),
+        ("mattermost_configs: [{}]", "", "missing webhook_url"),
+        (
+            "msteams_configs: [{webhook_url: 'http://t'}], msteamsv2_configs: [{webhook_url_file: f}]",
+            "",
+            "",
+        ),
+        (
+            "msteams_configs: [{}]",
+            "",
+            "webhook_url or webhook_url_file",
+        ),
+        (
+            "rocketchat_configs: [{}]",
+            "rocketchat_token: a, rocketchat_token_id_file: f",
+            "",
+        ),
+        ("rocketchat_configs: [{}]", "rocketchat_token: a", "TokenID"),
+        (
+            "incidentio_configs: [{url: 'http://i', alert_source_token: t}]",
+            "",
+            "",
+        ),
+        (
+            "incidentio_configs: [{url: 'http://i'}]",
+            "",
+            "alert_source_token",
+        ),
+        ("hipchat_configs: []", "", "does not know this key any more"),
+        ("unheard_of_configs: []", "", ""),
+    ];
+
+    #[test]
+    fn receivers_are_taken_or_refused_as_alertmanager_does() {
+        for (receiver, global, words) in RECEIVERS {
+            let comma = if receiver.is_empty() { "" } else { ", " };
+            let text = format!(
+                "route: {{receiver: a}}\nglobal: {{{global}}}\nreceivers:\n- {{name: a{comma}{receiver}}}\n"
+            );
+            match (parse(&text), words.is_empty()) {
+                (Ok(_), true) => {}
+                (Err(error), false) => {
+                    let said = error.to_string();
+                    assert!(said.contains(words) && error.line > 1, "{text}: {said}");
+                }
+                (parsed, _) => panic!("{text}: {:?}", parsed.map(|_| ())),
+            }
+        }
+    }
+}

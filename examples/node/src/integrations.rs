@@ -2,7 +2,10 @@
 //! so that a file that one takes the other takes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use crate::receivers::HttpSection;
@@ -56,12 +59,30 @@ pub(crate) struct Integration {
     webhook_url_file: Option<String>,
 }
 
-/// Buttons of Slack, or a text of Opsgenie.
-#[derive(Debug, serde::Deserialize)]
-#[serde(untagged)]
-enum Actions {
-    Buttons(Vec<Button>),
-    Text(#[expect(dead_code, reason = "it may be any text")] String),
+/// Buttons of Slack; none of a text of Opsgenie.
+#[derive(Debug, Default)]
+struct Actions(Vec<Button>);
+
+impl<'de> Deserialize<'de> for Actions {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Actions;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of buttons, or a text")
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Actions, E> {
+                Ok(Actions::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Actions, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Actions)
+            }
+        }
+        from.deserialize_any(Either)
+    }
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -351,10 +372,7 @@ fn slack(it: &Integration, global: &Global) -> Option<&'static str> {
     let (token, token_file) = (given(&it.app_token), given(&it.app_token_file));
     let all = global.slack_api_url.is_some() || given(&global.slack_api_url_file);
     let all = all || given(&global.slack_app_token) || given(&global.slack_app_token_file);
-    let buttons = match &it.actions {
-        Some(Actions::Buttons(buttons)) => buttons.as_slice(),
-        _ => &[],
-    };
+    let buttons = it.actions.as_ref().map_or(&[][..], |it| &it.0);
     let unclear = |it: &Button| !given(&it.kind) || !given(&it.text);
     let aimless = |it: &Button| !given(&it.url) && !given(&it.name);
     first(&[
