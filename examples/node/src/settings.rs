@@ -15,6 +15,7 @@ use crate::duration::Span;
 use crate::file::{self, ClusterSection, File, FileError};
 use crate::flags::{ClusterFlags, Flags};
 use crate::intervals::NamedIntervals;
+use crate::notify;
 use crate::receivers::ReceiverConfig;
 use crate::routing::Route;
 use crate::rules::Rule;
@@ -108,12 +109,14 @@ impl Settings {
             file: name(),
             error,
         })?;
+        let dir = flags.config_file.parent().unwrap_or_else(|| Path::new(""));
+        let receivers = file.receivers(dir);
         let mut warnings: Vec<String> = file
             .not_done()
             .iter()
+            .chain(&notify::replaced(&receivers))
             .map(|warning| format!("{}: {warning}", name()))
             .collect();
-        let dir = flags.config_file.parent().unwrap_or_else(|| Path::new(""));
         let route = file.route.as_ref();
         let route = route.map(|route| Route::of_section(&route.value));
         check_flags(flags)?;
@@ -150,7 +153,7 @@ impl Settings {
             resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
             shown: ShownFile::of(&text),
             file: text,
-            receivers: file.receivers(dir),
+            receivers,
             route,
             rules: file.rules(),
             intervals: file.intervals(),
