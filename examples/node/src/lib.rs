@@ -25,6 +25,8 @@
     reason = "a program reads clocks; the library beneath it is given them"
 )]
 
+mod acknowledge;
+mod addresses;
 mod alerts;
 mod api;
 mod app;
@@ -32,8 +34,10 @@ mod check;
 mod client;
 mod duration;
 mod expelled;
+mod external;
 mod file;
 mod flags;
+mod integrations;
 #[allow(dead_code, reason = "the pipeline reads it")]
 mod intervals;
 mod keys;
@@ -56,9 +60,11 @@ mod sections;
 mod settings;
 mod shown;
 mod snapshots;
+mod storage;
 mod tls;
 mod tree;
 pub mod unstable;
+mod version;
 mod web;
 mod work;
 mod yaml;

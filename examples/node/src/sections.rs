@@ -10,6 +10,7 @@ use serde_saphyr::Spanned;
 
 use crate::duration::{Span, Term};
 use crate::file::Address;
+use crate::integrations::Integration;
 use crate::matchers::{FILE, Tally};
 use crate::receivers::{EmailSection, HttpSection, TlsSection};
 
@@ -36,22 +37,34 @@ pub(crate) struct Global {
     pub(crate) smtp_require_tls: Option<Switch>,
     pub(crate) smtp_force_implicit_tls: Option<Switch>,
     pub(crate) smtp_tls_config: Option<Spanned<TlsSection>>,
-    pub(crate) slack_api_url: Option<Spanned<Url>>,
+    pub(crate) slack_api_url: Option<Url>,
     pub(crate) slack_api_url_file: Option<String>,
     pub(crate) slack_app_token: Option<String>,
     pub(crate) slack_app_token_file: Option<String>,
+    pub(crate) slack_app_url: Option<Url>,
     pub(crate) pagerduty_url: Option<Url>,
     pub(crate) opsgenie_api_url: Option<Url>,
-    pub(crate) opsgenie_api_key: Option<Spanned<String>>,
+    pub(crate) opsgenie_api_key: Option<String>,
     pub(crate) opsgenie_api_key_file: Option<String>,
     pub(crate) wechat_api_url: Option<Url>,
     pub(crate) wechat_api_secret: Option<String>,
+    pub(crate) wechat_api_secret_file: Option<String>,
     pub(crate) wechat_api_corp_id: Option<String>,
     pub(crate) victorops_api_url: Option<Url>,
-    pub(crate) victorops_api_key: Option<Spanned<String>>,
+    pub(crate) victorops_api_key: Option<String>,
     pub(crate) victorops_api_key_file: Option<String>,
     pub(crate) telegram_api_url: Option<Url>,
+    pub(crate) telegram_bot_token: Option<String>,
+    pub(crate) telegram_bot_token_file: Option<String>,
     pub(crate) webex_api_url: Option<Url>,
+    pub(crate) rocketchat_api_url: Option<Url>,
+    pub(crate) rocketchat_token: Option<String>,
+    pub(crate) rocketchat_token_file: Option<String>,
+    pub(crate) rocketchat_token_id: Option<String>,
+    pub(crate) rocketchat_token_id_file: Option<String>,
+    pub(crate) jira_api_url: Option<Url>,
+    pub(crate) mattermost_webhook_url: Option<Url>,
+    pub(crate) mattermost_webhook_url_file: Option<String>,
 }
 
 /// `route`, and what is under it.
@@ -91,12 +104,12 @@ pub(crate) struct Receiver {
     pub(crate) victorops_configs: List<Integration>,
     pub(crate) webex_configs: List<Integration>,
     pub(crate) wechat_configs: List<Integration>,
-    pub(crate) jira_configs: List<Mapping>,
-    pub(crate) mattermost_configs: List<Mapping>,
-    pub(crate) msteams_configs: List<Mapping>,
-    pub(crate) msteamsv2_configs: List<Mapping>,
-    pub(crate) rocketchat_configs: List<Mapping>,
-    pub(crate) incidentio_configs: List<Mapping>,
+    pub(crate) jira_configs: List<Integration>,
+    pub(crate) mattermost_configs: List<Integration>,
+    pub(crate) msteams_configs: List<Integration>,
+    pub(crate) msteamsv2_configs: List<Integration>,
+    pub(crate) rocketchat_configs: List<Integration>,
+    pub(crate) incidentio_configs: List<Integration>,
 }
 
 /// One of `webhook_configs`.
@@ -117,37 +130,6 @@ impl WebhookSection {
         let url = self.url.as_ref().map(|url| Address::Url(url.0.clone()));
         url.unwrap_or_else(|| Address::File(self.url_file.clone().unwrap_or_default()))
     }
-}
-
-/// What this node looks at of an integration that it does not have.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub(crate) struct Integration {
-    pub(crate) send_resolved: Option<Switch>,
-    pub(crate) http_config: Option<Spanned<HttpSection>>,
-    pub(crate) api_key: Option<String>,
-    pub(crate) api_key_file: Option<String>,
-    pub(crate) api_secret: Option<String>,
-    pub(crate) api_url: Option<Url>,
-    pub(crate) api_url_file: Option<String>,
-    pub(crate) bot_token: Option<String>,
-    pub(crate) bot_token_file: Option<String>,
-    pub(crate) chat_id: Option<i64>,
-    pub(crate) corp_id: Option<String>,
-    pub(crate) phone_number: Option<String>,
-    pub(crate) room_id: Option<String>,
-    pub(crate) routing_key: Option<String>,
-    pub(crate) routing_key_file: Option<String>,
-    pub(crate) service_key: Option<String>,
-    pub(crate) service_key_file: Option<String>,
-    pub(crate) target_arn: Option<String>,
-    pub(crate) token: Option<String>,
-    pub(crate) token_file: Option<String>,
-    pub(crate) topic_arn: Option<String>,
-    pub(crate) user_key: Option<String>,
-    pub(crate) user_key_file: Option<String>,
-    pub(crate) webhook_url: Option<Url>,
-    pub(crate) webhook_url_file: Option<String>,
 }
 
 /// One of `inhibit_rules`.

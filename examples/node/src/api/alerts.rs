@@ -7,6 +7,7 @@ use axum::extract::{Extension, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use rumormill::node::SystemClock;
+use rumormill::store::Written;
 use rumormill::store::matcher::{Matcher, set_matches};
 use rumormill::store::silences::SilenceId;
 use rumormill::time::{Timestamp, WallClock as _};
@@ -17,7 +18,8 @@ use super::json::{self, Pairs};
 use super::params::Params;
 use super::payload::Payload;
 use super::{ALERTS_BYTES_MAX, Reading, Seat, Shared, blocking};
-use crate::alerts::{Alert, AlertError};
+use crate::acknowledge;
+use crate::alerts::{Alert, AlertError, Alerts, is_limited, told};
 use crate::app::App;
 use crate::limits::Limit;
 use crate::moment::Moment;
@@ -161,7 +163,19 @@ pub(super) async fn post(
     body: Payload<ALERTS_BYTES_MAX>,
 ) -> Answer {
     let turn = Arc::new(app.work.write(place.client).await?);
-    blocking(turn, move |turn| take(&app, body.json("alerts")?, turn)).await
+    let taking = Arc::clone(&app);
+    let (answer, written) = blocking(turn, move |turn| {
+        let mut written = Vec::new();
+        let answer = body.json("alerts");
+        let answer = answer.and_then(|body| take(&taking, body, turn, &mut written));
+        (answer, written)
+    })
+    .await;
+    // Also if some were not taken: what was stands.
+    if !acknowledge::by_all(&app, written).await {
+        app.stats.alerts_unacknowledged();
+    }
+    answer
 }
 
 /// Reads every alert of a body, and says what is wrong with it as a whole.
@@ -178,7 +192,7 @@ pub(super) fn check(body: &[u8]) -> Result<(), Refusal> {
     })
 }
 
-fn take(app: &App, body: &[u8], turn: &Turn) -> Answer {
+fn take(app: &App, body: &[u8], turn: &Turn, written: &mut Vec<Written>) -> Answer {
     // Twice, so that there is never more than one alert that is not taken yet.
     check(body)?;
     let now = SystemClock.wall();
@@ -192,26 +206,39 @@ fn take(app: &App, body: &[u8], turn: &Turn) -> Answer {
             } else {
                 firing += 1;
             }
-            alert.check()?;
             app.alerts.put(alert, now)
         });
-        let Err(error) = taken else {
-            return Ok(());
+        let error = match taken {
+            Ok(write) => {
+                written.extend(write);
+                return Ok(());
+            }
+            Err(error) => error,
         };
-        if matches!(error, AlertError::TooLarge(_) | AlertError::TooManyBytes(_)) {
+        if matches!(
+            error,
+            AlertError::TooLarge { .. } | AlertError::TooManyBytes { .. }
+        ) {
             app.reached.hit(Limit::AlertBytes);
         }
-        if matches!(error, AlertError::TooMany(_) | AlertError::TooManyBytes(_)) {
+        if is_limited(&error) {
             limited += 1;
         } else {
             invalid += 1;
         }
         // As many as an operator reads.
         if errors.len() < ERRORS_MAX {
-            errors.push(error.to_string());
+            errors.push(told(&error));
         }
         Ok(())
     });
+    match app.alerts.extend(now) {
+        Ok(leases) => written.extend(leases),
+        Err(error) => {
+            limited += 1;
+            errors.push(told(&error.into()));
+        }
+    }
     app.stats.alerts(firing, resolved, invalid, limited);
     taken?;
     match (invalid, limited) {
@@ -228,12 +255,15 @@ impl Postable {
     /// With a start and an end.
     fn complete(self, now: Timestamp, app: &App) -> Result<Alert, AlertError> {
         let resolve_timeout = app.configuration.now().resolve_timeout;
+        // What is missing is the same on all nodes that are sent it.
+        let now = Alerts::received(now);
         let given = |moment: Option<Moment>| moment.and_then(Moment::given);
         let ends_at = given(self.ends_at);
         let labels = self.labels.unwrap_or_default();
         let annotations = self.annotations.unwrap_or_default();
         if labels.is_over || annotations.is_over {
-            return Err(AlertError::TooLarge(app.alerts.limits().alert_bytes));
+            let max = app.alerts.limits().alert_bytes;
+            return Err(AlertError::TooLarge { max });
         }
         let mut labels = labels.pairs;
         labels.retain(|_, value| !value.is_empty());

@@ -3,9 +3,11 @@
 mod admin;
 mod alerts;
 mod answer;
+mod cors;
 mod gate;
 mod groups;
 mod json;
+mod page;
 mod params;
 mod payload;
 mod silences;
@@ -18,7 +20,7 @@ use axum::body::Bytes;
 use axum::extract::{Extension, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
 use tokio::sync::Mutex;
@@ -50,7 +52,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let silences = get(silences::list).post(silences::post);
     let silence = get(silences::get).delete(silences::delete);
     let alerts = get(alerts::list).post(alerts::post);
-    Router::new()
+    let inner = Router::new()
+        .route("/", get(page::root))
         .route("/api/v2/status", get(status::status))
         .route("/api/v2/receivers", get(status::receivers))
         .route("/api/v2/silences", silences)
@@ -66,9 +69,28 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/-/purge", post(admin::purge))
         .route("/metrics", get(render_metrics))
         .fallback(not_found)
-        .method_not_allowed_fallback(wrong_method)
+        .method_not_allowed_fallback(wrong_method);
+    let prefix = app.external.prefix.clone();
+    let all = if prefix.is_empty() {
+        inner
+    } else {
+        // With and without the slash, as clients write it.
+        let with_slash = format!("{prefix}/");
+        let to = with_slash.clone();
+        Router::new()
+            .route("/", get(|| async move { Redirect::temporary(&to) }))
+            .route(&with_slash, get(page::root))
+            .nest(&prefix, inner)
+            .fallback(outside)
+    };
+    all.layer(from_fn_with_state(Arc::clone(&app), cors::allow))
         .layer(from_fn_with_state(Arc::clone(&app), gate::count))
         .with_state(app)
+}
+
+/// A path that is not under the prefix.
+async fn outside() -> Response {
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
 async fn ready(State(app): Shared) -> Response {

@@ -18,6 +18,7 @@ use rumormill::time::{Timestamp, WallClock as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
+use tracing::info;
 
 use super::answer::{Answer, Refusal, json_of};
 use super::json::{self, First, Pairs};
@@ -168,7 +169,11 @@ fn take(app: &App, body: &[u8]) -> Answer {
         }
     })?;
     keep_sets(&app.silences, &mut new)?;
+    let author = new.created_by.clone();
     let (id, _) = app.silences.set(new).map_err(refusal)?;
+    if app.log_silences {
+        info!(%id, author, "silence made or changed");
+    }
     Ok(json_of(&json!({"silenceID": id.to_string()})))
 }
 
@@ -195,6 +200,9 @@ pub(super) async fn delete(State(app): Shared, Extension(place): Seat, id: IdPat
     let turn = Arc::new(app.work.write(place.client).await?);
     let expire = move |_: &_| {
         app.silences.expire(id).map_err(refusal)?;
+        if app.log_silences {
+            info!(%id, "silence expired");
+        }
         Ok(StatusCode::OK.into_response())
     };
     blocking(turn, expire).await

@@ -7,6 +7,7 @@ use super::answer::Answer;
 use super::{Reading, Seat, Shared, blocking};
 use crate::app::App;
 use crate::moment::Moment;
+use crate::version;
 
 pub(super) async fn status(
     State(app): Shared,
@@ -19,19 +20,24 @@ pub(super) async fn status(
 }
 
 fn described(app: &App) -> Value {
-    let unknown = "unknown";
     json!({
         "cluster": cluster(app),
         "config": {"original": app.configuration.now().shown.yaml},
         "uptime": Moment(app.started),
-        "versionInfo": {
-            "version": env!("CARGO_PKG_VERSION"),
-            "branch": "rumormill",
-            "revision": unknown,
-            "buildDate": unknown,
-            "buildUser": unknown,
-            "goVersion": "none: this is Rust",
-        },
+        "versionInfo": version_info(),
+    })
+}
+
+/// The version of the API, and this program's in place of a branch.
+pub(super) fn version_info() -> Value {
+    let unknown = "unknown";
+    json!({
+        "version": version::API,
+        "branch": version::BRANCH,
+        "revision": unknown,
+        "buildDate": unknown,
+        "buildUser": unknown,
+        "goVersion": "none: this is Rust",
     })
 }
 
@@ -51,7 +57,7 @@ pub(super) async fn receivers(
 }
 
 /// This node and the members that count, sorted by name.
-fn cluster(app: &App) -> Value {
+pub(super) fn cluster(app: &App) -> Value {
     let Some(name) = &app.name else {
         return json!({"status": "disabled", "peers": []});
     };

@@ -32,6 +32,7 @@ struct Counts {
     alerts_resolved: u64,
     alerts_invalid: u64,
     alerts_limited: u64,
+    alerts_unacknowledged: u64,
     gets_refused: u64,
     joined: u64,
     left: u64,
@@ -102,6 +103,7 @@ impl Stats {
             alerts_resolved: 0,
             alerts_invalid: 0,
             alerts_limited: 0,
+            alerts_unacknowledged: 0,
             gets_refused: 0,
             joined: 0,
             left: 0,
@@ -175,6 +177,11 @@ impl Stats {
         counts.alerts_resolved += resolved;
         counts.alerts_invalid += invalid;
         counts.alerts_limited += limited;
+    }
+
+    /// A client was answered before all live members held what it had sent.
+    pub(crate) fn alerts_unacknowledged(&self) {
+        self.lock().alerts_unacknowledged += 1;
     }
 
     pub(crate) fn member(&self, change: MemberChange) {

@@ -55,15 +55,6 @@ pub(crate) struct Options {
     pub(crate) external_url: String,
 }
 
-/// Where people find this node, as Alertmanager guesses it: the machine's name, and the port of the first address.
-pub(crate) fn default_external_url(web: &[String]) -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = Some(name.trim()).filter(|name| !name.is_empty());
-    let port = web.first().and_then(|addr| addr.rsplit_once(':'));
-    let port = port.map_or("9093", |(_, port)| port);
-    format!("http://{}:{port}", name.unwrap_or("localhost"))
-}
-
 /// What all flushes share.
 struct Shared {
     app: Arc<App>,

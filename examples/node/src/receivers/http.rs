@@ -172,6 +172,11 @@ fn given(text: &Option<String>) -> bool {
 }
 
 impl HttpSection {
+    /// Whether it has a header to prove itself with.
+    pub(crate) fn is_authorized(&self) -> bool {
+        self.authorization.is_some() || given(&self.bearer_token) || given(&self.bearer_token_file)
+    }
+
     /// What of it contradicts itself, in Prometheus's words.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         let bearer = given(&self.bearer_token) || given(&self.bearer_token_file);
