@@ -231,3 +231,19 @@ fn a_node_that_is_stopped_loses_and_doubles_nothing() {
     assert_eq!(told.len(), COUNT);
     assert_quiet(&taken, Duration::from_secs(2));
 }
+
+/// It is on the others when the node has answered.
+#[test]
+fn an_alert_survives_the_only_node_that_was_told_of_it() {
+    let dir = Dir::new("notify-handed");
+    let (url, taken) = webhook();
+    let times = json!({"group_wait": "1s", "group_interval": "5m"});
+    let nodes = nodes(&dir, &url, &times, "5m");
+    tell(&nodes[1..2], 6, &json!({}));
+    nodes[1].signal("-KILL");
+    let mut told: Vec<_> = (0..6).map(|_| next(&taken).0).collect();
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), 6);
+    assert_quiet(&taken, Duration::from_secs(2));
+}
