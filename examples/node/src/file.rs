@@ -204,11 +204,9 @@ impl File {
             }
         }
         for receiver in self.receivers.iter().flatten() {
-            let emails = receiver.value.email_configs.iter().flatten().next();
-            let emails = emails.map(|_| "email_configs");
             let others = receiver.value.integrations().into_iter();
             let others = others.filter(|(_, configs, _)| configs.iter().flatten().next().is_some());
-            for key in emails.into_iter().chain(others.map(|(key, ..)| key)) {
+            for key in others.map(|(key, ..)| key) {
                 if let Some(name) = &receiver.value.name {
                     warnings.push(format!(
                         "receiver {:?}: {key} are checked, and not notified by this node",

@@ -17,7 +17,7 @@
 //! It starts in `run`: what `flags` and `file` say becomes `settings`; the stores are
 //! restored from `snapshots`; then HTTP (`api`, `metrics`) and the cluster are there until a
 //! signal comes. It shows the alerts it is told of and what silences them, and notifies receivers of
-//! them, one node after the other (`notify`), by webhook.
+//! them, one node after the other (`notify`), by webhook and mail.
 //!
 //! It is a library for the sake of those who feed what it parses to it: [`unstable`].
 #![allow(

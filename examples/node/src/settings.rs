@@ -16,6 +16,7 @@ use crate::external::{External, ExternalError};
 use crate::file::{self, ClusterSection, File, FileError};
 use crate::flags::{ClusterFlags, FlagError, Flags};
 use crate::intervals::NamedIntervals;
+use crate::notify;
 use crate::receivers::ReceiverConfig;
 use crate::routing::Route;
 use crate::rules::Rule;
@@ -122,15 +123,17 @@ impl Settings {
             file: name(),
             error,
         })?;
+        let dir = flags.config_file.parent().unwrap_or_else(|| Path::new(""));
+        let receivers = file.receivers(dir);
         let mut warnings: Vec<String> = file
             .not_done()
             .iter()
+            .chain(&notify::replaced(&receivers))
             .map(|warning| format!("{}: {warning}", name()))
             .collect();
         warnings.extend(flags.accepted.said()?);
         let web = web_addresses(&flags.web_listen_address)?;
         let first = web.first().map(String::as_str);
-        let dir = flags.config_file.parent().unwrap_or_else(|| Path::new(""));
         let route = file.route.as_ref();
         let route = route.map(|route| Route::of_section(&route.value));
         check_flags(flags)?;
@@ -172,7 +175,7 @@ impl Settings {
             resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
             shown: ShownFile::of(&text),
             file: text,
-            receivers: file.receivers(dir),
+            receivers,
             route,
             rules: file.rules(),
             intervals: file.intervals(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, NoProxy, Proxy, StatusCode, Url, redirect};
 
-use super::integration::{SendError, aside};
+use super::integration::{SendError, aside, whole};
 use super::resolver::{Resolver, SharedResolver};
 use super::tls::{TlsClientError, TlsMaterial};
 use crate::receivers::{HttpAuth, HttpConfig, Secret, Source};
@@ -129,13 +129,6 @@ async fn excerpt(mut response: reqwest::Response) -> String {
     } else {
         format!(": {said:?}")
     }
-}
-
-/// An error with its causes.
-fn whole(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }
 
 /// Blocks: it reads files.

@@ -9,9 +9,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
 use super::dispatch::Integrations;
+use super::email::{self, Email};
 use super::webhook::Webhook;
 use crate::alerts::Alert;
-use crate::receivers::ReceiverConfig;
+use crate::receivers::{HttpAuth, ReceiverConfig};
 
 /// One of a receiver's integrations.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(super) struct Integration {
 /// What it is.
 #[derive(Debug)]
 pub(super) enum Channel {
+    Email(Box<Email>),
     #[cfg(test)]
     Fake(super::tests::Fake),
     Webhook(Webhook),
@@ -67,7 +69,12 @@ impl Integration {
                 send_resolved: config.send_resolved,
                 channel: Channel::Webhook(Webhook::new(config.clone())),
             });
-            let integrations = webhooks.map(Arc::new).collect();
+            let emails = receiver.emails.iter().map(|config| Self {
+                key: key(receiver, "email", config.idx),
+                send_resolved: config.send_resolved,
+                channel: Channel::Email(Box::new(Email::new(config.clone()))),
+            });
+            let integrations = webhooks.chain(emails).map(Arc::new).collect();
             all.insert(receiver.name.clone(), integrations);
         }
         all
@@ -78,9 +85,34 @@ impl Integration {
         match &self.channel {
             #[cfg(test)]
             Channel::Fake(fake) => fake.send(notification).await,
+            Channel::Email(email) => email.send(notification).await,
             Channel::Webhook(webhook) => webhook.send(notification).await,
         }
     }
+}
+
+/// What of the receivers' configuration this node does in another way than it says, or not at all.
+pub(crate) fn replaced(receivers: &[ReceiverConfig]) -> Vec<String> {
+    let mut said = Vec::new();
+    for receiver in receivers {
+        for email in &receiver.emails {
+            let all = email::replaced(email).into_iter();
+            let place = format!("receiver {:?}: email_configs[{}]", receiver.name, email.idx);
+            said.extend(all.map(|text| format!("{place}: {text}")));
+        }
+        for webhook in &receiver.webhooks {
+            if let Some(HttpAuth::OAuth2(_)) = webhook.http.auth {
+                let place = format!(
+                    "receiver {:?}: webhook_configs[{}]",
+                    receiver.name, webhook.idx
+                );
+                said.push(format!(
+                    "{place}: oauth2 is not done by this node, and nothing is sent"
+                ));
+            }
+        }
+    }
+    said
 }
 
 /// Does what reads files or writes large texts where it holds up nobody, a few at a time.
@@ -95,6 +127,13 @@ pub(super) async fn aside<T: Send + 'static>(
     });
     let ended = |error: JoinError| Err(SendError::Retry(error.to_string()));
     worked.await.unwrap_or_else(ended)
+}
+
+/// An error with its causes.
+pub(super) fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 fn key(receiver: &ReceiverConfig, integration: &str, idx: u32) -> ReceiverKey {

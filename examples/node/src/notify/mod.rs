@@ -10,6 +10,10 @@
 
 mod dispatch;
 mod ears;
+mod email;
+#[cfg(test)]
+mod email_tests;
+mod email_text;
 mod feed;
 mod flight;
 mod groups;
@@ -41,6 +45,7 @@ use groups::Due;
 use lanes::{Lanes, Load};
 
 pub(crate) use dispatch::Dispatch;
+pub(crate) use integration::replaced;
 
 /// What notifications are told from outside of the configuration file.
 pub(crate) struct Options {

@@ -11,6 +11,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -376,10 +377,10 @@ async fn tls_trusts_whom_it_is_told_to_and_shows_its_certificate() {
 }
 
 /// Signs certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(pub(super) CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -396,18 +397,26 @@ impl Authority {
 
     /// A server of that name, which wants certificates of its clients.
     fn acceptor(&self, name: &str) -> TlsAcceptor {
-        let provider = Arc::new(ring::default_provider());
         let mut roots = rustls::RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(self.0.pem().as_bytes()).unwrap())
-            .unwrap();
-        let clients =
-            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+        let root = CertificateDer::from_pem_slice(self.0.pem().as_bytes()).unwrap();
+        roots.add(root).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+        self.acceptor_for(name, clients.build().unwrap())
+    }
+
+    /// A server of that name, which takes clients as it is told to.
+    pub(super) fn acceptor_for(
+        &self,
+        name: &str,
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> TlsAcceptor {
+        let provider = Arc::new(ring::default_provider());
         let (cert, key) = self.certificate(name);
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_client_cert_verifier(clients.build().unwrap())
+            .with_client_cert_verifier(clients)
             .with_single_cert(
                 vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()],
                 PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
@@ -417,17 +426,17 @@ impl Authority {
 }
 
 /// A directory of files, removed at the end.
-struct Dir(PathBuf);
+pub(super) struct Dir(PathBuf);
 
 impl Dir {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("rumormill-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         Self(dir)
     }
 
     /// Writes one, and returns its path.
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(super) fn file(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
         fs::write(&path, text).unwrap();
         path.display().to_string()
