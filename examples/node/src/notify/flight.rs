@@ -307,7 +307,7 @@ impl Flight {
         let notified = Notified::new(integration.key.clone(), group.clone())
             .firing(look.firing)
             .resolved(look.resolved)
-            .repeat_interval(due.terms.repeat_interval);
+            .repeat_interval(due.terms.remembered());
         let written = match self.shared.app.nflog.log(notified) {
             Ok(written) => written,
             Err(error) => {
