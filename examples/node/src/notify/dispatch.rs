@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rumormill::store::matcher::Labels;
 use rumormill::time::{Timestamp, WallClock};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::feed::Feed;
@@ -24,6 +25,7 @@ pub(crate) struct Dispatch {
     landed: Mutex<Vec<(Due, bool)>>,
     clock: Arc<dyn WallClock>,
     connect: Connect,
+    woken: Notify,
 }
 
 /// Makes of receivers what they are told through.
@@ -66,6 +68,7 @@ impl Dispatch {
     pub(super) fn connected_by(clock: Arc<dyn WallClock>, connect: Connect) -> Self {
         Self {
             connect,
+            woken: Notify::new(),
             state: Mutex::default(),
             landed: Mutex::default(),
             clock,
@@ -94,9 +97,9 @@ impl Dispatch {
         self.clock.wall()
     }
 
-    /// Takes over what has changed, and returns the groups that are due, where there may be any. It takes a
-    /// while where much has changed: not for async workers.
-    pub(super) fn turn(&self, app: &App, may_flush: bool) -> Vec<Departure> {
+    /// Takes over what has changed, and returns the groups that are due, where there may be any, and when the next
+    /// one is. It takes a while where much has changed: not for async workers.
+    pub(super) fn turn(&self, app: &App, may_flush: bool) -> (Vec<Departure>, Option<Instant>) {
         let at = (Instant::now(), self.wall());
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -106,9 +109,10 @@ impl Dispatch {
         }
         state.groups.clean(at.0);
         let Some(loaded) = state.loaded.as_ref().filter(|_| may_flush) else {
-            return Vec::new();
+            return (Vec::new(), None);
         };
         let due = state.groups.take_due(at).into_iter();
+        let next = state.groups.next_due();
         let departure = |due: Due| {
             let integrations = state.integrations.get(&due.key.receiver);
             Departure {
@@ -117,7 +121,7 @@ impl Dispatch {
                 due,
             }
         };
-        due.map(departure).collect()
+        (due.map(departure).collect(), next)
     }
 
     /// The alerts of a flush as they are now. Those that were resolved when it began and fire again are the next
@@ -147,6 +151,18 @@ impl Dispatch {
     pub(super) fn landed(&self, due: Due, told: bool) {
         let mut landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
         landed.push((due, told));
+        drop(landed);
+        self.wake();
+    }
+
+    /// There is something to look at.
+    pub(super) fn wake(&self) {
+        self.woken.notify_one();
+    }
+
+    /// Waits for that. Cancel safe.
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
     }
 
     fn take_landed(&self) -> Vec<(Due, bool)> {

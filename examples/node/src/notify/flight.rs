@@ -307,12 +307,7 @@ impl Flight {
         let notified = Notified::new(integration.key.clone(), group.clone())
             .firing(look.firing)
             .resolved(look.resolved)
-            .repeat_interval(
-                due.terms
-                    .repeat_interval
-                    .max(due.terms.group_interval)
-                    .max(LOGGED_MIN),
-            );
+            .repeat_interval(due.terms.remembered());
         let written = match self.shared.app.nflog.log(notified) {
             Ok(written) => written,
             Err(error) => {
@@ -356,8 +351,5 @@ const FLUSH_MIN: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_GROWTH: f64 = 1.5;
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Half of how long an entry of the log lasts at least: it must be there at the next flush, also where the repeat
-/// interval is next to nothing. Alertmanager keeps it until it looks for old ones, every 15 minutes.
-const LOGGED_MIN: Duration = Duration::from_secs(450);
 /// How long a member that does not acknowledge the log is waited for.
 const REPLICATED_MAX: Duration = Duration::from_secs(5);

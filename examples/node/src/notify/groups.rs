@@ -195,6 +195,12 @@ impl Groups {
         taken
     }
 
+    /// When the next group is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let soonest = self.due.values().filter_map(BTreeSet::first);
+        soonest.map(|(at, _)| *at).min()
+    }
+
     /// A flush has ended. The alerts that were resolved when it began leave their group if all are `told`, unless
     /// they have changed meanwhile.
     pub(super) fn landed(&mut self, flown: &Due, told: bool) {
@@ -246,6 +252,13 @@ impl Groups {
 }
 
 impl Terms {
+    /// Half of the time that the log is to remember a notification: longer than until the group is flushed again, so
+    /// that what is resolved is told. (Alertmanager's log does, because it is cleaned every quarter of an hour only.)
+    pub(super) fn remembered(&self) -> Duration {
+        let often = self.repeat_interval.max(self.group_interval);
+        often.max(REMEMBERED_MIN)
+    }
+
     fn of(route: &Route) -> Self {
         Self {
             group_wait: route.group_wait,
@@ -283,5 +296,7 @@ impl Flying {
 
 /// Flushes under way together; what is due beyond them is due a little later.
 const FLYING_MAX: usize = 16_384;
+/// Longer than the turns of all members.
+const REMEMBERED_MIN: Duration = Duration::from_secs(600);
 /// As Alertmanager has it.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(30);

@@ -30,12 +30,14 @@ mod webhook;
 #[cfg(test)]
 mod webhook_tests;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rumormill::node::Changes;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::warn;
 
 use crate::app::App;
@@ -92,10 +94,10 @@ pub(crate) async fn run(app: Arc<App>, options: Options, stopped: watch::Receive
         stopped,
     });
     let mut flights = JoinSet::new();
-    let mut listener = JoinSet::new();
+    let mut listeners = JoinSet::new();
     tokio::select! {
         () = shared.stopping() => {}
-        never = dispatch(&shared, &mut flights, &mut listener) => match never {},
+        never = dispatch(&shared, &mut flights, &mut listeners) => match never {},
     }
     let landing = async { while flights.join_next().await.is_some() {} };
     if timeout(LANDING_MAX, landing).await.is_err() {
@@ -106,33 +108,25 @@ pub(crate) async fn run(app: Arc<App>, options: Options, stopped: watch::Receive
 async fn dispatch(
     shared: &Arc<Shared>,
     flights: &mut JoinSet<()>,
-    listener: &mut JoinSet<()>,
-) -> std::convert::Infallible {
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut again = Instant::now();
+    listeners: &mut JoinSet<()>,
+) -> Infallible {
+    let app = &shared.app;
+    listeners.spawn(Arc::clone(app).wake());
+    let mut is_heard = false;
     loop {
-        ticks.tick().await;
         while flights.try_join_next().is_some() {}
-        if Instant::now() < again {
-            continue;
-        }
-        if listener.is_empty()
-            && let Some(node) = shared.app.node()
-        {
-            let nflog = shared.app.nflog.clone();
-            listener.spawn(Arc::clone(&shared.ears).follow(node.clone(), nflog));
+        if let Some(node) = app.node().filter(|_| !is_heard) {
+            is_heard = true;
+            listeners.spawn(Arc::clone(&shared.ears).follow(node.clone(), app.nflog.clone()));
         }
         // A node that has not seen the others' state would tell what they have told.
-        let may_flush = shared.app.readiness().is_ok();
+        let may_flush = app.readiness().is_ok();
         let started = Instant::now();
-        let app = Arc::clone(&shared.app);
-        let turn = tokio::task::spawn_blocking(move || app.dispatch.turn(&app, may_flush));
-        let departures = turn
+        let shown = Arc::clone(app);
+        let turn = tokio::task::spawn_blocking(move || shown.dispatch.turn(&shown, may_flush));
+        let (departures, next) = turn
             .await
             .expect("a turn does not panic, and is not cancelled");
-        let ended = Instant::now();
-        again = ended + ended.duration_since(started) * PAUSE;
         for departure in departures {
             let shared = Arc::clone(shared);
             flights.spawn(async move {
@@ -143,6 +137,27 @@ async fn dispatch(
                 };
                 landing.told = Arc::new(Flight { departure, shared }).fly().await;
             });
+        }
+        let ended = Instant::now();
+        // What is due and cannot be flushed yet is not asked for again and again.
+        let at_latest = ended + TICK;
+        let next = next.filter(|next| *next > ended);
+        let _ = timeout_at(
+            next.map_or(at_latest, |next| next.min(at_latest)),
+            app.dispatch.woken(),
+        )
+        .await;
+        sleep_until(ended + ended.duration_since(started) * PAUSE).await;
+    }
+}
+
+impl App {
+    /// Wakes the dispatcher at every change of the alerts, for ever.
+    async fn wake(self: Arc<Self>) {
+        let mut changes = Changes::new(self.alerts.map());
+        loop {
+            changes.next().await;
+            self.dispatch.wake();
         }
     }
 }
@@ -160,6 +175,7 @@ impl Drop for Landing {
     }
 }
 
+/// How long until what nobody tells of is noticed: that the node is ready, and that the configuration was reloaded.
 const TICK: Duration = Duration::from_millis(100);
 /// Groups that silences are evaluated for at a time.
 const LOOKING_MAX: usize = 4;

@@ -419,6 +419,20 @@ receivers:
     );
 }
 
+/// However short the time after which it is repeated.
+#[tokio::test(start_paused = true)]
+async fn what_is_resolved_is_told_where_everything_is_repeated() {
+    let rig = Rig::start(
+        "short",
+        &one("group_wait: 1s, group_interval: 1s, repeat_interval: 1ms"),
+    );
+    rig.fire(0, &["n=A"]);
+    sleep(Duration::from_millis(2500)).await;
+    rig.resolve(&["n=A"]);
+    let told = rig.told_until(10).await;
+    assert_eq!(told, ["1 hook: +A -", "2 hook: +A -", "3 hook: + -A"]);
+}
+
 /// Two routes with one receiver make two groups.
 #[tokio::test(start_paused = true)]
 async fn two_routes_make_two_groups() {
