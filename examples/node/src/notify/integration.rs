@@ -12,7 +12,7 @@ use super::dispatch::Integrations;
 use super::email::{self, Email};
 use super::webhook::Webhook;
 use crate::alerts::Alert;
-use crate::receivers::{HttpAuth, ReceiverConfig};
+use crate::receivers::ReceiverConfig;
 
 /// One of a receiver's integrations.
 #[derive(Debug)]
@@ -99,17 +99,6 @@ pub(crate) fn replaced(receivers: &[ReceiverConfig]) -> Vec<String> {
             let all = email::replaced(email).into_iter();
             let place = format!("receiver {:?}: email_configs[{}]", receiver.name, email.idx);
             said.extend(all.map(|text| format!("{place}: {text}")));
-        }
-        for webhook in &receiver.webhooks {
-            if let Some(HttpAuth::OAuth2(_)) = webhook.http.auth {
-                let place = format!(
-                    "receiver {:?}: webhook_configs[{}]",
-                    receiver.name, webhook.idx
-                );
-                said.push(format!(
-                    "{place}: oauth2 is not done by this node, and nothing is sent"
-                ));
-            }
         }
     }
     said

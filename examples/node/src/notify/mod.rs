@@ -22,6 +22,7 @@ mod inhibit;
 mod integration;
 mod lanes;
 mod message;
+mod oauth2;
 mod resolver;
 #[cfg(test)]
 mod tests;
