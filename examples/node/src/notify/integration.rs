@@ -27,8 +27,8 @@ pub(super) struct Integration {
 pub(super) enum Channel {
     Email(Box<Email>),
     #[cfg(test)]
-    Fake(super::tests::Fake),
-    Webhook(Webhook),
+    Fake(Box<super::tests::Fake>),
+    Webhook(Box<Webhook>),
 }
 
 /// What is told of a group.
@@ -67,7 +67,7 @@ impl Integration {
             let webhooks = receiver.webhooks.iter().map(|config| Self {
                 key: key(receiver, "webhook", config.idx),
                 send_resolved: config.send_resolved,
-                channel: Channel::Webhook(Webhook::new(config.clone())),
+                channel: Channel::Webhook(Box::new(Webhook::new(config.clone()))),
             });
             let emails = receiver.emails.iter().map(|config| Self {
                 key: key(receiver, "email", config.idx),
@@ -78,6 +78,17 @@ impl Integration {
             all.insert(receiver.name.clone(), integrations);
         }
         all
+    }
+
+    /// Whether a configuration has it as it is.
+    pub(super) fn is_in(&self, receivers: &[ReceiverConfig]) -> bool {
+        let mut named = receivers.iter().filter(|it| it.name == self.key.group_name);
+        named.any(|receiver| match &self.channel {
+            Channel::Email(email) => receiver.emails.contains(&email.config),
+            #[cfg(test)]
+            Channel::Fake(fake) => receiver.webhooks.contains(&fake.config),
+            Channel::Webhook(webhook) => receiver.webhooks.contains(&webhook.config),
+        })
     }
 
     /// One attempt to tell. May take as long as it likes; dropping it ends it.
