@@ -33,16 +33,35 @@ pub(super) async fn count(
         Method::DELETE => "delete",
         Method::GET => "get",
         Method::HEAD => "head",
+        Method::OPTIONS => "options",
         Method::POST => "post",
         _ => "other",
     };
     let path = request.extensions().get::<MatchedPath>().cloned();
-    let path = path.as_ref().map_or("", MatchedPath::as_str);
-    let path = path.strip_prefix(&app.external.prefix).unwrap_or(path);
+    let handler = path.as_ref().map_or("other", |path| {
+        let path = path.as_str();
+        handler(path.strip_prefix(&app.external.prefix).unwrap_or(path))
+    });
     let response = admit(&app, &place, request, next).await;
     let bytes = response.body().size_hint().exact().unwrap_or(0);
-    app.stats.request(path, method, started.elapsed(), bytes);
+    let code = response.status().as_u16();
+    app.stats
+        .request((handler, method, code), started.elapsed(), bytes);
     response.map(|body| Body::new(Sent::new(body, place)))
+}
+
+/// What Alertmanager calls the handler of a path: both versions of the API have the same names.
+fn handler(path: &str) -> &str {
+    let rest = ["/api/v1", "/api/v2"]
+        .iter()
+        .find_map(|api| path.strip_prefix(api));
+    match rest {
+        Some("/silence/{id}") => "/silence/:sid",
+        Some(rest) => rest,
+        // The path of the prefix itself.
+        None if path.is_empty() => "/",
+        None => path,
+    }
 }
 
 /// As Alertmanager: GETs beyond the limit are refused at once. What tells whether the node lives is
@@ -136,3 +155,25 @@ impl HttpBody for Sent {
 
 /// How long an answer may take to be read, at whatever speed: 48 MiB at 160 kB a second.
 const ANSWER_MAX: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_are_called_as_alertmanager_calls_them() {
+        for (path, name) in [
+            ("/api/v2/alerts", "/alerts"),
+            ("/api/v1/alerts", "/alerts"),
+            ("/api/v2/alerts/groups", "/alerts/groups"),
+            ("/api/v2/silence/{id}", "/silence/:sid"),
+            ("/api/v1/silences", "/silences"),
+            ("/-/ready", "/-/ready"),
+            ("/metrics", "/metrics"),
+            ("/", "/"),
+            ("", "/"),
+        ] {
+            assert_eq!(handler(path), name, "{path}");
+        }
+    }
+}

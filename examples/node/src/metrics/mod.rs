@@ -1,8 +1,13 @@
 //! `/metrics`, with Alertmanager's names. Gauges are computed when they are asked for.
 
+mod alerts;
 mod cluster;
+mod http;
 mod notifications;
 mod page;
+mod process;
+#[cfg(test)]
+mod tests;
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
@@ -28,11 +33,11 @@ struct Counts {
     silence_queries: Queries,
     nflog_queries: Queries,
     notifications: Notifications,
-    alerts_firing: u64,
-    alerts_resolved: u64,
-    alerts_invalid: u64,
-    alerts_limited: u64,
+    alerts_v1: AlertCounts,
+    alerts_v2: AlertCounts,
     alerts_unacknowledged: u64,
+    /// Alerts that the dispatcher has taken over, and how long that took.
+    dispatched: (u64, Duration),
     gets_refused: u64,
     joined: u64,
     left: u64,
@@ -57,6 +62,8 @@ struct Collected {
 struct Requests {
     seconds: Histogram,
     bytes: Histogram,
+    /// How many there were, by the code of their answer.
+    codes: BTreeMap<u16, u64>,
 }
 
 #[derive(Debug)]
@@ -74,6 +81,23 @@ impl Queries {
             errors: 0,
         }
     }
+}
+
+/// Through which version of the API alerts came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ApiVersion {
+    V1,
+    V2,
+}
+
+/// What became of alerts that were received.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AlertCounts {
+    pub(crate) firing: u64,
+    pub(crate) resolved: u64,
+    pub(crate) invalid: u64,
+    /// Not taken for a limit.
+    pub(crate) limited: u64,
 }
 
 /// Something that happened to a member.
@@ -99,11 +123,10 @@ impl Stats {
             silence_queries: Queries::new(),
             nflog_queries: Queries::new(),
             notifications: Notifications::new(),
-            alerts_firing: 0,
-            alerts_resolved: 0,
-            alerts_invalid: 0,
-            alerts_limited: 0,
+            alerts_v1: AlertCounts::default(),
+            alerts_v2: AlertCounts::default(),
             alerts_unacknowledged: 0,
+            dispatched: (0, Duration::ZERO),
             gets_refused: 0,
             joined: 0,
             left: 0,
@@ -120,7 +143,13 @@ impl Stats {
         }
     }
 
-    pub(crate) fn request(&self, handler: &str, method: &'static str, took: Duration, bytes: u64) {
+    /// A request was answered with this code.
+    pub(crate) fn request(
+        &self,
+        (handler, method, code): (&str, &'static str, u16),
+        took: Duration,
+        bytes: u64,
+    ) {
         let mut counts = self.lock();
         let requests = counts
             .requests
@@ -128,7 +157,9 @@ impl Stats {
             .or_insert_with(|| Requests {
                 seconds: Histogram::new(REQUEST_SECONDS),
                 bytes: Histogram::new(RESPONSE_BYTES),
+                codes: BTreeMap::new(),
             });
+        *requests.codes.entry(code).or_default() += 1;
         requests.seconds.observe(took.as_secs_f64());
         requests.bytes.observe(bytes as f64);
     }
@@ -171,12 +202,24 @@ impl Stats {
         counts.silence_queries.errors += 1;
     }
 
-    pub(crate) fn alerts(&self, firing: u64, resolved: u64, invalid: u64, limited: u64) {
+    /// Alerts were received.
+    pub(crate) fn alerts(&self, version: ApiVersion, more: AlertCounts) {
         let mut counts = self.lock();
-        counts.alerts_firing += firing;
-        counts.alerts_resolved += resolved;
-        counts.alerts_invalid += invalid;
-        counts.alerts_limited += limited;
+        let so_far = match version {
+            ApiVersion::V1 => &mut counts.alerts_v1,
+            ApiVersion::V2 => &mut counts.alerts_v2,
+        };
+        so_far.firing += more.firing;
+        so_far.resolved += more.resolved;
+        so_far.invalid += more.invalid;
+        so_far.limited += more.limited;
+    }
+
+    /// The dispatcher has put so many alerts into their groups.
+    pub(crate) fn dispatched(&self, alerts: usize, took: Duration) {
+        let mut counts = self.lock();
+        counts.dispatched.0 += alerts as u64;
+        counts.dispatched.1 += took;
     }
 
     /// A client was answered before all live members held what it had sent.

@@ -177,8 +177,17 @@ impl Dispatch {
 
 impl State {
     fn refresh(&mut self, app: &App, connect: &Connect, at: (Instant, Timestamp)) {
+        let changed = self.take_over(app, connect, at);
+        if changed > 0 {
+            app.stats.dispatched(changed, at.0.elapsed());
+        }
+    }
+
+    /// Returns how many alerts were new, or not what they had been.
+    fn take_over(&mut self, app: &App, connect: &Connect, at: (Instant, Timestamp)) -> usize {
         let loaded = app.configuration.now();
         let difference = self.feed.look(&app.alerts);
+        let changed = difference.changed.len();
         let is_same = self
             .loaded
             .as_ref()
@@ -188,7 +197,7 @@ impl State {
             for seen in &difference.changed {
                 self.groups.take(loaded.route.as_ref(), seen, at);
             }
-            return;
+            return changed;
         }
         self.inhibitor = Inhibitor::new(&loaded.rules);
         for (print, alert) in self.feed.all() {
@@ -198,5 +207,6 @@ impl State {
         self.groups.rebuild(root, self.feed.all(), at);
         self.integrations = connect(&loaded.receivers);
         self.loaded = Some(loaded);
+        changed
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct ReceiverConfig {
     pub(crate) webhooks: Vec<WebhookConfig>,
     /// In the order of the file.
     pub(crate) emails: Vec<EmailConfig>,
+    /// How many others there are, which this node does not notify.
+    pub(crate) others: usize,
 }
 
 /// One of `webhook_configs`.
@@ -124,7 +126,17 @@ impl ReceiverConfig {
                 .zip(emails)
                 .map(|(idx, it)| EmailConfig::of(idx, &it.value, global, dir))
                 .collect(),
+            others: section
+                .integrations()
+                .iter()
+                .map(|(_, configs, _)| configs.iter().flatten().count())
+                .sum(),
         }
+    }
+
+    /// How many integrations it has.
+    pub(crate) fn integrations(&self) -> usize {
+        self.webhooks.len() + self.emails.len() + self.others
     }
 }
 
