@@ -294,7 +294,11 @@ async fn an_alert_that_fires_and_ends_before_it_is_told_is_never_told() {
     sleep(Duration::from_secs(2)).await;
     rig.resolve(&["n=A"]);
     assert_eq!(rig.told_until(60).await, [""; 0]);
-    assert_eq!(rig.app.dispatch.groups(), 0, "the empty group is forgotten");
+    assert_eq!(
+        rig.app.dispatch.figures().groups,
+        0,
+        "the empty group is forgotten"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -455,7 +459,7 @@ receivers: [{name: hook, webhook_configs: [{url: 'http://h/'}]}]
     let rig = Rig::start("routes", config);
     rig.fire(0, &["n=A,severity=high,owner=me"]);
     assert_eq!(rig.told_until(3).await, ["1 hook: +A -", "1 hook: +A -"]);
-    assert_eq!(rig.app.dispatch.groups(), 2);
+    assert_eq!(rig.app.dispatch.figures().groups, 2);
 }
 
 /// Nor is a flush that is under way begun a second time, nor what is resolved told again.
