@@ -202,6 +202,9 @@ impl State {
             .is_some_and(|it| Arc::ptr_eq(it, &loaded));
         if is_same {
             self.inhibitor.update(&difference);
+            for print in &difference.gone {
+                self.groups.forget(*print);
+            }
             let started = Instant::now();
             for seen in &difference.changed {
                 self.groups.take(loaded.route.as_ref(), seen, at);
