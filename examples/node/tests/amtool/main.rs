@@ -20,3 +20,5 @@ mod raw;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+mod v1;
+mod web;
