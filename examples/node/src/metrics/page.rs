@@ -22,7 +22,7 @@ pub(crate) fn render(app: &App) -> String {
     // Before the lock: these look at every alert and every silence.
     let silences = app.silences.count_by_state();
     let alerts = alerts(app);
-    let groups = app.dispatch.groups();
+    let dispatch = app.dispatch.figures();
     let counts = app.stats.lock();
     page.metric("alertmanager_alerts", "gauge", "How many alerts by state.");
     if let Some((active, suppressed)) = alerts {
@@ -120,7 +120,19 @@ pub(crate) fn render(app: &App) -> String {
     page.gauge(
         "alertmanager_dispatcher_aggregation_groups",
         "Number of active aggregation groups.",
-        groups,
+        dispatch.groups,
+    );
+    let (processed, took) = dispatch.processed;
+    page.summary(
+        "alertmanager_dispatcher_alert_processing_duration_seconds",
+        "Summary of latencies for the processing of alerts.",
+        took,
+        processed,
+    );
+    page.gauge(
+        "alertmanager_integrations",
+        "Number of configured integrations, of those that this node has.",
+        dispatch.integrations,
     );
     let loaded = app.configuration.now();
     page.gauge(

@@ -22,6 +22,7 @@ mod inhibit;
 mod integration;
 mod lanes;
 mod message;
+mod oauth2;
 mod resolver;
 #[cfg(test)]
 mod tests;
@@ -186,5 +187,5 @@ const SENDING_BYTES_MAX: usize = 64 << 20;
 const SENDING_EACH_MAX: usize = 64;
 /// Groups are looked at again no sooner than after so many times what that took: a fifth of a processor.
 const PAUSE: u32 = 4;
-/// How long what is being sent may take once the node is to stop.
+/// How long what is being sent may take once the node is to stop, or the receiver was configured anew.
 const LANDING_MAX: Duration = Duration::from_secs(4);

@@ -39,7 +39,7 @@ pub(crate) struct ReceiverConfig {
 }
 
 /// One of `webhook_configs`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WebhookConfig {
     /// Its place among those of the receiver.
     pub(crate) idx: u32,

@@ -8,7 +8,6 @@
 
 mod admin;
 mod alerts;
-#[cfg(feature = "tls")]
 mod certs;
 mod commands;
 mod config;
@@ -16,6 +15,7 @@ mod http;
 mod life;
 mod limits;
 mod notify;
+mod notify_tls;
 mod raw;
 mod support;
 #[cfg(feature = "tls")]
