@@ -1,4 +1,4 @@
-//! What is promised of the two stores that the crate ships: what an alert is muted by is what a look
+//! What is promised of the stores that the crate ships: what an alert is muted by is what a look
 //! at every silence finds, whatever the index says; and nodes that hold the same, at the same time of
 //! their clocks, give the same answers.
 
@@ -46,11 +46,14 @@ impl Look<'_> {
             .iter()
             .filter(|node| self.nodes[**node].clock.wall() == cut);
         let &first = asked.next()?;
-        let expected = self.alerting(first)?.answers();
-        let other = asked.find(|node| {
-            let answers = self.alerting(**node).map(Alerting::answers);
-            answers.is_some_and(|answers| answers != expected)
-        })?;
+        let answers = |node: usize| {
+            let alerts = self.nodes[node].process.as_ref();
+            let alerts = alerts.and_then(|process| process.alerts.as_ref());
+            let all = alerts.map(|alerts| alerts.all().alerts);
+            (self.alerting(node).map(Alerting::answers), all)
+        };
+        let expected = answers(first);
+        let other = asked.find(|node| answers(**node) != expected)?;
         Some(Breach::AnswersDiffer {
             a: first,
             b: *other,
