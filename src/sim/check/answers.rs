@@ -5,6 +5,7 @@
 use super::look::Look;
 use super::violation::Breach;
 use crate::sim::nodes::alerting::Alerting;
+use crate::sim::nodes::firing::{self, version_of};
 use crate::time::{Timestamp, WallClock as _};
 
 impl Look<'_> {
@@ -58,5 +59,27 @@ impl Look<'_> {
             a: first,
             b: *other,
         })
+    }
+
+    /// A node that shows an alert as firing longer that is over. Where somebody lies, nothing is promised: every
+    /// member may send alerts.
+    pub(super) fn fires_again(&self, node: usize) -> Option<Breach> {
+        let of = &self.nodes[node];
+        let alerts = of.process.as_ref()?.alerts.as_ref()?;
+        if self.nodes.iter().any(|node| node.is_liar()) {
+            return None;
+        }
+        // By a clock that is behind, what is over may not have ended yet.
+        let all = alerts.all().alerts;
+        let mut all = all
+            .iter()
+            .filter_map(|(_, it)| Some((firing::number(it)?, it.ends_at)));
+        let (alert, _) = all.find(|(number, ends_at)| {
+            version_of(alerts, *number).is_some_and(|(version, end)| {
+                let is_over = self.checker.firings.is_over((of.cluster, *number), version);
+                is_over && *ends_at > end
+            })
+        })?;
+        Some(Breach::FiresAgain { node, alert })
     }
 }

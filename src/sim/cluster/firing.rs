@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::simulator::Simulator;
-use crate::sim::check::firings::version_of;
-use crate::sim::nodes::firing::alert;
+use crate::sim::nodes::firing::{alert, version_of};
 use crate::store::Written;
 use crate::store::alerts::Alerts;
 

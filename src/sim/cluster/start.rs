@@ -94,12 +94,8 @@ impl Simulator {
         self.network.links.start(index, node.addr);
         let wall = node.clock.wall();
         node.latest_wall = wall;
-        let Stores {
-            registers,
-            alerting,
-            alerts,
-            stores,
-        } = self.make_stores(index);
+        let made = self.make_stores(index);
+        let stores = made.stores;
         let changed = Arc::new(AtomicBool::new(false));
         for store in &stores {
             let raise = Arc::clone(&changed);
@@ -129,9 +125,9 @@ impl Simulator {
             revision: engine.revision(),
             engine,
             stores,
-            registers,
-            alerting,
-            alerts,
+            registers: made.registers,
+            alerting: made.alerting,
+            alerts: made.alerts,
             started: self.time,
             wake: None,
             spins: (Duration::ZERO, 0),
@@ -170,7 +166,7 @@ impl Simulator {
     }
 
     /// The stores of a process that starts, filled from its disk.
-    fn make_stores(&mut self, index: usize) -> Stores {
+    fn make_stores(&mut self, index: usize) -> ProcessStores {
         let node = &self.nodes[index];
         let context = Context::new(
             WriterTag::of(&node.name),
@@ -199,7 +195,7 @@ impl Simulator {
         for store in &stores {
             fill(&**store, node.disk.entries(store.id()), wall, limits);
         }
-        Stores {
+        ProcessStores {
             registers,
             alerting,
             alerts,
@@ -209,7 +205,7 @@ impl Simulator {
 }
 
 /// The stores of a process.
-struct Stores {
+struct ProcessStores {
     registers: Map<Registers>,
     alerting: Option<Alerting>,
     alerts: Option<Alerts>,

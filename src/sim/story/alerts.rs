@@ -17,6 +17,8 @@ const SHARE: f64 = 0.3;
 /// How often alerts are sent, and how often each node looks at what it remembers.
 const SENT: std::ops::Range<usize> = 60..200;
 const TENDED: std::ops::Range<usize> = 10..60;
+/// How often a resolve is not heard of by a node that remembers a repeat.
+const UNHEARD: std::ops::RangeInclusive<u64> = 1..=4;
 
 impl Scenario {
     /// With alerts if its seed draws them.
@@ -50,9 +52,39 @@ impl Scenario {
                 self.steps.push((at, Step::TendAlerts { node }));
             }
         }
+        for alert in ALERTS..ALERTS + rng.random_range(UNHEARD) {
+            let at = Duration::from_millis(rng.random_range(100..last - 9_000));
+            let node = rng.random_range(0..self.nodes);
+            let other = (node + rng.random_range(1..self.nodes)) % self.nodes;
+            self.steps.extend(unheard(at, alert, node, other));
+        }
         self.steps.sort_by_key(|(at, _)| *at);
         self
     }
+}
+
+/// A repeat is remembered by a node that is then cut off; the alert is resolved elsewhere; and only after
+/// that the node writes what it remembers.
+fn unheard(at: Duration, alert: u64, node: usize, other: usize) -> [(Duration, Step); 6] {
+    let sent = |node, ends_in: Option<u64>| Step::Alert {
+        node,
+        alert,
+        ends_in: ends_in.map(Duration::from_millis),
+        copies: None,
+    };
+    let cut_off = Step::Isolate {
+        group: vec![other],
+        span: Duration::from_secs(7),
+    };
+    [
+        (0, sent(node, Some(6_000))),
+        (500, sent(other, Some(6_200))),
+        (1_000, cut_off),
+        (1_500, sent(node, None)),
+        (5_200, Step::TendAlerts { node: other }),
+        (5_700, Step::TendAlerts { node: other }),
+    ]
+    .map(|(millis, step)| (at + Duration::from_millis(millis), step))
 }
 
 #[cfg(test)]
