@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumormill::config::{Config, ConfigError};
@@ -22,11 +23,14 @@ use crate::routing::Route;
 use crate::rules::Rule;
 use crate::shown::ShownFile;
 use crate::tls::{Tls, TlsSettingsError};
+use crate::web::{WebConfig, WebConfigError};
 use crate::yaml;
 
 /// Everything a node is told.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    /// TLS and passwords for HTTP.
+    pub(crate) web_config: Arc<WebConfig>,
     /// Where the node is from the outside.
     pub(crate) external: External,
     /// From where browsers may call the API; `*`: from everywhere.
@@ -94,6 +98,8 @@ pub(crate) enum SettingsError {
     External(#[from] ExternalError),
     #[error(transparent)]
     Flag(#[from] FlagError),
+    #[error("--web.config.file: {0}")]
+    WebConfig(#[from] WebConfigError),
     #[error("the cluster's timers do not fit: {0}")]
     Config(#[from] ConfigError),
     #[error("{file}: {error}")]
@@ -142,6 +148,7 @@ impl Settings {
             .validate()?;
         let cluster = Cluster::of(&flags.cluster, &file, &flags.config_file, &mut warnings)?;
         Ok(Self {
+            web_config: Arc::new(WebConfig::read(&flags.web_config_file)?),
             external: External::of(&flags.external_url, &flags.route_prefix, first)?,
             cors_origin: Some(flags.cors_origin.clone()).filter(|it| !it.is_empty()),
             log_silences: flags.log_silences,

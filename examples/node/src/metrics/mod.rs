@@ -36,8 +36,6 @@ struct Counts {
     alerts_v1: AlertCounts,
     alerts_v2: AlertCounts,
     alerts_unacknowledged: u64,
-    /// Alerts that the dispatcher has taken over, and how long that took.
-    dispatched: (u64, Duration),
     gets_refused: u64,
     joined: u64,
     left: u64,
@@ -126,7 +124,6 @@ impl Stats {
             alerts_v1: AlertCounts::default(),
             alerts_v2: AlertCounts::default(),
             alerts_unacknowledged: 0,
-            dispatched: (0, Duration::ZERO),
             gets_refused: 0,
             joined: 0,
             left: 0,
@@ -213,13 +210,6 @@ impl Stats {
         so_far.resolved += more.resolved;
         so_far.invalid += more.invalid;
         so_far.limited += more.limited;
-    }
-
-    /// The dispatcher has put so many alerts into their groups.
-    pub(crate) fn dispatched(&self, alerts: usize, took: Duration) {
-        let mut counts = self.lock();
-        counts.dispatched.0 += alerts as u64;
-        counts.dispatched.1 += took;
     }
 
     /// A client was answered before all live members held what it had sent.

@@ -18,7 +18,7 @@ pub(crate) fn render(app: &App) -> String {
     // Before the lock: these look at every alert and every silence.
     let silences = app.silences.count_by_state();
     let held = alerts::states(app);
-    let groups = app.dispatch.groups();
+    let dispatch = app.dispatch.figures();
     let counts = app.stats.lock();
     alerts::render(&mut page, app, &counts, held);
     page.metric(
@@ -88,14 +88,14 @@ pub(crate) fn render(app: &App) -> String {
     page.gauge(
         "alertmanager_dispatcher_aggregation_groups",
         "Number of active aggregation groups.",
-        groups,
+        dispatch.groups,
     );
-    let (dispatched, took) = counts.dispatched;
+    let (processed, took) = dispatch.processed;
     page.summary(
         "alertmanager_dispatcher_alert_processing_duration_seconds",
         "Summary of latencies for the processing of alerts.",
         took,
-        dispatched,
+        processed,
     );
     cluster::render(&mut page, app, &counts);
     http::render(&mut page, app, &counts);

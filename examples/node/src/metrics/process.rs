@@ -18,7 +18,9 @@ pub(super) fn render(page: &mut Page, started: f64) {
         let help = "Total user and system CPU time spent in seconds.";
         page.counter("process_cpu_seconds_total", help, seconds);
     }
-    let files = fs::read_dir("/proc/self/fd").map(Iterator::count).ok();
+    // The directory that is being read has a descriptor too.
+    let files = fs::read_dir("/proc/self/fd").map(|files| files.count().saturating_sub(1));
+    let files = files.ok();
     for (name, help, value) in [
         (
             "process_resident_memory_bytes",

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rumormill::store::matcher::Labels;
 use rumormill::time::{Timestamp, WallClock};
@@ -40,6 +41,15 @@ struct State {
     groups: Groups,
     /// By receiver.
     integrations: BTreeMap<String, Integrations>,
+    /// Alerts that were put into groups, and how long that took.
+    processed: (u64, Duration),
+}
+
+/// What is counted of the dispatcher.
+pub(crate) struct DispatchFigures {
+    pub(crate) groups: usize,
+    /// Alerts that were put into groups, and how long that took.
+    pub(crate) processed: (u64, Duration),
 }
 
 /// What one receiver is told through.
@@ -88,9 +98,13 @@ impl Dispatch {
         self.lock().inhibitor.muted_by(labels, now)
     }
 
-    /// How many groups there are.
-    pub(crate) fn groups(&self) -> usize {
-        self.lock().groups.len()
+    /// What is counted.
+    pub(crate) fn figures(&self) -> DispatchFigures {
+        let state = self.lock();
+        DispatchFigures {
+            groups: state.groups.len(),
+            processed: state.processed,
+        }
     }
 
     pub(super) fn wall(&self) -> Timestamp {
@@ -177,36 +191,35 @@ impl Dispatch {
 
 impl State {
     fn refresh(&mut self, app: &App, connect: &Connect, at: (Instant, Timestamp)) {
-        let changed = self.take_over(app, connect, at);
-        if changed > 0 {
-            app.stats.dispatched(changed, at.0.elapsed());
-        }
-    }
-
-    /// Returns how many alerts were new, or not what they had been.
-    fn take_over(&mut self, app: &App, connect: &Connect, at: (Instant, Timestamp)) -> usize {
         let loaded = app.configuration.now();
         let difference = self.feed.look(&app.alerts);
-        let changed = difference.changed.len();
         let is_same = self
             .loaded
             .as_ref()
             .is_some_and(|it| Arc::ptr_eq(it, &loaded));
         if is_same {
             self.inhibitor.update(&difference);
+            for print in &difference.gone {
+                self.groups.forget(*print);
+            }
+            let started = Instant::now();
             for seen in &difference.changed {
                 self.groups.take(loaded.route.as_ref(), seen, at);
             }
-            return changed;
+            self.processed.0 += difference.changed.len() as u64;
+            self.processed.1 += started.elapsed();
+            return;
         }
         self.inhibitor = Inhibitor::new(&loaded.rules);
         for (print, alert) in self.feed.all() {
             self.inhibitor.put(print, alert);
         }
         let root = loaded.route.as_ref();
+        let started = Instant::now();
         self.groups.rebuild(root, self.feed.all(), at);
+        self.processed.0 += difference.changed.len() as u64;
+        self.processed.1 += started.elapsed();
         self.integrations = connect(&loaded.receivers);
         self.loaded = Some(loaded);
-        changed
     }
 }

@@ -294,7 +294,11 @@ async fn an_alert_that_fires_and_ends_before_it_is_told_is_never_told() {
     sleep(Duration::from_secs(2)).await;
     rig.resolve(&["n=A"]);
     assert_eq!(rig.told_until(60).await, [""; 0]);
-    assert_eq!(rig.app.dispatch.groups(), 0, "the empty group is forgotten");
+    assert_eq!(
+        rig.app.dispatch.figures().groups,
+        0,
+        "the empty group is forgotten"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -346,6 +350,25 @@ async fn what_is_refused_for_good_is_told_once_a_flush() {
     assert_eq!(rig.metric("notifications_failed_total"), 1);
     assert_eq!(rig.told_until(24).await, [""; 0]);
     assert_eq!(rig.attempts(), 2);
+    assert_eq!(rig.metric("notifications_total"), 2);
+    assert_eq!(rig.metric("notifications_failed_total"), 2);
+    assert_eq!(rig.metric("notification_requests_total"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cut_off_counts_as_failed() {
+    let rig = Rig::start("cut", &one(TIMES));
+    rig.answers("hook", Answer::Hangs);
+    rig.fire(0, &["n=A"]);
+    assert_eq!(rig.told_until(14).await, [""; 0]);
+    assert_eq!(rig.metric("notification_requests_total"), 0);
+    rig.answers("hook", Answer::Takes);
+    // The flush at second 5 has had the ten seconds that it may take.
+    assert_eq!(rig.told_until(16).await, ["15 hook: +A -"]);
+    assert_eq!(rig.metric("notifications_total"), 2);
+    assert_eq!(rig.metric("notifications_failed_total"), 1);
+    assert_eq!(rig.metric("notification_requests_total"), 2);
+    assert_eq!(rig.metric("notification_requests_failed_total"), 1);
 }
 
 /// An attempt is bounded by its flush alone, and a group is not flushed while its last flush lasts.
@@ -455,7 +478,7 @@ receivers: [{name: hook, webhook_configs: [{url: 'http://h/'}]}]
     let rig = Rig::start("routes", config);
     rig.fire(0, &["n=A,severity=high,owner=me"]);
     assert_eq!(rig.told_until(3).await, ["1 hook: +A -", "1 hook: +A -"]);
-    assert_eq!(rig.app.dispatch.groups(), 2);
+    assert_eq!(rig.app.dispatch.figures().groups, 2);
 }
 
 /// Nor is a flush that is under way begun a second time, nor what is resolved told again.
