@@ -43,11 +43,11 @@ pub(super) async fn count(
         handler(path.strip_prefix(&app.external.prefix).unwrap_or(path))
     });
     let response = admit(&app, &place, request, next).await;
-    let bytes = response.body().size_hint().exact().unwrap_or(0);
     let code = response.status().as_u16();
     app.stats
-        .request((handler, method, code), started.elapsed(), bytes);
-    response.map(|body| Body::new(Sent::new(body, place)))
+        .request((handler, method), code, started.elapsed());
+    let counted = (app, handler.to_owned(), method);
+    response.map(|body| Body::new(Sent::new(body, place, counted)))
 }
 
 /// What Alertmanager calls the handler of a path: both versions of the API have the same names.
@@ -108,21 +108,29 @@ struct Sent {
     body: Body,
     place: Arc<Place>,
     until: Instant,
+    /// How much of it was sent.
+    bytes: u64,
+    /// Where that is counted, for which handler and method.
+    counted: (Arc<App>, String, &'static str),
 }
 
 impl Sent {
-    fn new(body: Body, place: Arc<Place>) -> Self {
+    fn new(body: Body, place: Arc<Place>, counted: (Arc<App>, String, &'static str)) -> Self {
         place.enter(Phase::Moving);
         Self {
             body,
             place,
             until: Instant::now() + ANSWER_MAX,
+            bytes: 0,
+            counted,
         }
     }
 }
 
 impl Drop for Sent {
     fn drop(&mut self) {
+        let (app, handler, method) = &self.counted;
+        app.stats.answer_sent((handler, method), self.bytes);
         self.place.enter(Phase::Waiting);
     }
 }
@@ -141,7 +149,11 @@ impl HttpBody for Sent {
             let error = std::io::Error::from(std::io::ErrorKind::TimedOut);
             return Poll::Ready(Some(Err(axum::Error::new(error))));
         }
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -71,6 +71,17 @@ struct Queries {
     errors: u64,
 }
 
+impl Counts {
+    fn requests_to(&mut self, (handler, method): (&str, &'static str)) -> &mut Requests {
+        let requests = self.requests.entry((handler.to_owned(), method));
+        requests.or_insert_with(|| Requests {
+            seconds: Histogram::new(REQUEST_SECONDS),
+            bytes: Histogram::new(RESPONSE_BYTES),
+            codes: BTreeMap::new(),
+        })
+    }
+}
+
 impl Queries {
     fn new() -> Self {
         Self {
@@ -140,25 +151,18 @@ impl Stats {
         }
     }
 
-    /// A request was answered with this code.
-    pub(crate) fn request(
-        &self,
-        (handler, method, code): (&str, &'static str, u16),
-        took: Duration,
-        bytes: u64,
-    ) {
+    /// A request to a handler, with a method, is answered with this code.
+    pub(crate) fn request(&self, to: (&str, &'static str), code: u16, took: Duration) {
         let mut counts = self.lock();
-        let requests = counts
-            .requests
-            .entry((handler.to_owned(), method))
-            .or_insert_with(|| Requests {
-                seconds: Histogram::new(REQUEST_SECONDS),
-                bytes: Histogram::new(RESPONSE_BYTES),
-                codes: BTreeMap::new(),
-            });
+        let requests = counts.requests_to(to);
         *requests.codes.entry(code).or_default() += 1;
         requests.seconds.observe(took.as_secs_f64());
-        requests.bytes.observe(bytes as f64);
+    }
+
+    /// So much of the answer was sent, which is over.
+    pub(crate) fn answer_sent(&self, to: (&str, &'static str), bytes: u64) {
+        let mut counts = self.lock();
+        counts.requests_to(to).bytes.observe(bytes as f64);
     }
 
     pub(crate) fn silence_query(&self, took: Duration) {

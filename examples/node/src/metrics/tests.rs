@@ -132,7 +132,7 @@ async fn busy(name: &str) -> (Rig, Node) {
     let (rig, two) = Rig::start(name, true).await;
     rig.app
         .stats
-        .request(("/alerts", "get", 200), Duration::from_millis(3), 17);
+        .request(("/alerts", "get"), 200, Duration::from_millis(3));
     while rig.app.node().unwrap().pings().is_empty() {
         sleep(Duration::from_millis(10)).await;
     }
@@ -271,7 +271,8 @@ async fn requests_count_by_version_and_by_code() {
     stats.alerts(ApiVersion::V2, counts);
     stats.alerts(ApiVersion::V2, counts);
     for code in [200, 400, 200] {
-        stats.request(("/alerts", "post", code), Duration::from_millis(60), 7);
+        stats.request(("/alerts", "post"), code, Duration::from_millis(60));
+        stats.answer_sent(("/alerts", "post"), 7);
     }
     for (sample, value) in [
         (

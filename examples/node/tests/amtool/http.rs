@@ -453,9 +453,19 @@ fn metrics_are_alertmanagers() {
         "alertmanager_http_requests_in_flight{method=\"get\"} 1",
         "alertmanager_nflog_queries_total 0",
         "alertmanager_http_request_duration_seconds_count{handler=\"/alerts\",method=\"post\"} 1",
+        "alertmanager_http_requests_total{code=\"200\",handler=\"/alerts\",method=\"post\"} 1",
     ] {
         assert!(page.lines().any(|it| it == line), "no {line} in:\n{page}");
     }
+    let (_, body) = three.ask("GET", "/api/v2/silences", None, "");
+    until("the size of the answer is counted", || {
+        let page = three.metrics();
+        let sum =
+            "alertmanager_http_response_size_bytes_sum{handler=\"/silences\",method=\"get\"} ";
+        let mut values = page.lines().filter_map(|it| it.strip_prefix(sum));
+        let bytes: usize = values.next().unwrap().parse().unwrap();
+        (body.len()..=body.len() + 1).contains(&bytes)
+    });
     // Three nodes probe each other, and node 3 has dialled its seed.
     until("probes are answered", || {
         let page = one.metrics();
