@@ -88,6 +88,7 @@ async fn run_with(
     let options = notify::Options {
         peer_timeout: settings.peer_timeout,
         external_url: settings.external.url.clone(),
+        start_delay: settings.dispatch_start_delay,
     };
     let notifying = tokio::spawn(notify::run(Arc::clone(&app), options, stopped));
     if settings.cluster.is_some() {

@@ -56,6 +56,8 @@ pub(crate) struct Options {
     pub(crate) peer_timeout: Duration,
     /// Where people find this node.
     pub(crate) external_url: String,
+    /// Nothing is flushed for so long after the start.
+    pub(crate) start_delay: Duration,
 }
 
 /// What all flushes share.
@@ -63,6 +65,8 @@ struct Shared {
     app: Arc<App>,
     step: Duration,
     external_url: Arc<str>,
+    /// When the first group may be flushed; `None`: not while there are clocks.
+    begins: Option<Instant>,
     lanes: Arc<Lanes>,
     /// For evaluating silences.
     looking: Arc<Semaphore>,
@@ -89,6 +93,7 @@ pub(crate) async fn run(app: Arc<App>, options: Options, stopped: watch::Receive
         app,
         step: options.peer_timeout,
         external_url: options.external_url.into(),
+        begins: Instant::now().checked_add(options.start_delay),
         lanes: Lanes::new(all, SENDING_EACH_MAX),
         looking: Arc::new(Semaphore::new(LOOKING_MAX)),
         ears: Arc::default(),
@@ -121,8 +126,8 @@ async fn dispatch(
             listeners.spawn(Arc::clone(&shared.ears).follow(node.clone(), app.nflog.clone()));
         }
         // A node that has not seen the others' state would tell what they have told.
-        let may_flush = app.readiness().is_ok();
         let started = Instant::now();
+        let may_flush = app.readiness().is_ok() && shared.begins.is_some_and(|at| started >= at);
         let shown = Arc::clone(app);
         let turn = tokio::task::spawn_blocking(move || shown.dispatch.turn(&shown, may_flush));
         let (departures, next) = turn

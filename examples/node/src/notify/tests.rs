@@ -162,6 +162,7 @@ impl Rig {
         let options = Options {
             peer_timeout: settings.peer_timeout,
             external_url: "http://am".to_owned(),
+            start_delay: settings.dispatch_start_delay,
         };
         let (stop, stopped) = watch::channel(());
         let running = tokio::spawn(super::run(Arc::clone(&app), options, stopped));
