@@ -12,10 +12,12 @@
 //! | its own later versions of keys that are held | `2s`, in bytes |
 //! | what a writer delivers itself | `2s` |
 //! | what others deliver as one writer's | `2s` of that writer |
+//! | both | `3s`, but `s` that a writer delivers itself always has room |
 //! | all that one member delivers | `3s` |
 //! | all | `2A`; the last `s/4` of it is for what members deliver of their own, each up to `s/32` |
 //!
-//! So one member that has gone bad gets `3s` at most, and with the shares that are usual (half a store)
+//! So one member that has gone bad gets `3s` at most, also where it tells each of the others something
+//! else and they pass it on; a writer in whose name others write keeps `s`. With the shares that are usual (half a store)
 //! the others have room to write. One that writes in the names of others, and has them deliver it, can leave
 //! the rest with what is kept for each, `s/32`. A later version of a key that is held is one entry as before: only what
 //! it is longer than the earlier one has to find room, so what ends a silence is never refused.
@@ -213,10 +215,13 @@ impl Shares {
             at(|account| account.deliverer, pair.1).map(|at| &self.parties[at as usize]);
         let nothing = Amount::default();
         let own = pair.0 == pair.1;
-        let written = writer.map_or(nothing, |party| if own { party.own } else { party.relayed });
+        let (mine, relayed) = writer.map_or((nothing, nothing), |party| (party.own, party.relayed));
+        let written = if own { mine } else { relayed };
         let delivered = deliverer.map_or(nothing, |party| party.delivered);
-        let of_writer =
-            (written + more).fits(self.share.times(2), more) || (pair.0 == WriterTag::NONE && !own);
+        let in_all = (mine + relayed + more).fits(self.share.times(3), more);
+        let in_all = in_all || (own && (mine + more).fits(self.share, more));
+        let of_writer = in_all && (written + more).fits(self.share.times(2), more);
+        let of_writer = of_writer || (pair.0 == WriterTag::NONE && !own);
         if !of_writer || !(delivered + more).fits(self.share.times(3), more) {
             return Err(Refusal::Share);
         }
@@ -269,6 +274,7 @@ impl Shares {
             || self.parties.iter().any(|party| {
                 over(party.own, self.share.times(2))
                     || over(party.relayed, self.share.times(2))
+                    || over(party.own + party.relayed, self.share.times(3))
                     || over(party.delivered, self.share.times(3))
             })
     }

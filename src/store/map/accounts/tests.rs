@@ -82,6 +82,24 @@ fn one_member_cannot_close_the_store_to_the_others() {
 }
 
 #[test]
+fn one_member_gets_no_more_by_telling_each_of_the_others_something_else() {
+    for brought_first in [true, false] {
+        let mut accounts = accounts();
+        let brought = |accounts: &mut Shares| {
+            fill(accounts, (LIAR, WriterTag(4)), 9_999);
+            fill(accounts, (LIAR, WriterTag(5)), 9_999);
+        };
+        if brought_first {
+            brought(&mut accounts);
+        }
+        fill(&mut accounts, (LIAR, LIAR), 9_999);
+        brought(&mut accounts);
+        assert_eq!(accounts.held.entries, 3 * SHARE);
+        assert_eq!(write(&mut accounts, 400), (400, None), "{brought_first}");
+    }
+}
+
+#[test]
 fn what_others_bring_of_a_writer_is_limited_and_closes_nothing_to_the_writer() {
     let mut accounts = accounts();
     let taken = fill(&mut accounts, (PEER, LIAR), 9_999);
