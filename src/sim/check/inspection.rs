@@ -116,8 +116,8 @@ impl Look<'_> {
             return None;
         }
         let limits = of.spec.limits();
-        let share = limits.entries_max * limits.share_percent / 100;
-        let mut room = share.min(limits.entries_max - share);
+        let share = (limits.entries_max * limits.share_percent).div_ceil(100);
+        let mut room = share.min((limits.entries_max * 2).saturating_sub(share * 3));
         let liar = self.nodes.iter().find(|node| node.is_liar());
         let liar = liar.map(|liar| WriterTag::of(&liar.name));
         let (mut items, mut position) = (Vec::new(), 0);
@@ -134,7 +134,9 @@ impl Look<'_> {
             own += usize::from(entry.writer == WriterTag::of(&of.name));
             forged += usize::from(lie && Some(entry.writer) != liar);
         }
-        if forged > 0 {
+        // What is read back from the disk counts as delivered by others.
+        let restored = of.spec.durable && of.life > 1;
+        if forged > 0 || restored {
             (honest, room) = (own, share / 32);
         }
         let by_bytes = store.bytes() > limits.store_bytes_max as u64 / 2;

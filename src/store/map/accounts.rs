@@ -17,10 +17,12 @@
 //! | all | `2A`; the last `s/4` of it is for what members deliver of their own, each up to `s/32` |
 //!
 //! So one member that has gone bad gets `3s` at most, also where it tells each of the others something
-//! else and they pass it on; a writer in whose name others write keeps `s`. With the shares that are usual (half a store)
-//! the others have room to write. One that writes in the names of others, and has them deliver it, can leave
-//! the rest with what is kept for each, `s/32`. A later version of a key that is held is one entry as before: only what
-//! it is longer than the earlier one has to find room, so what ends a silence is never refused.
+//! else and they pass it on; a writer in whose name others write keeps `s`. (What a node reads back from
+//! its own disk counts as delivered by others: there, until it has expired, it is `4s`.) With the shares
+//! that are usual (half a store) the others have room to write. One that writes in the names of others, and
+//! has them deliver it, can leave the rest with what is kept for each, `s/32`. A later version of a key that
+//! is held is one entry as before: only what it is longer than the earlier one has to find room, so what ends
+//! a silence is never refused.
 
 use std::collections::HashMap;
 use std::ops::{Add, Sub};
@@ -206,7 +208,7 @@ impl Shares {
         let Some(more) = growth(amount, replaced) else {
             return Ok(());
         };
-        let pair = self.pair(writer, deliverer);
+        let pair = self.pair_of((writer, deliverer), replaced);
         let id = self.find(pair);
         let account = id.map(|id| &self.accounts[id as usize]);
         let at = |of: fn(&PairShare) -> u32, tag| account.map(of).or_else(|| self.party(tag));
@@ -279,13 +281,14 @@ impl Shares {
             })
     }
 
-    /// Puts an entry on the account of its writer and its deliverer.
+    /// Puts an entry, in the place of `replaced`, on the account of its writer and its deliverer.
     pub(super) fn charge(
         &mut self,
-        (writer, deliverer): (WriterTag, WriterTag),
+        pair: (WriterTag, WriterTag),
         amount: Amount,
+        replaced: Option<Charged>,
     ) -> AccountId {
-        let pair = self.pair(writer, deliverer);
+        let pair = self.pair_of(pair, replaced);
         let id = match self.find(pair) {
             Some(id) => id,
             None => self.open(pair),
@@ -318,7 +321,22 @@ impl Shares {
         self.size.times(2)
     }
 
-    /// The pair under which an entry counts. Writers that a member makes up without end are one.
+    /// The pair under which an entry counts that comes in the place of `replaced`. If that was the same
+    /// writer's, who delivered it first stays who did: or a writer would have its entries counted as
+    /// others' by having these deliver later versions.
+    fn pair_of(
+        &self,
+        (writer, deliverer): (WriterTag, WriterTag),
+        replaced: Option<Charged>,
+    ) -> (WriterTag, WriterTag) {
+        let before = replaced.and_then(|it| self.accounts.get(it.account as usize));
+        match before {
+            Some(before) if before.pair.0 == writer => before.pair,
+            _ => self.pair(writer, deliverer),
+        }
+    }
+
+    /// The pair under which an entry of a new key counts. Writers that a member makes up without end are one.
     fn pair(&self, writer: WriterTag, deliverer: WriterTag) -> (WriterTag, WriterTag) {
         if writer == deliverer
             || self
