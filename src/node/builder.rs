@@ -26,6 +26,7 @@ use crate::net::Transport;
 use crate::net::plain::Plain;
 #[cfg(feature = "tls")]
 use crate::net::tls::{Tls, TlsConfig, TlsHandle};
+use crate::store::alerts::{AlertLimits, Alerts};
 use crate::store::nflog::{Nflog, NflogLimits};
 use crate::store::silences::{SilenceLimits, Silences};
 use crate::store::{Context, Limits, Map, Schema, Store};
@@ -225,6 +226,13 @@ impl Builder {
         let nflog = Nflog::new(limits, self.limits(), self.context());
         self.add(nflog.store());
         nflog
+    }
+
+    /// Makes the store of alerts.
+    pub fn alerts(&mut self, limits: AlertLimits) -> Alerts {
+        let alerts = Alerts::new(limits, self.limits(), self.context());
+        self.add(alerts.store());
+        alerts
     }
 
     /// Events from the very first one; [`Node::events`] misses those before it is called.

@@ -34,6 +34,22 @@ pub struct Map<S: Schema> {
     shared: Arc<MapStore<S>>,
 }
 
+/// What the header of a held entry says.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct HeldHeader {
+    pub(in crate::store) seq: u64,
+    pub(in crate::store) ts: Timestamp,
+    pub(in crate::store) expires_at: Timestamp,
+}
+
+/// What the header of an entry is to say that several nodes write alike.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Stamp {
+    pub(in crate::store) ts: Timestamp,
+    pub(in crate::store) tie: u64,
+    pub(in crate::store) expires_at: Timestamp,
+}
+
 impl<S: Schema> Clone for Map<S> {
     fn clone(&self) -> Self {
         Self {
@@ -66,7 +82,7 @@ impl<S: Schema> Map<S> {
     /// # Errors
     /// [`WriteError::Invalid`], [`WriteError::StoreFull`] and [`WriteError::TooLarge`].
     pub fn put(&self, record: S::Record, expiry: Expiry) -> Result<Written, WriteError> {
-        self.write_record(record, expiry, 0, None)
+        self.write_record(record, expiry, (0, None), None)
     }
 
     /// Writes a record with a tie, if the key has not changed since `seen` (the sequence that
@@ -84,7 +100,7 @@ impl<S: Schema> Map<S> {
         tie: u64,
         seen: u64,
     ) -> Result<Written, WriteError> {
-        self.write_record(record, expiry, tie, Some(seen))
+        self.write_record(record, expiry, (tie, None), Some(seen))
     }
 
     /// Removes a record: leaves a tombstone for at least `tombstone_ttl`, longer if what it
@@ -200,6 +216,40 @@ impl<S: Schema> Map<S> {
         look(&contents.index)
     }
 
+    /// As [`with_index`](Self::with_index), with an index that may be changed. What it returns about a
+    /// record must not depend on that.
+    pub(in crate::store) fn with_index_mut<T>(&self, look: impl FnOnce(&mut S::Index) -> T) -> T {
+        look(&mut self.shared.lock().index)
+    }
+
+    /// The place of a key: what its entry's header says, whatever its body is. `None` if the key is not
+    /// held.
+    pub(in crate::store) fn header(&self, key: &Key) -> Option<HeldHeader> {
+        let contents = self.shared.lock();
+        let (_, slot) = contents.entries.get(key)?;
+        Some(HeldHeader {
+            seq: slot.seq(),
+            ts: slot.entry().ts,
+            expires_at: slot.entry().expires_at,
+        })
+    }
+
+    /// Writes a record that several nodes may write alike, so that theirs is one version: it has no
+    /// writer, and the timestamp and the expiry that are given. `seen` is as for
+    /// [`put_if`](Self::put_if).
+    ///
+    /// # Errors
+    /// As [`put_if`](Self::put_if); [`WriteError::Conflict`] also if the key holds a later version.
+    pub(in crate::store) fn put_alike(
+        &self,
+        record: S::Record,
+        stamp: Stamp,
+        seen: u64,
+    ) -> Result<Written, WriteError> {
+        let expiry = Expiry::At(stamp.expires_at);
+        self.write_record(record, expiry, (stamp.tie, Some(stamp.ts)), Some(seen))
+    }
+
     /// Whether this node can write a new key, with a body of so many bytes.
     ///
     /// # Errors
@@ -236,7 +286,7 @@ impl<S: Schema> Map<S> {
         &self,
         record: S::Record,
         expiry: Expiry,
-        tie: u64,
+        (tie, alike): (u64, Option<Timestamp>),
         seen: Option<u64>,
     ) -> Result<Written, WriteError> {
         let shared = &self.shared;
@@ -270,6 +320,7 @@ impl<S: Schema> Map<S> {
         let draft = Draft {
             key,
             tie,
+            alike,
             expires_at,
             hash,
             body,

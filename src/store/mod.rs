@@ -3,8 +3,8 @@
 //! Who needs what:
 //!
 //! - The author of a store implements a [`Schema`].
-//! - An application reads and writes through [`Map`], or through the ready stores [`silences`] and
-//!   [`nflog`]. [`Store`] is any of them, whatever its records.
+//! - An application reads and writes through [`Map`], or through the ready stores [`silences`],
+//!   [`nflog`] and [`alerts`]. [`Store`] is any of them, whatever its records.
 //! - The node, or the simulator, makes stores with [`Limits`] and a [`Context`], and follows writes as
 //!   their [`Tracker`].
 //! - The engine calls the store's replica side, which is not for anybody else.
@@ -13,6 +13,7 @@
 //! validation, regular expression or other code of a schema runs under it, except the index, which
 //! is given finished records.
 
+pub mod alerts;
 pub(crate) mod any;
 mod lazy;
 mod map;

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | this node's own writes of new keys | `s` of its own; `A` of what all writers delivered themselves, each counted up to `s`, once its own are more than `s/32` |
 //! | its own later versions of keys that are held | `2s`, in bytes |
+//! | what it writes without a name, new keys | `s` of its own; `A` of all that is held |
 //! | what a writer delivers itself | `2s` |
 //! | what others deliver as one writer's | `2s` of that writer |
 //! | both | `3s`, but `s` that a writer delivers itself always has room |
@@ -238,25 +239,35 @@ impl Shares {
         }
     }
 
-    /// Whether this node may write an entry in the place of `replaced`.
+    /// Whether this node may write an entry in the place of `replaced`, in its own name or in none.
     ///
     /// # Errors
     /// The limit that is reached, and its value.
     pub(super) fn admit_own(
         &self,
+        writer: WriterTag,
         amount: Amount,
         replaced: Option<Charged>,
     ) -> Result<(), (StoreLimit, u64)> {
         let Some(more) = growth(amount, replaced) else {
             return Ok(());
         };
-        let id = self.by_pair.get(&(self.own, self.own)).copied();
+        let id = self.by_pair.get(&(writer, self.own)).copied();
         let own = id.map_or_else(Amount::default, |id| self.accounts[id as usize].held);
         let share = self.share.times(if replaced.is_some() { 2 } else { 1 });
         let limits = [StoreLimit::WriterEntries, StoreLimit::WriterBytes];
         check(own + more, share, more, limits)?;
         let limits = [StoreLimit::Entries, StoreLimit::Bytes];
-        check(self.held + more, self.merged(), more, limits)?;
+        let named = writer == self.own;
+        let all = if named || replaced.is_some() {
+            self.merged()
+        } else {
+            self.size
+        };
+        check(self.held + more, all, more, limits)?;
+        if !named {
+            return Ok(());
+        }
         if replaced.is_some() || (own + more).fits(self.reserved_each(), more) {
             return Ok(());
         }
@@ -266,7 +277,7 @@ impl Shares {
 
     /// Whether the smallest write of a new key by this node finds room.
     pub(super) fn has_room(&self) -> bool {
-        self.admit_own(SMALLEST, None).is_ok()
+        self.admit_own(self.own, SMALLEST, None).is_ok()
     }
 
     /// Whether some limit of what is merged is reached: then new entries of some may be refused.

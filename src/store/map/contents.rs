@@ -87,6 +87,8 @@ pub(super) fn live_record<R>(slot: &Slot<Holding<R>>, now: Timestamp) -> Option<
 pub(super) struct Draft<R> {
     pub(super) key: Key,
     pub(super) tie: u64,
+    /// Set for what several nodes write alike: its timestamp. It has no writer then.
+    pub(super) alike: Option<Timestamp>,
     pub(super) expires_at: Timestamp,
     pub(super) body: Body,
     pub(super) hash: BodyHash,
@@ -134,7 +136,8 @@ impl<S: Schema> Contents<S> {
         }
     }
 
-    /// Makes a local write, with a later timestamp than the entry that the key has.
+    /// Makes a local write, with a later timestamp than the entry that the key has; if it is stamped
+    /// already, one that is later than that entry.
     pub(super) fn write(
         &mut self,
         draft: Draft<S::Record>,
@@ -146,12 +149,16 @@ impl<S: Schema> Contents<S> {
         if seen.is_some_and(|seen| seen != seq) {
             return Err(WriteError::Conflict);
         }
-        let ts = held.map_or(now, |held| now.max(after(held.entry().ts)));
+        let ts = draft
+            .alike
+            .unwrap_or_else(|| held.map_or(now, |held| now.max(after(held.entry().ts))));
+        let own = self.accounts.own();
+        let writer = draft.alike.map_or(own, |_| WriterTag::NONE);
         let entry = Entry {
             key: draft.key,
             ts,
             tie: draft.tie,
-            writer: self.accounts.own(),
+            writer,
             expires_at: draft.expires_at,
             schema: draft.body.schema,
             body: draft.body.bytes,
@@ -161,16 +168,15 @@ impl<S: Schema> Contents<S> {
             return Err(WriteError::TooLasting { max: lifetime_max });
         }
         let (amount, replaced) = (Amount::of(&entry), held.map(charged));
-        let admitted = self.accounts.admit_own(amount, replaced);
+        let admitted = self.accounts.admit_own(writer, amount, replaced);
         admitted.map_err(|(limit, max)| WriteError::StoreFull { limit, max })?;
         let kept = Holding::new(draft.value);
         let applied = self.entries.apply(entry, draft.hash, kept);
-        // `None` is possible only if the held entry is stamped with the last instant that there is: no
-        // write can be later.
+        // `None` is possible only if the held entry is stamped with the last instant that there is, so that
+        // no write can be later, or if the write is stamped already and is not later.
         let applied = applied.ok_or(WriteError::Conflict)?;
         let seq = applied.seq;
-        let own = self.accounts.own();
-        self.settle(&applied, (own, own), amount, replaced);
+        self.settle(&applied, (writer, own), amount, replaced);
         Ok((seq, self.follow(applied, now)))
     }
 
@@ -185,7 +191,10 @@ impl<S: Schema> Contents<S> {
 
     /// Whether this node can write a new key, with a body of so many bytes.
     pub(super) fn room_for(&self, body_bytes: usize) -> Result<(), WriteError> {
-        let admitted = self.accounts.admit_own(Amount::of_body(body_bytes), None);
+        let own = self.accounts.own();
+        let admitted = self
+            .accounts
+            .admit_own(own, Amount::of_body(body_bytes), None);
         admitted.map_err(|(limit, max)| WriteError::StoreFull { limit, max })
     }
 

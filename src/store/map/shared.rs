@@ -88,6 +88,7 @@ impl<S: Schema> MapStore<S> {
         Draft {
             key,
             tie: 0,
+            alike: None,
             expires_at: now.plus(self.limits.tombstone_ttl),
             body: Body {
                 schema: SchemaId::TOMBSTONE,

@@ -164,7 +164,7 @@ struct EntryParts<'a> {
 
 /// A list of alert hashes.
 #[derive(Clone, Copy)]
-enum Alerts {
+enum HashList {
     Firing,
     Resolved,
 }
@@ -172,8 +172,8 @@ enum Alerts {
 fn read(bytes: &[u8]) -> Result<NflogEntry, DecodeError> {
     let (mut firing, mut resolved) = (Vec::new(), Vec::new());
     let found = walk(bytes, |alerts, hash| match alerts {
-        Alerts::Firing => firing.push(hash),
-        Alerts::Resolved => resolved.push(hash),
+        HashList::Firing => firing.push(hash),
+        HashList::Resolved => resolved.push(hash),
     })?;
     let data = found.receiver_data.into_iter().map(|(name, value)| {
         let value = match value {
@@ -203,7 +203,7 @@ fn read(bytes: &[u8]) -> Result<NflogEntry, DecodeError> {
 
 /// Goes over the bytes of an entry, calls `alert` with every alert hash, and returns the rest.
 #[inline]
-fn walk(bytes: &[u8], mut alert: impl FnMut(Alerts, u64)) -> Result<EntryParts<'_>, DecodeError> {
+fn walk(bytes: &[u8], mut alert: impl FnMut(HashList, u64)) -> Result<EntryParts<'_>, DecodeError> {
     let mut values = Values::new(bytes);
     let group_name = values.take_text()?;
     let integration = values.take_text()?;
@@ -211,7 +211,7 @@ fn walk(bytes: &[u8], mut alert: impl FnMut(Alerts, u64)) -> Result<EntryParts<'
     let group_key = values.take_text()?;
     let timestamp = values.take_u64().map(Timestamp::from_nanos)?;
     let mut ascends = true;
-    for alerts in [Alerts::Firing, Alerts::Resolved] {
+    for alerts in [HashList::Firing, HashList::Resolved] {
         let mut last = None;
         for _ in 0..values.take_u64()? {
             let hash = values.take_u64()?;

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod admin;
+mod alerts;
 #[cfg(feature = "tls")]
 mod certs;
 mod commands;

@@ -29,7 +29,7 @@ fn fill(accounts: &mut Shares, pair: (WriterTag, WriterTag), most: u64) -> (u64,
 /// Writes so many new keys, or as many as there is room for.
 fn write(accounts: &mut Shares, most: u64) -> (u64, Option<StoreLimit>) {
     for n in 0..most {
-        if let Err((limit, _)) = accounts.admit_own(ONE, None) {
+        if let Err((limit, _)) = accounts.admit_own(OWN, ONE, None) {
             return (n, Some(limit));
         }
         accounts.charge((OWN, OWN), ONE, None);
@@ -165,7 +165,7 @@ fn later_versions_have_room_where_new_keys_have_none() {
         account,
         amount: ONE,
     };
-    assert_eq!(accounts.admit_own(ONE, Some(theirs)), Ok(()));
+    assert_eq!(accounts.admit_own(OWN, ONE, Some(theirs)), Ok(()));
     // Only what it is longer than what it replaces counts, and only in bytes.
     fill(&mut accounts, (LIAR, LIAR), 9_999);
     let larger = Amount::of_body(1);
@@ -195,7 +195,7 @@ fn bytes_are_limited_as_entries_are() {
         taken += 1;
     }
     assert_eq!((taken, accounts.bytes()), (10, 10 << 20));
-    let own = |accounts: &Shares| accounts.admit_own(large, None);
+    let own = |accounts: &Shares| accounts.admit_own(OWN, large, None);
     for _ in 0..5 {
         assert_eq!(own(&accounts), Ok(()));
         accounts.charge((OWN, OWN), large, None);

@@ -1,0 +1,273 @@
+//! The alerts of a store with the ends that leases give them, and what they take.
+//!
+//! What it says of an alert is a function of the entries that are held. What it counts depends on the
+//! time up to which it has looked, which only moves forward.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::Arc;
+
+use super::alert::Alert;
+use super::lease::{Extent, Prefix, prefix};
+use super::record::{AlertRecord, HeldAlert};
+use super::rules::extensible_until;
+use crate::id::Key;
+use crate::store::schema::Index;
+use crate::time::Timestamp;
+
+/// The index of the store of alerts.
+#[derive(Debug, Default)]
+pub struct AlertIndex {
+    alerts: BTreeMap<Key, Indexed>,
+    /// What leases say, of alerts that are held and of others.
+    extents: BTreeMap<Prefix, Vec<Extent>>,
+    /// The ones that fire, by their ends.
+    ending: BTreeSet<(Timestamp, Key)>,
+    /// How many of each name fire.
+    firing: HashMap<String, usize>,
+    /// How many are whole, and what they take.
+    count: usize,
+    bytes: usize,
+    /// Those that have ended by then do not fire.
+    looked: Timestamp,
+}
+
+/// An alert that is held.
+#[derive(Debug)]
+pub(super) struct Indexed {
+    pub(super) record: Arc<AlertRecord>,
+    /// With the end that leases give it. `None` once it is not shown any more.
+    pub(super) alert: Option<Arc<Alert>>,
+    pub(super) ends_at: Timestamp,
+    /// When what says so was received.
+    pub(super) updated_at: Timestamp,
+}
+
+impl Indexed {
+    /// Whether it is shown, where what was resolved by an instant is not: it counts as resolved when it
+    /// ended, or when that was received, if later.
+    pub(super) fn is_shown(&self, resolved_by: Timestamp) -> bool {
+        self.alert.is_some() && self.ends_at.max(self.updated_at) > resolved_by
+    }
+
+    pub(super) fn held(&self) -> &HeldAlert {
+        self.record.alert().expect("only alerts are kept as such")
+    }
+}
+
+impl Index<AlertRecord> for AlertIndex {
+    fn insert(&mut self, key: Key, _: Option<&Arc<AlertRecord>>, record: &Arc<AlertRecord>) {
+        match &**record {
+            AlertRecord::Alert(_) => {
+                self.forget(&key);
+                self.add(key, record);
+            }
+            AlertRecord::Lease(lease) => lease.each(|extent, prefix| {
+                self.extents.entry(prefix).or_default().push(extent);
+                self.extend(prefix);
+            }),
+        }
+    }
+
+    fn remove(&mut self, key: Key, old: &Arc<AlertRecord>) {
+        match &**old {
+            AlertRecord::Alert(_) => self.forget(&key),
+            AlertRecord::Lease(lease) => lease.each(|extent, prefix| {
+                let Some(extents) = self.extents.get_mut(&prefix) else {
+                    return;
+                };
+                if let Some(at) = extents.iter().position(|other| *other == extent) {
+                    extents.swap_remove(at);
+                }
+                if extents.is_empty() {
+                    self.extents.remove(&prefix);
+                }
+                self.extend(prefix);
+            }),
+        }
+    }
+}
+
+impl AlertIndex {
+    /// An alert that is held, shown or not.
+    pub(super) fn get(&self, key: &Key) -> Option<&Indexed> {
+        self.alerts.get(key)
+    }
+
+    /// The alerts after a key, at most `max`, shown or not.
+    pub(super) fn run(
+        &self,
+        after: Option<Key>,
+        max: usize,
+    ) -> impl Iterator<Item = (&Key, &Indexed)> {
+        let from = after.map_or(Unbounded, Excluded);
+        self.alerts.range((from, Unbounded)).take(max)
+    }
+
+    /// How many are shown, and what they take.
+    pub(super) fn taken(&self) -> (usize, usize) {
+        (self.count, self.bytes)
+    }
+
+    /// How many of a name fire now.
+    pub(super) fn firing_of(&mut self, name: &str, now: Timestamp) -> usize {
+        self.look(now);
+        self.firing.get(name).copied().unwrap_or(0)
+    }
+
+    /// Drops what is kept of an alert for reads, if it was resolved so long ago that it is not shown.
+    /// Returns whether it did.
+    pub(super) fn hide(&mut self, key: &Key, resolved_by: Timestamp) -> bool {
+        let indexed = self.alerts.get(key);
+        let Some(ends_at) = indexed
+            .filter(|indexed| indexed.alert.is_some() && !indexed.is_shown(resolved_by))
+            .map(|indexed| indexed.ends_at)
+        else {
+            return false;
+        };
+        self.no_longer_fires(ends_at, *key);
+        let indexed = self.alerts.get_mut(key);
+        let Some(alert) = indexed.and_then(|indexed| indexed.alert.take()) else {
+            return false;
+        };
+        self.count -= 1;
+        self.bytes -= alert.bytes();
+        true
+    }
+
+    /// Moves on to `now`: what has ended does not fire any more.
+    fn look(&mut self, now: Timestamp) {
+        while let Some(&(ends_at, key)) = self.ending.first()
+            && ends_at <= now
+        {
+            self.no_longer_fires(ends_at, key);
+        }
+        self.looked = self.looked.max(now);
+    }
+
+    fn add(&mut self, key: Key, record: &Arc<AlertRecord>) {
+        let Some(held) = record.alert() else {
+            return;
+        };
+        let mut alert = held.take_whole();
+        let (ends_at, updated_at) = self.times_of(&key, held, &mut alert);
+        self.count += 1;
+        self.bytes += alert.bytes();
+        self.alerts.insert(
+            key,
+            Indexed {
+                record: Arc::clone(record),
+                alert: Some(alert),
+                ends_at,
+                updated_at,
+            },
+        );
+        self.fires(ends_at, key);
+    }
+
+    fn forget(&mut self, key: &Key) {
+        let Some(ends_at) = self.alerts.get(key).map(|indexed| indexed.ends_at) else {
+            return;
+        };
+        self.no_longer_fires(ends_at, *key);
+        if let Some(Indexed {
+            alert: Some(alert), ..
+        }) = self.alerts.remove(key)
+        {
+            self.count -= 1;
+            self.bytes -= alert.bytes();
+        }
+    }
+
+    /// Takes over what leases say of the alerts with a prefix: mostly one.
+    fn extend(&mut self, prefix: Prefix) {
+        let (mut first, mut last) = ([0; 16], [0xff; 16]);
+        first[..prefix.len()].copy_from_slice(&prefix);
+        last[..prefix.len()].copy_from_slice(&prefix);
+        let alike = self
+            .alerts
+            .range((Included(Key(first)), Included(Key(last))));
+        let alike: Vec<Key> = alike.map(|(key, _)| *key).collect();
+        for key in alike {
+            let Some(mut indexed) = self.alerts.remove(&key) else {
+                continue;
+            };
+            let was = indexed.ends_at;
+            let mut alert = indexed.alert.take().unwrap_or_else(|| {
+                let alert = indexed.held().take_whole();
+                self.count += 1;
+                self.bytes += alert.bytes();
+                alert
+            });
+            let (is, updated_at) = self.times_of(&key, indexed.held(), &mut alert);
+            (indexed.ends_at, indexed.updated_at) = (is, updated_at);
+            indexed.alert = Some(alert);
+            self.no_longer_fires_of(was, key, &indexed);
+            self.alerts.insert(key, indexed);
+            self.fires(is, key);
+        }
+    }
+
+    /// The end of an alert by what is held, and when what says so was received. The alert is given both.
+    fn times_of(
+        &self,
+        key: &Key,
+        held: &HeldAlert,
+        alert: &mut Arc<Alert>,
+    ) -> (Timestamp, Timestamp) {
+        let from = held.updated_at;
+        let until = extensible_until(from);
+        let extents = self.extents.get(&prefix(key)).into_iter().flatten();
+        let extents = extents.filter(|extent| (from..=until).contains(&extent.received_at));
+        let (mut ends_at, mut updated_at) = (held.ends_at, from);
+        for extent in extents {
+            ends_at = ends_at.max(extent.ends_at);
+            updated_at = updated_at.max(extent.received_at);
+        }
+        if (alert.ends_at, alert.updated_at) != (ends_at, updated_at) {
+            let alert = Arc::make_mut(alert);
+            (alert.ends_at, alert.updated_at) = (ends_at, updated_at);
+        }
+        (ends_at, updated_at)
+    }
+
+    fn fires(&mut self, ends_at: Timestamp, key: Key) {
+        if ends_at <= self.looked {
+            return;
+        }
+        let Some(name) = self.alerts.get(&key).and_then(name) else {
+            return;
+        };
+        *self.firing.entry(name.to_owned()).or_default() += 1;
+        self.ending.insert((ends_at, key));
+    }
+
+    fn no_longer_fires(&mut self, ends_at: Timestamp, key: Key) {
+        let name = self.alerts.get(&key).and_then(name).map(str::to_owned);
+        if self.ending.remove(&(ends_at, key)) {
+            self.one_less(name.as_deref());
+        }
+    }
+
+    fn no_longer_fires_of(&mut self, ends_at: Timestamp, key: Key, indexed: &Indexed) {
+        if self.ending.remove(&(ends_at, key)) {
+            self.one_less(name(indexed));
+        }
+    }
+
+    fn one_less(&mut self, name: Option<&str>) {
+        let name = name.unwrap_or_default();
+        if let Some(firing) = self.firing.get_mut(name) {
+            *firing -= 1;
+            if *firing == 0 {
+                self.firing.remove(name);
+            }
+        }
+    }
+}
+
+/// The name by which an alert counts. One that fires is whole.
+fn name(indexed: &Indexed) -> Option<&str> {
+    let alert = indexed.alert.as_ref()?;
+    Some(alert.name().unwrap_or_default())
+}

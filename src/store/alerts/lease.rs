@@ -1,0 +1,134 @@
+//! Leases: later ends of many alerts in one entry.
+//!
+//! Schema 2 is a list of extents as [`encode_body`] writes it. Each is when the repeats were received, their
+//! end (nanoseconds), and a list of the first eight bytes of keys of alerts. Extents ascend by their
+//! instants, and so do the alerts in each: what is said has one spelling.
+
+use bincode::Encode;
+use bytes::Bytes;
+
+use super::rules::KEPT_MAX;
+use crate::id::{Key, SchemaId};
+use crate::store::schema::Unreadable;
+use crate::time::Timestamp;
+use crate::wire::codec::{DecodeError, Values, encode_body};
+
+/// The first bytes of an alert's key.
+pub(super) type Prefix = [u8; 8];
+
+/// Until when an alert fires, by a repeat that was received at an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Extent {
+    pub(super) received_at: Timestamp,
+    pub(super) ends_at: Timestamp,
+}
+
+/// Later ends of many alerts.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    key: Key,
+    body: Bytes,
+}
+
+#[derive(Encode)]
+struct ExtentBody {
+    received_at: u64,
+    ends_at: u64,
+    alerts: Vec<Prefix>,
+}
+
+impl Lease {
+    /// Of alerts that ascend by extent and prefix, at least one and at most [`LEASE_ALERTS_MAX`].
+    pub(super) fn new(alerts: &[(Extent, Prefix)]) -> Self {
+        let extents = alerts.chunk_by(|(one, _), (other, _)| one == other);
+        let extents = extents.map(|alerts| {
+            let (extent, _) = alerts[0];
+            ExtentBody {
+                received_at: extent.received_at.as_nanos(),
+                ends_at: extent.ends_at.as_nanos(),
+                alerts: alerts.iter().map(|(_, prefix)| *prefix).collect(),
+            }
+        });
+        let body = encode_body(&extents.collect::<Vec<_>>());
+        Self {
+            key: Key::of(&body),
+            body,
+        }
+    }
+
+    /// The lease in some bytes.
+    pub(super) fn read(body: &Bytes) -> Result<Self, Unreadable> {
+        let (mut last, mut alerts, mut rule) = (None, 0, None);
+        let walked = walk(body, |extent, prefix| {
+            let sane = extent.received_at <= extent.ends_at
+                && extent.ends_at.since(extent.received_at) <= KEPT_MAX;
+            if !sane {
+                rule = Some("an extension is of a few days at most");
+            }
+            if last.replace((extent, prefix)) >= Some((extent, prefix)) {
+                rule = Some("extents and alerts ascend");
+            }
+            alerts += 1;
+        });
+        if walked.is_err() || alerts == 0 {
+            return Err(Unreadable::Malformed { schema: SCHEMA });
+        }
+        if alerts > LEASE_ALERTS_MAX {
+            rule = Some("a lease has a bounded number of alerts");
+        }
+        match rule {
+            Some(rule) => Err(Unreadable::Invalid { rule }),
+            None => Ok(Self {
+                key: Key::of(body),
+                body: body.clone(),
+            }),
+        }
+    }
+
+    /// How many alerts it extends.
+    #[must_use]
+    pub fn alerts(&self) -> usize {
+        let mut alerts = 0;
+        self.each(|_, _| alerts += 1);
+        alerts
+    }
+
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
+    pub(super) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Calls `see` with every alert, in order.
+    pub(super) fn each(&self, see: impl FnMut(Extent, Prefix)) {
+        let walked = walk(&self.body, see);
+        debug_assert!(walked.is_ok(), "it was checked");
+    }
+}
+
+/// The first bytes of a key.
+pub(super) fn prefix(key: &Key) -> Prefix {
+    let [prefix @ .., _, _, _, _, _, _, _, _] = key.0;
+    prefix
+}
+
+fn walk(body: &[u8], mut see: impl FnMut(Extent, Prefix)) -> Result<(), DecodeError> {
+    let mut values = Values::new(body);
+    for _ in 0..values.take_u64()? {
+        let extent = Extent {
+            received_at: Timestamp::from_nanos(values.take_u64()?),
+            ends_at: Timestamp::from_nanos(values.take_u64()?),
+        };
+        for _ in 0..values.take_u64()? {
+            see(extent, values.take_array()?);
+        }
+    }
+    values.end()
+}
+
+/// The number of its shape.
+pub(super) const SCHEMA: SchemaId = SchemaId::new(2);
+/// Alerts in one lease: as many as fit into a datagram, if they share their instants.
+pub(super) const LEASE_ALERTS_MAX: usize = 128;

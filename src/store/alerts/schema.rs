@@ -1,0 +1,59 @@
+//! The schema of alerts. Schema 1 is an alert, schema 2 a [`Lease`].
+
+use std::time::Duration;
+
+use super::index::AlertIndex;
+use super::lease::{self, Lease};
+use super::record::{self, AlertRecord};
+use crate::id::{Key, SchemaId};
+use crate::store::schema::{Body, Schema, Unreadable};
+
+/// The schema of alerts, `alerts`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AlertsSchema;
+
+impl Schema for AlertsSchema {
+    type Record = AlertRecord;
+    type Index = AlertIndex;
+
+    fn name(&self) -> &'static str {
+        "alerts"
+    }
+
+    fn schemas(&self) -> &[SchemaId] {
+        &[record::SCHEMA, lease::SCHEMA]
+    }
+
+    fn key(&self, record: &AlertRecord) -> Key {
+        match record {
+            AlertRecord::Alert(alert) => alert.key(),
+            AlertRecord::Lease(lease) => lease.key(),
+        }
+    }
+
+    fn encode(&self, record: &AlertRecord) -> Body {
+        match record {
+            AlertRecord::Alert(alert) => Body {
+                schema: record::SCHEMA,
+                bytes: alert.body().clone(),
+            },
+            AlertRecord::Lease(lease) => Body {
+                schema: lease::SCHEMA,
+                bytes: lease.body().clone(),
+            },
+        }
+    }
+
+    /// The store checks that the key is that of the entry.
+    fn decode(&self, _: Key, body: &Body) -> Result<AlertRecord, Unreadable> {
+        match body.schema.shape() {
+            record::SCHEMA => AlertRecord::read(&body.bytes),
+            lease::SCHEMA => Lease::read(&body.bytes).map(AlertRecord::Lease),
+            schema => Err(Unreadable::UnknownSchema { schema }),
+        }
+    }
+
+    fn work(&self, body: &[u8]) -> Duration {
+        Duration::from_micros(30) * u32::try_from(body.len() / 1024).unwrap_or(u32::MAX)
+    }
+}

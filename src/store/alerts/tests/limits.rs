@@ -1,0 +1,148 @@
+//! What is not taken.
+
+use super::*;
+use std::num::NonZeroUsize;
+
+fn limits(count: usize) -> AlertLimits {
+    let limits = AlertLimits::default().count(count).bytes(1 << 20);
+    limits.alert_bytes(1 << 16)
+}
+
+fn put(site: &Site, seconds: u64, alert: Alert) -> Result<(), AlertError> {
+    site.clock.set(at(seconds));
+    site.alerts.put(alert, at(seconds)).map(|_| ())
+}
+
+#[test]
+fn there_are_never_more_than_there_may_be() {
+    let site = Site::with(limits(1));
+    let (one, mut other) = (alert(10, 310), alert(10, 310));
+    other.labels.insert("b".to_owned(), "y".to_owned());
+    assert_eq!(put(&site, 20, one.clone()), Ok(()));
+    assert_eq!(
+        put(&site, 20, other.clone()),
+        Err(AlertError::TooMany { max: 1 })
+    );
+    assert_eq!(put(&site, 20, one), Ok(()), "the one that is held");
+    assert_eq!(site.alerts.all().alerts.len(), 1);
+    // There is room again once it is not shown any more.
+    let later = 310 + site.alerts.limits().retention.as_secs();
+    other.ends_at = at(later + 100);
+    assert_eq!(put(&site, later, other), Ok(()));
+}
+
+#[test]
+fn a_peer_is_not_held_to_the_limits_of_this_node() {
+    let (small, large) = (Site::with(limits(1)), Site::new());
+    for value in ["x", "y"] {
+        let mut alert = alert(0, 240);
+        alert.labels.insert("b".to_owned(), value.to_owned());
+        large.put(1, &alert);
+    }
+    talk(&small, &large, 2);
+    assert_eq!(small.shown(2).len(), 2, "nodes must not differ");
+    assert_eq!(
+        put(&small, 3, alert(0, 240)),
+        Err(AlertError::TooMany { max: 1 })
+    );
+}
+
+#[test]
+fn as_many_of_a_name_fire_as_may() {
+    let max = NonZeroUsize::new(2).unwrap();
+    let site = Site::with(limits(100).per_name(Some(max)));
+    let named = |name: &str, value: &str, ends_at| Alert {
+        labels: owned(&[("alertname", name), ("b", value)]),
+        ..alert(0, ends_at)
+    };
+    assert_eq!(put(&site, 1, named("x", "1", 100)), Ok(()));
+    assert_eq!(put(&site, 1, named("x", "2", 200)), Ok(()));
+    let name = "x".to_owned();
+    let full = Err(AlertError::TooManyOfName { name, max });
+    assert_eq!(put(&site, 1, named("x", "3", 200)), full);
+    assert_eq!(put(&site, 1, named("y", "3", 200)), Ok(()), "another name");
+    assert_eq!(
+        put(&site, 2, named("x", "1", 300)),
+        Ok(()),
+        "it fires already"
+    );
+    site.alerts.extend(at(2)).unwrap();
+    assert_eq!(put(&site, 150, named("x", "3", 400)), full, "extended");
+    // One ends, by what is said and by the time.
+    assert_eq!(put(&site, 151, named("x", "1", 150)), Ok(()));
+    assert_eq!(put(&site, 151, named("x", "3", 400)), Ok(()));
+    assert_eq!(
+        put(&site, 199, named("x", "1", 400)),
+        full,
+        "it fires again"
+    );
+    assert_eq!(
+        put(&site, 201, named("x", "4", 400)),
+        Ok(()),
+        "the second has ended"
+    );
+    assert_eq!(
+        put(&site, 201, named("x", "5", 201)),
+        Ok(()),
+        "resolved ones may be told"
+    );
+}
+
+/// Bytes are given back when alerts go, and what is held may be told again as it is.
+#[test]
+fn bytes_are_limited_of_one_and_of_all() {
+    let sized = |name: usize, bytes: usize| {
+        let mut alert = alert(10, 30);
+        alert.labels.insert("n".to_owned(), name.to_string());
+        alert.annotations.insert("a".to_owned(), "x".repeat(bytes));
+        alert
+    };
+    let site = Site::with(limits(1000));
+    let whole = site.alerts.limits().alert_bytes;
+    assert_eq!(
+        put(&site, 20, sized(0, whole)),
+        Err(AlertError::TooLarge { max: whole })
+    );
+    let held = (1..).take_while(|n| put(&site, 20, sized(*n, 60_000)).is_ok());
+    assert_eq!(held.count(), 17, "of a mebibyte");
+    let full = Err(AlertError::TooManyBytes { max: 1 << 20 });
+    assert_eq!(put(&site, 20, sized(0, 60_000)), full);
+    assert_eq!(put(&site, 20, sized(18, 10_000)), Ok(()), "a small one");
+    assert_eq!(put(&site, 20, sized(1, 60_000)), Ok(()));
+    assert_eq!(put(&site, 20, sized(1, 64_000)), full, "not larger");
+    assert_eq!(put(&site, 20, sized(1, 10)), Ok(()), "smaller");
+    assert_eq!(put(&site, 20, sized(0, 59_000)), Ok(()));
+    let all = site.alerts.all().alerts;
+    let bytes: usize = all.iter().map(|(_, alert)| alert.bytes()).sum();
+    assert_eq!(site.alerts.bytes(), bytes);
+    site.alerts
+        .collect(at(30).plus(site.alerts.limits().retention));
+    assert_eq!(site.alerts.bytes(), 0);
+}
+
+#[test]
+fn what_is_not_valid_is_named() {
+    let site = Site::new();
+    let put = |alert: Alert| put(&site, 1, alert);
+    assert_eq!(put(alert(10, 5)), Err(AlertError::EndBeforeStart));
+    let labels = Labels::new();
+    assert_eq!(
+        put(Alert {
+            labels,
+            ..alert(0, 9)
+        }),
+        Err(AlertError::NoLabels)
+    );
+    let empty = owned(&[("", "x")]);
+    let labelled = Alert {
+        labels: empty.clone(),
+        ..alert(0, 9)
+    };
+    assert_eq!(put(labelled), Err(AlertError::Label(String::new())));
+    let annotated = Alert {
+        annotations: empty,
+        ..alert(0, 9)
+    };
+    assert_eq!(put(annotated), Err(AlertError::Annotation(String::new())));
+    assert_eq!(site.alerts.store().len(), 0);
+}
