@@ -83,7 +83,7 @@ impl Scenario {
                 ..lying(&mut rng)
             });
         }
-        if self.spec.config.entries_max < Config::lan().entries_max && self.seed % 2 == 0 {
+        if self.spec.config.entries_max < Config::lan().entries_max && self.seed.is_multiple_of(2) {
             self.crowds();
         }
         self.steps.sort_by_key(|(at, _)| *at);
