@@ -254,6 +254,11 @@ impl View {
     /// Ravishankar, 1998) over the live members, so that different keys have different firsts.
     #[must_use]
     pub fn rank(&self, key: &[u8]) -> usize {
+        self.ahead(key).count()
+    }
+
+    /// The live members whose [`rank`](Self::rank) for `key` is before this node's, in no order.
+    pub(crate) fn ahead(&self, key: &[u8]) -> impl Iterator<Item = &ProcessId> {
         let weight = |name: &NodeName| {
             let mut hasher = SipHasher13::new_with_keys(0x7265_6e64_657a, 0x766f_7573);
             hasher.write(name.as_str().as_bytes());
@@ -262,8 +267,7 @@ impl View {
             hasher.finish()
         };
         let own = (weight(&self.this.name), &self.this.name);
-        self.live()
-            .filter(|m| (weight(&m.process.name), &m.process.name) > own)
-            .count()
+        let processes = self.live().map(|member| &member.process);
+        processes.filter(move |it| (weight(&it.name), &it.name) > own)
     }
 }

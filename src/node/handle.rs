@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
@@ -12,6 +13,7 @@ use super::changes::Changes;
 use super::event::NodeEvent;
 use super::events::{Events, Stopped, Views};
 use super::tracker::Request;
+use super::turn::{self, TurnOutcome};
 use crate::engine::{Counters, Readiness, View};
 use crate::id::{NodeName, StoreId, WriterTag};
 #[cfg(feature = "tls")]
@@ -264,6 +266,49 @@ impl Node {
             }
         }
         Ok(removed)
+    }
+
+    /// Waits until it is this node's turn at work that one member is to do, and returns how the wait ended.
+    ///
+    /// The order is that of [`View::rank`] for the work's `key`, over the members that are alive or suspect when the
+    /// wait begins, this node included; each has a `step` before the next one. A member before this one that leaves or
+    /// fails during the wait is not waited for, also if it comes back; one that joins during the wait has no turn. It
+    /// ends early as well when `done` completes: give it what tells that another member has done the work, for
+    /// instance a change of a store. `done` is dropped when the wait ends.
+    ///
+    /// The one whose turn it is does the work and writes down that it is done, with
+    /// [`replicated`](crate::store::Written::replicated), before its step has passed. Then it is done once as long as
+    /// all members see each other; a member that is slower than its step, or cut off, does not stop the others from
+    /// doing it too. Alertmanager takes turns like that, always in the order of names.
+    ///
+    /// Cancel safe: a wait that is dropped leaves nothing behind, and one that is begun again waits from the start.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::future::pending;
+    /// use std::time::Duration;
+    /// use rumormill::node::{Node, TurnOutcome};
+    ///
+    /// let node = Node::builder("a").listen("127.0.0.1:0").start().await?;
+    /// let step = Duration::from_secs(15);
+    /// let turn = node.wait_turn(b"report-of-monday", step, pending::<()>()).await?;
+    /// // It is alone, so nobody goes before it.
+    /// assert_eq!(turn, TurnOutcome::Came { before: 0 });
+    /// # node.leave().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node stops before that.
+    pub async fn wait_turn<T>(
+        &self,
+        key: &[u8],
+        step: Duration,
+        done: impl Future<Output = T>,
+    ) -> Result<TurnOutcome<T>, Stopped> {
+        turn::wait_turn(self.running.views.clone(), key, step, done).await
     }
 
     /// Leaves the cluster and stops: peers are told, and see the node as left, not as failed.

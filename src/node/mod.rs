@@ -28,6 +28,7 @@ mod stream_table;
 mod stream_task;
 mod tasks;
 mod tracker;
+mod turn;
 
 pub use builder::{BuildError, Builder};
 pub use changes::{Changes, KeyChange};
@@ -35,3 +36,4 @@ pub use clock::SystemClock;
 pub use event::NodeEvent;
 pub use events::{Events, EventsError, Stopped, Views};
 pub use handle::Node;
+pub use turn::TurnOutcome;

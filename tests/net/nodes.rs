@@ -1,12 +1,13 @@
 //! Whole nodes: forming, writing, leaving, failing.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rumormill::id::MemberState;
 use rumormill::net::Transport as _;
 use rumormill::net::plain::Plain;
-use rumormill::node::{BuildError, EventsError, Node, Stopped};
+use rumormill::node::{BuildError, EventsError, Node, Stopped, TurnOutcome};
 use rumormill::store::{Expiry, ReplicationError};
 use rumormill::{Event, Readiness};
 
@@ -43,6 +44,7 @@ in_every_world! {
     a_node_that_died_comes_back_and_is_given_everything,
     an_exchange_that_is_asked_for_takes_place,
     seeds_that_refuse_leave_a_node_alone,
+    work_is_done_in_turns_by_those_that_are_there,
 }
 
 async fn a_write_on_one_node_is_read_on_the_others(world: World) {
@@ -266,4 +268,44 @@ async fn the_plain_way_to_start_works() {
             .unwrap();
     })
     .await;
+}
+
+/// The first one does it and leaves a note, which ends the wait of the second; the third has its turn once both are
+/// gone, however long their steps are.
+async fn work_is_done_in_turns_by_those_that_are_there(world: World) {
+    let step = Duration::from_secs(3600);
+    let a = world.start("a", &[]).await;
+    let b = world.start("b", &[a.addr()]).await;
+    let c = world.start("c", &[a.addr()]).await;
+    for (seen_by, name) in [
+        (&a, "b"),
+        (&a, "c"),
+        (&b, "a"),
+        (&b, "c"),
+        (&c, "a"),
+        (&c, "b"),
+    ] {
+        seen_by.sees(name, MemberState::Alive).await;
+    }
+    let mut peers = [a, b, c];
+    peers.sort_by_key(|peer| peer.node.view().rank(b"work"));
+    let [first, second, third] = peers;
+    let turn = first.node.wait_turn(b"work", step, pending::<()>()).await;
+    assert_eq!(turn, Ok(TurnOutcome::Came { before: 0 }));
+    let expected = note(1, "done");
+    let done = second.reads(&expected);
+    let wait = second.node.wait_turn(b"work", step, done);
+    let (turn, written) = tokio::join!(wait, async {
+        first.notes.put(note(1, "done"), Expiry::Never).unwrap()
+    });
+    assert_eq!(turn, Ok(TurnOutcome::Done(())));
+    drop(written);
+
+    let gone = async {
+        first.node.leave().await.unwrap();
+        drop(second);
+    };
+    let wait = third.node.wait_turn(b"work", step, pending::<()>());
+    let (turn, ()) = tokio::join!(wait, gone);
+    assert_eq!(turn, Ok(TurnOutcome::Vacated { before: 0, gone: 2 }));
 }

@@ -12,8 +12,10 @@ use rumormill::time::Timestamp;
 use crate::alerts::{Alert, Alerts};
 use crate::api::{AnswerRoom, BodyRoom, LastPage};
 use crate::expelled::Expelled;
+use crate::external::External;
 use crate::limits::Reached;
 use crate::metrics::Stats;
+use crate::notify::Dispatch;
 use crate::reload::Configuration;
 use crate::web::Places;
 use crate::work::Work;
@@ -28,6 +30,8 @@ pub(crate) struct App {
     pub(crate) muting: Muting,
     pub(crate) nflog: Nflog,
     pub(crate) alerts: Alerts,
+    /// How alerts are grouped, and what inhibits what.
+    pub(crate) dispatch: Dispatch,
     pub(crate) stats: Stats,
     /// The limits that HTTP clients met.
     pub(crate) reached: Arc<Reached>,
@@ -36,6 +40,12 @@ pub(crate) struct App {
     pub(crate) bodies: BodyRoom,
     pub(crate) answers: AnswerRoom,
     pub(crate) last_page: LastPage,
+    /// Where the node is from the outside, and the prefix of its paths.
+    pub(crate) external: External,
+    /// From where browsers may call the API.
+    pub(crate) cors_origin: Option<String>,
+    /// Whether every change of a silence is logged.
+    pub(crate) log_silences: bool,
     /// Whether an operator may act against members over HTTP.
     pub(crate) admin: bool,
     pub(crate) expelled: Expelled,

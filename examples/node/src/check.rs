@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde_saphyr::{Location, Spanned};
 
 use crate::file::File;
-use crate::sections::{Global, Integration, List, Receiver, RouteSection};
+use crate::integrations::global_fault;
+use crate::receivers::HttpSection;
+use crate::sections::{Global, List, Receiver, RouteSection};
 
 /// Where, and what is wrong.
 pub(crate) type Fault = (Location, String);
@@ -19,7 +21,15 @@ pub(crate) fn check(file: &File) -> Result<(), Fault> {
     let global = file.global.as_ref().map(|it| &it.value);
     let defaults = Global::default();
     let global = global.and_then(Option::as_ref).unwrap_or(&defaults);
-    check_global(global)?;
+    if let (Some(what), Some(section)) = (global_fault(global), &file.global) {
+        fault(section, what)?;
+    }
+    check_http(&global.http_config)?;
+    if let Some(tls) = &global.smtp_tls_config
+        && let Some(what) = tls.value.fault()
+    {
+        fault(tls, what)?;
+    }
     let receivers = check_receivers(&file.receivers, global)?;
     let mut intervals = BTreeSet::new();
     let lists = [&file.mute_time_intervals, &file.time_intervals];
@@ -41,34 +51,6 @@ pub(crate) fn check(file: &File) -> Result<(), Fault> {
     }
 }
 
-fn check_global(global: &Global) -> Result<(), Fault> {
-    let both = |name: &str| format!("at most one of {name} and {name}_file must be configured");
-    match (&global.slack_api_url, &global.slack_api_url_file) {
-        (Some(url), Some(file)) if !file.is_empty() => fault(url, both("slack_api_url"))?,
-        _ => {}
-    }
-    for (name, key, file) in [
-        (
-            "opsgenie_api_key",
-            &global.opsgenie_api_key,
-            &global.opsgenie_api_key_file,
-        ),
-        (
-            "victorops_api_key",
-            &global.victorops_api_key,
-            &global.victorops_api_key_file,
-        ),
-    ] {
-        if let (Some(key), Some(file)) = (key, file)
-            && !key.value.is_empty()
-            && !file.is_empty()
-        {
-            fault(key, both(name))?;
-        }
-    }
-    Ok(())
-}
-
 /// Returns their names.
 fn check_receivers<'a>(
     receivers: &'a List<Receiver>,
@@ -84,8 +66,18 @@ fn check_receivers<'a>(
             let message = format!("notification config name {:?} is not unique", name.value);
             fault(name, message)?;
         }
+        for email in one.value.email_configs.iter().flatten() {
+            if let Some(what) = email.value.fault(global) {
+                fault(email, what)?;
+            }
+        }
         for webhook in one.value.webhook_configs.iter().flatten() {
-            let has_file = given(&webhook.value.url_file);
+            check_http(&webhook.value.http_config)?;
+            let has_file = webhook
+                .value
+                .url_file
+                .as_ref()
+                .is_some_and(|it| !it.is_empty());
             match (&webhook.value.url, has_file) {
                 (None, false) => fault(webhook, "one of url or url_file must be configured")?,
                 (Some(_), true) => {
@@ -94,15 +86,24 @@ fn check_receivers<'a>(
                 _ => {}
             }
         }
-        for (_, configs, missing) in one.value.integrations() {
+        for (_, configs, wrong) in one.value.integrations() {
             for config in configs.iter().flatten() {
-                if let Some(what) = missing(&config.value, global) {
+                check_http(&config.value.http_config)?;
+                if let Some(what) = wrong(&config.value, global) {
                     fault(config, what)?;
                 }
             }
         }
     }
     Ok(names)
+}
+
+fn check_http(section: &Option<Spanned<HttpSection>>) -> Result<(), Fault> {
+    let Some(section) = section else {
+        return Ok(());
+    };
+    let said = section.value.fault();
+    said.map_or(Ok(()), |what| fault(section, what))
 }
 
 fn check_root(
@@ -191,106 +192,254 @@ impl RouteSection {
     }
 }
 
-fn given(text: &Option<String>) -> bool {
-    text.as_ref().is_some_and(|text| !text.is_empty())
-}
+const MISSING_INTERVAL: &str = "missing name in time interval";
 
-fn absent<T>(what: &Option<T>) -> bool {
-    what.is_none()
-}
+#[cfg(test)]
+mod tests {
+    use crate::file::parse;
 
-/// What is missing in an integration.
-type Missing = fn(&Integration, &Global) -> Option<&'static str>;
+    /// A receiver's part of a file, the global part, and words of the refusal; none where it loads. The kinds
+    /// of the reference's own files are among them.
+    const RECEIVERS: &[(&str, &str, &str)] = &[
+        ("slack_configs: [{channel: x}]", "slack_app_token: t", ""),
+        ("slack_configs: [{channel: x}]", "slack_api_url_file: f", ""),
+        (
+            "slack_configs: [{channel: x}]",
+            "",
+            "no global Slack API URL",
+        ),
+        (
+            "slack_configs: [{api_url: 'http://s', api_url_file: f}]",
+            "",
+            "api_url & api_url_file",
+        ),
+        (
+            "slack_configs: [{api_url: 'http://s', app_token: t}]",
+            "",
+            "app_token/app_token_file",
+        ),
+        (
+            "slack_configs: [{actions: [{type: button, text: x, url: y}], fields: [{title: t, value: v}]}]",
+            "slack_api_url: 'http://s'",
+            "",
+        ),
+        (
+            "slack_configs: [{actions: [{type: button, text: x}]}]",
+            "slack_api_url: 'http://s'",
+            "missing name or url",
+        ),
+        (
+            "",
+            "slack_api_url: 'http://s', slack_api_url_file: f",
+            "slack_api_url & slack_api_url_file",
+        ),
+        (
+            "",
+            "slack_api_url: 'http://s', slack_app_token: t",
+            "slack_app_token/slack_app_token_file",
+        ),
+        (
+            "",
+            "opsgenie_api_key: k, opsgenie_api_key_file: f",
+            "opsgenie_api_key & opsgenie_api_key_file",
+        ),
+        (
+            "",
+            "victorops_api_key: k, victorops_api_key_file: f",
+            "victorops_api_key &",
+        ),
+        (
+            "",
+            "telegram_bot_token: k, telegram_bot_token_file: f",
+            "telegram_bot_token &",
+        ),
+        (
+            "",
+            "smtp_auth_password: p, smtp_auth_password_file: f",
+            "smtp_auth_password &",
+        ),
+        (
+            "",
+            "http_config: {bearer_token: a, bearer_token_file: b}",
+            "bearer_token_file",
+        ),
+        ("", "smtp_tls_config: {cert_file: a}", "exactly one of key"),
+        (
+            "email_configs: [{to: a}]",
+            "smtp_from: f, smtp_smarthost: 'h:25'",
+            "",
+        ),
+        (
+            "email_configs: [{to: a}]",
+            "smtp_smarthost: 'h:25'",
+            "no global SMTP from",
+        ),
+        (
+            "email_configs: [{to: a}]",
+            "smtp_from: f",
+            "no global SMTP smarthost",
+        ),
+        (
+            "email_configs: [{to: a}]",
+            "smtp_from: f, smtp_smarthost: ''",
+            "no global SMTP smarthost",
+        ),
+        (
+            "email_configs: [{from: f, smarthost: 'h:25'}]",
+            "",
+            "missing to address",
+        ),
+        (
+            "email_configs: [{to: a, from: f, smarthost: 'h:25', headers: {Subject: a, SUBJECT: b}}]",
+            "",
+            "duplicate header",
+        ),
+        (
+            "email_configs: [{to: a, from: f, smarthost: 'h:25', auth_password: p, auth_password_file: f}]",
+            "",
+            "auth_password & auth_password_file",
+        ),
+        (
+            "opsgenie_configs: [{responders: [{name: a, type: Team}]}]",
+            "opsgenie_api_key_file: f",
+            "",
+        ),
+        (
+            "opsgenie_configs: [{actions: 'a,b'}]",
+            "opsgenie_api_key: k",
+            "",
+        ),
+        (
+            "opsgenie_configs: [{responders: [{type: team}]}]",
+            "opsgenie_api_key: k",
+            "at least one of id",
+        ),
+        (
+            "opsgenie_configs: [{responders: [{name: a, type: x}]}]",
+            "opsgenie_api_key: k",
+            "one of team",
+        ),
+        (
+            "opsgenie_configs: [{teams: a}]",
+            "opsgenie_api_key: k",
+            "does not know this key any more",
+        ),
+        ("opsgenie_configs: [{}]", "", "no global OpsGenie API Key"),
+        ("sns_configs: [{topic_arn: a, sigv4: {}}]", "", ""),
+        ("sns_configs: [{sigv4: {}}]", "", "Target ARN"),
+        (
+            "victorops_configs: [{routing_key: a}]",
+            "victorops_api_key_file: f",
+            "",
+        ),
+        (
+            "victorops_configs: [{routing_key: a}]",
+            "",
+            "no global VictorOps API Key",
+        ),
+        (
+            "victorops_configs: [{routing_key: a, api_key: k, custom_fields: {entity_id: x}}]",
+            "",
+            "fixed field",
+        ),
+        (
+            "telegram_configs: [{chat_id: -5}]",
+            "telegram_bot_token_file: f",
+            "",
+        ),
+        (
+            "telegram_configs: [{chat_id: 5, bot_token: t, parse_mode: html}]",
+            "",
+            "unknown parse_mode",
+        ),
+        (
+            "wechat_configs: [{corp_id: c, message_type: x}]",
+            "wechat_api_secret: s",
+            "text or markdown",
+        ),
+        (
+            "wechat_configs: [{corp_id: c}]",
+            "wechat_api_secret_file: f",
+            "",
+        ),
+        (
+            "pagerduty_configs: [{routing_key: a, routing_key_file: b}]",
+            "",
+            "routing_key & routing_key_file",
+        ),
+        (
+            "webhook_configs: [{url: 'http://h', payload: {a: [1]}, timeout: 1.5s}]",
+            "",
+            "",
+        ),
+        (
+            "webhook_configs: [{url: 'http://h', http_config: {authorization: {type: basic}}}]",
+            "",
+            "basic_auth",
+        ),
+        ("webhook_configs: [{url: '/x'}]", "", "unsupported scheme"),
+        ("webhook_configs: [{}]", "", "one of url or url_file"),
+        (
+            "jira_configs: [{project: p, issue_type: t}]",
+            "jira_api_url: 'http://j'",
+            "",
+        ),
+        (
+            "jira_configs: [{project: p, issue_type: t}]",
+            "",
+            "no global Jira",
+        ),
+        (
+            "mattermost_configs: [{}]",
+            "mattermost_webhook_url_file: f",
+            "",
+        ),
+        ("mattermost_configs: [{}]", "", "missing webhook_url"),
+        (
+            "msteams_configs: [{webhook_url: 'http://t'}], msteamsv2_configs: [{webhook_url_file: f}]",
+            "",
+            "",
+        ),
+        (
+            "msteams_configs: [{}]",
+            "",
+            "webhook_url or webhook_url_file",
+        ),
+        (
+            "rocketchat_configs: [{}]",
+            "rocketchat_token: a, rocketchat_token_id_file: f",
+            "",
+        ),
+        ("rocketchat_configs: [{}]", "rocketchat_token: a", "TokenID"),
+        (
+            "incidentio_configs: [{url: 'http://i', alert_source_token: t}]",
+            "",
+            "",
+        ),
+        (
+            "incidentio_configs: [{url: 'http://i'}]",
+            "",
+            "alert_source_token",
+        ),
+        ("hipchat_configs: []", "", "does not know this key any more"),
+        ("unheard_of_configs: []", "", ""),
+    ];
 
-impl Receiver {
-    /// The integrations that this node does not have: key, configurations, what each must have.
-    pub(crate) fn integrations(&self) -> [(&'static str, &List<Integration>, Missing); 11] {
-        [
-            ("discord_configs", &self.discord_configs, |it, _| {
-                (absent(&it.webhook_url) && !given(&it.webhook_url_file))
-                    .then_some("one of webhook_url or webhook_url_file must be configured")
-            }),
-            ("email_configs", &self.email_configs, |it, global| {
-                let from = given(&it.from) || given(&global.smtp_from);
-                let host = it.smarthost.as_ref().or(global.smtp_smarthost.as_ref());
-                match (given(&it.to), host, from) {
-                    (false, _, _) => Some("missing to address in email config"),
-                    (_, None, _) => Some("no global SMTP smarthost set"),
-                    (_, _, false) => Some("no global SMTP from set"),
-                    _ => None,
+    #[test]
+    fn receivers_are_taken_or_refused_as_alertmanager_does() {
+        for (receiver, global, words) in RECEIVERS {
+            let comma = if receiver.is_empty() { "" } else { ", " };
+            let text = format!(
+                "route: {{receiver: a}}\nglobal: {{{global}}}\nreceivers:\n- {{name: a{comma}{receiver}}}\n"
+            );
+            match (parse(&text), words.is_empty()) {
+                (Ok(_), true) => {}
+                (Err(error), false) => {
+                    let said = error.to_string();
+                    assert!(said.contains(words) && error.line > 1, "{text}: {said}");
                 }
-            }),
-            ("opsgenie_configs", &self.opsgenie_configs, |it, global| {
-                let own = given(&it.api_key) || given(&it.api_key_file);
-                let all = global.opsgenie_api_key.is_some() || given(&global.opsgenie_api_key_file);
-                (!own && !all)
-                    .then_some("no global OpsGenie API Key set either inline or in a file")
-            }),
-            ("pagerduty_configs", &self.pagerduty_configs, |it, _| {
-                let keys = [&it.routing_key, &it.service_key];
-                let files = [&it.routing_key_file, &it.service_key_file];
-                let any = keys.into_iter().chain(files).any(given);
-                (!any).then_some("missing service or routing key in PagerDuty config")
-            }),
-            ("pushover_configs", &self.pushover_configs, |it, _| {
-                let user = given(&it.user_key) || given(&it.user_key_file);
-                let token = given(&it.token) || given(&it.token_file);
-                match (user, token) {
-                    (false, _) => Some("missing user key in Pushover config"),
-                    (_, false) => Some("missing token in Pushover config"),
-                    _ => None,
-                }
-            }),
-            ("slack_configs", &self.slack_configs, |it, global| {
-                let own = it.api_url.is_some() || given(&it.api_url_file);
-                let all = global.slack_api_url.is_some() || given(&global.slack_api_url_file);
-                (!own && !all).then_some("no global Slack API URL set either inline or in a file")
-            }),
-            ("sns_configs", &self.sns_configs, |it, _| {
-                let targets = [&it.target_arn, &it.topic_arn, &it.phone_number];
-                (!targets.into_iter().any(given))
-                    .then_some("must provide either a Target ARN, Topic ARN, or Phone Number")
-            }),
-            ("telegram_configs", &self.telegram_configs, |it, _| {
-                let token = given(&it.bot_token) || given(&it.bot_token_file);
-                match (token, it.chat_id) {
-                    (false, _) => Some("missing bot_token or bot_token_file on telegram_config"),
-                    (_, None | Some(0)) => Some("missing chat_id on telegram_config"),
-                    _ => None,
-                }
-            }),
-            (
-                "victorops_configs",
-                &self.victorops_configs,
-                |it, global| {
-                    let own = given(&it.api_key) || given(&it.api_key_file);
-                    let all = global.victorops_api_key.is_some();
-                    let all = all || given(&global.victorops_api_key_file);
-                    match (given(&it.routing_key), own || all) {
-                        (false, _) => Some("missing Routing key in VictorOps config"),
-                        (_, false) => Some("no global VictorOps API Key set"),
-                        _ => None,
-                    }
-                },
-            ),
-            ("webex_configs", &self.webex_configs, |it, _| {
-                match (given(&it.room_id), &it.http_config) {
-                    (false, _) => Some("missing room_id on webex_config"),
-                    (_, None) => Some("missing webex_configs.http_config.authorization"),
-                    _ => None,
-                }
-            }),
-            ("wechat_configs", &self.wechat_configs, |it, global| {
-                let secret = given(&it.api_secret) || given(&global.wechat_api_secret);
-                let corp = given(&it.corp_id) || given(&global.wechat_api_corp_id);
-                match (secret, corp) {
-                    (false, _) => Some("no global Wechat ApiSecret set"),
-                    (_, false) => Some("no global Wechat CorpID set"),
-                    _ => None,
-                }
-            }),
-        ]
+                (parsed, _) => panic!("{text}: {:?}", parsed.map(|_| ())),
+            }
+        }
     }
 }
-
-const MISSING_INTERVAL: &str = "missing name in time interval";

@@ -1,13 +1,16 @@
 //! The configuration file. The `cluster:` section is this program's own and strict. In the sections
 //! of Alertmanager a wrong value is an error as well, and a key that is not known is reported.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
 use crate::check;
 use crate::duration::Span;
 use crate::intervals::NamedIntervals;
-use crate::sections::{self, Global, InhibitRule, List, Receiver, RouteSection};
+use crate::keys::{self, UnknownKey};
+use crate::sections::{self, Global, InhibitRule, List, Mapping, Receiver, RouteSection};
 use crate::tree::Tree;
 use crate::yaml;
 
@@ -29,8 +32,16 @@ pub(crate) struct File {
     pub(crate) time_intervals: List<NamedIntervals>,
     #[serde(default)]
     pub(crate) mute_time_intervals: List<NamedIntervals>,
+    /// Checked by nobody: this node has neither.
+    #[serde(default)]
+    pub(crate) tracing: Option<Mapping>,
+    #[serde(default)]
+    pub(crate) event_recorder: Option<Mapping>,
     #[serde(default)]
     pub(crate) cluster: Option<ClusterSection>,
+    /// The keys of the other sections that nobody knows.
+    #[serde(skip)]
+    pub(crate) unknown: Vec<UnknownKey>,
 }
 
 /// The `cluster:` section. What is not given has the flag's default.
@@ -114,10 +125,20 @@ pub(crate) fn parse(text: &str) -> Result<File, FileError> {
         (at, error.to_string())
     });
     let checked = read.and_then(|file| check::check(&file).map(|()| file));
+    let tree = Tree::read(text);
+    let unknown = tree.as_ref().map(keys::unknown_keys).unwrap_or_default();
+    let checked = checked.and_then(|mut file| {
+        if let Some(gone) = unknown.iter().find(|key| key.is_gone) {
+            let message = "Alertmanager does not know this key any more".to_owned();
+            return Err((gone.at, message));
+        }
+        file.unknown = unknown;
+        Ok(file)
+    });
     checked.map_err(|(at, message)| {
         let (line, column) = (at.line().max(1), at.column().max(1));
         let said = format!(" at line {line}, column {column}");
-        let tree = Tree::read(text).filter(|_| at != Location::UNKNOWN);
+        let tree = tree.filter(|_| at != Location::UNKNOWN);
         FileError {
             line,
             column,
@@ -138,11 +159,15 @@ impl File {
             || self.mute_time_intervals.is_some()
     }
 
-    /// The names of the receivers, in the order of the file.
-    pub(crate) fn receiver_names(&self) -> Vec<String> {
-        let receivers = self.receivers.iter().flatten();
-        let names = receivers.filter_map(|it| it.value.name.as_ref());
-        names.map(|name| name.value.clone()).collect()
+    /// The time intervals by name, whichever section they are in.
+    pub(crate) fn intervals(&self) -> BTreeMap<String, NamedIntervals> {
+        let all = [&self.mute_time_intervals, &self.time_intervals];
+        let all = all.into_iter().flatten().flatten();
+        let named = all.filter_map(|it| {
+            let name = it.value.name.as_ref()?;
+            Some((name.value.clone(), it.value.clone()))
+        });
+        named.collect()
     }
 
     /// The webhooks of the receivers: whose, where to, and whether they hear of resolved alerts.
@@ -153,12 +178,10 @@ impl File {
             let configs = receiver.value.webhook_configs.iter().flatten();
             for (idx, config) in (0..).zip(configs) {
                 let config = &config.value;
-                let url = config.url.as_ref().map(|url| url.0.clone());
-                let file = config.url_file.clone().unwrap_or_default();
                 found.push(Webhook {
                     receiver: name.map(|it| it.value.clone()).unwrap_or_default(),
                     idx,
-                    url: url.map_or(Address::File(file), Address::Url),
+                    url: config.address(),
                     send_resolved: config.send_resolved.is_none_or(|it| it.0),
                 });
             }
@@ -168,33 +191,29 @@ impl File {
 
     /// What the file asks for that this node does not do.
     pub(crate) fn not_done(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.inhibit_rules.iter().flatten().next().is_some() {
-            warnings.push("inhibit_rules are checked, and inhibit nothing on this node".to_owned());
+        let unknown = self.unknown.iter();
+        let unknown =
+            unknown.map(|key| format!("unknown key {} (line {})", key.path, key.at.line()));
+        let mut warnings: Vec<String> = unknown.collect();
+        for (key, section) in [
+            ("tracing", &self.tracing),
+            ("event_recorder", &self.event_recorder),
+        ] {
+            if section.as_ref().is_some_and(|it| !it.is_empty()) {
+                warnings.push(format!("{key}: this node has no such thing"));
+            }
         }
         for receiver in self.receivers.iter().flatten() {
-            for (key, configs, _) in receiver.value.integrations() {
-                if let (Some(_), Some(name)) =
-                    (configs.iter().flatten().next(), &receiver.value.name)
-                {
+            let others = receiver.value.integrations().into_iter();
+            let others = others.filter(|(_, configs, _)| configs.iter().flatten().next().is_some());
+            for key in others.map(|(key, ..)| key) {
+                if let Some(name) = &receiver.value.name {
                     warnings.push(format!(
                         "receiver {:?}: {key} are checked, and not notified by this node",
                         name.value
                     ));
                 }
             }
-        }
-        let mut routes: Vec<_> = self.route.iter().collect();
-        let mut timed = false;
-        while let Some(route) = routes.pop() {
-            let lists = route.value.intervals();
-            timed |= lists
-                .iter()
-                .any(|(_, list)| list.iter().flatten().next().is_some());
-            routes.extend(route.value.routes.iter().flatten());
-        }
-        if timed {
-            warnings.push("time intervals are checked, and mute nothing on this node".to_owned());
         }
         warnings
     }
@@ -209,6 +228,8 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::Route;
+    use crate::shown::ShownFile;
 
     /// Every key of the section.
     const CLUSTER: &str = "
@@ -333,6 +354,35 @@ cluster:
                 "{text}: {error}"
             );
             assert!(error.to_string().contains(words), "{text}: {error}");
+        }
+    }
+
+    /// In both styles, as deep as any tree is.
+    #[test]
+    fn routes_nest_deep() {
+        let mut block = "receivers: [{name: a}]\nroute:\n  receiver: a\n".to_owned();
+        let mut flow = "{receiver: a}".to_owned();
+        for depth in 1..120 {
+            let indent = "  ".repeat(depth);
+            block.push_str(&format!(
+                "{indent}routes:\n{indent}- matchers: [l{depth}=x]\n"
+            ));
+            flow = format!("{{receiver: a, routes: [{flow}]}}");
+        }
+        let flow = format!("receivers: [{{name: a}}]\nroute: {flow}\n");
+        for text in [block, flow] {
+            let said = yaml::deep(|| {
+                let file = parse(&text)?;
+                let route = file.route.as_ref().map(|it| Route::of_section(&it.value));
+                let labels = (1..120).map(|n| (format!("l{n}"), "x".to_owned()));
+                let found = route.map(|it| it.of(&labels.collect()).len());
+                Ok::<_, FileError>((found, ShownFile::of(&text).yaml.len()))
+            });
+            assert!(
+                said.as_ref()
+                    .is_ok_and(|it| it.0 == Some(1) && it.1 > text.len() / 2),
+                "{said:?}"
+            );
         }
     }
 

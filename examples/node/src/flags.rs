@@ -1,10 +1,13 @@
 //! The command line: Alertmanager's flags, their defaults and their words.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::duration::Span;
+use crate::duration::{Span, SpanError};
 
 /// One node of a cluster of alert managers: silences and the notification log, replicated by
 /// rumormill, behind Alertmanager's flags, API and metrics.
@@ -52,21 +55,29 @@ pub(crate) struct Flags {
     )]
     pub(crate) data_max_bytes: usize,
 
-    /// Maximum number of silences, including expired ones. 0 is no limit.
+    /// Maximum number of silences, including expired ones. 0 or less is no limit.
     #[arg(
         long = "silences.max-silences",
-        default_value_t = 0,
+        default_value = "0",
         value_name = "COUNT"
     )]
-    pub(crate) max_silences: usize,
+    pub(crate) max_silences: AtMost,
 
-    /// Maximum size of a silence, in bytes. 0 is no limit.
+    /// Maximum size of a silence, in bytes. 0 or less is no limit.
     #[arg(
         long = "silences.max-silence-size-bytes",
-        default_value_t = 0,
+        alias = "silences.max-per-silence-bytes",
+        default_value = "0",
         value_name = "BYTES"
     )]
-    pub(crate) max_silence_size_bytes: usize,
+    pub(crate) max_silence_size_bytes: AtMost,
+
+    /// Log every silence that is made, changed or expired.
+    #[arg(long = "log.silences", overrides_with = "no_log_silences")]
+    pub(crate) log_silences: bool,
+
+    #[arg(long = "no-log.silences", hide = true)]
+    no_log_silences: bool,
 
     /// How long a resolved alert is still shown, and interval between garbage collections of what is not.
     /// Should be the same on all nodes.
@@ -76,6 +87,14 @@ pub(crate) struct Flags {
         value_name = "DURATION"
     )]
     pub(crate) alerts_gc_interval: Span,
+
+    /// Least time from the start of the node to its first notification.
+    #[arg(
+        long = "dispatch.start-delay",
+        default_value = "0s",
+        value_name = "DURATION"
+    )]
+    pub(crate) dispatch_start_delay: Span,
 
     /// Maximum number of alerts held. One that is not held yet is refused beyond it.
     #[arg(
@@ -94,13 +113,13 @@ pub(crate) struct Flags {
     )]
     pub(crate) max_alerts_bytes: usize,
 
-    /// Maximum number of alerts of one alertname that fire. Another one is refused beyond it. 0 is no limit.
+    /// Maximum number of alerts of one alertname that fire. Another one is refused beyond it. 0 or less is no limit.
     #[arg(
         long = "alerts.per-alertname-limit",
-        default_value_t = 0,
+        default_value = "0",
         value_name = "COUNT"
     )]
-    pub(crate) per_alertname_limit: usize,
+    pub(crate) per_alertname_limit: AtMost,
 
     /// Maximum number of bytes that one alert takes in memory, about: its texts, and 144 for each label
     /// and annotation. A larger one is refused. At most 1048576.
@@ -128,18 +147,36 @@ pub(crate) struct Flags {
     )]
     pub(crate) web_idle_timeout: Span,
 
-    /// Maximum number of GET requests processed concurrently. 0 is the number of processors, at
+    /// Maximum number of GET requests processed concurrently. 0 or less is the number of processors, at
     /// least 8.
     #[arg(
         long = "web.get-concurrency",
-        default_value_t = 0,
+        default_value = "0",
         value_name = "COUNT"
     )]
-    pub(crate) get_concurrency: usize,
+    pub(crate) get_concurrency: AtMost,
 
-    /// Timeout for HTTP requests. 0 is none.
-    #[arg(long = "web.timeout", default_value = "0s", value_name = "DURATION")]
+    /// Timeout for HTTP requests. 0 or less is none.
+    #[arg(
+        long = "web.timeout",
+        default_value = "0s",
+        value_name = "DURATION",
+        value_parser = span_or_none
+    )]
     pub(crate) web_timeout: Span,
+
+    /// The URL under which the node is reached from the outside, for instance through a proxy. Where
+    /// it has a path, all paths are under it. [default: http://HOSTNAME:PORT]
+    #[arg(long = "web.external-url", default_value = "", value_name = "URL")]
+    pub(crate) external_url: String,
+
+    /// Prefix of all paths. [default: the path of --web.external-url]
+    #[arg(long = "web.route-prefix", default_value = "", value_name = "PATH")]
+    pub(crate) route_prefix: String,
+
+    /// Which origins browsers may call the API from: * is all of them. Without it, none.
+    #[arg(long = "web.cors.origin", default_value = "", value_name = "ORIGIN")]
+    pub(crate) cors_origin: String,
 
     /// Enable the paths with which an operator acts against a member that misbehaves: POST /-/expel,
     /// /-/readmit and /-/purge with ?name=, GET /-/expelled. Every client that reaches them may use them.
@@ -156,6 +193,9 @@ pub(crate) struct Flags {
 
     #[command(flatten)]
     pub(crate) cluster: ClusterFlags,
+
+    #[command(flatten)]
+    pub(crate) accepted: AcceptedFlags,
 
     /// Only log messages with the given severity or above.
     #[arg(long = "log.level", default_value = "info", value_name = "LEVEL")]
@@ -181,7 +221,7 @@ pub(crate) struct ClusterFlags {
     #[arg(long = "cluster.peer", value_name = "ADDRESS")]
     pub(crate) peer: Vec<String>,
 
-    /// Persistent name of this node; random if not given.
+    /// Name of this node. [default: one that is made at the first start and kept in the storage path]
     #[arg(long = "cluster.peer-name", value_name = "NAME")]
     pub(crate) peer_name: Option<String>,
 
@@ -235,6 +275,169 @@ pub(crate) struct ClusterFlags {
     pub(crate) tls_config: Option<String>,
 }
 
+/// Flags of Alertmanager that there is nothing to do about here, or nothing that can be done.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct AcceptedFlags {
+    /// Accepted for Alertmanager's sake: groups are looked after as they change.
+    #[arg(long = "dispatch.maintenance-interval", value_name = "DURATION")]
+    dispatch_maintenance_interval: Option<Span>,
+
+    /// Comma-separated features of Alertmanager; all are accepted, and what each comes to is logged.
+    #[arg(long = "enable-feature", default_value = "", value_name = "FEATURES")]
+    pub(crate) features: String,
+
+    /// Accepted for Alertmanager's sake: there is no memory to collect.
+    #[arg(long = "auto-gomemlimit.ratio", value_name = "RATIO")]
+    memory_ratio: Option<f64>,
+
+    /// Accepted for Alertmanager's sake: the address to advertise is found without it.
+    #[arg(long = "cluster.allow-insecure-public-advertise-address-discovery")]
+    #[arg(overrides_with = "no_public_address")]
+    public_address: bool,
+
+    #[arg(long = "no-cluster.allow-insecure-public-advertise-address-discovery")]
+    #[arg(hide = true)]
+    no_public_address: bool,
+
+    /// Debian's: accepted, and not read.
+    #[arg(long = "template.default", value_name = "FILE", hide = true)]
+    template_default: Option<String>,
+
+    /// Debian's: accepted, and not read.
+    #[arg(long = "web.ui-path", value_name = "DIR", hide = true)]
+    ui_path: Option<String>,
+
+    /// Refused: this node opens its sockets itself.
+    #[arg(long = "web.systemd-socket", overrides_with = "no_systemd_socket")]
+    systemd_socket: bool,
+
+    #[arg(long = "no-web.systemd-socket", hide = true)]
+    no_systemd_socket: bool,
+
+    /// Refused: HTTP has neither TLS nor passwords here; a proxy in front has.
+    #[arg(long = "web.config.file", default_value = "", value_name = "FILE")]
+    web_config_file: String,
+}
+
+/// A flag that asks for what cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FlagError {
+    #[error("--enable-feature: there is no feature {0:?}")]
+    Feature(String),
+    #[error("--web.systemd-socket cannot be had: this node opens its sockets itself")]
+    SystemdSocket,
+    #[error(
+        "--web.config.file={0:?} cannot be had: HTTP has neither TLS nor passwords here; put a proxy \
+         in front that has"
+    )]
+    WebConfig(String),
+}
+
+impl AcceptedFlags {
+    /// What to say about them at the start.
+    ///
+    /// # Errors
+    /// One of them asks for what cannot be had.
+    pub(crate) fn said(&self) -> Result<Vec<String>, FlagError> {
+        if self.systemd_socket {
+            return Err(FlagError::SystemdSocket);
+        }
+        if !self.web_config_file.is_empty() {
+            return Err(FlagError::WebConfig(self.web_config_file.clone()));
+        }
+        let mut said = Vec::new();
+        for feature in self.features.split(',').map(str::trim) {
+            let known = FEATURES.iter().find(|(name, _)| *name == feature);
+            match known {
+                Some((name, why)) => said.push(format!("--enable-feature={name}: {why}")),
+                None if feature.is_empty() => {}
+                None => return Err(FlagError::Feature(feature.to_owned())),
+            }
+        }
+        for (flag, is_given, why) in [
+            (
+                "--dispatch.maintenance-interval",
+                self.dispatch_maintenance_interval.is_some(),
+                "groups are looked after as they change",
+            ),
+            (
+                "--auto-gomemlimit.ratio",
+                self.memory_ratio.is_some(),
+                "there is no memory to collect",
+            ),
+            (
+                "--cluster.allow-insecure-public-advertise-address-discovery",
+                self.public_address,
+                "the address to advertise is found without it",
+            ),
+            (
+                "--template.default",
+                self.template_default.is_some(),
+                "templates are not read",
+            ),
+            (
+                "--web.ui-path",
+                self.ui_path.is_some(),
+                "there is no such page",
+            ),
+        ] {
+            if is_given {
+                said.push(format!("{flag} has no effect: {why}"));
+            }
+        }
+        Ok(said)
+    }
+}
+
+/// A number, of which 0 and less are no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AtMost(pub(crate) Option<NonZeroUsize>);
+
+impl FromStr for AtMost {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number: i64 = text.parse()?;
+        Ok(Self(
+            usize::try_from(number).ok().and_then(NonZeroUsize::new),
+        ))
+    }
+}
+
+/// A duration, of which less than zero is as good as zero.
+fn span_or_none(text: &str) -> Result<Span, SpanError> {
+    let is_negative = text.strip_prefix('-').map(str::parse::<Span>);
+    match is_negative {
+        Some(Ok(_)) => Ok(Span(Duration::ZERO)),
+        Some(Err(error)) => Err(error),
+        None => text.parse(),
+    }
+}
+
+/// Alertmanager's features, and what they come to here.
+const FEATURES: &[(&str, &str)] = &[
+    ("alert-names-in-metrics", "metrics have no such label"),
+    (
+        "auto-gomaxprocs",
+        "has no effect: the system's processors are used",
+    ),
+    (
+        "auto-gomemlimit",
+        "has no effect: there is no memory to collect",
+    ),
+    (
+        "classic-mode",
+        "matchers are read in the classic syntax where both read them, and in the new one too",
+    ),
+    ("event-recorder", "has no effect: there is no such thing"),
+    ("group-key-in-metrics", "metrics have no such label"),
+    ("receiver-name-in-metrics", "metrics have no such label"),
+    (
+        "utf8-strict-mode",
+        "matchers are read in the classic syntax too",
+    ),
+];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogLevel {
     Debug,
@@ -271,6 +474,58 @@ mod tests {
         assert_eq!(flags.data_retention.0.as_secs(), 5 * 86_400);
         assert_eq!(flags.data_maintenance_interval.0.as_secs(), 900);
         assert_eq!(flags.web_listen_address, [":9093"]);
+    }
+
+    #[test]
+    fn switches_have_an_opposite() {
+        let flags = |args: &[&str]| {
+            let args = ["node"].iter().chain(args);
+            Flags::try_parse_from(args).unwrap()
+        };
+        let said = |args: &[&str]| flags(args).accepted.said().map_err(|it| it.to_string());
+        assert!(flags(&["--log.silences"]).log_silences);
+        assert!(!flags(&["--no-log.silences"]).log_silences);
+        assert_eq!(said(&["--no-web.systemd-socket"]), Ok(Vec::new()));
+        let discovery = "cluster.allow-insecure-public-advertise-address-discovery";
+        assert_eq!(said(&[&format!("--no-{discovery}")]), Ok(Vec::new()));
+        assert_eq!(said(&[&format!("--{discovery}")]).unwrap().len(), 1);
+        assert!(
+            said(&["--web.systemd-socket"])
+                .unwrap_err()
+                .contains("--web.systemd-socket")
+        );
+    }
+
+    #[test]
+    fn limits_of_no_number_are_none() {
+        let flags = Flags::try_parse_from([
+            "node",
+            "--silences.max-silences=-1",
+            "--silences.max-per-silence-bytes=100",
+            "--web.get-concurrency=0",
+            "--web.timeout=-5s",
+            "--alerts.per-alertname-limit=7",
+        ])
+        .unwrap();
+        assert_eq!(flags.max_silences, AtMost(None));
+        assert_eq!(flags.max_silence_size_bytes, AtMost(NonZeroUsize::new(100)));
+        assert_eq!(flags.get_concurrency, AtMost(None));
+        assert_eq!(flags.web_timeout, Span(Duration::ZERO));
+        assert_eq!(flags.per_alertname_limit, AtMost(NonZeroUsize::new(7)));
+    }
+
+    /// What is accepted is said once, by name; what is not known is refused.
+    #[test]
+    fn features_are_said_or_refused() {
+        let said = |features: &str| {
+            let flag = format!("--enable-feature={features}");
+            let flags = Flags::try_parse_from(["node", &flag]).unwrap();
+            flags.accepted.said().map_err(|error| error.to_string())
+        };
+        let two = said("classic-mode, auto-gomemlimit").unwrap();
+        assert!(two.len() == 2 && two[0].contains("classic-mode"), "{two:?}");
+        assert_eq!(said(""), Ok(Vec::new()));
+        assert!(said("no-such-thing").unwrap_err().contains("no-such-thing"));
     }
 
     #[test]

@@ -16,8 +16,8 @@
 //!
 //! It starts in `run`: what `flags` and `file` say becomes `settings`; the stores are
 //! restored from `snapshots`; then HTTP (`api`, `metrics`) and the cluster are there until a
-//! signal comes. It shows the alerts it is told of and what silences them, and notifies webhooks of
-//! them, one node after the other (`notify`). It has no other integration, and inhibits nothing.
+//! signal comes. It shows the alerts it is told of and what silences them, and notifies receivers of
+//! them, one node after the other (`notify`), by webhook and mail.
 //!
 //! It is a library for the sake of those who feed what it parses to it: [`unstable`].
 #![allow(
@@ -26,6 +26,7 @@
 )]
 
 mod acknowledge;
+mod addresses;
 mod alerts;
 mod api;
 mod app;
@@ -33,8 +34,11 @@ mod check;
 mod client;
 mod duration;
 mod expelled;
+mod external;
 mod file;
 mod flags;
+mod integrations;
+#[allow(dead_code, reason = "the pipeline reads it")]
 mod intervals;
 mod keys;
 mod limits;
@@ -44,16 +48,23 @@ mod matchers;
 mod metrics;
 mod moment;
 mod notify;
+mod receivers;
 mod reload;
 mod room;
 mod routing;
+#[allow(dead_code, reason = "the pipeline reads it")]
+mod rules;
 mod run;
+mod schema;
 mod sections;
 mod settings;
+mod shown;
 mod snapshots;
+mod storage;
 mod tls;
 mod tree;
 pub mod unstable;
+mod version;
 mod web;
 mod work;
 mod yaml;

@@ -1,7 +1,5 @@
 //! What happens now and then, and at the end: snapshots and collections.
 
-use std::fs::{File, TryLockError};
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +8,7 @@ use rumormill::node::SystemClock;
 use rumormill::store::{Map, Schema, Store};
 use rumormill::time::WallClock as _;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use crate::app::App;
 use crate::metrics::StoreKind;
@@ -19,8 +17,6 @@ use crate::snapshots::{self, Loaded};
 /// The files' names, Alertmanager's.
 const SILENCES: &str = "silences";
 const NFLOG: &str = "nflog";
-/// Held locked by the process that uses the directory.
-const LOCK: &str = "lock";
 
 /// Keeps both stores on the disk.
 #[derive(Clone)]
@@ -40,32 +36,10 @@ impl Keeper {
         }
     }
 
-    /// Makes the directory, and joins in what it holds.
-    ///
-    /// # Errors
-    /// The directory cannot be made, or another process uses it.
-    pub(crate) fn load(&self) -> io::Result<Option<File>> {
-        std::fs::create_dir_all(&self.dir)?;
-        let alone = self.lock()?;
+    /// Joins in what the directory holds.
+    pub(crate) fn load(&self) {
         self.load_store(SILENCES, self.app.silences.map());
         self.load_store(NFLOG, self.app.nflog.map());
-        Ok(alone)
-    }
-
-    /// Two nodes in one directory would overwrite each other's snapshots.
-    fn lock(&self) -> io::Result<Option<File>> {
-        let locked = File::create(self.dir.join(LOCK)).map(|file| (file.try_lock(), file));
-        match locked {
-            Ok((Ok(()), file)) => Ok(Some(file)),
-            Ok((Err(TryLockError::WouldBlock), _)) => {
-                let message = "another process uses this directory";
-                Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
-            }
-            Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
-                warn!(%error, "the storage path cannot be locked, and perhaps not be written to");
-                Ok(None)
-            }
-        }
     }
 
     fn load_store<S: Schema>(&self, name: &str, map: &Map<S>) {

@@ -31,6 +31,15 @@ impl Moment {
         )
     }
 
+    /// As Go writes it into messages: to the nanosecond, without zeros at the end.
+    pub(crate) fn go_text(self) -> String {
+        let text = self.text();
+        let seconds = text.split('.').next().unwrap_or_default();
+        let nanos = format!(".{:09}", self.0.as_nanos() % 1_000_000_000);
+        let nanos = nanos.trim_end_matches('0').trim_end_matches('.');
+        format!("{seconds}{nanos}Z")
+    }
+
     /// What is before 1970 is as good as its first nanosecond, what is after 2554 as its last.
     pub(crate) fn read(text: &str) -> Result<Self, jiff::Error> {
         let at: jiff::Timestamp = match text.parse() {
@@ -42,7 +51,12 @@ impl Moment {
                     .parse::<jiff::Timestamp>()
                     .map(|_| Self(Timestamp::MAX));
             }
-            read => read?,
+            // Without a zone it is UTC, and a date alone its midnight, as Alertmanager's parser has it.
+            Err(error) => match text.parse::<jiff::civil::DateTime>() {
+                Ok(at) => at.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp(),
+                Err(_) => return Err(error),
+            },
+            Ok(at) => at,
         };
         if at.as_second() == GO_ZERO_SECONDS && at.subsec_nanosecond() == 0 {
             return Ok(Self(Timestamp::ZERO));
@@ -83,6 +97,9 @@ mod tests {
         let at = Timestamp::from_nanos(1_795_410_926_426_999_999);
         assert_eq!(Moment(at).text(), "2026-11-23T05:15:26.426Z");
         assert_eq!(Moment(Timestamp::MAX).text(), "2554-07-21T23:34:33.709Z");
+        assert_eq!(Moment(at).go_text(), "2026-11-23T05:15:26.426999999Z");
+        let whole = Moment(Timestamp::from_secs(60));
+        assert_eq!(whole.go_text(), "1970-01-01T00:01:00Z");
     }
 
     #[test]
@@ -107,6 +124,24 @@ mod tests {
         assert_eq!(seconds("9999-12-31T23:59:59Z"), Timestamp::MAX);
         assert!(Moment::read("9999-12-31T25:59:59Z").is_err());
         assert!(Moment::read("nope").is_err());
-        assert!(Moment::read("2030-01-01").is_err());
+        assert!(Moment::read("2030-01-31T12:00:00X").is_err() && Moment::read("").is_err());
+    }
+
+    /// As `datetime.isoformat()` of Python and others write them.
+    #[test]
+    fn instants_without_a_zone_are_utc() {
+        let same = |text: &str, with_zone: &str| {
+            assert_eq!(
+                Moment::read(text).unwrap(),
+                Moment::read(with_zone).unwrap(),
+                "{text}"
+            );
+        };
+        same("2030-01-31T12:00:00.123456", "2030-01-31T12:00:00.123456Z");
+        same("2030-01-31T12:00:00", "2030-01-31T12:00:00Z");
+        same("2030-01-31 12:00:00", "2030-01-31T12:00:00Z");
+        same("2030-01-31T12:00", "2030-01-31T12:00:00Z");
+        same("2030-01-31", "2030-01-31T00:00:00Z");
+        assert_eq!(Moment::read("0001-01-01T00:00:00").unwrap().given(), None);
     }
 }

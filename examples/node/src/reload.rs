@@ -1,6 +1,7 @@
 //! What of the configuration can change while the program runs: the routing tree, the receivers
 //! and the resolve timeout. Flags and the `cluster:` section hold from start to end.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -10,20 +11,27 @@ use rumormill::time::{Timestamp, WallClock as _};
 use siphasher::sip::SipHasher13;
 use tracing::{error, info, warn};
 
-use crate::file::{ClusterSection, Webhook};
+use crate::file::ClusterSection;
 use crate::flags::Flags;
+use crate::intervals::NamedIntervals;
+use crate::receivers::ReceiverConfig;
 use crate::routing::Route;
+use crate::rules::Rule;
 use crate::settings::{Settings, SettingsError};
+use crate::shown::ShownFile;
 
 /// What the file says, but for the cluster.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// The file as it is written.
-    pub(crate) file: String,
+    /// The file as it is shown.
+    pub(crate) shown: ShownFile,
     pub(crate) hash: u64,
-    pub(crate) receivers: Vec<String>,
+    /// In the order of the file.
+    pub(crate) receivers: Vec<ReceiverConfig>,
     pub(crate) route: Option<Route>,
-    pub(crate) webhooks: Vec<Webhook>,
+    pub(crate) rules: Vec<Rule>,
+    /// By name.
+    pub(crate) intervals: BTreeMap<String, NamedIntervals>,
     pub(crate) resolve_timeout: Duration,
     pub(crate) at: Timestamp,
     cluster: Option<ClusterSection>,
@@ -34,16 +42,27 @@ impl Loaded {
         let mut hasher = SipHasher13::new();
         hasher.write(settings.file.as_bytes());
         Self {
-            file: settings.file.clone(),
+            shown: settings.shown.clone(),
             // As many bits as a floating point number holds exactly.
             hash: hasher.finish() >> 16,
             receivers: settings.receivers.clone(),
             route: settings.route.clone(),
-            webhooks: settings.webhooks.clone(),
+            rules: settings.rules.clone(),
+            intervals: settings.intervals.clone(),
             resolve_timeout: settings.resolve_timeout,
             at: SystemClock.wall(),
             cluster: settings.section.clone(),
         }
+    }
+
+    /// The intervals that mute a route at an instant, by name: those that it is muted in, and where it is in
+    /// none of those that it is active in, all of these.
+    pub(crate) fn muted_by(&self, route: &Route, now: Timestamp) -> Vec<String> {
+        let is_in = |name: &&String| self.intervals.get(*name).is_some_and(|it| it.contains(now));
+        let muting = route.mute_time_intervals.iter().filter(is_in);
+        let is_active = route.active_time_intervals.iter().any(|name| is_in(&name));
+        let inactive = route.active_time_intervals.iter().filter(|_| !is_active);
+        muting.chain(inactive).cloned().collect()
     }
 }
 

@@ -1,12 +1,13 @@
 //! The routing tree: which receivers an alert goes to, and how it is grouped.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rumormill::store::matcher::{Labels, Matcher, Op, set_matches};
 use serde_saphyr::Spanned;
 
 use crate::duration::Term;
-use crate::sections::RouteSection;
+use crate::sections::{LabelName, List, Matchers, Pattern, RouteSection};
 
 /// A node of the tree, its receiver and grouping inherited where the file has none.
 #[derive(Clone, Debug)]
@@ -20,6 +21,13 @@ pub(crate) struct Route {
     pub(crate) group_interval: Duration,
     /// How long until an unchanged group is notified again.
     pub(crate) repeat_interval: Duration,
+    /// Intervals in which it notifies nobody.
+    pub(crate) mute_time_intervals: Vec<String>,
+    /// Intervals outside of which it notifies nobody, if there are any.
+    pub(crate) active_time_intervals: Vec<String>,
+    /// Its place among all routes, from the root on and each before what is under it: two routes with
+    /// the same matchers are still two.
+    pub(crate) id: usize,
     /// What names the route in the notification log: the matchers on the way to it.
     key: String,
     matchers: Vec<Matcher>,
@@ -30,10 +38,12 @@ pub(crate) struct Route {
 impl Route {
     /// The tree from the file's `route:`, which has been checked.
     pub(crate) fn of_section(section: &RouteSection) -> Self {
-        Self::under(section, None)
+        Self::under(section, None, &mut 0)
     }
 
-    fn under(section: &RouteSection, parent: Option<&Self>) -> Self {
+    fn under(section: &RouteSection, parent: Option<&Self>, next: &mut usize) -> Self {
+        let id = *next;
+        *next += 1;
         let receiver = section.receiver.as_ref().map(|it| it.value.clone());
         let receiver = receiver.filter(|name| !name.is_empty());
         let inherited = || parent.map(|it| it.receiver.clone()).unwrap_or_default();
@@ -50,7 +60,15 @@ impl Route {
             own.map_or(inherited, |term| term.0)
         };
         let of = |own: &Option<Spanned<Term>>| own.as_ref().map(|it| it.value);
-        let matchers = matchers(section);
+        let matchers = matchers(
+            section.matchers.as_ref(),
+            section.equal.as_ref(),
+            section.match_re.as_ref(),
+        );
+        let names = |list: &List<String>| -> Vec<String> {
+            let names = list.iter().flatten();
+            names.map(|name| name.value.clone()).collect()
+        };
         let texts: Vec<_> = matchers.iter().map(ToString::to_string).collect();
         let own = format!("{{{}}}", texts.join(","));
         let mut route = Self {
@@ -68,13 +86,16 @@ impl Route {
                 4 * 3600,
             ),
             key: parent.map_or_else(|| own.clone(), |it| format!("{}/{own}", it.key)),
+            mute_time_intervals: names(&section.mute_time_intervals),
+            active_time_intervals: names(&section.active_time_intervals),
+            id,
             matchers,
             goes_on: section.goes_on.as_ref().is_some_and(|it| it.value.0),
             routes: Vec::new(),
         };
         let children = section.routes.iter().flatten();
         route.routes = children
-            .map(|child| Self::under(&child.value, Some(&route)))
+            .map(|child| Self::under(&child.value, Some(&route), next))
             .collect();
         route
     }
@@ -123,13 +144,18 @@ impl Route {
     }
 }
 
-/// `matchers`, and the older `match` and `match_re`.
-fn matchers(section: &RouteSection) -> Vec<Matcher> {
-    let lists = section.matchers.iter().flatten();
+/// `matchers`, and the older `match` and `match_re`, sorted by name, value and operator: as Alertmanager
+/// sorts them, so that a group has one key however its matchers are written.
+pub(crate) fn matchers(
+    lists: Option<&Vec<Matchers>>,
+    equal: Option<&BTreeMap<LabelName, String>>,
+    regex: Option<&BTreeMap<LabelName, Pattern>>,
+) -> Vec<Matcher> {
+    let lists = lists.into_iter().flatten();
     let mut all: Vec<Matcher> = lists.flat_map(|list| list.0.iter().cloned()).collect();
-    let equal = section.equal.iter().flatten();
+    let equal = equal.into_iter().flatten();
     let equal = equal.map(|(name, value)| (name, Op::Equal, value));
-    let regex = section.match_re.iter().flatten();
+    let regex = regex.into_iter().flatten();
     let regex = regex.map(|(name, pattern)| (name, Op::Regex, &pattern.0));
     // Names and patterns were checked as they were read.
     all.extend(
@@ -137,6 +163,12 @@ fn matchers(section: &RouteSection) -> Vec<Matcher> {
             .chain(regex)
             .filter_map(|(name, op, value)| Matcher::new(&name.0, op, value).ok()),
     );
+    let place = |op: Op| {
+        let order = [Op::Equal, Op::NotEqual, Op::Regex, Op::NotRegex];
+        order.into_iter().position(|it| it == op)
+    };
+    let rank = |it: &Matcher| (it.name().to_owned(), it.value().to_owned(), place(it.op()));
+    all.sort_by_cached_key(rank);
     all
 }
 
@@ -171,8 +203,30 @@ mod tests {
             let found: Vec<_> = routes.iter().map(|it| it.receiver.as_str()).collect();
             assert_eq!(found, expected, "{pairs:?}");
         }
+        let ids: Vec<_> = tree.of(&labels(&[("team", "db"), ("severity", "warning")]));
+        assert_eq!(ids.iter().map(|it| it.id).collect::<Vec<_>>(), [1, 2]);
         let alert = labels(&[("alertname", "x"), ("team", "db")]);
         assert_eq!(tree.group(&alert), labels(&[("alertname", "x")]));
         assert_eq!(tree.of(&alert)[0].group(&alert), alert);
+    }
+
+    /// Sorted, as in the log that Alertmanager keeps.
+    #[test]
+    fn a_group_has_one_key_however_its_matchers_are_written() {
+        let key = |route: serde_json::Value| {
+            let tree = json!({"receiver": "r", "group_by": ["alertname"], "routes": [route]});
+            let tree = Route::of_section(&serde_saphyr::from_str(&tree.to_string()).unwrap());
+            let alert = labels(&[("alertname", "x"), ("severity", "page"), ("team", "db")]);
+            let route = tree.of(&alert)[0];
+            route.group_key(&route.group(&alert))
+        };
+        let expected = "{}/{severity=\"page\",team=~\"d.*\",team=\"db\"}:{alertname=\"x\"}";
+        for matchers in [
+            json!({"matchers": ["team=db", "severity=page", "team=~\"d.*\""]}),
+            json!({"matchers": ["{severity=page,team=~\"d.*\",team=db}"]}),
+            json!({"match": {"team": "db"}, "match_re": {"team": "d.*"}, "matchers": ["severity=page"]}),
+        ] {
+            assert_eq!(key(matchers.clone()), expected, "{matchers}");
+        }
     }
 }

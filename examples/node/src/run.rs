@@ -6,15 +6,13 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rand::TryRng as _;
-use rand::rngs::SysRng;
 use rumormill::node::{BuildError, Builder, Events, EventsError, Node, NodeEvent, SystemClock};
 use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;
 use rumormill::{Config, Event};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -25,9 +23,10 @@ use crate::flags::Flags;
 use crate::limits::Reached;
 use crate::maintenance::{Keeper, collect_alerts, tend_alerts};
 use crate::metrics::{MemberChange, Stats};
-use crate::notify;
+use crate::notify::{self, Dispatch};
 use crate::reload::Configuration;
-use crate::settings::{Cluster, Settings};
+use crate::settings::Settings;
+use crate::storage::Storage;
 use crate::web::{self, Places};
 use crate::work::Work;
 
@@ -68,25 +67,32 @@ async fn run_with(
         .warnings
         .iter()
         .for_each(|warning| warn!("{warning}"));
-    let name = settings.cluster.as_ref().map(node_name);
-    let mut builder = builder(name.as_deref(), &settings);
-    let events = builder.events();
-    let app = app(&mut builder, name, flags, &settings);
-    let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
-    let _alone = keeper.load().map_err(|error| RunError::Storage {
-        path: keeper.dir.display().to_string(),
+    let storage = Storage::open(&settings.storage);
+    let mut storage = storage.map_err(|error| RunError::Storage {
+        path: settings.storage.display().to_string(),
         error,
     })?;
+    let cluster = settings.cluster.as_ref();
+    let name = cluster.map(|it| it.name.clone().unwrap_or_else(|| storage.name()));
+    let mut builder = builder(name.as_deref(), &settings);
+    let events = builder.events();
+    let dispatch = Dispatch::new(Arc::new(SystemClock));
+    let app = app(&mut builder, name, (flags, &settings), dispatch);
+    let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
+    keeper.load();
 
     let builder = builder.expelled(app.expelled.load());
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(());
     let servers = serve(&app, &settings, &stopped).await?;
-    drop(stopped);
+    let options = notify::Options {
+        peer_timeout: settings.peer_timeout,
+        external_url: settings.external.url.clone(),
+    };
+    let notifying = tokio::spawn(notify::run(Arc::clone(&app), options, stopped));
     if settings.cluster.is_some() {
         tasks.spawn(follow(events, Arc::clone(&app)));
     }
-    tasks.spawn(notify::run(Arc::clone(&app), settings.peer_timeout));
     tasks.spawn(keeper.clone().maintain(settings.maintenance_interval));
     tasks.spawn(collect_alerts(
         Arc::clone(&app),
@@ -103,7 +109,7 @@ async fn run_with(
         Err(error) => error!(%error, "ending"),
     }
     drop(stop);
-    let saved = wind_up(&app, &keeper, servers, tasks).await;
+    let saved = wind_up(&app, &keeper, (servers, notifying), tasks).await;
     ended?;
     if !saved {
         return Err(RunError::Snapshot);
@@ -113,7 +119,12 @@ async fn run_with(
 }
 
 /// What the parts of the program share, before any of them runs.
-fn app(builder: &mut Builder, name: Option<String>, flags: Flags, settings: &Settings) -> Arc<App> {
+pub(crate) fn app(
+    builder: &mut Builder,
+    name: Option<String>,
+    (flags, settings): (Flags, &Settings),
+    dispatch: Dispatch,
+) -> Arc<App> {
     let silences = builder.silences(settings.silences);
     let reached = Arc::new(Reached::default());
     Arc::new(App {
@@ -123,11 +134,15 @@ fn app(builder: &mut Builder, name: Option<String>, flags: Flags, settings: &Set
         silences,
         nflog: builder.nflog(settings.nflog),
         alerts: builder.alerts(settings.alerts),
+        dispatch,
         stats: Stats::new(),
         places: Places::new(settings.connections_max, Arc::clone(&reached)),
         work: Work::new(settings.get_concurrency, Arc::clone(&reached)),
         bodies: BodyRoom::new(Arc::clone(&reached)),
         answers: AnswerRoom::new(Arc::clone(&reached)),
+        external: settings.external.clone(),
+        cors_origin: settings.cors_origin.clone(),
+        log_silences: settings.log_silences,
         admin: settings.admin,
         expelled: Expelled::new(settings.storage.clone()),
         reached,
@@ -143,7 +158,7 @@ fn app(builder: &mut Builder, name: Option<String>, flags: Flags, settings: &Set
 async fn wind_up(
     app: &App,
     keeper: &Keeper,
-    mut servers: JoinSet<()>,
+    (mut servers, notifying): (JoinSet<()>, JoinHandle<()>),
     mut tasks: JoinSet<()>,
 ) -> bool {
     let served = async { while servers.join_next().await.is_some() {} };
@@ -151,7 +166,9 @@ async fn wind_up(
         warn!("some HTTP connections were still open");
         servers.shutdown().await;
     }
-    // Nothing is notified and nothing maintained from here on.
+    // What is being sent is taken and logged, or left to the others, before this node leaves them.
+    let _ = notifying.await;
+    // Nothing is maintained from here on.
     tasks.shutdown().await;
     if let Err(error) = app.alerts.hand_over(SystemClock.wall()) {
         warn!(%error, "later ends of alerts are not handed over");
@@ -284,19 +301,6 @@ fn remembered(alerts_max: usize) -> NonZeroUsize {
     NonZeroUsize::new(twice).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// The name that was given, or a random one that sorts by the time of the start: a ULID.
-fn node_name(cluster: &Cluster) -> String {
-    if let Some(name) = &cluster.name {
-        return name.clone();
-    }
-    let random = || SysRng.try_next_u64().unwrap_or_default();
-    let millis = u128::from(SystemClock.wall().as_nanos() / 1_000_000);
-    let random = u128::from(random()) << 64 | u128::from(random());
-    let bits = millis << 80 | random >> 48;
-    let digit = |place: u32| char::from(CROCKFORD[(bits >> (5 * place) & 31) as usize]);
-    (0..26).rev().map(digit).collect()
-}
-
 /// The signals that the program knows. Once they are received here they do nothing else, so a
 /// second one changes nothing.
 struct Signals {
@@ -331,11 +335,10 @@ impl Ends {
     }
 }
 
-const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// How long requests under way may take to end.
 const HTTP_END_MAX: Duration = Duration::from_secs(1);
 /// How long leaving may take; with the rest it stays below ten seconds.
-const LEAVE_MAX: Duration = Duration::from_secs(6);
+const LEAVE_MAX: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests {

@@ -8,8 +8,11 @@ use rumormill::store::matcher::{Matcher, Op, Syntax, is_label_name};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, Visitor};
 use serde_saphyr::Spanned;
 
-use crate::duration::Term;
+use crate::duration::{Span, Term};
+use crate::file::Address;
+use crate::integrations::Integration;
 use crate::matchers::{FILE, Tally};
+use crate::receivers::{EmailSection, HttpSection, TlsSection};
 
 /// A list whose items have places.
 pub(crate) type List<T> = Option<Vec<Spanned<T>>>;
@@ -21,24 +24,47 @@ pub(crate) type Mapping = BTreeMap<String, IgnoredAny>;
 #[serde(default)]
 pub(crate) struct Global {
     pub(crate) resolve_timeout: Option<Term>,
-    pub(crate) http_config: Option<Mapping>,
+    pub(crate) http_config: Option<Spanned<HttpSection>>,
     pub(crate) smtp_from: Option<String>,
+    pub(crate) smtp_hello: Option<String>,
     pub(crate) smtp_smarthost: Option<HostPort>,
+    pub(crate) smtp_auth_username: Option<String>,
+    pub(crate) smtp_auth_password: Option<String>,
+    pub(crate) smtp_auth_password_file: Option<String>,
+    pub(crate) smtp_auth_secret: Option<String>,
+    pub(crate) smtp_auth_secret_file: Option<String>,
+    pub(crate) smtp_auth_identity: Option<String>,
     pub(crate) smtp_require_tls: Option<Switch>,
-    pub(crate) slack_api_url: Option<Spanned<Url>>,
+    pub(crate) smtp_force_implicit_tls: Option<Switch>,
+    pub(crate) smtp_tls_config: Option<Spanned<TlsSection>>,
+    pub(crate) slack_api_url: Option<Url>,
     pub(crate) slack_api_url_file: Option<String>,
+    pub(crate) slack_app_token: Option<String>,
+    pub(crate) slack_app_token_file: Option<String>,
+    pub(crate) slack_app_url: Option<Url>,
     pub(crate) pagerduty_url: Option<Url>,
     pub(crate) opsgenie_api_url: Option<Url>,
-    pub(crate) opsgenie_api_key: Option<Spanned<String>>,
+    pub(crate) opsgenie_api_key: Option<String>,
     pub(crate) opsgenie_api_key_file: Option<String>,
     pub(crate) wechat_api_url: Option<Url>,
     pub(crate) wechat_api_secret: Option<String>,
+    pub(crate) wechat_api_secret_file: Option<String>,
     pub(crate) wechat_api_corp_id: Option<String>,
     pub(crate) victorops_api_url: Option<Url>,
-    pub(crate) victorops_api_key: Option<Spanned<String>>,
+    pub(crate) victorops_api_key: Option<String>,
     pub(crate) victorops_api_key_file: Option<String>,
     pub(crate) telegram_api_url: Option<Url>,
+    pub(crate) telegram_bot_token: Option<String>,
+    pub(crate) telegram_bot_token_file: Option<String>,
     pub(crate) webex_api_url: Option<Url>,
+    pub(crate) rocketchat_api_url: Option<Url>,
+    pub(crate) rocketchat_token: Option<String>,
+    pub(crate) rocketchat_token_file: Option<String>,
+    pub(crate) rocketchat_token_id: Option<String>,
+    pub(crate) rocketchat_token_id_file: Option<String>,
+    pub(crate) jira_api_url: Option<Url>,
+    pub(crate) mattermost_webhook_url: Option<Url>,
+    pub(crate) mattermost_webhook_url_file: Option<String>,
 }
 
 /// `route`, and what is under it.
@@ -68,7 +94,7 @@ pub(crate) struct Receiver {
     pub(crate) name: Option<Spanned<String>>,
     pub(crate) webhook_configs: List<WebhookSection>,
     pub(crate) discord_configs: List<Integration>,
-    pub(crate) email_configs: List<Integration>,
+    pub(crate) email_configs: List<EmailSection>,
     pub(crate) opsgenie_configs: List<Integration>,
     pub(crate) pagerduty_configs: List<Integration>,
     pub(crate) pushover_configs: List<Integration>,
@@ -78,12 +104,12 @@ pub(crate) struct Receiver {
     pub(crate) victorops_configs: List<Integration>,
     pub(crate) webex_configs: List<Integration>,
     pub(crate) wechat_configs: List<Integration>,
-    pub(crate) jira_configs: List<Mapping>,
-    pub(crate) mattermost_configs: List<Mapping>,
-    pub(crate) msteams_configs: List<Mapping>,
-    pub(crate) msteamsv2_configs: List<Mapping>,
-    pub(crate) rocketchat_configs: List<Mapping>,
-    pub(crate) incidentio_configs: List<Mapping>,
+    pub(crate) jira_configs: List<Integration>,
+    pub(crate) mattermost_configs: List<Integration>,
+    pub(crate) msteams_configs: List<Integration>,
+    pub(crate) msteamsv2_configs: List<Integration>,
+    pub(crate) rocketchat_configs: List<Integration>,
+    pub(crate) incidentio_configs: List<Integration>,
 }
 
 /// One of `webhook_configs`.
@@ -91,51 +117,26 @@ pub(crate) struct Receiver {
 #[serde(default)]
 pub(crate) struct WebhookSection {
     pub(crate) send_resolved: Option<Switch>,
-    pub(crate) http_config: Option<Mapping>,
+    pub(crate) http_config: Option<Spanned<HttpSection>>,
     pub(crate) url: Option<Url>,
     pub(crate) url_file: Option<String>,
     pub(crate) max_alerts: Option<u64>,
-    pub(crate) timeout: Option<Term>,
+    pub(crate) timeout: Option<Span>,
 }
 
-/// What this node looks at of an integration that it does not have.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub(crate) struct Integration {
-    pub(crate) send_resolved: Option<Switch>,
-    pub(crate) http_config: Option<Mapping>,
-    pub(crate) api_key: Option<String>,
-    pub(crate) api_key_file: Option<String>,
-    pub(crate) api_secret: Option<String>,
-    pub(crate) api_url: Option<Url>,
-    pub(crate) api_url_file: Option<String>,
-    pub(crate) bot_token: Option<String>,
-    pub(crate) bot_token_file: Option<String>,
-    pub(crate) chat_id: Option<i64>,
-    pub(crate) corp_id: Option<String>,
-    pub(crate) from: Option<String>,
-    pub(crate) phone_number: Option<String>,
-    pub(crate) room_id: Option<String>,
-    pub(crate) routing_key: Option<String>,
-    pub(crate) routing_key_file: Option<String>,
-    pub(crate) service_key: Option<String>,
-    pub(crate) service_key_file: Option<String>,
-    pub(crate) smarthost: Option<HostPort>,
-    pub(crate) target_arn: Option<String>,
-    pub(crate) to: Option<String>,
-    pub(crate) token: Option<String>,
-    pub(crate) token_file: Option<String>,
-    pub(crate) topic_arn: Option<String>,
-    pub(crate) user_key: Option<String>,
-    pub(crate) user_key_file: Option<String>,
-    pub(crate) webhook_url: Option<Url>,
-    pub(crate) webhook_url_file: Option<String>,
+impl WebhookSection {
+    /// Where it is.
+    pub(crate) fn address(&self) -> Address {
+        let url = self.url.as_ref().map(|url| Address::Url(url.0.clone()));
+        url.unwrap_or_else(|| Address::File(self.url_file.clone().unwrap_or_default()))
+    }
 }
 
 /// One of `inhibit_rules`.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
 pub(crate) struct InhibitRule {
+    pub(crate) name: Option<String>,
     pub(crate) source_match: Option<BTreeMap<LabelName, String>>,
     pub(crate) source_match_re: Option<BTreeMap<LabelName, Pattern>>,
     pub(crate) source_matchers: Option<Vec<Matchers>>,
@@ -187,6 +188,15 @@ text!(
         }
     }
 );
+
+impl HostPort {
+    /// The host, without the brackets of an IPv6 address, and the port.
+    pub(crate) fn split(&self) -> (String, String) {
+        let (host, port) = self.0.rsplit_once(':').unwrap_or((&self.0, ""));
+        let inside = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+        (inside.unwrap_or(host).to_owned(), port.to_owned())
+    }
+}
 
 text!(
     /// A label's name, or `...` where that means all.

@@ -1,6 +1,6 @@
 //! What flags, file and defaults come to.
 
-use std::num::NonZeroUsize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,19 +8,34 @@ use rumormill::config::{Config, ConfigError};
 use rumormill::store::nflog::NflogLimits;
 use rumormill::store::silences::SilenceLimits;
 
+use crate::addresses::{AddressError, address};
 use crate::alerts::AlertLimits;
 use crate::api::PAIRS_BYTES_MAX;
 use crate::duration::Span;
-use crate::file::{self, ClusterSection, File, FileError, Webhook};
-use crate::flags::{ClusterFlags, Flags};
-use crate::keys;
+use crate::external::{External, ExternalError};
+use crate::file::{self, ClusterSection, File, FileError};
+use crate::flags::{ClusterFlags, FlagError, Flags};
+use crate::intervals::NamedIntervals;
+use crate::notify;
+use crate::receivers::ReceiverConfig;
 use crate::routing::Route;
+use crate::rules::Rule;
+use crate::shown::ShownFile;
 use crate::tls::{Tls, TlsSettingsError};
 use crate::yaml;
 
 /// Everything a node is told.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    /// Where the node is from the outside.
+    pub(crate) external: External,
+    /// From where browsers may call the API; `*`: from everywhere.
+    pub(crate) cors_origin: Option<String>,
+    /// Whether every change of a silence is logged.
+    pub(crate) log_silences: bool,
+    /// Least time from the start to the first notification.
+    #[allow(dead_code, reason = "the pipeline reads it")]
+    pub(crate) dispatch_start_delay: Duration,
     /// `host:port` or `:port`.
     pub(crate) web: Vec<String>,
     pub(crate) get_concurrency: usize,
@@ -40,13 +55,16 @@ pub(crate) struct Settings {
     /// `None`: clustering is disabled.
     pub(crate) cluster: Option<Cluster>,
     pub(crate) peer_timeout: Duration,
-    pub(crate) webhooks: Vec<Webhook>,
+    /// The file as it is shown.
+    pub(crate) shown: ShownFile,
     /// The file, as it is written.
     pub(crate) file: String,
     /// Its `cluster:` section.
     pub(crate) section: Option<ClusterSection>,
-    pub(crate) receivers: Vec<String>,
+    pub(crate) receivers: Vec<ReceiverConfig>,
     pub(crate) route: Option<Route>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) intervals: BTreeMap<String, NamedIntervals>,
     pub(crate) resolve_timeout: Duration,
     /// What to tell the operator once there is a log.
     pub(crate) warnings: Vec<String>,
@@ -70,8 +88,12 @@ pub(crate) struct Cluster {
 /// Why a node cannot start as it was told to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
-    #[error("--web.listen-address={0:?} is not of the form host:port or :port")]
-    WebAddress(String),
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error(transparent)]
+    External(#[from] ExternalError),
+    #[error(transparent)]
+    Flag(#[from] FlagError),
     #[error("the cluster's timers do not fit: {0}")]
     Config(#[from] ConfigError),
     #[error("{file}: {error}")]
@@ -92,7 +114,7 @@ impl Settings {
         let file = flags.config_file.display().to_string();
         let text =
             yaml::read(&flags.config_file).map_err(|error| SettingsError::Read { file, error })?;
-        Self::of(flags, text)
+        yaml::deep(|| Self::of(flags, text))
     }
 
     fn of(flags: &Flags, text: String) -> Result<Self, SettingsError> {
@@ -101,13 +123,17 @@ impl Settings {
             file: name(),
             error,
         })?;
-        let unknown = keys::unknown_keys(&text).into_iter();
-        let unknown = unknown.map(|key| format!("unknown key {key}"));
-        let mut warnings: Vec<String> = unknown
-            .chain(file.not_done())
+        let dir = flags.config_file.parent().unwrap_or_else(|| Path::new(""));
+        let receivers = file.receivers(dir);
+        let mut warnings: Vec<String> = file
+            .not_done()
+            .iter()
+            .chain(&notify::replaced(&receivers))
             .map(|warning| format!("{}: {warning}", name()))
             .collect();
-        let receivers = file.receiver_names();
+        warnings.extend(flags.accepted.said()?);
+        let web = web_addresses(&flags.web_listen_address)?;
+        let first = web.first().map(String::as_str);
         let route = file.route.as_ref();
         let route = route.map(|route| Route::of_section(&route.value));
         check_flags(flags)?;
@@ -116,10 +142,14 @@ impl Settings {
             .validate()?;
         let cluster = Cluster::of(&flags.cluster, &file, &flags.config_file, &mut warnings)?;
         Ok(Self {
-            web: web_addresses(&flags.web_listen_address)?,
-            get_concurrency: match flags.get_concurrency {
-                0 => std::thread::available_parallelism().map_or(8, |it| it.get().max(8)),
-                count => count.min(GETS_MAX),
+            external: External::of(&flags.external_url, &flags.route_prefix, first)?,
+            cors_origin: Some(flags.cors_origin.clone()).filter(|it| !it.is_empty()),
+            log_silences: flags.log_silences,
+            dispatch_start_delay: flags.dispatch_start_delay.0,
+            web,
+            get_concurrency: match flags.get_concurrency.0 {
+                None => std::thread::available_parallelism().map_or(8, |it| it.get().max(8)),
+                Some(count) => count.get().min(GETS_MAX),
             },
             web_timeout: Some(flags.web_timeout.0).filter(|span| !span.is_zero()),
             connections_max: flags.max_connections,
@@ -128,7 +158,7 @@ impl Settings {
                 .count(flags.max_alerts)
                 .bytes(flags.max_alerts_bytes)
                 .alert_bytes(flags.max_alert_size_bytes)
-                .per_name(NonZeroUsize::new(flags.per_alertname_limit))
+                .per_name(flags.per_alertname_limit.0)
                 .retention(flags.alerts_gc_interval.0),
             storage: flags.storage_path.clone(),
             maintenance_interval: flags.data_maintenance_interval.0,
@@ -137,17 +167,19 @@ impl Settings {
             admin: flags.enable_admin_api,
             silences: SilenceLimits::default()
                 .retention(flags.data_retention.0)
-                .max_silences(NonZeroUsize::new(flags.max_silences))
-                .max_silence_size_bytes(NonZeroUsize::new(flags.max_silence_size_bytes)),
+                .max_silences(flags.max_silences.0)
+                .max_silence_size_bytes(flags.max_silence_size_bytes.0),
             nflog: NflogLimits::default().retention(flags.data_retention.0),
             cluster,
             peer_timeout: or(flags.cluster.peer_timeout, Duration::from_secs(15)),
-            webhooks: file.webhooks(),
             resolve_timeout: or(file.resolve_timeout(), Duration::from_secs(300)),
+            shown: ShownFile::of(&text),
             file: text,
-            section: file.cluster,
             receivers,
             route,
+            rules: file.rules(),
+            intervals: file.intervals(),
+            section: file.cluster,
             warnings,
         })
     }
@@ -196,14 +228,9 @@ fn check_flags(flags: &Flags) -> Result<(), SettingsError> {
 }
 
 fn web_addresses(texts: &[String]) -> Result<Vec<String>, SettingsError> {
-    let address = |text: &String| {
-        let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-        match port {
-            Some(Ok(_)) => Ok(text.clone()),
-            _ => Err(SettingsError::WebAddress(text.clone())),
-        }
-    };
-    texts.iter().map(address).collect()
+    let addresses = texts.iter();
+    let addresses = addresses.map(|text| address("--web.listen-address", text));
+    Ok(addresses.collect::<Result<_, _>>()?)
 }
 
 fn or(span: Option<Span>, default: Duration) -> Duration {
@@ -237,21 +264,26 @@ impl Cluster {
         } else {
             flags.peer.clone()
         };
+        let listen = address("--cluster.listen-address", &listen)?;
+        let advertise = given(
+            flags
+                .advertise_address
+                .clone()
+                .or(section.advertise_address),
+        );
+        let advertise = advertise.map(|text| address("--cluster.advertise-address", &text));
+        let seeds = seeds.iter().filter(|seed| !seed.is_empty());
+        let seeds = seeds.map(|seed| address("--cluster.peer", seed));
         Ok(Some(Self {
             name: given(flags.peer_name.clone()),
             listen: listen.replacen("localhost:", "127.0.0.1:", 1),
-            advertise: given(
-                flags
-                    .advertise_address
-                    .clone()
-                    .or(section.advertise_address),
-            ),
+            advertise: advertise.transpose()?,
             id: flags
                 .label
                 .clone()
                 .or(section.cluster_id)
                 .unwrap_or_default(),
-            seeds: seeds.into_iter().filter(|seed| !seed.is_empty()).collect(),
+            seeds: seeds.collect::<Result<_, _>>()?,
             config,
             tls,
         }))

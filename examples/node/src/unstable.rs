@@ -3,20 +3,28 @@
 
 use rumormill::time::Timestamp;
 
-use crate::{api, file, keys};
+use crate::shown::ShownFile;
+use crate::{api, file, yaml};
 
 /// Reads a configuration file as the node does; returns whether it is right.
 #[must_use]
 pub fn configuration(text: &str) -> bool {
+    yaml::deep(|| read(text))
+}
+
+fn read(text: &str) -> bool {
     let read = file::parse(text);
-    let _ = (
-        keys::unknown_keys(text),
-        keys::commented_out(text, "cluster"),
-    );
+    let _ = ShownFile::of(text);
     read.is_ok_and(|file| {
         let route = file.route.as_ref();
         let _ = route.map(|route| crate::routing::Route::of_section(&route.value));
-        let _ = (file.webhooks(), file.not_done());
+        let _ = (
+            file.webhooks(),
+            file.not_done(),
+            file.rules(),
+            file.intervals(),
+        );
+        let _ = file.receivers(std::path::Path::new(""));
         true
     })
 }

@@ -1,6 +1,6 @@
 //! `/api/v2/alerts`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{Extension, RawQuery, State};
@@ -14,7 +14,7 @@ use rumormill::time::{Timestamp, WallClock as _};
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Refusal};
-use super::json::{self, Pairs};
+use super::json::{self, Pairs, read_in_any_case};
 use super::params::Params;
 use super::payload::Payload;
 use super::{ALERTS_BYTES_MAX, Reading, Seat, Shared, blocking};
@@ -51,14 +51,55 @@ pub(super) struct Receiver<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
-    inhibited_by: [(); 0],
+    inhibited_by: Vec<String>,
+    /// The time intervals that mute a group. An alert alone has none.
+    muted_by: Vec<String>,
     silenced_by: Vec<String>,
     state: &'static str,
 }
 
+/// What keeps an alert from being told.
+#[derive(Debug, Default)]
+pub(super) struct Suppressed {
+    pub(super) silenced_by: Vec<SilenceId>,
+    /// Fingerprints of alerts.
+    pub(super) inhibited_by: BTreeSet<u64>,
+    /// Names of time intervals.
+    pub(super) muted_by: Vec<String>,
+}
+
+impl Suppressed {
+    /// What silences and inhibits an alert now. May take a while.
+    pub(super) fn of(app: &App, alert: &Alert) -> Self {
+        Self {
+            silenced_by: app.mutes(alert),
+            inhibited_by: app.dispatch.inhibited_by(&alert.labels),
+            muted_by: Vec::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> &'static str {
+        let is_free = self.silenced_by.is_empty() && self.inhibited_by.is_empty();
+        if is_free && self.muted_by.is_empty() {
+            "active"
+        } else {
+            "suppressed"
+        }
+    }
+
+    pub(super) fn silenced_by(&self) -> Vec<String> {
+        self.silenced_by.iter().map(ToString::to_string).collect()
+    }
+
+    pub(super) fn inhibited_by(&self) -> Vec<String> {
+        let prints = self.inhibited_by.iter();
+        prints.map(|print| format!("{print:016x}")).collect()
+    }
+}
+
 /// `postableAlert`.
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(remote = "Self", rename_all = "camelCase", default)]
 struct Postable {
     labels: Option<Pairs>,
     annotations: Option<Pairs>,
@@ -68,10 +109,21 @@ struct Postable {
     generator_url: Option<String>,
 }
 
+read_in_any_case!(
+    Postable,
+    "labels",
+    "annotations",
+    "startsAt",
+    "endsAt",
+    "generatorURL"
+);
+
 /// Which alerts are asked for.
 pub(super) struct Asked {
     active: bool,
     silenced: bool,
+    inhibited: bool,
+    pub(super) muted: bool,
     filter: Vec<Matcher>,
     receiver: Option<Matcher>,
     loaded: Arc<Loaded>,
@@ -81,11 +133,13 @@ impl Asked {
     /// May take a while: not for async workers.
     pub(super) fn read(params: &Params, app: &App) -> Result<Self, Refusal> {
         params.check(&app.reached)?;
-        // Nothing is inhibited or unprocessed here; what is wrong is said all the same.
-        params.flag("inhibited")?;
+        // Nothing is unprocessed here; what is wrong is said all the same.
         params.flag("unprocessed")?;
-        params.flag("muted")?;
+        // What was posted before this is looked at.
+        app.dispatch.refresh(app);
         Ok(Self {
+            inhibited: params.flag("inhibited")?,
+            muted: params.flag("muted")?,
             active: params.flag("active")?,
             silenced: params.flag("silenced")?,
             filter: params.filter()?,
@@ -94,26 +148,24 @@ impl Asked {
         })
     }
 
-    /// Shows the alerts, by fingerprint, and what silences each.
+    /// Shows the alerts, by fingerprint, and what silences and inhibits each.
     pub(super) fn each(
         &self,
         app: &App,
         turn: &Turn,
-        mut see: impl FnMut(u64, &Arc<Alert>, &[SilenceId]) -> Result<(), Refusal>,
+        mut see: impl FnMut(u64, &Arc<Alert>, &Suppressed) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
         for (print, alert) in app.alerts.firing(SystemClock.wall()) {
             turn.goes_on()?;
             if !set_matches(&self.filter, &alert.labels) || !self.wants_routes(&alert) {
                 continue;
             }
-            let silenced_by = app.mutes(&alert);
-            let wanted = if silenced_by.is_empty() {
-                self.active
-            } else {
-                self.silenced
-            };
-            if wanted {
-                see(print, &alert, &silenced_by)?;
+            let suppressed = Suppressed::of(app, &alert);
+            let is_wanted = (self.active || suppressed.state() != "active")
+                && (self.silenced || suppressed.silenced_by.is_empty())
+                && (self.inhibited || suppressed.inhibited_by.is_empty());
+            if is_wanted {
+                see(print, &alert, &suppressed)?;
             }
         }
         Ok(())
@@ -122,6 +174,11 @@ impl Asked {
     /// The routing tree, as of the request.
     pub(super) fn route(&self) -> Option<&Route> {
         self.loaded.route.as_ref()
+    }
+
+    /// The time intervals that mute a route's groups at an instant, by name.
+    pub(super) fn muted_by(&self, route: &Route, now: Timestamp) -> Vec<String> {
+        self.loaded.muted_by(route, now)
     }
 
     fn wants_routes(&self, alert: &Alert) -> bool {
@@ -148,8 +205,8 @@ pub(super) async fn list(
     let list = move |turn: &Turn| {
         let asked = Asked::read(&Params::read(query.as_deref()), &app)?;
         let mut list = app.answers.list(client);
-        asked.each(&app, turn, |print, alert, silenced_by| {
-            list.push(&Gettable::of(&asked, print, alert, silenced_by))
+        asked.each(&app, turn, |print, alert, suppressed| {
+            list.push(&Gettable::of(&asked, print, alert, suppressed))
         })?;
         list.finish()
     };
@@ -163,11 +220,23 @@ pub(super) async fn post(
     body: Payload<ALERTS_BYTES_MAX>,
 ) -> Answer {
     let turn = Arc::new(app.work.write(place.client).await?);
+    taken(app, turn, move |app, turn, written| {
+        let body = body.json("alerts")?;
+        take(app, body, turn, written)
+    })
+    .await
+}
+
+/// Takes alerts, and waits until the other members hold them.
+pub(super) async fn taken(
+    app: Arc<App>,
+    turn: Arc<Turn>,
+    take: impl FnOnce(&App, &Turn, &mut Vec<Written>) -> Answer + Send + 'static,
+) -> Answer {
     let taking = Arc::clone(&app);
     let (answer, written) = blocking(turn, move |turn| {
         let mut written = Vec::new();
-        let answer = body.json("alerts");
-        let answer = answer.and_then(|body| take(&taking, body, turn, &mut written));
+        let answer = take(&taking, turn, &mut written);
         (answer, written)
     })
     .await;
@@ -192,7 +261,8 @@ pub(super) fn check(body: &[u8]) -> Result<(), Refusal> {
     })
 }
 
-fn take(app: &App, body: &[u8], turn: &Turn, written: &mut Vec<Written>) -> Answer {
+/// Takes the alerts of a body.
+pub(super) fn take(app: &App, body: &[u8], turn: &Turn, written: &mut Vec<Written>) -> Answer {
     // Twice, so that there is never more than one alert that is not taken yet.
     check(body)?;
     let now = SystemClock.wall();
@@ -285,7 +355,7 @@ impl<'a> Gettable<'a> {
         asked: &'a Asked,
         fingerprint: u64,
         alert: &'a Alert,
-        silenced_by: &[SilenceId],
+        suppressed: &Suppressed,
     ) -> Self {
         let routes = asked.route().map(|route| route.of(&alert.labels));
         let name = |route: &'a Route| Receiver {
@@ -298,13 +368,10 @@ impl<'a> Gettable<'a> {
             receivers: routes.into_iter().flatten().map(name).collect(),
             starts_at: Moment(alert.starts_at),
             status: Status {
-                inhibited_by: [],
-                state: if silenced_by.is_empty() {
-                    "active"
-                } else {
-                    "suppressed"
-                },
-                silenced_by: silenced_by.iter().map(ToString::to_string).collect(),
+                inhibited_by: suppressed.inhibited_by(),
+                muted_by: suppressed.muted_by.clone(),
+                silenced_by: suppressed.silenced_by(),
+                state: suppressed.state(),
             },
             updated_at: Moment(alert.updated_at),
             generator_url: &alert.generator_url,

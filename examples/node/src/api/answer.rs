@@ -15,7 +15,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::limits::{Limit, Reached};
@@ -51,6 +51,32 @@ impl Refusal {
     pub(super) fn required(field: &str) -> Self {
         let message = format!("{field} in body is required");
         Self::coded(StatusCode::UNPROCESSABLE_ENTITY, 602, message)
+    }
+
+    /// As API v1 refuses.
+    pub(super) fn v1(&self) -> Response {
+        let message = match serde_json::from_str(&self.body) {
+            Ok(Value::String(message)) => message,
+            Ok(Value::Object(mut fields)) => match fields.remove("message") {
+                Some(Value::String(message)) => message,
+                _ => self.body.clone(),
+            },
+            _ => self.body.clone(),
+        };
+        let is_theirs = self.status.is_client_error();
+        let (status, kind) = match self.status {
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => {
+                (self.status, "bad_data")
+            }
+            _ if is_theirs => (StatusCode::BAD_REQUEST, "bad_data"),
+            _ => (self.status, "server_error"),
+        };
+        let body = json!({"status": "error", "errorType": kind, "error": message});
+        let refusal = Self {
+            status,
+            body: body.to_string(),
+        };
+        refusal.into_response()
     }
 
     /// It may be done later.
@@ -164,6 +190,15 @@ impl AnswerRoom {
         List {
             room: self,
             pieces: self.answer(client),
+            around: ("", ""),
+        }
+    }
+
+    /// The same, as the data of an answer of API v1.
+    pub(super) fn list_v1(&self, client: Client) -> List<'_> {
+        List {
+            around: ("{\"status\":\"success\",\"data\":", "}"),
+            ..self.list(client)
         }
     }
 }
@@ -172,25 +207,34 @@ impl AnswerRoom {
 pub(super) struct List<'a> {
     room: &'a AnswerRoom,
     pieces: Pieces,
+    /// What is written before and after it.
+    around: (&'static str, &'static str),
 }
 
 impl List<'_> {
     pub(super) fn push(&mut self, value: &impl Serialize) -> Result<(), Refusal> {
-        let opening = if self.pieces.bytes == 0 { b"[" } else { b"," };
-        let opened = io::Write::write_all(&mut self.pieces, opening);
-        opened.map_err(|_| self.room.refusal())?;
+        if self.pieces.bytes == 0 {
+            self.say(self.around.0)?;
+            self.say("[")?;
+        } else {
+            self.say(",")?;
+        }
         self.room.write(&mut self.pieces, value)
     }
 
     pub(super) fn finish(mut self) -> Answer {
-        let closing = if self.pieces.bytes == 0 {
-            &b"[]"[..]
-        } else {
-            b"]"
-        };
-        let closed = io::Write::write_all(&mut self.pieces, closing);
-        closed.map_err(|_| self.room.refusal())?;
+        if self.pieces.bytes == 0 {
+            self.say(self.around.0)?;
+            self.say("[")?;
+        }
+        self.say("]")?;
+        self.say(self.around.1)?;
         Ok(self.pieces.finish())
+    }
+
+    fn say(&mut self, text: &str) -> Result<(), Refusal> {
+        let said = io::Write::write_all(&mut self.pieces, text.as_bytes());
+        said.map_err(|_| self.room.refusal())
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) async fn count(
     };
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("", MatchedPath::as_str);
+    let path = path.strip_prefix(&app.external.prefix).unwrap_or(path);
     let response = admit(&app, &place, request, next).await;
     let bytes = response.body().size_hint().exact().unwrap_or(0);
     app.stats.request(path, method, started.elapsed(), bytes);
@@ -48,6 +49,7 @@ pub(super) async fn count(
 /// always answered.
 async fn admit(app: &Arc<App>, place: &Place, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
+    let path = path.strip_prefix(&app.external.prefix).unwrap_or_default();
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     if !(is_read && ["/-/healthy", "/-/ready", "/metrics"].contains(&path)) {
         if place.is_reserve {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Extension, RawQuery, State};
+use rumormill::node::SystemClock;
 use rumormill::store::matcher::Labels;
+use rumormill::time::WallClock as _;
 use serde::ser::{Serialize, SerializeSeq as _, Serializer};
 
-use super::alerts::{Asked, Gettable, Receiver};
+use super::alerts::{Asked, Gettable, Receiver, Suppressed};
 use super::answer::Answer;
 use super::params::Params;
 use super::{Reading, Seat, Shared, blocking};
@@ -28,11 +30,22 @@ struct Group<'a> {
 struct Members<'a> {
     app: &'a App,
     asked: &'a Asked,
-    alerts: &'a [Member],
+    made: &'a Made,
 }
 
 /// An alert in a group, and its fingerprint.
 type Member = (u64, Arc<Alert>);
+
+/// The labels of a group, its receiver, and the place of its route: two routes have two groups, even
+/// if they have the same receiver.
+type Key<'a> = (Labels, &'a str, usize);
+
+/// A group that is being made.
+struct Made {
+    members: Vec<Member>,
+    /// The time intervals that mute it.
+    muted_by: Vec<String>,
+}
 
 /// Alerts by the labels that their routes group by, then by receiver.
 pub(super) async fn list(
@@ -50,7 +63,8 @@ pub(super) async fn list(
 }
 
 fn groups(asked: &Asked, app: &App, client: Client, turn: &Turn) -> Answer {
-    let mut groups: BTreeMap<(Labels, &str), Vec<Member>> = BTreeMap::new();
+    let mut groups: BTreeMap<Key<'_>, Made> = BTreeMap::new();
+    let now = SystemClock.wall();
     // What grouping takes is of the room for answers.
     let mut workspace = app.answers.workspace(client);
     asked.each(app, turn, |print, alert, _| {
@@ -66,16 +80,23 @@ fn groups(asked: &Asked, app: &App, client: Client, turn: &Turn) -> Answer {
             if !workspace.grow(MEMBER_BYTES + bytes.sum::<usize>()) {
                 return Err(app.answers.refusal());
             }
-            let group = groups.entry((labels, route.receiver.as_str())).or_default();
-            group.push((print, Arc::clone(alert)));
+            let key = (labels, route.receiver.as_str(), route.id);
+            let group = groups.entry(key).or_insert_with(|| Made {
+                members: Vec::new(),
+                muted_by: asked.muted_by(route, now),
+            });
+            group.members.push((print, Arc::clone(alert)));
         }
         Ok(())
     })?;
     let mut list = app.answers.list(client);
-    for ((labels, receiver), alerts) in &groups {
+    for ((labels, receiver, _), made) in &groups {
         turn.goes_on()?;
+        if !asked.muted && !made.muted_by.is_empty() {
+            continue;
+        }
         let group = Group {
-            alerts: Members { app, asked, alerts },
+            alerts: Members { app, asked, made },
             labels,
             receiver: Receiver { name: receiver },
         };
@@ -86,10 +107,11 @@ fn groups(asked: &Asked, app: &App, client: Client, turn: &Turn) -> Answer {
 
 impl Serialize for Members<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut list = to.serialize_seq(Some(self.alerts.len()))?;
-        for (print, alert) in self.alerts {
-            let silenced_by = self.app.mutes(alert);
-            list.serialize_element(&Gettable::of(self.asked, *print, alert, &silenced_by))?;
+        let mut list = to.serialize_seq(Some(self.made.members.len()))?;
+        for (print, alert) in &self.made.members {
+            let mut suppressed = Suppressed::of(self.app, alert);
+            suppressed.muted_by.clone_from(&self.made.muted_by);
+            list.serialize_element(&Gettable::of(self.asked, *print, alert, &suppressed))?;
         }
         list.end()
     }

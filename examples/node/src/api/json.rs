@@ -6,9 +6,10 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use axum::http::StatusCode;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{
     Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny,
-    MapAccess, SeqAccess, Visitor,
+    IntoDeserializer as _, MapAccess, SeqAccess, Visitor,
 };
 
 use super::answer::Refusal;
@@ -103,6 +104,79 @@ where
         Ok(())
     }
 }
+
+/// A mapping whose keys may be written in any case, as Go reads them: `Comment` is `comment`.
+pub(super) trait AnyCase<'de>: Sized {
+    /// The keys as they are declared.
+    const KEYS: &'static [&'static str];
+
+    /// Reads one that is written as it is declared.
+    fn read<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error>;
+}
+
+/// Reads such a mapping.
+pub(super) fn any_case<'de, T: AnyCase<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+    impl<'de, T: AnyCase<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            let keys = T::KEYS;
+            T::read(MapAccessDeserializer::new(Declared { map, keys }))
+        }
+    }
+    from.deserialize_map(Object(PhantomData))
+}
+
+/// A mapping with its keys as they are declared.
+struct Declared<A> {
+    map: A,
+    keys: &'static [&'static str],
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Declared<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        let Some(key) = self.map.next_key::<String>()? else {
+            return Ok(None);
+        };
+        let declared = self.keys.iter().find(|it| it.eq_ignore_ascii_case(&key));
+        let key = declared.copied().unwrap_or(&key);
+        seed.deserialize(key.into_deserializer()).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
+}
+
+/// Makes of a type that derives `Deserialize` for itself (`remote = "Self"`) one that is read in any case.
+macro_rules! read_in_any_case {
+    ($name:ident, $($key:literal),*) => {
+        impl<'de> $crate::api::json::AnyCase<'de> for $name {
+            const KEYS: &'static [&'static str] = &[$($key),*];
+
+            fn read<D: ::serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                Self::deserialize(from)
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                $crate::api::json::any_case(from)
+            }
+        }
+    };
+}
+pub(super) use read_in_any_case;
 
 /// Names and values, such as labels, as long as they take no more than [`PAIRS_BYTES_MAX`] of memory.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -228,6 +302,25 @@ mod tests {
         assert_eq!((read("[1,2]").values, read("[1,2]").count), (vec![1, 2], 2));
         let over = read("[1,2,3,{},\"x\"]");
         assert_eq!((over.values, over.count), (vec![1, 2], 5));
+    }
+
+    /// As Go reads them. What is under other keys is left as it is.
+    #[test]
+    fn keys_are_read_in_any_case() {
+        #[derive(Debug, Default, serde::Deserialize)]
+        #[serde(remote = "Self", rename_all = "camelCase", default)]
+        struct Silence {
+            created_by: String,
+            labels: BTreeMap<String, u8>,
+        }
+        read_in_any_case!(Silence, "createdBy", "labels");
+        let read = |text: &str| serde_json::from_str::<Silence>(text);
+        let silence = read(r#"{"CreatedBy": "me", "LABELS": {"A": 1, "a": 2}, "x": []}"#).unwrap();
+        assert_eq!(
+            (silence.created_by.as_str(), silence.labels.len()),
+            ("me", 2)
+        );
+        assert!(read("[]").is_err() && read(r#"{"createdby": 5}"#).is_err());
     }
 
     /// Nesting neither takes the stack nor passes.

@@ -3,13 +3,16 @@
 mod admin;
 mod alerts;
 mod answer;
+mod cors;
 mod gate;
 mod groups;
 mod json;
+mod page;
 mod params;
 mod payload;
 mod silences;
 mod status;
+mod v1;
 
 use std::sync::Arc;
 
@@ -18,7 +21,7 @@ use axum::body::Bytes;
 use axum::extract::{Extension, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
 use tokio::sync::Mutex;
@@ -50,13 +53,15 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let silences = get(silences::list).post(silences::post);
     let silence = get(silences::get).delete(silences::delete);
     let alerts = get(alerts::list).post(alerts::post);
-    Router::new()
+    let inner = Router::new()
+        .route("/", get(page::root))
         .route("/api/v2/status", get(status::status))
         .route("/api/v2/receivers", get(status::receivers))
         .route("/api/v2/silences", silences)
         .route("/api/v2/silence/{id}", silence)
         .route("/api/v2/alerts", alerts)
         .route("/api/v2/alerts/groups", get(groups::list))
+        .nest("/api/v1", v1::router())
         .route("/-/healthy", get(|| async { "OK" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
@@ -66,9 +71,28 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/-/purge", post(admin::purge))
         .route("/metrics", get(render_metrics))
         .fallback(not_found)
-        .method_not_allowed_fallback(wrong_method)
+        .method_not_allowed_fallback(wrong_method);
+    let prefix = app.external.prefix.clone();
+    let all = if prefix.is_empty() {
+        inner
+    } else {
+        // With and without the slash, as clients write it.
+        let with_slash = format!("{prefix}/");
+        let to = with_slash.clone();
+        Router::new()
+            .route("/", get(|| async move { Redirect::temporary(&to) }))
+            .route(&with_slash, get(page::root))
+            .nest(&prefix, inner)
+            .fallback(outside)
+    };
+    all.layer(from_fn_with_state(Arc::clone(&app), cors::allow))
         .layer(from_fn_with_state(Arc::clone(&app), gate::count))
         .with_state(app)
+}
+
+/// A path that is not under the prefix.
+async fn outside() -> Response {
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
 async fn ready(State(app): Shared) -> Response {
@@ -146,9 +170,10 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     if !path.starts_with("/api/") {
         return (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n").into_response();
     }
-    let allowed = match path.trim_start_matches("/api/v2/") {
+    let path_of = path.get("/api/v2/".len()..).unwrap_or_default();
+    let allowed = match path_of {
         "silences" | "alerts" => "GET,POST",
-        "status" | "receivers" | "alerts/groups" => "GET",
+        "status" | "receivers" | "alerts/groups" | "cluster/peers" => "GET",
         _ => "GET,DELETE",
     };
     let message = format!("method {method} is not allowed, but [{allowed}] are");

@@ -66,7 +66,9 @@ impl Params {
     pub(super) fn filter(&self) -> Result<Vec<Matcher>, Refusal> {
         let mut matchers = Vec::new();
         for text in self.all("filter").filter(|text| !text.is_empty()) {
-            let parsed = Syntax::Fallback.matchers(text);
+            // One matcher, whose value may have commas; or a list of them, as some clients send it.
+            let one = Syntax::Fallback.matcher(text).map(|one| vec![one]);
+            let parsed = one.or_else(|error| Syntax::Fallback.matchers(text).map_err(|_| error));
             matchers.extend(
                 parsed.map_err(|error| {
                     Refusal::bad(format!("bad matcher format: {text}: {error}"))
@@ -145,6 +147,27 @@ mod tests {
         assert!(why.contains("more than 32768 bytes"), "{why}");
         let counts: u64 = reached.counts().map(|(_, count)| count).sum();
         assert_eq!(counts, 3);
+    }
+
+    #[test]
+    fn a_filter_is_one_matcher_whatever_its_value_has() {
+        let filter = |query: &str| {
+            let matchers = Params::read(Some(query)).filter().unwrap();
+            let texts: Vec<_> = matchers.iter().map(ToString::to_string).collect();
+            texts.join(" ")
+        };
+        assert_eq!(
+            filter("filter=recipient%3Dops%2Fticket%2Cmgmt%2Fsms"),
+            "recipient=\"ops/ticket,mgmt/sms\""
+        );
+        assert_eq!(
+            filter("filter=a%3Db&filter=c%3D~%22d%2Ce%22"),
+            "a=\"b\" c=~\"d,e\""
+        );
+        assert_eq!(
+            filter("filter=%7Ba%3D%22b%22%2Cc%3D%22d%22%7D"),
+            "a=\"b\" c=\"d\""
+        );
     }
 
     #[test]

@@ -133,6 +133,11 @@ async fn read(mut body: Body, max: usize, mut share: Share) -> Result<(Bytes, Sh
 }
 
 impl<const MAX: usize> Payload<MAX> {
+    /// The bytes, whatever the client says that they are.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The JSON in a body that is called `what`.
     pub(super) fn json(&self, what: &str) -> Result<&[u8], Refusal> {
         let kind = self.headers.get(header::CONTENT_TYPE);

@@ -16,11 +16,12 @@ use rumormill::store::silences::{
 };
 use rumormill::time::{Timestamp, WallClock as _};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
+use tracing::info;
 
-use super::answer::{Answer, Refusal, json_of};
-use super::json::{self, First, Pairs};
+use super::answer::{Answer, List, Refusal, json_of};
+use super::json::{self, First, Pairs, read_in_any_case};
 use super::params::Params;
 use super::payload::Payload;
 use super::{Reading, SILENCE_BYTES_MAX, Seat, Shared, blocking};
@@ -65,7 +66,7 @@ struct GettableMatcher<'a> {
 
 /// `postableSilence`: everything optional, so that what is missing is said by name.
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(remote = "Self", rename_all = "camelCase", default)]
 struct Postable {
     id: Option<String>,
     matchers: Option<PostableSet>,
@@ -78,17 +79,31 @@ struct Postable {
     annotations: Option<Pairs>,
 }
 
+read_in_any_case!(
+    Postable,
+    "id",
+    "matchers",
+    "matcherSets",
+    "startsAt",
+    "endsAt",
+    "createdBy",
+    "comment",
+    "annotations"
+);
+
 /// A set of matchers. Of one with too many, only the first are read.
 type PostableSet = First<PostableMatcher, { SILENCE.matchers }>;
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(remote = "Self", rename_all = "camelCase", default)]
 struct PostableMatcher {
     name: Option<String>,
     value: Option<String>,
     is_regex: Option<bool>,
     is_equal: Option<bool>,
 }
+
+read_in_any_case!(PostableMatcher, "name", "value", "isRegex", "isEqual");
 
 pub(super) async fn list(
     State(app): Shared,
@@ -102,6 +117,11 @@ pub(super) async fn list(
 }
 
 fn listed(app: &App, client: Client, params: &Params) -> Answer {
+    list_into(app, app.answers.list(client), params)
+}
+
+/// Writes the silences that are asked for into a list.
+pub(super) fn list_into(app: &App, mut list: List<'_>, params: &Params) -> Answer {
     let filter = params.check(&app.reached).and_then(|()| params.filter());
     let filter = filter.inspect_err(|_| app.stats.silence_query_failed())?;
     let mut states = Vec::new();
@@ -114,7 +134,6 @@ fn listed(app: &App, client: Client, params: &Params) -> Answer {
             states.push(state);
         }
     }
-    let mut list = app.answers.list(client);
     if states.is_empty() {
         return list.finish();
     }
@@ -157,6 +176,12 @@ pub(super) enum ReadError {
 
 fn take(app: &App, body: &[u8]) -> Answer {
     let read = read(body, SystemClock.wall());
+    let id = set(app, read)?;
+    Ok(json_of(&json!({"silenceID": id.to_string()})))
+}
+
+/// Writes a silence that was read; returns its id.
+fn set(app: &App, read: Result<NewSilence, ReadError>) -> Result<SilenceId, Refusal> {
     let mut new = read.map_err(|error| match error {
         ReadError::Other(refusal) => refusal,
         ReadError::Excess(excess) => {
@@ -168,8 +193,50 @@ fn take(app: &App, body: &[u8]) -> Answer {
         }
     })?;
     keep_sets(&app.silences, &mut new)?;
+    let author = new.created_by.clone();
     let (id, _) = app.silences.set(new).map_err(refusal)?;
-    Ok(json_of(&json!({"silenceID": id.to_string()})))
+    if app.log_silences {
+        info!(%id, author, "silence made or changed");
+    }
+    Ok(id)
+}
+
+/// Writes the silence in a body of API v1, where what is missing is empty; returns its id.
+pub(super) fn take_v1(app: &App, body: &[u8]) -> Result<SilenceId, Refusal> {
+    let now = SystemClock.wall();
+    let read = json::value(body, "silence", b'{').map_err(ReadError::Other);
+    let read = read.and_then(|mut posted: Postable| {
+        posted.comment.get_or_insert_default();
+        posted.created_by.get_or_insert_default();
+        posted.starts_at.get_or_insert(Moment(Timestamp::ZERO));
+        for matcher in posted.matchers.iter_mut().flat_map(|set| &mut set.values) {
+            matcher.is_regex.get_or_insert(false);
+        }
+        posted.check_size().map_err(ReadError::Excess)?;
+        posted.checked(now).map_err(ReadError::Other)
+    });
+    set(app, read)
+}
+
+/// A silence as it is shown, of which the id is given as a text.
+pub(super) fn shown(app: &App, id: &str) -> Result<Value, Refusal> {
+    let id = id.parse().map_err(|_| not_found())?;
+    let started = Instant::now();
+    let silence = app.silences.get(id);
+    app.stats.silence_query(started.elapsed());
+    let silence = silence.ok_or_else(not_found)?;
+    let state = silence.state(SystemClock.wall());
+    Ok(json!(gettable(state, &silence)))
+}
+
+/// Expires a silence of which the id is given as a text.
+pub(super) fn expire(app: &App, id: &str) -> Result<(), Refusal> {
+    let id = id.parse().map_err(|_| not_found())?;
+    app.silences.expire(id).map_err(refusal)?;
+    if app.log_silences {
+        info!(%id, "silence expired");
+    }
+    Ok(())
 }
 
 pub(super) async fn get(
@@ -179,25 +246,15 @@ pub(super) async fn get(
     id: IdPath,
 ) -> Answer {
     let (id, client) = (parse_id(id)?, place.client);
-    let get = move |_: &_| {
-        let started = Instant::now();
-        let silence = app.silences.get(id);
-        app.stats.silence_query(started.elapsed());
-        let silence = silence.ok_or_else(not_found)?;
-        let state = silence.state(SystemClock.wall());
-        app.answers.of(client, &gettable(state, &silence))
-    };
+    let get = move |_: &_| app.answers.of(client, &shown(&app, &id.to_string())?);
     blocking(turn, get).await
 }
 
 pub(super) async fn delete(State(app): Shared, Extension(place): Seat, id: IdPath) -> Answer {
     let id = parse_id(id)?;
     let turn = Arc::new(app.work.write(place.client).await?);
-    let expire = move |_: &_| {
-        app.silences.expire(id).map_err(refusal)?;
-        Ok(StatusCode::OK.into_response())
-    };
-    blocking(turn, expire).await
+    let expired = blocking(turn, move |_| expire(&app, &id.to_string())).await;
+    expired.map(|()| StatusCode::OK.into_response())
 }
 
 /// The id in a path, which need not even be a text.

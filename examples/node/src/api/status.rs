@@ -1,16 +1,13 @@
 //! `/api/v2/status` and `/api/v2/receivers`.
 
-use std::sync::LazyLock;
-
 use axum::extract::{Extension, State};
-use regex::Regex;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::{Reading, Seat, Shared, blocking};
 use crate::app::App;
-use crate::keys;
 use crate::moment::Moment;
+use crate::version;
 
 pub(super) async fn status(
     State(app): Shared,
@@ -23,19 +20,24 @@ pub(super) async fn status(
 }
 
 fn described(app: &App) -> Value {
-    let unknown = "unknown";
     json!({
         "cluster": cluster(app),
-        "config": {"original": shown(&app.configuration.now().file)},
+        "config": {"original": app.configuration.now().shown.yaml},
         "uptime": Moment(app.started),
-        "versionInfo": {
-            "version": env!("CARGO_PKG_VERSION"),
-            "branch": "rumormill",
-            "revision": unknown,
-            "buildDate": unknown,
-            "buildUser": unknown,
-            "goVersion": "none: this is Rust",
-        },
+        "versionInfo": version_info(),
+    })
+}
+
+/// The version of the API, and this program's in place of a branch.
+pub(super) fn version_info() -> Value {
+    let unknown = "unknown";
+    json!({
+        "version": version::API,
+        "branch": version::BRANCH,
+        "revision": unknown,
+        "buildDate": unknown,
+        "buildUser": unknown,
+        "goVersion": "none: this is Rust",
     })
 }
 
@@ -47,14 +49,15 @@ pub(super) async fn receivers(
     let client = place.client;
     let receivers = move |_: &_| {
         let loaded = app.configuration.now();
-        let names = loaded.receivers.iter().map(|name| json!({"name": name}));
+        let receivers = loaded.receivers.iter();
+        let names = receivers.map(|it| json!({"name": it.name}));
         app.answers.of(client, &names.collect::<Vec<_>>())
     };
     blocking(turn, receivers).await
 }
 
 /// This node and the members that count, sorted by name.
-fn cluster(app: &App) -> Value {
+pub(super) fn cluster(app: &App) -> Value {
     let Some(name) = &app.name else {
         return json!({"status": "disabled", "peers": []});
     };
@@ -76,34 +79,4 @@ fn cluster(app: &App) -> Value {
         "status": status,
         "peers": peers.iter().map(peer).collect::<Vec<_>>(),
     })
-}
-
-/// The configuration as Alertmanager shows it: without its secrets, and without what is this
-/// program's own. Clients read it, and `amtool config routes` takes no key that it does not know.
-fn shown(file: &str) -> String {
-    masked(&keys::commented_out(file, "cluster"))
-}
-
-/// Without the secrets.
-fn masked(file: &str) -> String {
-    static SECRET: LazyLock<Regex> = LazyLock::new(|| {
-        let key = r"\b(\w*(?:password|secret|token|credentials|_key|api_url|url))";
-        let value = r#"("[^"]*"|'[^']*'|[^\s,}]+)"#;
-        Regex::new(&format!(r"(?i){key}(\s*:\s*){value}")).expect("a constant")
-    });
-    SECRET.replace_all(file, "$1$2<secret>").into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let file = "global:\n  smtp_auth_password: 'hunter 2'\n  smtp_from: me\nreceivers:\n- \
-                    {name: x, webhook_configs: [{url: http://h/?token=1, send_resolved: true}]}\n";
-        let shown = "global:\n  smtp_auth_password: <secret>\n  smtp_from: me\nreceivers:\n- \
-                     {name: x, webhook_configs: [{url: <secret>, send_resolved: true}]}\n";
-        assert_eq!(masked(file), shown);
-    }
 }

@@ -1,6 +1,7 @@
 //! `/metrics`, with Alertmanager's names. Gauges are computed when they are asked for.
 
 mod cluster;
+mod notifications;
 mod page;
 pub(crate) mod text;
 
@@ -9,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::snapshots::Saved;
+use notifications::Notifications;
 use text::Histogram;
 
 pub(crate) use page::render;
@@ -25,8 +27,7 @@ struct Counts {
     requests: BTreeMap<(String, &'static str), Requests>,
     silence_queries: Queries,
     nflog_queries: Queries,
-    notified: u64,
-    notify_failed: u64,
+    notifications: Notifications,
     alerts_firing: u64,
     alerts_resolved: u64,
     alerts_invalid: u64,
@@ -97,8 +98,7 @@ impl Stats {
             requests: BTreeMap::new(),
             silence_queries: Queries::new(),
             nflog_queries: Queries::new(),
-            notified: 0,
-            notify_failed: 0,
+            notifications: Notifications::new(),
             alerts_firing: 0,
             alerts_resolved: 0,
             alerts_invalid: 0,
@@ -150,11 +150,19 @@ impl Stats {
         self.lock().gets_refused += 1;
     }
 
-    /// A notification was attempted.
-    pub(crate) fn notified(&self, well: bool) {
-        let mut counts = self.lock();
-        counts.notified += 1;
-        counts.notify_failed += u64::from(!well);
+    /// A notification is to be made, in however many attempts.
+    pub(crate) fn notification(&self, integration: &str) {
+        self.lock().notifications.begun(integration);
+    }
+
+    /// It was given up.
+    pub(crate) fn notification_failed(&self, integration: &str) {
+        self.lock().notifications.failed(integration);
+    }
+
+    /// One attempt to make it.
+    pub(crate) fn notification_request(&self, integration: &str, well: bool, took: Duration) {
+        self.lock().notifications.request(integration, well, took);
     }
 
     pub(crate) fn silence_query_failed(&self) {

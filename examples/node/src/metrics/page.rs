@@ -12,6 +12,7 @@ use super::{Collected, Counts, cluster};
 use crate::app::App;
 use crate::limits::Limit;
 use crate::snapshots::Saved;
+use crate::version;
 
 /// Everything, now. Of the stores' metrics those of things that are not here are left out: a version
 /// index, matchers that fail to compile (such a silence is quarantined), and messages that are
@@ -21,6 +22,7 @@ pub(crate) fn render(app: &App) -> String {
     // Before the lock: these look at every alert and every silence.
     let silences = app.silences.count_by_state();
     let alerts = alerts(app);
+    let groups = app.dispatch.groups();
     let counts = app.stats.lock();
     page.metric("alertmanager_alerts", "gauge", "How many alerts by state.");
     if let Some((active, suppressed)) = alerts {
@@ -102,22 +104,12 @@ pub(crate) fn render(app: &App) -> String {
         "Entries held.",
         app.nflog.store().len(),
     );
-    for (name, help, value) in [
-        (
-            "notifications",
-            "The total number of attempted notifications.",
-            counts.notified,
-        ),
-        (
-            "notifications_failed",
-            "The total number of failed notifications.",
-            counts.notify_failed,
-        ),
-    ] {
-        let name = format!("alertmanager_{name}_total");
-        page.metric(&name, "counter", help);
-        page.sample(&name, &[("integration", "webhook")], value);
-    }
+    counts.notifications.render(&mut page);
+    page.gauge(
+        "alertmanager_dispatcher_aggregation_groups",
+        "Number of active aggregation groups.",
+        groups,
+    );
     cluster::render(&mut page, app, &counts);
     http(&mut page, app, &counts);
     about(&mut page, app);
@@ -135,7 +127,8 @@ fn alerts(app: &App) -> Option<(usize, usize)> {
             app.reached.hit(Limit::MetricsTime);
             return None;
         }
-        suppressed += usize::from(!app.mutes(alert).is_empty());
+        let is_inhibited = !app.dispatch.inhibited_by(&alert.labels).is_empty();
+        suppressed += usize::from(is_inhibited || !app.mutes(alert).is_empty());
     }
     Some((firing.len() - suppressed, suppressed))
 }
@@ -312,7 +305,16 @@ fn about(page: &mut Page, app: &App) {
         "gauge",
         "A metric with a constant '1' value labeled by version.",
     );
-    page.sample(name, &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let labels = [
+        ("branch", version::BRANCH),
+        ("goarch", std::env::consts::ARCH),
+        ("goos", std::env::consts::OS),
+        ("goversion", "none"),
+        ("revision", "unknown"),
+        ("tags", "unknown"),
+        ("version", version::API),
+    ];
+    page.sample(name, &labels, 1);
 }
 
 /// How long the page may look for what silences alerts: well below the ten seconds that Prometheus waits.

@@ -1,0 +1,277 @@
+//! E-mail, by SMTP: STARTTLS or TLS from the start, PLAIN and LOGIN, headers, text and page.
+//!
+//! Texts have a form of their own ([`email_text`](super::email_text)). What the configuration has instead is taken as it
+//! is, unless it is a template of Go (`{{`): those are not evaluated, and told of at the start.
+
+use std::time::{Duration, SystemTime};
+
+use lettre::address::Envelope;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, Mailboxes, MultiPart, SinglePart};
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{
+    Certificate, CertificateStore, Identity, Tls, TlsParameters, TlsVersion,
+};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+
+use super::email_text;
+use super::integration::{Notification, SendError, aside, whole};
+use super::tls::{TlsClientError, TlsMaterial};
+use crate::receivers::{EmailConfig, Version};
+
+/// One of `email_configs`.
+#[derive(Clone, Debug)]
+pub(super) struct Email {
+    config: EmailConfig,
+}
+
+/// Why a mail is not even begun. All but files that cannot be read stay wrong.
+#[derive(Debug, thiserror::Error)]
+enum MailError {
+    #[error("{field} is no list of addresses: {error}")]
+    Address {
+        field: &'static str,
+        error: lettre::address::AddressError,
+    },
+    #[error("{0} is a template, which this node does not evaluate; write the addresses themselves")]
+    Template(&'static str),
+    #[error("the header {0:?} is not one")]
+    Header(String),
+    #[error("the mail cannot be written: {0}")]
+    Mail(#[from] lettre::error::Error),
+    #[error("the port {0:?} is none")]
+    Port(String),
+    #[error("auth_password_file cannot be read: {0}")]
+    Password(std::io::Error),
+    #[error(
+        "auth_username needs auth_password: CRAM-MD5 with auth_secret is not done by this node"
+    )]
+    NoPassword,
+    #[error(transparent)]
+    Tls(#[from] TlsClientError),
+    #[error("tls_config cannot be used: {0}")]
+    TlsParameters(lettre::transport::smtp::Error),
+}
+
+/// A mail on its way.
+struct Prepared {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    envelope: Envelope,
+    bytes: Vec<u8>,
+}
+
+impl Email {
+    /// Nothing of it is tried here.
+    pub(super) fn new(config: EmailConfig) -> Self {
+        Self { config }
+    }
+
+    /// One mail, in one connection. What the server refuses for good (5yz) it will not take later.
+    pub(super) async fn send(&self, notification: Notification) -> Result<(), SendError> {
+        let config = self.config.clone();
+        let preparing = aside(move || {
+            prepare(&config, notification).map_err(|error| match error {
+                MailError::Password(_) | MailError::Tls(_) => SendError::Retry(error.to_string()),
+                _ => SendError::Final(error.to_string()),
+            })
+        });
+        let Prepared {
+            transport,
+            envelope,
+            bytes,
+        } = preparing.await?;
+        let sent = transport.send_raw(&envelope, &bytes).await;
+        sent.map(drop).map_err(|error| {
+            let text = format!("{}: {}", self.config.host, whole(&error));
+            if error.is_permanent() {
+                SendError::Final(text)
+            } else {
+                SendError::Retry(text)
+            }
+        })
+    }
+}
+
+/// What of a mail's configuration this node does in another way than it says.
+pub(super) fn replaced(config: &EmailConfig) -> Vec<String> {
+    let is_template = |text: &str| text.contains("{{");
+    let texts = [("html", &config.html), ("text", &config.text)];
+    let texts = texts.into_iter().filter_map(|(field, text)| {
+        let is_one = text.as_deref().is_some_and(is_template);
+        is_one.then(|| format!("{field} is a template, and replaced by this node's own"))
+    });
+    let headers = config
+        .headers
+        .iter()
+        .filter(|(_, value)| is_template(value));
+    let headers = headers.map(|(name, _)| match name.as_str() {
+        "Subject" => "the Subject is a template, and replaced by this node's own".to_owned(),
+        name => format!("the header {name} is a template, and left out"),
+    });
+    let addresses = [("to", &config.to), ("from", &config.from)];
+    let addresses = addresses.into_iter().filter_map(|(field, text)| {
+        let said = || format!("{field} is a template, and nothing is sent");
+        is_template(text).then(said)
+    });
+    let others = [
+        (
+            config.secret.is_some(),
+            "auth_secret is not used: CRAM-MD5 is not done",
+        ),
+        (!config.identity.is_empty(), "auth_identity is not used"),
+    ];
+    let others = others.into_iter().filter(|(is_so, _)| *is_so);
+    let others = others.map(|(_, said)| said.to_owned());
+    texts
+        .chain(headers)
+        .chain(addresses)
+        .chain(others)
+        .collect()
+}
+
+/// Blocks: it reads files.
+fn prepare(config: &EmailConfig, mut notification: Notification) -> Result<Prepared, MailError> {
+    let truncated = notification.truncate(0);
+    let from: Mailbox = addresses(&config.from, "from")?;
+    let to: Mailboxes = addresses(&config.to, "to")?;
+    let recipients = to.iter().map(|mailbox| mailbox.email.clone()).collect();
+    let envelope = Envelope::new(Some(from.email.clone()), recipients)?;
+    let mail = message(config, (&from, &to), &notification, truncated)?;
+    Ok(Prepared {
+        transport: transport(config)?,
+        envelope,
+        bytes: mail.formatted(),
+    })
+}
+
+fn addresses<T>(text: &str, field: &'static str) -> Result<T, MailError>
+where
+    T: std::str::FromStr<Err = lettre::address::AddressError>,
+{
+    if text.contains("{{") {
+        return Err(MailError::Template(field));
+    }
+    text.parse()
+        .map_err(|error| MailError::Address { field, error })
+}
+
+fn message(
+    config: &EmailConfig,
+    (from, to): (&Mailbox, &Mailboxes),
+    notification: &Notification,
+    truncated: usize,
+) -> Result<Message, MailError> {
+    let own = [
+        ("Subject".to_owned(), email_text::subject(notification)),
+        ("To".to_owned(), to.to_string()),
+        ("From".to_owned(), from.to_string()),
+    ];
+    let given = config
+        .headers
+        .iter()
+        .filter(|(_, value)| !value.contains("{{"));
+    let given: Vec<&(String, String)> = given.collect();
+    let is_given = |name: &str| given.iter().any(|(given, _)| given == name);
+    let own = own.iter().filter(|(name, _)| !is_given(name));
+    // What a mail is sent to is said by `to`, whatever its headers say.
+    let mut mail = Message::builder()
+        .envelope(Envelope::new(
+            Some(from.email.clone()),
+            to.iter().map(|it| it.email.clone()).collect(),
+        )?)
+        .message_id(None)
+        .date(SystemTime::now());
+    for (name, value) in own.chain(given.iter().copied()) {
+        let header = HeaderName::new_from_ascii(name.clone());
+        let header = header.map_err(|_| MailError::Header(name.clone()))?;
+        mail = mail.raw_header(HeaderValue::new(header, email_text::one_line(value)));
+    }
+    let text = given_or(&config.text, || email_text::text(notification, truncated));
+    let page = given_or(&config.html, || email_text::page(notification, truncated));
+    Ok(match (text, page) {
+        (text, None) => mail.singlepart(SinglePart::plain(text.unwrap_or_default()))?,
+        (None, Some(page)) => mail.singlepart(SinglePart::html(page))?,
+        (Some(text), Some(page)) => {
+            mail.multipart(MultiPart::alternative_plain_html(text, page))?
+        }
+    })
+}
+
+/// A text of the configuration, unless it is a template; `None` if it is empty.
+fn given_or(text: &Option<String>, own: impl FnOnce() -> String) -> Option<String> {
+    match text {
+        Some(text) if text.is_empty() => None,
+        Some(text) if !text.contains("{{") => Some(text.clone()),
+        _ => Some(own()),
+    }
+}
+
+fn transport(config: &EmailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailError> {
+    let port = port(&config.port)?;
+    let tls = if config.implicit_tls.unwrap_or(port == SMTPS) {
+        Tls::Wrapper(tls_parameters(config)?)
+    } else if config.require_tls {
+        Tls::Required(tls_parameters(config)?)
+    } else {
+        Tls::None
+    };
+    let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host)
+        .port(port)
+        .tls(tls)
+        .hello_name(ClientId::Domain(config.hello.clone()))
+        .timeout(Some(STEP_MAX));
+    if config.username.is_empty() {
+        return Ok(builder.build());
+    }
+    let password = config.password.as_ref().ok_or(MailError::NoPassword)?;
+    let password = password.read().map_err(MailError::Password)?;
+    let credentials = Credentials::new(config.username.clone(), password.0);
+    let mechanisms = vec![Mechanism::Plain, Mechanism::Login];
+    let builder = builder.credentials(credentials).authentication(mechanisms);
+    Ok(builder.build())
+}
+
+fn port(text: &str) -> Result<u16, MailError> {
+    match text {
+        "smtp" => Ok(25),
+        "submission" => Ok(587),
+        "smtps" | "submissions" => Ok(SMTPS),
+        number => number
+            .parse()
+            .map_err(|_| MailError::Port(number.to_owned())),
+    }
+}
+
+fn tls_parameters(config: &EmailConfig) -> Result<TlsParameters, MailError> {
+    let material = TlsMaterial::read(&config.tls)?;
+    // Says what is wrong with it better than what follows.
+    material.client_config()?;
+    let name = config.tls.server_name.clone();
+    let name = name.unwrap_or_else(|| config.host.clone());
+    let min = if config.tls.min_version == Some(Version::Tls13) {
+        TlsVersion::Tlsv13
+    } else {
+        TlsVersion::Tlsv12
+    };
+    let mut builder = TlsParameters::builder(name)
+        .set_min_tls_version(min)
+        .dangerous_accept_invalid_certs(config.tls.insecure_skip_verify);
+    if let Some(authorities) = material.authorities() {
+        let certificate = Certificate::from_pem(authorities.as_bytes());
+        let certificate = certificate.map_err(MailError::TlsParameters)?;
+        builder = builder
+            .certificate_store(CertificateStore::None)
+            .add_root_certificate(certificate);
+    }
+    if let Some((certificate, key)) = material.certificate() {
+        let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes());
+        builder = builder.identify_with(identity.map_err(MailError::TlsParameters)?);
+    }
+    builder.build().map_err(MailError::TlsParameters)
+}
+
+/// The port where TLS is there from the first byte.
+const SMTPS: u16 = 465;
+/// How long the server may take for each answer, within the time of the flush.
+const STEP_MAX: Duration = Duration::from_secs(60);

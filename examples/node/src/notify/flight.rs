@@ -1,0 +1,355 @@
+//! One flush of a group: what is told of it, when it is this node's turn, and to whom.
+//!
+//! For each of the receiver's integrations, in this order: what of the group is left by inhibition, time intervals
+//! and silences; whether the log of notifications says that there is something to tell; this node's turn, in the
+//! order of the group's key, `--cluster.peer-timeout` for each member; all of that once more, because the group,
+//! what mutes it and the log may have changed during the wait; delivery, again and again until the flush has taken
+//! as long as it may; and the log, which the other members hold before this ends.
+//!
+//! Whether the repeat interval has run out is judged at the flush's own time: judged after the wait, the second
+//! member would repeat what the first one has just told.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use rumormill::node::TurnOutcome;
+use rumormill::store::matcher::Labels;
+use rumormill::store::nflog::{
+    Decision, Group, NflogEntry, Notified, Reason, alert_hash, needs_notification,
+};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{debug, info, warn};
+
+use super::Shared;
+use super::dispatch::Departure;
+use super::integration::{Integration, Notification, SendError, Told};
+use crate::alerts::Alert;
+
+/// A flush under way.
+pub(super) struct Flight {
+    pub(super) departure: Departure,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What of the group may be told now.
+struct Look {
+    alerts: Vec<Told>,
+    firing: Vec<u64>,
+    resolved: Vec<u64>,
+}
+
+/// The node stops, and others tell what is to be told.
+struct Stopping;
+
+impl Flight {
+    /// Tells all integrations; whether nothing is left to be told of this flush.
+    pub(super) async fn fly(self: Arc<Self>) -> bool {
+        let mut each = JoinSet::new();
+        for integration in self.departure.integrations.iter() {
+            each.spawn(Arc::clone(&self).tell(Arc::clone(integration)));
+        }
+        each.join_all().await.into_iter().all(|told| told)
+    }
+
+    async fn tell(self: Arc<Self>, integration: Arc<Integration>) -> bool {
+        self.try_tell(&integration).await.unwrap_or(false)
+    }
+
+    async fn try_tell(self: &Arc<Self>, integration: &Integration) -> Result<bool, Stopping> {
+        let mut look = self.look().await?;
+        if look.alerts.is_empty() {
+            return Ok(true);
+        }
+        if let Some(node) = self.shared.app.node() {
+            let is_told = self.decide(integration, &look) == Decision::No;
+            if is_told && self.has_told_resolved(integration, &look) {
+                return Ok(true);
+            }
+            let key = self.departure.due.key.group_key.as_bytes();
+            let by_another = async {
+                if is_told {
+                    // Nothing is to be told as things are; only that may change.
+                    pending::<()>().await;
+                }
+                self.told_by_another(integration, &look).await;
+            };
+            let turn = tokio::select! {
+                turn = node.wait_turn(key, self.shared.step, by_another) => turn,
+                () = self.shared.stopping() => return Err(Stopping),
+            };
+            if let TurnOutcome::Done(()) = turn.map_err(|_| Stopping)? {
+                return Ok(true);
+            }
+            look = self.look().await?;
+        }
+        self.deliver(integration, look).await
+    }
+
+    /// What is left of the group. Every alert is as it is now, not as it was when the flush began.
+    async fn look(self: &Arc<Self>) -> Result<Look, Stopping> {
+        let permit = Arc::clone(&self.shared.looking).acquire_owned();
+        let permit = permit.await.map_err(|_| Stopping)?;
+        let flight = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            flight.look_now()
+        });
+        looked.await.map_err(|_| Stopping)
+    }
+
+    fn look_now(&self) -> Look {
+        let app = &self.shared.app;
+        let mut look = Look {
+            alerts: Vec::new(),
+            firing: Vec::new(),
+            resolved: Vec::new(),
+        };
+        if !self.is_active() {
+            return look;
+        }
+        for current in app.dispatch.current(app, &self.departure.due) {
+            if current.is_inhibited || !app.mutes(&current.alert).is_empty() {
+                continue;
+            }
+            let hash = alert_hash(&current.alert.labels);
+            if current.is_resolved {
+                look.resolved.push(hash);
+            } else {
+                look.firing.push(hash);
+            }
+            look.alerts.push(Told {
+                alert: current.alert,
+                is_resolved: current.is_resolved,
+            });
+        }
+        look
+    }
+
+    /// Whether the route's time intervals let it tell anything now.
+    fn is_active(&self) -> bool {
+        let Departure { due, loaded, .. } = &self.departure;
+        let now = self.shared.app.dispatch.wall();
+        let is_in = |names: &[String]| {
+            let named = names.iter().filter_map(|name| loaded.intervals.get(name));
+            named.into_iter().any(|interval| interval.contains(now))
+        };
+        let active = &due.terms.active_time_intervals;
+        (active.is_empty() || is_in(active)) && !is_in(&due.terms.mute_time_intervals)
+    }
+
+    fn entry(&self, integration: &Integration) -> Option<Arc<NflogEntry>> {
+        let started = Instant::now();
+        let key = &self.departure.due.key.group_key;
+        let entry = self.shared.app.nflog.query(&integration.key, key);
+        self.shared.app.stats.nflog_query(started.elapsed());
+        entry
+    }
+
+    fn decide(&self, integration: &Integration, look: &Look) -> Decision {
+        let due = &self.departure.due;
+        let group = Group {
+            firing: &look.firing,
+            resolved: &look.resolved,
+            send_resolved: integration.send_resolved,
+            repeat_interval: due.terms.repeat_interval,
+        };
+        needs_notification(self.entry(integration).as_deref(), &group, due.at)
+    }
+
+    /// Whether the log has everything that is resolved. A member that tells that something fires does not have it
+    /// there yet, and may be gone before it tells that it is resolved.
+    fn has_told_resolved(&self, integration: &Integration, look: &Look) -> bool {
+        let entry = self.entry(integration);
+        let told = entry.as_ref().map_or(&[][..], |entry| &entry.resolved);
+        look.resolved.iter().all(|hash| told.contains(hash))
+    }
+
+    /// Waits until the log says that another member has told all that there was to tell.
+    async fn told_by_another(&self, integration: &Integration, look: &Look) {
+        let key = &self.departure.due.key.group_key;
+        let ear = self.shared.ears.listen(&integration.key, key);
+        while self.decide(integration, look) != Decision::No {
+            ear.heard().await;
+        }
+    }
+
+    /// Tells until it is taken. Before each further attempt it looks again: what failed may be told by another
+    /// member by now, or no longer be true.
+    async fn deliver(
+        self: &Arc<Self>,
+        integration: &Integration,
+        mut look: Look,
+    ) -> Result<bool, Stopping> {
+        let stats = &self.shared.app.stats;
+        let kind = &integration.key.integration;
+        let until = Instant::now() + self.departure.due.terms.group_interval.max(FLUSH_MIN);
+        let mut pause = RETRY_FIRST;
+        let mut last: Option<SendError> = None;
+        loop {
+            if look.alerts.is_empty() {
+                return Ok(true);
+            }
+            let Decision::Notify(reason) = self.decide(integration, &look) else {
+                return Ok(true);
+            };
+            let notification = self.notification(integration, &look);
+            if !notification.alerts.is_empty() {
+                if last.is_none() {
+                    stats.notification(kind);
+                }
+                let attempt = self.attempt(integration, notification);
+                let sent = match timeout_at(until, attempt).await {
+                    Ok(sent) => sent?,
+                    Err(_) => {
+                        let waited = || SendError::Final("the flush's time is over".to_owned());
+                        Err(SendError::Final(
+                            last.take().unwrap_or_else(waited).to_string(),
+                        ))
+                    }
+                };
+                if let Err(error) = sent {
+                    if let SendError::Final(_) = error {
+                        stats.notification_failed(kind);
+                        self.given_up(integration, &error);
+                        return Ok(false);
+                    }
+                    if last.as_ref() != Some(&error) {
+                        let (receiver, idx) = (&integration.key.group_name, integration.key.idx);
+                        warn!(%receiver, integration = %kind, idx, %error, "notification failed, and is tried again");
+                    }
+                    last = Some(error);
+                    self.pause(pause, until).await?;
+                    pause = pause.mul_f64(RETRY_GROWTH).min(RETRY_MAX);
+                    look = self.look().await?;
+                    continue;
+                }
+            }
+            self.log(integration, look, reason).await;
+            return Ok(true);
+        }
+    }
+
+    fn given_up(&self, integration: &Integration, error: &SendError) {
+        let (receiver, idx) = (&integration.key.group_name, integration.key.idx);
+        let (kind, group) = (
+            &integration.key.integration,
+            &self.departure.due.key.group_key,
+        );
+        warn!(%receiver, integration = %kind, idx, %group, %error, "notification given up");
+    }
+
+    /// One attempt, once there is room for it.
+    async fn attempt(
+        &self,
+        integration: &Integration,
+        notification: Notification,
+    ) -> Result<Result<(), SendError>, Stopping> {
+        let place = self
+            .shared
+            .lanes
+            .place(&integration.key, notification.bytes());
+        let _place = tokio::select! {
+            place = place => place,
+            () = self.shared.stopping() => return Err(Stopping),
+        };
+        let started = Instant::now();
+        let sent = integration.send(notification).await;
+        let kind = &integration.key.integration;
+        let stats = &self.shared.app.stats;
+        stats.notification_request(kind, sent.is_ok(), started.elapsed());
+        Ok(sent)
+    }
+
+    /// Waits between two attempts, half as long to half as long again, so that members do not go together.
+    async fn pause(&self, pause: Duration, until: Instant) -> Result<(), Stopping> {
+        let random = SysRng.try_next_u32().unwrap_or_default();
+        let pause = pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX));
+        tokio::select! {
+            () = sleep(pause.min(until.saturating_duration_since(Instant::now()))) => Ok(()),
+            () = self.shared.stopping() => Err(Stopping),
+        }
+    }
+
+    /// What is told: without what the receiver does not want to be told of, or was told before.
+    fn notification(&self, integration: &Integration, look: &Look) -> Notification {
+        let entry = self.entry(integration);
+        let was_told = |told: &Told| {
+            let hash = alert_hash(&told.alert.labels);
+            let said = |entry: &Arc<NflogEntry>| {
+                entry.resolved.contains(&hash) && !entry.firing.contains(&hash)
+            };
+            told.is_resolved && entry.as_ref().is_some_and(said)
+        };
+        let alerts = look.alerts.iter().filter(|told| match told.is_resolved {
+            true => integration.send_resolved && !was_told(told),
+            false => true,
+        });
+        let mut alerts: Vec<Told> = alerts.cloned().collect();
+        alerts.sort_by(|a, b| order(&a.alert).cmp(&order(&b.alert)));
+        let due = &self.departure.due;
+        Notification {
+            receiver: due.key.receiver.clone(),
+            group_key: due.key.group_key.clone(),
+            group_labels: due.id.1.clone(),
+            alerts,
+            external_url: Arc::clone(&self.shared.external_url),
+        }
+    }
+
+    /// Writes down what was told, and waits until the other members hold that, so that nobody tells it again.
+    async fn log(&self, integration: &Integration, look: Look, reason: Reason) {
+        let due = &self.departure.due;
+        let group = &due.key.group_key;
+        let notified = Notified::new(integration.key.clone(), group.clone())
+            .firing(look.firing)
+            .resolved(look.resolved)
+            .repeat_interval(due.terms.remembered());
+        let written = match self.shared.app.nflog.log(notified) {
+            Ok(written) => written,
+            Err(error) => {
+                warn!(%group, %error, "notified, and not logged");
+                return;
+            }
+        };
+        info!(%group, receiver = %due.key.receiver, ?reason, "notified");
+        let others = self
+            .shared
+            .app
+            .node()
+            .map_or(0, |node| node.view().live().count());
+        if others == 0 {
+            return;
+        }
+        let within = self.shared.step.min(REPLICATED_MAX);
+        match timeout(within, written.replicated(others)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => debug!(%group, %error, "not every member is known to hold the log"),
+            Err(_) => debug!(%group, "not every member holds the log yet"),
+        }
+    }
+}
+
+/// As Alertmanager shows alerts: by job and instance, those without last; then those with fewer labels first, then by
+/// the labels.
+fn order(alert: &Alert) -> impl Ord {
+    let labels: &Labels = &alert.labels;
+    let named = |name: &str| {
+        let value = labels.get(name).cloned();
+        (value.is_none(), value)
+    };
+    let all: Vec<_> = labels.clone().into_iter().collect();
+    (named("job"), named("instance"), all.len(), all)
+}
+
+/// The least time that a flush has to tell, as Alertmanager has it.
+const FLUSH_MIN: Duration = Duration::from_secs(10);
+/// The first pause after a failure, how it grows, and the longest, as Alertmanager has them.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_GROWTH: f64 = 1.5;
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// How long a member that does not acknowledge the log is waited for.
+const REPLICATED_MAX: Duration = Duration::from_secs(5);

@@ -1,0 +1,302 @@
+//! The groups of alerts: which there are, what is in them, and when each is flushed next.
+//!
+//! There is one for each route and set of group labels. A new group waits for company for `group_wait`, and
+//! from then on it is flushed every `group_interval`. An alert that is older than `group_wait` as it comes flushes
+//! a group at once that was never flushed. A group is not flushed again before its last flush has ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumormill::store::matcher::Labels;
+use rumormill::time::Timestamp;
+use tokio::time::Instant;
+
+use super::feed::Seen;
+use crate::alerts::Alert;
+use crate::routing::Route;
+
+/// What the log of notifications knows a group by, and who is told of it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FlushKey {
+    pub(super) receiver: String,
+    pub(super) group_key: String,
+}
+
+/// What matters of a route once an alert is in one of its groups.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) group_wait: Duration,
+    pub(super) group_interval: Duration,
+    pub(super) repeat_interval: Duration,
+    pub(super) mute_time_intervals: Vec<String>,
+    pub(super) active_time_intervals: Vec<String>,
+}
+
+/// A route, and the labels of the group.
+type GroupId = Arc<(usize, Labels)>;
+
+/// A group as it is to be flushed.
+#[derive(Clone, Debug)]
+pub(super) struct Due {
+    pub(super) key: Arc<FlushKey>,
+    pub(super) terms: Arc<Terms>,
+    pub(super) id: GroupId,
+    pub(super) alerts: Vec<(u64, Arc<Alert>)>,
+    /// When it was flushed.
+    pub(super) at: Timestamp,
+}
+
+/// All groups.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    by_id: BTreeMap<GroupId, Group>,
+    /// By receiver, so that one with much to flush holds up no other; soonest first.
+    due: BTreeMap<String, BTreeSet<(Instant, GroupId)>>,
+    /// Routes by their place.
+    terms: BTreeMap<usize, Arc<Terms>>,
+    flying: Flying,
+    cleaned: Option<Instant>,
+}
+
+/// The flushes under way.
+#[derive(Debug, Default)]
+struct Flying {
+    keys: BTreeSet<Arc<FlushKey>>,
+    by_receiver: BTreeMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct Group {
+    key: Arc<FlushKey>,
+    terms: Arc<Terms>,
+    alerts: BTreeMap<u64, Arc<Alert>>,
+    next: Instant,
+    is_flushed: bool,
+}
+
+impl Groups {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Puts all alerts in groups anew, as a new configuration says. Flushes under way go on. What was resolved
+    /// and told before stays told.
+    pub(super) fn rebuild<'a>(
+        &mut self,
+        root: Option<&Route>,
+        alerts: impl Iterator<Item = (u64, &'a Arc<Alert>)>,
+        (now, wall): (Instant, Timestamp),
+    ) {
+        let old = std::mem::take(self);
+        self.flying = old.flying;
+        let groups = old.by_id.values();
+        let held: BTreeSet<u64> = groups.flat_map(|it| it.alerts.keys().copied()).collect();
+        let is_first = old.cleaned.is_none();
+        self.cleaned = Some(now);
+        for (print, alert) in alerts {
+            if is_first || !alert.is_resolved(wall) || held.contains(&print) {
+                self.insert(root, (print, alert), true, (now, wall));
+            }
+        }
+    }
+
+    /// Puts an alert in the groups that it belongs to. A resolved alert that is only repeated does not come back
+    /// to a group that it has left.
+    pub(super) fn take(&mut self, root: Option<&Route>, seen: &Seen, at: (Instant, Timestamp)) {
+        let (_, wall) = at;
+        let ended = |alert: &Arc<Alert>| alert.is_resolved(wall).then_some(alert.ends_at);
+        let end = ended(&seen.alert);
+        let is_new = end.is_none() || seen.before.as_ref().and_then(ended) != end;
+        self.insert(root, (seen.print, &seen.alert), is_new, at);
+    }
+
+    /// What is not new is put where it is already, and nowhere else.
+    fn insert(
+        &mut self,
+        root: Option<&Route>,
+        (print, alert): (u64, &Arc<Alert>),
+        is_new: bool,
+        (now, wall): (Instant, Timestamp),
+    ) {
+        for route in root.map(|root| root.of(&alert.labels)).unwrap_or_default() {
+            let id = Arc::new((route.id, route.group(&alert.labels)));
+            let held = self.by_id.get(&id);
+            if !is_new && held.is_none_or(|group| !group.alerts.contains_key(&print)) {
+                continue;
+            }
+            let terms = self.terms.entry(route.id);
+            let terms = terms.or_insert_with(|| Arc::new(Terms::of(route)));
+            let due = self.due.entry(route.receiver.clone()).or_default();
+            let group = self.by_id.entry(Arc::clone(&id)).or_insert_with(|| {
+                let next = now + terms.group_wait;
+                due.insert((next, Arc::clone(&id)));
+                Group {
+                    key: Arc::new(FlushKey {
+                        receiver: route.receiver.clone(),
+                        group_key: route.group_key(&id.1),
+                    }),
+                    terms: Arc::clone(terms),
+                    alerts: BTreeMap::new(),
+                    next,
+                    is_flushed: false,
+                }
+            });
+            group.alerts.insert(print, Arc::clone(alert));
+            let is_late = alert.starts_at.plus(group.terms.group_wait) < wall;
+            if is_late && !group.is_flushed && group.next > now {
+                due.remove(&(group.next, Arc::clone(&id)));
+                group.next = now;
+                due.insert((now, id));
+            }
+        }
+    }
+
+    /// Those that are due now, as many as may be under way together; they are under way from here on, until
+    /// [`landed`](Self::landed).
+    pub(super) fn take_due(&mut self, (now, wall): (Instant, Timestamp)) -> Vec<Due> {
+        let mut taken = Vec::new();
+        for (receiver, due) in &mut self.due {
+            let mut postponed = Vec::new();
+            while self.flying.has_room(receiver)
+                && let Some((at, id)) = due.pop_first()
+            {
+                if at > now {
+                    due.insert((at, id));
+                    break;
+                }
+                let Some(group) = self.by_id.get_mut(&id) else {
+                    continue;
+                };
+                if self.flying.keys.contains(&group.key) {
+                    // Another route's of the same key, or the same one's of before a reload.
+                    postponed.push((at, id));
+                    continue;
+                }
+                group.next = now + group.terms.group_interval;
+                group.is_flushed = true;
+                if group.alerts.is_empty() {
+                    due.insert((group.next, id));
+                    continue;
+                }
+                self.flying.add(&group.key);
+                let alerts = group.alerts.iter();
+                taken.push(Due {
+                    key: Arc::clone(&group.key),
+                    terms: Arc::clone(&group.terms),
+                    id,
+                    alerts: alerts.map(|(print, it)| (*print, Arc::clone(it))).collect(),
+                    at: wall,
+                });
+            }
+            due.extend(postponed);
+        }
+        taken
+    }
+
+    /// When the next group is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let soonest = self.due.values().filter_map(BTreeSet::first);
+        soonest.map(|(at, _)| *at).min()
+    }
+
+    /// A flush has ended. The alerts that were resolved when it began leave their group if all are `told`, unless
+    /// they have changed meanwhile.
+    pub(super) fn landed(&mut self, flown: &Due, told: bool) {
+        self.flying.remove(&flown.key);
+        let is_it = |group: &&mut Group| group.key == flown.key;
+        // After a reload the route may be elsewhere.
+        let group = match self.by_id.get_mut(&flown.id).filter(is_it) {
+            Some(group) => Some((Arc::clone(&flown.id), group)),
+            None => {
+                let mut all = self.by_id.iter_mut();
+                all.find(|(_, group)| group.key == flown.key)
+                    .map(|(id, group)| (Arc::clone(id), group))
+            }
+        };
+        let Some((id, group)) = group else {
+            return;
+        };
+        let resolved = flown
+            .alerts
+            .iter()
+            .filter(|(_, it)| it.is_resolved(flown.at));
+        for (print, alert) in resolved.filter(|_| told) {
+            let is_same = |held: &Arc<Alert>| {
+                (held.starts_at, held.ends_at) == (alert.starts_at, alert.ends_at)
+            };
+            if group.alerts.get(print).is_some_and(is_same) {
+                group.alerts.remove(print);
+            }
+        }
+        let due = self.due.entry(group.key.receiver.clone()).or_default();
+        due.insert((group.next, id));
+    }
+
+    /// Forgets groups without alerts, every 30 seconds: what comes after that begins a new group.
+    pub(super) fn clean(&mut self, now: Instant) {
+        if self.cleaned.is_some_and(|at| now < at + CLEANING_INTERVAL) {
+            return;
+        }
+        self.cleaned = Some(now);
+        let flying = &self.flying.keys;
+        self.by_id
+            .retain(|_, group| !group.alerts.is_empty() || flying.contains(&group.key));
+        let by_id = &self.by_id;
+        self.due.retain(|_, due| {
+            due.retain(|(_, id)| by_id.contains_key(id));
+            !due.is_empty()
+        });
+    }
+}
+
+impl Terms {
+    /// Half of the time that the log is to remember a notification: longer than until the group is flushed again, so
+    /// that what is resolved is told. (Alertmanager's log does, because it is cleaned every quarter of an hour only.)
+    pub(super) fn remembered(&self) -> Duration {
+        let often = self.repeat_interval.max(self.group_interval);
+        often.max(REMEMBERED_MIN)
+    }
+
+    fn of(route: &Route) -> Self {
+        Self {
+            group_wait: route.group_wait,
+            group_interval: route.group_interval,
+            repeat_interval: route.repeat_interval,
+            mute_time_intervals: route.mute_time_intervals.clone(),
+            active_time_intervals: route.active_time_intervals.clone(),
+        }
+    }
+}
+
+impl Flying {
+    /// Whether a receiver may have another flush under way: one whose flushes hang takes half of the room at most.
+    fn has_room(&self, receiver: &str) -> bool {
+        let own = self.by_receiver.get(receiver).copied().unwrap_or(0);
+        own < FLYING_MAX - self.keys.len()
+    }
+
+    fn add(&mut self, key: &Arc<FlushKey>) {
+        self.keys.insert(Arc::clone(key));
+        *self.by_receiver.entry(key.receiver.clone()).or_default() += 1;
+    }
+
+    fn remove(&mut self, key: &Arc<FlushKey>) {
+        if self.keys.remove(key)
+            && let Some(count) = self.by_receiver.get_mut(&key.receiver)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_receiver.remove(&key.receiver);
+            }
+        }
+    }
+}
+
+/// Flushes under way together; what is due beyond them is due a little later.
+const FLYING_MAX: usize = 16_384;
+/// Longer than the turns of all members.
+const REMEMBERED_MIN: Duration = Duration::from_secs(600);
+/// As Alertmanager has it.
+const CLEANING_INTERVAL: Duration = Duration::from_secs(30);

@@ -1,0 +1,196 @@
+//! One way to tell a receiver: a webhook, or mail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rumormill::store::matcher::Labels;
+use rumormill::store::nflog::ReceiverKey;
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+
+use super::dispatch::Integrations;
+use super::email::{self, Email};
+use super::webhook::Webhook;
+use crate::alerts::Alert;
+use crate::receivers::{HttpAuth, ReceiverConfig};
+
+/// One of a receiver's integrations.
+#[derive(Debug)]
+pub(super) struct Integration {
+    pub(super) key: ReceiverKey,
+    pub(super) send_resolved: bool,
+    pub(super) channel: Channel,
+}
+
+/// What it is.
+#[derive(Debug)]
+pub(super) enum Channel {
+    Email(Box<Email>),
+    #[cfg(test)]
+    Fake(super::tests::Fake),
+    Webhook(Webhook),
+}
+
+/// What is told of a group.
+#[derive(Clone, Debug)]
+pub(super) struct Notification {
+    pub(super) receiver: String,
+    pub(super) group_key: String,
+    pub(super) group_labels: Labels,
+    /// In the order in which they are shown.
+    pub(super) alerts: Vec<Told>,
+    pub(super) external_url: Arc<str>,
+}
+
+/// An alert that is told of.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) alert: Arc<Alert>,
+    pub(super) is_resolved: bool,
+}
+
+/// Why a receiver did not take a notification.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SendError {
+    /// It makes no sense to try again.
+    #[error("{0}")]
+    Final(String),
+    #[error("{0}")]
+    Retry(String),
+}
+
+impl Integration {
+    /// What a configuration's receivers are told through, by their names.
+    pub(super) fn by_receiver(receivers: &[ReceiverConfig]) -> BTreeMap<String, Integrations> {
+        let mut all = BTreeMap::new();
+        for receiver in receivers {
+            let webhooks = receiver.webhooks.iter().map(|config| Self {
+                key: key(receiver, "webhook", config.idx),
+                send_resolved: config.send_resolved,
+                channel: Channel::Webhook(Webhook::new(config.clone())),
+            });
+            let emails = receiver.emails.iter().map(|config| Self {
+                key: key(receiver, "email", config.idx),
+                send_resolved: config.send_resolved,
+                channel: Channel::Email(Box::new(Email::new(config.clone()))),
+            });
+            let integrations = webhooks.chain(emails).map(Arc::new).collect();
+            all.insert(receiver.name.clone(), integrations);
+        }
+        all
+    }
+
+    /// One attempt to tell. May take as long as it likes; dropping it ends it.
+    pub(super) async fn send(&self, notification: Notification) -> Result<(), SendError> {
+        match &self.channel {
+            #[cfg(test)]
+            Channel::Fake(fake) => fake.send(notification).await,
+            Channel::Email(email) => email.send(notification).await,
+            Channel::Webhook(webhook) => webhook.send(notification).await,
+        }
+    }
+}
+
+/// What of the receivers' configuration this node does in another way than it says, or not at all.
+pub(crate) fn replaced(receivers: &[ReceiverConfig]) -> Vec<String> {
+    let mut said = Vec::new();
+    for receiver in receivers {
+        for email in &receiver.emails {
+            let all = email::replaced(email).into_iter();
+            let place = format!("receiver {:?}: email_configs[{}]", receiver.name, email.idx);
+            said.extend(all.map(|text| format!("{place}: {text}")));
+        }
+        for webhook in &receiver.webhooks {
+            if let Some(HttpAuth::OAuth2(_)) = webhook.http.auth {
+                let place = format!(
+                    "receiver {:?}: webhook_configs[{}]",
+                    receiver.name, webhook.idx
+                );
+                said.push(format!(
+                    "{place}: oauth2 is not done by this node, and nothing is sent"
+                ));
+            }
+        }
+    }
+    said
+}
+
+/// Does what reads files or writes large texts where it holds up nobody, a few at a time.
+pub(super) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
+) -> Result<T, SendError> {
+    static ASIDE: Semaphore = Semaphore::const_new(ASIDE_MAX);
+    let permit = ASIDE.acquire().await.expect("it is never closed");
+    let worked = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    });
+    let ended = |error: JoinError| Err(SendError::Retry(error.to_string()));
+    worked.await.unwrap_or_else(ended)
+}
+
+/// An error with its causes.
+pub(super) fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+fn key(receiver: &ReceiverConfig, integration: &str, idx: u32) -> ReceiverKey {
+    ReceiverKey {
+        group_name: receiver.name.clone(),
+        integration: integration.to_owned(),
+        idx,
+    }
+}
+
+impl Notification {
+    /// What a message of it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let alerts = self.alerts.iter().map(|told| told.alert.bytes());
+        alerts.sum::<usize>().min(MESSAGE_BYTES_MAX)
+    }
+
+    /// Whether none of its alerts fires.
+    pub(super) fn is_resolved(&self) -> bool {
+        self.alerts.iter().all(|told| told.is_resolved)
+    }
+
+    /// The labels that all of its alerts have, and the annotations.
+    pub(super) fn common(&self) -> (Labels, Labels) {
+        let alerts = || self.alerts.iter().map(|told| &told.alert);
+        let labels = common(alerts().map(|alert| &alert.labels));
+        (labels, common(alerts().map(|alert| &alert.annotations)))
+    }
+
+    /// Without the alerts beyond the first so many, and beyond what a message may take; returns how many those
+    /// are.
+    pub(super) fn truncate(&mut self, max: u64) -> usize {
+        let before = self.alerts.len();
+        if let Ok(max) = usize::try_from(max)
+            && max > 0
+        {
+            self.alerts.truncate(max);
+        }
+        let mut bytes = 0;
+        let fitting = self.alerts.iter().take_while(|told| {
+            bytes += told.alert.bytes();
+            bytes <= MESSAGE_BYTES_MAX
+        });
+        let fitting = fitting.count();
+        self.alerts.truncate(fitting);
+        before - self.alerts.len()
+    }
+}
+
+/// The pairs that all have.
+fn common<'a>(mut all: impl Iterator<Item = &'a Labels>) -> Labels {
+    let mut common = all.next().cloned().unwrap_or_default();
+    all.for_each(|one| common.retain(|name, value| one.get(name) == Some(value)));
+    common
+}
+
+/// Threads that may be taken.
+const ASIDE_MAX: usize = 8;
+/// Alerts beyond are counted as truncated: some 5,000 ordinary ones.
+pub(super) const MESSAGE_BYTES_MAX: usize = 8 << 20;

@@ -1,0 +1,197 @@
+//! How much is sent at a time: to each receiver, and to all of them.
+//!
+//! A receiver takes another place only while at least as much is free as it has, in number and in bytes.
+//! So one that hangs takes half at most, two take a third each, and there is always room for those that work.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rumormill::store::nflog::ReceiverKey;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// The places, and who has them.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    taken: Mutex<Taken>,
+    freed: Notify,
+    each_max: usize,
+    /// Those who wait for a place of their receiver do not wait for one of all: what is freed wakes few.
+    own: Mutex<BTreeMap<ReceiverKey, Arc<Semaphore>>>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    free: Load,
+    by: BTreeMap<ReceiverKey, Load>,
+}
+
+/// So many sends, of so many bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) sends: usize,
+    pub(super) bytes: usize,
+}
+
+/// A place; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    lanes: Arc<Lanes>,
+    key: ReceiverKey,
+    bytes: usize,
+    _own: OwnedSemaphorePermit,
+}
+
+impl Lanes {
+    /// Room for so much in all, and for so many sends to each receiver.
+    pub(super) fn new(all: Load, each_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            taken: Mutex::new(Taken {
+                free: all,
+                by: BTreeMap::new(),
+            }),
+            freed: Notify::new(),
+            each_max,
+            own: Mutex::default(),
+        })
+    }
+
+    /// Waits for a place for a message of so many bytes. Cancel safe.
+    pub(super) async fn place(self: &Arc<Self>, key: &ReceiverKey, bytes: usize) -> Place {
+        let own = self.own(key).acquire_owned().await;
+        let own = own.expect("the semaphore is never closed");
+        loop {
+            // Before the look, so that what is freed after it is heard of.
+            let freed = self.freed.notified();
+            if self.lock().take(key, bytes) {
+                return Place {
+                    lanes: Arc::clone(self),
+                    key: key.clone(),
+                    bytes,
+                    _own: own,
+                };
+            }
+            freed.await;
+        }
+    }
+
+    fn own(&self, key: &ReceiverKey) -> Arc<Semaphore> {
+        let mut all = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= OWN_MAX {
+            all.retain(|_, own| Arc::strong_count(own) > 1);
+        }
+        let own = all.entry(key.clone());
+        Arc::clone(own.or_insert_with(|| Arc::new(Semaphore::new(self.each_max))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    fn take(&mut self, key: &ReceiverKey, bytes: usize) -> bool {
+        let own = self.by.get(key).copied().unwrap_or_default();
+        let bytes_after = own.bytes + bytes;
+        let is_first = own.sends == 0 && self.free.bytes >= bytes;
+        let has_room = own.sends < self.free.sends && bytes_after + bytes <= self.free.bytes;
+        if self.free.sends == 0 || !(is_first || has_room) {
+            return false;
+        }
+        self.free.sends -= 1;
+        self.free.bytes -= bytes;
+        let own = self.by.entry(key.clone()).or_default();
+        own.sends += 1;
+        own.bytes = bytes_after;
+        true
+    }
+
+    fn give_back(&mut self, key: &ReceiverKey, bytes: usize) {
+        self.free.sends += 1;
+        self.free.bytes += bytes;
+        let Some(own) = self.by.get_mut(key) else {
+            return;
+        };
+        own.sends -= 1;
+        own.bytes -= bytes;
+        if own.sends == 0 {
+            self.by.remove(key);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.lanes.lock().give_back(&self.key, self.bytes);
+        self.lanes.freed.notify_waiters();
+    }
+}
+
+/// Receivers that are remembered; beyond that those that send nothing are forgotten.
+const OWN_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> ReceiverKey {
+        ReceiverKey {
+            group_name: name.to_owned(),
+            integration: "webhook".to_owned(),
+            idx: 0,
+        }
+    }
+
+    async fn taken(lanes: &Arc<Lanes>, name: &str, bytes: usize) -> Vec<Place> {
+        let mut places = Vec::new();
+        let patience = std::time::Duration::from_secs(1);
+        while let Ok(place) = tokio::time::timeout(patience, lanes.place(&key(name), bytes)).await {
+            places.push(place);
+        }
+        places
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_hang_leave_room_for_others() {
+        let all = Load {
+            sends: 12,
+            bytes: 1200,
+        };
+        let lanes = Lanes::new(all, 100);
+        let one = taken(&lanes, "hangs", 1).await;
+        let two = taken(&lanes, "hangs too", 1).await;
+        assert_eq!((one.len(), two.len()), (6, 3));
+        assert_eq!(taken(&lanes, "works", 1).await.len(), 2);
+        drop((one, two));
+        assert_eq!(lanes.lock().free, all);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_limited_as_well_as_sends() {
+        let all = Load {
+            sends: 100,
+            bytes: 1000,
+        };
+        let lanes = Lanes::new(all, 4);
+        assert_eq!(taken(&lanes, "small", 1).await.len(), 4, "its own limit");
+        let large = taken(&lanes, "large", 300).await;
+        assert_eq!(large.len(), 1);
+        let larger = taken(&lanes, "larger", 600).await;
+        assert_eq!(larger.len(), 1);
+        assert_eq!(taken(&lanes, "largest", 600).await.len(), 0);
+        drop((large, larger));
+        assert_eq!(lanes.lock().free, all);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_freed_is_given_to_who_waits() {
+        let all = Load { sends: 1, bytes: 1 };
+        let lanes = Lanes::new(all, 1);
+        let place = lanes.place(&key("a"), 1).await;
+        let waits = Arc::clone(&lanes);
+        let waiting = tokio::spawn(async move { waits.place(&key("b"), 1).await.bytes });
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert!(!waiting.is_finished());
+        drop(place);
+        assert_eq!(waiting.await.unwrap(), 1);
+    }
+}
