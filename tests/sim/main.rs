@@ -95,6 +95,15 @@ fn seeds_that_found_bugs() {
             "a push/pull that could not be dialled was never tried again",
         ),
         (1103, "relays that repeated what was under way, twentyfold"),
+        (
+            1604,
+            "a version that expired by the clock of the one that had it compared",
+        ),
+        (4461, "what a liar's stream brought after its end had gone"),
+        (
+            8883,
+            "held for failed under a boot that two liars made up, and not told of it",
+        ),
         (10589, "a leave that only a paused member could have heard"),
     ];
     for (seed, found) in seeds {
@@ -108,6 +117,11 @@ fn seeds_that_found_bugs() {
 #[test]
 fn seeds_with_a_liar_that_found_bugs() {
     let seeds = [
+        (
+            42,
+            "entries that others passed on, in place of one's own, beyond three shares",
+        ),
+        (74, "a writer that told each of the others something else"),
         (
             184,
             "a ping of the former process, repeated on a link of the next one",

@@ -69,6 +69,15 @@ impl RosterEntry {
             state: self.state,
         }
     }
+
+    /// As it is told to others.
+    pub(in crate::engine) fn record(&self) -> MemberRecord {
+        MemberRecord {
+            id: self.id.clone(),
+            incarnation: self.incarnation,
+            state: self.state,
+        }
+    }
 }
 
 impl Roster {
@@ -151,11 +160,7 @@ impl Roster {
             incarnation: self.incarnation,
             state: MemberState::Alive,
         };
-        let others = self.table.values().map(|known| MemberRecord {
-            id: known.id.clone(),
-            incarnation: known.incarnation,
-            state: known.state,
-        });
+        let others = self.table.values().map(RosterEntry::record);
         std::iter::once(own).chain(others).collect()
     }
 }

@@ -12,13 +12,13 @@ use rand::Rng as _;
 use crate::id::{MemberState, NodeId, NodeName, ProcessId, StoreId};
 use crate::time::Allowance;
 use crate::wire::{
-    Capabilities, Hello, Message, Purpose, Reject, RejectReason, StoreOffer, Welcome,
+    Capabilities, Hello, Members, Message, Purpose, Reject, RejectReason, StoreOffer, Welcome,
 };
 
 use crate::engine::core::ask::{
     Ask, ExchangeOpening, ExchangeRoom, Greeting, SessionStart, Vouched,
 };
-use crate::engine::core::roster::Roster;
+use crate::engine::core::roster::{Roster, RosterEntry};
 use crate::engine::core::session::{Session, SessionTable};
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, LinkPolicy};
@@ -261,6 +261,9 @@ impl Sessions {
             && room;
         if !sound {
             core.counters.unexpected += 1;
+            if process.boot < known {
+                self.tell_of_later_boot(core, roster, stream, &process.name);
+            }
             return self.abandon_stream(core, roster, stream);
         }
         core.ask(Ask::Vouch(Vouched {
@@ -269,6 +272,25 @@ impl Sessions {
             nonce: welcome.nonce,
         }));
         core.ask(Ask::Welcomed(stream, Box::new(welcome)));
+    }
+
+    /// Who has answered is known under a later boot: one that others made up, or of before its disk was
+    /// lost. It is told, as it would be had it dialled, or it would be held for failed until it does.
+    fn tell_of_later_boot(
+        &self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        name: &NodeName,
+    ) {
+        let known = self.streams.get(&stream);
+        let link = known.is_some_and(|known| known.purpose == Purpose::Link);
+        if let Some(record) = roster.get(name).map(RosterEntry::record)
+            && link
+        {
+            let (ask, records) = (false, vec![record]);
+            core.send_frame(stream, &Message::Members(Members { ask, records }));
+        }
     }
 
     /// Goes on after an answer, now that the membership knows of it.

@@ -237,6 +237,31 @@ fn an_earlier_boot_and_one_from_the_far_future_are_rejected() {
 }
 
 #[test]
+fn who_answers_with_an_earlier_boot_is_told_the_later_one() {
+    let (mut core, mut sessions, mut roster) = beside_a();
+    let known = roster.table.get_mut(&name("a")).expect("it is known");
+    known.id.process.boot = 5;
+    let told = known.record();
+    let stream = dial(&mut core, &mut sessions, &roster, &a());
+    core.outputs.clear();
+    let welcome = Welcome {
+        node: a(),
+        incarnation: 0,
+        nonce: 101,
+        token: 7,
+        capabilities: Capabilities::OURS,
+        boot_known: 0,
+        stores: Vec::new(),
+    };
+    sessions.welcomed(&mut core, &roster, stream, welcome);
+    let records = vec![told];
+    let ask = false;
+    let said = (stream, Message::Members(Members { ask, records }));
+    assert_eq!(frames(&core), [said]);
+    assert_eq!(closed(&core), [stream]);
+}
+
+#[test]
 fn an_exchange_that_there_is_no_room_for_is_rejected_as_busy() {
     let mut core = core();
     let mut reason = |purpose, room| refusal(&mut core, &a(), purpose, room);

@@ -161,6 +161,13 @@ impl History {
         self.lied.contains(&version)
     }
 
+    /// Whether somebody who is no liar has written a key.
+    pub(in crate::sim) fn was_written(&self, cluster: u64, store: StoreId, key: Key) -> bool {
+        let versions = self.versions.get(&(cluster, store, key));
+        let mut versions = versions.into_iter().flatten();
+        versions.any(|version| !self.is_lie(cluster, store, version))
+    }
+
     /// Whether a process's stores have changed since this was last asked.
     pub(in crate::sim) fn has_changed(
         &mut self,

@@ -117,12 +117,12 @@ impl Look<'_> {
             return None;
         }
         let limits = of.spec.limits();
-        let share = limits.entries_max * limits.share_percent / 100;
-        let mut room = share.min(limits.entries_max - share);
+        let share = (limits.entries_max * limits.share_percent).div_ceil(100);
+        let mut room = share.min((limits.entries_max * 2).saturating_sub(share * 3));
         let liar = self.nodes.iter().find(|node| node.is_liar());
         let liar = liar.map(|liar| WriterTag::of(&liar.name));
         let (mut items, mut position) = (Vec::new(), 0);
-        let (mut honest, mut own, mut forged) = (0, 0, 0);
+        let (mut honest, mut own, mut forged, mut overwritten) = (0, 0, 0, 0);
         while let Some(next) = store.replica().items(position, Timestamp::ZERO, &mut items) {
             position = next;
         }
@@ -134,8 +134,14 @@ impl Look<'_> {
             honest += usize::from(!lie);
             own += usize::from(entry.writer == WriterTag::of(&of.name));
             forged += usize::from(lie && Some(entry.writer) != liar);
+            let history = &self.checker.history;
+            overwritten += usize::from(lie && history.was_written(cluster, store.id(), entry.key));
         }
-        if forged > 0 {
+        // A later version always finds room: that is not what is promised to be left for others.
+        room = room.saturating_sub(overwritten);
+        // What is read back from the disk counts as delivered by others.
+        let restored = of.spec.durable && of.life > 1;
+        if forged > 0 || restored {
             (honest, room) = (own, share / 32);
         }
         let by_bytes = store.bytes() > limits.store_bytes_max as u64 / 2;

@@ -25,7 +25,7 @@ pub(super) fn delta(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> Mes
     let mut entries: Vec<(StoreId, Entry)> = Vec::new();
     let count = match lie {
         Lie::DeltaLarge => 1,
-        Lie::DeltaMany => 1 + choice.below(MANY),
+        Lie::DeltaCrowds | Lie::DeltaMany => 1 + choice.below(MANY),
         _ => 1 + choice.below(6),
     };
     for _ in 0..count {
@@ -52,6 +52,10 @@ pub(super) fn delta(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> Mes
         uncovered,
         sections: sections(entries, room),
     })
+}
+
+fn has_many(lie: Lie) -> bool {
+    matches!(lie, Lie::DeltaCrowds | Lie::DeltaMany)
 }
 
 /// The entries by store, as many as have room.
@@ -140,7 +144,7 @@ fn sound(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> (StoreId, Entr
     let others = matches!(lie, Lie::DeltaOverwrites | Lie::DeltaTombstones) || choice.one_in(3);
     if let Some((store, held)) = pick(choice, &knows.entries)
         && others
-        && lie != Lie::DeltaMany
+        && !has_many(lie)
     {
         let mut entry = held.clone();
         let later = Duration::from_nanos(choice.below(3));
@@ -165,7 +169,7 @@ fn sound(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> (StoreId, Entr
         Some(store) if !choice.one_in(40) => store.id,
         _ => StoreId(u32::try_from(choice.below(9)).unwrap_or(0)),
     };
-    let keys = if lie == Lie::DeltaMany {
+    let keys = if has_many(lie) {
         10_000 + choice.below(MANY_KEYS)
     } else {
         choice.below(KEYS)

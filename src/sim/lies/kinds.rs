@@ -14,6 +14,8 @@ pub enum Lie {
     AcksTwisted,
     /// Cells that are noise, too many or too few.
     CellsOfNoise,
+    /// Thousands of entries of its own, and nothing else wrong with them: for a store with little room.
+    DeltaCrowds,
     /// Entries in the name of other writers, or of none.
     DeltaDisguised,
     /// A delta twice over in itself, and again.
@@ -101,7 +103,7 @@ pub enum Lie {
 }
 
 impl Lie {
-    /// All of them.
+    /// All of them but [`DeltaCrowds`](Self::DeltaCrowds), which leaves room for no other.
     pub const ALL: [Self; 46] = [
         Self::AcksEverything,
         Self::AcksTheUnsent,

@@ -25,7 +25,8 @@ pub fn tell_as(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> Bytes {
         | Lie::AcksTwisted
         | Lie::RefusesEverything
         | Lie::RelayedFalse => data::acknowledgement(lie, choice, knows),
-        Lie::DeltaDisguised
+        Lie::DeltaCrowds
+        | Lie::DeltaDisguised
         | Lie::DeltaDuplicates
         | Lie::DeltaEmpty
         | Lie::DeltaEndless

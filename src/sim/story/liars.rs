@@ -10,6 +10,7 @@ use rand_pcg::Pcg64;
 
 use super::scenario::Scenario;
 use super::step::Step;
+use crate::config::Config;
 use crate::sim::lies::Lie;
 use crate::sim::nodes::liar::Lying;
 use crate::sim::nodes::spec::brisk;
@@ -82,8 +83,26 @@ impl Scenario {
                 ..lying(&mut rng)
             });
         }
+        if self.spec.config.entries_max < Config::lan().entries_max && self.seed.is_multiple_of(2) {
+            self.crowds();
+        }
         self.steps.sort_by_key(|(at, _)| *at);
         self
+    }
+
+    /// Its liars do nothing but fill stores, under their own names: what is promised of room then is
+    /// more than where they write in the names of others.
+    fn crowds(&mut self) {
+        let steps = self.steps.iter_mut().map(|(_, step)| step);
+        let lying = steps.filter_map(|step| match step {
+            Step::Lie { lying, .. } => Some(lying),
+            _ => None,
+        });
+        for lying in lying.chain(&mut self.lies_on) {
+            lying.kinds = vec![Lie::DeltaCrowds];
+            lying.moody = false;
+            lying.tampering = 0.0;
+        }
     }
 
     /// The indices of its liars.

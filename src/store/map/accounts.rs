@@ -13,13 +13,17 @@
 //! | what it writes without a name, new keys | `s` of its own; `A` of all that is held |
 //! | what a writer delivers itself | `2s` |
 //! | what others deliver as one writer's | `2s` of that writer |
+//! | both | `3s`, but `s` that a writer delivers itself always has room |
 //! | all that one member delivers | `3s` |
 //! | all | `2A`; the last `s/4` of it is for what members deliver of their own, each up to `s/32` |
 //!
-//! So one member that has gone bad gets `3s` at most, and with the shares that are usual (half a store)
-//! the others have room to write. One that writes in the names of others, and has them deliver it, can leave
-//! the rest with what is kept for each, `s/32`. A later version of a key that is held is one entry as before: only what
-//! it is longer than the earlier one has to find room, so what ends a silence is never refused.
+//! So one member that has gone bad gets `3s` at most, also where it tells each of the others something
+//! else and they pass it on; a writer in whose name others write keeps `s`. (What a node reads back from
+//! its own disk counts as delivered by others: there, until it has expired, it is `4s`.) With the shares
+//! that are usual (half a store) the others have room to write. One that writes in the names of others, and
+//! has them deliver it, can leave the rest with what is kept for each, `s/32`. A later version of a key that
+//! is held is one entry as before: only what it is longer than the earlier one has to find room, so what ends
+//! a silence is never refused.
 
 use std::collections::HashMap;
 use std::ops::{Add, Sub};
@@ -205,7 +209,7 @@ impl Shares {
         let Some(more) = growth(amount, replaced) else {
             return Ok(());
         };
-        let pair = self.pair(writer, deliverer);
+        let pair = self.pair_of((writer, deliverer), replaced);
         let id = self.find(pair);
         let account = id.map(|id| &self.accounts[id as usize]);
         let at = |of: fn(&PairShare) -> u32, tag| account.map(of).or_else(|| self.party(tag));
@@ -214,10 +218,13 @@ impl Shares {
             at(|account| account.deliverer, pair.1).map(|at| &self.parties[at as usize]);
         let nothing = Amount::default();
         let own = pair.0 == pair.1;
-        let written = writer.map_or(nothing, |party| if own { party.own } else { party.relayed });
+        let (mine, relayed) = writer.map_or((nothing, nothing), |party| (party.own, party.relayed));
+        let written = if own { mine } else { relayed };
         let delivered = deliverer.map_or(nothing, |party| party.delivered);
-        let of_writer =
-            (written + more).fits(self.share.times(2), more) || (pair.0 == WriterTag::NONE && !own);
+        let in_all = (mine + relayed + more).fits(self.share.times(3), more);
+        let in_all = in_all || (own && (mine + more).fits(self.share, more));
+        let of_writer = in_all && (written + more).fits(self.share.times(2), more);
+        let of_writer = of_writer || (pair.0 == WriterTag::NONE && !own);
         if !of_writer || !(delivered + more).fits(self.share.times(3), more) {
             return Err(Refusal::Share);
         }
@@ -280,17 +287,19 @@ impl Shares {
             || self.parties.iter().any(|party| {
                 over(party.own, self.share.times(2))
                     || over(party.relayed, self.share.times(2))
+                    || over(party.own + party.relayed, self.share.times(3))
                     || over(party.delivered, self.share.times(3))
             })
     }
 
-    /// Puts an entry on the account of its writer and its deliverer.
+    /// Puts an entry, in the place of `replaced`, on the account of its writer and its deliverer.
     pub(super) fn charge(
         &mut self,
-        (writer, deliverer): (WriterTag, WriterTag),
+        pair: (WriterTag, WriterTag),
         amount: Amount,
+        replaced: Option<Charged>,
     ) -> AccountId {
-        let pair = self.pair(writer, deliverer);
+        let pair = self.pair_of(pair, replaced);
         let id = match self.find(pair) {
             Some(id) => id,
             None => self.open(pair),
@@ -323,7 +332,22 @@ impl Shares {
         self.size.times(2)
     }
 
-    /// The pair under which an entry counts. Writers that a member makes up without end are one.
+    /// The pair under which an entry counts that comes in the place of `replaced`. If that was the same
+    /// writer's, who delivered it first stays who did: or a writer would have its entries counted as
+    /// others' by having these deliver later versions.
+    fn pair_of(
+        &self,
+        (writer, deliverer): (WriterTag, WriterTag),
+        replaced: Option<Charged>,
+    ) -> (WriterTag, WriterTag) {
+        let before = replaced.and_then(|it| self.accounts.get(it.account as usize));
+        match before {
+            Some(before) if before.pair.0 == writer => before.pair,
+            _ => self.pair(writer, deliverer),
+        }
+    }
+
+    /// The pair under which an entry of a new key counts. Writers that a member makes up without end are one.
     fn pair(&self, writer: WriterTag, deliverer: WriterTag) -> (WriterTag, WriterTag) {
         if writer == deliverer
             || self

@@ -257,7 +257,7 @@ impl<S: Schema> Contents<S> {
         if matches!(applied.effect, Effect::Extended(_)) {
             return;
         }
-        let account = self.accounts.charge(pair, amount);
+        let account = self.accounts.charge(pair, amount, replaced);
         let slot = self.entries.slot_mut(applied.at).expect(CHANGED_IS_HELD);
         slot.value.account = account;
         if let Some(replaced) = replaced {

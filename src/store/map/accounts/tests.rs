@@ -21,7 +21,7 @@ fn fill(accounts: &mut Shares, pair: (WriterTag, WriterTag), most: u64) -> (u64,
         if let Err(why) = accounts.admit(pair, ONE, None) {
             return (n, Some(why));
         }
-        accounts.charge(pair, ONE);
+        accounts.charge(pair, ONE, None);
     }
     (most, None)
 }
@@ -32,7 +32,7 @@ fn write(accounts: &mut Shares, most: u64) -> (u64, Option<StoreLimit>) {
         if let Err((limit, _)) = accounts.admit_own(OWN, ONE, None) {
             return (n, Some(limit));
         }
-        accounts.charge((OWN, OWN), ONE);
+        accounts.charge((OWN, OWN), ONE, None);
     }
     (most, None)
 }
@@ -82,6 +82,38 @@ fn one_member_cannot_close_the_store_to_the_others() {
 }
 
 #[test]
+fn one_member_gets_no_more_by_telling_each_of_the_others_something_else() {
+    for brought_first in [true, false] {
+        let mut accounts = accounts();
+        let brought = |accounts: &mut Shares| {
+            fill(accounts, (LIAR, WriterTag(4)), 9_999);
+            fill(accounts, (LIAR, WriterTag(5)), 9_999);
+        };
+        if brought_first {
+            brought(&mut accounts);
+        }
+        fill(&mut accounts, (LIAR, LIAR), 9_999);
+        brought(&mut accounts);
+        assert_eq!(accounts.held.entries, 3 * SHARE);
+        assert_eq!(write(&mut accounts, 400), (400, None), "{brought_first}");
+    }
+}
+
+#[test]
+fn a_later_version_counts_as_delivered_by_who_delivered_the_first() {
+    let mut accounts = accounts();
+    let amount = ONE;
+    let account = accounts.charge((LIAR, LIAR), amount, None);
+    let first = Charged { account, amount };
+    // By another deliverer; then by another writer.
+    let account = accounts.charge((LIAR, PEER), amount, Some(first));
+    assert_eq!(account, first.account);
+    accounts.release(first);
+    let account = accounts.charge((PEER, PEER), amount, Some(first));
+    assert_ne!(account, first.account);
+}
+
+#[test]
 fn what_others_bring_of_a_writer_is_limited_and_closes_nothing_to_the_writer() {
     let mut accounts = accounts();
     let taken = fill(&mut accounts, (PEER, LIAR), 9_999);
@@ -128,7 +160,7 @@ fn a_node_that_starts_empty_takes_everything_from_one_peer() {
 fn later_versions_have_room_where_new_keys_have_none() {
     let mut accounts = accounts();
     write(&mut accounts, SHARE);
-    let account = accounts.charge((PEER, PEER), ONE);
+    let account = accounts.charge((PEER, PEER), ONE, None);
     let theirs = Charged {
         account,
         amount: ONE,
@@ -140,7 +172,7 @@ fn later_versions_have_room_where_new_keys_have_none() {
     assert_eq!(accounts.admit((LIAR, LIAR), larger, Some(theirs)), Ok(()));
     let limits = Limits::default().store_bytes_max(8_000);
     let mut accounts = Shares::new(&limits, OWN);
-    let account = accounts.charge((LIAR, LIAR), Amount::of_body(7_600));
+    let account = accounts.charge((LIAR, LIAR), Amount::of_body(7_600), None);
     let held = Charged {
         account,
         amount: Amount::of_body(7_600),
@@ -159,14 +191,14 @@ fn bytes_are_limited_as_entries_are() {
     let large = Amount::of_body((1 << 20) - ENTRY_BYTES);
     let mut taken = 0;
     while accounts.admit((LIAR, LIAR), large, None).is_ok() {
-        accounts.charge((LIAR, LIAR), large);
+        accounts.charge((LIAR, LIAR), large, None);
         taken += 1;
     }
     assert_eq!((taken, accounts.bytes()), (10, 10 << 20));
     let own = |accounts: &Shares| accounts.admit_own(OWN, large, None);
     for _ in 0..5 {
         assert_eq!(own(&accounts), Ok(()));
-        accounts.charge((OWN, OWN), large);
+        accounts.charge((OWN, OWN), large, None);
     }
     assert_eq!(own(&accounts), Err((StoreLimit::WriterBytes, 5 << 20)));
 }
@@ -176,7 +208,7 @@ fn writers_that_a_member_makes_up_without_end_are_one() {
     let limits = Limits::default().share_percent(100);
     let mut accounts = Shares::new(&limits, OWN);
     for n in 0..u64::from(WRITERS_MAX) + 100 {
-        accounts.charge((WriterTag(100 + n), LIAR), ONE);
+        accounts.charge((WriterTag(100 + n), LIAR), ONE, None);
     }
     assert_eq!(accounts.by_pair.len(), WRITERS_MAX as usize + 1);
     let many = accounts.by_pair[&(WriterTag::NONE, LIAR)];
@@ -213,11 +245,16 @@ proptest! {
                 let amount = Amount::of_body(body);
                 let old = replaced.map(|at| held[at].1);
                 if accounts.admit(pair, amount, old).is_ok() {
-                    let account = accounts.charge(pair, amount);
+                    let account = accounts.charge(pair, amount, old);
+                    let mut counts = pair;
                     if let Some(at) = replaced {
-                        accounts.release(held.swap_remove(at).1);
+                        let (before, charged) = held.swap_remove(at);
+                        accounts.release(charged);
+                        if before.0 == pair.0 {
+                            counts = before;
+                        }
                     }
-                    held.push((pair, Charged { account, amount }));
+                    held.push((counts, Charged { account, amount }));
                 }
             }
             let sum = |of: &dyn Fn((WriterTag, WriterTag)) -> bool| {
