@@ -45,7 +45,8 @@
 //! [`Scenario::random`] draws a whole story from a seed before it begins: a cluster of 2 to 7 nodes,
 //! its configuration, at least 30 virtual seconds with at least 100 writes, and three to six kinds of
 //! faults ([`Step`]). A third of them have disks, and a third replicate [`Silences`] and [`Nflog`]
-//! beside the [`Registers`], written by their own operations. Some have as few streams as a
+//! beside the [`Registers`], written by their own operations; three in ten replicate [`Alerts`], which
+//! clients send, repeat and resolve. Some have as few streams as a
 //! configuration may have, or room for fewer entries than are written: a full store need not hold
 //! what it has said that it refused, until it has room. While the faults last, safety is checked;
 //! then they end, and everybody must agree within 60 virtual seconds, and again after a while of
@@ -99,6 +100,7 @@
 //!
 //! [`Silences`]: crate::store::silences::Silences
 //! [`Nflog`]: crate::store::nflog::Nflog
+//! [`Alerts`]: crate::store::alerts::Alerts
 //!
 //! # What it costs
 //! `cargo run --release --features sim --example scale -- --nodes 1000 --seconds 60` prints it. A

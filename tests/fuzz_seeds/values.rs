@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use rumormill::store::Limits;
+use rumormill::store::alerts::Alert;
 use rumormill::store::matcher::Syntax;
 use rumormill::store::nflog::{Notified, ReceiverKey, ReceiverValue};
 use rumormill::store::silences::NewSilence;
+use rumormill::time::Timestamp;
 use rumormill::unstable::wire::Entry;
 
 use super::{Seeds, piece};
-use crate::checks::stores::{Clock, held};
+use crate::checks::stores::{BEGIN, Clock, held};
 
 fn named<const N: usize>(seeds: [(&str, Vec<u8>); N]) -> Seeds {
     let named = |(name, bytes): (&str, Vec<u8>)| (name.to_owned(), bytes);
@@ -25,6 +27,32 @@ fn silence() -> Vec<Entry> {
         .set(new.created_by("ann").comment("disks"))
         .unwrap();
     held(&*silences.store())
+}
+
+/// An alert, and the lease of a repeat of it.
+fn alert() -> [Entry; 2] {
+    let (alerts, begin) = (
+        Clock::new().alerts(Limits::default()),
+        Timestamp::from_secs(BEGIN),
+    );
+    let pair = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
+    for seconds in [0, 200] {
+        let now = begin.plus(Duration::from_secs(seconds));
+        let sent = Alert {
+            labels: pair("alertname", "Down"),
+            annotations: pair("summary", "disks"),
+            starts_at: begin,
+            ends_at: now.plus(Duration::from_secs(300)),
+            updated_at: begin,
+            generator_url: "http://x".to_owned(),
+            timeout: true,
+        };
+        let _ = alerts.put(sent, now).unwrap();
+        let _ = alerts.extend(now).unwrap();
+    }
+    let mut held = held(&*alerts.store());
+    held.sort_by_key(|entry| entry.schema);
+    held.try_into().unwrap()
 }
 
 fn receiver() -> ReceiverKey {
@@ -70,8 +98,14 @@ pub fn bodies() -> Seeds {
     let (log_one, log_all) = of(1, &notified().0[0].body);
     let mut header = bytes::BytesMut::new();
     crate::golden::entry().encode(&mut header);
+    let [alert, lease] = alert();
+    let (alert_one, alert_all) = of(2, &alert.body);
+    let lease = [&[2, 1, 0, 2, 9, 60, 0, 1, 1][..], &piece(&lease.body)].concat();
     named([
+        ("alert", alert_one),
+        ("alert_versions", alert_all),
         ("header", header.to_vec()),
+        ("lease", lease),
         ("log", log_one),
         ("log_versions", log_all),
         ("silence", one),

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rumormill::id::Key;
 use rumormill::sim::{NodeSpec, SimConfig, Simulator};
@@ -103,4 +104,33 @@ fn silences_and_notifications_are_the_same_everywhere() {
         |sim: &Simulator| (0..3).all(|node| sim.silences(node).unwrap().mutes(&alert).is_empty());
     assert!(sim.run_until(secs(1), over).is_some());
     converge(&mut sim, 30);
+}
+
+/// An alert that a node has acknowledged as everywhere outlives that node; and it is resolved where it was
+/// never sent.
+#[test]
+fn an_acknowledged_alert_survives_the_node_that_took_it() {
+    let spec = NodeSpec {
+        alerts: true,
+        ..NodeSpec::default()
+    };
+    let mut sim = cluster_of(21, 3, &spec);
+    let firing = |sim: &Simulator, node: usize| {
+        let alerts = sim.alerts(node).expect("it is up");
+        alerts.firing(sim.wall(node)).len()
+    };
+    sim.send_alert(0, 1, Some(MINUTE), Some(2));
+    let everywhere = |sim: &Simulator| (0..3).all(|node| firing(sim, node) == 1);
+    let took = sim.run_until(secs(1), everywhere).expect("all have it");
+    assert!(took < Duration::from_millis(20), "{took:?}");
+    sim.crash(0);
+    sim.run_for(secs(5));
+    assert_eq!((firing(&sim, 1), firing(&sim, 2)), (1, 1));
+    sim.restart(0);
+    sim.send_alert(1, 1, None, None);
+    converge(&mut sim, 30);
+    for node in 0..3 {
+        assert_eq!(firing(&sim, node), 0);
+        assert_eq!(sim.alerts(node).expect("it is up").all().alerts.len(), 1);
+    }
 }

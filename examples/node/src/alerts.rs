@@ -17,7 +17,7 @@ pub(crate) fn is_limited(error: &AlertError) -> bool {
             | AlertError::TooManyBytes { .. }
             | AlertError::TooManyOfName { .. }
             | AlertError::Contended { .. }
-            | AlertError::Write(_)
+            | AlertError::Write(WriteError::StoreFull { .. })
     )
 }
 

@@ -10,7 +10,7 @@ use rumormill::store::silences::{Muting, SilenceId, Silences};
 use rumormill::time::Timestamp;
 
 use crate::alerts::{Alert, Alerts};
-use crate::api::{AnswerRoom, BodyRoom, LastPage};
+use crate::api::{AnswerRoom, BodyRoom, Guard, LastPage};
 use crate::expelled::Expelled;
 use crate::external::External;
 use crate::limits::Reached;
@@ -40,6 +40,7 @@ pub(crate) struct App {
     pub(crate) bodies: BodyRoom,
     pub(crate) answers: AnswerRoom,
     pub(crate) last_page: LastPage,
+    pub(crate) guard: Guard,
     /// Where the node is from the outside, and the prefix of its paths.
     pub(crate) external: External,
     /// From where browsers may call the API.

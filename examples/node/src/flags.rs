@@ -174,6 +174,10 @@ pub(crate) struct Flags {
     #[arg(long = "web.route-prefix", default_value = "", value_name = "PATH")]
     pub(crate) route_prefix: String,
 
+    /// TLS and passwords for HTTP: a file in the format that Prometheus's programs share.
+    #[arg(long = "web.config.file", default_value = "", value_name = "FILE")]
+    pub(crate) web_config_file: String,
+
     /// Which origins browsers may call the API from: * is all of them. Without it, none.
     #[arg(long = "web.cors.origin", default_value = "", value_name = "ORIGIN")]
     pub(crate) cors_origin: String,
@@ -313,10 +317,6 @@ pub(crate) struct AcceptedFlags {
 
     #[arg(long = "no-web.systemd-socket", hide = true)]
     no_systemd_socket: bool,
-
-    /// Refused: HTTP has neither TLS nor passwords here; a proxy in front has.
-    #[arg(long = "web.config.file", default_value = "", value_name = "FILE")]
-    web_config_file: String,
 }
 
 /// A flag that asks for what cannot be had.
@@ -326,11 +326,6 @@ pub(crate) enum FlagError {
     Feature(String),
     #[error("--web.systemd-socket cannot be had: this node opens its sockets itself")]
     SystemdSocket,
-    #[error(
-        "--web.config.file={0:?} cannot be had: HTTP has neither TLS nor passwords here; put a proxy \
-         in front that has"
-    )]
-    WebConfig(String),
 }
 
 impl AcceptedFlags {
@@ -341,9 +336,6 @@ impl AcceptedFlags {
     pub(crate) fn said(&self) -> Result<Vec<String>, FlagError> {
         if self.systemd_socket {
             return Err(FlagError::SystemdSocket);
-        }
-        if !self.web_config_file.is_empty() {
-            return Err(FlagError::WebConfig(self.web_config_file.clone()));
         }
         let mut said = Vec::new();
         for feature in self.features.split(',').map(str::trim) {

@@ -19,10 +19,13 @@ use crate::routing::Route;
 use crate::rules::Rule;
 use crate::settings::{Settings, SettingsError};
 use crate::shown::ShownFile;
+use crate::web::WebConfig;
 
 /// What the file says, but for the cluster.
 #[derive(Debug)]
 pub(crate) struct Loaded {
+    /// TLS and passwords for HTTP.
+    pub(crate) web: Arc<WebConfig>,
     /// The file as it is shown.
     pub(crate) shown: ShownFile,
     pub(crate) hash: u64,
@@ -42,6 +45,7 @@ impl Loaded {
         let mut hasher = SipHasher13::new();
         hasher.write(settings.file.as_bytes());
         Self {
+            web: Arc::clone(&settings.web_config),
             shown: settings.shown.clone(),
             // As many bits as a floating point number holds exactly.
             hash: hasher.finish() >> 16,

@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::api::{AnswerRoom, BodyRoom};
+use crate::api::{AnswerRoom, BodyRoom, Guard};
 use crate::app::App;
 use crate::expelled::Expelled;
 use crate::flags::Flags;
@@ -88,6 +88,7 @@ async fn run_with(
     let options = notify::Options {
         peer_timeout: settings.peer_timeout,
         external_url: settings.external.url.clone(),
+        start_delay: settings.dispatch_start_delay,
     };
     let notifying = tokio::spawn(notify::run(Arc::clone(&app), options, stopped));
     if settings.cluster.is_some() {
@@ -140,6 +141,7 @@ pub(crate) fn app(
         work: Work::new(settings.get_concurrency, Arc::clone(&reached)),
         bodies: BodyRoom::new(Arc::clone(&reached)),
         answers: AnswerRoom::new(Arc::clone(&reached)),
+        guard: Guard::new(),
         external: settings.external.clone(),
         cors_origin: settings.cors_origin.clone(),
         log_silences: settings.log_silences,
@@ -250,11 +252,14 @@ async fn serve(
         let router = crate::api::router(Arc::clone(app));
         let places = Arc::clone(&app.places);
         let idle_timeout = settings.idle_timeout;
+        let tls_of = Arc::clone(app);
+        let tls: web::TlsNow = Arc::new(move || tls_of.configuration.now().web.tls.clone());
         servers.spawn(web::serve(
             listener,
             router,
             places,
             idle_timeout,
+            tls,
             stopped.clone(),
         ));
     }

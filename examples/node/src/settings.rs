@@ -1,7 +1,9 @@
 //! What flags, file and defaults come to.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumormill::config::{Config, ConfigError};
@@ -22,11 +24,14 @@ use crate::routing::Route;
 use crate::rules::Rule;
 use crate::shown::ShownFile;
 use crate::tls::{Tls, TlsSettingsError};
+use crate::web::{WebConfig, WebConfigError};
 use crate::yaml;
 
 /// Everything a node is told.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    /// TLS and passwords for HTTP.
+    pub(crate) web_config: Arc<WebConfig>,
     /// Where the node is from the outside.
     pub(crate) external: External,
     /// From where browsers may call the API; `*`: from everywhere.
@@ -34,7 +39,6 @@ pub(crate) struct Settings {
     /// Whether every change of a silence is logged.
     pub(crate) log_silences: bool,
     /// Least time from the start to the first notification.
-    #[allow(dead_code, reason = "the pipeline reads it")]
     pub(crate) dispatch_start_delay: Duration,
     /// `host:port` or `:port`.
     pub(crate) web: Vec<String>,
@@ -94,6 +98,8 @@ pub(crate) enum SettingsError {
     External(#[from] ExternalError),
     #[error(transparent)]
     Flag(#[from] FlagError),
+    #[error("--web.config.file: {0}")]
+    WebConfig(#[from] WebConfigError),
     #[error("the cluster's timers do not fit: {0}")]
     Config(#[from] ConfigError),
     #[error("{file}: {error}")]
@@ -142,6 +148,7 @@ impl Settings {
             .validate()?;
         let cluster = Cluster::of(&flags.cluster, &file, &flags.config_file, &mut warnings)?;
         Ok(Self {
+            web_config: Arc::new(WebConfig::read(&flags.web_config_file)?),
             external: External::of(&flags.external_url, &flags.route_prefix, first)?,
             cors_origin: Some(flags.cors_origin.clone()).filter(|it| !it.is_empty()),
             log_silences: flags.log_silences,
@@ -274,20 +281,37 @@ impl Cluster {
         let advertise = advertise.map(|text| address("--cluster.advertise-address", &text));
         let seeds = seeds.iter().filter(|seed| !seed.is_empty());
         let seeds = seeds.map(|seed| address("--cluster.peer", seed));
+        let (advertise, seeds) = (
+            advertise.transpose()?,
+            seeds.collect::<Result<Vec<_>, _>>()?,
+        );
+        let reached_at = advertise.as_ref().unwrap_or(&listen);
+        if is_loopback(reached_at) && seeds.iter().any(|seed| !is_loopback(seed)) {
+            warnings.push(format!(
+                "peers on other machines cannot reach {reached_at}; set --cluster.advertise-address"
+            ));
+        }
         Ok(Some(Self {
             name: given(flags.peer_name.clone()),
             listen: listen.replacen("localhost:", "127.0.0.1:", 1),
-            advertise: advertise.transpose()?,
+            advertise,
             id: flags
                 .label
                 .clone()
                 .or(section.cluster_id)
                 .unwrap_or_default(),
-            seeds: seeds.collect::<Result<_, _>>()?,
+            seeds,
             config,
             tls,
         }))
     }
+}
+
+/// Whether an address is one of this machine alone.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn timers(
@@ -447,6 +471,48 @@ mod tests {
             let config = settings.cluster.unwrap().config;
             let cut = config.clone().probe_timeout(Duration::from_millis(millis));
             assert_eq!(config, cut, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_peers_cannot_reach_is_told() {
+        for (flags, warnings) in [
+            (
+                &[
+                    "--cluster.listen-address=127.0.0.1:1",
+                    "--cluster.peer=am-2:1",
+                ][..],
+                1,
+            ),
+            (
+                &[
+                    "--cluster.advertise-address=[::1]:1",
+                    "--cluster.peer=10.0.0.2:1",
+                ],
+                1,
+            ),
+            (
+                &[
+                    "--cluster.listen-address=127.0.0.1:1",
+                    "--cluster.peer=localhost:2",
+                ],
+                0,
+            ),
+            (
+                &[
+                    "--cluster.listen-address=127.0.0.1:1",
+                    "--cluster.advertise-address=[10.0.0.1]:1",
+                    "--cluster.peer=am-2:1",
+                ],
+                0,
+            ),
+            (&["--cluster.peer=am-2:1"], 0),
+        ] {
+            assert_eq!(
+                settings(flags, "").unwrap().warnings.len(),
+                warnings,
+                "{flags:?}"
+            );
         }
     }
 

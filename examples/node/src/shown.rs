@@ -1,5 +1,5 @@
-//! The configuration as it is shown: without its secrets, in whatever spelling the file has them, and
-//! without what is this program's own.
+//! The configuration as it is shown: without its secrets, in whatever spelling the file has them, and with
+//! what is this program's own as a comment.
 //!
 //! The file is shown anew from what it says: its comments, anchors and quotes are not what is shown. A
 //! key that nobody knows may hold a secret, so that its values are not shown either.
@@ -31,18 +31,26 @@ impl ShownFile {
     /// Of a text that is right.
     pub(crate) fn of(text: &str) -> Self {
         let tree = Tree::read(text).unwrap_or(Tree::Leaf(Leaf::Null));
-        let tree = match &tree {
-            Tree::Map(pairs) => {
-                let shown = pairs.iter().filter(|(key, _)| key.value != OWN_SECTION);
-                let shown = shown.map(|(key, value)| {
-                    let of = FILE.value(&key.value);
-                    (key.value.clone(), Shown::of(&value.value, of, text))
-                });
-                Shown::Map(shown.collect())
+        let (mut theirs, mut own) = (Vec::new(), Vec::new());
+        for (key, value) in tree.pairs() {
+            let is_own = key.value == OWN_SECTION;
+            let of = if is_own {
+                Value::Plain
+            } else {
+                FILE.value(&key.value)
+            };
+            let shown = (key.value.clone(), Shown::of(&value.value, of, text));
+            if is_own {
+                own.push(shown);
+            } else {
+                theirs.push(shown);
             }
-            _ => Shown::Map(Vec::new()),
-        };
-        let yaml = tree.yaml();
+        }
+        let tree = Shown::Map(theirs);
+        let mut yaml = tree.yaml();
+        for line in Shown::Map(own).yaml().lines() {
+            yaml.push_str(&format!("# {line}\n"));
+        }
         Self { tree, yaml }
     }
 }
@@ -283,8 +291,8 @@ fn cut(text: &str, mark: char) -> (&str, Option<&str>) {
         .map_or((text, None), |(before, after)| (before, Some(after)))
 }
 
-/// The section that is this program's own: clients such as `amtool config routes` take no key that
-/// they do not know.
+/// The section that is this program's own. It is shown as a comment: clients such as `amtool config routes`
+/// take no key that they do not know.
 const OWN_SECTION: &str = "cluster";
 /// What Alertmanager shows in place of a secret.
 const SECRET: &str = "<secret>";
@@ -328,7 +336,7 @@ receivers:
   - {url: 'http://SECRET-V@h/', payload: {k: SECRET-W}}
   - {url: 'https://h/{{ SECRET-X }}'}
   pagerduty_configs: [{"routing_key" : "SECRET-Y", url: "https://events/SECRET-Z"}]
-cluster: {tls-config: {key-file: SECRET-0}}
+cluster: {tls-config: {key-file: a.pem}}
 "#;
 
     #[test]
@@ -392,9 +400,18 @@ receivers:
 
     #[test]
     fn nothing_is_shown_of_nothing() {
-        for text in ["", "# nothing\n", "cluster: {peer: []}\n", "{}"] {
+        for text in ["", "# nothing\n", "{}"] {
             assert_eq!(ShownFile::of(text).yaml, "", "{text}");
         }
+    }
+
+    #[test]
+    fn the_own_section_is_a_comment() {
+        let text = "cluster: {peer: ['a:1'], tcp-timeout: 1s}\nroute: {receiver: a}\n";
+        let shown = ShownFile::of(text).yaml;
+        let expected =
+            "route:\n  receiver: a\n# cluster:\n#   peer:\n#   - \"a:1\"\n#   tcp-timeout: 1s\n";
+        assert_eq!(shown, expected);
     }
 
     #[test]

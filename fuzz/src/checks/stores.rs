@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rumormill::id::WriterTag;
+use rumormill::store::alerts::{AlertLimits, Alerts};
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::nflog::{Nflog, NflogLimits, Notified, ReceiverKey};
 use rumormill::store::silences::{NewSilence, SilenceLimits, Silences};
@@ -35,6 +36,10 @@ impl Clock {
     pub fn silences(&self, limits: Limits) -> Silences {
         let context = self.context(WriterTag(1));
         Silences::new(SilenceLimits::default(), limits, context, [1; 32])
+    }
+
+    pub fn alerts(&self, limits: Limits) -> Alerts {
+        Alerts::new(AlertLimits::default(), limits, self.context(WriterTag(1)))
     }
 
     pub fn nflog(&self, limits: Limits) -> Nflog {

@@ -1,10 +1,11 @@
-//! What is promised of the two stores that the crate ships: what an alert is muted by is what a look
+//! What is promised of the stores that the crate ships: what an alert is muted by is what a look
 //! at every silence finds, whatever the index says; and nodes that hold the same, at the same time of
 //! their clocks, give the same answers.
 
 use super::look::Look;
 use super::violation::Breach;
 use crate::sim::nodes::alerting::Alerting;
+use crate::sim::nodes::firing::{self, version_of};
 use crate::time::{Timestamp, WallClock as _};
 
 impl Look<'_> {
@@ -46,14 +47,39 @@ impl Look<'_> {
             .iter()
             .filter(|node| self.nodes[**node].clock.wall() == cut);
         let &first = asked.next()?;
-        let expected = self.alerting(first)?.answers();
-        let other = asked.find(|node| {
-            let answers = self.alerting(**node).map(Alerting::answers);
-            answers.is_some_and(|answers| answers != expected)
-        })?;
+        let answers = |node: usize| {
+            let alerts = self.nodes[node].process.as_ref();
+            let alerts = alerts.and_then(|process| process.alerts.as_ref());
+            let all = alerts.map(|alerts| alerts.all().alerts);
+            (self.alerting(node).map(Alerting::answers), all)
+        };
+        let expected = answers(first);
+        let other = asked.find(|node| answers(**node) != expected)?;
         Some(Breach::AnswersDiffer {
             a: first,
             b: *other,
         })
+    }
+
+    /// A node that shows an alert as firing longer that is over. Where somebody lies, nothing is promised: every
+    /// member may send alerts.
+    pub(super) fn fires_again(&self, node: usize) -> Option<Breach> {
+        let of = &self.nodes[node];
+        let alerts = of.process.as_ref()?.alerts.as_ref()?;
+        if self.nodes.iter().any(|node| node.is_liar()) {
+            return None;
+        }
+        // By a clock that is behind, what is over may not have ended yet.
+        let all = alerts.all().alerts;
+        let mut all = all
+            .iter()
+            .filter_map(|(_, it)| Some((firing::number(it)?, it.ends_at)));
+        let (alert, _) = all.find(|(number, ends_at)| {
+            version_of(alerts, *number).is_some_and(|(version, end)| {
+                let is_over = self.checker.firings.is_over((of.cluster, *number), version);
+                is_over && *ends_at > end
+            })
+        })?;
+        Some(Breach::FiresAgain { node, alert })
     }
 }

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::firings::Firings;
 use super::history::{Glance, History};
 use super::memberships::Memberships;
 use super::violation::{Breach, Violation};
@@ -51,6 +52,7 @@ pub(in crate::sim) struct Checker {
     seed: u64,
     pub(in crate::sim) history: History,
     pub(in crate::sim) members: Memberships,
+    pub(in crate::sim) firings: Firings,
     watching: BTreeMap<u64, Watching>,
     /// What each process has said that it refused for want of room.
     no_room: BTreeSet<(Life, StoreId, Key)>,
@@ -67,6 +69,7 @@ impl Checker {
             seed,
             history: History::default(),
             members: Memberships::default(),
+            firings: Firings::default(),
             watching: BTreeMap::new(),
             no_room: BTreeSet::new(),
             vouched: BTreeSet::new(),

@@ -56,6 +56,7 @@ impl Look<'_> {
             let found = if is_due(*index) { in_stores() } else { None };
             found
                 .or_else(|| self.misjudges(*index))
+                .or_else(|| self.fires_again(*index))
                 .or_else(|| over_limit(*index, process))
                 .or_else(|| not_done(*index, node, process))
                 .or_else(|| self.stream_over_limit(*index, &node.spec.config))

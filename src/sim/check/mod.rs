@@ -6,13 +6,14 @@
 //! | `checker` | what is remembered, and the first violation |
 //! | `history`, `memberships` | what every process has held, and what it has seen of the others |
 //! | `look` | everybody at one instant |
-//! | `inspection`, `answers` | what is looked at now and then |
+//! | `inspection`, `answers`, `firings` | what is looked at now and then |
 //! | `convergence`, `settled`, `laws` | what holds when the faults are over and all is settled |
 //! | `trace` | a hash over everything that happened, and the last lines of a log |
 
 pub(super) mod answers;
 pub(super) mod checker;
 pub(super) mod convergence;
+pub(super) mod firings;
 pub(super) mod history;
 pub(super) mod inspection;
 pub(super) mod invariant;

@@ -163,6 +163,14 @@ pub enum Breach {
         /// Whom.
         member: NodeName,
     },
+    /// An alert fires that was resolved, and was not sent as firing since.
+    #[error("node {node} shows alert {alert} as firing, which is over")]
+    FiresAgain {
+        /// Where.
+        node: usize,
+        /// Which.
+        alert: u64,
+    },
     /// A healthy member, in a network at peace, is held for failed for too long.
     #[error("node {observer} holds {member} for {seen:?} after {calm:?} of peace")]
     FalseAlarm {
@@ -415,6 +423,7 @@ impl Breach {
             Self::WriteOverruled { .. }
             | Self::CollectedEarly { .. }
             | Self::ExpiryShrank { .. }
+            | Self::FiresAgain { .. }
             | Self::OlderReplacedNewer { .. } => Invariant::Monotone,
             Self::LawBroken { .. } => Invariant::JoinLaws,
             Self::BootShrank { .. }

@@ -13,12 +13,14 @@ use crate::sim::check::history::{Glance, Origin};
 use crate::sim::nodes::address::{address, seed_name};
 use crate::sim::nodes::alerting::Alerting;
 use crate::sim::nodes::clock::SimClock;
+use crate::sim::nodes::firing;
 use crate::sim::nodes::inbox::Inbox;
 use crate::sim::nodes::liar::Liar;
 use crate::sim::nodes::node::{SimNode, peers_of};
 use crate::sim::nodes::process::Process;
 use crate::sim::nodes::registers::{Registers, SimTracker};
 use crate::sim::nodes::spec::NodeSpec;
+use crate::store::alerts::Alerts;
 use crate::store::{Context, Limits, Map, Store};
 use crate::time::{Timestamp, WallClock as _};
 use crate::wire::Entry;
@@ -92,7 +94,8 @@ impl Simulator {
         self.network.links.start(index, node.addr);
         let wall = node.clock.wall();
         node.latest_wall = wall;
-        let (registers, alerting, stores) = self.make_stores(index);
+        let made = self.make_stores(index);
+        let stores = made.stores;
         let changed = Arc::new(AtomicBool::new(false));
         for store in &stores {
             let raise = Arc::clone(&changed);
@@ -122,8 +125,9 @@ impl Simulator {
             revision: engine.revision(),
             engine,
             stores,
-            registers,
-            alerting,
+            registers: made.registers,
+            alerting: made.alerting,
+            alerts: made.alerts,
             started: self.time,
             wake: None,
             spins: (Duration::ZERO, 0),
@@ -162,10 +166,7 @@ impl Simulator {
     }
 
     /// The stores of a process that starts, filled from its disk.
-    fn make_stores(
-        &mut self,
-        index: usize,
-    ) -> (Map<Registers>, Option<Alerting>, Vec<Arc<dyn Store>>) {
+    fn make_stores(&mut self, index: usize) -> ProcessStores {
         let node = &self.nodes[index];
         let context = Context::new(
             WriterTag::of(&node.name),
@@ -184,6 +185,9 @@ impl Simulator {
             Alerting::new(&node.spec, &context, seed)
         });
         stores.extend(alerting.iter().flat_map(Alerting::stores));
+        let spec = &self.nodes[index].spec;
+        let alerts = spec.alerts.then(|| firing::store_of(spec, &context));
+        stores.extend(alerts.iter().map(Alerts::store));
         if let Some(factory) = self.factory.as_mut() {
             stores.extend(factory(index, &context));
         }
@@ -191,8 +195,22 @@ impl Simulator {
         for store in &stores {
             fill(&**store, node.disk.entries(store.id()), wall, limits);
         }
-        (registers, alerting, stores)
+        ProcessStores {
+            registers,
+            alerting,
+            alerts,
+            stores,
+        }
     }
+}
+
+/// The stores of a process.
+struct ProcessStores {
+    registers: Map<Registers>,
+    alerting: Option<Alerting>,
+    alerts: Option<Alerts>,
+    /// All of them, and those of the factory.
+    stores: Vec<Arc<dyn Store>>,
 }
 
 /// Gives a store what is on its node's disk, as restoring a snapshot does: what it held is taken

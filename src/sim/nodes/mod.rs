@@ -5,7 +5,7 @@
 //! | `spec` | what a node is made with |
 //! | `node`, `process`, `inbox` | a node, its process that runs now, and what waits for that |
 //! | `clock`, `disk`, `address` | its clock, its disk, where it is |
-//! | `registers`, `alerting` | its stores: the simulator's own, and the two that the crate ships |
+//! | `registers`, `alerting`, `firing` | its stores: the simulator's own, and the three that the crate ships |
 //! | `liar`, `liar_says`, `liar_tampers` | a node that lies: what it remembers for that, what it says of its own, what becomes of what its engine says |
 //! | `next_version` | what a node says that is a version ahead |
 
@@ -13,6 +13,7 @@ pub(super) mod address;
 pub(super) mod alerting;
 pub(super) mod clock;
 pub(super) mod disk;
+pub(super) mod firing;
 pub(super) mod inbox;
 pub(super) mod liar;
 mod liar_says;

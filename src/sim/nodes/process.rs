@@ -11,6 +11,7 @@ use super::alerting::Alerting;
 use super::inbox::Inbox;
 use super::registers::Registers;
 use crate::engine::{Engine, View, Work};
+use crate::store::alerts::Alerts;
 use crate::store::{Map, Store};
 
 /// A running process.
@@ -19,6 +20,7 @@ pub(in crate::sim) struct Process {
     pub(in crate::sim) stores: Vec<Arc<dyn Store>>,
     pub(in crate::sim) registers: Map<Registers>,
     pub(in crate::sim) alerting: Option<Alerting>,
+    pub(in crate::sim) alerts: Option<Alerts>,
     pub(in crate::sim) started: Duration,
     /// The wake-up that counts; others are stale.
     pub(in crate::sim) wake: Option<Duration>,

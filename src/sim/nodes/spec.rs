@@ -13,6 +13,9 @@ pub struct NodeSpec {
     /// Whether it has the crate's own two stores as well: [`Silences`](crate::store::silences) and
     /// [`Nflog`](crate::store::nflog). All nodes of a cluster should agree on it. Default false.
     pub alerting: bool,
+    /// Whether it has the crate's store of [`Alerts`](crate::store::alerts). All nodes of a cluster should
+    /// agree on it. Default false.
+    pub alerts: bool,
     /// Its cluster. Default: the empty id.
     pub cluster: ClusterId,
     /// Its configuration. Default: [`Config::lan`].
@@ -33,6 +36,7 @@ impl Default for NodeSpec {
     fn default() -> Self {
         Self {
             alerting: false,
+            alerts: false,
             cluster: ClusterId::default(),
             config: Config::lan(),
             durable: false,

@@ -107,6 +107,7 @@ impl Scenario {
             replay: None,
             kept: None,
         }
+        .with_drawn_alerts()
         .with_drawn_liars()
     }
 }

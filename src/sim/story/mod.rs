@@ -4,12 +4,13 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `step`, `scenario`, `kept` | what happens, all that happens in one scenario, and parts of it |
-//! | `draw`, `faults`, `liars`, `dice` | a scenario is drawn from a seed |
+//! | `draw`, `faults`, `alerts`, `liars`, `dice` | a scenario is drawn from a seed |
 //! | `workload` | a program of the caller's beside it |
 //! | `runner`, `under_way`, `tell` | it is told |
 //! | `outcome` | how it ended |
 //! | `shrink` | the least of it that fails likewise |
 
+mod alerts;
 mod dice;
 mod draw;
 mod faults;

@@ -212,6 +212,13 @@ impl<'a> Runner<'a> {
 
     fn write(&mut self, sim: &mut Simulator, number: usize, step: &Step) {
         match *step {
+            Step::Alert {
+                node,
+                alert,
+                ends_in,
+                copies,
+            } if is_ready(sim, node) => sim.send_alert(node, alert, ends_in, copies),
+            Step::TendAlerts { node } if is_ready(sim, node) => sim.tend_alerts(node),
             Step::Burst {
                 node,
                 first_key,

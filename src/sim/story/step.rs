@@ -14,6 +14,17 @@ use crate::sim::nodes::registers::Poison;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Step {
+    /// A client sends an alert.
+    Alert {
+        /// Where to.
+        node: usize,
+        /// Which.
+        alert: u64,
+        /// It fires for so long; `None`: it is resolved.
+        ends_in: Option<Duration>,
+        /// Copies to wait for.
+        copies: Option<usize>,
+    },
     /// What a node can send at a time is limited.
     Bandwidth {
         /// Whose.
@@ -246,6 +257,11 @@ pub enum Step {
         /// Which.
         node: usize,
     },
+    /// A node looks at what it remembers of alerts.
+    TendAlerts {
+        /// Which.
+        node: usize,
+    },
     /// A key is written, and maybe followed.
     Write {
         /// Where.
@@ -266,12 +282,14 @@ impl Step {
     #[must_use]
     pub fn fault(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Burst { .. }
+            Self::Alert { .. }
+            | Self::Burst { .. }
             | Self::ChangeSilence { .. }
             | Self::Concurrent { .. }
             | Self::Notify { .. }
             | Self::Remove { .. }
             | Self::Silence { .. }
+            | Self::TendAlerts { .. }
             | Self::Write { .. } => return None,
             Self::Bandwidth { .. } => "bandwidth",
             Self::CommitDelay { .. } => "delayed commits",
@@ -314,7 +332,8 @@ impl Step {
         match self {
             Self::Burst { count, .. } => *count,
             Self::Concurrent { .. } => nodes as u64,
-            Self::ChangeSilence { .. }
+            Self::Alert { .. }
+            | Self::ChangeSilence { .. }
             | Self::Notify { .. }
             | Self::Poison { .. }
             | Self::Remove { .. }
@@ -332,7 +351,8 @@ impl Step {
             | Self::Partition { a, b, .. } => vec![*a, *b],
             Self::CutOneWay { from, to, .. } => vec![*from, *to],
             Self::Isolate { group, .. } => group.clone(),
-            Self::Bandwidth { node, .. }
+            Self::Alert { node, .. }
+            | Self::Bandwidth { node, .. }
             | Self::Burst { node, .. }
             | Self::ChangeSilence { node, .. }
             | Self::Crash { node, .. }
@@ -346,6 +366,7 @@ impl Step {
             | Self::SetSkew { node, .. }
             | Self::Silence { node, .. }
             | Self::Slow { node, .. }
+            | Self::TendAlerts { node }
             | Self::Upgrade { node }
             | Self::Write { node, .. } => vec![*node],
             _ => Vec::new(),

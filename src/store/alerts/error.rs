@@ -44,6 +44,12 @@ pub enum AlertError {
         /// The limit.
         max: usize,
     },
+    /// It has too many labels and annotations.
+    #[error("the alert has more than {max} labels and annotations")]
+    TooManyPairs {
+        /// The limit.
+        max: usize,
+    },
     /// As many of this name fire as may, and this is another one.
     #[error("{max} alerts of the name {name:?} fire, which is the limit")]
     TooManyOfName {

@@ -62,6 +62,10 @@ impl AlertRecord {
     /// The alert in some bytes.
     pub(super) fn read(body: &Bytes) -> Result<Self, Unreadable> {
         let schema = SCHEMA;
+        let pairs = pairs(body).ok_or(Unreadable::Malformed { schema })?;
+        if pairs > PAIRS_MAX {
+            return Err(Unreadable::Invalid { rule: TOO_MANY });
+        }
         let alert = read(body).map_err(|_| Unreadable::Malformed { schema })?;
         let rule = if alert.labels.is_empty() {
             Some("an alert has labels")
@@ -132,6 +136,22 @@ impl fmt::Debug for HeldAlert {
     }
 }
 
+/// How many labels and annotations some bytes have, or one more than they may; `None` if they are no alert.
+pub(super) fn pairs(body: &[u8]) -> Option<usize> {
+    let (mut values, mut pairs) = (Values::new(body), 0);
+    for _ in 0..2 {
+        for _ in 0..values.take_u64().ok()? {
+            values.take_bytes().ok()?;
+            values.take_bytes().ok()?;
+            pairs += 1;
+            if pairs > PAIRS_MAX {
+                return Some(pairs);
+            }
+        }
+    }
+    Some(pairs)
+}
+
 fn write(alert: &Alert) -> Bytes {
     write_as(alert, alert.ends_at, alert.updated_at)
 }
@@ -179,3 +199,7 @@ fn take_text(values: &mut Values<'_>) -> Result<String, DecodeError> {
     let text = std::str::from_utf8(values.take_bytes()?).map_err(|_| DecodeError::Text)?;
     Ok(text.to_owned())
 }
+
+/// Labels and annotations of one alert: to read them takes less than one turn of a node may.
+pub(super) const PAIRS_MAX: usize = 4096;
+const TOO_MANY: &str = "an alert has a bounded number of labels and annotations";

@@ -54,6 +54,15 @@ impl Schema for AlertsSchema {
     }
 
     fn work(&self, body: &[u8]) -> Duration {
-        Duration::from_micros(30) * u32::try_from(body.len() / 1024).unwrap_or(u32::MAX)
+        let texts = u32::try_from(body.len() / 1024).unwrap_or(u32::MAX);
+        // What is no alert is a lease, or is not read to its end.
+        let parts = record::pairs(body).unwrap_or(lease::LEASE_ALERTS_MAX);
+        let parts = u32::try_from(parts).unwrap_or(u32::MAX);
+        PART_WORK * parts + TEXT_WORK_PER_KIB * texts
     }
 }
+
+/// To read a label, and to put an alert of a lease into the index.
+const PART_WORK: Duration = Duration::from_nanos(400);
+/// To check and copy a kibibyte of texts.
+const TEXT_WORK_PER_KIB: Duration = Duration::from_nanos(500);

@@ -10,7 +10,7 @@ use super::error::AlertError;
 use super::index::AlertIndex;
 use super::lease::{Extent, LEASE_ALERTS_MAX, Lease, Prefix, prefix};
 use super::limits::AlertLimits;
-use super::record::AlertRecord;
+use super::record::{AlertRecord, PAIRS_MAX};
 use super::repeats::{Repeats, Upshot, judge};
 use super::rules::{Before, KEPT_MAX, KEPT_MIN, extensible_until, is_due, stamp};
 use super::schema::AlertsSchema;
@@ -113,6 +113,9 @@ impl Alerts {
         let max = self.limits().alert_bytes;
         if alert.bytes() > max {
             return Err(AlertError::TooLarge { max });
+        }
+        if alert.labels.len() + alert.annotations.len() > PAIRS_MAX {
+            return Err(AlertError::TooManyPairs { max: PAIRS_MAX });
         }
         let key = alert.key();
         let mut repeats = self.lock();

@@ -498,7 +498,7 @@ fn number(index: usize) -> u32 {
 }
 
 /// What an entry counts besides its body: its header, its slot, its places in the indexes, and what is
-/// made of it. About what the two ready stores take.
+/// made of it. About what the ready stores take.
 pub(super) const ENTRY_BYTES: usize = 400;
 /// A new entry with an empty body.
 const SMALLEST: Amount = Amount {

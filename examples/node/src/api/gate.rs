@@ -39,9 +39,17 @@ pub(super) async fn count(
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("", MatchedPath::as_str);
     let path = path.strip_prefix(&app.external.prefix).unwrap_or(path);
+    // As Alertmanager names its handlers.
+    let api = ["/api/v2", "/api/v1"];
+    let path = api
+        .iter()
+        .find_map(|api| path.strip_prefix(api))
+        .unwrap_or(path);
     let response = admit(&app, &place, request, next).await;
     let bytes = response.body().size_hint().exact().unwrap_or(0);
-    app.stats.request(path, method, started.elapsed(), bytes);
+    let code = response.status().as_u16();
+    app.stats
+        .request((path, method, code), started.elapsed(), bytes);
     response.map(|body| Body::new(Sent::new(body, place)))
 }
 

@@ -6,6 +6,7 @@ mod answer;
 mod cors;
 mod gate;
 mod groups;
+mod guard;
 mod json;
 mod page;
 mod params;
@@ -35,6 +36,7 @@ use crate::work::Turn;
 use answer::{Answer, Refusal};
 
 pub(crate) use answer::AnswerRoom;
+pub(crate) use guard::Guard;
 pub(crate) use json::PAIRS_BYTES_MAX;
 pub(crate) use payload::BodyRoom;
 
@@ -85,7 +87,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             .nest(&prefix, inner)
             .fallback(outside)
     };
-    all.layer(from_fn_with_state(Arc::clone(&app), cors::allow))
+    all.layer(from_fn_with_state(Arc::clone(&app), guard::guard))
+        .layer(from_fn_with_state(Arc::clone(&app), cors::allow))
         .layer(from_fn_with_state(Arc::clone(&app), gate::count))
         .with_state(app)
 }

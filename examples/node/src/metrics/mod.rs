@@ -3,6 +3,7 @@
 mod cluster;
 mod notifications;
 mod page;
+mod process;
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub(crate) struct Stats {
 struct Counts {
     /// By handler and method.
     requests: BTreeMap<(String, &'static str), Requests>,
+    /// By status code, handler and method.
+    answered: BTreeMap<(u16, String, &'static str), u64>,
     silence_queries: Queries,
     nflog_queries: Queries,
     notifications: Notifications,
@@ -97,6 +100,7 @@ impl Stats {
         let counts = Counts {
             requests: BTreeMap::new(),
             silence_queries: Queries::new(),
+            answered: BTreeMap::new(),
             nflog_queries: Queries::new(),
             notifications: Notifications::new(),
             alerts_firing: 0,
@@ -120,8 +124,16 @@ impl Stats {
         }
     }
 
-    pub(crate) fn request(&self, handler: &str, method: &'static str, took: Duration, bytes: u64) {
+    /// A request was answered, with a status code.
+    pub(crate) fn request(
+        &self,
+        (handler, method, code): (&str, &'static str, u16),
+        took: Duration,
+        bytes: u64,
+    ) {
         let mut counts = self.lock();
+        let answered = counts.answered.entry((code, handler.to_owned(), method));
+        *answered.or_default() += 1;
         let requests = counts
             .requests
             .entry((handler.to_owned(), method))

@@ -8,7 +8,7 @@ use rumormill::time::WallClock as _;
 use tokio::time::Instant;
 
 use super::text::{Histogram, Page};
-use super::{Collected, Counts, cluster};
+use super::{Collected, Counts, cluster, process};
 use crate::app::App;
 use crate::limits::Limit;
 use crate::snapshots::Saved;
@@ -22,7 +22,7 @@ pub(crate) fn render(app: &App) -> String {
     // Before the lock: these look at every alert and every silence.
     let silences = app.silences.count_by_state();
     let alerts = alerts(app);
-    let groups = app.dispatch.groups();
+    let dispatch = app.dispatch.figures();
     let counts = app.stats.lock();
     page.metric("alertmanager_alerts", "gauge", "How many alerts by state.");
     if let Some((active, suppressed)) = alerts {
@@ -32,6 +32,18 @@ pub(crate) fn render(app: &App) -> String {
             ("unprocessed", 0),
         ] {
             page.sample("alertmanager_alerts", &[("state", state)], value);
+        }
+    }
+    let name = "alertmanager_marked_alerts";
+    let help = "How many alerts by state are currently marked in the Alertmanager regardless of their expiry.";
+    page.metric(name, "gauge", help);
+    if let Some((active, suppressed)) = alerts {
+        for (state, value) in [
+            ("active", active),
+            ("suppressed", suppressed),
+            ("unprocessed", 0),
+        ] {
+            page.sample(name, &[("state", state)], value);
         }
     }
     page.gauge(
@@ -108,7 +120,22 @@ pub(crate) fn render(app: &App) -> String {
     page.gauge(
         "alertmanager_dispatcher_aggregation_groups",
         "Number of active aggregation groups.",
-        groups,
+        dispatch.groups,
+    );
+    let (processed, took) = dispatch.processed;
+    page.summary(
+        "alertmanager_dispatcher_alert_processing_duration_seconds",
+        "Summary of latencies for the processing of alerts.",
+        took,
+        processed,
+    );
+    let loaded = app.configuration.now();
+    let integrations = loaded.receivers.iter();
+    let integrations = integrations.map(|it| it.webhooks.len() + it.emails.len() + it.others);
+    page.gauge(
+        "alertmanager_integrations",
+        "Number of configured integrations, those that are not notified here included.",
+        integrations.sum::<usize>(),
     );
     cluster::render(&mut page, app, &counts);
     http(&mut page, app, &counts);
@@ -249,6 +276,17 @@ fn http(page: &mut Page, app: &App, counts: &Counts) {
         "GET requests refused because --web.get-concurrency were being processed.",
     );
     page.sample(name, &[("method", "get")], counts.gets_refused);
+    let name = "alertmanager_http_requests_total";
+    page.metric(name, "counter", "HTTP requests that were answered.");
+    for ((code, handler, method), count) in &counts.answered {
+        let code = code.to_string();
+        let labels = [
+            ("code", code.as_str()),
+            ("handler", handler),
+            ("method", *method),
+        ];
+        page.sample(name, &labels, count);
+    }
     let seconds = "alertmanager_http_request_duration_seconds";
     page.metric(
         seconds,
@@ -294,6 +332,7 @@ fn about(page: &mut Page, app: &App) {
         "Timestamp of the last successful configuration reload.",
         Duration::from_nanos(loaded.at.as_nanos()).as_secs_f64(),
     );
+    process::render(page);
     page.gauge(
         "process_start_time_seconds",
         "Start time of the process since unix epoch in seconds.",

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rumormill::store::matcher::Labels;
 use rumormill::time::{Timestamp, WallClock};
@@ -40,6 +41,15 @@ struct State {
     groups: Groups,
     /// By receiver.
     integrations: BTreeMap<String, Integrations>,
+    /// Alerts that were put into groups, and how long that took.
+    processed: (u64, Duration),
+}
+
+/// What is counted of the dispatcher.
+pub(crate) struct DispatchFigures {
+    pub(crate) groups: usize,
+    /// Alerts that were put into groups, and how long that took.
+    pub(crate) processed: (u64, Duration),
 }
 
 /// What one receiver is told through.
@@ -88,9 +98,13 @@ impl Dispatch {
         self.lock().inhibitor.muted_by(labels, now)
     }
 
-    /// How many groups there are.
-    pub(crate) fn groups(&self) -> usize {
-        self.lock().groups.len()
+    /// What is counted.
+    pub(crate) fn figures(&self) -> DispatchFigures {
+        let state = self.lock();
+        DispatchFigures {
+            groups: state.groups.len(),
+            processed: state.processed,
+        }
     }
 
     pub(super) fn wall(&self) -> Timestamp {
@@ -185,9 +199,15 @@ impl State {
             .is_some_and(|it| Arc::ptr_eq(it, &loaded));
         if is_same {
             self.inhibitor.update(&difference);
+            for print in &difference.gone {
+                self.groups.forget(*print);
+            }
+            let started = Instant::now();
             for seen in &difference.changed {
                 self.groups.take(loaded.route.as_ref(), seen, at);
             }
+            self.processed.0 += difference.changed.len() as u64;
+            self.processed.1 += started.elapsed();
             return;
         }
         self.inhibitor = Inhibitor::new(&loaded.rules);

@@ -23,7 +23,7 @@ use crate::receivers::{EmailConfig, Version};
 /// One of `email_configs`.
 #[derive(Clone, Debug)]
 pub(super) struct Email {
-    config: EmailConfig,
+    pub(super) config: EmailConfig,
 }
 
 /// Why a mail is not even begun. All but files that cannot be read stay wrong.

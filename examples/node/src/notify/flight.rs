@@ -24,9 +24,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
-use super::Shared;
 use super::dispatch::Departure;
 use super::integration::{Integration, Notification, SendError, Told};
+use super::{LANDING_MAX, Shared};
 use crate::alerts::Alert;
 
 /// A flush under way.
@@ -42,7 +42,7 @@ struct Look {
     resolved: Vec<u64>,
 }
 
-/// The node stops, and others tell what is to be told.
+/// The node stops, and others tell what is to be told; or the receiver was configured anew, and the next flush tells it.
 struct Stopping;
 
 impl Flight {
@@ -79,7 +79,7 @@ impl Flight {
             };
             let turn = tokio::select! {
                 turn = node.wait_turn(key, self.shared.step, by_another) => turn,
-                () = self.shared.stopping() => return Err(Stopping),
+                () = self.ending(integration) => return Err(Stopping),
             };
             if let TurnOutcome::Done(()) = turn.map_err(|_| Stopping)? {
                 return Ok(true);
@@ -222,7 +222,7 @@ impl Flight {
                         warn!(%receiver, integration = %kind, idx, %error, "notification failed, and is tried again");
                     }
                     last = Some(error);
-                    self.pause(pause, until).await?;
+                    self.pause(integration, pause, until).await?;
                     pause = pause.mul_f64(RETRY_GROWTH).min(RETRY_MAX);
                     look = self.look().await?;
                     continue;
@@ -254,10 +254,13 @@ impl Flight {
             .place(&integration.key, notification.bytes());
         let _place = tokio::select! {
             place = place => place,
-            () = self.shared.stopping() => return Err(Stopping),
+            () = self.ending(integration) => return Err(Stopping),
         };
         let started = Instant::now();
-        let sent = integration.send(notification).await;
+        let sent = tokio::select! {
+            sent = integration.send(notification) => sent,
+            () = self.overdue(integration) => return Err(Stopping),
+        };
         let kind = &integration.key.integration;
         let stats = &self.shared.app.stats;
         stats.notification_request(kind, sent.is_ok(), started.elapsed());
@@ -265,13 +268,46 @@ impl Flight {
     }
 
     /// Waits between two attempts, half as long to half as long again, so that members do not go together.
-    async fn pause(&self, pause: Duration, until: Instant) -> Result<(), Stopping> {
+    async fn pause(
+        &self,
+        integration: &Integration,
+        pause: Duration,
+        until: Instant,
+    ) -> Result<(), Stopping> {
         let random = SysRng.try_next_u32().unwrap_or_default();
         let pause = pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX));
         tokio::select! {
             () = sleep(pause.min(until.saturating_duration_since(Instant::now()))) => Ok(()),
-            () = self.shared.stopping() => Err(Stopping),
+            () = self.ending(integration) => Err(Stopping),
         }
+    }
+
+    /// Waits until nothing is to be begun any more.
+    async fn ending(&self, integration: &Integration) {
+        tokio::select! {
+            () = self.shared.stopping() => {}
+            () = self.superseded(integration) => {}
+        }
+    }
+
+    /// Waits until the configuration does not have an integration any more as it is.
+    async fn superseded(&self, integration: &Integration) {
+        let configuration = &self.shared.app.configuration;
+        let mut known = Arc::clone(&self.departure.loaded);
+        loop {
+            let now = configuration.now();
+            if !Arc::ptr_eq(&known, &now) && !integration.is_in(&now.receivers) {
+                return;
+            }
+            known = now;
+            sleep(CONFIGURED_TICK).await;
+        }
+    }
+
+    /// Waits until what is being sent by a configuration that is gone has had its time.
+    async fn overdue(&self, integration: &Integration) {
+        self.superseded(integration).await;
+        sleep(LANDING_MAX).await;
     }
 
     /// What is told: without what the receiver does not want to be told of, or was told before.
@@ -351,5 +387,7 @@ const FLUSH_MIN: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_GROWTH: f64 = 1.5;
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked whether the configuration is another one.
+const CONFIGURED_TICK: Duration = Duration::from_secs(1);
 /// How long a member that does not acknowledge the log is waited for.
 const REPLICATED_MAX: Duration = Duration::from_secs(5);

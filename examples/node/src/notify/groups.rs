@@ -55,6 +55,8 @@ pub(super) struct Groups {
     due: BTreeMap<String, BTreeSet<(Instant, GroupId)>>,
     /// Routes by their place.
     terms: BTreeMap<usize, Arc<Terms>>,
+    /// The groups that each alert belongs to, by fingerprint: what is only repeated is not routed again.
+    places: BTreeMap<u64, Arc<[GroupId]>>,
     flying: Flying,
     cleaned: Option<Instant>,
 }
@@ -112,44 +114,84 @@ impl Groups {
         self.insert(root, (seen.print, &seen.alert), is_new, at);
     }
 
+    /// Forgets where an alert belongs that the store holds no more. It stays in its groups until it is told.
+    pub(super) fn forget(&mut self, print: u64) {
+        self.places.remove(&print);
+    }
+
     /// What is not new is put where it is already, and nowhere else.
     fn insert(
         &mut self,
         root: Option<&Route>,
         (print, alert): (u64, &Arc<Alert>),
         is_new: bool,
-        (now, wall): (Instant, Timestamp),
+        at: (Instant, Timestamp),
     ) {
+        let is_there = |id: &GroupId| self.by_id.contains_key(id);
+        let known = self.places.get(&print).cloned();
+        if let Some(ids) = known.filter(|ids| ids.iter().all(is_there)) {
+            for id in ids.iter() {
+                self.put(id, (print, alert), is_new, at);
+            }
+            return;
+        }
+        let mut ids = Vec::new();
         for route in root.map(|root| root.of(&alert.labels)).unwrap_or_default() {
             let id = Arc::new((route.id, route.group(&alert.labels)));
-            let held = self.by_id.get(&id);
-            if !is_new && held.is_none_or(|group| !group.alerts.contains_key(&print)) {
-                continue;
-            }
-            let terms = self.terms.entry(route.id);
-            let terms = terms.or_insert_with(|| Arc::new(Terms::of(route)));
-            let due = self.due.entry(route.receiver.clone()).or_default();
-            let group = self.by_id.entry(Arc::clone(&id)).or_insert_with(|| {
-                let next = now + terms.group_wait;
-                due.insert((next, Arc::clone(&id)));
-                Group {
-                    key: Arc::new(FlushKey {
-                        receiver: route.receiver.clone(),
-                        group_key: route.group_key(&id.1),
-                    }),
-                    terms: Arc::clone(terms),
-                    alerts: BTreeMap::new(),
-                    next,
-                    is_flushed: false,
-                }
-            });
-            group.alerts.insert(print, Arc::clone(alert));
-            let is_late = alert.starts_at.plus(group.terms.group_wait) < wall;
-            if is_late && !group.is_flushed && group.next > now {
-                due.remove(&(group.next, Arc::clone(&id)));
-                group.next = now;
-                due.insert((now, id));
-            }
+            let id = match self.by_id.get_key_value(&id) {
+                Some((held, _)) => Arc::clone(held),
+                None if is_new => self.open(route, id, at.0),
+                None => continue,
+            };
+            self.put(&id, (print, alert), is_new, at);
+            ids.push(id);
+        }
+        if is_new {
+            self.places.insert(print, ids.into());
+        }
+    }
+
+    /// A new group.
+    fn open(&mut self, route: &Route, id: GroupId, now: Instant) -> GroupId {
+        let terms = self.terms.entry(route.id);
+        let terms = terms.or_insert_with(|| Arc::new(Terms::of(route)));
+        let next = now + terms.group_wait;
+        let group = Group {
+            key: Arc::new(FlushKey {
+                receiver: route.receiver.clone(),
+                group_key: route.group_key(&id.1),
+            }),
+            terms: Arc::clone(terms),
+            alerts: BTreeMap::new(),
+            next,
+            is_flushed: false,
+        };
+        let due = self.due.entry(route.receiver.clone()).or_default();
+        due.insert((next, Arc::clone(&id)));
+        self.by_id.insert(Arc::clone(&id), group);
+        id
+    }
+
+    fn put(
+        &mut self,
+        id: &GroupId,
+        (print, alert): (u64, &Arc<Alert>),
+        is_new: bool,
+        (now, wall): (Instant, Timestamp),
+    ) {
+        let Some(group) = self.by_id.get_mut(id) else {
+            return;
+        };
+        if !is_new && !group.alerts.contains_key(&print) {
+            return;
+        }
+        group.alerts.insert(print, Arc::clone(alert));
+        let is_late = alert.starts_at.plus(group.terms.group_wait) < wall;
+        if is_late && !group.is_flushed && group.next > now {
+            let due = self.due.entry(group.key.receiver.clone()).or_default();
+            due.remove(&(group.next, Arc::clone(id)));
+            group.next = now;
+            due.insert((now, Arc::clone(id)));
         }
     }
 

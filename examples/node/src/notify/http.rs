@@ -11,6 +11,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use reqwest::{Client, NoProxy, Proxy, StatusCode, Url, redirect};
 
 use super::integration::{SendError, aside, whole};
+use super::oauth2::Tokens;
 use super::resolver::{Resolver, SharedResolver};
 use super::tls::{TlsClientError, TlsMaterial};
 use crate::receivers::{HttpAuth, HttpConfig, Secret, Source};
@@ -21,11 +22,13 @@ pub(super) struct HttpClient {
     config: Arc<HttpConfig>,
     /// What was made last, and of what.
     made: Arc<Mutex<Option<(TlsMaterial, Client)>>>,
+    /// Where `oauth2` has its tokens from.
+    tokens: Option<Box<Tokens>>,
 }
 
 /// Why a request is not even made.
 #[derive(Debug, thiserror::Error)]
-enum RequestError {
+pub(super) enum RequestError {
     #[error("{what} cannot be read: {error}")]
     Source {
         what: &'static str,
@@ -33,8 +36,6 @@ enum RequestError {
     },
     #[error("the header {0:?} is not one")]
     Header(String),
-    #[error("oauth2 is not done by this node")]
-    OAuth2,
     #[error("the proxy cannot be used: {0}")]
     Proxy(reqwest::Error),
     #[error("{0}")]
@@ -54,9 +55,14 @@ struct Prepared {
 
 impl HttpClient {
     pub(super) fn new(config: HttpConfig) -> Self {
+        let tokens = match &config.auth {
+            Some(HttpAuth::OAuth2(config)) => Some(Box::new(Tokens::new((**config).clone()))),
+            _ => None,
+        };
         Self {
             config: Arc::new(config),
             made: Arc::default(),
+            tokens,
         }
     }
 
@@ -67,6 +73,22 @@ impl HttpClient {
         content_type: &'static str,
         body: Vec<u8>,
     ) -> Result<(), SendError> {
+        let auth = match &self.tokens {
+            Some(tokens) => Some(tokens.header().await?),
+            None => None,
+        };
+        self.exchange(url, content_type, body, auth).await.map(drop)
+    }
+
+    /// One POST, and the beginning of what the server says to it; `auth` proves who sends, where the configuration
+    /// does not.
+    pub(super) async fn exchange(
+        &self,
+        url: &str,
+        content_type: &'static str,
+        body: Vec<u8>,
+        auth: Option<HeaderValue>,
+    ) -> Result<Vec<u8>, SendError> {
         let (config, made, url) = (
             Arc::clone(&self.config),
             Arc::clone(&self.made),
@@ -79,8 +101,11 @@ impl HttpClient {
         let Prepared {
             client,
             url,
-            headers,
+            mut headers,
         } = prepared.await?;
+        if let Some(auth) = auth {
+            headers.insert(AUTHORIZATION, auth);
+        }
         let host = url.host_str().unwrap_or_default().to_owned();
         let request = client
             .post(url)
@@ -91,16 +116,24 @@ impl HttpClient {
             let error = error.without_url();
             SendError::Retry(format!("{host}: {}", whole(&error)))
         })?;
-        judge(response.status(), &host, &excerpt(response).await)
+        let status = response.status();
+        let said = excerpt(response).await;
+        judge(status, &host, &said).map(|()| said)
     }
 }
 
 /// 2xx is well, 5xx may be later, everything else stays as it is.
-fn judge(status: StatusCode, host: &str, said: &str) -> Result<(), SendError> {
+fn judge(status: StatusCode, host: &str, said: &[u8]) -> Result<(), SendError> {
     if status.is_success() {
         return Ok(());
     }
-    let text = format!("{host}: unexpected status code {}{said}", status.as_u16());
+    let shown = said.get(..SHOWN_BYTES).unwrap_or(said);
+    let shown = String::from_utf8_lossy(shown);
+    let shown = match shown.trim() {
+        "" => String::new(),
+        shown => format!(": {shown:?}"),
+    };
+    let text = format!("{host}: unexpected status code {}{shown}", status.as_u16());
     Err(if status.is_server_error() {
         SendError::Retry(text)
     } else {
@@ -109,7 +142,7 @@ fn judge(status: StatusCode, host: &str, said: &str) -> Result<(), SendError> {
 }
 
 /// The beginning of what a server says, and of no more is waited for.
-async fn excerpt(mut response: reqwest::Response) -> String {
+async fn excerpt(mut response: reqwest::Response) -> Vec<u8> {
     let mut said = Vec::new();
     let reading = async {
         while said.len() < EXCERPT_BYTES {
@@ -122,13 +155,7 @@ async fn excerpt(mut response: reqwest::Response) -> String {
     // What comes late is not needed: the status is there.
     let _ = tokio::time::timeout(EXCERPT_MAX, reading).await;
     said.truncate(EXCERPT_BYTES);
-    let said = String::from_utf8_lossy(&said);
-    let said = said.trim();
-    if said.is_empty() {
-        String::new()
-    } else {
-        format!(": {said:?}")
-    }
+    said
 }
 
 /// Blocks: it reads files.
@@ -154,8 +181,10 @@ fn prepare(
         let _ = url.set_username("");
         let _ = url.set_password(None);
         headers.insert(AUTHORIZATION, basic(&user, &password)?);
-    } else if let Some(auth) = &config.auth {
-        headers.insert(AUTHORIZATION, authorization(auth)?);
+    } else if let Some(auth) = &config.auth
+        && let Some(value) = authorization(auth)?
+    {
+        headers.insert(AUTHORIZATION, value);
     }
     let material = TlsMaterial::read(&config.tls)?;
     let mut held = made.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,7 +217,8 @@ fn secret_value(text: &str) -> Result<HeaderValue, RequestError> {
     Ok(value)
 }
 
-fn authorization(auth: &HttpAuth) -> Result<HeaderValue, RequestError> {
+/// `None`: that comes from elsewhere.
+fn authorization(auth: &HttpAuth) -> Result<Option<HeaderValue>, RequestError> {
     let given = |source: &Option<Source>, what| match source {
         Some(source) => read(source, what),
         None => Ok(Secret::default()),
@@ -197,20 +227,21 @@ fn authorization(auth: &HttpAuth) -> Result<HeaderValue, RequestError> {
         HttpAuth::Basic { username, password } => {
             let username = given(username, "the username")?;
             let password = given(password, "the password")?;
-            basic(&username.0, &password.0)
+            basic(&username.0, &password.0).map(Some)
         }
         HttpAuth::Header {
             scheme,
             credentials,
         } => {
             let credentials = given(credentials, "the credentials")?;
-            secret_value(format!("{scheme} {}", credentials.0).trim_end())
+            secret_value(format!("{scheme} {}", credentials.0).trim_end()).map(Some)
         }
-        HttpAuth::OAuth2(_) => Err(RequestError::OAuth2),
+        HttpAuth::OAuth2(_) => Ok(None),
     }
 }
 
-fn basic(user: &str, password: &str) -> Result<HeaderValue, RequestError> {
+/// The header of basic authentication.
+pub(super) fn basic(user: &str, password: &str) -> Result<HeaderValue, RequestError> {
     let text = format!("{user}:{password}");
     secret_value(&format!("Basic {}", base64(text.as_bytes())))
 }
@@ -294,6 +325,7 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 const REDIRECTS_MAX: usize = 10;
 /// As Prometheus's clients have it.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
-/// How much of what a server says is logged, and how long it may take to say it.
-const EXCERPT_BYTES: usize = 512;
+/// How much of what a server says is read, how much is logged, and how long it may take to say it.
+const EXCERPT_BYTES: usize = 16 << 10;
+const SHOWN_BYTES: usize = 512;
 const EXCERPT_MAX: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use super::dispatch::Integrations;
 use super::email::{self, Email};
 use super::webhook::Webhook;
 use crate::alerts::Alert;
-use crate::receivers::{HttpAuth, ReceiverConfig};
+use crate::receivers::ReceiverConfig;
 
 /// One of a receiver's integrations.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub(super) struct Integration {
 pub(super) enum Channel {
     Email(Box<Email>),
     #[cfg(test)]
-    Fake(super::tests::Fake),
-    Webhook(Webhook),
+    Fake(Box<super::tests::Fake>),
+    Webhook(Box<Webhook>),
 }
 
 /// What is told of a group.
@@ -67,7 +67,7 @@ impl Integration {
             let webhooks = receiver.webhooks.iter().map(|config| Self {
                 key: key(receiver, "webhook", config.idx),
                 send_resolved: config.send_resolved,
-                channel: Channel::Webhook(Webhook::new(config.clone())),
+                channel: Channel::Webhook(Box::new(Webhook::new(config.clone()))),
             });
             let emails = receiver.emails.iter().map(|config| Self {
                 key: key(receiver, "email", config.idx),
@@ -78,6 +78,17 @@ impl Integration {
             all.insert(receiver.name.clone(), integrations);
         }
         all
+    }
+
+    /// Whether a configuration has it as it is.
+    pub(super) fn is_in(&self, receivers: &[ReceiverConfig]) -> bool {
+        let mut named = receivers.iter().filter(|it| it.name == self.key.group_name);
+        named.any(|receiver| match &self.channel {
+            Channel::Email(email) => receiver.emails.contains(&email.config),
+            #[cfg(test)]
+            Channel::Fake(fake) => receiver.webhooks.contains(&fake.config),
+            Channel::Webhook(webhook) => receiver.webhooks.contains(&webhook.config),
+        })
     }
 
     /// One attempt to tell. May take as long as it likes; dropping it ends it.
@@ -99,17 +110,6 @@ pub(crate) fn replaced(receivers: &[ReceiverConfig]) -> Vec<String> {
             let all = email::replaced(email).into_iter();
             let place = format!("receiver {:?}: email_configs[{}]", receiver.name, email.idx);
             said.extend(all.map(|text| format!("{place}: {text}")));
-        }
-        for webhook in &receiver.webhooks {
-            if let Some(HttpAuth::OAuth2(_)) = webhook.http.auth {
-                let place = format!(
-                    "receiver {:?}: webhook_configs[{}]",
-                    receiver.name, webhook.idx
-                );
-                said.push(format!(
-                    "{place}: oauth2 is not done by this node, and nothing is sent"
-                ));
-            }
         }
     }
     said

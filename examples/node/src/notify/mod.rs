@@ -22,6 +22,7 @@ mod inhibit;
 mod integration;
 mod lanes;
 mod message;
+mod oauth2;
 mod resolver;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,8 @@ pub(crate) struct Options {
     pub(crate) peer_timeout: Duration,
     /// Where people find this node.
     pub(crate) external_url: String,
+    /// Nothing is flushed for so long after the start.
+    pub(crate) start_delay: Duration,
 }
 
 /// What all flushes share.
@@ -62,6 +65,8 @@ struct Shared {
     app: Arc<App>,
     step: Duration,
     external_url: Arc<str>,
+    /// When the first group may be flushed; `None`: not while there are clocks.
+    begins: Option<Instant>,
     lanes: Arc<Lanes>,
     /// For evaluating silences.
     looking: Arc<Semaphore>,
@@ -88,6 +93,7 @@ pub(crate) async fn run(app: Arc<App>, options: Options, stopped: watch::Receive
         app,
         step: options.peer_timeout,
         external_url: options.external_url.into(),
+        begins: Instant::now().checked_add(options.start_delay),
         lanes: Lanes::new(all, SENDING_EACH_MAX),
         looking: Arc::new(Semaphore::new(LOOKING_MAX)),
         ears: Arc::default(),
@@ -120,8 +126,8 @@ async fn dispatch(
             listeners.spawn(Arc::clone(&shared.ears).follow(node.clone(), app.nflog.clone()));
         }
         // A node that has not seen the others' state would tell what they have told.
-        let may_flush = app.readiness().is_ok();
         let started = Instant::now();
+        let may_flush = app.readiness().is_ok() && shared.begins.is_some_and(|at| started >= at);
         let shown = Arc::clone(app);
         let turn = tokio::task::spawn_blocking(move || shown.dispatch.turn(&shown, may_flush));
         let (departures, next) = turn
@@ -186,5 +192,5 @@ const SENDING_BYTES_MAX: usize = 64 << 20;
 const SENDING_EACH_MAX: usize = 64;
 /// Groups are looked at again no sooner than after so many times what that took: a fifth of a processor.
 const PAUSE: u32 = 4;
-/// How long what is being sent may take once the node is to stop.
+/// How long what is being sent may take once the node is to stop, or the receiver was configured anew.
 const LANDING_MAX: Duration = Duration::from_secs(4);

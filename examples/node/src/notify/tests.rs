@@ -22,6 +22,7 @@ use super::{Dispatch, Options};
 use crate::alerts::Alert;
 use crate::app::App;
 use crate::flags::Flags;
+use crate::receivers::{ReceiverConfig, WebhookConfig};
 use crate::settings::Settings;
 
 /// `a=1,b=2` as labels.
@@ -62,6 +63,7 @@ pub(super) struct Fake {
     told: Arc<Mutex<Vec<String>>>,
     attempts: Arc<Mutex<usize>>,
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
+    pub(super) config: WebhookConfig,
 }
 
 impl Fake {
@@ -130,22 +132,26 @@ impl Rig {
             told: Arc::default(),
             attempts: Arc::default(),
             answers: Arc::default(),
+            config: settings.receivers[0].webhooks[0].clone(),
         };
         let clock = Arc::new(TestClock(start));
         let channel = fake.clone();
-        let connect = Box::new(move |receivers: &[crate::receivers::ReceiverConfig]| {
-            let fake = |send_resolved: bool, name: &str| Integration {
+        let connect = Box::new(move |receivers: &[ReceiverConfig]| {
+            let fake = |name: &str, config: &WebhookConfig| Integration {
                 key: ReceiverKey {
                     group_name: name.to_owned(),
                     integration: "webhook".to_owned(),
                     idx: 0,
                 },
-                send_resolved,
-                channel: Channel::Fake(channel.clone()),
+                send_resolved: config.send_resolved,
+                channel: Channel::Fake(Box::new(Fake {
+                    config: config.clone(),
+                    ..channel.clone()
+                })),
             };
             let receivers = receivers.iter().map(|receiver| {
                 let webhooks = receiver.webhooks.iter();
-                let all = webhooks.map(|it| Arc::new(fake(it.send_resolved, &receiver.name)));
+                let all = webhooks.map(|config| Arc::new(fake(&receiver.name, config)));
                 (receiver.name.clone(), all.collect())
             });
             receivers.collect()
@@ -156,6 +162,7 @@ impl Rig {
         let options = Options {
             peer_timeout: settings.peer_timeout,
             external_url: "http://am".to_owned(),
+            start_delay: settings.dispatch_start_delay,
         };
         let (stop, stopped) = watch::channel(());
         let running = tokio::spawn(super::run(Arc::clone(&app), options, stopped));
@@ -288,7 +295,11 @@ async fn an_alert_that_fires_and_ends_before_it_is_told_is_never_told() {
     sleep(Duration::from_secs(2)).await;
     rig.resolve(&["n=A"]);
     assert_eq!(rig.told_until(60).await, [""; 0]);
-    assert_eq!(rig.app.dispatch.groups(), 0, "the empty group is forgotten");
+    assert_eq!(
+        rig.app.dispatch.figures().groups,
+        0,
+        "the empty group is forgotten"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -433,6 +444,19 @@ async fn what_is_resolved_is_told_where_everything_is_repeated() {
     assert_eq!(told, ["1 hook: +A -", "2 hook: +A -", "3 hook: + -A"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_metric_is_on_the_page_twice() {
+    let rig = Rig::start("metrics", &one(TIMES));
+    rig.fire(0, &["n=A"]);
+    assert_eq!(rig.told_until(6).await.len(), 1);
+    let page = crate::metrics::render(&rig.app);
+    let mut types: Vec<_> = page.lines().filter(|it| it.starts_with("# TYPE")).collect();
+    let count = types.len();
+    types.sort_unstable();
+    types.dedup_by_key(|line| line.split(' ').nth(2));
+    assert_eq!(types.len(), count, "{page}");
+}
+
 /// Two routes with one receiver make two groups.
 #[tokio::test(start_paused = true)]
 async fn two_routes_make_two_groups() {
@@ -449,7 +473,7 @@ receivers: [{name: hook, webhook_configs: [{url: 'http://h/'}]}]
     let rig = Rig::start("routes", config);
     rig.fire(0, &["n=A,severity=high,owner=me"]);
     assert_eq!(rig.told_until(3).await, ["1 hook: +A -", "1 hook: +A -"]);
-    assert_eq!(rig.app.dispatch.groups(), 2);
+    assert_eq!(rig.app.dispatch.figures().groups, 2);
 }
 
 /// Nor is a flush that is under way begun a second time, nor what is resolved told again.
@@ -465,6 +489,26 @@ async fn a_reload_tells_nothing_twice() {
     assert_eq!(rig.told_until(28).await, [""; 0]);
     rig.app.configuration.reload().unwrap();
     assert_eq!(rig.told_until(50).await, ["33 hook: +A,C -"]);
+}
+
+/// What hangs by a configuration that is gone is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_configured_anew_is_told_soon() {
+    let config = one("group_wait: 1s, group_interval: 5m");
+    let rig = Rig::start("anew", &config);
+    rig.answers("hook", Answer::Hangs);
+    rig.fire(0, &["n=A"]);
+    assert_eq!(rig.told_until(20).await, [""; 0]);
+    let other = config.replace("http://h/", "http://other/");
+    fs::write(rig.dir.join("am.yml"), other).unwrap();
+    rig.answers("hook", Answer::Takes);
+    rig.app.configuration.reload().unwrap();
+    let told = rig.told_until(40).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        ["24 hook: +A -", "25 hook: +A -"].contains(&told[0].as_str()),
+        "{told:?}"
+    );
 }
 
 /// What is being sent is taken and logged, what waits is left to others.

@@ -1,7 +1,5 @@
 //! Webhooks.
 
-use std::time::Duration;
-
 use super::http::HttpClient;
 use super::integration::{Notification, SendError, aside};
 use super::message::message;
@@ -11,9 +9,7 @@ use crate::receivers::WebhookConfig;
 /// One of `webhook_configs`.
 #[derive(Debug)]
 pub(super) struct Webhook {
-    url: Address,
-    max_alerts: u64,
-    timeout: Option<Duration>,
+    pub(super) config: WebhookConfig,
     client: HttpClient,
 }
 
@@ -21,18 +17,16 @@ impl Webhook {
     /// Nothing of it is tried here.
     pub(super) fn new(config: WebhookConfig) -> Self {
         Self {
-            url: config.url,
-            max_alerts: config.max_alerts,
-            timeout: config.timeout,
-            client: HttpClient::new(config.http),
+            client: HttpClient::new(config.http.clone()),
+            config,
         }
     }
 
     /// One POST. What the server does not like of it (4xx) it will not like later.
     pub(super) async fn send(&self, notification: Notification) -> Result<(), SendError> {
         let sending = async {
-            let max_alerts = self.max_alerts;
-            let url = self.url.clone();
+            let max_alerts = self.config.max_alerts;
+            let url = self.config.url.clone();
             let written = aside(move || {
                 let url = match url {
                     Address::File(path) => std::fs::read_to_string(&path)
@@ -44,7 +38,7 @@ impl Webhook {
             let (url, body) = written.await?;
             self.client.post(&url, "application/json", body).await
         };
-        let Some(timeout) = self.timeout else {
+        let Some(timeout) = self.config.timeout else {
             return sending.await;
         };
         let sent = tokio::time::timeout(timeout, sending).await;

@@ -118,13 +118,18 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, sender: UnboundedSen
     } else {
         format!("location: {query}\r\n")
     };
-    let hangs = path == "/hang";
+    let said = if path == "/token" {
+        r#"{"access_token":"t0k3n","token_type":"bearer","expires_in":3600}"#
+    } else {
+        "no"
+    };
+    let (hangs, length) = (path == "/hang", said.len());
     let _ = sender.send(Taken { body, ..taken });
     if hangs {
         std::future::pending::<()>().await;
     }
     let answer = format!(
-        "HTTP/1.1 {status} X\r\n{location}content-length: 2\r\nconnection: close\r\n\r\nno"
+        "HTTP/1.1 {status} X\r\n{location}content-length: {length}\r\nconnection: close\r\n\r\n{said}"
     );
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
@@ -209,6 +214,42 @@ async fn a_request_proves_itself_as_it_is_told_to() {
     let error = send(missing).await.unwrap_err();
     assert!(
         matches!(&error, SendError::Retry(text) if text.contains("credentials cannot be read"))
+    );
+}
+
+/// A token is asked for once and kept; a server that wants the secret in the body gets it there.
+#[tokio::test]
+async fn tokens_are_granted_and_kept() {
+    let (mut server, mut grants) = (Server::start(None).await, Server::start(None).await);
+    let (url, token_url) = (server.url("x"), grants.url("token"));
+    let config = |token_url: &str| {
+        format!(
+            "{{url: '{url}', http_config: {{oauth2: {{client_id: me, client_secret: 's ecret', scopes: [a, b], \
+             token_url: '{token_url}', endpoint_params: {{audience: am}}}}}}}}"
+        )
+    };
+    let sends = webhook(&config(&token_url));
+    for _ in 0..2 {
+        sends.send(notification(1)).await.unwrap();
+        let taken = server.next().await;
+        assert_eq!(taken.header("authorization"), ["Bearer t0k3n"]);
+    }
+    let asked = grants.next().await;
+    assert_eq!(asked.header("authorization"), ["Basic bWU6cytlY3JldA=="]);
+    assert_eq!(
+        asked.body,
+        "grant_type=client_credentials&scope=a+b&audience=am"
+    );
+    assert!(grants.taken.try_recv().is_err(), "asked again");
+
+    let refused = send(&config(&grants.url("401"))).await.unwrap_err();
+    assert!(matches!(refused, SendError::Retry(text) if text.starts_with("no token: ")));
+    assert_eq!(grants.next().await.header("authorization").len(), 1);
+    let again = grants.next().await;
+    assert!(
+        again.body.ends_with("&client_id=me&client_secret=s+ecret"),
+        "{}",
+        again.body
     );
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct EmailSection {
 }
 
 /// A mail to be sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EmailConfig {
     /// Its place among those of the receiver.
     pub(crate) idx: u32,

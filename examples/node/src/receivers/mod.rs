@@ -34,10 +34,12 @@ pub(crate) struct ReceiverConfig {
     pub(crate) webhooks: Vec<WebhookConfig>,
     /// In the order of the file.
     pub(crate) emails: Vec<EmailConfig>,
+    /// How many integrations it has that this node does not have.
+    pub(crate) others: usize,
 }
 
 /// One of `webhook_configs`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WebhookConfig {
     /// Its place among those of the receiver.
     pub(crate) idx: u32,
@@ -114,7 +116,11 @@ impl ReceiverConfig {
         let webhooks = section.webhook_configs.iter().flatten();
         let emails = section.email_configs.iter().flatten();
         let name = section.name.as_ref().map(|it| it.value.clone());
+        let others = section
+            .integrations()
+            .map(|(_, configs, _)| configs.iter().flatten().count());
         Self {
+            others: others.into_iter().sum(),
             name: name.unwrap_or_default(),
             webhooks: (0..)
                 .zip(webhooks)

@@ -11,15 +11,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::places::Place;
+use super::stream::Stream;
 use crate::limits::Limit;
 
 /// A connection that may neither be read too slowly nor be closed with bytes unread.
 pub(super) struct Io {
-    stream: TcpStream,
+    stream: Stream,
     place: Arc<Place>,
     /// When it is given up, while the system takes no more bytes.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -33,7 +33,7 @@ struct Ending {
 }
 
 impl Io {
-    pub(super) fn new(stream: TcpStream, place: Arc<Place>) -> Self {
+    pub(super) fn new(stream: Stream, place: Arc<Place>) -> Self {
         Self {
             stream,
             place,

@@ -1,7 +1,9 @@
 //! HTTP connections: how many there may be, how slow they may be, and how they end.
 
+mod config;
 mod io;
 mod places;
+mod stream;
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
@@ -14,16 +16,23 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use io::Io;
 
+pub(crate) use config::{WebConfig, WebConfigError};
 pub(crate) use places::{Phase, Place, Places};
+use stream::Stream;
+
+/// How TLS is spoken with who connects now; `None`: not at all.
+pub(crate) type TlsNow = Arc<dyn Fn() -> Option<Arc<ServerConfig>> + Send + Sync>;
 
 /// Listens on `host:port`, or on `:port` of every address of this machine: IPv6 and IPv4, or IPv4
 /// alone where there is no other.
@@ -76,6 +85,7 @@ pub(crate) async fn serve(
     router: Router,
     places: Arc<Places>,
     idle_timeout: Duration,
+    tls: TlsNow,
     stopped: watch::Receiver<()>,
 ) {
     // A connection that had to go is there for a moment more: at most so many are.
@@ -92,8 +102,14 @@ pub(crate) async fn serve(
                 Ok((stream, addr)) => {
                     // Where there is no place, it is closed at once.
                     if let Some(place) = places.enter(addr.ip().into()) {
-                        let served =
-                            connection(stream, router.clone(), place, idle_timeout, stopped.clone());
+                        let tls = tls().map(TlsAcceptor::from);
+                        let served = connection(
+                            (stream, tls),
+                            router.clone(),
+                            place,
+                            idle_timeout,
+                            stopped.clone(),
+                        );
                         connections.spawn(async move {
                             served.await;
                             drop(task);
@@ -116,7 +132,7 @@ pub(crate) async fn serve(
 }
 
 async fn connection(
-    stream: TcpStream,
+    (stream, tls): (TcpStream, Option<TlsAcceptor>),
     router: Router,
     place: Place,
     idle_timeout: Duration,
@@ -124,6 +140,18 @@ async fn connection(
 ) {
     let _ = stream.set_nodelay(true);
     let place = Arc::new(place);
+    let accepted = tokio::select! {
+        accepted = Stream::accept(stream, tls, idle_timeout) => accepted,
+        () = place.cut() => return,
+        _ = stopped.changed() => return,
+    };
+    let stream = match accepted {
+        Ok(stream) => stream,
+        Err(error) => {
+            debug!(%error, "TLS was not agreed on with an HTTP client");
+            return;
+        }
+    };
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

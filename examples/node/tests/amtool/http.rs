@@ -452,7 +452,7 @@ fn metrics_are_alertmanagers() {
         "alertmanager_silences_gc_errors_total 0",
         "alertmanager_http_requests_in_flight{method=\"get\"} 1",
         "alertmanager_nflog_queries_total 0",
-        "alertmanager_http_request_duration_seconds_count{handler=\"/api/v2/alerts\",method=\"post\"} 1",
+        "alertmanager_http_request_duration_seconds_count{handler=\"/alerts\",method=\"post\"} 1",
     ] {
         assert!(page.lines().any(|it| it == line), "no {line} in:\n{page}");
     }

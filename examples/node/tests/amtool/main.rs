@@ -8,7 +8,6 @@
 
 mod admin;
 mod alerts;
-#[cfg(feature = "tls")]
 mod certs;
 mod commands;
 mod config;
@@ -16,7 +15,10 @@ mod http;
 mod life;
 mod limits;
 mod notify;
+mod notify_tls;
 mod raw;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+mod v1;
+mod web;

@@ -144,5 +144,57 @@ fn what_is_not_valid_is_named() {
         ..alert(0, 9)
     };
     assert_eq!(put(annotated), Err(AlertError::Annotation(String::new())));
+    let wide = (0..5_000)
+        .map(|n| (format!("a{n}"), String::new()))
+        .collect();
+    let wide = Alert {
+        annotations: wide,
+        ..alert(0, 9)
+    };
+    let large = Site::with(limits(9).alert_bytes(1 << 20));
+    let refused = large.alerts.put(wide, at(1)).map(|_| ());
+    assert_eq!(refused, Err(AlertError::TooManyPairs { max: 4096 }));
     assert_eq!(site.alerts.store().len(), 0);
+}
+
+/// What a peer may not send is kept and passed on, and is never an alert.
+#[test]
+fn what_a_peer_may_not_send_is_quarantined() {
+    use crate::id::{Key, SchemaId, WriterTag};
+    let pair = |n: u16| [2, n.to_be_bytes()[0] & 0x7f, n.to_be_bytes()[1] & 0x7f, 0];
+    let wide = [vec![251, 0x88, 0x13], (0..5_000).flat_map(pair).collect()].concat();
+    for (schema, body) in [
+        (1, Vec::new()),
+        (1, vec![0, 0, 0, 0, 0, 0, 0]),
+        (1, wide),
+        (2, Vec::new()),
+        (2, vec![0]),
+        // Twice the same alert; an end before the repeat; one that is years ahead.
+        (2, [vec![1, 5, 6, 2], vec![7; 16]].concat()),
+        (2, [vec![1, 6, 5, 1], vec![7; 8]].concat()),
+        (
+            2,
+            [vec![1, 5, 253], vec![0xff; 8], vec![1], vec![7; 8]].concat(),
+        ),
+        (3, Vec::new()),
+    ] {
+        let site = Site::new();
+        let entry = crate::wire::Entry {
+            key: Key::of(&body),
+            ts: at(0),
+            tie: 0,
+            writer: WriterTag::NONE,
+            expires_at: at(1_000),
+            schema: SchemaId::new(schema),
+            body: body.clone().into(),
+        };
+        site.alerts.store().replica().merge(&[entry], at(1));
+        assert_eq!(site.alerts.store().len(), 1);
+        assert_eq!(
+            site.alerts.map().quarantined(9).len(),
+            1,
+            "{schema} {body:?}"
+        );
+        assert!(site.shown(1).is_empty());
+    }
 }
