@@ -50,7 +50,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `node` | [`Node`] and its [`Builder`], events and changes, the driver (feature `net`) |
-//! | [`store`] | typed records: [`Map`], [`silences`](store::silences), the [notification log](store::nflog), matchers, snapshots |
+//! | [`store`] | typed records: [`Map`], [`silences`](store::silences), the [notification log](store::nflog), [`alerts`](store::alerts), matchers, snapshots |
 //! | [`config`] | every timer and limit, presets, validation |
 //! | [`id`] | names of nodes, processes, clusters, stores, keys and record shapes |
 //! | [`time`] | wall-clock instants and the two clocks as data; nothing reads a clock |
@@ -118,6 +118,7 @@ pub use engine::{Comparison, Counters, Event, Member, Readiness, View};
 pub use id::{Key, MemberState, NodeName, Refusal, SchemaId, StoreId};
 #[cfg(feature = "net")]
 pub use node::{BuildError, Builder, Node, NodeEvent};
+pub use store::alerts::{Alert, AlertLimits, Alerts};
 pub use store::matcher::{Matcher, Op};
 pub use store::nflog::{Nflog, NflogLimits, Notified, ReceiverKey};
 pub use store::silences::{NewSilence, SilenceId, SilenceLimits, Silences};
