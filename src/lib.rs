@@ -114,7 +114,7 @@ pub mod time;
 mod wire;
 
 pub use config::Config;
-pub use engine::{Comparison, Counters, Event, Member, Readiness, View};
+pub use engine::{Comparison, Counters, Event, Member, Pings, Readiness, View};
 pub use id::{Key, MemberState, NodeName, Refusal, SchemaId, StoreId};
 #[cfg(feature = "net")]
 pub use node::{BuildError, Builder, Node, NodeEvent};

@@ -57,7 +57,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +65,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::core::counters::Counters;
+pub use self::core::pings::Pings;
 pub use event::{Comparison, Event, Expulsion, Member, Readiness, View};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
@@ -73,7 +74,7 @@ pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 pub use members::again as swim;
 
 use crate::config::Config;
-use crate::id::{MemberState, ProcessId};
+use crate::id::{MemberState, NodeName, ProcessId};
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
@@ -282,6 +283,19 @@ impl Engine {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.core.counters
+    }
+
+    /// How long each member takes to answer probes, by its name.
+    #[must_use]
+    pub fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>> {
+        self.core.pings.snapshot()
+    }
+
+    /// Entries that peers are not known to hold yet, those of all peers together, and are to be sent. What is left to
+    /// exchanges does not count.
+    #[must_use]
+    pub fn entries_owed(&self) -> usize {
+        self.spread.entries_owed(facts!(self))
     }
 
     fn advance(&mut self, now: Now) {

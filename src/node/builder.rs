@@ -13,7 +13,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::advertise::advertised;
 use super::clock::{Clocks, SystemClock};
-use super::driver::{Driver, Incoming, Published, Wiring};
+use super::driver::{Counted, Driver, Incoming, Published, Wiring};
 use super::event::NodeEvent;
 use super::event_log::EventLog;
 use super::events::Events;
@@ -369,7 +369,7 @@ impl Builder {
         let local_addr = transport.local_addr();
         let view = watch::Sender::new(Arc::new(engine.view()));
         let views = view.subscribe();
-        let counters = Arc::new(Mutex::new(*engine.counters()));
+        let counted = Arc::new(Mutex::new(Counted::of(&engine)));
         let tally = transport.tally().unwrap_or_default();
         let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
         self.tracker
@@ -389,7 +389,7 @@ impl Builder {
             published: Published {
                 views: view,
                 events: self.events,
-                counters: Arc::clone(&counters),
+                counted: Arc::clone(&counted),
             },
         };
         let driver = tokio::spawn(Driver::new(engine, &self.config, wiring).run());
@@ -399,7 +399,7 @@ impl Builder {
             requests,
             views,
             events,
-            counters,
+            counted,
             tally,
             changed: self.changed,
             stores: self.stores,

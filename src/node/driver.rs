@@ -28,7 +28,7 @@ use super::tasks::propagate_panic;
 use intake::Intake;
 use state::Machine;
 
-pub(super) use state::{Driver, Incoming, Published, Wiring};
+pub(super) use state::{Counted, Driver, Incoming, Published, Wiring};
 
 /// How a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,11 +10,12 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::changes::Changes;
+use super::driver::Counted;
 use super::event::NodeEvent;
 use super::events::{Events, Stopped, Views};
 use super::tracker::Request;
 use super::turn::{self, TurnOutcome};
-use crate::engine::{Counters, Readiness, View};
+use crate::engine::{Counters, Pings, Readiness, View};
 use crate::id::{NodeName, StoreId, WriterTag};
 #[cfg(feature = "tls")]
 use crate::net::tls::TlsHandle;
@@ -72,7 +73,7 @@ pub(super) struct Running {
     pub(super) views: watch::Receiver<Arc<View>>,
     /// Never read: a template for those of the application.
     pub(super) events: broadcast::Receiver<NodeEvent>,
-    pub(super) counters: Arc<Mutex<Counters>>,
+    pub(super) counted: Arc<Mutex<Counted>>,
     pub(super) tally: Arc<NetTally>,
     /// Notified after every change of a store.
     pub(super) changed: BTreeMap<StoreId, Arc<Notify>>,
@@ -198,11 +199,27 @@ impl Node {
     /// What the engine has counted, as of its last turn.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        *self
-            .running
-            .counters
-            .lock()
-            .expect("only copies are made under this lock")
+        self.counted().counters
+    }
+
+    /// How long each member takes to answer probes, by its name, as of the engine's last turn: those that are known,
+    /// failed ones included, and have answered this node directly.
+    #[must_use]
+    pub fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>> {
+        self.counted().pings
+    }
+
+    /// Entries that live peers are to be sent and are not known to hold yet, those of all peers together, as of the
+    /// engine's last turn. It is 0 when nothing is under way; what is left to exchanges does not count.
+    #[must_use]
+    pub fn entries_owed(&self) -> usize {
+        self.counted().entries_owed
+    }
+
+    fn counted(&self) -> Counted {
+        let counted = self.running.counted.lock();
+        let counted = counted.expect("only copies are made under this lock");
+        counted.clone()
     }
 
     /// What was counted between the engine and the network.

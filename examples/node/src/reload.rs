@@ -59,6 +59,15 @@ impl Loaded {
         }
     }
 
+    /// The receivers that some route names.
+    pub(crate) fn used_receivers(&self) -> impl Iterator<Item = &ReceiverConfig> {
+        let is_used = |it: &&ReceiverConfig| {
+            let root = self.route.as_ref();
+            root.is_some_and(|root| root.names(&it.name))
+        };
+        self.receivers.iter().filter(is_used)
+    }
+
     /// The intervals that mute a route at an instant, by name: those that it is muted in, and where it is in
     /// none of those that it is active in, all of these.
     pub(crate) fn muted_by(&self, route: &Route, now: Timestamp) -> Vec<String> {

@@ -100,6 +100,11 @@ impl Route {
         route
     }
 
+    /// Whether it or a route under it names a receiver.
+    pub(crate) fn names(&self, receiver: &str) -> bool {
+        self.receiver == receiver || self.routes.iter().any(|route| route.names(receiver))
+    }
+
     /// The routes that an alert ends up at.
     pub(crate) fn of(&self, labels: &Labels) -> Vec<&Self> {
         let mut found = Vec::new();

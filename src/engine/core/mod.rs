@@ -18,6 +18,7 @@ pub(super) mod flight;
 mod identity;
 pub(super) mod ledger;
 pub(super) mod merge;
+pub(super) mod pings;
 pub(super) mod place;
 pub(super) mod quota;
 pub(super) mod refusals;
@@ -55,6 +56,7 @@ use ask::Ask;
 use conduct::Conduct;
 use counters::Counters;
 use ledger::Ledger;
+use pings::PingTable;
 use quota::SendQuota;
 use room::StreamRoom;
 use roster::Roster;
@@ -75,6 +77,7 @@ pub(super) struct Core {
     pub(super) ledger: Ledger,
     pub(super) timers: Timers,
     pub(super) counters: Counters,
+    pub(super) pings: PingTable,
     conduct: Conduct,
     pub(super) outputs: VecDeque<Output>,
     /// Names that this node refuses. Set by `expulsions` alone.
@@ -147,6 +150,7 @@ impl Core {
             stores,
             timers: Timers::default(),
             counters: Counters::default(),
+            pings: PingTable::default(),
             conduct: Conduct::default(),
             outputs: VecDeque::new(),
             expelled: BTreeSet::new(),

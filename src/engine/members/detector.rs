@@ -83,6 +83,7 @@ impl Detector {
         if let (Some((_, _, at)), foca::Message::Ack(_)) = (pinged, &header.message) {
             let took = core.now.mono.saturating_sub(at);
             core.counters.ping_answered(took);
+            core.pings.answered(&header.src.process.name, took);
             return true;
         }
         false

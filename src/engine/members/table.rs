@@ -225,6 +225,7 @@ impl Membership {
             if !core.expelled.contains(&name) {
                 self.roster.left.remove(&name);
             }
+            core.pings.forget(&name);
             self.accounts.forget(&name);
             self.departures.forget(&name);
             self.inquiries.remove(&name);

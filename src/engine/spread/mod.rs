@@ -133,6 +133,13 @@ impl Spread {
         }
     }
 
+    /// Entries that live peers are to be sent and are not known to hold.
+    pub(super) fn entries_owed(&self, facts: Facts<'_>) -> usize {
+        let lanes = self.lanes.iter();
+        let live = lanes.filter(|(process, _)| facts.roster.is_live(process));
+        live.map(|(_, lane)| lane.owed.outstanding.len()).sum()
+    }
+
     /// Everybody is left to exchanges, for what has changed so far.
     fn catch_up_all(&mut self, core: &mut Core) {
         let heads = core.stores.heads();

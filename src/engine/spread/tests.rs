@@ -87,6 +87,10 @@ impl Node {
         self.spread.is_owing(&self.core, self.known.facts())
     }
 
+    fn entries_owed(&self) -> usize {
+        self.spread.entries_owed(self.known.facts())
+    }
+
     /// Whether it is due is not asked.
     fn check_loss(&mut self, text: &str) {
         let facts = self.known.facts();
@@ -178,10 +182,13 @@ fn a_write_is_owed_until_every_live_member_has_acknowledged_it() {
     node.write(1);
     assert!(node.is_owing());
     node.flush();
+    assert_eq!(node.entries_owed(), 2);
     node.acknowledge("a", None);
     assert!(node.is_owing());
+    assert_eq!(node.entries_owed(), 1);
     node.acknowledge("b", None);
     assert!(!node.is_owing());
+    assert_eq!(node.entries_owed(), 0);
 }
 
 #[test]

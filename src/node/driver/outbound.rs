@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::super::event::NodeEvent;
 use super::super::stream_table::Queued;
-use super::state::{Driver, Machine};
+use super::state::{Counted, Driver, Machine};
 use crate::engine::{CloseReason, Event, Input, Output, StreamId};
 use crate::net::TlsEvent;
 
@@ -124,12 +124,14 @@ impl<M: Machine> Driver<M> {
 
     pub(super) fn publish(&mut self) {
         self.publish_view();
-        let counters = self.machine.counters();
+        let counted = Counted::of(&self.machine);
+        #[cfg(feature = "metrics")]
+        let counters = counted.counters;
         *self
             .published
-            .counters
+            .counted
             .lock()
-            .expect("only copies are made under this lock") = counters;
+            .expect("only copies are made under this lock") = counted;
         #[cfg(feature = "metrics")]
         self.exporter.export(
             self.clock.now().mono,

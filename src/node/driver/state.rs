@@ -1,6 +1,6 @@
 //! What the driver owns, and what connects it to the world.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +19,8 @@ use super::super::stream_context::StreamEvent;
 use super::super::stream_table::{StreamLimits, StreamTable};
 use super::super::tracker::{Outcome, Request};
 use crate::config::Config;
-use crate::engine::{Counters, Engine, Input, Output, View};
+use crate::engine::{Counters, Engine, Input, Output, Pings, View};
+use crate::id::NodeName;
 use crate::net::admission::Admission;
 use crate::net::{NetTally, Transport};
 use crate::time::Now;
@@ -36,6 +37,8 @@ pub(in crate::node) trait Machine: Send + 'static {
     fn view(&self) -> View;
     fn revision(&self) -> u64;
     fn counters(&self) -> Counters;
+    fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>>;
+    fn entries_owed(&self) -> usize;
 }
 
 impl Machine for Engine {
@@ -63,13 +66,37 @@ impl Machine for Engine {
     fn counters(&self) -> Counters {
         *Self::counters(self)
     }
+    fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>> {
+        Self::pings(self)
+    }
+    fn entries_owed(&self) -> usize {
+        Self::entries_owed(self)
+    }
+}
+
+/// What the engine had counted at the end of its last turn.
+#[derive(Clone, Debug, Default)]
+pub(in crate::node) struct Counted {
+    pub(in crate::node) counters: Counters,
+    pub(in crate::node) pings: Arc<BTreeMap<NodeName, Pings>>,
+    pub(in crate::node) entries_owed: usize,
+}
+
+impl Counted {
+    pub(in crate::node) fn of(machine: &impl Machine) -> Self {
+        Self {
+            counters: machine.counters(),
+            pings: machine.pings(),
+            entries_owed: machine.entries_owed(),
+        }
+    }
 }
 
 /// What the driver publishes. Its end is how others learn that the node has stopped.
 pub(in crate::node) struct Published {
     pub(in crate::node) views: watch::Sender<Arc<View>>,
     pub(in crate::node) events: broadcast::Sender<NodeEvent>,
-    pub(in crate::node) counters: Arc<Mutex<Counters>>,
+    pub(in crate::node) counted: Arc<Mutex<Counted>>,
 }
 
 /// What comes in from this process.

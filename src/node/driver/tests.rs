@@ -7,7 +7,7 @@
     reason = "a test measures how long something takes"
 )]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -23,7 +23,7 @@ use super::inbound::DATAGRAMS_PER_TURN;
 use super::*;
 use crate::config::Config;
 use crate::engine::{
-    CloseReason, Counters, Event, Input, Operation, Output, Readiness, StreamId, View,
+    CloseReason, Counters, Event, Input, Operation, Output, Pings, Readiness, StreamId, View,
 };
 use crate::id::{ClusterId, NodeName, ProcessId};
 use crate::net::memory::Network;
@@ -100,6 +100,12 @@ impl Machine for RecordingMachine {
     fn counters(&self) -> Counters {
         Counters::default()
     }
+    fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>> {
+        Arc::default()
+    }
+    fn entries_owed(&self) -> usize {
+        0
+    }
 }
 
 struct Rig {
@@ -155,7 +161,7 @@ impl Rig {
             published: Published {
                 views: views_in,
                 events: broadcast::Sender::new(16),
-                counters: Arc::default(),
+                counted: Arc::default(),
             },
         };
         let mut config = Config::lan();

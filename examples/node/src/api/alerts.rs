@@ -22,6 +22,7 @@ use crate::acknowledge;
 use crate::alerts::{Alert, AlertError, Alerts, is_limited, told};
 use crate::app::App;
 use crate::limits::Limit;
+use crate::metrics::{AlertCounts, ApiVersion};
 use crate::moment::Moment;
 use crate::reload::Loaded;
 use crate::routing::Route;
@@ -222,7 +223,7 @@ pub(super) async fn post(
     let turn = Arc::new(app.work.write(place.client).await?);
     taken(app, turn, move |app, turn, written| {
         let body = body.json("alerts")?;
-        take(app, body, turn, written)
+        take(app, (ApiVersion::V2, body), turn, written)
     })
     .await
 }
@@ -262,7 +263,12 @@ pub(super) fn check(body: &[u8]) -> Result<(), Refusal> {
 }
 
 /// Takes the alerts of a body.
-pub(super) fn take(app: &App, body: &[u8], turn: &Turn, written: &mut Vec<Written>) -> Answer {
+pub(super) fn take(
+    app: &App,
+    (version, body): (ApiVersion, &[u8]),
+    turn: &Turn,
+    written: &mut Vec<Written>,
+) -> Answer {
     // Twice, so that there is never more than one alert that is not taken yet.
     check(body)?;
     let now = SystemClock.wall();
@@ -309,7 +315,13 @@ pub(super) fn take(app: &App, body: &[u8], turn: &Turn, written: &mut Vec<Writte
             errors.push(told(&error.into()));
         }
     }
-    app.stats.alerts(firing, resolved, invalid, limited);
+    let counts = AlertCounts {
+        firing,
+        resolved,
+        invalid,
+        limited,
+    };
+    app.stats.alerts(version, counts);
     taken?;
     match (invalid, limited) {
         (0, 0) => Ok(StatusCode::OK.into_response()),

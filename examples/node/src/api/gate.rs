@@ -33,24 +33,35 @@ pub(super) async fn count(
         Method::DELETE => "delete",
         Method::GET => "get",
         Method::HEAD => "head",
+        Method::OPTIONS => "options",
         Method::POST => "post",
         _ => "other",
     };
     let path = request.extensions().get::<MatchedPath>().cloned();
-    let path = path.as_ref().map_or("", MatchedPath::as_str);
-    let path = path.strip_prefix(&app.external.prefix).unwrap_or(path);
-    // As Alertmanager names its handlers.
-    let api = ["/api/v2", "/api/v1"];
-    let path = api
-        .iter()
-        .find_map(|api| path.strip_prefix(api))
-        .unwrap_or(path);
+    let handler = path.as_ref().map_or("other", |path| {
+        let path = path.as_str();
+        handler(path.strip_prefix(&app.external.prefix).unwrap_or(path))
+    });
     let response = admit(&app, &place, request, next).await;
-    let bytes = response.body().size_hint().exact().unwrap_or(0);
     let code = response.status().as_u16();
     app.stats
-        .request((path, method, code), started.elapsed(), bytes);
-    response.map(|body| Body::new(Sent::new(body, place)))
+        .request((handler, method), code, started.elapsed());
+    let counted = (app, handler.to_owned(), method);
+    response.map(|body| Body::new(Sent::new(body, place, counted)))
+}
+
+/// What Alertmanager calls the handler of a path: both versions of the API have the same names.
+fn handler(path: &str) -> &str {
+    let rest = ["/api/v1", "/api/v2"]
+        .iter()
+        .find_map(|api| path.strip_prefix(api));
+    match rest {
+        Some("/silence/{id}") => "/silence/:sid",
+        Some(rest) => rest,
+        // The path of the prefix itself.
+        None if path.is_empty() => "/",
+        None => path,
+    }
 }
 
 /// As Alertmanager: GETs beyond the limit are refused at once. What tells whether the node lives is
@@ -97,21 +108,29 @@ struct Sent {
     body: Body,
     place: Arc<Place>,
     until: Instant,
+    /// How much of it was sent.
+    bytes: u64,
+    /// Where that is counted, for which handler and method.
+    counted: (Arc<App>, String, &'static str),
 }
 
 impl Sent {
-    fn new(body: Body, place: Arc<Place>) -> Self {
+    fn new(body: Body, place: Arc<Place>, counted: (Arc<App>, String, &'static str)) -> Self {
         place.enter(Phase::Moving);
         Self {
             body,
             place,
             until: Instant::now() + ANSWER_MAX,
+            bytes: 0,
+            counted,
         }
     }
 }
 
 impl Drop for Sent {
     fn drop(&mut self) {
+        let (app, handler, method) = &self.counted;
+        app.stats.answer_sent((handler, method), self.bytes);
         self.place.enter(Phase::Waiting);
     }
 }
@@ -130,7 +149,11 @@ impl HttpBody for Sent {
             let error = std::io::Error::from(std::io::ErrorKind::TimedOut);
             return Poll::Ready(Some(Err(axum::Error::new(error))));
         }
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -144,3 +167,25 @@ impl HttpBody for Sent {
 
 /// How long an answer may take to be read, at whatever speed: 48 MiB at 160 kB a second.
 const ANSWER_MAX: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_are_called_as_alertmanager_calls_them() {
+        for (path, name) in [
+            ("/api/v2/alerts", "/alerts"),
+            ("/api/v1/alerts", "/alerts"),
+            ("/api/v2/alerts/groups", "/alerts/groups"),
+            ("/api/v2/silence/{id}", "/silence/:sid"),
+            ("/api/v1/silences", "/silences"),
+            ("/-/ready", "/-/ready"),
+            ("/metrics", "/metrics"),
+            ("/", "/"),
+            ("", "/"),
+        ] {
+            assert_eq!(handler(path), name, "{path}");
+        }
+    }
+}

@@ -24,6 +24,7 @@ use super::status::{cluster, version_info};
 use super::{ALERTS_BYTES_MAX, Reading, SILENCE_BYTES_MAX, Seat, Shared, blocking, silences};
 use crate::alerts::Alert;
 use crate::app::App;
+use crate::metrics::ApiVersion;
 use crate::moment::Moment;
 use crate::work::Turn;
 
@@ -167,7 +168,7 @@ async fn post_alerts(
         let turn = Arc::new(app.work.write(place.client).await?);
         alerts::taken(app, turn, move |app, turn, written| {
             let list = inner(body.bytes())?;
-            alerts::take(app, list, turn, written)
+            alerts::take(app, (ApiVersion::V1, list), turn, written)
         })
         .await
     };

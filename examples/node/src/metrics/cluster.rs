@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use rumormill::Counters;
 use rumormill::id::MemberState;
+use rumormill::node::Node;
+use rumormill::{Counters, Pings};
 
 use super::Counts;
 use super::text::Page;
 use crate::app::App;
 
-/// Alertmanager's cluster metrics. Those of things that are not here are left out: a queue of
-/// messages (`messages_queued`, `messages_pruned`), another path for large ones (`oversize…`,
-/// `oversized…`: they are streamed like others), messages that keep members alive
+/// Alertmanager's cluster metrics, and some of our own. Those of things that are not here are left out: another path
+/// for large messages (`oversize…`, `oversized…_sent`: they are streamed like others), messages that keep members alive
 /// (`alive_messages`), and TLS.
 pub(super) fn render(page: &mut Page, app: &App, counts: &Counts) {
     page.gauge(
@@ -113,30 +113,106 @@ pub(super) fn render(page: &mut Page, app: &App, counts: &Counts) {
     ] {
         page.counter(&format!("alertmanager_cluster_{name}_total"), help, value);
     }
-    pings(page, &engine);
+    pings(page, node);
     messages(page, &engine);
+    queues(page, node);
+    own(page, &engine);
 }
 
-/// Of all peers together: names are random, and a label for each would never go.
-fn pings(page: &mut Page, engine: &Counters) {
+/// By peer: what a member that is forgotten answered is left out from then on.
+fn pings(page: &mut Page, node: &Node) {
     let name = "alertmanager_cluster_pings_seconds";
-    let help = "Histogram of latencies for ping messages that were answered, of all peers.";
-    page.metric(name, "histogram", help);
-    for (bound, count) in [
-        ("0.005", engine.pings_within_5ms),
-        ("0.01", engine.pings_within_10ms),
-        ("0.025", engine.pings_within_25ms),
-        ("0.05", engine.pings_within_50ms),
-        ("0.1", engine.pings_within_100ms),
-        ("0.25", engine.pings_within_250ms),
-        ("0.5", engine.pings_within_500ms),
-        ("+Inf", engine.pings_answered),
-    ] {
-        page.sample(&format!("{name}_bucket"), &[("le", bound)], count);
+    page.metric(
+        name,
+        "histogram",
+        "Histogram of latencies for ping messages.",
+    );
+    for (peer, pings) in &*node.pings() {
+        let peer = ("peer", peer.as_str());
+        for (bound, count) in Pings::BOUNDS.iter().zip(pings.within) {
+            let bound = bound.as_secs_f64().to_string();
+            page.sample(&format!("{name}_bucket"), &[peer, ("le", &bound)], count);
+        }
+        let all = [peer, ("le", "+Inf")];
+        page.sample(&format!("{name}_bucket"), &all, pings.answered);
+        let seconds = Duration::from_micros(pings.micros).as_secs_f64();
+        page.sample(&format!("{name}_sum"), &[peer], seconds);
+        page.sample(&format!("{name}_count"), &[peer], pings.answered);
     }
-    let seconds = Duration::from_micros(engine.ping_micros).as_secs_f64();
-    page.sample(&format!("{name}_sum"), &[], seconds);
-    page.sample(&format!("{name}_count"), &[], engine.pings_answered);
+}
+
+/// What is on its way. Nothing is dropped for its size or to make room: those counters stay 0, and are here for the
+/// rules that look at them.
+fn queues(page: &mut Page, node: &Node) {
+    page.gauge(
+        "alertmanager_cluster_messages_queued",
+        "Entries that are on their way to peers, or wait to be sent; of all peers together.",
+        node.entries_owed(),
+    );
+    page.counter(
+        "alertmanager_cluster_messages_pruned_total",
+        "Messages dropped from a queue that was too long: none ever is.",
+        0,
+    );
+    for (end, help) in [
+        (
+            "dropped",
+            "Messages dropped because they are large: none ever is.",
+        ),
+        (
+            "failure",
+            "Large messages given up after a failure: none ever is.",
+        ),
+    ] {
+        let name = format!("alertmanager_oversized_gossip_message_{end}_total");
+        page.metric(&name, "counter", help);
+        for key in ["nfl", "sil"] {
+            page.sample(&name, &[("key", key)], 0);
+        }
+    }
+}
+
+/// What Alertmanager has no name for, by the names that the library gives its counters.
+fn own(page: &mut Page, engine: &Counters) {
+    for (name, help, value) in [
+        (
+            "push_pulls",
+            "Exchanges of state that were completed.",
+            engine.push_pulls,
+        ),
+        (
+            "push_pulls_failed",
+            "Exchanges of state that failed.",
+            engine.push_pulls_failed,
+        ),
+        (
+            "push_pull_bytes_received",
+            "Bytes received in exchanges of state.",
+            engine.push_pull_bytes_received,
+        ),
+        (
+            "push_pull_bytes_sent",
+            "Bytes sent in exchanges of state.",
+            engine.push_pull_bytes_sent,
+        ),
+        (
+            "entries_received",
+            "Entries received, those of exchanges not included.",
+            engine.entries_received,
+        ),
+        (
+            "entries_refused",
+            "Entries of peers that this node refused, for a clock that is ahead or for want of room.",
+            engine.entries_refused,
+        ),
+        (
+            "packets_lost",
+            "Packets with entries that were sent again because they are taken for lost.",
+            engine.packets_lost,
+        ),
+    ] {
+        page.counter(&format!("rumormill_{name}_total"), help, value);
+    }
 }
 
 /// What goes through streams, push/pulls among it, counts as full state; datagrams are updates.

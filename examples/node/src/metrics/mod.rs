@@ -1,9 +1,13 @@
 //! `/metrics`, with Alertmanager's names. Gauges are computed when they are asked for.
 
+mod alerts;
 mod cluster;
+mod http;
 mod notifications;
 mod page;
 mod process;
+#[cfg(test)]
+mod tests;
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
@@ -26,15 +30,11 @@ pub(crate) struct Stats {
 struct Counts {
     /// By handler and method.
     requests: BTreeMap<(String, &'static str), Requests>,
-    /// By status code, handler and method.
-    answered: BTreeMap<(u16, String, &'static str), u64>,
     silence_queries: Queries,
     nflog_queries: Queries,
     notifications: Notifications,
-    alerts_firing: u64,
-    alerts_resolved: u64,
-    alerts_invalid: u64,
-    alerts_limited: u64,
+    alerts_v1: AlertCounts,
+    alerts_v2: AlertCounts,
     alerts_unacknowledged: u64,
     gets_refused: u64,
     joined: u64,
@@ -60,6 +60,8 @@ struct Collected {
 struct Requests {
     seconds: Histogram,
     bytes: Histogram,
+    /// How many there were, by the code of their answer.
+    codes: BTreeMap<u16, u64>,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,17 @@ struct Queries {
     seconds: Histogram,
     total: u64,
     errors: u64,
+}
+
+impl Counts {
+    fn requests_to(&mut self, (handler, method): (&str, &'static str)) -> &mut Requests {
+        let requests = self.requests.entry((handler.to_owned(), method));
+        requests.or_insert_with(|| Requests {
+            seconds: Histogram::new(REQUEST_SECONDS),
+            bytes: Histogram::new(RESPONSE_BYTES),
+            codes: BTreeMap::new(),
+        })
+    }
 }
 
 impl Queries {
@@ -77,6 +90,23 @@ impl Queries {
             errors: 0,
         }
     }
+}
+
+/// Through which version of the API alerts came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ApiVersion {
+    V1,
+    V2,
+}
+
+/// What became of alerts that were received.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AlertCounts {
+    pub(crate) firing: u64,
+    pub(crate) resolved: u64,
+    pub(crate) invalid: u64,
+    /// Not taken for a limit.
+    pub(crate) limited: u64,
 }
 
 /// Something that happened to a member.
@@ -100,13 +130,10 @@ impl Stats {
         let counts = Counts {
             requests: BTreeMap::new(),
             silence_queries: Queries::new(),
-            answered: BTreeMap::new(),
             nflog_queries: Queries::new(),
             notifications: Notifications::new(),
-            alerts_firing: 0,
-            alerts_resolved: 0,
-            alerts_invalid: 0,
-            alerts_limited: 0,
+            alerts_v1: AlertCounts::default(),
+            alerts_v2: AlertCounts::default(),
             alerts_unacknowledged: 0,
             gets_refused: 0,
             joined: 0,
@@ -124,25 +151,18 @@ impl Stats {
         }
     }
 
-    /// A request was answered, with a status code.
-    pub(crate) fn request(
-        &self,
-        (handler, method, code): (&str, &'static str, u16),
-        took: Duration,
-        bytes: u64,
-    ) {
+    /// A request to a handler, with a method, is answered with this code.
+    pub(crate) fn request(&self, to: (&str, &'static str), code: u16, took: Duration) {
         let mut counts = self.lock();
-        let answered = counts.answered.entry((code, handler.to_owned(), method));
-        *answered.or_default() += 1;
-        let requests = counts
-            .requests
-            .entry((handler.to_owned(), method))
-            .or_insert_with(|| Requests {
-                seconds: Histogram::new(REQUEST_SECONDS),
-                bytes: Histogram::new(RESPONSE_BYTES),
-            });
+        let requests = counts.requests_to(to);
+        *requests.codes.entry(code).or_default() += 1;
         requests.seconds.observe(took.as_secs_f64());
-        requests.bytes.observe(bytes as f64);
+    }
+
+    /// So much of the answer was sent, which is over.
+    pub(crate) fn answer_sent(&self, to: (&str, &'static str), bytes: u64) {
+        let mut counts = self.lock();
+        counts.requests_to(to).bytes.observe(bytes as f64);
     }
 
     pub(crate) fn silence_query(&self, took: Duration) {
@@ -183,12 +203,17 @@ impl Stats {
         counts.silence_queries.errors += 1;
     }
 
-    pub(crate) fn alerts(&self, firing: u64, resolved: u64, invalid: u64, limited: u64) {
+    /// Alerts were received.
+    pub(crate) fn alerts(&self, version: ApiVersion, more: AlertCounts) {
         let mut counts = self.lock();
-        counts.alerts_firing += firing;
-        counts.alerts_resolved += resolved;
-        counts.alerts_invalid += invalid;
-        counts.alerts_limited += limited;
+        let so_far = match version {
+            ApiVersion::V1 => &mut counts.alerts_v1,
+            ApiVersion::V2 => &mut counts.alerts_v2,
+        };
+        so_far.firing += more.firing;
+        so_far.resolved += more.resolved;
+        so_far.invalid += more.invalid;
+        so_far.limited += more.limited;
     }
 
     /// A client was answered before all live members held what it had sent.

@@ -215,7 +215,10 @@ impl State {
             self.inhibitor.put(print, alert);
         }
         let root = loaded.route.as_ref();
+        let started = Instant::now();
         self.groups.rebuild(root, self.feed.all(), at);
+        self.processed.0 += difference.changed.len() as u64;
+        self.processed.1 += started.elapsed();
         self.integrations = connect(&loaded.receivers);
         self.loaded = Some(loaded);
     }

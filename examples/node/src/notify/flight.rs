@@ -28,6 +28,7 @@ use super::dispatch::Departure;
 use super::integration::{Integration, Notification, SendError, Told};
 use super::{LANDING_MAX, Shared};
 use crate::alerts::Alert;
+use crate::metrics::Stats;
 
 /// A flush under way.
 pub(super) struct Flight {
@@ -44,6 +45,22 @@ struct Look {
 
 /// The node stops, and others tell what is to be told; or the receiver was configured anew, and the next flush tells it.
 struct Stopping;
+
+/// A send under way. It is counted when this is dropped: one that is cut off has failed.
+struct Attempt<'a> {
+    stats: &'a Stats,
+    kind: &'a str,
+    started: Instant,
+    is_taken: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        self.stats
+            .notification_request(self.kind, self.is_taken, took);
+    }
+}
 
 impl Flight {
     /// Tells all integrations; whether nothing is left to be told of this flush.
@@ -256,14 +273,17 @@ impl Flight {
             place = place => place,
             () = self.ending(integration) => return Err(Stopping),
         };
-        let started = Instant::now();
+        let mut attempt = Attempt {
+            stats: &self.shared.app.stats,
+            kind: &integration.key.integration,
+            started: Instant::now(),
+            is_taken: false,
+        };
         let sent = tokio::select! {
             sent = integration.send(notification) => sent,
             () = self.overdue(integration) => return Err(Stopping),
         };
-        let kind = &integration.key.integration;
-        let stats = &self.shared.app.stats;
-        stats.notification_request(kind, sent.is_ok(), started.elapsed());
+        attempt.is_taken = sent.is_ok();
         Ok(sent)
     }
 

@@ -351,6 +351,25 @@ async fn what_is_refused_for_good_is_told_once_a_flush() {
     assert_eq!(rig.metric("notifications_failed_total"), 1);
     assert_eq!(rig.told_until(24).await, [""; 0]);
     assert_eq!(rig.attempts(), 2);
+    assert_eq!(rig.metric("notifications_total"), 2);
+    assert_eq!(rig.metric("notifications_failed_total"), 2);
+    assert_eq!(rig.metric("notification_requests_total"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cut_off_counts_as_failed() {
+    let rig = Rig::start("cut", &one(TIMES));
+    rig.answers("hook", Answer::Hangs);
+    rig.fire(0, &["n=A"]);
+    assert_eq!(rig.told_until(14).await, [""; 0]);
+    assert_eq!(rig.metric("notification_requests_total"), 0);
+    rig.answers("hook", Answer::Takes);
+    // The flush at second 5 has had the ten seconds that it may take.
+    assert_eq!(rig.told_until(16).await, ["15 hook: +A -"]);
+    assert_eq!(rig.metric("notifications_total"), 2);
+    assert_eq!(rig.metric("notifications_failed_total"), 1);
+    assert_eq!(rig.metric("notification_requests_total"), 2);
+    assert_eq!(rig.metric("notification_requests_failed_total"), 1);
 }
 
 /// An attempt is bounded by its flush alone, and a group is not flushed while its last flush lasts.

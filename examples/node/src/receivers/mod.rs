@@ -132,6 +132,11 @@ impl ReceiverConfig {
                 .collect(),
         }
     }
+
+    /// How many integrations it has.
+    pub(crate) fn integrations(&self) -> usize {
+        self.webhooks.len() + self.emails.len() + self.others
+    }
 }
 
 impl WebhookConfig {

@@ -453,18 +453,30 @@ fn metrics_are_alertmanagers() {
         "alertmanager_http_requests_in_flight{method=\"get\"} 1",
         "alertmanager_nflog_queries_total 0",
         "alertmanager_http_request_duration_seconds_count{handler=\"/alerts\",method=\"post\"} 1",
+        "alertmanager_http_requests_total{code=\"200\",handler=\"/alerts\",method=\"post\"} 1",
     ] {
         assert!(page.lines().any(|it| it == line), "no {line} in:\n{page}");
     }
+    let (_, body) = three.ask("GET", "/api/v2/silences", None, "");
+    until("the size of the answer is counted", || {
+        let page = three.metrics();
+        let sum =
+            "alertmanager_http_response_size_bytes_sum{handler=\"/silences\",method=\"get\"} ";
+        let mut values = page.lines().filter_map(|it| it.strip_prefix(sum));
+        let bytes: usize = values.next().unwrap().parse().unwrap();
+        (body.len()..=body.len() + 1).contains(&bytes)
+    });
     // Three nodes probe each other, and node 3 has dialled its seed.
     until("probes are answered", || {
         let page = one.metrics();
-        let value = |name: &str| -> f64 {
-            let line = page.lines().find(|it| it.starts_with(&format!("{name} ")));
-            line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+        let value = |end: &str, peer: &str| -> f64 {
+            let start = format!("alertmanager_cluster_pings_seconds_{end}{{peer=\"{peer}\"}} ");
+            let mut values = page.lines().filter_map(|it| it.strip_prefix(&start));
+            values.next().map_or(0.0, |it| it.parse().unwrap())
         };
-        let pings = "alertmanager_cluster_pings_seconds";
-        value(&format!("{pings}_count")) > 1.0 && value(&format!("{pings}_sum")) > 0.0
+        let peers = ["am-2", "am-3"];
+        let are_measured = |peer: &&str| value("count", peer) > 1.0 && value("sum", peer) > 0.0;
+        peers.iter().all(are_measured)
     });
     assert!(
         page.contains("alertmanager_cluster_refresh_join_total 1\n"),

@@ -16,6 +16,7 @@ mod life;
 mod limits;
 mod notify;
 mod notify_tls;
+mod prometheus;
 mod raw;
 mod support;
 #[cfg(feature = "tls")]

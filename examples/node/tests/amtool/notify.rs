@@ -16,7 +16,7 @@ use crate::support::{Dir, Process, silence, three_with, until};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Takes every notification.
-fn webhook() -> (String, Receiver<Value>) {
+pub(crate) fn webhook() -> (String, Receiver<Value>) {
     slow_webhook(Duration::ZERO)
 }
 

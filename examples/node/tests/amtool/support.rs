@@ -217,15 +217,20 @@ pub(crate) fn three_with(dir: &Dir, flags: &[&str]) -> [Process; 3] {
 }
 
 /// Waits until something holds.
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, holds: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, holds);
+}
+
+/// The same, with a patience of its own.
+pub(crate) fn until_within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let pause = Duration::from_millis(10);
-    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+    for _ in 0..patience.as_millis() / pause.as_millis() {
         if holds() {
             return;
         }
         sleep(pause);
     }
-    panic!("not within {PATIENCE:?}: {what}");
+    panic!("not within {patience:?}: {what}");
 }
 
 /// One request on a connection of its own: the status and the body, if there is an answer.
