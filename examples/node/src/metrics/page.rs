@@ -129,17 +129,7 @@ pub(crate) fn render(app: &App) -> String {
         took,
         processed,
     );
-    page.gauge(
-        "alertmanager_integrations",
-        "Number of configured integrations, of those that this node has.",
-        dispatch.integrations,
-    );
     let loaded = app.configuration.now();
-    page.gauge(
-        "alertmanager_receivers",
-        "Number of configured receivers.",
-        loaded.receivers.len(),
-    );
     let integrations = loaded.receivers.iter();
     let integrations = integrations.map(|it| it.webhooks.len() + it.emails.len() + it.others);
     page.gauge(

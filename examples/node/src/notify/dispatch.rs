@@ -48,7 +48,6 @@ struct State {
 /// What is counted of the dispatcher.
 pub(crate) struct DispatchFigures {
     pub(crate) groups: usize,
-    pub(crate) integrations: usize,
     /// Alerts that were put into groups, and how long that took.
     pub(crate) processed: (u64, Duration),
 }
@@ -102,10 +101,8 @@ impl Dispatch {
     /// What is counted.
     pub(crate) fn figures(&self) -> DispatchFigures {
         let state = self.lock();
-        let integrations = state.integrations.values();
         DispatchFigures {
             groups: state.groups.len(),
-            integrations: integrations.map(|each| each.len()).sum(),
             processed: state.processed,
         }
     }

@@ -86,3 +86,31 @@ impl Resolve for SharedResolver {
 
 /// Names that are looked up at a time: a sixteenth of the threads that may block.
 const LOOKUPS_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing runs before the test waits, so all lookups are under way together.
+    #[tokio::test]
+    async fn a_name_is_looked_up_once_at_a_time_and_only_so_many_are() {
+        let resolver = Arc::new(Resolver::default());
+        let mut found = Vec::new();
+        for _ in 0..3 {
+            for number in 0..LOOKUPS_MAX {
+                found.push(resolver.lookup(&format!("127.0.0.{number}")).unwrap());
+            }
+        }
+        let more = resolver.lookup("127.0.1.1");
+        assert!(matches!(more, Err(LookupError::TooMany(LOOKUPS_MAX))));
+        for mut found in found {
+            let found = found.wait_for(Option::is_some).await.unwrap();
+            assert!(matches!(&*found, Some(Ok(addresses)) if addresses.len() == 1));
+        }
+        let held = || resolver.under_way.lock().unwrap().len();
+        while held() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(resolver.lookup("127.0.1.1").is_ok());
+    }
+}

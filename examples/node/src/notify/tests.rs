@@ -444,6 +444,19 @@ async fn what_is_resolved_is_told_where_everything_is_repeated() {
     assert_eq!(told, ["1 hook: +A -", "2 hook: +A -", "3 hook: + -A"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_metric_is_on_the_page_twice() {
+    let rig = Rig::start("metrics", &one(TIMES));
+    rig.fire(0, &["n=A"]);
+    assert_eq!(rig.told_until(6).await.len(), 1);
+    let page = crate::metrics::render(&rig.app);
+    let mut types: Vec<_> = page.lines().filter(|it| it.starts_with("# TYPE")).collect();
+    let count = types.len();
+    types.sort_unstable();
+    types.dedup_by_key(|line| line.split(' ').nth(2));
+    assert_eq!(types.len(), count, "{page}");
+}
+
 /// Two routes with one receiver make two groups.
 #[tokio::test(start_paused = true)]
 async fn two_routes_make_two_groups() {
