@@ -234,6 +234,16 @@ mod tests {
             "slack_api_url & slack_api_url_file",
         ),
         (
+            "slack_configs: [{}]",
+            "slack_api_url: 'https://slack.com/api/chat.postMessage', slack_app_token: t",
+            "",
+        ),
+        (
+            "slack_configs: [{api_url: 'https://hooks/x', update_message: true}]",
+            "",
+            "update_message can only",
+        ),
+        (
             "",
             "slack_api_url: 'http://s', slack_app_token: t",
             "slack_app_token/slack_app_token_file",

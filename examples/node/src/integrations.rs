@@ -53,6 +53,7 @@ pub(crate) struct Integration {
     topic_arn: Option<String>,
     url: Option<String>,
     url_file: Option<String>,
+    update_message: Option<Switch>,
     user_key: Option<String>,
     user_key_file: Option<String>,
     webhook_url: Option<Url>,
@@ -145,6 +146,13 @@ impl Receiver {
 /// What of `global` contradicts itself.
 pub(crate) fn global_fault(global: &Global) -> Option<&'static str> {
     let slack_url = global.slack_api_url.is_some();
+    // A token that was given as that of the URL of messages, before there was a key for it.
+    let messages = global.slack_app_url.as_ref();
+    let messages = messages.map_or(SLACK_MESSAGES, |url| &url.0);
+    let is_messages = global
+        .slack_api_url
+        .as_ref()
+        .is_some_and(|url| url.0 == messages);
     let slack_url_file = given(&global.slack_api_url_file);
     let slack_token = given(&global.slack_app_token);
     let slack_token_file = given(&global.slack_app_token_file);
@@ -159,7 +167,7 @@ pub(crate) fn global_fault(global: &Global) -> Option<&'static str> {
             "at most one of slack_app_token & slack_app_token_file must be configured",
         ),
         (
-            (slack_url || slack_url_file) && (slack_token || slack_token_file),
+            (slack_url || slack_url_file) && (slack_token || slack_token_file) && !is_messages,
             "at most one of slack_app_token/slack_app_token_file & slack_api_url/slack_api_url_file \
              must be configured",
         ),
@@ -375,7 +383,16 @@ fn slack(it: &Integration, global: &Global) -> Option<&'static str> {
     let buttons = it.actions.as_ref().map_or(&[][..], |it| &it.0);
     let unclear = |it: &Button| !given(&it.kind) || !given(&it.text);
     let aimless = |it: &Button| !given(&it.url) && !given(&it.name);
+    let is_messages = it
+        .api_url
+        .as_ref()
+        .is_some_and(|url| url.0 == SLACK_MESSAGES);
     first(&[
+        (
+            it.update_message.is_some_and(|it| it.0) && !is_messages,
+            "update_message can only be used with bot tokens. api_url must be set to \
+             https://slack.com/api/chat.postMessage",
+        ),
         (
             url && url_file,
             "at most one of api_url & api_url_file must be configured",
@@ -500,3 +517,6 @@ fn wechat(it: &Integration, global: &Global) -> Option<&'static str> {
         (!corp, "no global Wechat CorpID set"),
     ])
 }
+
+/// Where Slack takes messages of those who have a token.
+const SLACK_MESSAGES: &str = "https://slack.com/api/chat.postMessage";
