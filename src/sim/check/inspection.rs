@@ -239,7 +239,7 @@ impl Look<'_> {
 
     /// For how long nothing has disturbed anybody, if that is long enough for every false alarm to
     /// have healed.
-    fn calm(&self, config: &Config) -> Option<Duration> {
+    pub(in crate::sim) fn calm(&self, config: &Config) -> Option<Duration> {
         let links = &self.network.links;
         let slow = |node: &SimNode| node.paused_until.is_some() || !node.service.is_zero();
         let peace = links.is_peaceful(config.probe_timeout / 4) && !self.nodes.iter().any(slow);

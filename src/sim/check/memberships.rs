@@ -37,6 +37,8 @@ pub(in crate::sim) struct Memberships {
     /// Names under which liars have introduced themselves, their own among them: names are not proven
     /// here. What a lone one says of others is asked about, and not believed.
     pub(super) voices: BTreeSet<NodeName>,
+    /// Whether something keeps processes from answering, or did so a moment ago.
+    pub(super) disturbed: bool,
     /// Since when each process has held whom for failed.
     failed: BTreeMap<(Life, NodeName), Duration>,
 }
@@ -243,8 +245,11 @@ impl Memberships {
     ) {
         let (observer, member, boot) = (life.0, process.name.clone(), process.boot);
         let Some(real) = self.processes.get(process) else {
+            let mut real = self.processes.keys();
+            let real = real.any(|it| it.name == process.name);
             let vouched = self.voices.len() > 1 || self.voices.contains(&process.name);
-            if vouched && self.claimed.contains_key(process) {
+            // Of a process that does not answer, a lone voice may say that a later one is there.
+            if (vouched || (real && self.disturbed)) && self.claimed.contains_key(process) {
                 return;
             }
             return breaches.push(Breach::UnknownProcess {

@@ -151,13 +151,15 @@ impl Simulator {
         if self.nodes[life.0].is_liar() {
             return self.checker.members.is_there(life, &view.this);
         }
+        let calm = self.look().calm(&self.nodes[life.0].spec.config).is_some();
         let (cluster, nodes) = (self.nodes[life.0].cluster, &self.nodes);
         let of_cluster = |name: &NodeName| {
             let index = name.as_str().strip_prefix('n');
             let node = index.and_then(|index| nodes.get(index.parse::<usize>().ok()?));
             node.is_some_and(|node| node.cluster == cluster)
         };
-        self.checker.view_changed(self.time, life, view, of_cluster);
+        self.checker
+            .view_changed(self.time, (life, calm), view, of_cluster);
     }
 
     /// The checker looks at what a process's peers have brought it.
