@@ -1,6 +1,6 @@
 //! E-mail, by SMTP: STARTTLS or TLS from the start, PLAIN and LOGIN, headers, text and page.
 //!
-//! Texts have a form of their own ([`email_text`](super::email_text)). What the configuration has instead is taken as it
+//! Texts have a form of their own ([`super::email_text`]). What the configuration has instead is taken as it
 //! is, unless it is a template of Go (`{{`): those are not evaluated, and told of at the start.
 
 use std::time::{Duration, SystemTime};
