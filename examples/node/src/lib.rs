@@ -38,7 +38,6 @@ mod external;
 mod file;
 mod flags;
 mod integrations;
-#[allow(dead_code, reason = "the pipeline reads it")]
 mod intervals;
 mod keys;
 mod limits;
@@ -52,7 +51,6 @@ mod receivers;
 mod reload;
 mod room;
 mod routing;
-#[allow(dead_code, reason = "the pipeline reads it")]
 mod rules;
 mod run;
 mod schema;

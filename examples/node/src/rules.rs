@@ -11,8 +11,6 @@ use crate::sections::InhibitRule;
 /// alert that both sides match is not muted by another one that both sides match.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
-    /// For metrics; several may have the same.
-    pub(crate) name: String,
     pub(crate) sources: Vec<Matcher>,
     pub(crate) targets: Vec<Matcher>,
     pub(crate) equal: Vec<String>,
@@ -30,7 +28,6 @@ impl Rule {
     fn of(section: &InhibitRule) -> Self {
         let equal = section.equal.iter().flatten();
         Self {
-            name: section.name.clone().unwrap_or_default(),
             sources: matchers(
                 section.source_matchers.as_ref(),
                 section.source_match.as_ref(),

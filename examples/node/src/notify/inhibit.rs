@@ -132,7 +132,6 @@ mod tests {
     fn rule(sources: &str, targets: &str, equal: &[&str]) -> Rule {
         let read = |text| Syntax::Fallback.matchers(text).unwrap();
         Rule {
-            name: String::new(),
             sources: read(sources),
             targets: read(targets),
             equal: equal.iter().map(ToString::to_string).collect(),

@@ -5,12 +5,6 @@
 //! may change while the program runs. Relative names of files of `http_config` and `tls_config` are
 //! those of the directory of the configuration file; others are as they are written.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "what notifications are made of: the pipeline reads it"
-)]
-
 mod email;
 mod http;
 
