@@ -10,7 +10,7 @@
 //! |---|---|
 //! | this node's own writes of new keys | `s` of its own; `A` of what all writers delivered themselves, each counted up to `s`, once its own are more than `s/32` |
 //! | its own later versions of keys that are held | `2s`, in bytes |
-//! | what it writes without a name, new keys | `s` of its own; `A` of all that is held |
+//! | what it writes without a name, new keys | the same: it counts as what its deliverer wrote |
 //! | what a writer delivers itself | `2s` |
 //! | what others deliver as one writer's | `2s` of that writer |
 //! | both | `3s`, but `s` that a writer delivers itself always has room |
@@ -209,7 +209,12 @@ impl Shares {
         let Some(more) = growth(amount, replaced) else {
             return Ok(());
         };
-        let pair = self.pair_of((writer, deliverer), replaced);
+        let pair = self.pair_of((writer, deliverer), amount, replaced);
+        // What comes to the pair's account, and not only to the store.
+        let moved = self
+            .pair_before(replaced)
+            .is_some_and(|it| it.0 == writer && it != pair);
+        let whole = if moved { amount } else { more };
         let id = self.find(pair);
         let account = id.map(|id| &self.accounts[id as usize]);
         let at = |of: fn(&PairShare) -> u32, tag| account.map(of).or_else(|| self.party(tag));
@@ -223,16 +228,20 @@ impl Shares {
         let delivered = deliverer.map_or(nothing, |party| party.delivered);
         let in_all = (mine + relayed + more).fits(self.share.times(3), more);
         let in_all = in_all || (own && (mine + more).fits(self.share, more));
-        let of_writer = in_all && (written + more).fits(self.share.times(2), more);
-        let of_writer = of_writer || (pair.0 == WriterTag::NONE && !own);
-        if !of_writer || !(delivered + more).fits(self.share.times(3), more) {
+        let of_writer = in_all && (written + whole).fits(self.share.times(2), whole);
+        let unnamed = pair.0 == WriterTag::NONE && !own;
+        if !(of_writer || unnamed) || !(delivered + whole).fits(self.share.times(3), whole) {
             return Err(Refusal::Share);
         }
         let (all, merged) = (self.held + more, self.merged());
         if all.fits(merged - self.reserve(), more) {
             return Ok(());
         }
-        if own && (written + more).fits(self.reserved_each(), more) && all.fits(merged, more) {
+        // Without a name it is its deliverer's.
+        let account = account.map_or(nothing, |account| account.held);
+        let written = if unnamed { account } else { written };
+        let kept = (own || unnamed) && (written + more).fits(self.reserved_each(), more);
+        if kept && all.fits(merged, more) {
             Ok(())
         } else {
             Err(Refusal::Full)
@@ -258,21 +267,24 @@ impl Shares {
         let limits = [StoreLimit::WriterEntries, StoreLimit::WriterBytes];
         check(own + more, share, more, limits)?;
         let limits = [StoreLimit::Entries, StoreLimit::Bytes];
-        let named = writer == self.own;
-        let all = if named || replaced.is_some() {
-            self.merged()
-        } else {
-            self.size
-        };
-        check(self.held + more, all, more, limits)?;
-        if !named {
-            return Ok(());
-        }
+        check(self.held + more, self.merged(), more, limits)?;
         if replaced.is_some() || (own + more).fits(self.reserved_each(), more) {
             return Ok(());
         }
-        let counted = self.counted - own.up_to(self.share) + (own + more).up_to(self.share);
+        if (self.held + more).fits(self.size, more) {
+            return Ok(());
+        }
+        let counted = self.counted + self.counted_unnamed();
+        let counted = counted - own.up_to(self.share) + (own + more).up_to(self.share);
         check(counted, self.size, more, limits)
+    }
+
+    /// What has no name, each deliverer's counted up to a share, as what writers delivered themselves is.
+    fn counted_unnamed(&self) -> Amount {
+        let unnamed = |account: &&PairShare| account.pair.0 == WriterTag::NONE;
+        let accounts = self.accounts.iter().filter(unnamed);
+        let counted = accounts.map(|account| account.held.up_to(self.share));
+        counted.fold(Amount::default(), |sum, held| sum + held)
     }
 
     /// Whether the smallest write of a new key by this node finds room.
@@ -299,7 +311,7 @@ impl Shares {
         amount: Amount,
         replaced: Option<Charged>,
     ) -> AccountId {
-        let pair = self.pair_of(pair, replaced);
+        let pair = self.pair_of(pair, amount, replaced);
         let id = match self.find(pair) {
             Some(id) => id,
             None => self.open(pair),
@@ -333,18 +345,26 @@ impl Shares {
     }
 
     /// The pair under which an entry counts that comes in the place of `replaced`. If that was the same
-    /// writer's, who delivered it first stays who did: or a writer would have its entries counted as
-    /// others' by having these deliver later versions.
+    /// writer's, and is no shorter, who delivered it first stays who did: or a writer would have its
+    /// entries counted as others' by having these deliver later versions. What is longer is its
+    /// deliverer's, as all that is new: or it would be counted as what the first one brought.
     fn pair_of(
         &self,
         (writer, deliverer): (WriterTag, WriterTag),
+        amount: Amount,
         replaced: Option<Charged>,
     ) -> (WriterTag, WriterTag) {
-        let before = replaced.and_then(|it| self.accounts.get(it.account as usize));
-        match before {
-            Some(before) if before.pair.0 == writer => before.pair,
+        let grows = replaced.is_some_and(|replaced| amount.bytes > replaced.amount.bytes);
+        match self.pair_before(replaced) {
+            Some(before) if before.0 == writer && !grows => before,
             _ => self.pair(writer, deliverer),
         }
+    }
+
+    /// The pair of what is replaced.
+    fn pair_before(&self, replaced: Option<Charged>) -> Option<(WriterTag, WriterTag)> {
+        let account = self.accounts.get(replaced?.account as usize)?;
+        Some(account.pair)
     }
 
     /// The pair under which an entry of a new key counts. Writers that a member makes up without end are one.

@@ -99,6 +99,44 @@ fn one_member_gets_no_more_by_telling_each_of_the_others_something_else() {
     }
 }
 
+/// Or one that writes in the name of another would have that one's own writes refused.
+#[test]
+fn what_a_later_version_is_longer_by_counts_for_who_delivers_it() {
+    let mut accounts = accounts();
+    let amount = ONE;
+    let account = accounts.charge((PEER, PEER), amount, None);
+    let first = Charged { account, amount };
+    let longer = Amount::of_body(7_600);
+    accounts.admit((PEER, LIAR), longer, Some(first)).unwrap();
+    let account = accounts.charge((PEER, LIAR), longer, Some(first));
+    accounts.release(first);
+    assert_eq!(accounts.deliverer(account), LIAR);
+    // Of many, no more than it may deliver in another's name.
+    let more = fill(&mut accounts, (PEER, LIAR), 9_999).0;
+    assert_eq!(more, 2 * SHARE - 1);
+    let account = accounts.charge((PEER, PEER), amount, None);
+    let first = Charged { account, amount };
+    let refused = accounts.admit((PEER, LIAR), longer, Some(first));
+    assert_eq!(refused, Err(Refusal::Share));
+    accounts.admit((PEER, LIAR), amount, Some(first)).unwrap();
+}
+
+#[test]
+fn what_has_no_name_is_its_deliverers() {
+    let mut accounts = accounts();
+    let nobody = WriterTag::NONE;
+    assert_eq!(fill(&mut accounts, (nobody, LIAR), 9_999).0, 3 * SHARE);
+    // The others write as much as beside an honest one.
+    for _ in 0..400 {
+        accounts.admit_own(nobody, ONE, None).unwrap();
+        accounts.charge((nobody, OWN), ONE, None);
+    }
+    fill(&mut accounts, (LIAR, WriterTag(4)), 9_999);
+    fill(&mut accounts, (nobody, WriterTag(5)), 9_999);
+    let kept = SHARE / RESERVED_EACH;
+    assert_eq!(fill(&mut accounts, (nobody, PEER), 9_999).0, kept);
+}
+
 #[test]
 fn a_later_version_counts_as_delivered_by_who_delivered_the_first() {
     let mut accounts = accounts();
@@ -250,7 +288,7 @@ proptest! {
                     if let Some(at) = replaced {
                         let (before, charged) = held.swap_remove(at);
                         accounts.release(charged);
-                        if before.0 == pair.0 {
+                        if before.0 == pair.0 && amount.bytes <= charged.amount.bytes {
                             counts = before;
                         }
                     }
