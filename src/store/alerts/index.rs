@@ -56,7 +56,11 @@ impl Indexed {
 }
 
 impl Index<AlertRecord> for AlertIndex {
-    fn insert(&mut self, key: Key, _: Option<&Arc<AlertRecord>>, record: &Arc<AlertRecord>) {
+    fn insert(&mut self, key: Key, old: Option<&Arc<AlertRecord>>, record: &Arc<AlertRecord>) {
+        // A lease whose key comes again says the same, and an alert may have the key of a lease.
+        if let Some(old) = old {
+            self.remove(key, old);
+        }
         match &**record {
             AlertRecord::Alert(_) => {
                 self.forget(&key);
@@ -270,4 +274,54 @@ impl AlertIndex {
 fn name(indexed: &Indexed) -> Option<&str> {
     let alert = indexed.alert.as_ref()?;
     Some(alert.name().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::alerts::lease::Lease;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_secs(seconds)
+    }
+
+    /// An alert received at 100 s that ends at 200 s.
+    fn alert() -> Arc<AlertRecord> {
+        let labels = [("alertname".to_owned(), "x".to_owned())];
+        Arc::new(AlertRecord::of(Alert {
+            labels: labels.into(),
+            annotations: BTreeMap::new(),
+            starts_at: at(0),
+            ends_at: at(200),
+            updated_at: at(100),
+            generator_url: String::new(),
+            timeout: false,
+        }))
+    }
+
+    fn lease(key: &Key, received_at: u64, ends_at: u64) -> Arc<AlertRecord> {
+        let extent = Extent {
+            received_at: at(received_at),
+            ends_at: at(ends_at),
+        };
+        let lease = Lease::new(&[(extent, prefix(key))]);
+        Arc::new(AlertRecord::Lease(lease))
+    }
+
+    #[test]
+    fn what_a_key_had_before_is_not_kept() {
+        let (mut index, alert) = (AlertIndex::default(), alert());
+        let key = alert.alert().unwrap().key();
+        let lease = lease(&key, 150, 300);
+        index.insert(key, None, &alert);
+        index.insert(Key([7; 16]), None, &lease);
+        index.insert(Key([7; 16]), Some(&lease), &lease);
+        index.remove(Key([7; 16]), &lease);
+        assert!(index.extents.is_empty());
+        assert_eq!(index.get(&key).unwrap().ends_at, at(200));
+        // Labels can be such that their key is that of a lease.
+        index.insert(key, Some(&alert), &lease);
+        assert!(index.get(&key).is_none());
+        assert_eq!(index.taken(), (0, 0));
+    }
 }

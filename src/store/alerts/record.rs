@@ -71,6 +71,8 @@ impl AlertRecord {
             Some("an alert has labels")
         } else if alert.ends_at < alert.starts_at {
             Some("an alert starts before it ends")
+        } else if alert.check().is_err() {
+            Some("labels and annotations have valid names")
         } else if write(&alert) != body {
             Some("an alert has one spelling")
         } else {
