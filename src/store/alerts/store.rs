@@ -336,7 +336,7 @@ impl Alerts {
             if later && self.can_extend(extent, held.updated_at, header) {
                 repeats.latest.insert(key, extent);
                 if is_due(known.ends_at, extent.received_at, extent.ends_at) {
-                    repeats.due.push(key);
+                    repeats.due.insert(key);
                 }
                 return Ok(None);
             }
@@ -492,10 +492,11 @@ impl Alerts {
     }
 
     /// Whether there is room for so many bytes in the place of others.
-    fn admit_more(&self, bytes: usize, freed: usize) -> Result<(), AlertError> {
+    pub(super) fn admit_more(&self, bytes: usize, freed: usize) -> Result<(), AlertError> {
         let max = self.limits().bytes;
-        // What is held already may be told again, even if it could not be added.
-        if bytes > freed && self.bytes() - freed + bytes > max {
+        // What is held already may be told again, even if it could not be added. What is to be freed may have
+        // gone since it was looked at.
+        if bytes > freed && self.bytes() + bytes > max.saturating_add(freed) {
             return Err(AlertError::TooManyBytes { max });
         }
         Ok(())
@@ -508,6 +509,12 @@ impl Alerts {
 
     fn now(&self) -> Timestamp {
         self.shared.map.context().clock.wall()
+    }
+
+    /// How many repeats are to be written now.
+    #[cfg(test)]
+    pub(super) fn due(&self) -> usize {
+        self.lock().due.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Repeats> {

@@ -25,8 +25,12 @@ impl Site {
     }
 
     fn with(limits: AlertLimits) -> Self {
+        Self::within(limits, Limits::default())
+    }
+
+    fn within(limits: AlertLimits, store: Limits) -> Self {
         let clock = ManualClock::new();
-        let alerts = Alerts::new(limits, Limits::default(), clock.context());
+        let alerts = Alerts::new(limits, store, clock.context());
         Self { clock, alerts }
     }
 

@@ -1,6 +1,7 @@
 //! What is not taken.
 
 use super::*;
+use crate::store::write::WriteError;
 use std::num::NonZeroUsize;
 
 fn limits(count: usize) -> AlertLimits {
@@ -118,6 +119,30 @@ fn bytes_are_limited_of_one_and_of_all() {
     site.alerts
         .collect(at(30).plus(site.alerts.limits().retention));
     assert_eq!(site.alerts.bytes(), 0);
+}
+
+/// A merge may free what an alert takes while its next version is judged.
+#[test]
+fn what_is_freed_may_have_gone() {
+    let site = Site::with(limits(1000));
+    assert_eq!(site.alerts.admit_more(10, 5), Ok(()));
+    let unlimited = Site::with(AlertLimits::default().bytes(usize::MAX));
+    assert_eq!(unlimited.alerts.admit_more(10, 5), Ok(()));
+}
+
+/// Every repeat is due again, and each is kept once.
+#[test]
+fn what_finds_no_room_is_remembered_once() {
+    let site = Site::within(AlertLimits::default(), Limits::default().entries_max(2));
+    site.put(0, &alert(0, 240));
+    for seconds in [200, 201, 202] {
+        site.clock.set(at(seconds));
+        let sent = alert(0, seconds + 240);
+        assert!(site.alerts.put(sent, at(seconds)).unwrap().is_none());
+        let full = site.alerts.extend(at(seconds));
+        assert!(matches!(full, Err(WriteError::StoreFull { .. })));
+        assert_eq!(site.alerts.due(), 1);
+    }
 }
 
 #[test]
