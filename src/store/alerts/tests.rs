@@ -301,6 +301,18 @@ fn what_was_heard_of_a_fast_clock_is_older_than_what_is_written_here() {
     assert!(!slow.fires(132) && !fast.fires(132));
 }
 
+/// One node's clock is ahead, or was: the repeat ends before the version that is held was received, and no
+/// lease can say so.
+#[test]
+fn a_repeat_that_no_lease_can_hold_is_written_whole() {
+    let (fast, slow) = (Site::new(), Site::new());
+    fast.put(1_000, &alert(0, 990));
+    talk(&fast, &slow, 980);
+    assert_eq!(slow.put(980, &alert(0, 995)), 1);
+    assert_eq!(slow.shown(980), [(0, 995, true)]);
+    assert_eq!(slow.alerts.tend(at(981)).error, None);
+}
+
 /// Leases can extend an alert for two hours; then it is written whole again, and an alert that goes on
 /// for days is always held.
 #[test]

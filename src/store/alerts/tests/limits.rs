@@ -145,6 +145,29 @@ fn what_finds_no_room_is_remembered_once() {
     }
 }
 
+/// A lease of 128 alerts is too large here; one of a single alert is not.
+#[test]
+fn a_lease_that_is_not_written_does_not_stop_the_next() {
+    let site = Site::within(
+        AlertLimits::default(),
+        Limits::default().entry_bytes_max(500),
+    );
+    let put = |seconds| {
+        for n in 0..129 {
+            let mut alert = alert(0, seconds + 240);
+            alert.labels.insert("n".to_owned(), n.to_string());
+            put(&site, seconds, alert).unwrap();
+        }
+    };
+    put(0);
+    put(200);
+    assert_eq!(site.alerts.extend(at(200)).unwrap().len(), 1);
+    assert_eq!(site.alerts.due(), 129);
+    let tended = site.alerts.tend(at(230));
+    assert!(matches!(tended.error, Some(WriteError::TooLarge { .. })));
+    assert_eq!((tended.written.len(), tended.again), (0, Some(at(231))));
+}
+
 #[test]
 fn what_is_not_valid_is_named() {
     let site = Site::new();
