@@ -93,6 +93,13 @@ impl Lease {
         alerts
     }
 
+    /// When the last of its repeats was received.
+    pub(super) fn received_at(&self) -> Timestamp {
+        let mut last = Timestamp::ZERO;
+        self.each(|extent, _| last = last.max(extent.received_at));
+        last
+    }
+
     pub(super) fn key(&self) -> Key {
         self.key
     }

@@ -7,6 +7,7 @@ use super::lease::{self, Lease};
 use super::record::{self, AlertRecord};
 use crate::id::{Key, SchemaId};
 use crate::store::schema::{Body, Schema, Unreadable};
+use crate::time::Timestamp;
 
 /// The schema of alerts, `alerts`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +52,18 @@ impl Schema for AlertsSchema {
             lease::SCHEMA => Lease::read(&body.bytes).map(AlertRecord::Lease),
             schema => Err(Unreadable::UnknownSchema { schema }),
         }
+    }
+
+    /// Extensions and later versions go by what a body says, and only `ts` is compared with the clock.
+    fn check_ts(&self, record: &AlertRecord, ts: Timestamp) -> Result<(), Unreadable> {
+        let received_at = match record {
+            AlertRecord::Alert(alert) => alert.updated_at,
+            AlertRecord::Lease(lease) => lease.received_at(),
+        };
+        let rule = "an entry is of when its alerts were received";
+        (received_at == ts)
+            .then_some(())
+            .ok_or(Unreadable::Invalid { rule })
     }
 
     fn work(&self, body: &[u8]) -> Duration {

@@ -246,3 +246,26 @@ fn what_a_peer_may_not_send_is_quarantined() {
         assert!(site.shown(1).is_empty());
     }
 }
+
+/// Only the timestamp of an entry is compared with the clock, so what a body says must not be later: no
+/// version could be written any more.
+#[test]
+fn what_is_of_another_instant_than_it_says_is_quarantined() {
+    let honest = Site::new();
+    honest.put(0, &alert(0, 240));
+    honest.put(200, &alert(0, 440));
+    for index in [0, 1] {
+        let site = Site::new();
+        let mut entry = entries(&*honest.alerts.store())[index].clone();
+        let late = Site::new();
+        late.alerts
+            .store()
+            .replica()
+            .merge(std::slice::from_ref(&entry), at(201));
+        assert!(late.alerts.map().quarantined(9).is_empty());
+        // As if what was received at 0 s or 200 s were of 199 s.
+        entry.ts = at(199);
+        site.alerts.store().replica().merge(&[entry], at(201));
+        assert_eq!(site.alerts.map().quarantined(9).len(), 1);
+    }
+}
