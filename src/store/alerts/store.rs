@@ -350,12 +350,15 @@ impl Alerts {
             if next.ends_at == known.before.ends_at && next.is_resolved(now) {
                 return Ok(None);
             }
+            let received_at = stamp(now).max(held.updated_at);
             let extent = Extent {
-                received_at: stamp(now).max(held.updated_at),
-                ends_at: next.ends_at,
+                received_at,
+                ends_at: next.ends_at.min(received_at.plus(KEPT_MAX)),
             };
             let later = next.ends_at >= known.before.ends_at && known.before.ends_at > now;
-            if later && self.can_extend(extent, held.updated_at, header) {
+            // What is further ahead than a lease can say is written anew when it cannot be extended.
+            let said = extent.ends_at == next.ends_at || extent.ends_at <= known.ends_at;
+            if later && said && self.can_extend(extent, held.updated_at, header) {
                 repeats.latest.insert(key, extent);
                 if is_due(known.ends_at, extent.received_at, extent.ends_at) {
                     repeats.due.insert(key);
@@ -372,13 +375,10 @@ impl Alerts {
 
     /// Whether a lease is enough: the entry of the alert is kept long enough.
     fn can_extend(&self, extent: Extent, updated_at: Timestamp, header: HeldHeader) -> bool {
-        let needed = extent.ends_at.min(extent.received_at.plus(KEPT_MAX / 2));
-        let unchanged = extent.ends_at.since(extent.received_at) <= KEPT_MAX;
-        unchanged
-            // Where the version that is held was received by a clock that is ahead.
-            && extent.received_at <= extent.ends_at
+        // Where the version that is held was received by a clock that is ahead, no lease can say it.
+        extent.received_at <= extent.ends_at
             && extent.received_at <= extensible_until(updated_at)
-            && needed.plus(self.limits().retention) <= header.expires_at
+            && extent.ends_at.plus(self.limits().retention) <= header.expires_at
     }
 
     /// What is known of an alert that is shown.
@@ -436,7 +436,7 @@ impl Alerts {
         let stamp = Stamp {
             ts,
             tie: u64::from(!alert.is_resolved(now)),
-            expires_at: ends_at.plus(self.limits().retention).max(ts.plus(KEPT_MIN)),
+            expires_at: ends_at.plus(KEPT_MIN).plus(self.limits().retention),
         };
         let seen = header.map_or(0, |header| header.seq);
         let record = AlertRecord::of(alert);

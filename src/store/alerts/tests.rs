@@ -332,6 +332,46 @@ fn an_alert_that_is_repeated_is_held_for_days() {
     assert!(site.alerts.store().len() < 40, "the past is collected");
 }
 
+/// However long what is resolved is shown, and however far ends are ahead, an alert is written whole once
+/// in two hours.
+#[test]
+fn an_alert_that_is_repeated_is_rarely_written_whole() {
+    let (hour, day) = (3_600, 86_400);
+    let moving = |ahead| move |seconds: u64| seconds + ahead;
+    let fixed = |end| move |_: u64| end;
+    let ends: [(&str, Box<dyn Fn(u64) -> u64>); 5] = [
+        ("minutes ahead", Box::new(moving(240))),
+        ("hours ahead", Box::new(moving(3 * hour))),
+        ("days ahead", Box::new(moving(6 * day))),
+        ("fixed", Box::new(fixed(3 * day))),
+        ("fixed, far away", Box::new(fixed(1_000 * day))),
+    ];
+    for retention in [hour / 2, 5 * day] {
+        for (name, end) in &ends {
+            let limits = AlertLimits::default().retention(Duration::from_secs(retention));
+            let (site, mut whole) = (Site::with(limits), 0);
+            for seconds in (0..4 * hour).step_by(60) {
+                site.clock.set(at(seconds));
+                let sent = alert(0, end(seconds));
+                whole += usize::from(site.alerts.put(sent, at(seconds)).unwrap().is_some());
+                site.alerts.extend(at(seconds)).unwrap();
+            }
+            assert_eq!(whole, 2, "{name}, shown for {retention} s");
+        }
+    }
+}
+
+/// The entry of an alert goes at its time, whatever leases say.
+#[test]
+fn an_end_days_later_is_held_until_then() {
+    let (site, day) = (Site::new(), 86_400);
+    site.put(0, &alert(0, 4 * day));
+    site.put(100, &alert(0, 6 * day));
+    site.tend(101);
+    site.alerts.collect(at(5 * day));
+    assert_eq!(site.shown(5 * day), [(0, 6 * day, true)]);
+}
+
 #[test]
 fn what_is_resolved_is_shown_for_a_while_and_collected_later() {
     let site = Site::new();
