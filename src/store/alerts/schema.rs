@@ -68,8 +68,9 @@ impl Schema for AlertsSchema {
 
     fn work(&self, body: &[u8]) -> Duration {
         let texts = u32::try_from(body.len() / 1024).unwrap_or(u32::MAX);
-        // What is no alert is a lease, or is not read to its end.
-        let parts = record::pairs(body).unwrap_or(lease::LEASE_ALERTS_MAX);
+        // Some bytes can be read as both. What is neither is not read to its end.
+        let parts = record::pairs(body).max(lease::parts(body));
+        let parts = parts.unwrap_or(lease::LEASE_ALERTS_MAX);
         let parts = u32::try_from(parts).unwrap_or(u32::MAX);
         PART_WORK * parts + TEXT_WORK_PER_KIB * texts
     }

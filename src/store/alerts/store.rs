@@ -1,5 +1,6 @@
 //! The store of alerts: its writes and reads.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -448,8 +449,10 @@ impl Alerts {
     /// Writes later ends, in as few entries as they fit into, each the same on every node that writes it.
     fn write_leases(&self, extents: &mut Vec<(Extent, Prefix)>, now: Timestamp) -> Leases {
         extents.retain(|(extent, _)| extent.ends_at > now);
+        // Of alerts with the same prefix, what gives the latest end now; the rest when it is tended again.
+        extents.sort_unstable_by_key(|&(extent, prefix)| (prefix, Reverse(extent.ends_at), extent));
+        extents.dedup_by_key(|(_, prefix)| *prefix);
         extents.sort_unstable();
-        extents.dedup();
         let mut leases = Leases::default();
         for alerts in extents.chunks(LEASE_ALERTS_MAX) {
             let lease = Lease::new(alerts);

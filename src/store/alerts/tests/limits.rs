@@ -224,12 +224,18 @@ fn what_a_peer_may_not_send_is_quarantined() {
             2,
             [vec![1, 5, 253], vec![0xff; 8], vec![1], vec![7; 8]].concat(),
         ),
+        // The same alert in two extents; an extent without alerts.
+        (
+            2,
+            [vec![2, 5, 6, 1], vec![7; 8], vec![5, 7, 1], vec![7; 8]].concat(),
+        ),
+        (2, [vec![2, 5, 6, 0, 5, 7, 1], vec![7; 8]].concat()),
         (3, Vec::new()),
     ] {
         let site = Site::new();
         let entry = crate::wire::Entry {
             key: Key::of(&body),
-            ts: at(0),
+            ts: Timestamp::from_nanos(5),
             tie: 0,
             writer: WriterTag::NONE,
             expires_at: at(1_000),
@@ -268,4 +274,14 @@ fn what_is_of_another_instant_than_it_says_is_quarantined() {
         site.alerts.store().replica().merge(&[entry], at(201));
         assert_eq!(site.alerts.map().quarantined(9).len(), 1);
     }
+}
+
+/// The bytes of a lease that can be read as an alert with one label cost what the lease does.
+#[test]
+fn work_is_that_of_a_lease_too() {
+    use crate::store::schema::Schema;
+    let prefixes = (0..100_u8).flat_map(|n| [0, 0, 0, 0, 0, 0, 0, n]);
+    let body: Vec<u8> = [1, 5, 6, 100].into_iter().chain(prefixes).collect();
+    let work = super::super::AlertsSchema.work(&body);
+    assert!(work >= Duration::from_micros(40), "{work:?}");
 }
