@@ -10,8 +10,8 @@ use crate::time::Timestamp;
 
 /// What a store's author writes: the shape of records and how they become bytes.
 ///
-/// No method may panic. If [`decode`](Self::decode) or [`key`](Self::key) panics while an entry of a
-/// peer is read, the panic is contained: the entry is quarantined as [`Unreadable::Invalid`]. (In a
+/// No method may panic. If [`decode`](Self::decode), [`key`](Self::key) or [`check_ts`](Self::check_ts)
+/// panics while an entry of a peer is read, the panic is contained: the entry is quarantined as [`Unreadable::Invalid`]. (In a
 /// program built with `panic = "abort"`, nothing can contain it.) If [`encode`](Self::encode) or `key`
 /// panics during a local write, the caller of the write gets the panic, and the store is unchanged.
 ///
@@ -89,6 +89,16 @@ pub trait Schema: Send + Sync + 'static {
     /// # Errors
     /// [`Unreadable`] quarantines the entry.
     fn decode(&self, key: Key, body: &Body) -> Result<Self::Record, Unreadable>;
+    /// Whether the entry of a peer with this record may have this timestamp. For a store whose bodies say
+    /// when they were written: what they say is then no later than a node lets an entry be. It is not
+    /// called for local writes. Default: yes.
+    ///
+    /// # Errors
+    /// [`Unreadable`] quarantines the entry.
+    fn check_ts(&self, record: &Self::Record, ts: Timestamp) -> Result<(), Unreadable> {
+        let _ = (record, ts);
+        Ok(())
+    }
     /// About how long [`decode`](Self::decode) takes for a body on a slow machine, and what the index does with
     /// its record, as the bytes show it to one look. A node does so much in one turn and puts off the
     /// rest, so that bodies that are slow to decode hold nothing else up. Default: 2 us a KiB. A panic counts

@@ -109,7 +109,7 @@ fn readable<S: Schema>(map: &Map<S>, entries: &[Entry]) {
             unreadable.insert(entry.key);
             continue;
         };
-        if schema.key(&record) != entry.key {
+        if schema.key(&record) != entry.key || schema.check_ts(&record, entry.ts).is_err() {
             unreadable.insert(entry.key);
             continue;
         }

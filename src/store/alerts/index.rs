@@ -10,7 +10,6 @@ use std::sync::Arc;
 use super::alert::Alert;
 use super::lease::{Extent, Prefix, prefix};
 use super::record::{AlertRecord, HeldAlert};
-use super::rules::extensible_until;
 use crate::id::Key;
 use crate::store::schema::Index;
 use crate::time::Timestamp;
@@ -19,7 +18,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub struct AlertIndex {
     alerts: BTreeMap<Key, Indexed>,
-    /// What leases say, of alerts that are held and of others.
+    /// What leases say, of alerts that are held and of others; ascending.
     extents: BTreeMap<Prefix, Vec<Extent>>,
     /// The ones that fire, by their ends.
     ending: BTreeSet<(Timestamp, Key)>,
@@ -56,15 +55,21 @@ impl Indexed {
 }
 
 impl Index<AlertRecord> for AlertIndex {
-    fn insert(&mut self, key: Key, _: Option<&Arc<AlertRecord>>, record: &Arc<AlertRecord>) {
+    fn insert(&mut self, key: Key, old: Option<&Arc<AlertRecord>>, record: &Arc<AlertRecord>) {
+        // A lease whose key comes again says the same, and an alert may have the key of a lease.
+        if let Some(old) = old {
+            self.remove(key, old);
+        }
         match &**record {
             AlertRecord::Alert(_) => {
                 self.forget(&key);
                 self.add(key, record);
             }
             AlertRecord::Lease(lease) => lease.each(|extent, prefix| {
-                self.extents.entry(prefix).or_default().push(extent);
-                self.extend(prefix);
+                let extents = self.extents.entry(prefix).or_default();
+                let at = extents.partition_point(|other| *other < extent);
+                extents.insert(at, extent);
+                self.extend(prefix, extent);
             }),
         }
     }
@@ -76,13 +81,13 @@ impl Index<AlertRecord> for AlertIndex {
                 let Some(extents) = self.extents.get_mut(&prefix) else {
                     return;
                 };
-                if let Some(at) = extents.iter().position(|other| *other == extent) {
-                    extents.swap_remove(at);
+                if let Ok(at) = extents.binary_search(&extent) {
+                    extents.remove(at);
                 }
                 if extents.is_empty() {
                     self.extents.remove(&prefix);
                 }
-                self.extend(prefix);
+                self.reduce(prefix, extent);
             }),
         }
     }
@@ -150,7 +155,8 @@ impl AlertIndex {
             return;
         };
         let mut alert = held.take_whole();
-        let (ends_at, updated_at) = self.times_of(&key, held, &mut alert);
+        let (ends_at, updated_at) = self.times_of(&key, held);
+        give(&mut alert, (ends_at, updated_at));
         self.count += 1;
         self.bytes += alert.bytes();
         self.alerts.insert(
@@ -179,54 +185,81 @@ impl AlertIndex {
         }
     }
 
-    /// Takes over what leases say of the alerts with a prefix: mostly one.
-    fn extend(&mut self, prefix: Prefix) {
+    /// Takes over what another extent says of the alerts with its prefix: mostly one. It looks at no other
+    /// extent.
+    fn extend(&mut self, prefix: Prefix, extent: Extent) {
+        for key in self.alike(prefix) {
+            let Some(indexed) = self.alerts.get(&key) else {
+                continue;
+            };
+            let was = (indexed.ends_at, indexed.updated_at);
+            let is = (was.0.max(extent.ends_at), was.1.max(extent.received_at));
+            if indexed.held().is_extended_by(extent) && is != was {
+                self.change(key, is);
+            }
+        }
+    }
+
+    /// Takes back what an extent said that is gone. It looks at the others only if none said more.
+    fn reduce(&mut self, prefix: Prefix, gone: Extent) {
+        for key in self.alike(prefix) {
+            let Some(indexed) = self.alerts.get(&key) else {
+                continue;
+            };
+            let decided = gone.ends_at >= indexed.ends_at || gone.received_at >= indexed.updated_at;
+            if indexed.held().is_extended_by(gone) && decided {
+                let is = self.times_of(&key, indexed.held());
+                if is != (indexed.ends_at, indexed.updated_at) {
+                    self.change(key, is);
+                }
+            }
+        }
+    }
+
+    fn alike(&self, prefix: Prefix) -> Vec<Key> {
         let (mut first, mut last) = ([0; 16], [0xff; 16]);
         first[..prefix.len()].copy_from_slice(&prefix);
         last[..prefix.len()].copy_from_slice(&prefix);
         let alike = self
             .alerts
             .range((Included(Key(first)), Included(Key(last))));
-        let alike: Vec<Key> = alike.map(|(key, _)| *key).collect();
-        for key in alike {
-            let Some(mut indexed) = self.alerts.remove(&key) else {
-                continue;
-            };
-            let was = indexed.ends_at;
-            let mut alert = indexed.alert.take().unwrap_or_else(|| {
-                let alert = indexed.held().take_whole();
-                self.count += 1;
-                self.bytes += alert.bytes();
-                alert
-            });
-            let (is, updated_at) = self.times_of(&key, indexed.held(), &mut alert);
-            (indexed.ends_at, indexed.updated_at) = (is, updated_at);
-            indexed.alert = Some(alert);
-            self.no_longer_fires_of(was, key, &indexed);
-            self.alerts.insert(key, indexed);
-            self.fires(is, key);
-        }
+        alike.map(|(key, _)| *key).collect()
     }
 
-    /// The end of an alert by what is held, and when what says so was received. The alert is given both.
-    fn times_of(
-        &self,
-        key: &Key,
-        held: &HeldAlert,
-        alert: &mut Arc<Alert>,
-    ) -> (Timestamp, Timestamp) {
+    /// Gives an alert another end, and another instant at which what says so was received.
+    fn change(&mut self, key: Key, (ends_at, updated_at): (Timestamp, Timestamp)) {
+        let Some(mut indexed) = self.alerts.remove(&key) else {
+            return;
+        };
+        let was = indexed.ends_at;
+        let mut alert = indexed.alert.take().unwrap_or_else(|| {
+            let alert = indexed.held().take_whole();
+            self.count += 1;
+            self.bytes += alert.bytes();
+            alert
+        });
+        give(&mut alert, (ends_at, updated_at));
+        (indexed.ends_at, indexed.updated_at) = (ends_at, updated_at);
+        indexed.alert = Some(alert);
+        self.no_longer_fires_of(was, key, &indexed);
+        self.alerts.insert(key, indexed);
+        self.fires(ends_at, key);
+    }
+
+    /// The end of an alert by what is held, and when what says so was received.
+    fn times_of(&self, key: &Key, held: &HeldAlert) -> (Timestamp, Timestamp) {
         let from = held.updated_at;
-        let until = extensible_until(from);
-        let extents = self.extents.get(&prefix(key)).into_iter().flatten();
-        let extents = extents.filter(|extent| (from..=until).contains(&extent.received_at));
+        let extents = self
+            .extents
+            .get(&prefix(key))
+            .map_or(&[][..], Vec::as_slice);
+        let first = extents.partition_point(|extent| extent.received_at < from);
+        let extents = extents[first..].iter();
+        let extents = extents.take_while(|extent| held.is_extended_by(**extent));
         let (mut ends_at, mut updated_at) = (held.ends_at, from);
         for extent in extents {
             ends_at = ends_at.max(extent.ends_at);
             updated_at = updated_at.max(extent.received_at);
-        }
-        if (alert.ends_at, alert.updated_at) != (ends_at, updated_at) {
-            let alert = Arc::make_mut(alert);
-            (alert.ends_at, alert.updated_at) = (ends_at, updated_at);
         }
         (ends_at, updated_at)
     }
@@ -266,8 +299,100 @@ impl AlertIndex {
     }
 }
 
+fn give(alert: &mut Arc<Alert>, times: (Timestamp, Timestamp)) {
+    if (alert.ends_at, alert.updated_at) != times {
+        let alert = Arc::make_mut(alert);
+        (alert.ends_at, alert.updated_at) = times;
+    }
+}
+
 /// The name by which an alert counts. One that fires is whole.
 fn name(indexed: &Indexed) -> Option<&str> {
     let alert = indexed.alert.as_ref()?;
     Some(alert.name().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::alerts::lease::Lease;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_secs(seconds)
+    }
+
+    /// An alert received at 100 s that ends at 200 s.
+    fn alert() -> Arc<AlertRecord> {
+        let labels = [("alertname".to_owned(), "x".to_owned())];
+        Arc::new(AlertRecord::of(Alert {
+            labels: labels.into(),
+            annotations: BTreeMap::new(),
+            starts_at: at(0),
+            ends_at: at(200),
+            updated_at: at(100),
+            generator_url: String::new(),
+            timeout: false,
+        }))
+    }
+
+    fn lease(key: &Key, received_at: u64, ends_at: u64) -> Arc<AlertRecord> {
+        let extent = Extent {
+            received_at: at(received_at),
+            ends_at: at(ends_at),
+        };
+        let lease = Lease::new(&[(extent, prefix(key))]);
+        Arc::new(AlertRecord::Lease(lease))
+    }
+
+    /// In whatever order they come and go.
+    #[test]
+    fn an_alert_ends_by_the_extents_that_are_there() {
+        let (mut index, alert) = (AlertIndex::default(), alert());
+        let key = alert.alert().unwrap().key();
+        index.insert(key, None, &alert);
+        let times = |index: &AlertIndex| {
+            let indexed = index.get(&key).unwrap();
+            let shown = indexed.alert.as_ref().unwrap();
+            assert_eq!(
+                (shown.ends_at, shown.updated_at),
+                (indexed.ends_at, indexed.updated_at)
+            );
+            (indexed.ends_at, indexed.updated_at)
+        };
+        let leases = [
+            (150, 300),
+            (160, 250),
+            (90, 900),
+            (8_000, 9_000),
+            (150, 300),
+        ];
+        let leases = leases.map(|(received, end)| lease(&key, received, end));
+        for (lease, n) in leases.iter().zip(1..) {
+            index.insert(Key([n; 16]), None, lease);
+        }
+        assert_eq!(times(&index), (at(300), at(160)));
+        let mut expected = [(300, 160), (300, 150), (300, 150), (300, 150), (200, 100)];
+        for ((lease, n), (end, received)) in leases.iter().zip(1..).zip(&mut expected) {
+            index.remove(Key([n; 16]), lease);
+            assert_eq!(times(&index), (at(*end), at(*received)), "after {n}");
+        }
+        assert!(index.extents.is_empty());
+    }
+
+    #[test]
+    fn what_a_key_had_before_is_not_kept() {
+        let (mut index, alert) = (AlertIndex::default(), alert());
+        let key = alert.alert().unwrap().key();
+        let lease = lease(&key, 150, 300);
+        index.insert(key, None, &alert);
+        index.insert(Key([7; 16]), None, &lease);
+        index.insert(Key([7; 16]), Some(&lease), &lease);
+        index.remove(Key([7; 16]), &lease);
+        assert!(index.extents.is_empty());
+        assert_eq!(index.get(&key).unwrap().ends_at, at(200));
+        // Labels can be such that their key is that of a lease.
+        index.insert(key, Some(&alert), &lease);
+        assert!(index.get(&key).is_none());
+        assert_eq!(index.taken(), (0, 0));
+    }
 }

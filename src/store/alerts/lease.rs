@@ -4,6 +4,8 @@
 //! end (nanoseconds), and a list of the first eight bytes of keys of alerts. Extents ascend by their
 //! instants, and so do the alerts in each: what is said has one spelling.
 
+use std::collections::BTreeSet;
+
 use bincode::Encode;
 use bytes::Bytes;
 
@@ -58,28 +60,38 @@ impl Lease {
 
     /// The lease in some bytes.
     pub(super) fn read(body: &Bytes) -> Result<Self, Unreadable> {
-        let (mut last, mut alerts, mut rule) = (None, 0, None);
-        let walked = walk(body, |extent, prefix| {
-            let sane = extent.received_at <= extent.ends_at
-                && extent.ends_at.since(extent.received_at) <= KEPT_MAX;
-            if !sane {
-                rule = Some("an extension is of a few days at most");
-            }
-            if last.replace((extent, prefix)) >= Some((extent, prefix)) {
-                rule = Some("extents and alerts ascend");
-            }
-            alerts += 1;
-        });
-        if walked.is_err() || alerts == 0 {
-            return Err(Unreadable::Malformed { schema: SCHEMA });
+        let malformed = Unreadable::Malformed { schema: SCHEMA };
+        let parts = parts(body).ok_or_else(|| malformed.clone())?;
+        if parts > PARTS_MAX {
+            return Err(Unreadable::Invalid { rule: TOO_MANY });
         }
-        if alerts > LEASE_ALERTS_MAX {
-            rule = Some("a lease has a bounded number of alerts");
+        let mut alerts = Vec::new();
+        let walked = walk(body, |extent, prefix| alerts.push((extent, prefix)));
+        if walked.is_err() || alerts.is_empty() {
+            return Err(malformed);
         }
+        let sane = |(extent, _): &(Extent, Prefix)| {
+            extent.received_at <= extent.ends_at
+                && extent.ends_at.since(extent.received_at) <= KEPT_MAX
+        };
+        let lease = Self::new(&alerts);
+        let rule = if alerts.len() > LEASE_ALERTS_MAX {
+            Some(TOO_MANY)
+        } else if !alerts.iter().all(sane) {
+            Some("an extension is of a few days at most")
+        } else if !alerts.is_sorted_by(|one, next| one < next) {
+            Some("extents and alerts ascend")
+        } else if alerts.iter().map(|it| it.1).collect::<BTreeSet<_>>().len() < alerts.len() {
+            Some("a lease names an alert once")
+        } else if lease.body != body {
+            Some("a lease has one spelling")
+        } else {
+            None
+        };
         match rule {
             Some(rule) => Err(Unreadable::Invalid { rule }),
             None => Ok(Self {
-                key: Key::of(body),
+                key: lease.key,
                 body: body.clone(),
             }),
         }
@@ -91,6 +103,13 @@ impl Lease {
         let mut alerts = 0;
         self.each(|_, _| alerts += 1);
         alerts
+    }
+
+    /// When the last of its repeats was received.
+    pub(super) fn received_at(&self) -> Timestamp {
+        let mut last = Timestamp::ZERO;
+        self.each(|extent, _| last = last.max(extent.received_at));
+        last
     }
 
     pub(super) fn key(&self) -> Key {
@@ -114,6 +133,28 @@ pub(super) fn prefix(key: &Key) -> Prefix {
     prefix
 }
 
+/// How many extents and alerts some bytes have, or one more than they may; `None` if they are no lease.
+pub(super) fn parts(body: &[u8]) -> Option<usize> {
+    let (mut values, mut parts) = (Values::new(body), 0);
+    for _ in 0..values.take_u64().ok()? {
+        values.take_u64().ok()?;
+        values.take_u64().ok()?;
+        let alerts = values.take_u64().ok()?;
+        parts += 1;
+        for _ in 0..alerts {
+            if parts > PARTS_MAX {
+                return Some(parts);
+            }
+            values.take_array::<8>().ok()?;
+            parts += 1;
+        }
+        if parts > PARTS_MAX {
+            return Some(parts);
+        }
+    }
+    Some(parts)
+}
+
 fn walk(body: &[u8], mut see: impl FnMut(Extent, Prefix)) -> Result<(), DecodeError> {
     let mut values = Values::new(body);
     for _ in 0..values.take_u64()? {
@@ -132,3 +173,6 @@ fn walk(body: &[u8], mut see: impl FnMut(Extent, Prefix)) -> Result<(), DecodeEr
 pub(super) const SCHEMA: SchemaId = SchemaId::new(2);
 /// Alerts in one lease: as many as fit into a datagram, if they share their instants.
 pub(super) const LEASE_ALERTS_MAX: usize = 128;
+/// Each has an extent of its own at worst.
+const PARTS_MAX: usize = 2 * LEASE_ALERTS_MAX;
+const TOO_MANY: &str = "a lease has a bounded number of alerts";

@@ -45,9 +45,9 @@
 //!
 //! # How long an entry is kept
 //! A resolved alert is shown for the retention ([`AlertLimits::retention`]), counted from its end or from
-//! when that was received, if later; everywhere until the same time of the clocks. Its entry is kept as
-//! long, and at least two hours: that is how long leases can extend it before it is written whole again.
-//! An alert that is not repeated for seven days is forgotten, whatever its end.
+//! when that was received, if later; everywhere until the same time of the clocks. Its entry is kept two
+//! hours longer: that is how long leases can extend it before it is written whole again. An alert that is
+//! not repeated for seven days, and these two hours, is forgotten, whatever its end.
 //!
 //! # Clocks
 //! Nodes compare instants that several of them read. With clocks that differ by `d`, a resolve that is

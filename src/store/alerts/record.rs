@@ -11,7 +11,8 @@ use bincode::Encode;
 use bytes::Bytes;
 
 use super::alert::Alert;
-use super::lease::Lease;
+use super::lease::{Extent, Lease};
+use super::rules::extensible_until;
 use crate::id::{Key, SchemaId};
 use crate::store::schema::Unreadable;
 use crate::time::Timestamp;
@@ -71,6 +72,8 @@ impl AlertRecord {
             Some("an alert has labels")
         } else if alert.ends_at < alert.starts_at {
             Some("an alert starts before it ends")
+        } else if alert.check().is_err() {
+            Some("labels and annotations have valid names")
         } else if write(&alert) != body {
             Some("an alert has one spelling")
         } else {
@@ -122,6 +125,12 @@ impl HeldAlert {
     pub(super) fn take_whole(&self) -> Arc<Alert> {
         let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
         whole.take().unwrap_or_else(|| Arc::new(self.whole()))
+    }
+
+    /// Whether an extent counts for this version.
+    pub(super) fn is_extended_by(&self, extent: Extent) -> bool {
+        let from = self.updated_at;
+        (from..=extensible_until(from)).contains(&extent.received_at)
     }
 
     /// Whether an alert of the same labels is the same, but for its end and when it was received.

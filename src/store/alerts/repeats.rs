@@ -1,6 +1,6 @@
 //! What a node remembers of the repeats that it has not written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::lease::Extent;
@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 pub(super) struct Repeats {
     pub(super) latest: BTreeMap<Key, Extent>,
     /// Those that are to be written now.
-    pub(super) due: Vec<Key>,
+    pub(super) due: BTreeSet<Key>,
 }
 
 /// What to do about a repeat that is remembered.

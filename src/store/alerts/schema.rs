@@ -7,6 +7,7 @@ use super::lease::{self, Lease};
 use super::record::{self, AlertRecord};
 use crate::id::{Key, SchemaId};
 use crate::store::schema::{Body, Schema, Unreadable};
+use crate::time::Timestamp;
 
 /// The schema of alerts, `alerts`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,10 +54,23 @@ impl Schema for AlertsSchema {
         }
     }
 
+    /// Extensions and later versions go by what a body says, and only `ts` is compared with the clock.
+    fn check_ts(&self, record: &AlertRecord, ts: Timestamp) -> Result<(), Unreadable> {
+        let received_at = match record {
+            AlertRecord::Alert(alert) => alert.updated_at,
+            AlertRecord::Lease(lease) => lease.received_at(),
+        };
+        let rule = "an entry is of when its alerts were received";
+        (received_at == ts)
+            .then_some(())
+            .ok_or(Unreadable::Invalid { rule })
+    }
+
     fn work(&self, body: &[u8]) -> Duration {
         let texts = u32::try_from(body.len() / 1024).unwrap_or(u32::MAX);
-        // What is no alert is a lease, or is not read to its end.
-        let parts = record::pairs(body).unwrap_or(lease::LEASE_ALERTS_MAX);
+        // Some bytes can be read as both. What is neither is not read to its end.
+        let parts = record::pairs(body).max(lease::parts(body));
+        let parts = parts.unwrap_or(lease::LEASE_ALERTS_MAX);
         let parts = u32::try_from(parts).unwrap_or(u32::MAX);
         PART_WORK * parts + TEXT_WORK_PER_KIB * texts
     }

@@ -1,5 +1,6 @@
 //! The store of alerts: its writes and reads.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,6 +59,26 @@ pub struct Tended {
     pub written: Vec<Written>,
     /// When to call it again at the latest; `None` is when something has changed.
     pub again: Option<Timestamp>,
+    /// Why it did not write everything: the first of the reasons. It tries again when it is called again.
+    pub error: Option<WriteError>,
+}
+
+/// What became of leases that were to be written.
+#[derive(Default)]
+struct Leases {
+    written: Vec<Written>,
+    /// Why one of them was not written: the first of the reasons.
+    error: Option<WriteError>,
+}
+
+impl Leases {
+    /// What was written, or why nothing was.
+    fn any(self) -> Result<Vec<Written>, WriteError> {
+        match self.error {
+            Some(error) if self.written.is_empty() => Err(error),
+            _ => Ok(self.written),
+        }
+    }
 }
 
 /// What is known of an alert that is shown.
@@ -133,8 +154,8 @@ impl Alerts {
     /// Writes the later ends of what was [`put`](Self::put), if that has to be now: many in one entry.
     ///
     /// # Errors
-    /// Those of a write. What is not written is written by the next call of this or of
-    /// [`tend`](Self::tend) that can.
+    /// Those of a write, if nothing was written. What is not written is remembered, and is written by the
+    /// next call of this or of [`tend`](Self::tend) that can.
     pub fn extend(&self, now: Timestamp) -> Result<Vec<Written>, WriteError> {
         let mut repeats = self.lock();
         let due = std::mem::take(&mut repeats.due);
@@ -146,11 +167,11 @@ impl Alerts {
                 (extent.ends_at > ends_at).then(|| (extent, prefix(key)))
             })
             .collect();
-        let written = self.write_leases(&mut extents, now);
-        if written.is_err() {
+        let leases = self.write_leases(&mut extents, now);
+        if leases.error.is_some() {
             repeats.due = due;
         }
-        written
+        leases.any()
     }
 
     /// Writes what was remembered of repeats and must not wait any longer: alerts are about to end though
@@ -171,20 +192,22 @@ impl Alerts {
             }
             upshot != Upshot::Forget
         });
-        match self.write_leases(&mut extents, now) {
-            Ok(written) => Tended { written, again },
+        let Leases { written, error } = self.write_leases(&mut extents, now);
+        if error.is_some() {
             // The store is full: there may be room later.
-            Err(_) => Tended {
-                written: Vec::new(),
-                again: Some(now.plus(TRY_AGAIN)),
-            },
+            again = Some(now.plus(TRY_AGAIN));
+        }
+        Tended {
+            written,
+            again,
+            error,
         }
     }
 
     /// Writes all that is remembered of repeats, however long it could wait: before the node leaves.
     ///
     /// # Errors
-    /// Those of a write.
+    /// Those of a write, if nothing was written.
     pub fn hand_over(&self, now: Timestamp) -> Result<Vec<Written>, WriteError> {
         let repeats = self.lock();
         let unsaid = repeats.latest.iter().filter(|(key, extent)| {
@@ -194,7 +217,7 @@ impl Alerts {
             })
         });
         let mut extents = unsaid.map(|(key, extent)| (*extent, prefix(key))).collect();
-        self.write_leases(&mut extents, now)
+        self.write_leases(&mut extents, now).any()
     }
 
     /// All alerts that are shown: those that fire, and the resolved ones until the retention is over.
@@ -328,15 +351,18 @@ impl Alerts {
             if next.ends_at == known.before.ends_at && next.is_resolved(now) {
                 return Ok(None);
             }
+            let received_at = stamp(now).max(held.updated_at);
             let extent = Extent {
-                received_at: stamp(now).max(held.updated_at),
-                ends_at: next.ends_at,
+                received_at,
+                ends_at: next.ends_at.min(received_at.plus(KEPT_MAX)),
             };
             let later = next.ends_at >= known.before.ends_at && known.before.ends_at > now;
-            if later && self.can_extend(extent, held.updated_at, header) {
+            // What is further ahead than a lease can say is written anew when it cannot be extended.
+            let said = extent.ends_at == next.ends_at || extent.ends_at <= known.ends_at;
+            if later && said && self.can_extend(extent, held.updated_at, header) {
                 repeats.latest.insert(key, extent);
                 if is_due(known.ends_at, extent.received_at, extent.ends_at) {
-                    repeats.due.push(key);
+                    repeats.due.insert(key);
                 }
                 return Ok(None);
             }
@@ -350,11 +376,10 @@ impl Alerts {
 
     /// Whether a lease is enough: the entry of the alert is kept long enough.
     fn can_extend(&self, extent: Extent, updated_at: Timestamp, header: HeldHeader) -> bool {
-        let needed = extent.ends_at.min(extent.received_at.plus(KEPT_MAX / 2));
-        let unchanged = extent.ends_at.since(extent.received_at) <= KEPT_MAX;
-        unchanged
+        // Where the version that is held was received by a clock that is ahead, no lease can say it.
+        extent.received_at <= extent.ends_at
             && extent.received_at <= extensible_until(updated_at)
-            && needed.plus(self.limits().retention) <= header.expires_at
+            && extent.ends_at.plus(self.limits().retention) <= header.expires_at
     }
 
     /// What is known of an alert that is shown.
@@ -412,7 +437,7 @@ impl Alerts {
         let stamp = Stamp {
             ts,
             tie: u64::from(!alert.is_resolved(now)),
-            expires_at: ends_at.plus(self.limits().retention).max(ts.plus(KEPT_MIN)),
+            expires_at: ends_at.plus(KEPT_MIN).plus(self.limits().retention),
         };
         let seen = header.map_or(0, |header| header.seq);
         let record = AlertRecord::of(alert);
@@ -422,15 +447,13 @@ impl Alerts {
     }
 
     /// Writes later ends, in as few entries as they fit into, each the same on every node that writes it.
-    fn write_leases(
-        &self,
-        extents: &mut Vec<(Extent, Prefix)>,
-        now: Timestamp,
-    ) -> Result<Vec<Written>, WriteError> {
+    fn write_leases(&self, extents: &mut Vec<(Extent, Prefix)>, now: Timestamp) -> Leases {
         extents.retain(|(extent, _)| extent.ends_at > now);
+        // Of alerts with the same prefix, what gives the latest end now; the rest when it is tended again.
+        extents.sort_unstable_by_key(|&(extent, prefix)| (prefix, Reverse(extent.ends_at), extent));
+        extents.dedup_by_key(|(_, prefix)| *prefix);
         extents.sort_unstable();
-        extents.dedup();
-        let mut written = Vec::new();
+        let mut leases = Leases::default();
         for alerts in extents.chunks(LEASE_ALERTS_MAX) {
             let lease = Lease::new(alerts);
             let instants = || alerts.iter().map(|(extent, _)| extent);
@@ -451,13 +474,16 @@ impl Alerts {
             };
             let record = AlertRecord::Lease(lease);
             match self.shared.map.put_alike(record, stamp, 0) {
-                Ok(lease) => written.push(lease),
+                Ok(lease) => leases.written.push(lease),
                 // Another node has said it meanwhile.
                 Err(WriteError::Conflict) => {}
-                Err(error) => return Err(error),
+                // The others may be shorter.
+                Err(error) => {
+                    leases.error.get_or_insert(error);
+                }
             }
         }
-        Ok(written)
+        leases
     }
 
     /// Whether there is room for an alert that is not shown yet.
@@ -492,10 +518,11 @@ impl Alerts {
     }
 
     /// Whether there is room for so many bytes in the place of others.
-    fn admit_more(&self, bytes: usize, freed: usize) -> Result<(), AlertError> {
+    pub(super) fn admit_more(&self, bytes: usize, freed: usize) -> Result<(), AlertError> {
         let max = self.limits().bytes;
-        // What is held already may be told again, even if it could not be added.
-        if bytes > freed && self.bytes() - freed + bytes > max {
+        // What is held already may be told again, even if it could not be added. What is to be freed may have
+        // gone since it was looked at.
+        if bytes > freed && self.bytes() + bytes > max.saturating_add(freed) {
             return Err(AlertError::TooManyBytes { max });
         }
         Ok(())
@@ -508,6 +535,12 @@ impl Alerts {
 
     fn now(&self) -> Timestamp {
         self.shared.map.context().clock.wall()
+    }
+
+    /// How many repeats are to be written now.
+    #[cfg(test)]
+    pub(super) fn due(&self) -> usize {
+        self.lock().due.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Repeats> {

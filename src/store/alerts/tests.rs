@@ -25,8 +25,12 @@ impl Site {
     }
 
     fn with(limits: AlertLimits) -> Self {
+        Self::within(limits, Limits::default())
+    }
+
+    fn within(limits: AlertLimits, store: Limits) -> Self {
         let clock = ManualClock::new();
-        let alerts = Alerts::new(limits, Limits::default(), clock.context());
+        let alerts = Alerts::new(limits, store, clock.context());
         Self { clock, alerts }
     }
 
@@ -297,6 +301,18 @@ fn what_was_heard_of_a_fast_clock_is_older_than_what_is_written_here() {
     assert!(!slow.fires(132) && !fast.fires(132));
 }
 
+/// One node's clock is ahead, or was: the repeat ends before the version that is held was received, and no
+/// lease can say so.
+#[test]
+fn a_repeat_that_no_lease_can_hold_is_written_whole() {
+    let (fast, slow) = (Site::new(), Site::new());
+    fast.put(1_000, &alert(0, 990));
+    talk(&fast, &slow, 980);
+    assert_eq!(slow.put(980, &alert(0, 995)), 1);
+    assert_eq!(slow.shown(980), [(0, 995, true)]);
+    assert_eq!(slow.alerts.tend(at(981)).error, None);
+}
+
 /// Leases can extend an alert for two hours; then it is written whole again, and an alert that goes on
 /// for days is always held.
 #[test]
@@ -314,6 +330,46 @@ fn an_alert_that_is_repeated_is_held_for_days() {
     assert!((30..60).contains(&whole), "{whole} times");
     assert!((1_000..2_200).contains(&leases), "{leases} leases");
     assert!(site.alerts.store().len() < 40, "the past is collected");
+}
+
+/// However long what is resolved is shown, and however far ends are ahead, an alert is written whole once
+/// in two hours.
+#[test]
+fn an_alert_that_is_repeated_is_rarely_written_whole() {
+    let (hour, day) = (3_600, 86_400);
+    let moving = |ahead| move |seconds: u64| seconds + ahead;
+    let fixed = |end| move |_: u64| end;
+    let ends: [(&str, Box<dyn Fn(u64) -> u64>); 5] = [
+        ("minutes ahead", Box::new(moving(240))),
+        ("hours ahead", Box::new(moving(3 * hour))),
+        ("days ahead", Box::new(moving(6 * day))),
+        ("fixed", Box::new(fixed(3 * day))),
+        ("fixed, far away", Box::new(fixed(1_000 * day))),
+    ];
+    for retention in [hour / 2, 5 * day] {
+        for (name, end) in &ends {
+            let limits = AlertLimits::default().retention(Duration::from_secs(retention));
+            let (site, mut whole) = (Site::with(limits), 0);
+            for seconds in (0..4 * hour).step_by(60) {
+                site.clock.set(at(seconds));
+                let sent = alert(0, end(seconds));
+                whole += usize::from(site.alerts.put(sent, at(seconds)).unwrap().is_some());
+                site.alerts.extend(at(seconds)).unwrap();
+            }
+            assert_eq!(whole, 2, "{name}, shown for {retention} s");
+        }
+    }
+}
+
+/// The entry of an alert goes at its time, whatever leases say.
+#[test]
+fn an_end_days_later_is_held_until_then() {
+    let (site, day) = (Site::new(), 86_400);
+    site.put(0, &alert(0, 4 * day));
+    site.put(100, &alert(0, 6 * day));
+    site.tend(101);
+    site.alerts.collect(at(5 * day));
+    assert_eq!(site.shown(5 * day), [(0, 6 * day, true)]);
 }
 
 #[test]

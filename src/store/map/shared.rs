@@ -198,7 +198,8 @@ impl<S: Schema> MapStore<S> {
         let value = if entry.schema.is_tombstone() {
             Value::Removed
         } else {
-            match self.decode(entry.key, &body) {
+            let decoded = self.decode(entry.key, &body);
+            match decoded.and_then(|record| self.check_ts(record, entry.ts)) {
                 Ok(record) => Value::record(Arc::new(record)),
                 Err(why) => Value::Quarantined(Box::new(why)),
             }
@@ -233,6 +234,13 @@ impl<S: Schema> MapStore<S> {
         } else {
             Err(Unreadable::WrongKey)
         }
+    }
+
+    /// The record of a peer's entry, if that may have its timestamp.
+    fn check_ts(&self, record: S::Record, ts: Timestamp) -> Result<S::Record, Unreadable> {
+        let check = AssertUnwindSafe(|| self.schema.check_ts(&record, ts));
+        let checked = catch_unwind(check).unwrap_or(Err(Unreadable::Invalid { rule: PANICKED }));
+        checked.map(|()| record)
     }
 }
 

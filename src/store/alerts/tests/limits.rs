@@ -1,6 +1,7 @@
 //! What is not taken.
 
 use super::*;
+use crate::store::write::WriteError;
 use std::num::NonZeroUsize;
 
 fn limits(count: usize) -> AlertLimits {
@@ -120,6 +121,53 @@ fn bytes_are_limited_of_one_and_of_all() {
     assert_eq!(site.alerts.bytes(), 0);
 }
 
+/// A merge may free what an alert takes while its next version is judged.
+#[test]
+fn what_is_freed_may_have_gone() {
+    let site = Site::with(limits(1000));
+    assert_eq!(site.alerts.admit_more(10, 5), Ok(()));
+    let unlimited = Site::with(AlertLimits::default().bytes(usize::MAX));
+    assert_eq!(unlimited.alerts.admit_more(10, 5), Ok(()));
+}
+
+/// Every repeat is due again, and each is kept once.
+#[test]
+fn what_finds_no_room_is_remembered_once() {
+    let site = Site::within(AlertLimits::default(), Limits::default().entries_max(2));
+    site.put(0, &alert(0, 240));
+    for seconds in [200, 201, 202] {
+        site.clock.set(at(seconds));
+        let sent = alert(0, seconds + 240);
+        assert!(site.alerts.put(sent, at(seconds)).unwrap().is_none());
+        let full = site.alerts.extend(at(seconds));
+        assert!(matches!(full, Err(WriteError::StoreFull { .. })));
+        assert_eq!(site.alerts.due(), 1);
+    }
+}
+
+/// A lease of 128 alerts is too large here; one of a single alert is not.
+#[test]
+fn a_lease_that_is_not_written_does_not_stop_the_next() {
+    let site = Site::within(
+        AlertLimits::default(),
+        Limits::default().entry_bytes_max(500),
+    );
+    let put = |seconds| {
+        for n in 0..129 {
+            let mut alert = alert(0, seconds + 240);
+            alert.labels.insert("n".to_owned(), n.to_string());
+            put(&site, seconds, alert).unwrap();
+        }
+    };
+    put(0);
+    put(200);
+    assert_eq!(site.alerts.extend(at(200)).unwrap().len(), 1);
+    assert_eq!(site.alerts.due(), 129);
+    let tended = site.alerts.tend(at(230));
+    assert!(matches!(tended.error, Some(WriteError::TooLarge { .. })));
+    assert_eq!((tended.written.len(), tended.again), (0, Some(at(231))));
+}
+
 #[test]
 fn what_is_not_valid_is_named() {
     let site = Site::new();
@@ -176,12 +224,18 @@ fn what_a_peer_may_not_send_is_quarantined() {
             2,
             [vec![1, 5, 253], vec![0xff; 8], vec![1], vec![7; 8]].concat(),
         ),
+        // The same alert in two extents; an extent without alerts.
+        (
+            2,
+            [vec![2, 5, 6, 1], vec![7; 8], vec![5, 7, 1], vec![7; 8]].concat(),
+        ),
+        (2, [vec![2, 5, 6, 0, 5, 7, 1], vec![7; 8]].concat()),
         (3, Vec::new()),
     ] {
         let site = Site::new();
         let entry = crate::wire::Entry {
             key: Key::of(&body),
-            ts: at(0),
+            ts: Timestamp::from_nanos(5),
             tie: 0,
             writer: WriterTag::NONE,
             expires_at: at(1_000),
@@ -197,4 +251,37 @@ fn what_a_peer_may_not_send_is_quarantined() {
         );
         assert!(site.shown(1).is_empty());
     }
+}
+
+/// Only the timestamp of an entry is compared with the clock, so what a body says must not be later: no
+/// version could be written any more.
+#[test]
+fn what_is_of_another_instant_than_it_says_is_quarantined() {
+    let honest = Site::new();
+    honest.put(0, &alert(0, 240));
+    honest.put(200, &alert(0, 440));
+    for index in [0, 1] {
+        let site = Site::new();
+        let mut entry = entries(&*honest.alerts.store())[index].clone();
+        let late = Site::new();
+        late.alerts
+            .store()
+            .replica()
+            .merge(std::slice::from_ref(&entry), at(201));
+        assert!(late.alerts.map().quarantined(9).is_empty());
+        // As if what was received at 0 s or 200 s were of 199 s.
+        entry.ts = at(199);
+        site.alerts.store().replica().merge(&[entry], at(201));
+        assert_eq!(site.alerts.map().quarantined(9).len(), 1);
+    }
+}
+
+/// The bytes of a lease that can be read as an alert with one label cost what the lease does.
+#[test]
+fn work_is_that_of_a_lease_too() {
+    use crate::store::schema::Schema;
+    let prefixes = (0..100_u8).flat_map(|n| [0, 0, 0, 0, 0, 0, 0, n]);
+    let body: Vec<u8> = [1, 5, 6, 100].into_iter().chain(prefixes).collect();
+    let work = super::super::AlertsSchema.work(&body);
+    assert!(work >= Duration::from_micros(40), "{work:?}");
 }
