@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, NoProxy, Proxy, StatusCode, Url, redirect};
+use reqwest::{Client, NoProxy, Proxy, Response, StatusCode, Url, redirect};
 
 use super::integration::{SendError, aside, whole};
 use super::oauth2::Tokens;
@@ -77,7 +77,14 @@ impl HttpClient {
             Some(tokens) => Some(tokens.header().await?),
             None => None,
         };
-        self.exchange(url, content_type, body, auth).await.map(drop)
+        let (response, host) = self.request(url, content_type, body, auth).await?;
+        if response.status().is_success() {
+            // It is taken, whether what is said to it ends or not. Read to its end, its connection can be kept.
+            tokio::spawn(excerpt(response));
+            return Ok(());
+        }
+        let status = response.status();
+        judge(status, &host, &excerpt(response).await)
     }
 
     /// One POST, and the beginning of what the server says to it; `auth` proves who sends, where the configuration
@@ -89,6 +96,20 @@ impl HttpClient {
         body: Vec<u8>,
         auth: Option<HeaderValue>,
     ) -> Result<Vec<u8>, SendError> {
+        let (response, host) = self.request(url, content_type, body, auth).await?;
+        let status = response.status();
+        let said = excerpt(response).await;
+        judge(status, &host, &said).map(|()| said)
+    }
+
+    /// One POST, the head of what the server says to it, and the server's name.
+    async fn request(
+        &self,
+        url: &str,
+        content_type: &'static str,
+        body: Vec<u8>,
+        auth: Option<HeaderValue>,
+    ) -> Result<(Response, String), SendError> {
         let (config, made, url) = (
             Arc::clone(&self.config),
             Arc::clone(&self.made),
@@ -116,9 +137,7 @@ impl HttpClient {
             let error = error.without_url();
             SendError::Retry(format!("{host}: {}", whole(&error)))
         })?;
-        let status = response.status();
-        let said = excerpt(response).await;
-        judge(status, &host, &said).map(|()| said)
+        Ok((response, host))
     }
 }
 
@@ -142,7 +161,7 @@ fn judge(status: StatusCode, host: &str, said: &[u8]) -> Result<(), SendError> {
 }
 
 /// The beginning of what a server says, and of no more is waited for.
-async fn excerpt(mut response: reqwest::Response) -> Vec<u8> {
+async fn excerpt(mut response: Response) -> Vec<u8> {
     let mut said = Vec::new();
     let reading = async {
         while said.len() < EXCERPT_BYTES {

@@ -124,6 +124,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, sender: UnboundedSen
         "no"
     };
     let (hangs, length) = (path == "/hang", said.len());
+    let length = length + usize::from(path == "/endless");
     let _ = sender.send(Taken { body, ..taken });
     if hangs {
         std::future::pending::<()>().await;
@@ -132,6 +133,9 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, sender: UnboundedSen
         "HTTP/1.1 {status} X\r\n{location}content-length: {length}\r\nconnection: close\r\n\r\n{said}"
     );
     let _ = stream.write_all(answer.as_bytes()).await;
+    if path == "/endless" {
+        std::future::pending::<()>().await;
+    }
     let _ = stream.shutdown().await;
 }
 
@@ -352,6 +356,16 @@ async fn the_receivers_own_limits_hold() {
         .await
         .unwrap_err();
     assert!(matches!(error, SendError::Retry(text) if text.contains("50ms")));
+}
+
+#[tokio::test]
+async fn what_is_taken_is_taken_although_the_answer_does_not_end() {
+    let mut server = Server::start(None).await;
+    let url = server.url("endless");
+    send(&format!("{{url: '{url}', timeout: 800ms}}"))
+        .await
+        .unwrap();
+    server.next().await;
 }
 
 #[tokio::test]
