@@ -16,7 +16,7 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
 use super::email_text;
-use super::integration::{Notification, SendError, aside, whole};
+use super::integration::{Files, Notification, SendError, aside, whole};
 use super::tls::{TlsClientError, TlsMaterial};
 use crate::receivers::{EmailConfig, Version};
 
@@ -24,6 +24,7 @@ use crate::receivers::{EmailConfig, Version};
 #[derive(Clone, Debug)]
 pub(super) struct Email {
     pub(super) config: EmailConfig,
+    files: Files,
 }
 
 /// Why a mail is not even begun. All but files that cannot be read stay wrong.
@@ -54,33 +55,28 @@ enum MailError {
     TlsParameters(lettre::transport::smtp::Error),
 }
 
-/// A mail on its way.
-struct Prepared {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
-    envelope: Envelope,
-    bytes: Vec<u8>,
+impl From<MailError> for SendError {
+    fn from(error: MailError) -> Self {
+        match error {
+            MailError::Password(_) | MailError::Tls(_) => Self::Retry(error.to_string()),
+            _ => Self::Final(error.to_string()),
+        }
+    }
 }
 
 impl Email {
     /// Nothing of it is tried here.
     pub(super) fn new(config: EmailConfig) -> Self {
-        Self { config }
+        let files = Files::default();
+        Self { config, files }
     }
 
     /// One mail, in one connection. What the server refuses for good (5yz) it will not take later.
     pub(super) async fn send(&self, notification: Notification) -> Result<(), SendError> {
         let config = self.config.clone();
-        let preparing = aside(move || {
-            prepare(&config, notification).map_err(|error| match error {
-                MailError::Password(_) | MailError::Tls(_) => SendError::Retry(error.to_string()),
-                _ => SendError::Final(error.to_string()),
-            })
-        });
-        let Prepared {
-            transport,
-            envelope,
-            bytes,
-        } = preparing.await?;
+        let (envelope, bytes) = aside(move || Ok(written(&config, notification)?)).await?;
+        let config = self.config.clone();
+        let transport = self.files.read(move || Ok(transport(&config)?)).await?;
         let sent = transport.send_raw(&envelope, &bytes).await;
         sent.map(drop).map_err(|error| {
             let text = format!("{}: {}", self.config.host, whole(&error));
@@ -130,19 +126,18 @@ pub(super) fn replaced(config: &EmailConfig) -> Vec<String> {
         .collect()
 }
 
-/// Blocks: it reads files.
-fn prepare(config: &EmailConfig, mut notification: Notification) -> Result<Prepared, MailError> {
+/// The whole mail, and who it is from and to.
+fn written(
+    config: &EmailConfig,
+    mut notification: Notification,
+) -> Result<(Envelope, Vec<u8>), MailError> {
     let truncated = notification.truncate(0);
     let from: Mailbox = addresses(&config.from, "from")?;
     let to: Mailboxes = addresses(&config.to, "to")?;
     let recipients = to.iter().map(|mailbox| mailbox.email.clone()).collect();
     let envelope = Envelope::new(Some(from.email.clone()), recipients)?;
     let mail = message(config, (&from, &to), &notification, truncated)?;
-    Ok(Prepared {
-        transport: transport(config)?,
-        envelope,
-        bytes: mail.formatted(),
-    })
+    Ok((envelope, mail.formatted()))
 }
 
 fn addresses<T>(text: &str, field: &'static str) -> Result<T, MailError>
@@ -207,6 +202,7 @@ fn given_or(text: &Option<String>, own: impl FnOnce() -> String) -> Option<Strin
     }
 }
 
+/// Blocks: it reads files.
 fn transport(config: &EmailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailError> {
     let port = port(&config.port)?;
     let tls = if config.implicit_tls.unwrap_or(port == SMTPS) {

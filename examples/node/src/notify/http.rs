@@ -10,7 +10,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, NoProxy, Proxy, Response, StatusCode, Url, redirect};
 
-use super::integration::{SendError, aside, whole};
+use super::integration::{Files, SendError, whole};
 use super::oauth2::Tokens;
 use super::resolver::{Resolver, SharedResolver};
 use super::tls::{TlsClientError, TlsMaterial};
@@ -22,6 +22,7 @@ pub(super) struct HttpClient {
     config: Arc<HttpConfig>,
     /// What was made last, and of what.
     made: Arc<Mutex<Option<(TlsMaterial, Client)>>>,
+    files: Files,
     /// Where `oauth2` has its tokens from.
     tokens: Option<Box<Tokens>>,
 }
@@ -62,6 +63,7 @@ impl HttpClient {
         Self {
             config: Arc::new(config),
             made: Arc::default(),
+            files: Files::default(),
             tokens,
         }
     }
@@ -115,7 +117,7 @@ impl HttpClient {
             Arc::clone(&self.made),
             url.to_owned(),
         );
-        let prepared = aside(move || {
+        let prepared = self.files.read(move || {
             let prepared = prepare(&config, &made, &url);
             prepared.map_err(|error| SendError::Retry(error.to_string()))
         });
