@@ -3,6 +3,7 @@
 //! Texts have a form of their own ([`super::email_text`]). What the configuration has instead is taken as it
 //! is, unless it is a template of Go (`{{`): those are not evaluated, and told of at the start.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use lettre::address::Envelope;
@@ -49,6 +50,8 @@ enum MailError {
         "auth_username needs auth_password: CRAM-MD5 with auth_secret is not done by this node"
     )]
     NoPassword,
+    #[error("a password is not sent in the clear to {0}: set require_tls")]
+    Clear(String),
     #[error(transparent)]
     Tls(#[from] TlsClientError),
     #[error("tls_config cannot be used: {0}")]
@@ -212,6 +215,7 @@ fn transport(config: &EmailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>,
     } else {
         Tls::None
     };
+    let is_encrypted = !matches!(tls, Tls::None);
     let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host)
         .port(port)
         .tls(tls)
@@ -220,12 +224,22 @@ fn transport(config: &EmailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>,
     if config.username.is_empty() {
         return Ok(builder.build());
     }
+    if !is_encrypted && !is_loopback(&config.host) {
+        return Err(MailError::Clear(config.host.clone()));
+    }
     let password = config.password.as_ref().ok_or(MailError::NoPassword)?;
     let password = password.read().map_err(MailError::Password)?;
     let credentials = Credentials::new(config.username.clone(), password.0);
     let mechanisms = vec![Mechanism::Plain, Mechanism::Login];
     let builder = builder.credentials(credentials).authentication(mechanisms);
     Ok(builder.build())
+}
+
+/// As Go's client has it, for which PLAIN in the clear is well there.
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let addr = host.parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || addr.is_ok_and(|it| it.is_loopback())
 }
 
 fn port(text: &str) -> Result<u16, MailError> {
@@ -271,3 +285,28 @@ fn tls_parameters(config: &EmailConfig) -> Result<TlsParameters, MailError> {
 const SMTPS: u16 = 465;
 /// How long the server may take for each answer, within the time of the flush.
 const STEP_MAX: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::parse;
+
+    #[test]
+    fn a_password_goes_in_the_clear_to_this_machine_only() {
+        let of = |host: &str, more: &str| {
+            let text = format!(
+                "route: {{receiver: r}}\nreceivers: [{{name: r, email_configs: [{{to: a@b, from: a@b, \
+                 smarthost: '{host}:25', auth_username: u, auth_password: p, {more}}}]}}]\n"
+            );
+            let receivers = parse(&text).unwrap().receivers(&std::env::temp_dir());
+            let made = transport(&receivers[0].emails[0]);
+            made.map(drop).map_err(|error| error.to_string())
+        };
+        for host in ["localhost", "127.0.0.1"] {
+            assert_eq!(of(host, "require_tls: false"), Ok(()), "{host}");
+        }
+        let said = of("mail.example", "require_tls: false").unwrap_err();
+        assert!(said.contains("in the clear to mail.example"), "{said}");
+        assert_eq!(of("mail.example", "require_tls: true"), Ok(()));
+    }
+}
