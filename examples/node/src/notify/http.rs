@@ -7,7 +7,8 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use axum::body::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, NoProxy, Proxy, Response, StatusCode, Url, redirect};
 
 use super::integration::{Files, SendError, whole};
@@ -130,16 +131,42 @@ impl HttpClient {
             headers.insert(AUTHORIZATION, auth);
         }
         let host = url.host_str().unwrap_or_default().to_owned();
+        let failed = |error: reqwest::Error| {
+            let error = error.without_url();
+            SendError::Retry(format!("{host}: {}", whole(&error)))
+        };
+        let body = Bytes::from(body);
         let request = client
             .post(url)
             .header(CONTENT_TYPE, content_type)
             .headers(headers)
-            .body(body);
-        let response = request.send().await.map_err(|error| {
-            let error = error.without_url();
-            SendError::Retry(format!("{host}: {}", whole(&error)))
-        })?;
+            .body(body.clone());
+        let mut response = request.send().await.map_err(failed)?;
+        let mut is_post = true;
+        for _ in 0..REDIRECTS_MAX {
+            let Some(elsewhere) = self.elsewhere(&response) else {
+                break;
+            };
+            // As the client itself goes on: after 307 and 308 with all of it.
+            is_post &= matches!(response.status().as_u16(), 307 | 308);
+            let request = if is_post {
+                let post = client.post(elsewhere);
+                post.header(CONTENT_TYPE, content_type).body(body.clone())
+            } else {
+                client.get(elsewhere)
+            };
+            response = request.send().await.map_err(failed)?;
+        }
         Ok((response, host))
+    }
+
+    /// Where a server sends this client to that is not to see the headers of the configuration: [`redirects`] stops there.
+    fn elsewhere(&self, response: &Response) -> Option<Url> {
+        let is_followed = self.config.follow_redirects && !self.config.headers.is_empty();
+        let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+        let location = response.headers().get(LOCATION);
+        let location = location.filter(|_| is_followed && is_redirect)?;
+        response.url().join(location.to_str().ok()?).ok()
     }
 }
 
@@ -315,17 +342,36 @@ fn client(config: &HttpConfig, material: &TlsMaterial) -> Result<Client, Request
             ")"
         ))
         .connect_timeout(CONNECT_MAX)
-        .redirect(if config.follow_redirects {
-            redirect::Policy::limited(REDIRECTS_MAX)
-        } else {
-            redirect::Policy::none()
-        });
+        // It may have a secret, and another server is not to see it.
+        .referer(false)
+        .redirect(redirects(config));
     let builder = match &config.proxy_url {
         Some(url) => builder.proxy(proxy(url, config)?),
         None if config.proxy_from_environment => builder,
         None => builder.no_proxy(),
     };
     builder.build().map_err(RequestError::Client)
+}
+
+/// Headers of the configuration are not for another server: where there are any, such a redirect is not followed by the
+/// client, which would take them along, as it does all but `Authorization` and cookies.
+fn redirects(config: &HttpConfig) -> redirect::Policy {
+    if !config.follow_redirects {
+        return redirect::Policy::none();
+    }
+    if config.headers.is_empty() {
+        return redirect::Policy::limited(REDIRECTS_MAX);
+    }
+    redirect::Policy::custom(|attempt| {
+        let from = attempt.previous().last().map(Url::origin);
+        if from.is_some_and(|from| from != attempt.url().origin()) {
+            attempt.stop()
+        } else if attempt.previous().len() > REDIRECTS_MAX {
+            attempt.error("too many redirects")
+        } else {
+            attempt.follow()
+        }
+    })
 }
 
 fn proxy(url: &str, config: &HttpConfig) -> Result<Proxy, RequestError> {

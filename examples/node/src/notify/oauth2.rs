@@ -48,6 +48,8 @@ impl Tokens {
             no_proxy: config.no_proxy.clone(),
             proxy_from_environment: config.proxy_from_environment,
             tls: config.tls.clone(),
+            // The client's secret is for this server alone.
+            follow_redirects: false,
             ..HttpConfig::default()
         };
         Self {
