@@ -203,7 +203,11 @@ impl File {
                 warnings.push(format!("{key}: this node has no such thing"));
             }
         }
+        if self.templates.as_ref().is_some_and(|it| !it.is_empty()) {
+            warnings.push("templates: they are not read by this node".to_owned());
+        }
         for receiver in self.receivers.iter().flatten() {
+            warnings.extend(receiver.value.not_done());
             let others = receiver.value.integrations().into_iter();
             let others = others.filter(|(_, configs, _)| configs.iter().flatten().next().is_some());
             for key in others.map(|(key, ..)| key) {
@@ -222,6 +226,37 @@ impl File {
     pub(crate) fn resolve_timeout(&self) -> Option<Span> {
         let global = self.global.as_ref()?.value.as_ref()?;
         global.resolve_timeout.map(|term| Span(term.0))
+    }
+}
+
+impl Receiver {
+    /// What its webhooks and mails ask for that this node does not do; what mails ask for in words of templates is told
+    /// elsewhere.
+    fn not_done(&self) -> Vec<String> {
+        let name = self.name.as_ref().map_or("", |it| it.value.as_str());
+        let mut said = Vec::new();
+        for (idx, config) in self.webhook_configs.iter().flatten().enumerate() {
+            let place = format!("receiver {name:?}: webhook_configs[{idx}]");
+            if config.value.payload.is_some() {
+                said.push(format!(
+                    "{place}: payload is not used: what is sent is Alertmanager's own message"
+                ));
+            }
+            if matches!(config.value.address(), Address::Url(url) if url.contains("{{")) {
+                said.push(format!(
+                    "{place}: url is a template, and used as it is written"
+                ));
+            }
+        }
+        for (idx, config) in self.email_configs.iter().flatten().enumerate() {
+            let threading = config.value.threading.and_then(|it| it.enabled);
+            if threading.is_some_and(|it| it.0) {
+                said.push(format!(
+                    "receiver {name:?}: email_configs[{idx}]: threading is not done"
+                ));
+            }
+        }
+        said
     }
 }
 
@@ -265,6 +300,33 @@ cluster:
         assert_eq!(section.gossip_nodes, Some(3));
         assert!(section.tls_config.unwrap().asks_for_tls());
         assert!(!TlsSection::default().asks_for_tls());
+    }
+
+    #[test]
+    fn what_is_not_done_is_told() {
+        let text = "
+route: {receiver: a}
+templates: ['*.tmpl']
+receivers:
+- name: a
+  webhook_configs:
+  - {url: 'http://h/x'}
+  - {url: 'http://h/{{ .GroupLabels.x }}', payload: {a: [1]}}
+  email_configs:
+  - {to: a@b, from: a@b, smarthost: 'h:25', threading: {enabled: false}}
+  - {to: a@b, from: a@b, smarthost: 'h:25', threading: {enabled: true, thread_by_date: daily}}
+";
+        let said = parse(text).unwrap().not_done();
+        let starts = [
+            "templates: ",
+            "receiver \"a\": webhook_configs[1]: payload ",
+            "receiver \"a\": webhook_configs[1]: url ",
+            "receiver \"a\": email_configs[1]: threading ",
+        ];
+        assert_eq!(said.len(), starts.len(), "{said:?}");
+        for (said, start) in said.iter().zip(starts) {
+            assert!(said.starts_with(start), "{said}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What happens now and then, and at the end: snapshots and collections.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,13 +38,17 @@ impl Keeper {
     }
 
     /// Joins in what the directory holds.
-    pub(crate) fn load(&self) {
-        self.load_store(SILENCES, self.app.silences.map());
-        self.load_store(NFLOG, self.app.nflog.map());
+    ///
+    /// # Errors
+    /// A file that is there cannot be opened or read; its path comes first.
+    pub(crate) fn load(&self) -> Result<(), (PathBuf, io::Error)> {
+        self.load_store(SILENCES, self.app.silences.map())?;
+        self.load_store(NFLOG, self.app.nflog.map())
     }
 
-    fn load_store<S: Schema>(&self, name: &str, map: &Map<S>) {
-        match snapshots::load(&self.dir, name, map) {
+    fn load_store<S: Schema>(&self, name: &str, map: &Map<S>) -> Result<(), (PathBuf, io::Error)> {
+        let loaded = snapshots::load(&self.dir, name, map);
+        match loaded.map_err(|error| (self.dir.join(name), error))? {
             Loaded::Nothing => debug!(store = name, "no snapshot"),
             Loaded::Restored(restored) if restored.refused > 0 => {
                 let kept = snapshots::keep(&self.dir, name, "refused");
@@ -68,6 +73,7 @@ impl Keeper {
                 "a damaged snapshot cannot be set aside; peers will refill the store"
             ),
         }
+        Ok(())
     }
 
     /// Writes both snapshots; returns whether both were written. What fails is logged.

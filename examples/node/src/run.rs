@@ -79,8 +79,11 @@ async fn run_with(
     let dispatch = Dispatch::new(Arc::new(SystemClock));
     let app = app(&mut builder, name, (flags, &settings), dispatch);
     let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
-    keeper.load();
-
+    // With an empty store this node would save over what it could not read, and notify of what is silenced.
+    keeper.load().map_err(|(path, error)| RunError::Storage {
+        path: path.display().to_string(),
+        error,
+    })?;
     let builder = builder.expelled(app.expelled.load());
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(());

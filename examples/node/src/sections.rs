@@ -121,6 +121,8 @@ pub(crate) struct WebhookSection {
     pub(crate) url: Option<Url>,
     pub(crate) url_file: Option<String>,
     pub(crate) max_alerts: Option<u64>,
+    /// Known to be there, and not used.
+    pub(crate) payload: Option<IgnoredAny>,
     pub(crate) timeout: Option<Span>,
 }
 

@@ -27,23 +27,28 @@ pub(crate) enum Loaded {
     },
 }
 
-/// Joins in the snapshot of a store, if there is one. What cannot be read, whatever it is, is moved
-/// away: the node starts, and the next save finds its place free.
-pub(crate) fn load<S: Schema>(dir: &Path, name: &str, map: &Map<S>) -> Loaded {
+/// Joins in the snapshot of a store, if there is one. What it holds and cannot be read is moved away: the node
+/// starts, and the next save finds its place free.
+///
+/// # Errors
+/// Those of the file system: what cannot be opened or read today may be whole, and stays where it is.
+pub(crate) fn load<S: Schema>(dir: &Path, name: &str, map: &Map<S>) -> io::Result<Loaded> {
     let path = dir.join(name);
-    let restored = match File::open(&path) {
-        Ok(mut file) => map.restore(&mut file),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Loaded::Nothing,
-        Err(error) => Err(error.into()),
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::Nothing),
+        Err(error) => return Err(error),
     };
-    match restored {
-        Ok(restored) => Loaded::Restored(restored),
+    match map.restore(&mut file) {
+        Ok(restored) => Ok(Loaded::Restored(restored)),
+        // A directory in its place is none that will be readable later.
+        Err(RestoreError::Io(error)) if error.kind() != ErrorKind::IsADirectory => Err(error),
         Err(error) => {
             let to = aside(dir, name, "damaged");
-            match fs::rename(&path, &to) {
+            Ok(match fs::rename(&path, &to) {
                 Ok(()) => Loaded::SetAside { to, error },
                 Err(kept) => Loaded::Stuck { error, kept },
-            }
+            })
         }
     }
 }
@@ -99,4 +104,35 @@ pub(crate) struct Saved {
     pub(crate) errors: u64,
     pub(crate) took: Duration,
     pub(crate) bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rumormill::node::Node;
+    use rumormill::store::silences::SilenceLimits;
+
+    use super::*;
+
+    /// Permissions mean nothing to root, a link to itself is opened by nobody.
+    #[test]
+    fn what_cannot_be_opened_stays_and_what_is_damaged_is_set_aside() {
+        let dir = std::env::temp_dir().join(format!("rumormill-load-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let silences = Node::builder("alone").silences(SilenceLimits::default());
+        let load = || load(&dir, "silences", silences.map());
+        assert!(matches!(load(), Ok(Loaded::Nothing)));
+        let path = dir.join("silences");
+        symlink(&path, &path).unwrap();
+        assert!(load().is_err());
+        assert!(path.is_symlink());
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(load(), Ok(Loaded::SetAside { .. })));
+        fs::write(&path, "no snapshot").unwrap();
+        assert!(matches!(load(), Ok(Loaded::SetAside { .. })));
+        assert!(!path.exists());
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -27,7 +27,7 @@ impl Storage {
     /// Makes the directory, if it is not there, and takes it.
     ///
     /// # Errors
-    /// It cannot be made, or another process uses it.
+    /// It cannot be made, this process may not use it, or another process uses it.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
         let mut options = OpenOptions::new();
@@ -38,6 +38,11 @@ impl Storage {
             Ok((Err(TryLockError::WouldBlock), _)) => {
                 let message = "another process uses this directory";
                 return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+            }
+            // The file of another user: that is not this process's directory.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let message = format!("{LOCK}: {error}");
+                return Err(io::Error::new(error.kind(), message));
             }
             Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
                 warn!(%error, "the storage path cannot be locked, and perhaps not be written to");

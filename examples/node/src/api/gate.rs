@@ -1,5 +1,5 @@
-//! What every request passes: the count, the limit of concurrent GETs, the timeout, and the time
-//! that its answer may take.
+//! What every request passes: the count, the timeout, and the time that its answer may take; and, once
+//! it is known who asks, the limit of concurrent GETs.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -64,30 +64,41 @@ fn handler(path: &str) -> &str {
     }
 }
 
-/// As Alertmanager: GETs beyond the limit are refused at once. What tells whether the node lives is
-/// always answered.
-async fn admit(app: &Arc<App>, place: &Place, mut request: Request, next: Next) -> Response {
+/// As Alertmanager: GETs beyond the limit are refused at once. This is asked after the password, so that who has none
+/// takes no turn.
+pub(super) async fn read(State(app): Shared, mut request: Request, next: Next) -> Response {
+    if is_read(&request) && !tells_of_life(&app, &request) {
+        let Ok(turn) = app.work.read() else {
+            app.stats.get_refused();
+            let max = app.work.reads_max;
+            return refused(format!(
+                "Limit of concurrent GET requests reached ({max}), try again later.\n"
+            ));
+        };
+        request.extensions_mut().insert(Arc::new(turn));
+    }
+    next.run(request).await
+}
+
+fn is_read(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+/// What tells whether the node lives is always answered.
+fn tells_of_life(app: &App, request: &Request) -> bool {
     let path = request.uri().path();
     let path = path.strip_prefix(&app.external.prefix).unwrap_or_default();
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !(is_read && ["/-/healthy", "/-/ready", "/metrics"].contains(&path)) {
-        if place.is_reserve {
-            place.hit(Limit::Reserve);
-            let mut refusal = refused("Too many requests are under way, try again later.\n".into());
-            let close = HeaderValue::from_static("close");
-            refusal.headers_mut().insert(header::CONNECTION, close);
-            return refusal;
-        }
-        if is_read {
-            let Ok(turn) = app.work.read() else {
-                app.stats.get_refused();
-                let max = app.work.reads_max;
-                return refused(format!(
-                    "Limit of concurrent GET requests reached ({max}), try again later.\n"
-                ));
-            };
-            request.extensions_mut().insert(Arc::new(turn));
-        }
+    is_read(request) && ["/-/healthy", "/-/ready", "/metrics"].contains(&path)
+}
+
+/// Within the time for a request; on a connection of the reserve only what tells of life.
+async fn admit(app: &Arc<App>, place: &Place, request: Request, next: Next) -> Response {
+    if place.is_reserve && !tells_of_life(app, &request) {
+        place.hit(Limit::Reserve);
+        let mut refusal = refused("Too many requests are under way, try again later.\n".into());
+        let close = HeaderValue::from_static("close");
+        refusal.headers_mut().insert(header::CONNECTION, close);
+        return refusal;
     }
     let answered = next.run(request);
     let Some(max) = app.web_timeout else {

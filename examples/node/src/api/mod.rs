@@ -87,7 +87,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             .nest(&prefix, inner)
             .fallback(outside)
     };
-    all.layer(from_fn_with_state(Arc::clone(&app), guard::guard))
+    all.layer(from_fn_with_state(Arc::clone(&app), gate::read))
+        .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
         .layer(from_fn_with_state(Arc::clone(&app), cors::allow))
         .layer(from_fn_with_state(Arc::clone(&app), gate::count))
         .with_state(app)

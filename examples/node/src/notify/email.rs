@@ -3,6 +3,7 @@
 //! Texts have a form of their own ([`super::email_text`]). What the configuration has instead is taken as it
 //! is, unless it is a template of Go (`{{`): those are not evaluated, and told of at the start.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use lettre::address::Envelope;
@@ -16,7 +17,7 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
 use super::email_text;
-use super::integration::{Notification, SendError, aside, whole};
+use super::integration::{Files, Notification, SendError, aside, whole};
 use super::tls::{TlsClientError, TlsMaterial};
 use crate::receivers::{EmailConfig, Version};
 
@@ -24,6 +25,7 @@ use crate::receivers::{EmailConfig, Version};
 #[derive(Clone, Debug)]
 pub(super) struct Email {
     pub(super) config: EmailConfig,
+    files: Files,
 }
 
 /// Why a mail is not even begun. All but files that cannot be read stay wrong.
@@ -48,39 +50,36 @@ enum MailError {
         "auth_username needs auth_password: CRAM-MD5 with auth_secret is not done by this node"
     )]
     NoPassword,
+    #[error("a password is not sent in the clear to {0}: set require_tls")]
+    Clear(String),
     #[error(transparent)]
     Tls(#[from] TlsClientError),
     #[error("tls_config cannot be used: {0}")]
     TlsParameters(lettre::transport::smtp::Error),
 }
 
-/// A mail on its way.
-struct Prepared {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
-    envelope: Envelope,
-    bytes: Vec<u8>,
+impl From<MailError> for SendError {
+    fn from(error: MailError) -> Self {
+        match error {
+            MailError::Password(_) | MailError::Tls(_) => Self::Retry(error.to_string()),
+            _ => Self::Final(error.to_string()),
+        }
+    }
 }
 
 impl Email {
     /// Nothing of it is tried here.
     pub(super) fn new(config: EmailConfig) -> Self {
-        Self { config }
+        let files = Files::default();
+        Self { config, files }
     }
 
     /// One mail, in one connection. What the server refuses for good (5yz) it will not take later.
     pub(super) async fn send(&self, notification: Notification) -> Result<(), SendError> {
         let config = self.config.clone();
-        let preparing = aside(move || {
-            prepare(&config, notification).map_err(|error| match error {
-                MailError::Password(_) | MailError::Tls(_) => SendError::Retry(error.to_string()),
-                _ => SendError::Final(error.to_string()),
-            })
-        });
-        let Prepared {
-            transport,
-            envelope,
-            bytes,
-        } = preparing.await?;
+        let (envelope, bytes) = aside(move || Ok(written(&config, notification)?)).await?;
+        let config = self.config.clone();
+        let transport = self.files.read(move || Ok(transport(&config)?)).await?;
         let sent = transport.send_raw(&envelope, &bytes).await;
         sent.map(drop).map_err(|error| {
             let text = format!("{}: {}", self.config.host, whole(&error));
@@ -130,19 +129,18 @@ pub(super) fn replaced(config: &EmailConfig) -> Vec<String> {
         .collect()
 }
 
-/// Blocks: it reads files.
-fn prepare(config: &EmailConfig, mut notification: Notification) -> Result<Prepared, MailError> {
+/// The whole mail, and who it is from and to.
+fn written(
+    config: &EmailConfig,
+    mut notification: Notification,
+) -> Result<(Envelope, Vec<u8>), MailError> {
     let truncated = notification.truncate(0);
     let from: Mailbox = addresses(&config.from, "from")?;
     let to: Mailboxes = addresses(&config.to, "to")?;
     let recipients = to.iter().map(|mailbox| mailbox.email.clone()).collect();
     let envelope = Envelope::new(Some(from.email.clone()), recipients)?;
     let mail = message(config, (&from, &to), &notification, truncated)?;
-    Ok(Prepared {
-        transport: transport(config)?,
-        envelope,
-        bytes: mail.formatted(),
-    })
+    Ok((envelope, mail.formatted()))
 }
 
 fn addresses<T>(text: &str, field: &'static str) -> Result<T, MailError>
@@ -207,6 +205,7 @@ fn given_or(text: &Option<String>, own: impl FnOnce() -> String) -> Option<Strin
     }
 }
 
+/// Blocks: it reads files.
 fn transport(config: &EmailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailError> {
     let port = port(&config.port)?;
     let tls = if config.implicit_tls.unwrap_or(port == SMTPS) {
@@ -216,6 +215,7 @@ fn transport(config: &EmailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>,
     } else {
         Tls::None
     };
+    let is_encrypted = !matches!(tls, Tls::None);
     let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host)
         .port(port)
         .tls(tls)
@@ -224,12 +224,22 @@ fn transport(config: &EmailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>,
     if config.username.is_empty() {
         return Ok(builder.build());
     }
+    if !is_encrypted && !is_loopback(&config.host) {
+        return Err(MailError::Clear(config.host.clone()));
+    }
     let password = config.password.as_ref().ok_or(MailError::NoPassword)?;
     let password = password.read().map_err(MailError::Password)?;
     let credentials = Credentials::new(config.username.clone(), password.0);
     let mechanisms = vec![Mechanism::Plain, Mechanism::Login];
     let builder = builder.credentials(credentials).authentication(mechanisms);
     Ok(builder.build())
+}
+
+/// As Go's client has it, for which PLAIN in the clear is well there.
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let addr = host.parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || addr.is_ok_and(|it| it.is_loopback())
 }
 
 fn port(text: &str) -> Result<u16, MailError> {
@@ -275,3 +285,28 @@ fn tls_parameters(config: &EmailConfig) -> Result<TlsParameters, MailError> {
 const SMTPS: u16 = 465;
 /// How long the server may take for each answer, within the time of the flush.
 const STEP_MAX: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::parse;
+
+    #[test]
+    fn a_password_goes_in_the_clear_to_this_machine_only() {
+        let of = |host: &str, more: &str| {
+            let text = format!(
+                "route: {{receiver: r}}\nreceivers: [{{name: r, email_configs: [{{to: a@b, from: a@b, \
+                 smarthost: '{host}:25', auth_username: u, auth_password: p, {more}}}]}}]\n"
+            );
+            let receivers = parse(&text).unwrap().receivers(&std::env::temp_dir());
+            let made = transport(&receivers[0].emails[0]);
+            made.map(drop).map_err(|error| error.to_string())
+        };
+        for host in ["localhost", "127.0.0.1"] {
+            assert_eq!(of(host, "require_tls: false"), Ok(()), "{host}");
+        }
+        let said = of("mail.example", "require_tls: false").unwrap_err();
+        assert!(said.contains("in the clear to mail.example"), "{said}");
+        assert_eq!(of("mail.example", "require_tls: true"), Ok(()));
+    }
+}

@@ -4,7 +4,8 @@
 //! and silences; whether the log of notifications says that there is something to tell; this node's turn, in the
 //! order of the group's key, `--cluster.peer-timeout` for each member; all of that once more, because the group,
 //! what mutes it and the log may have changed during the wait; delivery, again and again until the flush has taken
-//! as long as it may; and the log, which the other members hold before this ends.
+//! as long as it may; and the log, which the other members hold before this ends. Delivery needs a place, and where
+//! that is waited for, all is looked at yet again: nothing is sent that was decided before a wait.
 //!
 //! Whether the repeat interval has run out is judged at the flush's own time: judged after the wait, the second
 //! member would repeat what the first one has just told.
@@ -26,6 +27,7 @@ use tracing::{debug, info, warn};
 
 use super::dispatch::Departure;
 use super::integration::{Integration, Notification, SendError, Told};
+use super::lanes::Place;
 use super::{LANDING_MAX, Shared};
 use crate::alerts::Alert;
 use crate::metrics::Stats;
@@ -41,6 +43,14 @@ struct Look {
     alerts: Vec<Told>,
     firing: Vec<u64>,
     resolved: Vec<u64>,
+}
+
+/// What is to be sent now, and the place for it; `None`: it has no alerts, and is not sent but logged.
+struct Boarding {
+    look: Look,
+    reason: Reason,
+    notification: Notification,
+    place: Option<Place>,
 }
 
 /// The node stops, and others tell what is to be told; or the receiver was configured anew, and the next flush tells it.
@@ -207,46 +217,104 @@ impl Flight {
         let mut pause = RETRY_FIRST;
         let mut last: Option<SendError> = None;
         loop {
-            if look.alerts.is_empty() {
-                return Ok(true);
-            }
-            let Decision::Notify(reason) = self.decide(integration, &look) else {
+            let once = self.deliver_once(integration, look, (last.as_ref(), until));
+            let Err(error) = once.await? else {
                 return Ok(true);
             };
+            if let SendError::Final(_) = error {
+                stats.notification_failed(kind);
+                self.given_up(integration, &error);
+                return Ok(false);
+            }
+            if last.as_ref() != Some(&error) {
+                let (receiver, idx) = (&integration.key.group_name, integration.key.idx);
+                warn!(%receiver, integration = %kind, idx, %error, "notification failed, and is tried again");
+            }
+            last = Some(error);
+            self.pause(integration, pause, until).await?;
+            pause = pause.mul_f64(RETRY_GROWTH).min(RETRY_MAX);
+            look = self.look().await?;
+        }
+    }
+
+    /// Waits for a place, sends once, and writes that to the log. That there is nothing to tell any more is well.
+    async fn deliver_once(
+        self: &Arc<Self>,
+        integration: &Integration,
+        look: Look,
+        (last, until): (Option<&SendError>, Instant),
+    ) -> Result<Result<(), SendError>, Stopping> {
+        let begun = || {
+            if last.is_none() {
+                let stats = &self.shared.app.stats;
+                stats.notification(&integration.key.integration);
+            }
+        };
+        let time_is_over = || {
+            let text = last.map(ToString::to_string);
+            let text = text.unwrap_or_else(|| "the flush's time is over".to_owned());
+            Ok(Err(SendError::Final(text)))
+        };
+        let Ok(boarding) = timeout_at(until, self.board(integration, look)).await else {
+            begun();
+            return time_is_over();
+        };
+        let Some(boarding) = boarding? else {
+            return Ok(Ok(()));
+        };
+        if let Some(place) = boarding.place {
+            begun();
+            let attempt = self.attempt(integration, boarding.notification, place);
+            let Ok(sent) = timeout_at(until, attempt).await else {
+                return time_is_over();
+            };
+            if let Err(error) = sent? {
+                return Ok(Err(error));
+            }
+        }
+        self.log(integration, boarding.look, boarding.reason).await;
+        Ok(Ok(()))
+    }
+
+    /// What is to be sent now, and the place for it; `None`: nothing is to be told any more. A wait for a place may be
+    /// long, and after it all is looked at and decided again.
+    async fn board(
+        self: &Arc<Self>,
+        integration: &Integration,
+        mut look: Look,
+    ) -> Result<Option<Boarding>, Stopping> {
+        let (lanes, key) = (&self.shared.lanes, &integration.key);
+        let mut place: Option<Place> = None;
+        loop {
+            if look.alerts.is_empty() {
+                return Ok(None);
+            }
+            let Decision::Notify(reason) = self.decide(integration, &look) else {
+                return Ok(None);
+            };
             let notification = self.notification(integration, &look);
-            if !notification.alerts.is_empty() {
-                if last.is_none() {
-                    stats.notification(kind);
-                }
-                let attempt = self.attempt(integration, notification);
-                let sent = match timeout_at(until, attempt).await {
-                    Ok(sent) => sent?,
-                    Err(_) => {
-                        let waited = || SendError::Final("the flush's time is over".to_owned());
-                        Err(SendError::Final(
-                            last.take().unwrap_or_else(waited).to_string(),
-                        ))
-                    }
-                };
-                if let Err(error) = sent {
-                    if let SendError::Final(_) = error {
-                        stats.notification_failed(kind);
-                        self.given_up(integration, &error);
-                        return Ok(false);
-                    }
-                    if last.as_ref() != Some(&error) {
-                        let (receiver, idx) = (&integration.key.group_name, integration.key.idx);
-                        warn!(%receiver, integration = %kind, idx, %error, "notification failed, and is tried again");
-                    }
-                    last = Some(error);
-                    self.pause(integration, pause, until).await?;
-                    pause = pause.mul_f64(RETRY_GROWTH).min(RETRY_MAX);
+            let bytes = notification.bytes();
+            if notification.alerts.is_empty() {
+                place = None;
+            } else if !place.as_ref().is_some_and(|place| place.holds(bytes)) {
+                // One that is too small now is given back before another one is asked for.
+                drop(place.take());
+                place = lanes.at_once(key, bytes);
+                if place.is_none() {
+                    place = Some(tokio::select! {
+                        place = lanes.place(key, bytes) => place,
+                        () = self.ending(integration) => return Err(Stopping),
+                    });
                     look = self.look().await?;
                     continue;
                 }
             }
-            self.log(integration, look, reason).await;
-            return Ok(true);
+            return Ok(Some(Boarding {
+                look,
+                reason,
+                notification,
+                place,
+            }));
         }
     }
 
@@ -259,20 +327,13 @@ impl Flight {
         warn!(%receiver, integration = %kind, idx, %group, %error, "notification given up");
     }
 
-    /// One attempt, once there is room for it.
+    /// One attempt, in a place that is given back at its end.
     async fn attempt(
         &self,
         integration: &Integration,
         notification: Notification,
+        _place: Place,
     ) -> Result<Result<(), SendError>, Stopping> {
-        let place = self
-            .shared
-            .lanes
-            .place(&integration.key, notification.bytes());
-        let _place = tokio::select! {
-            place = place => place,
-            () = self.ending(integration) => return Err(Stopping),
-        };
         let mut attempt = Attempt {
             stats: &self.shared.app.stats,
             kind: &integration.key.integration,

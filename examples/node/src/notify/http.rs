@@ -7,10 +7,11 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, NoProxy, Proxy, StatusCode, Url, redirect};
+use axum::body::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::{Client, NoProxy, Proxy, Response, StatusCode, Url, redirect};
 
-use super::integration::{SendError, aside, whole};
+use super::integration::{Files, SendError, whole};
 use super::oauth2::Tokens;
 use super::resolver::{Resolver, SharedResolver};
 use super::tls::{TlsClientError, TlsMaterial};
@@ -22,6 +23,7 @@ pub(super) struct HttpClient {
     config: Arc<HttpConfig>,
     /// What was made last, and of what.
     made: Arc<Mutex<Option<(TlsMaterial, Client)>>>,
+    files: Files,
     /// Where `oauth2` has its tokens from.
     tokens: Option<Box<Tokens>>,
 }
@@ -62,6 +64,7 @@ impl HttpClient {
         Self {
             config: Arc::new(config),
             made: Arc::default(),
+            files: Files::default(),
             tokens,
         }
     }
@@ -77,7 +80,14 @@ impl HttpClient {
             Some(tokens) => Some(tokens.header().await?),
             None => None,
         };
-        self.exchange(url, content_type, body, auth).await.map(drop)
+        let (response, host) = self.request(url, content_type, body, auth).await?;
+        if response.status().is_success() {
+            // It is taken, whether what is said to it ends or not. Read to its end, its connection can be kept.
+            tokio::spawn(excerpt(response));
+            return Ok(());
+        }
+        let status = response.status();
+        judge(status, &host, &excerpt(response).await)
     }
 
     /// One POST, and the beginning of what the server says to it; `auth` proves who sends, where the configuration
@@ -89,12 +99,26 @@ impl HttpClient {
         body: Vec<u8>,
         auth: Option<HeaderValue>,
     ) -> Result<Vec<u8>, SendError> {
+        let (response, host) = self.request(url, content_type, body, auth).await?;
+        let status = response.status();
+        let said = excerpt(response).await;
+        judge(status, &host, &said).map(|()| said)
+    }
+
+    /// One POST, the head of what the server says to it, and the server's name.
+    async fn request(
+        &self,
+        url: &str,
+        content_type: &'static str,
+        body: Vec<u8>,
+        auth: Option<HeaderValue>,
+    ) -> Result<(Response, String), SendError> {
         let (config, made, url) = (
             Arc::clone(&self.config),
             Arc::clone(&self.made),
             url.to_owned(),
         );
-        let prepared = aside(move || {
+        let prepared = self.files.read(move || {
             let prepared = prepare(&config, &made, &url);
             prepared.map_err(|error| SendError::Retry(error.to_string()))
         });
@@ -107,18 +131,42 @@ impl HttpClient {
             headers.insert(AUTHORIZATION, auth);
         }
         let host = url.host_str().unwrap_or_default().to_owned();
+        let failed = |error: reqwest::Error| {
+            let error = error.without_url();
+            SendError::Retry(format!("{host}: {}", whole(&error)))
+        };
+        let body = Bytes::from(body);
         let request = client
             .post(url)
             .header(CONTENT_TYPE, content_type)
             .headers(headers)
-            .body(body);
-        let response = request.send().await.map_err(|error| {
-            let error = error.without_url();
-            SendError::Retry(format!("{host}: {}", whole(&error)))
-        })?;
-        let status = response.status();
-        let said = excerpt(response).await;
-        judge(status, &host, &said).map(|()| said)
+            .body(body.clone());
+        let mut response = request.send().await.map_err(failed)?;
+        let mut is_post = true;
+        for _ in 0..REDIRECTS_MAX {
+            let Some(elsewhere) = self.elsewhere(&response) else {
+                break;
+            };
+            // As the client itself goes on: after 307 and 308 with all of it.
+            is_post &= matches!(response.status().as_u16(), 307 | 308);
+            let request = if is_post {
+                let post = client.post(elsewhere);
+                post.header(CONTENT_TYPE, content_type).body(body.clone())
+            } else {
+                client.get(elsewhere)
+            };
+            response = request.send().await.map_err(failed)?;
+        }
+        Ok((response, host))
+    }
+
+    /// Where a server sends this client to that is not to see the headers of the configuration: [`redirects`] stops there.
+    fn elsewhere(&self, response: &Response) -> Option<Url> {
+        let is_followed = self.config.follow_redirects && !self.config.headers.is_empty();
+        let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+        let location = response.headers().get(LOCATION);
+        let location = location.filter(|_| is_followed && is_redirect)?;
+        response.url().join(location.to_str().ok()?).ok()
     }
 }
 
@@ -142,7 +190,7 @@ fn judge(status: StatusCode, host: &str, said: &[u8]) -> Result<(), SendError> {
 }
 
 /// The beginning of what a server says, and of no more is waited for.
-async fn excerpt(mut response: reqwest::Response) -> Vec<u8> {
+async fn excerpt(mut response: Response) -> Vec<u8> {
     let mut said = Vec::new();
     let reading = async {
         while said.len() < EXCERPT_BYTES {
@@ -294,17 +342,36 @@ fn client(config: &HttpConfig, material: &TlsMaterial) -> Result<Client, Request
             ")"
         ))
         .connect_timeout(CONNECT_MAX)
-        .redirect(if config.follow_redirects {
-            redirect::Policy::limited(REDIRECTS_MAX)
-        } else {
-            redirect::Policy::none()
-        });
+        // It may have a secret, and another server is not to see it.
+        .referer(false)
+        .redirect(redirects(config));
     let builder = match &config.proxy_url {
         Some(url) => builder.proxy(proxy(url, config)?),
         None if config.proxy_from_environment => builder,
         None => builder.no_proxy(),
     };
     builder.build().map_err(RequestError::Client)
+}
+
+/// Headers of the configuration are not for another server: where there are any, such a redirect is not followed by the
+/// client, which would take them along, as it does all but `Authorization` and cookies.
+fn redirects(config: &HttpConfig) -> redirect::Policy {
+    if !config.follow_redirects {
+        return redirect::Policy::none();
+    }
+    if config.headers.is_empty() {
+        return redirect::Policy::limited(REDIRECTS_MAX);
+    }
+    redirect::Policy::custom(|attempt| {
+        let from = attempt.previous().last().map(Url::origin);
+        if from.is_some_and(|from| from != attempt.url().origin()) {
+            attempt.stop()
+        } else if attempt.previous().len() > REDIRECTS_MAX {
+            attempt.error("too many redirects")
+        } else {
+            attempt.follow()
+        }
+    })
 }
 
 fn proxy(url: &str, config: &HttpConfig) -> Result<Proxy, RequestError> {

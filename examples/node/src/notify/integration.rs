@@ -115,12 +115,44 @@ pub(crate) fn replaced(receivers: &[ReceiverConfig]) -> Vec<String> {
     said
 }
 
-/// Does what reads files or writes large texts where it holds up nobody, a few at a time.
+/// Reads the files of one integration, or of a part of it, where that holds up nobody: one reading at a time, so that a
+/// file that hangs holds up those that need it, and no other integration.
+#[derive(Clone, Debug)]
+pub(super) struct Files(Arc<Semaphore>);
+
+impl Default for Files {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl Files {
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
+    ) -> Result<T, SendError> {
+        static READING: Semaphore = Semaphore::const_new(READING_MAX);
+        let own = Arc::clone(&self.0).acquire_owned().await;
+        let own = own.expect("it is never closed");
+        let permit = READING.acquire().await.expect("it is never closed");
+        // Both are kept as long as the thread is, even if nobody waits for it any more.
+        on_a_thread((own, permit), work).await
+    }
+}
+
+/// Writes large texts where that holds up nobody, a few at a time. Nothing in it may wait, as for a file.
 pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
 ) -> Result<T, SendError> {
     static ASIDE: Semaphore = Semaphore::const_new(ASIDE_MAX);
     let permit = ASIDE.acquire().await.expect("it is never closed");
+    on_a_thread(permit, work).await
+}
+
+async fn on_a_thread<T: Send + 'static>(
+    permit: impl Send + 'static,
+    work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
+) -> Result<T, SendError> {
     let worked = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         work()
@@ -190,7 +222,48 @@ fn common<'a>(mut all: impl Iterator<Item = &'a Labels>) -> Labels {
     common
 }
 
-/// Threads that may be taken.
+/// Threads that may be taken to write texts, and to read files: a quarter of those that there are.
 const ASIDE_MAX: usize = 8;
+const READING_MAX: usize = 128;
 /// Alerts beyond are counted as truncated: some 5,000 ordinary ones.
 pub(super) const MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// However many sends wait for it.
+    #[tokio::test]
+    async fn a_file_that_hangs_holds_up_its_own_integration_only() {
+        let (hangs, works) = (Files::default(), Files::default());
+        let (end, ended) = channel::<()>();
+        let first = hangs.clone();
+        let reading = tokio::spawn(async move {
+            first
+                .read(move || {
+                    let _ = ended.recv();
+                    Ok(())
+                })
+                .await
+        });
+        while hangs.0.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let more: Vec<_> = (0..READING_MAX)
+            .map(|_| {
+                let hangs = hangs.clone();
+                tokio::spawn(async move { hangs.read(|| Ok(())).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert_eq!(works.read(|| Ok(1)).await, Ok(1));
+        assert_eq!(aside(|| Ok(2)).await, Ok(2));
+        drop(end);
+        assert_eq!(reading.await.unwrap(), Ok(()));
+        for one in more {
+            assert_eq!(one.await.unwrap(), Ok(()));
+        }
+    }
+}

@@ -55,6 +55,13 @@ impl Lanes {
         })
     }
 
+    /// A place for a message of so many bytes, if there is one now.
+    pub(super) fn at_once(self: &Arc<Self>, key: &ReceiverKey, bytes: usize) -> Option<Place> {
+        let own = self.own(key).try_acquire_owned().ok()?;
+        let is_taken = self.lock().take(key, bytes);
+        is_taken.then(|| self.taken_place(key, bytes, own))
+    }
+
     /// Waits for a place for a message of so many bytes. Cancel safe.
     pub(super) async fn place(self: &Arc<Self>, key: &ReceiverKey, bytes: usize) -> Place {
         let own = self.own(key).acquire_owned().await;
@@ -63,14 +70,23 @@ impl Lanes {
             // Before the look, so that what is freed after it is heard of.
             let freed = self.freed.notified();
             if self.lock().take(key, bytes) {
-                return Place {
-                    lanes: Arc::clone(self),
-                    key: key.clone(),
-                    bytes,
-                    _own: own,
-                };
+                return self.taken_place(key, bytes, own);
             }
             freed.await;
+        }
+    }
+
+    fn taken_place(
+        self: &Arc<Self>,
+        key: &ReceiverKey,
+        bytes: usize,
+        own: OwnedSemaphorePermit,
+    ) -> Place {
+        Place {
+            lanes: Arc::clone(self),
+            key: key.clone(),
+            bytes,
+            _own: own,
         }
     }
 
@@ -85,6 +101,13 @@ impl Lanes {
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Whether a message of so many bytes may be sent in it.
+    pub(super) fn holds(&self, bytes: usize) -> bool {
+        bytes <= self.bytes
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::http::{HttpClient, basic};
-use super::integration::{SendError, aside};
+use super::integration::{Files, SendError};
 use crate::receivers::{HttpConfig, OAuth2Config, Source};
 
 /// Where the tokens of one receiver come from.
@@ -19,6 +19,7 @@ use crate::receivers::{HttpConfig, OAuth2Config, Source};
 pub(super) struct Tokens {
     config: OAuth2Config,
     client: HttpClient,
+    files: Files,
     held: Mutex<Option<Held>>,
 }
 
@@ -47,10 +48,13 @@ impl Tokens {
             no_proxy: config.no_proxy.clone(),
             proxy_from_environment: config.proxy_from_environment,
             tls: config.tls.clone(),
+            // The client's secret is for this server alone.
+            follow_redirects: false,
             ..HttpConfig::default()
         };
         Self {
             client: HttpClient::new(http),
+            files: Files::default(),
             config,
             held: Mutex::new(None),
         }
@@ -98,7 +102,7 @@ impl Tokens {
 
     async fn secret(&self) -> Result<String, SendError> {
         let source: Option<Source> = self.config.client_secret.clone();
-        let read = aside(move || {
+        let read = self.files.read(move || {
             let read = source.map(|source| source.read()).transpose();
             read.map_err(|error| SendError::Retry(format!("client_secret cannot be read: {error}")))
         });

@@ -403,6 +403,24 @@ receivers:
     assert!(rig.attempts() <= 1000 + super::SENDING_EACH_MAX);
 }
 
+/// Nor sent as it was before the wait.
+#[tokio::test(start_paused = true)]
+async fn what_ends_while_it_waits_for_a_place_is_not_told() {
+    let times = "group_wait: 1s, group_interval: 1m";
+    let rig = Rig::start("places", &one(times).replace("[g]", "['...']"));
+    rig.answers("hook", Answer::TakesIn(Duration::from_secs(8)));
+    let names: Vec<String> = (0..=super::SENDING_EACH_MAX)
+        .map(|number| format!("n={number}"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    rig.fire(0, &names);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(rig.attempts(), super::SENDING_EACH_MAX);
+    rig.resolve(&names);
+    assert_eq!(rig.told_until(40).await.len(), super::SENDING_EACH_MAX);
+    assert_eq!(rig.attempts(), super::SENDING_EACH_MAX);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_silenced_inhibited_or_not_in_time_is_not_told() {
     // The test begins at 22:13:20 of a Tuesday.

@@ -1,7 +1,7 @@
 //! Webhooks.
 
 use super::http::HttpClient;
-use super::integration::{Notification, SendError, aside};
+use super::integration::{Files, Notification, SendError, aside};
 use super::message::message;
 use crate::file::Address;
 use crate::receivers::WebhookConfig;
@@ -11,6 +11,7 @@ use crate::receivers::WebhookConfig;
 pub(super) struct Webhook {
     pub(super) config: WebhookConfig,
     client: HttpClient,
+    files: Files,
 }
 
 impl Webhook {
@@ -18,6 +19,7 @@ impl Webhook {
     pub(super) fn new(config: WebhookConfig) -> Self {
         Self {
             client: HttpClient::new(config.http.clone()),
+            files: Files::default(),
             config,
         }
     }
@@ -25,17 +27,18 @@ impl Webhook {
     /// One POST. What the server does not like of it (4xx) it will not like later.
     pub(super) async fn send(&self, notification: Notification) -> Result<(), SendError> {
         let sending = async {
+            let url = match self.config.url.clone() {
+                Address::File(path) => {
+                    let reading = self.files.read(move || {
+                        std::fs::read_to_string(&path)
+                            .map_err(|error| SendError::Retry(format!("{path}: {error}")))
+                    });
+                    reading.await?.trim().to_owned()
+                }
+                Address::Url(url) => url.trim().to_owned(),
+            };
             let max_alerts = self.config.max_alerts;
-            let url = self.config.url.clone();
-            let written = aside(move || {
-                let url = match url {
-                    Address::File(path) => std::fs::read_to_string(&path)
-                        .map_err(|error| SendError::Retry(format!("{path}: {error}")))?,
-                    Address::Url(url) => url,
-                };
-                Ok((url.trim().to_owned(), message(notification, max_alerts)))
-            });
-            let (url, body) = written.await?;
+            let body = aside(move || Ok(message(notification, max_alerts))).await?;
             self.client.post(&url, "application/json", body).await
         };
         let Some(timeout) = self.config.timeout else {

@@ -124,6 +124,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, sender: UnboundedSen
         "no"
     };
     let (hangs, length) = (path == "/hang", said.len());
+    let length = length + usize::from(path == "/endless");
     let _ = sender.send(Taken { body, ..taken });
     if hangs {
         std::future::pending::<()>().await;
@@ -132,6 +133,9 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, sender: UnboundedSen
         "HTTP/1.1 {status} X\r\n{location}content-length: {length}\r\nconnection: close\r\n\r\n{said}"
     );
     let _ = stream.write_all(answer.as_bytes()).await;
+    if path == "/endless" {
+        std::future::pending::<()>().await;
+    }
     let _ = stream.shutdown().await;
 }
 
@@ -308,6 +312,35 @@ async fn redirects_are_followed_with_their_body() {
     assert!(matches!(stays, Err(SendError::Final(text)) if text.contains("307")));
 }
 
+/// The message goes on, and a second time from there.
+#[tokio::test]
+async fn headers_of_the_configuration_are_for_their_server_alone() {
+    let (mut first, mut second) = (Server::start(None).await, Server::start(None).await);
+    let headers = "http_config: {http_headers: {X-Key: {secrets: [s3cret]}}}";
+    for (status, is_post) in [(307, true), (302, false)] {
+        let there = second.url(&format!("{status}?{}", second.url("there")));
+        let url = first.url(&format!("{status}?{there}"));
+        send(&format!("{{url: '{url}', {headers}}}")).await.unwrap();
+        let sent = first.next().await;
+        assert_eq!(sent.header("x-key"), ["s3cret"]);
+        for _ in 0..2 {
+            let taken = second.next().await;
+            assert_eq!(taken.line.starts_with("POST "), is_post, "{taken:?}");
+            assert_eq!(taken.body, if is_post { sent.body.as_str() } else { "" });
+            for name in ["x-key", "referer", "authorization"] {
+                assert!(taken.header(name).is_empty(), "{taken:?}");
+            }
+        }
+    }
+    let here = first.url(&format!("307?{}", first.url("here")));
+    send(&format!("{{url: '{here}', {headers}}}"))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        assert_eq!(first.next().await.header("x-key"), ["s3cret"]);
+    }
+}
+
 /// The server is named, what it says is quoted, and no secret of the URL is.
 #[tokio::test]
 async fn only_what_may_be_better_later_is_tried_again() {
@@ -352,6 +385,16 @@ async fn the_receivers_own_limits_hold() {
         .await
         .unwrap_err();
     assert!(matches!(error, SendError::Retry(text) if text.contains("50ms")));
+}
+
+#[tokio::test]
+async fn what_is_taken_is_taken_although_the_answer_does_not_end() {
+    let mut server = Server::start(None).await;
+    let url = server.url("endless");
+    send(&format!("{{url: '{url}', timeout: 800ms}}"))
+        .await
+        .unwrap();
+    server.next().await;
 }
 
 #[tokio::test]

@@ -27,7 +27,15 @@ pub(crate) struct EmailSection {
     pub(crate) text: Option<String>,
     pub(crate) require_tls: Option<Switch>,
     pub(crate) force_implicit_tls: Option<Switch>,
+    pub(crate) threading: Option<ThreadingSection>,
     pub(crate) tls_config: Placed<TlsSection>,
+}
+
+/// `threading` of one of `email_configs`: known to be there, and not done.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct ThreadingSection {
+    pub(crate) enabled: Option<Switch>,
 }
 
 /// A mail to be sent.
