@@ -1,7 +1,7 @@
 //! The alerts of a store with the ends that leases give them, and what they take.
 //!
 //! What it says of an alert is a function of the entries that are held. What it counts depends on the
-//! time up to which it has looked, which only moves forward.
+//! time up to which it has looked, which moves with the clock, forward and back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -22,6 +22,8 @@ pub struct AlertIndex {
     extents: BTreeMap<Prefix, Vec<Extent>>,
     /// The ones that fire, by their ends.
     ending: BTreeSet<(Timestamp, Key)>,
+    /// The other ones that are whole, by their ends.
+    ended: BTreeSet<(Timestamp, Key)>,
     /// How many of each name fire.
     firing: HashMap<String, usize>,
     /// How many are whole, and what they take.
@@ -140,14 +142,22 @@ impl AlertIndex {
         true
     }
 
-    /// Moves on to `now`: what has ended does not fire any more.
+    /// Moves on to `now`: what has ended does not fire any more. If the clock was set back, what has not
+    /// ended fires again.
     fn look(&mut self, now: Timestamp) {
         while let Some(&(ends_at, key)) = self.ending.first()
             && ends_at <= now
         {
             self.no_longer_fires(ends_at, key);
+            self.ended.insert((ends_at, key));
         }
-        self.looked = self.looked.max(now);
+        self.looked = now;
+        while let Some(&(ends_at, key)) = self.ended.last()
+            && ends_at > now
+        {
+            self.ended.pop_last();
+            self.fires(ends_at, key);
+        }
     }
 
     fn add(&mut self, key: Key, record: &Arc<AlertRecord>) {
@@ -265,24 +275,27 @@ impl AlertIndex {
     }
 
     fn fires(&mut self, ends_at: Timestamp, key: Key) {
-        if ends_at <= self.looked {
-            return;
-        }
         let Some(name) = self.alerts.get(&key).and_then(name) else {
             return;
         };
+        if ends_at <= self.looked {
+            self.ended.insert((ends_at, key));
+            return;
+        }
         *self.firing.entry(name.to_owned()).or_default() += 1;
         self.ending.insert((ends_at, key));
     }
 
     fn no_longer_fires(&mut self, ends_at: Timestamp, key: Key) {
         let name = self.alerts.get(&key).and_then(name).map(str::to_owned);
+        self.ended.remove(&(ends_at, key));
         if self.ending.remove(&(ends_at, key)) {
             self.one_less(name.as_deref());
         }
     }
 
     fn no_longer_fires_of(&mut self, ends_at: Timestamp, key: Key, indexed: &Indexed) {
+        self.ended.remove(&(ends_at, key));
         if self.ending.remove(&(ends_at, key)) {
             self.one_less(name(indexed));
         }
@@ -377,6 +390,24 @@ mod tests {
             assert_eq!(times(&index), (at(*end), at(*received)), "after {n}");
         }
         assert!(index.extents.is_empty());
+    }
+
+    #[test]
+    fn what_has_ended_fires_again_if_the_clock_is_set_back() {
+        let (mut index, alert) = (AlertIndex::default(), alert());
+        let key = alert.alert().unwrap().key();
+        index.insert(key, None, &alert);
+        let mut firing = |seconds| index.firing_of("x", at(seconds));
+        assert_eq!([199, 200, 199].map(&mut firing), [1, 0, 1]);
+        // It comes when the index has looked beyond its end.
+        assert_eq!(firing(300), 0);
+        index.insert(key, Some(&alert), &alert);
+        assert_eq!(index.firing_of("x", at(300)), 0);
+        assert_eq!(index.firing_of("x", at(100)), 1);
+        index.firing_of("x", at(300));
+        index.remove(key, &alert);
+        assert_eq!(index.firing_of("x", at(100)), 0);
+        assert!(index.ended.is_empty() && index.ending.is_empty());
     }
 
     #[test]
