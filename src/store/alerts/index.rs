@@ -31,6 +31,8 @@ pub struct AlertIndex {
     bytes: usize,
     /// Those that have ended by then do not fire.
     looked: Timestamp,
+    /// No alert was resolved before that is whole, as far as is known; `None` if none is whole.
+    resolved_from: Option<Timestamp>,
 }
 
 /// An alert that is held.
@@ -48,7 +50,12 @@ impl Indexed {
     /// Whether it is shown, where what was resolved by an instant is not: it counts as resolved when it
     /// ended, or when that was received, if later.
     pub(super) fn is_shown(&self, resolved_by: Timestamp) -> bool {
-        self.alert.is_some() && self.ends_at.max(self.updated_at) > resolved_by
+        self.alert.is_some() && self.resolved_at() > resolved_by
+    }
+
+    /// When it counts as resolved, as far as is known.
+    fn resolved_at(&self) -> Timestamp {
+        self.ends_at.max(self.updated_at)
     }
 
     pub(super) fn held(&self) -> &HeldAlert {
@@ -122,16 +129,28 @@ impl AlertIndex {
         self.firing.get(name).copied().unwrap_or(0)
     }
 
+    /// Whether it may have what was resolved by then and is not hidden yet.
+    pub(super) fn may_hide(&self, resolved_by: Timestamp) -> bool {
+        self.resolved_from.is_some_and(|from| from <= resolved_by)
+    }
+
+    /// All alerts are about to be gone over with [`hide`](Self::hide).
+    pub(super) fn begin_hiding(&mut self) {
+        self.resolved_from = None;
+    }
+
     /// Drops what is kept of an alert for reads, if it was resolved so long ago that it is not shown.
     /// Returns whether it did.
     pub(super) fn hide(&mut self, key: &Key, resolved_by: Timestamp) -> bool {
         let indexed = self.alerts.get(key);
-        let Some(ends_at) = indexed
-            .filter(|indexed| indexed.alert.is_some() && !indexed.is_shown(resolved_by))
-            .map(|indexed| indexed.ends_at)
-        else {
+        let Some(indexed) = indexed.filter(|indexed| indexed.alert.is_some()) else {
             return false;
         };
+        let (ends_at, resolved_at) = (indexed.ends_at, indexed.resolved_at());
+        if indexed.is_shown(resolved_by) {
+            self.resolved(resolved_at);
+            return false;
+        }
         self.no_longer_fires(ends_at, *key);
         let indexed = self.alerts.get_mut(key);
         let Some(alert) = indexed.and_then(|indexed| indexed.alert.take()) else {
@@ -169,6 +188,7 @@ impl AlertIndex {
         give(&mut alert, (ends_at, updated_at));
         self.count += 1;
         self.bytes += alert.bytes();
+        self.resolved(ends_at.max(updated_at));
         self.alerts.insert(
             key,
             Indexed {
@@ -251,6 +271,7 @@ impl AlertIndex {
         give(&mut alert, (ends_at, updated_at));
         (indexed.ends_at, indexed.updated_at) = (ends_at, updated_at);
         indexed.alert = Some(alert);
+        self.resolved(indexed.resolved_at());
         self.no_longer_fires_of(was, key, &indexed);
         self.alerts.insert(key, indexed);
         self.fires(ends_at, key);
@@ -272,6 +293,11 @@ impl AlertIndex {
             updated_at = updated_at.max(extent.received_at);
         }
         (ends_at, updated_at)
+    }
+
+    /// An alert that is whole counts as resolved then.
+    fn resolved(&mut self, at: Timestamp) {
+        self.resolved_from = Some(self.resolved_from.map_or(at, |from| from.min(at)));
     }
 
     fn fires(&mut self, ends_at: Timestamp, key: Key) {
@@ -408,6 +434,28 @@ mod tests {
         index.remove(key, &alert);
         assert_eq!(index.firing_of("x", at(100)), 0);
         assert!(index.ended.is_empty() && index.ending.is_empty());
+    }
+
+    /// Until then, nobody has to look.
+    #[test]
+    fn it_knows_when_something_may_be_hidden() {
+        let (mut index, alert) = (AlertIndex::default(), alert());
+        let key = alert.alert().unwrap().key();
+        index.insert(key, None, &alert);
+        let hide = |index: &mut AlertIndex, seconds| {
+            index.begin_hiding();
+            index.hide(&key, at(seconds))
+        };
+        let may_hide = |index: &AlertIndex| [199, 200, 300].map(|s| index.may_hide(at(s)));
+        assert_eq!(may_hide(&index), [false, true, true]);
+        index.insert(Key([7; 16]), None, &lease(&key, 150, 300));
+        assert!(!hide(&mut index, 250));
+        assert_eq!(may_hide(&index), [false, false, true]);
+        assert!(hide(&mut index, 300));
+        assert_eq!(may_hide(&index), [false, false, false]);
+        // It ends later again.
+        index.insert(Key([8; 16]), None, &lease(&key, 150, 301));
+        assert!(index.may_hide(at(301)));
     }
 
     #[test]
