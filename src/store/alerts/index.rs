@@ -1,7 +1,7 @@
 //! The alerts of a store with the ends that leases give them, and what they take.
 //!
 //! What it says of an alert is a function of the entries that are held. What it counts depends on the
-//! time up to which it has looked, which only moves forward.
+//! time up to which it has looked, which moves with the clock, forward and back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -22,6 +22,8 @@ pub struct AlertIndex {
     extents: BTreeMap<Prefix, Vec<Extent>>,
     /// The ones that fire, by their ends.
     ending: BTreeSet<(Timestamp, Key)>,
+    /// The other ones that are whole, by their ends.
+    ended: BTreeSet<(Timestamp, Key)>,
     /// How many of each name fire.
     firing: HashMap<String, usize>,
     /// How many are whole, and what they take.
@@ -29,6 +31,8 @@ pub struct AlertIndex {
     bytes: usize,
     /// Those that have ended by then do not fire.
     looked: Timestamp,
+    /// No alert was resolved before that is whole, as far as is known; `None` if none is whole.
+    resolved_from: Option<Timestamp>,
 }
 
 /// An alert that is held.
@@ -46,7 +50,12 @@ impl Indexed {
     /// Whether it is shown, where what was resolved by an instant is not: it counts as resolved when it
     /// ended, or when that was received, if later.
     pub(super) fn is_shown(&self, resolved_by: Timestamp) -> bool {
-        self.alert.is_some() && self.ends_at.max(self.updated_at) > resolved_by
+        self.alert.is_some() && self.resolved_at() > resolved_by
+    }
+
+    /// When it counts as resolved, as far as is known.
+    fn resolved_at(&self) -> Timestamp {
+        self.ends_at.max(self.updated_at)
     }
 
     pub(super) fn held(&self) -> &HeldAlert {
@@ -120,16 +129,28 @@ impl AlertIndex {
         self.firing.get(name).copied().unwrap_or(0)
     }
 
+    /// Whether it may have what was resolved by then and is not hidden yet.
+    pub(super) fn may_hide(&self, resolved_by: Timestamp) -> bool {
+        self.resolved_from.is_some_and(|from| from <= resolved_by)
+    }
+
+    /// All alerts are about to be gone over with [`hide`](Self::hide).
+    pub(super) fn begin_hiding(&mut self) {
+        self.resolved_from = None;
+    }
+
     /// Drops what is kept of an alert for reads, if it was resolved so long ago that it is not shown.
     /// Returns whether it did.
     pub(super) fn hide(&mut self, key: &Key, resolved_by: Timestamp) -> bool {
         let indexed = self.alerts.get(key);
-        let Some(ends_at) = indexed
-            .filter(|indexed| indexed.alert.is_some() && !indexed.is_shown(resolved_by))
-            .map(|indexed| indexed.ends_at)
-        else {
+        let Some(indexed) = indexed.filter(|indexed| indexed.alert.is_some()) else {
             return false;
         };
+        let (ends_at, resolved_at) = (indexed.ends_at, indexed.resolved_at());
+        if indexed.is_shown(resolved_by) {
+            self.resolved(resolved_at);
+            return false;
+        }
         self.no_longer_fires(ends_at, *key);
         let indexed = self.alerts.get_mut(key);
         let Some(alert) = indexed.and_then(|indexed| indexed.alert.take()) else {
@@ -140,14 +161,22 @@ impl AlertIndex {
         true
     }
 
-    /// Moves on to `now`: what has ended does not fire any more.
+    /// Moves on to `now`: what has ended does not fire any more. If the clock was set back, what has not
+    /// ended fires again.
     fn look(&mut self, now: Timestamp) {
         while let Some(&(ends_at, key)) = self.ending.first()
             && ends_at <= now
         {
             self.no_longer_fires(ends_at, key);
+            self.ended.insert((ends_at, key));
         }
-        self.looked = self.looked.max(now);
+        self.looked = now;
+        while let Some(&(ends_at, key)) = self.ended.last()
+            && ends_at > now
+        {
+            self.ended.pop_last();
+            self.fires(ends_at, key);
+        }
     }
 
     fn add(&mut self, key: Key, record: &Arc<AlertRecord>) {
@@ -159,6 +188,7 @@ impl AlertIndex {
         give(&mut alert, (ends_at, updated_at));
         self.count += 1;
         self.bytes += alert.bytes();
+        self.resolved(ends_at.max(updated_at));
         self.alerts.insert(
             key,
             Indexed {
@@ -241,6 +271,7 @@ impl AlertIndex {
         give(&mut alert, (ends_at, updated_at));
         (indexed.ends_at, indexed.updated_at) = (ends_at, updated_at);
         indexed.alert = Some(alert);
+        self.resolved(indexed.resolved_at());
         self.no_longer_fires_of(was, key, &indexed);
         self.alerts.insert(key, indexed);
         self.fires(ends_at, key);
@@ -264,25 +295,33 @@ impl AlertIndex {
         (ends_at, updated_at)
     }
 
+    /// An alert that is whole counts as resolved then.
+    fn resolved(&mut self, at: Timestamp) {
+        self.resolved_from = Some(self.resolved_from.map_or(at, |from| from.min(at)));
+    }
+
     fn fires(&mut self, ends_at: Timestamp, key: Key) {
-        if ends_at <= self.looked {
-            return;
-        }
         let Some(name) = self.alerts.get(&key).and_then(name) else {
             return;
         };
+        if ends_at <= self.looked {
+            self.ended.insert((ends_at, key));
+            return;
+        }
         *self.firing.entry(name.to_owned()).or_default() += 1;
         self.ending.insert((ends_at, key));
     }
 
     fn no_longer_fires(&mut self, ends_at: Timestamp, key: Key) {
         let name = self.alerts.get(&key).and_then(name).map(str::to_owned);
+        self.ended.remove(&(ends_at, key));
         if self.ending.remove(&(ends_at, key)) {
             self.one_less(name.as_deref());
         }
     }
 
     fn no_longer_fires_of(&mut self, ends_at: Timestamp, key: Key, indexed: &Indexed) {
+        self.ended.remove(&(ends_at, key));
         if self.ending.remove(&(ends_at, key)) {
             self.one_less(name(indexed));
         }
@@ -377,6 +416,46 @@ mod tests {
             assert_eq!(times(&index), (at(*end), at(*received)), "after {n}");
         }
         assert!(index.extents.is_empty());
+    }
+
+    #[test]
+    fn what_has_ended_fires_again_if_the_clock_is_set_back() {
+        let (mut index, alert) = (AlertIndex::default(), alert());
+        let key = alert.alert().unwrap().key();
+        index.insert(key, None, &alert);
+        let mut firing = |seconds| index.firing_of("x", at(seconds));
+        assert_eq!([199, 200, 199].map(&mut firing), [1, 0, 1]);
+        // It comes when the index has looked beyond its end.
+        assert_eq!(firing(300), 0);
+        index.insert(key, Some(&alert), &alert);
+        assert_eq!(index.firing_of("x", at(300)), 0);
+        assert_eq!(index.firing_of("x", at(100)), 1);
+        index.firing_of("x", at(300));
+        index.remove(key, &alert);
+        assert_eq!(index.firing_of("x", at(100)), 0);
+        assert!(index.ended.is_empty() && index.ending.is_empty());
+    }
+
+    /// Until then, nobody has to look.
+    #[test]
+    fn it_knows_when_something_may_be_hidden() {
+        let (mut index, alert) = (AlertIndex::default(), alert());
+        let key = alert.alert().unwrap().key();
+        index.insert(key, None, &alert);
+        let hide = |index: &mut AlertIndex, seconds| {
+            index.begin_hiding();
+            index.hide(&key, at(seconds))
+        };
+        let may_hide = |index: &AlertIndex| [199, 200, 300].map(|s| index.may_hide(at(s)));
+        assert_eq!(may_hide(&index), [false, true, true]);
+        index.insert(Key([7; 16]), None, &lease(&key, 150, 300));
+        assert!(!hide(&mut index, 250));
+        assert_eq!(may_hide(&index), [false, false, true]);
+        assert!(hide(&mut index, 300));
+        assert_eq!(may_hide(&index), [false, false, false]);
+        // It ends later again.
+        index.insert(Key([8; 16]), None, &lease(&key, 150, 301));
+        assert!(index.may_hide(at(301)));
     }
 
     #[test]

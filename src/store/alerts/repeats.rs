@@ -13,6 +13,8 @@ pub(super) struct Repeats {
     pub(super) latest: BTreeMap<Key, Extent>,
     /// Those that are to be written now.
     pub(super) due: BTreeSet<Key>,
+    /// When the store was last gone over because it was full.
+    pub(super) made_room: Timestamp,
 }
 
 /// What to do about a repeat that is remembered.

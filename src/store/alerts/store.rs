@@ -303,6 +303,7 @@ impl Alerts {
         while store.collect(now).is_some_and(|again| again <= now) {}
         let resolved_by = self.resolved_by(now);
         let (mut after, mut hidden) = (None, 0);
+        self.shared.map.with_index_mut(AlertIndex::begin_hiding);
         loop {
             let last = self.shared.map.with_index_mut(|index| {
                 let run = index.run(after, RUN);
@@ -340,7 +341,7 @@ impl Alerts {
     ) -> Result<Option<Written>, AlertError> {
         let header = self.shared.map.header(&key);
         let Some(known) = self.known(&key, repeats, now) else {
-            self.admit_new(alert, now)?;
+            self.admit_new(alert, now, repeats)?;
             return self.write(alert.clone(), header, now, repeats).map(Some);
         };
         let next = known.before.merged(alert.clone(), now);
@@ -370,7 +371,7 @@ impl Alerts {
         if known.before.ends_at <= now {
             self.admit_firing(&next, now)?;
         }
-        self.admit_more(alert.bytes(), known.bytes)?;
+        self.admit_bytes((alert.bytes(), known.bytes), now, repeats)?;
         self.write(next, header, now, repeats).map(Some)
     }
 
@@ -487,19 +488,37 @@ impl Alerts {
     }
 
     /// Whether there is room for an alert that is not shown yet.
-    fn admit_new(&self, alert: &Alert, now: Timestamp) -> Result<(), AlertError> {
-        let (max, taken) = (self.limits().count, || {
-            self.shared.map.with_index(|index| index.taken().0)
-        });
-        if taken() >= max {
-            // Some may not be shown any more.
-            self.collect(now);
-            if taken() >= max {
-                return Err(AlertError::TooMany { max });
-            }
+    fn admit_new(
+        &self,
+        alert: &Alert,
+        now: Timestamp,
+        repeats: &mut Repeats,
+    ) -> Result<(), AlertError> {
+        let max = self.limits().count;
+        let is_full = || self.shared.map.with_index(|index| index.taken().0) >= max;
+        if is_full() && !(self.make_room(now, repeats) && !is_full()) {
+            return Err(AlertError::TooMany { max });
         }
         self.admit_firing(alert, now)?;
-        self.admit_more(alert.bytes(), 0)
+        self.admit_bytes((alert.bytes(), 0), now, repeats)
+    }
+
+    /// Hides what is not shown any more, if there may be something: everything is gone over for that, so it
+    /// is done once a second at most. Returns whether it did.
+    fn make_room(&self, now: Timestamp, repeats: &mut Repeats) -> bool {
+        let (resolved_by, last) = (self.resolved_by(now), repeats.made_room);
+        let lately = (last..last.plus(MAKE_ROOM_EVERY)).contains(&now);
+        if lately
+            || !self
+                .shared
+                .map
+                .with_index(|index| index.may_hide(resolved_by))
+        {
+            return false;
+        }
+        repeats.made_room = now;
+        self.collect(now);
+        true
     }
 
     /// Whether another alert of its name may fire.
@@ -515,6 +534,20 @@ impl Alerts {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is room for so many bytes in the place of others, or can be made.
+    fn admit_bytes(
+        &self,
+        (bytes, freed): (usize, usize),
+        now: Timestamp,
+        repeats: &mut Repeats,
+    ) -> Result<(), AlertError> {
+        let admitted = self.admit_more(bytes, freed);
+        if admitted.is_err() && self.make_room(now, repeats) {
+            return self.admit_more(bytes, freed);
+        }
+        admitted
     }
 
     /// Whether there is room for so many bytes in the place of others.
@@ -558,5 +591,7 @@ fn after(ts: Timestamp) -> Timestamp {
 const ATTEMPTS_MAX: usize = 16;
 /// Alerts that are looked at under one hold of the store's lock.
 const RUN: usize = 256;
+/// How often at most a full store is gone over for what is not shown any more.
+const MAKE_ROOM_EVERY: Duration = Duration::from_secs(1);
 /// How long after a write of leases that failed the next is tried.
 const TRY_AGAIN: Duration = Duration::from_secs(1);

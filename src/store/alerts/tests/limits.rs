@@ -113,11 +113,18 @@ fn bytes_are_limited_of_one_and_of_all() {
     assert_eq!(put(&site, 20, sized(1, 64_000)), full, "not larger");
     assert_eq!(put(&site, 20, sized(1, 10)), Ok(()), "smaller");
     assert_eq!(put(&site, 20, sized(0, 59_000)), Ok(()));
+    // There is room again once they are not shown any more.
+    let later = 60 + site.alerts.limits().retention.as_secs();
+    let mut new = sized(99, 60_000);
+    new.ends_at = at(later + 100);
+    assert_eq!(put(&site, later, new.clone()), Ok(()));
+    assert_eq!(site.alerts.bytes(), new.bytes());
+    site.clock.set(at(later));
     let all = site.alerts.all().alerts;
     let bytes: usize = all.iter().map(|(_, alert)| alert.bytes()).sum();
     assert_eq!(site.alerts.bytes(), bytes);
     site.alerts
-        .collect(at(30).plus(site.alerts.limits().retention));
+        .collect(at(later + 100).plus(site.alerts.limits().retention));
     assert_eq!(site.alerts.bytes(), 0);
 }
 
