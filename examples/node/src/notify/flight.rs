@@ -173,7 +173,7 @@ impl Flight {
         let key = &self.departure.due.key.group_key;
         let entry = self.shared.app.nflog.query(&integration.key, key);
         self.shared.app.stats.nflog_query(started.elapsed());
-        entry
+        self.shared.unlogged.or(entry, &integration.key, key)
     }
 
     fn decide(&self, integration: &Integration, look: &Look) -> Decision {
@@ -425,10 +425,15 @@ impl Flight {
             .firing(look.firing)
             .resolved(look.resolved)
             .repeat_interval(due.terms.remembered());
-        let written = match self.shared.app.nflog.log(notified) {
-            Ok(written) => written,
+        let (app, unlogged) = (&self.shared.app, &self.shared.unlogged);
+        let written = match app.nflog.log(notified.clone()) {
+            Ok(written) => {
+                unlogged.forget(&integration.key, group);
+                written
+            }
             Err(error) => {
                 warn!(%group, %error, "notified, and not logged");
+                unlogged.remember(notified, app.dispatch.wall());
                 return;
             }
         };
