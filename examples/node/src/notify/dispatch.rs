@@ -36,6 +36,8 @@ pub(super) type Connect =
 #[derive(Default)]
 struct State {
     loaded: Option<Arc<Loaded>>,
+    /// When all this was last brought up to date.
+    refreshed: Option<Instant>,
     feed: Feed,
     inhibitor: Inhibitor,
     groups: Groups,
@@ -139,11 +141,14 @@ impl Dispatch {
     }
 
     /// The alerts of a flush as they are now. Those that were resolved when it began and fire again are the next
-    /// flush's business, and left out. Not for async workers.
+    /// flush's business, and left out. "Now" is a moment ago where that was looked at: many flushes, while alerts keep
+    /// coming, do not each read all alerts. Not for async workers.
     pub(super) fn current(&self, app: &App, due: &Due) -> Vec<Current> {
         let at = (Instant::now(), self.wall());
         let mut state = self.lock();
-        state.refresh(app, &self.connect, at);
+        if state.refreshed.is_none_or(|last| last + FRESH <= at.0) {
+            state.refresh(app, &self.connect, at);
+        }
         let mut current = Vec::with_capacity(due.alerts.len());
         for (print, old) in &due.alerts {
             let alert = state.feed.get(*print).unwrap_or(old);
@@ -191,6 +196,7 @@ impl Dispatch {
 
 impl State {
     fn refresh(&mut self, app: &App, connect: &Connect, at: (Instant, Timestamp)) {
+        self.refreshed = Some(at.0);
         let loaded = app.configuration.now();
         let difference = self.feed.look(&app.alerts);
         let is_same = self
@@ -223,3 +229,6 @@ impl State {
         self.loaded = Some(loaded);
     }
 }
+
+/// How old what is known of the alerts may be for a flush.
+const FRESH: Duration = Duration::from_millis(100);

@@ -10,6 +10,8 @@
 //! Whether the repeat interval has run out is judged at the flush's own time: judged after the wait, the second
 //! member would repeat what the first one has just told.
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,6 @@ use std::time::Duration;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use rumormill::node::TurnOutcome;
-use rumormill::store::matcher::Labels;
 use rumormill::store::nflog::{
     Decision, Group, NflogEntry, Notified, Reason, alert_hash, needs_notification,
 };
@@ -38,18 +39,27 @@ pub(super) struct Flight {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What of the group may be told now.
+/// What of the group may be told now, and what the log says to that.
 struct Look {
-    alerts: Vec<Told>,
     firing: Vec<u64>,
     resolved: Vec<u64>,
+    decision: Decision,
+    has_told_resolved: bool,
+    notification: Notification,
+    /// Of the notification.
+    bytes: usize,
+}
+
+impl Look {
+    fn is_empty(&self) -> bool {
+        self.firing.is_empty() && self.resolved.is_empty()
+    }
 }
 
 /// What is to be sent now, and the place for it; `None`: it has no alerts, and is not sent but logged.
 struct Boarding {
     look: Look,
     reason: Reason,
-    notification: Notification,
     place: Option<Place>,
 }
 
@@ -86,14 +96,14 @@ impl Flight {
         self.try_tell(&integration).await.unwrap_or(false)
     }
 
-    async fn try_tell(self: &Arc<Self>, integration: &Integration) -> Result<bool, Stopping> {
-        let mut look = self.look().await?;
-        if look.alerts.is_empty() {
+    async fn try_tell(self: &Arc<Self>, integration: &Arc<Integration>) -> Result<bool, Stopping> {
+        let mut look = self.look(integration).await?;
+        if look.is_empty() {
             return Ok(true);
         }
         if let Some(node) = self.shared.app.node() {
-            let is_told = self.decide(integration, &look) == Decision::No;
-            if is_told && self.has_told_resolved(integration, &look) {
+            let is_told = look.decision == Decision::No;
+            if is_told && look.has_told_resolved {
                 return Ok(true);
             }
             let key = self.departure.due.key.group_key.as_bytes();
@@ -111,49 +121,56 @@ impl Flight {
             if let TurnOutcome::Done(()) = turn.map_err(|_| Stopping)? {
                 return Ok(true);
             }
-            look = self.look().await?;
+            look = self.look(integration).await?;
         }
         self.deliver(integration, look).await
     }
 
-    /// What is left of the group. Every alert is as it is now, not as it was when the flush began.
-    async fn look(self: &Arc<Self>) -> Result<Look, Stopping> {
+    /// What is left of the group. Every alert is as it is now, not as it was when the flush began. A group may be large,
+    /// so all that goes through its alerts is done here, where that holds up nobody.
+    async fn look(self: &Arc<Self>, integration: &Arc<Integration>) -> Result<Look, Stopping> {
         let permit = Arc::clone(&self.shared.looking).acquire_owned();
         let permit = permit.await.map_err(|_| Stopping)?;
-        let flight = Arc::clone(self);
+        let (flight, integration) = (Arc::clone(self), Arc::clone(integration));
         let looked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            flight.look_now()
+            flight.look_now(&integration)
         });
         looked.await.map_err(|_| Stopping)
     }
 
-    fn look_now(&self) -> Look {
+    fn look_now(&self, integration: &Integration) -> Look {
         let app = &self.shared.app;
-        let mut look = Look {
-            alerts: Vec::new(),
-            firing: Vec::new(),
-            resolved: Vec::new(),
+        let (mut firing, mut resolved, mut alerts) = (Vec::new(), Vec::new(), Vec::new());
+        let current = if self.is_active() {
+            app.dispatch.current(app, &self.departure.due)
+        } else {
+            Vec::new()
         };
-        if !self.is_active() {
-            return look;
-        }
-        for current in app.dispatch.current(app, &self.departure.due) {
+        for current in current {
             if current.is_inhibited || !app.mutes(&current.alert).is_empty() {
                 continue;
             }
             let hash = alert_hash(&current.alert.labels);
             if current.is_resolved {
-                look.resolved.push(hash);
+                resolved.push(hash);
             } else {
-                look.firing.push(hash);
+                firing.push(hash);
             }
-            look.alerts.push(Told {
-                alert: current.alert,
-                is_resolved: current.is_resolved,
-            });
+            let (alert, is_resolved) = (current.alert, current.is_resolved);
+            alerts.push((hash, Told { alert, is_resolved }));
         }
-        look
+        let entry = self.entry(integration);
+        let entry = entry.as_deref();
+        let notification = self.notification(integration, entry, alerts);
+        Look {
+            decision: self.decide(integration, entry, (&firing, &resolved)),
+            has_told_resolved: has_told(entry, &resolved),
+            bytes: notification.bytes(),
+            firing,
+            resolved,
+            notification,
+        }
     }
 
     /// Whether the route's time intervals let it tell anything now.
@@ -173,33 +190,32 @@ impl Flight {
         let key = &self.departure.due.key.group_key;
         let entry = self.shared.app.nflog.query(&integration.key, key);
         self.shared.app.stats.nflog_query(started.elapsed());
-        entry
+        self.shared.unlogged.or(entry, &integration.key, key)
     }
 
-    fn decide(&self, integration: &Integration, look: &Look) -> Decision {
+    fn decide(
+        &self,
+        integration: &Integration,
+        entry: Option<&NflogEntry>,
+        (firing, resolved): (&[u64], &[u64]),
+    ) -> Decision {
         let due = &self.departure.due;
         let group = Group {
-            firing: &look.firing,
-            resolved: &look.resolved,
+            firing,
+            resolved,
             send_resolved: integration.send_resolved,
             repeat_interval: due.terms.repeat_interval,
         };
-        needs_notification(self.entry(integration).as_deref(), &group, due.at)
-    }
-
-    /// Whether the log has everything that is resolved. A member that tells that something fires does not have it
-    /// there yet, and may be gone before it tells that it is resolved.
-    fn has_told_resolved(&self, integration: &Integration, look: &Look) -> bool {
-        let entry = self.entry(integration);
-        let told = entry.as_ref().map_or(&[][..], |entry| &entry.resolved);
-        look.resolved.iter().all(|hash| told.contains(hash))
+        needs_notification(entry, &group, due.at)
     }
 
     /// Waits until the log says that another member has told all that there was to tell.
     async fn told_by_another(&self, integration: &Integration, look: &Look) {
         let key = &self.departure.due.key.group_key;
         let ear = self.shared.ears.listen(&integration.key, key);
-        while self.decide(integration, look) != Decision::No {
+        let group = (&look.firing[..], &look.resolved[..]);
+        let decide = || self.decide(integration, self.entry(integration).as_deref(), group);
+        while decide() != Decision::No {
             ear.heard().await;
         }
     }
@@ -208,7 +224,7 @@ impl Flight {
     /// member by now, or no longer be true.
     async fn deliver(
         self: &Arc<Self>,
-        integration: &Integration,
+        integration: &Arc<Integration>,
         mut look: Look,
     ) -> Result<bool, Stopping> {
         let stats = &self.shared.app.stats;
@@ -233,14 +249,14 @@ impl Flight {
             last = Some(error);
             self.pause(integration, pause, until).await?;
             pause = pause.mul_f64(RETRY_GROWTH).min(RETRY_MAX);
-            look = self.look().await?;
+            look = self.look(integration).await?;
         }
     }
 
     /// Waits for a place, sends once, and writes that to the log. That there is nothing to tell any more is well.
     async fn deliver_once(
         self: &Arc<Self>,
-        integration: &Integration,
+        integration: &Arc<Integration>,
         look: Look,
         (last, until): (Option<&SendError>, Instant),
     ) -> Result<Result<(), SendError>, Stopping> {
@@ -262,9 +278,15 @@ impl Flight {
         let Some(boarding) = boarding? else {
             return Ok(Ok(()));
         };
+        let Look {
+            firing,
+            resolved,
+            notification,
+            ..
+        } = boarding.look;
         if let Some(place) = boarding.place {
             begun();
-            let attempt = self.attempt(integration, boarding.notification, place);
+            let attempt = self.attempt(integration, notification, place);
             let Ok(sent) = timeout_at(until, attempt).await else {
                 return time_is_over();
             };
@@ -272,7 +294,8 @@ impl Flight {
                 return Ok(Err(error));
             }
         }
-        self.log(integration, boarding.look, boarding.reason).await;
+        self.log(integration, (firing, resolved), boarding.reason)
+            .await;
         Ok(Ok(()))
     }
 
@@ -280,21 +303,20 @@ impl Flight {
     /// long, and after it all is looked at and decided again.
     async fn board(
         self: &Arc<Self>,
-        integration: &Integration,
+        integration: &Arc<Integration>,
         mut look: Look,
     ) -> Result<Option<Boarding>, Stopping> {
         let (lanes, key) = (&self.shared.lanes, &integration.key);
         let mut place: Option<Place> = None;
         loop {
-            if look.alerts.is_empty() {
-                return Ok(None);
-            }
-            let Decision::Notify(reason) = self.decide(integration, &look) else {
+            let bytes = look.bytes;
+            let Decision::Notify(reason) = look.decision else {
                 return Ok(None);
             };
-            let notification = self.notification(integration, &look);
-            let bytes = notification.bytes();
-            if notification.alerts.is_empty() {
+            if look.is_empty() {
+                return Ok(None);
+            }
+            if look.notification.alerts.is_empty() {
                 place = None;
             } else if !place.as_ref().is_some_and(|place| place.holds(bytes)) {
                 // One that is too small now is given back before another one is asked for.
@@ -305,14 +327,13 @@ impl Flight {
                         place = lanes.place(key, bytes) => place,
                         () = self.ending(integration) => return Err(Stopping),
                     });
-                    look = self.look().await?;
+                    look = self.look(integration).await?;
                     continue;
                 }
             }
             return Ok(Some(Boarding {
                 look,
                 reason,
-                notification,
                 place,
             }));
         }
@@ -392,21 +413,22 @@ impl Flight {
     }
 
     /// What is told: without what the receiver does not want to be told of, or was told before.
-    fn notification(&self, integration: &Integration, look: &Look) -> Notification {
-        let entry = self.entry(integration);
-        let was_told = |told: &Told| {
-            let hash = alert_hash(&told.alert.labels);
-            let said = |entry: &Arc<NflogEntry>| {
-                entry.resolved.contains(&hash) && !entry.firing.contains(&hash)
-            };
-            told.is_resolved && entry.as_ref().is_some_and(said)
+    fn notification(
+        &self,
+        integration: &Integration,
+        entry: Option<&NflogEntry>,
+        alerts: Vec<(u64, Told)>,
+    ) -> Notification {
+        let set = |hashes: &[u64]| hashes.iter().copied().collect::<BTreeSet<u64>>();
+        let firing = entry.map_or_else(BTreeSet::new, |entry| set(&entry.firing));
+        let resolved = entry.map_or_else(BTreeSet::new, |entry| set(&entry.resolved));
+        let was_told = |hash: &u64| resolved.contains(hash) && !firing.contains(hash);
+        let is_told = |(hash, told): &(u64, Told)| {
+            !told.is_resolved || integration.send_resolved && !was_told(hash)
         };
-        let alerts = look.alerts.iter().filter(|told| match told.is_resolved {
-            true => integration.send_resolved && !was_told(told),
-            false => true,
-        });
-        let mut alerts: Vec<Told> = alerts.cloned().collect();
-        alerts.sort_by(|a, b| order(&a.alert).cmp(&order(&b.alert)));
+        let alerts = alerts.into_iter().filter(is_told);
+        let mut alerts: Vec<Told> = alerts.map(|(_, told)| told).collect();
+        alerts.sort_by(|a, b| order(&a.alert, &b.alert));
         let due = &self.departure.due;
         Notification {
             receiver: due.key.receiver.clone(),
@@ -418,17 +440,27 @@ impl Flight {
     }
 
     /// Writes down what was told, and waits until the other members hold that, so that nobody tells it again.
-    async fn log(&self, integration: &Integration, look: Look, reason: Reason) {
+    async fn log(
+        &self,
+        integration: &Integration,
+        (firing, resolved): (Vec<u64>, Vec<u64>),
+        reason: Reason,
+    ) {
         let due = &self.departure.due;
         let group = &due.key.group_key;
         let notified = Notified::new(integration.key.clone(), group.clone())
-            .firing(look.firing)
-            .resolved(look.resolved)
+            .firing(firing)
+            .resolved(resolved)
             .repeat_interval(due.terms.remembered());
-        let written = match self.shared.app.nflog.log(notified) {
-            Ok(written) => written,
+        let (app, unlogged) = (&self.shared.app, &self.shared.unlogged);
+        let written = match app.nflog.log(notified.clone()) {
+            Ok(written) => {
+                unlogged.forget(&integration.key, group);
+                written
+            }
             Err(error) => {
                 warn!(%group, %error, "notified, and not logged");
+                unlogged.remember(notified, app.dispatch.wall());
                 return;
             }
         };
@@ -450,16 +482,26 @@ impl Flight {
     }
 }
 
+/// Whether the log has everything that is resolved. A member that tells that something fires does not have it
+/// there yet, and may be gone before it tells that it is resolved.
+fn has_told(entry: Option<&NflogEntry>, resolved: &[u64]) -> bool {
+    let told = entry.map_or(&[][..], |entry| &entry.resolved);
+    let told: BTreeSet<u64> = told.iter().copied().collect();
+    resolved.iter().all(|hash| told.contains(hash))
+}
+
 /// As Alertmanager shows alerts: by job and instance, those without last; then those with fewer labels first, then by
 /// the labels.
-fn order(alert: &Alert) -> impl Ord {
-    let labels: &Labels = &alert.labels;
-    let named = |name: &str| {
-        let value = labels.get(name).cloned();
+fn order(a: &Alert, b: &Alert) -> Ordering {
+    fn named<'a>(alert: &'a Alert, name: &str) -> (bool, Option<&'a String>) {
+        let value = alert.labels.get(name);
         (value.is_none(), value)
-    };
-    let all: Vec<_> = labels.clone().into_iter().collect();
-    (named("job"), named("instance"), all.len(), all)
+    }
+    let key = |alert| (named(alert, "job"), named(alert, "instance"));
+    let by_name = key(a).cmp(&key(b));
+    by_name
+        .then_with(|| a.labels.len().cmp(&b.labels.len()))
+        .then_with(|| a.labels.iter().cmp(b.labels.iter()))
 }
 
 /// The least time that a flush has to tell, as Alertmanager has it.

@@ -27,6 +27,7 @@ mod resolver;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unlogged;
 mod webhook;
 #[cfg(test)]
 mod webhook_tests;
@@ -46,6 +47,7 @@ use ears::Ears;
 use flight::Flight;
 use groups::Due;
 use lanes::{Lanes, Load};
+use unlogged::Unlogged;
 
 pub(crate) use dispatch::Dispatch;
 pub(crate) use integration::replaced;
@@ -71,6 +73,7 @@ struct Shared {
     /// For evaluating silences.
     looking: Arc<Semaphore>,
     ears: Arc<Ears>,
+    unlogged: Unlogged,
     stopped: watch::Receiver<()>,
 }
 
@@ -97,6 +100,7 @@ pub(crate) async fn run(app: Arc<App>, options: Options, stopped: watch::Receive
         lanes: Lanes::new(all, SENDING_EACH_MAX),
         looking: Arc::new(Semaphore::new(LOOKING_MAX)),
         ears: Arc::default(),
+        unlogged: Unlogged::default(),
         stopped,
     });
     let mut flights = JoinSet::new();

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Parser as _;
+use rumormill::Config;
 use rumormill::node::Node;
 use rumormill::store::matcher::{Labels, Syntax};
 use rumormill::store::nflog::ReceiverKey;
@@ -116,6 +117,10 @@ impl Drop for Rig {
 
 impl Rig {
     fn start(name: &str, config: &str) -> Self {
+        Self::start_with(name, config, Config::lan())
+    }
+
+    fn start_with(name: &str, config: &str, node: Config) -> Self {
         let dir = std::env::temp_dir().join(format!("rumormill-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let file = dir.join("am.yml");
@@ -156,7 +161,8 @@ impl Rig {
             });
             receivers.collect()
         });
-        let mut builder = Node::builder("alone").wall_clock(Arc::<TestClock>::clone(&clock));
+        let builder = Node::builder("alone").config(node);
+        let mut builder = builder.wall_clock(Arc::<TestClock>::clone(&clock));
         let dispatch = Dispatch::connected_by(clock, connect);
         let app = crate::run::app(&mut builder, None, (flags, &settings), dispatch);
         let options = Options {
@@ -249,6 +255,21 @@ async fn a_group_waits_for_company_and_is_repeated() {
         "59 hook: +D -",
     ];
     assert_eq!(told, expected);
+}
+
+/// Where its entry of the log is too large it is told again only once it is time to.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_logged_is_not_told_at_each_flush() {
+    let node = Config::lan().entry_bytes_max(1024);
+    let rig = Rig::start_with("unlogged", &one(TIMES), node);
+    let names: Vec<String> = (0..300).map(|number| format!("n={number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    rig.fire(0, &names);
+    assert_eq!(rig.told_until(44).await.len(), 1);
+    assert_eq!(rig.app.nflog.store().len(), 0);
+    rig.resolve(&names[1..]);
+    assert_eq!(rig.told_until(58).await.len(), 1);
+    assert_eq!(rig.told_until(84).await.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
