@@ -336,10 +336,11 @@ fn an_alert_that_is_repeated_is_held_for_days() {
 /// in two hours.
 #[test]
 fn an_alert_that_is_repeated_is_rarely_written_whole() {
+    type End = Box<dyn Fn(u64) -> u64>;
     let (hour, day) = (3_600, 86_400);
     let moving = |ahead| move |seconds: u64| seconds + ahead;
     let fixed = |end| move |_: u64| end;
-    let ends: [(&str, Box<dyn Fn(u64) -> u64>); 5] = [
+    let ends: [(&str, End); 5] = [
         ("minutes ahead", Box::new(moving(240))),
         ("hours ahead", Box::new(moving(3 * hour))),
         ("days ahead", Box::new(moving(6 * day))),
