@@ -496,8 +496,11 @@ impl Alerts {
     ) -> Result<(), AlertError> {
         let max = self.limits().count;
         let is_full = || self.shared.map.with_index(|index| index.taken().0) >= max;
-        if is_full() && (!self.make_room(now, repeats) || is_full()) {
-            return Err(AlertError::TooMany { max });
+        if is_full() {
+            self.make_room(now, repeats);
+            if is_full() {
+                return Err(AlertError::TooMany { max });
+            }
         }
         self.admit_firing(alert, now)?;
         self.admit_bytes((alert.bytes(), 0), now, repeats)
