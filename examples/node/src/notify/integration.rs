@@ -179,7 +179,7 @@ fn key(receiver: &ReceiverConfig, integration: &str, idx: u32) -> ReceiverKey {
 impl Notification {
     /// What a message of it takes, about.
     pub(super) fn bytes(&self) -> usize {
-        let alerts = self.alerts.iter().map(|told| told.alert.bytes());
+        let alerts = self.alerts.iter().map(|told| written_bytes(&told.alert));
         alerts.sum::<usize>().min(MESSAGE_BYTES_MAX)
     }
 
@@ -206,13 +206,33 @@ impl Notification {
         }
         let mut bytes = 0;
         let fitting = self.alerts.iter().take_while(|told| {
-            bytes += told.alert.bytes();
+            bytes += written_bytes(&told.alert);
             bytes <= MESSAGE_BYTES_MAX
         });
         let fitting = fitting.count();
         self.alerts.truncate(fitting);
         before - self.alerts.len()
     }
+}
+
+/// What an alert takes in a message, about: much of it may be escaped there.
+fn written_bytes(alert: &Alert) -> usize {
+    let pairs = alert.labels.iter().chain(&alert.annotations);
+    let pairs = pairs.map(|(name, value)| escaped_more(name) + escaped_more(value));
+    alert.bytes() + escaped_more(&alert.generator_url) + pairs.sum::<usize>()
+}
+
+/// How many bytes more a text has in JSON as Go writes it: `\u003c` for what means something in HTML, and the same for
+/// control characters.
+fn escaped_more(text: &str) -> usize {
+    let more = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
+        b'<' | b'>' | b'&' | 0..=0x1f => 5,
+        // The first byte of U+2028 and U+2029, and of characters like them.
+        0xe2 => 3,
+        _ => 0,
+    });
+    more.sum()
 }
 
 /// The pairs that all have.
@@ -232,7 +252,41 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 8 << 20;
 mod tests {
     use std::sync::mpsc::channel;
 
+    use super::super::message::message;
+    use super::super::tests::{alert, labels};
     use super::*;
+
+    #[test]
+    fn a_message_is_limited_as_it_is_written() {
+        for text in ["<", "\u{1}", "\u{2028}"] {
+            let mut large = alert("n=A", 10, 20);
+            let value = text.repeat((1 << 20) / text.len());
+            large.annotations.insert("a".to_owned(), value);
+            let told = Told {
+                alert: Arc::new(large),
+                is_resolved: false,
+            };
+            let mut notification = Notification {
+                receiver: "r".to_owned(),
+                group_key: "{}:{}".to_owned(),
+                group_labels: labels(""),
+                alerts: vec![told.clone(); 7],
+                external_url: "http://am".into(),
+            };
+            // So that it is not common, which is written besides.
+            notification.alerts.insert(
+                0,
+                Told {
+                    alert: Arc::new(alert("n=B", 10, 20)),
+                    is_resolved: false,
+                },
+            );
+            let bytes = notification.bytes();
+            let written = message(notification, 0).len();
+            assert!(written <= MESSAGE_BYTES_MAX, "{text:?}: {written}");
+            assert!(written <= bytes + 1024, "{text:?}: {written} {bytes}");
+        }
+    }
 
     /// However many sends wait for it.
     #[tokio::test]
