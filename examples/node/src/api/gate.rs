@@ -181,7 +181,58 @@ const ANSWER_MAX: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use clap::Parser as _;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+    use rumormill::node::{Node, SystemClock};
+
     use super::*;
+    use crate::client::Client;
+    use crate::flags::Flags;
+    use crate::notify::Dispatch;
+    use crate::settings::Settings;
+
+    #[tokio::test]
+    async fn who_has_no_password_takes_no_turn_to_read() {
+        let dir = std::env::temp_dir().join(format!("rumormill-gate-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (file, web) = (dir.join("am.yml"), dir.join("web.yml"));
+        fs::write(&file, "route: {receiver: a}\nreceivers: [{name: a}]\n").unwrap();
+        let hash = bcrypt::hash("s3cret", 4).unwrap();
+        fs::write(&web, format!("basic_auth_users: {{alice: '{hash}'}}\n")).unwrap();
+        let flags = Flags::parse_from([
+            "node".to_owned(),
+            format!("--config.file={}", file.display()),
+            format!("--web.config.file={}", web.display()),
+            "--web.get-concurrency=1".to_owned(),
+            "--cluster.listen-address=".to_owned(),
+        ]);
+        let settings = Settings::load(&flags).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        let dispatch = Dispatch::new(Arc::new(SystemClock));
+        let mut builder = Node::builder("alone");
+        let app = crate::run::app(&mut builder, None, (flags, &settings), dispatch);
+        let router = TowerToHyperService::new(crate::api::router(Arc::clone(&app)));
+        let place = Arc::new(app.places.enter(Client::V4([10, 0, 0, 1].into())).unwrap());
+        let ask = async |auth: &str| {
+            let request = Request::get("/api/v2/status")
+                .header(header::AUTHORIZATION, auth)
+                .extension(Arc::clone(&place))
+                .body(Body::empty());
+            let answer = router.call(request.unwrap()).await.unwrap();
+            answer.status()
+        };
+        // Of alice and her password.
+        let right = "Basic YWxpY2U6czNjcmV0";
+        assert_eq!(ask(right).await, StatusCode::OK);
+        let turn = app.work.read().unwrap();
+        assert_eq!(ask("").await, StatusCode::UNAUTHORIZED);
+        assert_eq!(ask(right).await, StatusCode::SERVICE_UNAVAILABLE);
+        drop(turn);
+        assert_eq!(ask(right).await, StatusCode::OK);
+    }
 
     #[test]
     fn handlers_are_called_as_alertmanager_calls_them() {
