@@ -349,7 +349,10 @@ impl Alerts {
         if let (Some(held), Some(header)) = (held, header)
             && held.says(&next)
         {
-            if next.ends_at == known.before.ends_at && next.is_resolved(now) {
+            // That it was resolved has been said; not merely that its time would be over by now, which another
+            // node may have been told otherwise.
+            let resolved = held.ends_at <= held.updated_at;
+            if resolved && next.ends_at == known.before.ends_at && next.is_resolved(now) {
                 return Ok(None);
             }
             let received_at = stamp(now).max(held.updated_at);

@@ -332,6 +332,17 @@ fn an_alert_that_is_repeated_is_held_for_days() {
     assert!(site.alerts.store().len() < 40, "the past is collected");
 }
 
+/// Another node may have been told of a later end.
+#[test]
+fn a_resolve_is_written_of_what_has_ended_by_itself_and_once() {
+    let site = Site::new();
+    site.put_at(at(10), &alert(0, 21));
+    site.clock.set(at(21));
+    let resolved = || alert(0, 20);
+    assert!(site.alerts.put(resolved(), at(21)).unwrap().is_some());
+    assert!(site.alerts.put(resolved(), at(22)).unwrap().is_none());
+}
+
 /// However long what is resolved is shown, and however far ends are ahead, an alert is written whole once
 /// in two hours.
 #[test]
