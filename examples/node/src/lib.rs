@@ -1,4 +1,4 @@
-//! One node of a cluster of alert managers: silences and the notification log, replicated by
+//! One node of a cluster of alert managers: alerts, silences and the notification log, replicated by
 //! rumormill, behind Alertmanager's flags, API and metrics, so that `amtool` works with it.
 //!
 //! ```sh
