@@ -214,7 +214,8 @@ impl Shares {
         let moved = self
             .pair_before(replaced)
             .is_some_and(|it| it.0 == writer && it != pair);
-        let whole = if moved { amount } else { more };
+        let bytes = if moved { amount.bytes } else { more.bytes };
+        let whole = Amount { bytes, ..more };
         let id = self.find(pair);
         let account = id.map(|id| &self.accounts[id as usize]);
         let at = |of: fn(&PairShare) -> u32, tag| account.map(of).or_else(|| self.party(tag));
@@ -347,7 +348,8 @@ impl Shares {
     /// The pair under which an entry counts that comes in the place of `replaced`. If that was the same
     /// writer's, and is no shorter, who delivered it first stays who did: or a writer would have its
     /// entries counted as others' by having these deliver later versions. What is longer is its
-    /// deliverer's, as all that is new: or it would be counted as what the first one brought.
+    /// deliverer's, as all that is new, or it would be counted as what the first one brought; but only as
+    /// long as that one may have more entries, since a later version is not refused for their number.
     fn pair_of(
         &self,
         (writer, deliverer): (WriterTag, WriterTag),
@@ -356,9 +358,27 @@ impl Shares {
     ) -> (WriterTag, WriterTag) {
         let grows = replaced.is_some_and(|replaced| amount.bytes > replaced.amount.bytes);
         match self.pair_before(replaced) {
-            Some(before) if before.0 == writer && !grows => before,
+            Some(before)
+                if before.0 == writer && !(grows && self.takes_more(writer, deliverer)) =>
+            {
+                before
+            }
             _ => self.pair(writer, deliverer),
         }
+    }
+
+    /// Whether another entry of a writer may be on a deliverer's account.
+    fn takes_more(&self, writer: WriterTag, deliverer: WriterTag) -> bool {
+        let party = |tag| self.party(tag).map(|at| &self.parties[at as usize]);
+        let own = writer == deliverer;
+        let written = party(writer).map_or(0, |party| {
+            let of = if own { party.own } else { party.relayed };
+            of.entries
+        });
+        let delivered = party(deliverer).map_or(0, |party| party.delivered.entries);
+        let named = writer != WriterTag::NONE;
+        let share = self.share.entries;
+        !(named && written >= share.saturating_mul(2)) && delivered < share.saturating_mul(3)
     }
 
     /// The pair of what is replaced.

@@ -114,11 +114,12 @@ fn what_a_later_version_is_longer_by_counts_for_who_delivers_it() {
     // Of many, no more than it may deliver in another's name.
     let more = fill(&mut accounts, (PEER, LIAR), 9_999).0;
     assert_eq!(more, 2 * SHARE - 1);
+    // A later version is not refused for that.
     let account = accounts.charge((PEER, PEER), amount, None);
     let first = Charged { account, amount };
-    let refused = accounts.admit((PEER, LIAR), longer, Some(first));
-    assert_eq!(refused, Err(Refusal::Share));
-    accounts.admit((PEER, LIAR), amount, Some(first)).unwrap();
+    accounts.admit((PEER, LIAR), longer, Some(first)).unwrap();
+    let account = accounts.charge((PEER, LIAR), longer, Some(first));
+    assert_eq!(accounts.deliverer(account), PEER);
 }
 
 #[test]
@@ -284,13 +285,13 @@ proptest! {
                 let old = replaced.map(|at| held[at].1);
                 if accounts.admit(pair, amount, old).is_ok() {
                     let account = accounts.charge(pair, amount, old);
-                    let mut counts = pair;
+                    let counts = accounts.accounts[account as usize].pair;
+                    prop_assert_eq!(counts.0, pair.0);
                     if let Some(at) = replaced {
                         let (before, charged) = held.swap_remove(at);
                         accounts.release(charged);
-                        if before.0 == pair.0 && amount.bytes <= charged.amount.bytes {
-                            counts = before;
-                        }
+                        let grows = amount.bytes > charged.amount.bytes;
+                        prop_assert!(counts == before || before.0 != pair.0 || grows);
                     }
                     held.push((counts, Charged { account, amount }));
                 }
