@@ -245,11 +245,10 @@ impl Memberships {
     ) {
         let (observer, member, boot) = (life.0, process.name.clone(), process.boot);
         let Some(real) = self.processes.get(process) else {
-            let mut real = self.processes.keys();
-            let real = real.any(|it| it.name == process.name);
             let vouched = self.voices.len() > 1 || self.voices.contains(&process.name);
-            // Of a process that does not answer, a lone voice may say that a later one is there.
-            if (vouched || (real && self.disturbed)) && self.claimed.contains_key(process) {
+            // Of a process that does not answer, a lone voice may say that a later one is there; and who joins by a
+            // liar knows nobody else to ask.
+            if (vouched || self.disturbed) && self.claimed.contains_key(process) {
                 return;
             }
             return breaches.push(Breach::UnknownProcess {
