@@ -60,6 +60,7 @@ mod shown;
 mod snapshots;
 mod storage;
 mod tls;
+mod tls_parts;
 mod tree;
 pub mod unstable;
 mod version;

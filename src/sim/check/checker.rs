@@ -145,16 +145,15 @@ impl Checker {
         self.vouched.iter().filter(in_vain).count()
     }
 
-    /// Looks at a new view of a process. `calm` is whether nothing keeps anybody from answering.
+    /// Looks at a new view of a process, with whether nothing keeps anybody from answering.
     pub(in crate::sim) fn view_changed(
         &mut self,
         at: Duration,
-        (life, calm): (Life, bool),
+        observer: (Life, bool),
         view: &View,
         is_of_cluster: impl Fn(&NodeName) -> bool,
     ) {
-        self.members.disturbed = !calm;
-        for breach in self.members.view_changed(at, life, view, is_of_cluster) {
+        for breach in self.members.view_changed(at, observer, view, is_of_cluster) {
             self.report(at, breach);
         }
     }

@@ -37,8 +37,6 @@ pub(in crate::sim) struct Memberships {
     /// Names under which liars have introduced themselves, their own among them: names are not proven
     /// here. What a lone one says of others is asked about, and not believed.
     pub(super) voices: BTreeSet<NodeName>,
-    /// Whether something keeps processes from answering, or did so a moment ago.
-    pub(super) disturbed: bool,
     /// Since when each process has held whom for failed.
     failed: BTreeMap<(Life, NodeName), Duration>,
 }
@@ -122,11 +120,12 @@ impl Memberships {
         }
     }
 
-    /// Looks at a new view of a process.
+    /// Looks at a new view of a process. `calm` is whether nothing keeps anybody from answering, and
+    /// nothing did so a moment ago.
     pub(super) fn view_changed(
         &mut self,
         at: Duration,
-        life: Life,
+        (life, calm): (Life, bool),
         view: &View,
         is_of_cluster: impl Fn(&NodeName) -> bool,
     ) -> Vec<Breach> {
@@ -159,7 +158,7 @@ impl Memberships {
                 continue;
             }
             self.see_boot(life, process, &mut breaches);
-            self.see_state(life, process, member.state, &mut breaches);
+            self.see_state((life, calm), process, member.state, &mut breaches);
         }
         self.views.insert(life, view.members.clone());
         let has_left = |member: &&Member| member.state == MemberState::Left;
@@ -238,7 +237,7 @@ impl Memberships {
     /// Invariant 10: who is said to have left did leave, and stays so; who is a member was there.
     fn see_state(
         &mut self,
-        life: Life,
+        (life, calm): (Life, bool),
         process: &ProcessId,
         seen: MemberState,
         breaches: &mut Vec<Breach>,
@@ -248,7 +247,7 @@ impl Memberships {
             let vouched = self.voices.len() > 1 || self.voices.contains(&process.name);
             // Of a process that does not answer, a lone voice may say that a later one is there; and who joins by a
             // liar knows nobody else to ask.
-            if (vouched || self.disturbed) && self.claimed.contains_key(process) {
+            if (vouched || !calm) && self.claimed.contains_key(process) {
                 return;
             }
             return breaches.push(Breach::UnknownProcess {
@@ -336,7 +335,7 @@ mod tests {
     }
 
     fn see(seen: &mut Memberships, boot: u64, state: MemberState) -> Vec<Breach> {
-        seen.view_changed(AT, OBSERVER, &view(boot, state), |_| true)
+        seen.view_changed(AT, (OBSERVER, true), &view(boot, state), |_| true)
     }
 
     #[test]
@@ -405,11 +404,11 @@ mod tests {
     fn foreigners_and_oneself_are_no_members() {
         let mut seen = memberships();
         let view = view(5, MemberState::Alive);
-        let breaches = seen.view_changed(AT, OBSERVER, &view, |name| name.as_str() == "n0");
+        let breaches = seen.view_changed(AT, (OBSERVER, true), &view, |name| name.as_str() == "n0");
         assert!(matches!(breaches[..], [Breach::ClusterCrossed { .. }]));
         let mut own = view.clone();
         own.members[0].process = process("n0", 9);
-        let breaches = seen.view_changed(AT, OBSERVER, &own, |_| true);
+        let breaches = seen.view_changed(AT, (OBSERVER, true), &own, |_| true);
         assert!(matches!(breaches[..], [Breach::ClusterCrossed { .. }]));
     }
 

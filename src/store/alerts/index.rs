@@ -258,10 +258,13 @@ impl AlertIndex {
 
     /// Gives an alert another end, and another instant at which what says so was received.
     fn change(&mut self, key: Key, (ends_at, updated_at): (Timestamp, Timestamp)) {
-        let Some(mut indexed) = self.alerts.remove(&key) else {
+        let Some(was) = self.alerts.get(&key).map(|indexed| indexed.ends_at) else {
             return;
         };
-        let was = indexed.ends_at;
+        self.no_longer_fires(was, key);
+        let Some(indexed) = self.alerts.get_mut(&key) else {
+            return;
+        };
         let mut alert = indexed.alert.take().unwrap_or_else(|| {
             let alert = indexed.held().take_whole();
             self.count += 1;
@@ -271,9 +274,8 @@ impl AlertIndex {
         give(&mut alert, (ends_at, updated_at));
         (indexed.ends_at, indexed.updated_at) = (ends_at, updated_at);
         indexed.alert = Some(alert);
-        self.resolved(indexed.resolved_at());
-        self.no_longer_fires_of(was, key, &indexed);
-        self.alerts.insert(key, indexed);
+        let resolved_at = indexed.resolved_at();
+        self.resolved(resolved_at);
         self.fires(ends_at, key);
     }
 
@@ -312,23 +314,13 @@ impl AlertIndex {
         self.ending.insert((ends_at, key));
     }
 
+    /// An alert that is held does not end then any more.
     fn no_longer_fires(&mut self, ends_at: Timestamp, key: Key) {
-        let name = self.alerts.get(&key).and_then(name).map(str::to_owned);
         self.ended.remove(&(ends_at, key));
-        if self.ending.remove(&(ends_at, key)) {
-            self.one_less(name.as_deref());
+        if !self.ending.remove(&(ends_at, key)) {
+            return;
         }
-    }
-
-    fn no_longer_fires_of(&mut self, ends_at: Timestamp, key: Key, indexed: &Indexed) {
-        self.ended.remove(&(ends_at, key));
-        if self.ending.remove(&(ends_at, key)) {
-            self.one_less(name(indexed));
-        }
-    }
-
-    fn one_less(&mut self, name: Option<&str>) {
-        let name = name.unwrap_or_default();
+        let name = self.alerts.get(&key).and_then(name).unwrap_or_default();
         if let Some(firing) = self.firing.get_mut(name) {
             *firing -= 1;
             if *firing == 0 {

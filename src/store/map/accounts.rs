@@ -211,9 +211,8 @@ impl Shares {
         };
         let pair = self.pair_of((writer, deliverer), amount, replaced);
         // What comes to the pair's account, and not only to the store.
-        let moved = self
-            .pair_before(replaced)
-            .is_some_and(|it| it.0 == writer && it != pair);
+        let before = replaced.and_then(|replaced| self.pair_before(replaced));
+        let moved = before.is_some_and(|it| it.0 == writer && it != pair);
         let bytes = if moved { amount.bytes } else { more.bytes };
         let whole = Amount { bytes, ..more };
         let id = self.find(pair);
@@ -356,7 +355,10 @@ impl Shares {
         amount: Amount,
         replaced: Option<Charged>,
     ) -> (WriterTag, WriterTag) {
-        let grows = replaced.is_some_and(|replaced| amount.bytes > replaced.amount.bytes);
+        let Some(replaced) = replaced else {
+            return self.pair(writer, deliverer);
+        };
+        let grows = amount.bytes > replaced.amount.bytes;
         match self.pair_before(replaced) {
             Some(before)
                 if before.0 == writer && !(grows && self.takes_more(writer, deliverer)) =>
@@ -382,8 +384,8 @@ impl Shares {
     }
 
     /// The pair of what is replaced.
-    fn pair_before(&self, replaced: Option<Charged>) -> Option<(WriterTag, WriterTag)> {
-        let account = self.accounts.get(replaced?.account as usize)?;
+    fn pair_before(&self, replaced: Charged) -> Option<(WriterTag, WriterTag)> {
+        let account = self.accounts.get(replaced.account as usize)?;
         Some(account.pair)
     }
 

@@ -19,7 +19,8 @@ use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use super::email_text;
 use super::integration::{Files, Notification, SendError, aside, whole};
 use super::tls::{TlsClientError, TlsMaterial};
-use crate::receivers::{EmailConfig, Version};
+use crate::receivers::EmailConfig;
+use crate::tls_parts::Version;
 
 /// One of `email_configs`.
 #[derive(Clone, Debug)]

@@ -10,10 +10,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
-    version,
 };
 
-use crate::receivers::{Source, TlsConfig, Version};
+use crate::receivers::{Source, TlsConfig};
+use crate::tls_parts;
 
 /// What a client's TLS is made of, files read.
 #[derive(Clone, PartialEq, Eq)]
@@ -102,15 +102,7 @@ impl TlsMaterial {
     }
 
     fn versions(&self) -> Result<Vec<&'static SupportedProtocolVersion>, TlsClientError> {
-        let (min, max) = (self.config.min_version, self.config.max_version);
-        let known = [
-            (Version::Tls12, &version::TLS12),
-            (Version::Tls13, &version::TLS13),
-        ];
-        let wanted = known.into_iter().filter(|(version, _)| {
-            min.is_none_or(|min| *version >= min) && max.is_none_or(|max| *version <= max)
-        });
-        let wanted: Vec<_> = wanted.map(|(_, version)| version).collect();
+        let wanted = tls_parts::versions(self.config.min_version, self.config.max_version);
         if wanted.is_empty() {
             return Err(TlsClientError::Versions);
         }
@@ -155,12 +147,7 @@ fn certificates(
     pem: &str,
     what: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, TlsClientError> {
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
-    let certificates: Result<Vec<_>, _> = certificates.collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(TlsClientError::Pem(what)),
-    }
+    tls_parts::certificates(pem.as_bytes()).map_err(|_| TlsClientError::Pem(what))
 }
 
 /// `insecure_skip_verify`: a certificate of anybody will do.

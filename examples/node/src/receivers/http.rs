@@ -7,6 +7,7 @@ use serde_saphyr::Spanned;
 
 use super::{Secret, Source, joined};
 use crate::sections::Switch;
+use crate::tls_parts::Version;
 
 /// `http_config`, as it is written.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -152,19 +153,6 @@ pub(crate) struct TlsConfig {
     pub(crate) insecure_skip_verify: bool,
     pub(crate) min_version: Option<Version>,
     pub(crate) max_version: Option<Version>,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
-pub(crate) enum Version {
-    #[serde(rename = "TLS10")]
-    Tls10,
-    #[serde(rename = "TLS11")]
-    Tls11,
-    #[serde(rename = "TLS12")]
-    Tls12,
-    #[serde(rename = "TLS13")]
-    Tls13,
 }
 
 fn given(text: &Option<String>) -> bool {

@@ -16,9 +16,7 @@ use crate::file::{Address, File};
 use crate::sections::{Global, Receiver, WebhookSection};
 
 pub(crate) use email::{EmailConfig, EmailSection};
-pub(crate) use http::{
-    HttpAuth, HttpConfig, HttpSection, OAuth2Config, TlsConfig, TlsSection, Version,
-};
+pub(crate) use http::{HttpAuth, HttpConfig, HttpSection, OAuth2Config, TlsConfig, TlsSection};
 
 /// Who is told, by name.
 #[derive(Clone, Debug)]
@@ -153,6 +151,7 @@ impl WebhookConfig {
 mod tests {
     use super::*;
     use crate::file::parse;
+    use crate::tls_parts::Version;
 
     fn receivers(text: &str) -> Vec<ReceiverConfig> {
         parse(text).unwrap().receivers(Path::new("/etc/am"))

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{RootCertStore, ServerConfig};
 use serde::Deserialize;
 use serde_saphyr::Location;
 
+use crate::tls_parts::{self, Version};
 use crate::yaml;
 
 /// What the file comes to.
@@ -71,8 +72,8 @@ struct TlsServer {
     client_ca_file: Option<String>,
     client_auth_type: Option<ClientAuthType>,
     client_allowed_sans: Option<Vec<String>>,
-    min_version: Option<Least>,
-    max_version: Option<Least>,
+    min_version: Option<Version>,
+    max_version: Option<Version>,
     cipher_suites: Option<Vec<String>>,
     prefer_server_cipher_suites: Option<bool>,
     curve_preferences: Option<Vec<String>>,
@@ -108,19 +109,6 @@ enum ClientAuthType {
     RequireClientCert,
     VerifyClientCertIfGiven,
     RequireAndVerifyClientCert,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-enum Least {
-    #[serde(rename = "TLS10")]
-    Tls10,
-    #[serde(rename = "TLS11")]
-    Tls11,
-    #[serde(rename = "TLS12")]
-    Tls12,
-    #[serde(rename = "TLS13")]
-    Tls13,
 }
 
 impl Header {
@@ -192,19 +180,20 @@ impl TlsServer {
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let certificates = pem(&self.cert, &self.cert_file, file)?;
-        let certificates = certificates_of(&certificates).map_err(wrong)?;
+        let certificates = tls_parts::certificates(&certificates).map_err(wrong)?;
         let key = pem(&self.key, &self.key_file, file)?;
         let key = PrivateKeyDer::from_pem_slice(&key);
         let key = key.map_err(|error| wrong(format!("key_file: {error}")))?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
-        let builder = builder.with_protocol_versions(&self.versions());
+        let builder = builder
+            .with_protocol_versions(&tls_parts::versions(self.min_version, self.max_version));
         let builder = builder.map_err(|error| wrong(error.to_string()))?;
         let builder = match self.client_auth_type {
             None | Some(ClientAuthType::NoClientCert) => builder.with_no_client_auth(),
             Some(asked) => {
                 let mut roots = RootCertStore::empty();
                 let authorities = pem(&self.client_ca, &self.client_ca_file, file)?;
-                for authority in certificates_of(&authorities).map_err(wrong)? {
+                for authority in tls_parts::certificates(&authorities).map_err(wrong)? {
                     let added = roots.add(authority);
                     added.map_err(|error| wrong(format!("client_ca_file: {error}")))?;
                 }
@@ -282,27 +271,13 @@ impl TlsServer {
             let why = "what TLS 1.2 and 1.3 use here is not to be chosen";
             return Err(impossible("cipher_suites or curve_preferences", why));
         }
-        if self.versions().is_empty() {
+        if tls_parts::versions(self.min_version, self.max_version).is_empty() {
             let why = "there are TLS 1.2 and TLS 1.3";
             return Err(impossible("max_version", why));
         }
         // Which side's order holds does not matter where all that there is is good.
         let _ = self.prefer_server_cipher_suites;
         Ok(())
-    }
-
-    /// Those of 1.2 and 1.3 that are within the bounds.
-    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
-        let min = self.min_version.unwrap_or(Least::Tls12);
-        let max = self.max_version.unwrap_or(Least::Tls13);
-        let mut versions = Vec::new();
-        if min <= Least::Tls13 && max >= Least::Tls13 {
-            versions.push(&rustls::version::TLS13);
-        }
-        if min <= Least::Tls12 && max >= Least::Tls12 {
-            versions.push(&rustls::version::TLS12);
-        }
-        versions
     }
 }
 
@@ -326,15 +301,6 @@ fn pem(
             file: path.display().to_string(),
             error,
         })
-}
-
-fn certificates_of(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match all {
-        Ok(all) if all.is_empty() => Err("there is no certificate".to_owned()),
-        Ok(all) => Ok(all),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 #[cfg(test)]
