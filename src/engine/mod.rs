@@ -69,17 +69,17 @@ pub use self::core::pings::Pings;
 pub use event::{Comparison, Event, Expulsion, Member, Readiness, View};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
-pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
+pub use io::{CloseReason, Input, Kept, Operation, Output, Setup, StreamId};
 #[doc(hidden)]
 pub use members::again as swim;
 
 use crate::config::Config;
-use crate::id::{MemberState, NodeName, ProcessId};
+use crate::id::{MemberState, NodeName, ProcessId, StoreId};
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
 use crate::wire::envelope::EnvelopeError;
-use crate::wire::{Hello, Message, Purpose};
+use crate::wire::{Entry, Hello, Message, Purpose};
 
 use self::core::ask::Ask;
 use self::core::delta::{DeltaWay, IncomingDelta, MergedDelta};
@@ -142,6 +142,18 @@ impl Engine {
         engine
     }
 
+    /// Says how stores are kept on disk, and what of them is there already. To be called before anything
+    /// else; without it all stores of a durable node are kept immediately, and none is on disk.
+    pub fn keep(&mut self, kept: BTreeMap<StoreId, Kept>) {
+        self.core.ledger.keep(kept);
+    }
+
+    /// What this node holds and is not on disk, up to one batch; nothing once all is. For the end of a
+    /// node's life: the batch that was under way is part of it.
+    pub fn unkept(&mut self) -> Vec<(StoreId, Entry)> {
+        self.core.ledger.last_batch(&self.core.stores)
+    }
+
     /// Whether a datagram is of another cluster or version, by its first bytes. If so it is counted, and
     /// need not be handled, nor copied to be.
     pub fn refuses(&mut self, datagram: &[u8]) -> bool {
@@ -168,6 +180,7 @@ impl Engine {
                     return;
                 }
             }
+            Input::DiskWorks(works) => self.commits.disk_works(core, works),
             Input::Operation(operation) => self.operate(operation),
             Input::Resolved { seed, addrs } => self.sessions.seed_resolved(core, &seed, addrs),
             Input::StoresChanged => {}
@@ -268,6 +281,7 @@ impl Engine {
             members: roster.members().map(|known| known.member()).collect(),
             readiness: self.core.readiness.clone(),
             full_stores: self.core.stores.full().collect(),
+            disk_failing: self.core.ledger.is_failing(),
             expulsions: self.expulsions.all(&self.core),
             revision: self.core.revision,
         }

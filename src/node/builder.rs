@@ -1,5 +1,7 @@
 //! How a node is put together: settings and stores first, then one start.
 
+#[cfg(feature = "persist")]
+mod disk;
 mod error;
 
 use std::collections::BTreeMap;
@@ -13,14 +15,14 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::advertise::advertised;
 use super::clock::{Clocks, SystemClock};
-use super::driver::{Counted, Driver, Incoming, Published, Wiring};
+use super::driver::{Counted, Driver, DriverDisk, Incoming, Published, Wiring};
 use super::event::NodeEvent;
 use super::event_log::EventLog;
 use super::events::Events;
 use super::handle::{Node, Running};
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use crate::config::Config;
-use crate::engine::{Engine, Setup};
+use crate::engine::{Engine, Kept, Setup};
 use crate::id::{ClusterId, NodeName, StoreId, WriterTag, check_name};
 use crate::net::Transport;
 use crate::net::plain::Plain;
@@ -34,6 +36,8 @@ use crate::time::WallClock;
 use crate::wire::codec::STORE_NAME_BYTES_MAX;
 use crate::wire::envelope::Envelope;
 
+#[cfg(feature = "persist")]
+use disk::DiskSetup;
 pub use error::BuildError;
 
 /// Puts a node together: [`Node::builder`].
@@ -48,7 +52,7 @@ pub struct Builder {
     advertise: Option<String>,
     cluster: String,
     seeds: Vec<String>,
-    expelled: Vec<NodeName>,
+    expelled: Option<Vec<NodeName>>,
     config: Config,
     wall: Arc<dyn WallClock>,
     stores: Vec<Arc<dyn Store>>,
@@ -57,6 +61,8 @@ pub struct Builder {
     changed: BTreeMap<StoreId, Arc<Notify>>,
     events: broadcast::Sender<NodeEvent>,
     first_error: Option<BuildError>,
+    #[cfg(feature = "persist")]
+    disk: DiskSetup,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
     #[cfg(feature = "tls")]
@@ -94,7 +100,7 @@ impl Builder {
             advertise: None,
             cluster: String::new(),
             seeds: Vec::new(),
-            expelled: Vec::new(),
+            expelled: None,
             config: Config::lan(),
             wall: Arc::new(SystemClock),
             stores: Vec::new(),
@@ -103,6 +109,8 @@ impl Builder {
             changed: BTreeMap::new(),
             events: broadcast::Sender::new(EVENTS_MAX),
             first_error: None,
+            #[cfg(feature = "persist")]
+            disk: DiskSetup::default(),
             #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "tls")]
@@ -111,9 +119,9 @@ impl Builder {
     }
 
     /// Members that this node refuses from the start, as [`Node::expel`] does: those that it expelled when it
-    /// ran before. At most 256 names.
+    /// ran before. At most 256 names. Default: those that it remembers, where it has a disk, else nobody.
     pub fn expelled(mut self, names: impl IntoIterator<Item = NodeName>) -> Self {
-        self.expelled = names.into_iter().collect();
+        self.expelled = Some(names.into_iter().collect());
         self
     }
 
@@ -339,33 +347,65 @@ impl Builder {
         )
         .await;
         transport.advertised(addr);
+        #[cfg(feature = "persist")]
+        let found = self.find().await?;
+        #[cfg(not(feature = "persist"))]
+        let found = Found::default();
         let (nonce, random_seed) = (entropy()?, entropy()?);
         let clock = Clocks::start(Arc::clone(&self.wall));
         let now = clock.now();
         let envelope = Envelope::of(&cluster);
         let setup = Setup {
             name: name.clone(),
-            boot: now.wall.as_nanos().max(1),
+            boot: now.wall.as_nanos().max(1).max(found.boot),
             addr,
             cluster,
-            seeds: self.seeds.clone(),
+            seeds: self.seeds_with(&found),
             nonce,
             random_seed,
-            durable: false,
-            expelled: self.expelled.clone(),
+            durable: found.kept.is_some(),
+            expelled: self.expelled_with(&found),
         };
-        let engine = Engine::new(setup, self.config.clone(), self.stores.clone(), now);
-        Ok(self.spawn(engine, clock, transport, name, envelope))
+        let mut engine = Engine::new(setup, self.config.clone(), self.stores.clone(), now);
+        engine.keep(found.kept.unwrap_or_default());
+        #[cfg(feature = "persist")]
+        let disk = self.start_disk()?;
+        #[cfg(not(feature = "persist"))]
+        let disk = None;
+        let parts = Parts {
+            clock,
+            transport,
+            name,
+            envelope,
+        };
+        Ok(self.spawn(engine, parts, disk))
     }
 
-    fn spawn(
-        self,
-        engine: Engine,
-        clock: Clocks,
-        transport: Arc<dyn Transport>,
-        name: NodeName,
-        envelope: Envelope,
-    ) -> Node {
+    /// The seeds, and the members that this node knew when it ran before.
+    fn seeds_with(&self, found: &Found) -> Vec<String> {
+        let mut seeds = self.seeds.clone();
+        for member in &found.members {
+            let member = member.to_string();
+            if seeds.len() < self.config.seeds_max && !seeds.contains(&member) {
+                seeds.push(member);
+            }
+        }
+        seeds
+    }
+
+    /// Those that it expelled when it ran before, unless it is told whom to expel.
+    fn expelled_with(&self, found: &Found) -> Vec<NodeName> {
+        let told = self.expelled.as_ref();
+        told.unwrap_or(&found.expelled).clone()
+    }
+
+    fn spawn(self, engine: Engine, parts: Parts, disk: Option<DriverDisk>) -> Node {
+        let Parts {
+            clock,
+            transport,
+            name,
+            envelope,
+        } = parts;
         let local_addr = transport.local_addr();
         let view = watch::Sender::new(Arc::new(engine.view()));
         let views = view.subscribe();
@@ -391,6 +431,7 @@ impl Builder {
                 events: self.events,
                 counted: Arc::clone(&counted),
             },
+            disk,
         };
         let driver = tokio::spawn(Driver::new(engine, &self.config, wiring).run());
         Node::new(Running {
@@ -466,6 +507,25 @@ impl Builder {
         }
         Ok(Some(addr))
     }
+}
+
+/// What a node is put together of.
+struct Parts {
+    clock: Clocks,
+    transport: Arc<dyn Transport>,
+    name: NodeName,
+    envelope: Envelope,
+}
+
+/// What was found on disk; nothing where there is none.
+#[derive(Default)]
+struct Found {
+    /// The boot to start with, or a later one.
+    boot: u64,
+    members: Vec<SocketAddr>,
+    expelled: Vec<NodeName>,
+    /// How stores are kept; `None` without a disk.
+    kept: Option<BTreeMap<StoreId, Kept>>,
 }
 
 fn is_host_and_port(seed: &str) -> bool {

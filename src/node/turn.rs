@@ -123,6 +123,7 @@ mod tests {
             members: members.collect(),
             readiness: Readiness::Alone,
             full_stores: Vec::new(),
+            disk_failing: false,
             expulsions: Vec::new(),
             revision: 0,
         })

@@ -15,6 +15,7 @@
 
 pub mod alerts;
 pub(crate) mod any;
+mod durability;
 mod lazy;
 mod map;
 pub mod matcher;
@@ -29,6 +30,7 @@ mod tracking;
 mod write;
 
 pub use any::Store;
+pub use durability::Durability;
 pub use map::Map;
 pub use read::{ChangedRecords, Quarantined};
 pub use schema::{Body, Index, Schema, Unreadable};

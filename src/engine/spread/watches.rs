@@ -101,6 +101,8 @@ impl Spread {
             let need = (watch.place(), watch.write.seq);
             if core.ledger.covers(&core.stores, &need) {
                 self.answer_watch(core, ticket, Ok(Held { copies }));
+            } else if core.ledger.is_failing() {
+                self.answer_watch(core, ticket, Err(ReplicationError::NotDurable));
             }
             return;
         }

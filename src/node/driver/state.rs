@@ -21,10 +21,21 @@ use super::super::tracker::{Outcome, Request};
 use crate::config::Config;
 use crate::engine::{Counters, Engine, Input, Output, Pings, View};
 use crate::id::NodeName;
+#[cfg(feature = "persist")]
+use crate::id::StoreId;
 use crate::net::admission::Admission;
 use crate::net::{NetTally, Transport};
 use crate::time::Now;
+#[cfg(feature = "persist")]
+use crate::wire::Entry;
 use crate::wire::envelope::Envelope;
+
+#[cfg(feature = "persist")]
+use super::disk::DriverDisk;
+
+/// Without the feature `persist` no node has a disk.
+#[cfg(not(feature = "persist"))]
+pub(in crate::node) enum DriverDisk {}
 
 /// What the driver needs of the engine; a seam for the driver's own tests.
 pub(in crate::node) trait Machine: Send + 'static {
@@ -39,6 +50,9 @@ pub(in crate::node) trait Machine: Send + 'static {
     fn counters(&self) -> Counters;
     fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>>;
     fn entries_owed(&self) -> usize;
+    /// What is not on disk, up to one batch.
+    #[cfg(feature = "persist")]
+    fn unkept(&mut self) -> Vec<(StoreId, Entry)>;
 }
 
 impl Machine for Engine {
@@ -71,6 +85,10 @@ impl Machine for Engine {
     }
     fn entries_owed(&self) -> usize {
         Self::entries_owed(self)
+    }
+    #[cfg(feature = "persist")]
+    fn unkept(&mut self) -> Vec<(StoreId, Entry)> {
+        Self::unkept(self)
     }
 }
 
@@ -116,6 +134,8 @@ pub(in crate::node) struct Wiring {
     pub(in crate::node) event_log: EventLog,
     pub(in crate::node) incoming: Incoming,
     pub(in crate::node) published: Published,
+    /// Where it keeps what it holds, if it has a disk.
+    pub(in crate::node) disk: Option<DriverDisk>,
 }
 
 /// The task's state.
@@ -156,6 +176,7 @@ pub(in crate::node) struct Driver<M> {
     pub(super) certificate_due: Duration,
     pub(super) certificate_told: Duration,
     pub(super) left: bool,
+    pub(super) disk: Option<DriverDisk>,
     #[cfg(feature = "metrics")]
     pub(super) exporter: crate::metrics::Exporter,
 }
@@ -171,6 +192,7 @@ impl<M: Machine> Driver<M> {
             event_log,
             incoming,
             published,
+            disk,
         } = wiring;
         let (streams, stream_events) = StreamTable::new(
             Arc::clone(&transport),
@@ -229,6 +251,7 @@ impl<M: Machine> Driver<M> {
             receive_after: Duration::ZERO,
             leave_deadline: None,
             left: false,
+            disk,
         }
     }
 }

@@ -320,6 +320,7 @@ mod tests {
             }],
             readiness: Readiness::Alone,
             full_stores: Vec::new(),
+            disk_failing: false,
             expulsions: Vec::new(),
             revision: 1,
         }
