@@ -478,6 +478,12 @@ impl Engine {
                 };
                 self.spread.ack_received(&mut self.core, &process, &ack);
             }
+            Message::Arrived(arrived) => {
+                let Some(process) = self.session_of(arrived.token) else {
+                    return false;
+                };
+                self.spread.arrived(&mut self.core, &process, arrived);
+            }
             Message::Relayed(relayed) => {
                 let Some(process) = self.session_of(relayed.token) else {
                     return false;
@@ -525,6 +531,7 @@ impl Engine {
         let core = &mut self.core;
         match message {
             Message::Ack(ack) => self.spread.ack_received(core, peer, &ack),
+            Message::Arrived(arrived) => self.spread.arrived(core, peer, arrived),
             Message::Delta(delta) => {
                 let incoming = IncomingDelta {
                     process: peer.clone(),

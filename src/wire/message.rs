@@ -53,6 +53,8 @@ pub enum Message {
     Wants(Wants),
     /// Whom the sender has expelled.
     Expelled(Expelled),
+    /// (70) Deltas have been merged, and will be acknowledged once they are on disk.
+    Arrived(Arrived),
 }
 
 /// Why a stream was opened.
@@ -197,6 +199,16 @@ pub struct RefusedEntry {
     pub index: u16,
     /// Why.
     pub reason: Refusal,
+}
+
+/// What has been merged, and is not on the receiver's disk yet: an [`Ack`] follows when it is. It says that
+/// the packets need not be sent again; how the network is doing is judged by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// The session's token; 0 on a stream.
+    pub token: u64,
+    /// Packet numbers, both ends included, ascending.
+    pub ranges: Vec<(u64, u64)>,
 }
 
 /// What has been merged (and committed, where the receiver is durable).

@@ -8,10 +8,10 @@ use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, St
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
-    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry,
-    Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict,
-    Verdicts, Wants, Welcome,
+    Ack, Arrived, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes,
+    HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose,
+    RefusedEntry, Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary,
+    Summary, Verdict, Verdicts, Wants, Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -133,6 +133,14 @@ fn data() -> Vec<Golden> {
                 }],
             }),
             "060000000c0102010406fbe80301060202",
+        ),
+        (
+            "arrived",
+            Message::Arrived(Arrived {
+                token: 1,
+                ranges: vec![(1, 4), (6, 1000)],
+            }),
+            "46000000080102010406fbe803",
         ),
         (
             "relayed",

@@ -9,10 +9,10 @@ use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, St
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
-    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry,
-    Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict,
-    Verdicts, Wants, Welcome,
+    Ack, Arrived, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes,
+    HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose,
+    RefusedEntry, Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary,
+    Summary, Verdict, Verdicts, Wants, Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -279,6 +279,10 @@ pub fn messages() -> impl Strategy<Value = Message> {
         handshakes(),
         deltas().prop_map(Message::Delta),
         acks().prop_map(Message::Ack),
+        acks().prop_map(|ack| {
+            let (token, ranges) = (ack.token, ack.ranges);
+            Message::Arrived(Arrived { token, ranges })
+        }),
         relays().prop_map(Message::Relayed),
         (any::<bool>(), vec(record, 0..4))
             .prop_map(|(ask, records)| Message::Members(Members { ask, records })),

@@ -13,6 +13,7 @@ use crate::id::{ProcessId, StoreId};
 use super::acks::Acks;
 use super::owed::Owed;
 use super::pace::Pace;
+use super::unkept::Unkept;
 
 /// One peer's lane.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Lane {
     pub(super) pace: Pace,
     /// Acknowledgements owed to it.
     pub(super) acks: Acks,
+    /// What it has merged and not on its disk yet.
+    pub(super) unkept: Unkept,
     /// What it has refused.
     pub(super) refused: Refusals,
     /// Others forward to it what we write.
@@ -41,6 +44,7 @@ impl Lane {
             flight: Flight::default(),
             pace: Pace::default(),
             acks: Acks::default(),
+            unkept: Unkept::default(),
             refused: Refusals::default(),
             uncovered: false,
             relayed_for: BTreeMap::new(),
@@ -76,10 +80,11 @@ impl Lane {
         self.relayed_for.clear();
     }
 
-    /// Whether the peer is known to hold change `seq` of a key, or a later one; see
-    /// [`Owed::is_held`].
+    /// Whether the peer is known to hold change `seq` of a key, or a later one, as durably as it holds
+    /// anything; see [`Owed::is_held`].
     pub(super) fn holds(&self, place: &StoreKey, seq: u64, overtaken: bool) -> bool {
-        !self.refused.may_have(place, seq) && self.owed.is_held(place, seq, overtaken)
+        let may_lack = self.refused.may_have(place, seq) || self.unkept.may_lack(place, seq);
+        !may_lack && self.owed.is_held(place, seq, overtaken)
     }
 
     /// When this peer's silence, if nothing ends it, has others forward to it.

@@ -7,6 +7,7 @@
 //! | `lane`, `owed` | one peer: its parts; what it lacks and what it holds |
 //! | `loss`, `pace` | acknowledgements received; data that is not acknowledged |
 //! | `inbox`, `acknowledge`, `acks` | deltas received; acknowledgements owed and sent |
+//! | `unkept` | what a peer has merged and not on its disk yet |
 //! | `relays` | the way past a broken link |
 //! | `watches`, `watch_list` | following writes to other processes |
 
@@ -24,6 +25,7 @@ mod relays;
 mod sizes;
 #[cfg(test)]
 mod tests;
+mod unkept;
 mod watch_list;
 mod watches;
 
@@ -223,6 +225,7 @@ impl Spread {
     ) {
         if let Some(lane) = self.lanes.get_mut(process) {
             lane.refused.exchanged(&heads, refused);
+            lane.unkept.exchanged(&heads);
             lane.owed.exchanged(heads);
         }
     }

@@ -37,8 +37,11 @@ impl Spread {
         for (process, lane) in &mut self.lanes {
             if lane.holds(&place, write.seq, overtaken) {
                 holders.insert(process.clone());
-            } else if overtaken && facts.sessions.share(process, place.0) {
-                // Nobody told us that it holds the version that came from elsewhere: ask.
+            } else if (overtaken || lane.unkept.is_untold(&place, write.seq))
+                && facts.sessions.share(process, place.0)
+            {
+                // Nobody told us that it holds the version that came from elsewhere, or that the write
+                // is on its disk: ask.
                 lane.owed.owe(place);
             }
         }

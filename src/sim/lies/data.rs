@@ -10,7 +10,9 @@ use super::knowledge::Knowledge;
 use crate::id::{Key, NodeName, ProcessId, Refusal, SchemaId, StoreId, WriterTag};
 use crate::time::Timestamp;
 use crate::wire::codec::{SECTION_OVERHEAD, delta_overhead};
-use crate::wire::{Ack, Delta, Entry, HeldVersion, Message, RefusedEntry, Relayed, Section};
+use crate::wire::{
+    Ack, Arrived, Delta, Entry, HeldVersion, Message, RefusedEntry, Relayed, Section,
+};
 
 /// Keys that liars write of their own, so that what they hold is bounded by more than time.
 const KEYS: u64 = 48;
@@ -257,6 +259,10 @@ pub(super) fn acknowledgement(lie: Lie, choice: &mut dyn Choice, knows: &Knowled
             ranges
         }
     };
+    let token = knows.token;
+    if lie != Lie::RefusesEverything && packet % 3 == 1 {
+        return Message::Arrived(Arrived { token, ranges });
+    }
     let mut refused = Vec::new();
     if lie == Lie::RefusesEverything || choice.one_in(10) {
         let reason = match choice.below(6) {
@@ -278,7 +284,7 @@ pub(super) fn acknowledgement(lie: Lie, choice: &mut dyn Choice, knows: &Knowled
         }
     }
     Message::Ack(Ack {
-        token: knows.token,
+        token,
         ranges,
         refused,
     })

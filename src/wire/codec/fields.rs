@@ -20,9 +20,9 @@ use crate::id::{
 };
 use crate::time::Timestamp;
 use crate::wire::message::{
-    Ack, Capabilities, Done, Expelled, HeldVersion, Hello, Leave, MemberRecord, Members, Message,
-    More, Purpose, RefusedEntry, Reject, RejectReason, Relayed, Settled, StoreOffer, StoreSummary,
-    Summary, Verdict, Verdicts, Welcome,
+    Ack, Arrived, Capabilities, Done, Expelled, HeldVersion, Hello, Leave, MemberRecord, Members,
+    Message, More, Purpose, RefusedEntry, Reject, RejectReason, Relayed, Settled, StoreOffer,
+    StoreSummary, Summary, Verdict, Verdicts, Welcome,
 };
 
 type Enc<W> = EncoderImpl<W, Settings>;
@@ -56,6 +56,7 @@ fn put_message<W: Writer>(message: &Message, to: &mut Enc<W>) -> Result<(), Enco
         Message::Welcome(welcome) => welcome.put(to),
         Message::Reject(reject) => reject.put(to),
         Message::Ack(ack) => ack.put(to),
+        Message::Arrived(arrived) => arrived.put(to),
         Message::Relayed(relayed) => relayed.put(to),
         Message::Members(members) => members.put(to),
         Message::Expelled(expelled) => expelled.put(to),
@@ -99,6 +100,7 @@ pub(super) fn decode(
         17 => Message::Verdicts(Field::take(from)?),
         19 => Message::More(Field::take(from)?),
         21 => Message::Settled(Field::take(from)?),
+        70 => Message::Arrived(take_arrived(from)?),
         _ => return Ok(None),
     };
     check_end(from.reader().0)?;
@@ -108,10 +110,20 @@ pub(super) fn decode(
 /// Ranges pass only if they ascend and do not overlap: the engine may rely on it.
 fn take_ack(from: &mut Dec<'_>) -> Result<Ack, DecodeError> {
     let ack = Ack::take(from)?;
-    let forward = ack.ranges.iter().all(|(first, last)| first <= last);
-    let mut gaps = ack.ranges.iter().zip(ack.ranges.iter().skip(1));
+    check_ranges(&ack.ranges).map(|()| ack)
+}
+
+/// As those of an acknowledgement.
+fn take_arrived(from: &mut Dec<'_>) -> Result<Arrived, DecodeError> {
+    let arrived = Arrived::take(from)?;
+    check_ranges(&arrived.ranges).map(|()| arrived)
+}
+
+fn check_ranges(ranges: &[(u64, u64)]) -> Result<(), DecodeError> {
+    let forward = ranges.iter().all(|(first, last)| first <= last);
+    let mut gaps = ranges.iter().zip(ranges.iter().skip(1));
     if forward && gaps.all(|((_, last), (first, _))| last < first) {
-        Ok(ack)
+        Ok(())
     } else {
         Err(DecodeError::Disorder { what: "ranges" })
     }
@@ -222,6 +234,7 @@ macro_rules! struct_fields {
 
 struct_fields! {
     Ack { token; ranges: ranges_max, refused: refused_max }
+    Arrived { token; ranges: ranges_max }
     Done { complete; }
     Expelled { ; names: expelled_max }
     HeldVersion { store, key, ts, tag; }
