@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
     use crate::engine::core::tests::{core, core_with, notes};
-    use crate::engine::io::Kept;
+    use crate::engine::io::KeptStore;
     use crate::store::Durability;
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
         let (store, _) = notes(3);
         let id = store.id();
         let mut core = core_with(vec![store], true);
-        let kept = Kept {
+        let kept = KeptStore {
             durability,
             through,
         };

@@ -38,7 +38,7 @@ pub struct Setup {
 
 /// How a store is kept on disk, and how much of it is there when the node starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptStore {
     /// How it is kept.
     pub durability: Durability,
     /// All changes up to here are on disk; 0 for none.

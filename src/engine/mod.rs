@@ -69,7 +69,7 @@ pub use self::core::pings::Pings;
 pub use event::{Comparison, Event, Expulsion, Member, Readiness, View};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
-pub use io::{CloseReason, Input, Kept, Operation, Output, Setup, StreamId};
+pub use io::{CloseReason, Input, KeptStore, Operation, Output, Setup, StreamId};
 #[doc(hidden)]
 pub use members::again as swim;
 
@@ -144,7 +144,7 @@ impl Engine {
 
     /// Says how stores are kept on disk, and what of them is there already. To be called before anything
     /// else; without it all stores of a durable node are kept immediately, and none is on disk.
-    pub fn keep(&mut self, kept: BTreeMap<StoreId, Kept>) {
+    pub fn keep(&mut self, kept: BTreeMap<StoreId, KeptStore>) {
         self.core.ledger.keep(kept);
     }
 

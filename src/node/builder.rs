@@ -2,9 +2,13 @@
 
 #[cfg(feature = "persist")]
 mod disk;
+mod disk_setup;
 mod error;
 
 use std::collections::BTreeMap;
+// Without the feature no node has a disk.
+#[cfg(not(feature = "persist"))]
+use std::convert::Infallible as DriverDisk;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -15,14 +19,16 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::advertise::advertised;
 use super::clock::{Clocks, SystemClock};
-use super::driver::{Counted, Driver, DriverDisk, Incoming, Published, Wiring};
+use super::driver::{Counted, Driver, Incoming, Published, Wiring};
+#[cfg(feature = "persist")]
+use super::driver_disk::DriverDisk;
 use super::event::NodeEvent;
 use super::event_log::EventLog;
 use super::events::Events;
 use super::handle::{Node, Running};
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use crate::config::Config;
-use crate::engine::{Engine, Kept, Setup};
+use crate::engine::{Engine, Setup};
 use crate::id::{ClusterId, NodeName, StoreId, WriterTag, check_name};
 use crate::net::Transport;
 use crate::net::plain::Plain;
@@ -36,8 +42,9 @@ use crate::time::WallClock;
 use crate::wire::codec::STORE_NAME_BYTES_MAX;
 use crate::wire::envelope::Envelope;
 
+use disk_setup::DiskFound;
 #[cfg(feature = "persist")]
-use disk::DiskSetup;
+use disk_setup::DiskSetup;
 pub use error::BuildError;
 
 /// Puts a node together: [`Node::builder`].
@@ -350,7 +357,7 @@ impl Builder {
         #[cfg(feature = "persist")]
         let found = self.find().await?;
         #[cfg(not(feature = "persist"))]
-        let found = Found::default();
+        let found = DiskFound::default();
         let (nonce, random_seed) = (entropy()?, entropy()?);
         let clock = Clocks::start(Arc::clone(&self.wall));
         let now = clock.now();
@@ -381,10 +388,12 @@ impl Builder {
         Ok(self.spawn(engine, parts, disk))
     }
 
-    /// The seeds, and the members that this node knew when it ran before.
-    fn seeds_with(&self, found: &Found) -> Vec<String> {
+    /// The seeds, and the members that this node knew when it ran before. A node without seeds is a cluster of
+    /// its own, whatever it remembers.
+    fn seeds_with(&self, found: &DiskFound) -> Vec<String> {
         let mut seeds = self.seeds.clone();
-        for member in &found.members {
+        let known = found.members.iter().filter(|_| !self.seeds.is_empty());
+        for member in known {
             let member = member.to_string();
             if seeds.len() < self.config.seeds_max && !seeds.contains(&member) {
                 seeds.push(member);
@@ -394,7 +403,7 @@ impl Builder {
     }
 
     /// Those that it expelled when it ran before, unless it is told whom to expel.
-    fn expelled_with(&self, found: &Found) -> Vec<NodeName> {
+    fn expelled_with(&self, found: &DiskFound) -> Vec<NodeName> {
         let told = self.expelled.as_ref();
         told.unwrap_or(&found.expelled).clone()
     }
@@ -515,17 +524,6 @@ struct Parts {
     transport: Arc<dyn Transport>,
     name: NodeName,
     envelope: Envelope,
-}
-
-/// What was found on disk; nothing where there is none.
-#[derive(Default)]
-struct Found {
-    /// The boot to start with, or a later one.
-    boot: u64,
-    members: Vec<SocketAddr>,
-    expelled: Vec<NodeName>,
-    /// How stores are kept; `None` without a disk.
-    kept: Option<BTreeMap<StoreId, Kept>>,
 }
 
 fn is_host_and_port(seed: &str) -> bool {

@@ -30,10 +30,6 @@ use super::tasks::propagate_panic;
 use intake::Intake;
 use state::Machine;
 
-#[cfg(feature = "persist")]
-pub(super) use disk::DriverDisk;
-#[cfg(not(feature = "persist"))]
-pub(super) use state::DriverDisk;
 pub(super) use state::{Counted, Driver, Incoming, Published, Wiring};
 
 /// How a turn ended.

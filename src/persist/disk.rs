@@ -14,9 +14,9 @@ use tracing::{debug, warn};
 
 use super::error::StorageError;
 use super::event::{DiskEvent, DiskWork, LoadReport};
-use super::load::{Disk, Opened, SCAN_BYTES};
+use super::load::{OpenedDisk, SCAN_BYTES, StoreDisk};
 use super::meta::{Remembered, put_alive};
-use super::record::{Kind, Parsed, parse, put_entry};
+use super::record::{Parsed, RecordKind, parse, put_entry};
 use super::storage::StorageWrite;
 use crate::crdt::compare_versions;
 use crate::id::{StoreId, WriterTag};
@@ -55,7 +55,7 @@ pub(crate) struct DiskLink {
 ///
 /// # Errors
 /// The system has no room for another thread.
-pub(crate) fn start(opened: Opened) -> io::Result<DiskLink> {
+pub(crate) fn start(opened: OpenedDisk) -> io::Result<DiskLink> {
     let (jobs, jobs_in) = sync_channel(JOBS_MAX);
     let (news_out, news) = mpsc::channel(NEWS_MAX);
     let _ = news_out.try_send(DiskNews::Event(DiskEvent::Loaded(opened.report)));
@@ -74,7 +74,7 @@ pub(crate) fn start(opened: Opened) -> io::Result<DiskLink> {
 }
 
 struct Worker {
-    disk: Disk,
+    disk: StoreDisk,
     news: mpsc::Sender<DiskNews>,
     is_failing: bool,
     /// The sweep under way: the key that it has come to.
@@ -133,7 +133,7 @@ impl Worker {
             let store = self.disk.stores.get(&id);
             let held = store.and_then(|store| store.replica().held(&entry.key));
             let deliverer = held.map_or(WriterTag::NONE, |held| held.deliverer);
-            put_entry(Kind::Entry, id, deliverer, &entry)
+            put_entry(RecordKind::Entry, id, deliverer, &entry)
         });
         let writes: Vec<StorageWrite> = writes.collect();
         let written = self.write(&writes);
@@ -263,7 +263,7 @@ impl Worker {
     }
 }
 
-impl Disk {
+impl StoreDisk {
     /// Whether an entry's store holds nothing of its key, or all that was held back of it.
     fn is_gone(&self, parsed: &Parsed) -> bool {
         let Parsed::Entry {
@@ -277,8 +277,10 @@ impl Disk {
         };
         let held = store.replica().held(&entry.key);
         match kind {
-            Kind::Entry => held.is_none(),
-            Kind::HeldBack => held.is_some_and(|held| compare_versions(&held.entry, entry).is_ge()),
+            RecordKind::Entry => held.is_none(),
+            RecordKind::HeldBack => {
+                held.is_some_and(|held| compare_versions(&held.entry, entry).is_ge())
+            }
         }
     }
 
@@ -296,10 +298,9 @@ impl Disk {
                 };
                 after = last.seq;
                 let changes = changes.iter();
-                writes.extend(
-                    changes
-                        .map(|change| put_entry(Kind::Entry, id, change.deliverer, &change.entry)),
-                );
+                writes.extend(changes.map(|change| {
+                    put_entry(RecordKind::Entry, id, change.deliverer, &change.entry)
+                }));
             }
         }
         writes

@@ -10,7 +10,7 @@ use super::aside::write_aside;
 use super::error::{PersistError, StorageError};
 use super::event::LoadReport;
 use super::meta::{FORMAT_NOW, Meta, Remembered, put_alive, put_identity};
-use super::record::{Kind, Parsed, entry_key, parse, put_entry};
+use super::record::{Parsed, RecordKind, entry_key, parse, put_entry};
 use super::storage::{Storage, StorageRecord, StorageWrite};
 use crate::id::{StoreId, WriterTag};
 use crate::store::{Merged, Store};
@@ -18,7 +18,7 @@ use crate::time::{Timestamp, WallClock};
 use crate::wire::Entry;
 
 /// A disk, and the stores that it keeps.
-pub(crate) struct Disk {
+pub(crate) struct StoreDisk {
     pub(super) storage: Box<dyn Storage>,
     pub(super) stores: BTreeMap<StoreId, Arc<dyn Store>>,
     pub(super) clock: Arc<dyn WallClock>,
@@ -47,8 +47,8 @@ pub(crate) struct Opening {
 }
 
 /// A disk that was read.
-pub(crate) struct Opened {
-    pub(crate) disk: Disk,
+pub(crate) struct OpenedDisk {
+    pub(crate) disk: StoreDisk,
     pub(crate) report: LoadReport,
     pub(crate) remembered: Remembered,
     /// Up to which change each store is on disk.
@@ -59,9 +59,9 @@ pub(crate) struct Opened {
 ///
 /// # Errors
 /// [`PersistError::OtherCluster`]; nothing was read.
-pub(crate) fn open(opening: Opening) -> Result<Opened, PersistError> {
+pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
     let stores = opening.stores.into_iter();
-    let mut disk = Disk {
+    let mut disk = StoreDisk {
         storage: opening.storage,
         stores: stores.map(|store| (store.id(), store)).collect(),
         clock: opening.clock,
@@ -72,7 +72,7 @@ pub(crate) fn open(opening: Opening) -> Result<Opened, PersistError> {
         is_loaded: false,
     };
     match disk.load() {
-        Ok((report, remembered, through)) => Ok(Opened {
+        Ok((report, remembered, through)) => Ok(OpenedDisk {
             disk,
             report,
             remembered,
@@ -84,7 +84,7 @@ pub(crate) fn open(opening: Opening) -> Result<Opened, PersistError> {
                 unread: true,
                 ..LoadReport::default()
             };
-            Ok(Opened {
+            Ok(OpenedDisk {
                 disk,
                 report,
                 remembered: Remembered::default(),
@@ -95,14 +95,14 @@ pub(crate) fn open(opening: Opening) -> Result<Opened, PersistError> {
     }
 }
 
-type Loaded = (LoadReport, Remembered, BTreeMap<StoreId, u64>);
+type LoadedParts = (LoadReport, Remembered, BTreeMap<StoreId, u64>);
 
-impl Disk {
+impl StoreDisk {
     /// Reads everything in, and sets aside what cannot be read.
     ///
     /// # Errors
     /// [`PersistError`]; what was read before that is in the stores.
-    pub(super) fn load(&mut self) -> Result<Loaded, PersistError> {
+    pub(super) fn load(&mut self) -> Result<LoadedParts, PersistError> {
         let mut report = LoadReport::default();
         let mut loading = Loading::default();
         if let Err(error) = self.storage.compact() {
@@ -125,7 +125,9 @@ impl Disk {
             }
             Err(error) => return Err(error.into()),
         };
-        if let Some(found) = meta.cluster.clone().filter(|it| *it != self.cluster) {
+        // One without a name may get one.
+        let is_other = |found: &String| *found != self.cluster && !found.is_empty();
+        if let Some(found) = meta.cluster.clone().filter(is_other) {
             let expected = self.cluster.clone();
             return Err(PersistError::OtherCluster { found, expected });
         }
@@ -241,7 +243,7 @@ impl Disk {
     fn entry(
         &self,
         hold_back: bool,
-        (kind, store, deliverer, entry): (Kind, StoreId, WriterTag, Entry),
+        (kind, store, deliverer, entry): (RecordKind, StoreId, WriterTag, Entry),
         loading: &mut Loading,
         report: &mut LoadReport,
     ) {
@@ -251,13 +253,13 @@ impl Disk {
         }
         let may_return = entry.schema.is_lasting() && !entry.schema.is_tombstone();
         let stays_back = match kind {
-            Kind::Entry => hold_back && may_return,
-            Kind::HeldBack => !self.bring_back,
+            RecordKind::Entry => hold_back && may_return,
+            RecordKind::HeldBack => !self.bring_back,
         };
         let to = if stays_back {
-            Kind::HeldBack
+            RecordKind::HeldBack
         } else {
-            Kind::Entry
+            RecordKind::Entry
         };
         if kind != to {
             let key = entry_key(kind, store, &entry.key);
@@ -303,7 +305,7 @@ impl Disk {
                     Merged::Refused(reason) => {
                         warn!(store = store.name(), key = ?entry.key, ?reason, "an entry on disk is refused");
                         if let StorageWrite::Put { key, value } =
-                            put_entry(Kind::Entry, id, deliverer, entry)
+                            put_entry(RecordKind::Entry, id, deliverer, entry)
                         {
                             loading.aside((key, value), report);
                         }

@@ -39,7 +39,7 @@ mod tests;
 pub(crate) use disk::{DiskJob, DiskLink, DiskNews, start};
 pub use error::{PersistError, StorageError};
 pub use event::{DiskEvent, DiskWork, LoadReport};
-pub(crate) use load::{Opened, Opening, open};
+pub(crate) use load::{OpenedDisk, Opening, open};
 pub(crate) use meta::Remembered;
 pub use redb_storage::RedbStorage;
 pub use storage::{Storage, StorageRecord, StorageWrite};

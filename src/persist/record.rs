@@ -12,14 +12,14 @@ use crate::wire::codec::BODY_BYTES_MAX;
 
 /// An entry on disk, or one that is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RecordKind {
     /// It is part of its store.
     Entry,
     /// It may have been removed elsewhere, and is not part of its store.
     HeldBack,
 }
 
-impl Kind {
+impl RecordKind {
     const fn byte(self) -> u8 {
         match self {
             Self::Entry => b'e',
@@ -33,7 +33,7 @@ impl Kind {
 pub(super) enum Parsed {
     /// An entry.
     Entry {
-        kind: Kind,
+        kind: RecordKind,
         store: StoreId,
         deliverer: WriterTag,
         entry: Entry,
@@ -45,7 +45,7 @@ pub(super) enum Parsed {
 }
 
 /// The key of an entry's record.
-pub(super) fn entry_key(kind: Kind, store: StoreId, key: &Key) -> Vec<u8> {
+pub(super) fn entry_key(kind: RecordKind, store: StoreId, key: &Key) -> Vec<u8> {
     let mut out = Vec::with_capacity(ENTRY_KEY_BYTES);
     out.push(kind.byte());
     out.extend_from_slice(&store.0.to_be_bytes());
@@ -55,7 +55,7 @@ pub(super) fn entry_key(kind: Kind, store: StoreId, key: &Key) -> Vec<u8> {
 
 /// What puts an entry on disk.
 pub(super) fn put_entry(
-    kind: Kind,
+    kind: RecordKind,
     store: StoreId,
     deliverer: WriterTag,
     entry: &Entry,
@@ -93,8 +93,8 @@ fn read(key: &[u8], value: &[u8]) -> Option<Parsed> {
     }
     let (&kind, name) = key.split_first()?;
     let kind = match kind {
-        b'e' => Kind::Entry,
-        b'h' => Kind::HeldBack,
+        b'e' => RecordKind::Entry,
+        b'h' => RecordKind::HeldBack,
         b'm' => {
             let (name, value) = (name.to_vec(), rest.to_vec());
             return Some(Parsed::Meta { name, value });
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let (kind, deliverer) = (Kind::HeldBack, WriterTag(9));
+        let (kind, deliverer) = (RecordKind::HeldBack, WriterTag(9));
         let entry = entry(1, 5, b"body");
         let parsed = parse(&record(put_entry(kind, STORE, deliverer, &entry)));
         let expected = Parsed::Entry {
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn what_is_damaged_is_not_read() {
         let whole = record(put_entry(
-            Kind::Entry,
+            RecordKind::Entry,
             STORE,
             WriterTag(9),
             &entry(1, 5, b"b"),
@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(parse(&cut), Parsed::Damaged, "cut at {end}");
         }
         let other = record(put_entry(
-            Kind::Entry,
+            RecordKind::Entry,
             STORE,
             WriterTag(9),
             &entry(2, 5, b"b"),

@@ -9,12 +9,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use redb::{Database, ReadableDatabase as _, TableDefinition};
+#[cfg(not(test))]
+use redb::backends::InMemoryBackend as NoFile;
+use redb::{Database, ReadableDatabase as _, StorageBackend, TableDefinition};
 use tracing::debug;
 
 use super::directory::Directory;
 use super::error::StorageError;
 use super::storage::{Storage, StorageRecord, StorageWrite};
+#[cfg(test)]
+use super::testbed::TestFile;
 
 /// Records in the file `rumormill.redb` of a directory, which one process at a time may use.
 ///
@@ -23,6 +27,10 @@ use super::storage::{Storage, StorageRecord, StorageWrite};
 pub struct RedbStorage {
     directory: Directory,
     database: Option<Database>,
+    durability: redb::Durability,
+    /// In the place of the file.
+    #[cfg(test)]
+    file: Option<TestFile>,
 }
 
 impl fmt::Debug for RedbStorage {
@@ -44,11 +52,24 @@ impl RedbStorage {
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StorageError> {
         let mut directory = Directory::new(directory.as_ref());
         directory.take()?;
-        let database = None;
         Ok(Self {
             directory,
-            database,
+            database: None,
+            durability: redb::Durability::Immediate,
+            #[cfg(test)]
+            file: None,
         })
+    }
+
+    /// In a file of the tests, with this durability.
+    #[cfg(test)]
+    pub(super) fn in_file(file: TestFile, durability: redb::Durability) -> Self {
+        Self {
+            directory: Directory::new(Path::new("")),
+            database: None,
+            durability,
+            file: Some(file),
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -61,12 +82,18 @@ impl RedbStorage {
         &mut self,
         work: impl FnOnce(&mut Database) -> Result<T, redb::Error>,
     ) -> Result<T, StorageError> {
-        self.directory.take()?;
+        #[cfg(test)]
+        let in_memory = self.file.clone();
+        #[cfg(not(test))]
+        let in_memory: Option<NoFile> = None;
+        if in_memory.is_none() {
+            self.directory.take()?;
+        }
         let (path, directory) = (self.path(), &self.directory);
         let database = &mut self.database;
         let done = catch_unwind(AssertUnwindSafe(|| {
             if database.is_none() {
-                *database = Some(create(&path, directory)?);
+                *database = Some(create(&path, directory, in_memory)?);
             }
             database.as_mut().map(work).transpose()
         }));
@@ -91,11 +118,18 @@ impl RedbStorage {
 }
 
 /// Opens the file, and makes it if it is not there or empty.
-fn create(path: &Path, directory: &Directory) -> Result<Database, redb::Error> {
-    let is_new = fs::metadata(path).map_or(true, |it| it.len() == 0);
-    let database = Database::builder()
-        .set_cache_size(CACHE_BYTES)
-        .create(path)?;
+fn create(
+    path: &Path,
+    directory: &Directory,
+    in_memory: Option<impl StorageBackend>,
+) -> Result<Database, redb::Error> {
+    let is_new = in_memory.is_none() && fs::metadata(path).map_or(true, |it| it.len() == 0);
+    let mut builder = Database::builder();
+    let builder = builder.set_cache_size(CACHE_BYTES);
+    let database = match in_memory {
+        Some(file) => builder.create_with_backend(file)?,
+        None => builder.create(path)?,
+    };
     let write = database.begin_write()?;
     write.open_table(RECORDS)?;
     write.commit()?;
@@ -148,9 +182,10 @@ impl Storage for RedbStorage {
     }
 
     fn write(&mut self, batch: &[StorageWrite]) -> Result<(), StorageError> {
+        let durability = self.durability;
         self.with(|database| {
             let mut write = database.begin_write()?;
-            write.set_durability(redb::Durability::Immediate)?;
+            write.set_durability(durability)?;
             let mut table = write.open_table(RECORDS)?;
             for change in batch {
                 match change {

@@ -1,6 +1,7 @@
 //! A disk for tests: it keeps what was made durable, forgets what was not, and fails when told to.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -36,7 +37,7 @@ impl TestDisk {
     fn ready(&self) -> Result<MutexGuard<'_, TestRecords>, StorageError> {
         let records = self.lock();
         if records.fails {
-            return Err(StorageError::Io(std::io::ErrorKind::StorageFull.into()));
+            return Err(StorageError::Io(io::ErrorKind::StorageFull.into()));
         }
         if records.damaged {
             return Err(StorageError::Damaged);
@@ -84,12 +85,102 @@ impl Storage for TestDisk {
     fn start_over(&mut self) -> Result<Option<PathBuf>, StorageError> {
         let mut records = self.lock();
         if records.fails {
-            return Err(StorageError::Io(std::io::ErrorKind::StorageFull.into()));
+            return Err(StorageError::Io(io::ErrorKind::StorageFull.into()));
         }
         records.records.clear();
         records.damaged = false;
         records.begun_anew += 1;
         Ok(None)
+    }
+}
+
+/// A file that forgets what was not flushed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TestFile(Arc<Mutex<TestBytes>>);
+
+#[derive(Debug, Default)]
+struct TestBytes {
+    /// As the process sees it.
+    seen: Vec<u8>,
+    /// As it is on the disk.
+    flushed: Vec<u8>,
+    /// What was done since the last flush.
+    since: Vec<FileChange>,
+}
+
+#[derive(Clone, Debug)]
+enum FileChange {
+    Length(usize),
+    Write(usize, Vec<u8>),
+}
+
+impl FileChange {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Length(length) => bytes.resize(*length, 0),
+            Self::Write(at, written) => {
+                let end = at + written.len();
+                if bytes.len() < end {
+                    bytes.resize(end, 0);
+                }
+                bytes[*at..end].copy_from_slice(written);
+            }
+        }
+    }
+}
+
+impl TestFile {
+    /// What is on the disk after the power went: all that was flushed, and of what was written since the
+    /// parts that `reached` says, in any combination.
+    pub(crate) fn after_power_loss(&self, mut reached: impl FnMut() -> bool) -> Self {
+        let bytes = self.0.lock().unwrap();
+        let mut flushed = bytes.flushed.clone();
+        let since = bytes.since.iter().filter(|_| reached());
+        since.for_each(|change| change.apply(&mut flushed));
+        Self(Arc::new(Mutex::new(TestBytes {
+            seen: flushed.clone(),
+            flushed,
+            since: Vec::new(),
+        })))
+    }
+
+    fn change(&self, change: FileChange) {
+        let mut bytes = self.0.lock().unwrap();
+        change.apply(&mut bytes.seen);
+        bytes.since.push(change);
+    }
+}
+
+impl redb::StorageBackend for TestFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().seen.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let (bytes, at) = (self.0.lock().unwrap(), usize::try_from(offset).unwrap());
+        let part = bytes.seen.get(at..at + out.len());
+        out.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change(FileChange::Length(usize::try_from(len).unwrap()));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut bytes = self.0.lock().unwrap();
+        let since = std::mem::take(&mut bytes.since);
+        since
+            .iter()
+            .for_each(|change| change.apply(&mut bytes.flushed));
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let at = usize::try_from(offset).unwrap();
+        self.change(FileChange::Write(at, data.to_vec()));
+        Ok(())
     }
 }
 

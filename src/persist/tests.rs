@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::{RngExt as _, SeedableRng as _};
+use rand_pcg::Pcg64;
+
 use super::load::Opening;
 use super::meta::{put_alive, put_identity};
-use super::record::{Kind, put_entry, put_meta};
-use super::testbed::TestDisk;
+use super::record::{RecordKind, put_entry, put_meta};
+use super::testbed::{TestDisk, TestFile};
 use super::*;
 use crate::id::{StoreId, WriterTag};
 use crate::store::Limits;
@@ -294,7 +297,7 @@ fn what_may_have_been_removed_meanwhile_is_held_back_until_it_is_asked_for() {
     let mut ends = note(2);
     (ends.ts, ends.schema) = (at(1), ends.schema.shape());
     let mut storage = disk.clone();
-    let put = |entry: &Entry| put_entry(Kind::Entry, id, WriterTag(7), entry);
+    let put = |entry: &Entry| put_entry(RecordKind::Entry, id, WriterTag(7), entry);
     storage
         .write(&[put(&lasting), put(&ends), put_alive(at(10))])
         .unwrap();
@@ -328,6 +331,48 @@ fn one_process_uses_a_directory() {
     ));
     drop(first);
     drop(dir.storage());
+}
+
+/// Commits batches on a file, and loses the power after each: with all, some or nothing of what was not
+/// flushed. Returns how many batches were missing that had been reported as written.
+fn lost_with_the_power(durability: redb::Durability) -> usize {
+    let (file, mut rng) = (TestFile::default(), Pcg64::seed_from_u64(3));
+    let mut storage = RedbStorage::in_file(file.clone(), durability);
+    let mut lost = 0;
+    for batch in 0..40_u8 {
+        let records = (0..20_u8).map(|number| StorageWrite::Put {
+            key: vec![b'e', batch, number],
+            value: vec![batch; 50 + 10 * usize::from(number)],
+        });
+        let records: Vec<StorageWrite> = records.collect();
+        storage.write(&records).unwrap();
+        for share in [0.0, 0.5, 1.0] {
+            let after = file.after_power_loss(|| rng.random_bool(share));
+            let mut again = RedbStorage::in_file(after, durability);
+            let mut found = Vec::new();
+            let scanned = again.scan(b"e", usize::MAX, &mut found);
+            let is_there = |record: &StorageWrite| match record {
+                StorageWrite::Put { key, value } => {
+                    found.iter().any(|(k, v)| (k, v) == (key, value))
+                }
+                StorageWrite::Remove { .. } => false,
+            };
+            lost += usize::from(scanned.is_err() || !records.iter().all(is_there));
+            assert!(scanned.is_err() || found.len() % 20 == 0, "whole batches");
+        }
+    }
+    lost
+}
+
+#[test]
+fn what_was_reported_as_written_survives_a_loss_of_power() {
+    assert_eq!(lost_with_the_power(redb::Durability::Immediate), 0);
+}
+
+/// That the loss of power is one: without a flush, what was reported as written is gone.
+#[test]
+fn without_a_flush_it_does_not() {
+    assert!(lost_with_the_power(redb::Durability::None) > 40);
 }
 
 /// A batch and no clean end, as a process leaves it that is killed.

@@ -13,6 +13,7 @@
 //! validation, regular expression or other code of a schema runs under it, except the index, which
 //! is given finished records.
 
+pub mod alertmanager;
 pub mod alerts;
 pub(crate) mod any;
 mod durability;

@@ -1,4 +1,4 @@
-//! Nothing that was acknowledged as durable is lost, whoever is killed: real processes, killed in a storm of
+//! Nothing that was acknowledged as durable is lost, however many are killed: real processes, killed in a storm of
 //! writes, one, two or all three of them, and what they hold afterwards.
 //!
 //! ```sh

@@ -132,7 +132,7 @@ fn obey(registers: &Map<Registers>, line: &str) {
 fn follow(written: Written, key: u64, number: u64) {
     tokio::spawn(async move {
         let mut kept = written.durable().await;
-        if number % 4 == 0 && kept.is_ok() {
+        if number.is_multiple_of(4) && kept.is_ok() {
             kept = written.replicated(2).await;
         }
         let what = if kept.is_ok() { "kept" } else { "none" };

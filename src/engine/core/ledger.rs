@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::engine::io::Kept;
+use crate::engine::io::KeptStore;
 use crate::id::StoreId;
 use crate::store::Durability;
 use crate::wire::Entry;
@@ -67,7 +67,7 @@ impl Ledger {
     }
 
     /// Says how stores are kept, and up to which change they are on disk already.
-    pub(in crate::engine) fn keep(&mut self, kept: BTreeMap<StoreId, Kept>) {
+    pub(in crate::engine) fn keep(&mut self, kept: BTreeMap<StoreId, KeptStore>) {
         for (id, kept) in kept {
             self.seen.insert(id, kept.through);
             self.policies.insert(id, kept.durability);

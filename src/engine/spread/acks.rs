@@ -36,13 +36,13 @@ pub(super) struct Uncommitted {
 }
 
 impl Acks {
-    /// A packet was merged. Returns whether it may be acknowledged at once; if not, its sender is told that it has
-    /// arrived.
+    /// A packet was merged. Returns whether it may be acknowledged at once.
     pub(super) fn merged(&mut self, packet: Uncommitted) -> bool {
         let committed = packet.needs.is_empty();
         if committed {
             self.add(packet);
         } else {
+            // Its sender is told that it has arrived.
             add_number(&mut self.arrived, packet.packet);
             // What there is no room for is sent again if anybody waits for it.
             if self.uncommitted.len() < UNCOMMITTED_MAX {

@@ -32,16 +32,14 @@ impl Spread {
         let Some(lane) = self.lanes.get_mut(process) else {
             return;
         };
-        let mut receipt = Receipt::default();
         // What was told to have arrived before is out of the network's account.
-        for landed in lane.unkept.acknowledge(ack) {
-            receipt.add(landed);
-        }
-        let landed = lane.landed(core, ack);
-        if landed.is_empty() && receipt == Receipt::default() {
+        let mut all = lane.unkept.acknowledge(ack);
+        all.extend(lane.landed(core, ack));
+        if all.is_empty() {
             return;
         }
-        for landed in landed {
+        let mut receipt = Receipt::default();
+        for landed in all {
             receipt.add(landed);
         }
         core.ask(Ask::Acknowledged(process.clone(), receipt));

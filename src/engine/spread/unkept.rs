@@ -16,7 +16,7 @@ use crate::wire::Ack;
 /// Packets that a peer has merged and not told to be on its disk.
 #[derive(Debug, Default)]
 pub(super) struct Unkept {
-    packets: BTreeMap<u64, Merging>,
+    packets: BTreeMap<u64, MergedPacket>,
     /// The change of a key that was merged last, and its packet.
     places: BTreeMap<StoreKey, (u64, u64)>,
     /// Changes up to here may be among those that are not remembered.
@@ -26,7 +26,7 @@ pub(super) struct Unkept {
 }
 
 #[derive(Debug)]
-struct Merging {
+struct MergedPacket {
     items: Vec<SentItem>,
     since: Duration,
 }
@@ -38,7 +38,7 @@ impl Unkept {
             self.places.insert(place, (seq, packet));
         }
         let since = now;
-        self.packets.insert(packet, Merging { items, since });
+        self.packets.insert(packet, MergedPacket { items, since });
         while self.places.len() > PLACES_MAX || self.packets.len() > PACKETS_MAX {
             let Some((number, oldest)) = self.packets.pop_first() else {
                 break;

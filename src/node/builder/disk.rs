@@ -1,35 +1,17 @@
 //! What a node keeps on disk, and what it finds there.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::super::driver::DriverDisk;
-use super::{BuildError, Builder, Found};
-use crate::engine::Kept;
+use super::super::driver_disk::DriverDisk;
+use super::disk_setup::{DiskFound, DiskPlace};
+use super::{BuildError, Builder};
+use crate::engine::KeptStore;
 use crate::id::StoreId;
 use crate::persist::{
-    DiskLink, LoadReport, Opened, Opening, RedbStorage, Remembered, Storage, open, start,
+    DiskLink, LoadReport, Opening, RedbStorage, Remembered, Storage, open, start,
 };
 use crate::store::Durability;
-
-/// What was said of the disk, and what has become of it.
-#[derive(Default)]
-pub(super) struct DiskSetup {
-    place: Place,
-    policies: BTreeMap<StoreId, Durability>,
-    bring_back: bool,
-}
-
-/// Where it is.
-#[derive(Default)]
-enum Place {
-    Directory(PathBuf),
-    #[default]
-    None,
-    Opened(Box<Opened>),
-    Storage(Box<dyn Storage>),
-}
 
 /// # What survives the process
 impl Builder {
@@ -37,7 +19,7 @@ impl Builder {
     /// at a time may use. Default: everything is in memory.
     ///
     /// Every store is kept; see [`durability`](Self::durability). The node's boot, and the addresses of
-    /// members, are kept as well, so that a restart needs no seeds.
+    /// members, are kept as well: a node that has seeds tries those members too.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -63,13 +45,13 @@ impl Builder {
     /// # }
     /// ```
     pub fn data_dir(mut self, directory: impl AsRef<Path>) -> Self {
-        self.disk.place = Place::Directory(directory.as_ref().to_owned());
+        self.disk.place = DiskPlace::Directory(directory.as_ref().to_owned());
         self
     }
 
     /// Keeps what this node holds in a database of the caller's. Otherwise as [`data_dir`](Self::data_dir).
     pub fn storage(mut self, storage: impl Storage) -> Self {
-        self.disk.place = Place::Storage(Box::new(storage));
+        self.disk.place = DiskPlace::Storage(Box::new(storage));
         self
     }
 
@@ -102,10 +84,10 @@ impl Builder {
     /// cluster. [`BuildError::Cluster`].
     pub async fn load(&mut self) -> Result<LoadReport, BuildError> {
         let place = match std::mem::take(&mut self.disk.place) {
-            Place::None => return Ok(LoadReport::default()),
-            Place::Opened(opened) => {
+            DiskPlace::None => return Ok(LoadReport::default()),
+            DiskPlace::Opened(opened) => {
                 let report = opened.report.clone();
-                self.disk.place = Place::Opened(opened);
+                self.disk.place = DiskPlace::Opened(opened);
                 return Ok(report);
             }
             place => place,
@@ -116,9 +98,9 @@ impl Builder {
         let bring_back = self.disk.bring_back || self.seeds.is_empty();
         let opened = tokio::task::spawn_blocking(move || {
             let storage: Box<dyn Storage> = match place {
-                Place::Directory(directory) => Box::new(RedbStorage::open(directory)?),
-                Place::Storage(storage) => storage,
-                Place::None | Place::Opened(_) => return Ok(None),
+                DiskPlace::Directory(directory) => Box::new(RedbStorage::open(directory)?),
+                DiskPlace::Storage(storage) => storage,
+                DiskPlace::None | DiskPlace::Opened(_) => return Ok(None),
             };
             open(Opening {
                 storage,
@@ -138,20 +120,20 @@ impl Builder {
         };
         let report = opened.as_ref().map(|opened| opened.report.clone());
         if let Some(opened) = opened {
-            self.disk.place = Place::Opened(Box::new(opened));
+            self.disk.place = DiskPlace::Opened(Box::new(opened));
         }
         Ok(report.unwrap_or_default())
     }
 
     /// What is on disk, as far as the engine has to know.
-    pub(super) async fn find(&mut self) -> Result<Found, BuildError> {
+    pub(super) async fn find(&mut self) -> Result<DiskFound, BuildError> {
         self.load().await?;
-        let Place::Opened(opened) = &self.disk.place else {
-            return Ok(Found::default());
+        let DiskPlace::Opened(opened) = &self.disk.place else {
+            return Ok(DiskFound::default());
         };
         let kept = self.stores.iter().map(|store| {
             let id = store.id();
-            let kept = Kept {
+            let kept = KeptStore {
                 durability: self.disk.policies.get(&id).copied().unwrap_or_default(),
                 through: opened.through.get(&id).copied().unwrap_or(0),
             };
@@ -162,7 +144,7 @@ impl Builder {
             members,
             expelled,
         } = opened.remembered.clone();
-        Ok(Found {
+        Ok(DiskFound {
             boot,
             members,
             expelled,
@@ -172,7 +154,7 @@ impl Builder {
 
     /// Starts the thread of the disk, if there is one.
     pub(super) fn start_disk(&mut self) -> Result<Option<DriverDisk>, BuildError> {
-        let Place::Opened(opened) = std::mem::take(&mut self.disk.place) else {
+        let DiskPlace::Opened(opened) = std::mem::take(&mut self.disk.place) else {
             return Ok(None);
         };
         let remembered = opened.remembered.clone();

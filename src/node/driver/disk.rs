@@ -1,49 +1,16 @@
 //! The driver's side of the disk: batches go out, what became of them comes in.
 
-use std::sync::mpsc::SyncSender;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::super::driver_disk::DriverDisk;
 use super::intake::{Intake, take};
 use super::state::{Driver, Machine};
 use crate::engine::Input;
-use crate::id::{MemberState, StoreId};
-use crate::persist::{DiskEvent, DiskJob, DiskLink, DiskNews, Remembered};
-use crate::wire::Entry;
-
-/// The disk of a node that runs.
-pub(in crate::node) struct DriverDisk {
-    jobs: SyncSender<DiskJob>,
-    news: mpsc::Receiver<DiskNews>,
-    /// What the disk was last told to remember.
-    remembered: Remembered,
-    /// The revision of the view that this was of.
-    revision: u64,
-    /// Not before this is it told again.
-    remember_after: Duration,
-}
-
-impl DriverDisk {
-    pub(in crate::node) fn new(link: DiskLink, remembered: Remembered) -> Self {
-        Self {
-            jobs: link.jobs,
-            news: link.news,
-            remembered,
-            revision: 0,
-            remember_after: Duration::ZERO,
-        }
-    }
-
-    /// Gives a batch to the disk; returns whether it took it.
-    pub(super) fn commit(&self, batch: u64, entries: Vec<(StoreId, Entry)>) -> bool {
-        self.jobs
-            .try_send(DiskJob::Commit { batch, entries })
-            .is_ok()
-    }
-}
+use crate::id::MemberState;
+use crate::persist::{DiskEvent, DiskJob, DiskNews, Remembered};
 
 impl<M: Machine> Driver<M> {
     pub(super) fn take_disk_news(&mut self, cx: &mut Context<'_>) -> Intake {

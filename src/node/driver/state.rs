@@ -1,6 +1,9 @@
 //! What the driver owns, and what connects it to the world.
 
 use std::collections::{BTreeMap, HashMap};
+// Without the feature no node has a disk.
+#[cfg(not(feature = "persist"))]
+use std::convert::Infallible as DriverDisk;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +14,8 @@ use tokio::time::Sleep;
 
 use super::super::accept::{Accepted, Acceptor, admission};
 use super::super::clock::Clocks;
+#[cfg(feature = "persist")]
+use super::super::driver_disk::DriverDisk;
 use super::super::event::NodeEvent;
 use super::super::event_gate::EventGate;
 use super::super::event_log::EventLog;
@@ -29,13 +34,6 @@ use crate::time::Now;
 #[cfg(feature = "persist")]
 use crate::wire::Entry;
 use crate::wire::envelope::Envelope;
-
-#[cfg(feature = "persist")]
-use super::disk::DriverDisk;
-
-/// Without the feature `persist` no node has a disk.
-#[cfg(not(feature = "persist"))]
-pub(in crate::node) enum DriverDisk {}
 
 /// What the driver needs of the engine; a seam for the driver's own tests.
 pub(in crate::node) trait Machine: Send + 'static {
@@ -203,8 +201,11 @@ impl<M: Machine> Driver<M> {
         );
         let (accepted_in, accepted) = mpsc::channel(ACCEPTED_MAX);
         let (resolved_in, resolved) = mpsc::channel(RESOLVED_MAX);
-        let lookup = config.peers_resolve_timeout;
-        let resolver = Resolver::new(Arc::clone(&tally), resolved_in, lookup);
+        let resolver = Resolver::new(
+            Arc::clone(&tally),
+            resolved_in,
+            config.peers_resolve_timeout,
+        );
         let mut tasks = JoinSet::new();
         let admission = admission(&clock);
         let acceptor = Acceptor {

@@ -9,11 +9,11 @@ use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use rumormill::node::SystemClock;
-use rumormill::store::WriteError;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{
     NewSilence, Query, RuleError, Silence, SilenceError, SilenceId, SilenceState, Silences,
 };
+use rumormill::store::{WriteError, Written};
 use rumormill::time::{Timestamp, WallClock as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ use super::json::{self, First, Pairs, read_in_any_case};
 use super::params::Params;
 use super::payload::Payload;
 use super::{Reading, SILENCE_BYTES_MAX, Seat, Shared, blocking};
+use crate::acknowledge;
 use crate::app::App;
 use crate::client::Client;
 use crate::limits::Limit;
@@ -194,7 +195,9 @@ fn set(app: &App, read: Result<NewSilence, ReadError>) -> Result<SilenceId, Refu
     })?;
     keep_sets(&app.silences, &mut new)?;
     let author = new.created_by.clone();
-    let (id, _) = app.silences.set(new).map_err(refusal)?;
+    disk_works(app)?;
+    let (id, written) = app.silences.set(new).map_err(refusal)?;
+    on_disk(id, Some(&written))?;
     if app.log_silences {
         info!(%id, author, "silence made or changed");
     }
@@ -232,7 +235,9 @@ pub(super) fn shown(app: &App, id: &str) -> Result<Value, Refusal> {
 /// Expires a silence of which the id is given as a text.
 pub(super) fn expire(app: &App, id: &str) -> Result<(), Refusal> {
     let id = id.parse().map_err(|_| not_found())?;
-    app.silences.expire(id).map_err(refusal)?;
+    disk_works(app)?;
+    let written = app.silences.expire(id).map_err(refusal)?;
+    on_disk(id, written.as_ref())?;
     if app.log_silences {
         info!(%id, "silence expired");
     }
@@ -450,6 +455,24 @@ fn refusal(error: SilenceError) -> Refusal {
         }
         other => Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
     }
+}
+
+/// While the disk takes nothing, nothing is changed either: an operator would take it for done.
+fn disk_works(app: &App) -> Result<(), Refusal> {
+    if app.disk_fails() {
+        let message = "the disk takes nothing at the moment: nothing was changed";
+        return Err(Refusal::text(StatusCode::SERVICE_UNAVAILABLE, message));
+    }
+    Ok(())
+}
+
+/// Waits until a change is on disk.
+fn on_disk(id: SilenceId, written: Option<&Written>) -> Result<(), Refusal> {
+    let kept = written.map_or(Ok(()), acknowledge::on_disk);
+    kept.map_err(|_| {
+        let message = format!("the silence {id} is changed, and that is not on the disk");
+        Refusal::text(StatusCode::SERVICE_UNAVAILABLE, message)
+    })
 }
 
 /// How long a silence lasts at most. The store keeps nothing for over 100 years.

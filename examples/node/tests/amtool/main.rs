@@ -11,6 +11,7 @@ mod alerts;
 mod certs;
 mod commands;
 mod config;
+mod durable;
 mod http;
 mod life;
 mod limits;
