@@ -11,7 +11,7 @@ use rumormill::net::memory::Network;
 use rumormill::node::{BuildError, Builder, Events, EventsError, Node, NodeEvent, SystemClock};
 use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;
-use rumormill::{Config, Durability, Event};
+use rumormill::{Config, Event};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -90,7 +90,7 @@ async fn run_with(
     let dispatch = Dispatch::new(Arc::new(SystemClock));
     let app = app(&mut builder, name, (flags, &settings), dispatch);
     let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
-    keep_on_disk(&mut builder, &app).await?;
+    load(&mut builder).await?;
     // With an empty store this node would save over what it could not read, and notify of what is silenced.
     keeper.load().map_err(|(path, error)| RunError::Storage {
         path: path.display().to_string(),
@@ -242,12 +242,8 @@ async fn alone(builder: Builder) -> Result<Node, BuildError> {
     builder.start_on(Network::new().bind(nowhere)?).await
 }
 
-/// Reads what the last run kept, and says how each store is kept from now on: a silence is on disk when it is
-/// acknowledged; of notifications and alerts a moment may be lost with the machine.
-async fn keep_on_disk(builder: &mut Builder, app: &App) -> Result<(), RunError> {
-    let millis = |millis| Durability::Grouped(Duration::from_millis(millis));
-    builder.durability(app.nflog.store().id(), millis(100));
-    builder.durability(app.alerts.store().id(), millis(1000));
+/// Reads what the last run kept.
+async fn load(builder: &mut Builder) -> Result<(), RunError> {
     let report = builder.load().await;
     let report = report.map_err(|error| RunError::Disk { error })?;
     info!(entries = report.entries, set_aside = report.set_aside, aside = ?report.aside, "the disk was read");

@@ -145,7 +145,7 @@ impl<'a> FieldValue<'a> {
     }
 
     /// Both halves of an entry of a map: its fields 1 and 2.
-    pub(super) fn pair(self) -> Result<(String, Option<FieldValue<'a>>), NoMessage> {
+    pub(super) fn pair(self) -> Result<(String, Option<Self>), NoMessage> {
         let (mut name, mut value) = (String::new(), None);
         let mut fields = MessageFields::of(self.bytes()?);
         while let Some(field) = fields.next_field()? {
