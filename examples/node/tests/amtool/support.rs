@@ -81,24 +81,41 @@ impl Process {
 
     /// Starts a node; `None` if it ends instead of answering.
     fn try_start_at(dir: &Dir, name: &str, web: u16, cluster: u16, flags: &[&str]) -> Option<Self> {
-        let log = fs::File::create(dir.0.join(format!("{name}.log"))).unwrap();
         let alone = flags.contains(&"--cluster.listen-address=");
+        let named = format!("--cluster.peer-name={name}");
+        let listen = format!("--cluster.listen-address=127.0.0.1:{cluster}");
+        let own = if alone {
+            &[named.as_str()][..]
+        } else {
+            &[named.as_str(), listen.as_str()]
+        };
+        let mut process = Self::spawn(dir, name, (web, ""), &[own, flags].concat())?;
+        process.cluster = format!("127.0.0.1:{cluster}");
+        Some(process)
+    }
+
+    /// Starts a node with nothing but these flags, its files and its port for HTTP, where all its paths are under a
+    /// prefix; `None` if it ends instead of answering.
+    pub(crate) fn spawn(
+        dir: &Dir,
+        name: &str,
+        (web, prefix): (u16, &str),
+        flags: &[&str],
+    ) -> Option<Self> {
+        let log = dir.0.join(format!("{name}.log"));
         let child = Command::new(node())
             .arg(format!("--config.file={}", dir.0.join("am.yml").display()))
             .arg(format!("--storage.path={}", dir.0.join(name).display()))
             .arg(format!("--web.listen-address=127.0.0.1:{web}"))
-            .arg(format!("--cluster.peer-name={name}"))
-            .args((!alone).then(|| format!("--cluster.listen-address=127.0.0.1:{cluster}")))
             .args(flags)
-            .stderr(log)
+            .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
         let mut process = Self {
             child,
-            url: format!("http://127.0.0.1:{web}"),
-            cluster: format!("127.0.0.1:{cluster}"),
+            url: format!("http://127.0.0.1:{web}{prefix}"),
+            cluster: String::new(),
         };
-        let log = dir.0.join(format!("{name}.log"));
         let mut ended = false;
         until(&format!("{name} is healthy ({})", log.display()), || {
             let url = format!("{}/-/healthy", process.url);
