@@ -81,25 +81,25 @@ impl Leases {
     }
 }
 
-/// What is to become of an alert that was received.
-enum Plan {
-    /// There is nothing new in it.
-    Drop,
-    /// Nothing but a later end is new in it.
-    Extend {
+/// What is new in an alert that was received.
+enum Novelty {
+    /// Nothing but a later end.
+    LaterEnd {
         extent: Extent,
         /// It is to be written now.
         is_due: bool,
     },
-    /// It is not shown yet.
-    New,
+    /// Nothing.
+    None,
     /// This is the next version of what is shown.
-    Replace {
+    Version {
         next: Alert,
         /// What is shown takes so much, and whether it fires.
         bytes: usize,
         was_firing: bool,
     },
+    /// All: it is not shown yet.
+    Whole,
 }
 
 /// What is known of an alert that is shown.
@@ -180,8 +180,8 @@ impl Alerts {
         let key = alert.key();
         let repeats = self.lock();
         let header = self.shared.map.header(&key);
-        let plan = self.plan(key, alert, (now, header), &repeats);
-        matches!(plan, Plan::New | Plan::Replace { .. })
+        let novelty = self.novelty(key, alert, (now, header), &repeats);
+        matches!(novelty, Novelty::Whole | Novelty::Version { .. })
     }
 
     /// Writes the later ends of what was [`put`](Self::put), if that has to be now: many in one entry.
@@ -373,20 +373,20 @@ impl Alerts {
         repeats: &mut Repeats,
     ) -> Result<Option<Written>, AlertError> {
         let header = self.shared.map.header(&key);
-        match self.plan(key, alert, (now, header), repeats) {
-            Plan::Drop => Ok(None),
-            Plan::Extend { extent, is_due } => {
+        match self.novelty(key, alert, (now, header), repeats) {
+            Novelty::None => Ok(None),
+            Novelty::LaterEnd { extent, is_due } => {
                 repeats.latest.insert(key, extent);
                 if is_due {
                     repeats.due.insert(key);
                 }
                 Ok(None)
             }
-            Plan::New => {
+            Novelty::Whole => {
                 self.admit_new(alert, now, repeats)?;
                 self.write(alert.clone(), header, now, repeats).map(Some)
             }
-            Plan::Replace {
+            Novelty::Version {
                 next,
                 bytes,
                 was_firing,
@@ -400,15 +400,15 @@ impl Alerts {
         }
     }
 
-    fn plan(
+    fn novelty(
         &self,
         key: Key,
         alert: &Alert,
         (now, header): (Timestamp, Option<HeldHeader>),
         repeats: &Repeats,
-    ) -> Plan {
+    ) -> Novelty {
         let Some(known) = self.known(&key, repeats, now) else {
-            return Plan::New;
+            return Novelty::Whole;
         };
         let next = known.before.merged(alert.clone(), now);
         let held = known.record.alert();
@@ -419,7 +419,7 @@ impl Alerts {
             // node may have been told otherwise.
             let resolved = held.ends_at <= held.updated_at;
             if resolved && next.ends_at == known.before.ends_at && next.is_resolved(now) {
-                return Plan::Drop;
+                return Novelty::None;
             }
             let received_at = stamp(now).max(held.updated_at);
             let extent = Extent {
@@ -431,10 +431,10 @@ impl Alerts {
             let said = extent.ends_at == next.ends_at || extent.ends_at <= known.ends_at;
             if later && said && self.can_extend(extent, held.updated_at, header) {
                 let is_due = is_due(known.ends_at, extent.received_at, extent.ends_at);
-                return Plan::Extend { extent, is_due };
+                return Novelty::LaterEnd { extent, is_due };
             }
         }
-        Plan::Replace {
+        Novelty::Version {
             next,
             bytes: known.bytes,
             was_firing: known.before.ends_at > now,

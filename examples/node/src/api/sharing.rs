@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rumormill::View;
 use rumormill::time::Timestamp;
+use tokio::time::Instant;
 
 use crate::alerts::Alert;
 use crate::app::App;
@@ -20,6 +21,7 @@ pub(super) struct Sharing {
     /// `None`: none is.
     view: Option<Arc<View>>,
     now: Timestamp,
+    started: Instant,
     /// Their places in the request, ascending.
     left: Vec<usize>,
 }
@@ -32,6 +34,7 @@ impl Sharing {
         Self {
             view: view.filter(is_shared),
             now,
+            started: Instant::now(),
             left: Vec::new(),
         }
     }
@@ -49,18 +52,21 @@ impl Sharing {
         is_left
     }
 
-    /// Waits until nothing comes from other nodes any more, if something was left to them, and no longer than a moment.
-    /// Returns the places of what was left. Not for async workers.
+    /// If something was left to other nodes, waits until nothing comes from them any more for as long as this one took
+    /// for its own share: they may have begun a little later. Returns the places of what was left. Not for async workers.
     pub(super) fn wait(self, app: &App) -> Vec<usize> {
-        let (mut seen, mut quiet) = (app.alerts.changes(), 0);
-        for _ in 0..STEPS_MAX {
-            if self.left.is_empty() || quiet >= QUIET_STEPS {
-                break;
-            }
+        if self.left.is_empty() {
+            return self.left;
+        }
+        let began = Instant::now();
+        let patience = (began - self.started).clamp(QUIET_MIN, QUIET_MAX);
+        let (mut seen, mut changed) = (app.alerts.changes(), began);
+        while changed.elapsed() < patience && began.elapsed() < patience * 2 {
             sleep(STEP);
             let changes = app.alerts.changes();
-            quiet = if changes == seen { quiet + 1 } else { 0 };
-            seen = changes;
+            if changes != seen {
+                (seen, changed) = (changes, Instant::now());
+            }
         }
         self.left
     }
@@ -68,8 +74,8 @@ impl Sharing {
 
 /// Fewer alerts are written at once: what they cost is nothing, and who sends them may look for them at once.
 const MANY: usize = 32;
-/// What others write arrives within such a time, also on a machine that is busy; ten of them are all that a client waits
-/// longer for its answer.
-const STEP: Duration = Duration::from_millis(3);
-const QUIET_STEPS: u32 = 2;
-const STEPS_MAX: u32 = 10;
+/// How long nothing comes before what is left is written: longer than what others write is on its way, and as long as
+/// a client may wait longer for its answer.
+const QUIET_MIN: Duration = Duration::from_millis(6);
+const QUIET_MAX: Duration = Duration::from_millis(40);
+const STEP: Duration = Duration::from_millis(2);
