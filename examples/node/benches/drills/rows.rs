@@ -339,15 +339,9 @@ fn burst(system: System) -> Result<Found, Failure> {
             .iter()
             .map(|member| scope.spawn(|| bodies.iter().try_for_each(|body| send(member, body))))
             .collect();
-        let mut all = Ok(());
-        for posting in posting {
-            all = all.and(
-                posting
-                    .join()
-                    .unwrap_or_else(|_| Err("a client panicked".into())),
-            );
-        }
-        all
+        let each = posting.into_iter().map(|posting| posting.join());
+        each.map(|it| it.unwrap_or_else(|_| Err("a client panicked".into())))
+            .collect::<Result<(), Failure>>()
     });
     posted?;
     let took = began.elapsed();
