@@ -7,6 +7,7 @@ use super::simulator::Simulator;
 use crate::engine::event::turns::TurnQueue;
 use crate::sim::check::violation::{Breach, Violation};
 use crate::sim::nodes::clock::WALL_BASE;
+use crate::sim::nodes::registers::Registers;
 
 /// A member's wait for its turn at a job.
 struct Wait {
@@ -88,7 +89,10 @@ impl Simulator {
                 return false;
             }
             wait.queue.seen(self.view(node));
-            if self.read(node, job).is_some() {
+            // Also where it cannot be read, because a later version wrote it.
+            let key = Registers::entry_key(job);
+            let noted = self.registers(node).store().replica().held(&key);
+            if noted.is_some() {
                 return false;
             }
             if self.time() < began + wait.queue.due() {
