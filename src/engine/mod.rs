@@ -157,7 +157,7 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         self.advance(now);
         if self.core.course == Course::Gone {
-            return;
+            return self.decline(&input);
         }
         let core = &mut self.core;
         match input {
@@ -198,6 +198,16 @@ impl Engine {
         }
         self.route_asks();
         self.flush();
+    }
+
+    /// A node that has left opens no stream any more, and keeps nothing of what comes.
+    fn decline(&mut self, input: &Input) {
+        let output = match *input {
+            Input::StreamOpened { stream, .. } => Output::CloseStream { stream },
+            Input::StreamFrame { stream, .. } => Output::StreamFrameDone { stream },
+            _ => return,
+        };
+        self.core.outputs.push_back(output);
     }
 
     /// Runs every timer that is due. Early calls are harmless. Inputs that have arrived should be

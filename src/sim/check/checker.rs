@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::firings::Firings;
 use super::history::{Glance, History};
-use super::memberships::Memberships;
+use super::memberships::{Facts, Memberships};
 use super::violation::{Breach, Violation};
 use crate::engine::{Event, View};
 use crate::id::{Key, MemberState, NodeId, NodeName, ProcessId, Refusal, StoreId};
@@ -145,15 +145,15 @@ impl Checker {
         self.vouched.iter().filter(in_vain).count()
     }
 
-    /// Looks at a new view of a process, with whether nothing keeps anybody from answering.
+    /// Looks at a new view of a process: see [`Memberships::view_changed`].
     pub(in crate::sim) fn view_changed(
         &mut self,
         at: Duration,
-        observer: (Life, bool),
+        observer: Life,
         view: &View,
-        is_of_cluster: impl Fn(&NodeName) -> bool,
+        facts: Facts<'_>,
     ) {
-        for breach in self.members.view_changed(at, observer, view, is_of_cluster) {
+        for breach in self.members.view_changed(at, observer, view, facts) {
             self.report(at, breach);
         }
     }
