@@ -151,5 +151,6 @@ fn tag(message: &Message) -> u8 {
         Message::Wants(_) => 24,
         Message::Expelled(_) => 25,
         Message::Arrived(_) => 70,
+        Message::Objection(_) => 60,
     }
 }

@@ -22,7 +22,7 @@ use super::super::event_log::EventLog;
 use super::super::resolve::{Resolved, Resolver};
 use super::super::stream_context::StreamEvent;
 use super::super::stream_table::{StreamLimits, StreamTable};
-use super::super::tracker::{Outcome, Request};
+use super::super::tracker::{NodeTracker, Outcome, Request};
 use crate::config::Config;
 use crate::engine::{Counters, Engine, Input, Output, Pings, View};
 use crate::id::NodeName;
@@ -30,6 +30,9 @@ use crate::id::NodeName;
 use crate::id::StoreId;
 use crate::net::admission::Admission;
 use crate::net::{NetTally, Transport};
+#[cfg(feature = "metrics")]
+use crate::store::Store;
+use crate::store::{Progress, WriteId};
 use crate::time::Now;
 #[cfg(feature = "persist")]
 use crate::wire::Entry;
@@ -51,6 +54,10 @@ pub(in crate::node) trait Machine: Send + 'static {
     /// What is not on disk, up to one batch.
     #[cfg(feature = "persist")]
     fn unkept(&mut self) -> Vec<(StoreId, Entry)>;
+    #[cfg(feature = "metrics")]
+    fn take_pings(&mut self) -> Vec<Duration>;
+    fn unsent(&self) -> usize;
+    fn progress(&self, write: &WriteId) -> Progress;
 }
 
 impl Machine for Engine {
@@ -88,6 +95,16 @@ impl Machine for Engine {
     fn unkept(&mut self) -> Vec<(StoreId, Entry)> {
         Self::unkept(self)
     }
+    #[cfg(feature = "metrics")]
+    fn take_pings(&mut self) -> Vec<Duration> {
+        Self::take_pings(self)
+    }
+    fn unsent(&self) -> usize {
+        Self::unsent(self)
+    }
+    fn progress(&self, write: &WriteId) -> Progress {
+        Self::progress(self, write)
+    }
 }
 
 /// What the engine had counted at the end of its last turn.
@@ -96,6 +113,8 @@ pub(in crate::node) struct Counted {
     pub(in crate::node) counters: Counters,
     pub(in crate::node) pings: Arc<BTreeMap<NodeName, Pings>>,
     pub(in crate::node) entries_owed: usize,
+    /// Entries that no peer was known to hold when the leave was announced.
+    pub(in crate::node) unsent: usize,
 }
 
 impl Counted {
@@ -104,6 +123,7 @@ impl Counted {
             counters: machine.counters(),
             pings: machine.pings(),
             entries_owed: machine.entries_owed(),
+            unsent: machine.unsent(),
         }
     }
 }
@@ -134,6 +154,11 @@ pub(in crate::node) struct Wiring {
     pub(in crate::node) published: Published,
     /// Where it keeps what it holds, if it has a disk.
     pub(in crate::node) disk: Option<DriverDisk>,
+    /// Is told when a leave begins.
+    pub(in crate::node) tracker: Arc<NodeTracker>,
+    /// What metrics tell of.
+    #[cfg(feature = "metrics")]
+    pub(in crate::node) stores: Vec<Arc<dyn Store>>,
 }
 
 /// The task's state.
@@ -152,7 +177,9 @@ pub(in crate::node) struct Driver<M> {
     pub(super) resolver: Resolver,
     pub(super) resolved: mpsc::Receiver<Resolved>,
     pub(super) incoming: Incoming,
-    pub(super) watches: HashMap<u64, oneshot::Sender<Outcome>>,
+    /// Who waits for which write, and since when.
+    pub(super) watches: HashMap<u64, (oneshot::Sender<Outcome>, Duration)>,
+    pub(super) tracker: Arc<NodeTracker>,
     /// The acceptor and the resolver's lookups.
     pub(super) tasks: JoinSet<()>,
     pub(super) published: Published,
@@ -191,6 +218,9 @@ impl<M: Machine> Driver<M> {
             incoming,
             published,
             disk,
+            tracker,
+            #[cfg(feature = "metrics")]
+            stores,
         } = wiring;
         let (streams, stream_events) = StreamTable::new(
             Arc::clone(&transport),
@@ -199,7 +229,6 @@ impl<M: Machine> Driver<M> {
             clock.clone(),
             Arc::clone(&tally),
         );
-        let (accepted_in, accepted) = mpsc::channel(ACCEPTED_MAX);
         let (resolved_in, resolved) = mpsc::channel(RESOLVED_MAX);
         let resolver = Resolver::new(
             Arc::clone(&tally),
@@ -207,19 +236,11 @@ impl<M: Machine> Driver<M> {
             config.peers_resolve_timeout,
         );
         let mut tasks = JoinSet::new();
-        let admission = admission(&clock);
-        let acceptor = Acceptor {
-            transport: Arc::clone(&transport),
-            envelope,
-            within: config.tcp_timeout,
-            clock: clock.clone(),
-            tally: Arc::clone(&tally),
-            admission: Arc::clone(&admission),
-            accepted: accepted_in,
-        };
+        let (acceptor, admission, accepted) =
+            accepting(&transport, envelope, config, &clock, &tally);
         tasks.spawn(acceptor.accept());
         #[cfg(feature = "metrics")]
-        let exporter = crate::metrics::Exporter::new(&published.views.borrow().this.name);
+        let exporter = crate::metrics::Exporter::new(&published.views.borrow().this.name, stores);
         Self {
             #[cfg(feature = "metrics")]
             exporter,
@@ -241,6 +262,7 @@ impl<M: Machine> Driver<M> {
             tally,
             incoming,
             watches: HashMap::new(),
+            tracker,
             tasks,
             published,
             event_log,
@@ -255,6 +277,28 @@ impl<M: Machine> Driver<M> {
             disk,
         }
     }
+}
+
+/// What accepts streams, who decides whose, and where they come.
+fn accepting(
+    transport: &Arc<dyn Transport>,
+    envelope: Envelope,
+    config: &Config,
+    clock: &Clocks,
+    tally: &Arc<NetTally>,
+) -> (Acceptor, Arc<Admission>, mpsc::Receiver<Accepted>) {
+    let (accepted_in, accepted) = mpsc::channel(ACCEPTED_MAX);
+    let admission = admission(clock);
+    let acceptor = Acceptor {
+        transport: Arc::clone(transport),
+        envelope,
+        within: config.tcp_timeout,
+        clock: clock.clone(),
+        tally: Arc::clone(tally),
+        admission: Arc::clone(&admission),
+        accepted: accepted_in,
+    };
+    (acceptor, admission, accepted)
 }
 
 /// Accepted streams that wait for the driver; more wait in their handshakes.
