@@ -51,8 +51,14 @@ pub enum Message {
     Hashes(Hashes),
     /// (24) What the responder lacks of a chunk; the next chunk may follow.
     Wants(Wants),
-    /// Whom the sender has expelled.
+    /// (25) Whom the sender has expelled.
     Expelled(Expelled),
+    /// (40) Entries that the receiver is to hand on.
+    Handed(Handed),
+    /// (41) Who holds the entries that the sender was to hand on.
+    Covered(Covered),
+    /// (42) Asks how far the receiver is with handing on.
+    Recall(Recall),
 }
 
 /// Why a stream was opened.
@@ -78,13 +84,23 @@ pub struct StoreOffer {
 /// What a process can do beyond its wire version, a bit each. A session uses what both sides can do, so
 /// a cluster is upgraded node by node; bits that are not known are ignored.
 ///
-/// No bit has a meaning yet.
+/// | bit | what it is |
+/// |---|---|
+/// | 0 | [`TREES`](Self::TREES) |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
 
 impl Capabilities {
+    /// It hands entries on to others: [`Handed`], [`Covered`], [`Recall`].
+    pub const TREES: Self = Self(1);
     /// What this version can do.
-    pub const OURS: Self = Self(0);
+    pub const OURS: Self = Self::TREES;
+
+    /// Whether all of these are among them.
+    #[must_use]
+    pub const fn has(self, these: Self) -> bool {
+        self.0 & these.0 == these.0
+    }
 
     /// What both sides can do.
     #[must_use]
@@ -232,6 +248,53 @@ pub struct Relayed {
     pub holder: ProcessId,
     /// What it holds.
     pub held: Vec<HeldVersion>,
+}
+
+/// Entries, and whom the receiver is to hand them on to: all members whose cells begin with the same bits
+/// as its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// How many bits.
+    pub bits: u8,
+    /// The wrapping sum of the marks of these members, the receiver among them, as the sender knows them.
+    pub list: u64,
+    /// The entries.
+    pub delta: Delta,
+}
+
+/// Who holds what was handed on, by packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// The receiver's session token.
+    pub token: u64,
+    /// One for each packet.
+    pub reports: Vec<CoverReport>,
+}
+
+/// Who holds all entries of one packet that its receiver has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoverReport {
+    /// The packet.
+    pub packet: u64,
+    /// How many of its entries were taken.
+    pub taken: u16,
+    /// Nobody of whom the sender knows is waited for any more.
+    pub complete: bool,
+    /// The sum of marks that the packet came with, if the sender knows the same members: then `holders` are
+    /// the bits of a bitmap over them, ascending by cell and name, the lowest first. Otherwise 0, and
+    /// `holders` are marks.
+    pub list: u64,
+    /// Who holds them, the sender left out.
+    pub holders: Vec<u64>,
+}
+
+/// Asks what a [`Covered`] of these packets would say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recall {
+    /// The receiver's session token.
+    pub token: u64,
+    /// The packets.
+    pub packets: Vec<u64>,
 }
 
 /// One member in a membership exchange.

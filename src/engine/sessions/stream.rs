@@ -51,7 +51,7 @@ pub(super) struct StreamState {
     pub(super) addr: SocketAddr,
     /// The session token that our Hello named.
     pub(super) token: u64,
-    /// When its handshake was done, or its dial began.
+    /// When its handshake was done, or this side introduced itself, or its dial began.
     pub(super) since: Duration,
     /// The membership is to be sent as soon as there is room.
     pub(super) members_owed: bool,

@@ -78,6 +78,7 @@ impl Sessions {
         let deadline = core.now.mono + core.config.tcp_timeout;
         if let Some(known) = self.streams.get_mut(&stream) {
             known.phase = Phase::Greeting;
+            known.since = core.now.mono;
             let (purpose, token) = (known.purpose, known.token);
             core.timers.set(TimerKind::Stream(stream), deadline);
             let hello = self.hello(core, roster, purpose, token);
