@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn the_cell_of_a_name_is_that_of_the_protocol() {
         let name = |text| NodeName::new(text).unwrap();
-        assert_eq!(format!("{:016x}", name("am-0").cell()), "CELLHERE");
+        assert_eq!(format!("{:016x}", name("am-0").cell()), "e3ec6686d77e99e0");
         assert_ne!(name("am-0").cell(), name("am-1").cell());
     }
 }

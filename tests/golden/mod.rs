@@ -157,12 +157,12 @@ fn data() -> Vec<Golden> {
                 delta: Delta {
                     token: 1,
                     packet: 2,
-                    uncovered: Vec::new(),
+                    uncovered: vec![NodeName::new("am-1").unwrap()],
                     sections: Vec::new(),
                 },
             }),
-            "280000001d05010203040506070800000000000000010000000000000002\
-             00000000",
+            "280000002205010203040506070800000000000000010000000000000002\
+             000104616d2d310000",
         ),
         (
             "covered",

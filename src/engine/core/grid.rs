@@ -86,6 +86,7 @@ impl Grid {
     }
 
     /// How many live members there are, this node left out.
+    #[cfg(test)]
     pub(in crate::engine) fn len(&self) -> usize {
         self.count
     }
@@ -129,6 +130,7 @@ impl Grid {
     }
 
     /// Whether a name belongs to the smallest group that this node is in.
+    #[cfg(test)]
     pub(in crate::engine) fn is_in_row(&self, name: &NodeName) -> bool {
         self.row().has(name)
     }

@@ -155,7 +155,9 @@ impl Duties {
                 }
                 let holders = members.iter();
                 let holders = holders.filter(|member| known.knows_held(member, *place_there));
-                holders.for_each(|holder| drop(duty.held(holder, at, seq)));
+                for holder in holders {
+                    duty.held(holder, at, seq);
+                }
             }
         }
     }
