@@ -74,7 +74,7 @@ pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 pub use members::again as swim;
 
 use crate::config::Config;
-use crate::id::{MemberState, NodeName, ProcessId};
+use crate::id::{MemberState, NodeId, NodeName, ProcessId};
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
@@ -388,6 +388,7 @@ impl Engine {
             TimerKind::Reconnect => self.sessions.reconnect_failed(core, roster),
             TimerKind::Redial(name) => self.sessions.redial(core, roster, &name),
             TimerKind::Resolve => self.sessions.resolve_seeds(core),
+            TimerKind::Roots => self.exchanges.look_again(core, facts!(self)),
             TimerKind::Seeds => self.sessions.dial_seeds(core, roster),
             TimerKind::Settle => self.sessions.settle_timed_out(core),
             TimerKind::Stream(stream) => self.sessions.stream_timed_out(core, roster, stream),
@@ -442,42 +443,57 @@ impl Engine {
     /// Takes a message of a datagram. Returns whether it was one for this node.
     fn datagram_message(&mut self, from: SocketAddr, message: Message) -> bool {
         let core = &mut self.core;
-        match message {
-            Message::Swim(packet) => self.members.packet(core, from, &packet),
-            Message::Leave(leave) => self.members.leave_announced(core, from, &leave),
-            Message::LeaveAck(leave) => self.members.leave_acked(core, from, &leave),
-            Message::Delta(delta) => {
-                let Some(process) = self.session_of(delta.token) else {
+        let Some(token) = message.token() else {
+            match message {
+                Message::Swim(packet) => self.members.packet(core, from, &packet),
+                Message::Leave(leave) => self.members.leave_announced(core, from, &leave),
+                Message::LeaveAck(leave) => self.members.leave_acked(core, from, &leave),
+                _ => {
+                    core.counters.unexpected += 1;
                     return false;
-                };
+                }
+            }
+            return true;
+        };
+        let Some(process) = self.session_of(token) else {
+            return false;
+        };
+        let (core, facts) = (&mut self.core, facts!(self));
+        match message {
+            Message::Ack(ack) => self.spread.ack_received(core, &process, &ack),
+            Message::Delta(delta) => {
                 let way = DeltaWay::Datagram;
                 let incoming = IncomingDelta {
                     process,
                     way,
                     delta,
                 };
-                self.merges.take(&mut self.core, incoming);
+                self.merges.take(core, incoming);
             }
-            Message::Ack(ack) => {
-                let Some(process) = self.session_of(ack.token) else {
-                    return false;
-                };
-                self.spread.ack_received(&mut self.core, &process, &ack);
+            Message::Recheck(look) => self.exchanges.look_received(core, facts, &process, &look),
+            Message::Probe(probe) => {
+                let sessions = self.sessions.table();
+                self.members.probe(core, sessions, from, &process, &probe);
             }
             Message::Relayed(relayed) => {
-                let Some(process) = self.session_of(relayed.token) else {
-                    return false;
-                };
-                let facts = facts!(self);
                 self.spread
-                    .relayed_received(&mut self.core, facts, &process, &relayed);
+                    .relayed_received(core, facts, &process, &relayed);
             }
-            _ => {
-                core.counters.unexpected += 1;
-                return false;
-            }
+            Message::Roots(roots) => self.exchanges.roots_shown(core, facts, &process, &roots),
+            _ => {}
         }
         true
+    }
+
+    /// Sends a ping or an ack.
+    fn send_probe(&mut self, to: &NodeId, packet: Bytes, ping: bool) {
+        let core = &mut self.core;
+        let mut messages = vec![self.members.shortest(self.sessions.table(), to, packet)];
+        if ping {
+            let roots = self.exchanges.roots_for(core, facts!(self), &to.process);
+            messages.extend(roots.map(Message::Roots));
+        }
+        core.send_together(to.addr, &messages);
     }
 
     /// Whose session a token is, if it is one.
@@ -600,6 +616,7 @@ impl Engine {
                 self.sessions.members_answered(core, roster, stream, crowd);
             }
             Ask::MergeDelta(incoming) => self.merges.take(core, *incoming),
+            Ask::Probe { to, packet, ping } => self.send_probe(&to, packet, ping),
             Ask::PumpExchange(stream) => self.exchanges.pump(core, stream),
             Ask::Readmit(name) => self.members.readmit(core, &name),
             Ask::RecheckDurable => self.spread.watches_committed(core, facts!(self)),
@@ -723,7 +740,7 @@ impl Engine {
         let facts = facts!(self);
         let peer = exchange.peer.clone();
         let covered = self.spread.is_covered(facts, &peer, &exchange.heads);
-        self.exchanges.completed(core, &exchange, covered);
+        self.exchanges.completed(core, facts, &exchange, covered);
         if let Some((heads, refused)) = exchange.take_covered(core) {
             self.spread.exchanged(&peer, heads, refused);
         }

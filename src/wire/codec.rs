@@ -150,5 +150,9 @@ fn tag(message: &Message) -> u8 {
         Message::Hashes(_) => 23,
         Message::Wants(_) => 24,
         Message::Expelled(_) => 25,
+        Message::Roots(_) => 50,
+        Message::Totals(_) => 51,
+        Message::Probe(_) => 52,
+        Message::Recheck(_) => 53,
     }
 }

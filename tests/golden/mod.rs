@@ -9,9 +9,9 @@ use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
     Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
-    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry,
-    Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict,
-    Verdicts, Wants, Welcome,
+    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Probe, Purpose,
+    Recheck, RefusedEntry, Reject, RejectReason, Relayed, Roots, Section, Settled, StoreOffer,
+    StoreSummary, StoreTotal, Summary, Totals, Verdict, Verdicts, Wants, Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -40,8 +40,46 @@ pub fn all() -> Vec<Golden> {
     let mut all = handshake();
     all.extend(data());
     all.extend(membership());
+    all.extend(passing());
     all.extend(anti_entropy());
     all
+}
+
+fn passing() -> Vec<Golden> {
+    let (token, at) = (1, Timestamp::from_secs(1_700_000_000));
+    vec![
+        (
+            "roots",
+            Message::Roots(Roots {
+                token,
+                at,
+                sum: 0x0102_0304_0506_0708,
+            }),
+            "320000001301fd00002a36fe9c9717fd0807060504030201",
+        ),
+        (
+            "look",
+            Message::Recheck(Recheck {
+                token,
+                ask: true,
+                at,
+                after: 62_500,
+                sum: 5,
+                later: 6,
+            }),
+            "35000000100101fd00002a36fe9c9717fb24f40506",
+        ),
+        (
+            "probe",
+            Message::Probe(Probe {
+                token,
+                ack: true,
+                number: 7,
+                incarnation: 3,
+            }),
+            "340000000401010703",
+        ),
+    ]
 }
 
 fn handshake() -> Vec<Golden> {
@@ -69,7 +107,7 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 2,
                 nonce: 0x0102_0304_0506_0708,
                 token: 250,
-                capabilities: Capabilities::OURS,
+                capabilities: Capabilities::default(),
                 stores: stores.clone(),
             }),
             "02000000380104616d2d30fd00002a36fe9c9717fb2c01040a000001fb862302fd080706\
@@ -85,7 +123,7 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 251,
                 nonce: 0xffff_ffff,
                 token: u64::MAX,
-                capabilities: Capabilities::OURS,
+                capabilities: Capabilities::default(),
                 boot_known: 0,
                 stores,
             }),
@@ -216,6 +254,19 @@ fn summaries() -> Vec<Golden> {
             "1000000060fd00002a36fe9c9717010305fe100f0e0d0c0b0a090807060504030201040201\
              7e8101d8040000000000000000000000000000000000000000000000000000000000000000\
              000000000000000000000000000000000000000000000000000000",
+        ),
+        (
+            "totals",
+            Message::Totals(Totals {
+                found: false,
+                cut: Timestamp::from_secs(1_700_000_000),
+                stores: vec![StoreTotal {
+                    store: StoreId(3),
+                    count: 5,
+                    root: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
+                }],
+            }),
+            "330000001e00fd00002a36fe9c9717010305fe100f0e0d0c0b0a090807060504030201",
         ),
         (
             "verdicts",

@@ -10,9 +10,9 @@ use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
     Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
-    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry,
-    Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict,
-    Verdicts, Wants, Welcome,
+    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Probe, Purpose,
+    Recheck, RefusedEntry, Reject, RejectReason, Relayed, Roots, Section, Settled, StoreOffer,
+    StoreSummary, StoreTotal, Summary, Totals, Verdict, Verdicts, Wants, Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -214,6 +214,32 @@ fn handshakes() -> impl Strategy<Value = Message> {
     prop_oneof![hello, welcome, reject]
 }
 
+fn passing() -> impl Strategy<Value = Message> {
+    let roots = (any::<(u64, u64)>(), times())
+        .prop_map(|((token, sum), at)| Message::Roots(Roots { token, at, sum }));
+    let look = (any::<(u64, bool, u32, u64, u64)>(), times()).prop_map(
+        |((token, ask, after, sum, later), at)| {
+            Message::Recheck(Recheck {
+                token,
+                ask,
+                at,
+                after,
+                sum,
+                later,
+            })
+        },
+    );
+    let probe = any::<(u64, bool, u8, u16)>().prop_map(|(token, ack, number, incarnation)| {
+        Message::Probe(Probe {
+            token,
+            ack,
+            number,
+            incarnation,
+        })
+    });
+    prop_oneof![roots, look, probe]
+}
+
 fn exchanges() -> impl Strategy<Value = Message> {
     // Counters are small in practice, and may be anything.
     let counters = prop_oneof![vec(-200..200_i32, 64..=64), vec(any::<i32>(), 64..=64),];
@@ -231,9 +257,17 @@ fn exchanges() -> impl Strategy<Value = Message> {
         Just(Verdict::Cells),
         Just(Verdict::Equal),
         Just(Verdict::List),
+        Just(Verdict::Measure),
         Just(Verdict::NoStore)
     ];
+    let total = (stores(), any::<(u64, u128)>()).prop_map(|(store, (count, root))| StoreTotal {
+        store,
+        count,
+        root,
+    });
     prop_oneof![
+        (any::<bool>(), times(), vec(total, 0..4))
+            .prop_map(|(found, cut, stores)| Message::Totals(Totals { found, cut, stores })),
         (times(), vec(summary, 0..4))
             .prop_map(|(cut, stores)| Message::Summary(Summary { cut, stores })),
         (any::<bool>(), vec((stores(), verdict), 0..4)).prop_map(|(cut_accepted, stores)| {
@@ -284,6 +318,7 @@ pub fn messages() -> impl Strategy<Value = Message> {
             .prop_map(|(ask, records)| Message::Members(Members { ask, records })),
         processes().prop_map(|process| Message::Leave(Leave { process })),
         processes().prop_map(|process| Message::LeaveAck(Leave { process })),
+        passing(),
         vec(names(), 0..6).prop_map(|names| Message::Expelled(Expelled { names })),
         exchanges(),
     ]

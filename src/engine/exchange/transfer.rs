@@ -194,6 +194,7 @@ impl Exchange {
         let count = received.count() as u64;
         core.counters.push_pull_entries_received += count;
         self.tally.refused += received.refused.len() as u64;
+        self.tell_on(core, &received.held);
         for (store, key) in &received.replaced {
             self.owe(*store, [digest::kh(key)]);
         }

@@ -78,6 +78,8 @@ pub enum Lie {
     RejectLate,
     /// A member is said to hold what it may never have seen.
     RelayedFalse,
+    /// Stores are said to come to something else, in passing.
+    RootsFalse,
     /// A comparison is said to have ended.
     SettledFalse,
     /// Digests, counts, exponents and cuts out of thin air.
@@ -94,6 +96,8 @@ pub enum Lie {
     SwimSuspects,
     /// A suspicion is refuted for somebody else, up to the last incarnation.
     SwimVindicates,
+    /// Counts and roots out of thin air.
+    TotalsFalse,
     /// Verdicts that fit no store.
     VerdictsFalse,
     /// Everything is wanted, or what nobody has.
@@ -104,7 +108,7 @@ pub enum Lie {
 
 impl Lie {
     /// All of them but [`DeltaCrowds`](Self::DeltaCrowds), which leaves room for no other.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 48] = [
         Self::AcksEverything,
         Self::AcksTheUnsent,
         Self::AcksTwisted,
@@ -140,6 +144,7 @@ impl Lie {
         Self::RefusesEverything,
         Self::RejectLate,
         Self::RelayedFalse,
+        Self::RootsFalse,
         Self::SettledFalse,
         Self::SummaryFalse,
         Self::SwimDeclares,
@@ -148,6 +153,7 @@ impl Lie {
         Self::SwimNoise,
         Self::SwimSuspects,
         Self::SwimVindicates,
+        Self::TotalsFalse,
         Self::VerdictsFalse,
         Self::WantsFalse,
         Self::WelcomeLate,
@@ -179,6 +185,7 @@ impl Lie {
                 | RawUnknown
                 | RefusesEverything
                 | RelayedFalse
+                | RootsFalse
                 | SwimDeclares
                 | SwimDisguised
                 | SwimInvents
@@ -203,6 +210,7 @@ impl Lie {
                 | PeeledFalse
                 | SettledFalse
                 | SummaryFalse
+                | TotalsFalse
                 | VerdictsFalse
                 | WantsFalse
         )
@@ -246,6 +254,7 @@ impl Lie {
             Message::Peeled(_) => &[Self::PeeledFalse],
             Message::Reject(_) => &[Self::RejectLate],
             Message::Relayed(_) => &[Self::RelayedFalse],
+            Message::Recheck(_) | Message::Probe(_) | Message::Roots(_) => &[Self::RootsFalse],
             Message::Settled(_) => &[Self::SettledFalse],
             Message::Summary(_) => &[Self::SummaryFalse],
             Message::Swim(_) => &[
@@ -256,6 +265,7 @@ impl Lie {
                 Self::SwimSuspects,
                 Self::SwimVindicates,
             ],
+            Message::Totals(_) => &[Self::TotalsFalse],
             Message::Verdicts(_) => &[Self::VerdictsFalse],
             Message::Wants(_) => &[Self::WantsFalse],
             Message::Welcome(_) => &[Self::WelcomeLate],
