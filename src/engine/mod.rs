@@ -74,7 +74,7 @@ pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 pub use members::again as swim;
 
 use crate::config::Config;
-use crate::id::{MemberState, NodeName, ProcessId};
+use crate::id::{MemberState, NodeId, NodeName, ProcessId};
 use crate::store::{Progress, Store, WriteId};
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
@@ -424,6 +424,7 @@ impl Engine {
             TimerKind::Reconnect => self.sessions.reconnect_failed(core, roster),
             TimerKind::Redial(name) => self.sessions.redial(core, roster, &name),
             TimerKind::Resolve => self.sessions.resolve_seeds(core),
+            TimerKind::Roots => self.exchanges.look_again(core, facts!(self)),
             TimerKind::Seeds => self.sessions.dial_seeds(core, roster),
             TimerKind::Settle => self.sessions.settle_timed_out(core),
             TimerKind::Stream(stream) => self.sessions.stream_timed_out(core, roster, stream),
@@ -478,56 +479,53 @@ impl Engine {
     /// Takes a message of a datagram. Returns whether it was one for this node.
     fn datagram_message(&mut self, from: SocketAddr, message: Message) -> bool {
         let core = &mut self.core;
+        let Some(token) = message.token() else {
+            match message {
+                Message::Swim(packet) => self.members.packet(core, from, &packet),
+                Message::Leave(leave) => self.members.leave_announced(core, from, &leave),
+                Message::LeaveAck(leave) => self.members.leave_acked(core, from, &leave),
+                _ => {
+                    core.counters.unexpected += 1;
+                    return false;
+                }
+            }
+            return true;
+        };
+        let Some(process) = self.session_of(token) else {
+            return false;
+        };
+        let (core, facts) = (&mut self.core, facts!(self));
         match message {
-            Message::Swim(packet) => self.members.packet(core, from, &packet),
-            Message::Leave(leave) => self.members.leave_announced(core, from, &leave),
-            Message::LeaveAck(leave) => self.members.leave_acked(core, from, &leave),
-            Message::Delta(delta) => return self.datagram_delta(delta, None),
+            Message::Ack(ack) => self.spread.ack_received(core, &process, &ack),
+            Message::Delta(delta) => self.datagram_delta(process, delta, None),
             Message::Handed(handed) => {
                 let (bits, list) = (handed.bits, handed.list);
-                return self.datagram_delta(handed.delta, Some(Hand { bits, list }));
+                self.datagram_delta(process, handed.delta, Some(Hand { bits, list }));
             }
             Message::Covered(covered) => {
-                let Some(process) = self.session_of(covered.token) else {
-                    return false;
-                };
-                let facts = facts!(self);
                 self.spread
-                    .covered_received(&mut self.core, facts, &process, &covered);
+                    .covered_received(core, facts, &process, &covered);
             }
             Message::Recall(recall) => {
-                let Some(process) = self.session_of(recall.token) else {
-                    return false;
-                };
                 self.spread.recall_received(&process, &recall);
             }
-            Message::Ack(ack) => {
-                let Some(process) = self.session_of(ack.token) else {
-                    return false;
-                };
-                self.spread.ack_received(&mut self.core, &process, &ack);
+            Message::Recheck(look) => self.exchanges.look_received(core, facts, &process, &look),
+            Message::Probe(probe) => {
+                let sessions = self.sessions.table();
+                self.members.probe(core, sessions, from, &process, &probe);
             }
             Message::Relayed(relayed) => {
-                let Some(process) = self.session_of(relayed.token) else {
-                    return false;
-                };
-                let facts = facts!(self);
                 self.spread
-                    .relayed_received(&mut self.core, facts, &process, &relayed);
+                    .relayed_received(core, facts, &process, &relayed);
             }
-            _ => {
-                core.counters.unexpected += 1;
-                return false;
-            }
+            Message::Roots(roots) => self.exchanges.roots_shown(core, facts, &process, &roots),
+            _ => {}
         }
         true
     }
 
-    /// Takes a delta of a datagram. Returns whether it was one for this node.
-    fn datagram_delta(&mut self, delta: Delta, hand: Option<Hand>) -> bool {
-        let Some(process) = self.session_of(delta.token) else {
-            return false;
-        };
+    /// Takes a delta of a datagram.
+    fn datagram_delta(&mut self, process: ProcessId, delta: Delta, hand: Option<Hand>) {
         let incoming = IncomingDelta {
             process,
             way: DeltaWay::Datagram,
@@ -535,7 +533,17 @@ impl Engine {
             hand,
         };
         self.merges.take(&mut self.core, incoming);
-        true
+    }
+
+    /// Sends a ping or an ack.
+    fn send_probe(&mut self, to: &NodeId, packet: Bytes, ping: bool) {
+        let core = &mut self.core;
+        let mut messages = vec![self.members.shortest(self.sessions.table(), to, packet)];
+        if ping {
+            let roots = self.exchanges.roots_for(core, facts!(self), &to.process);
+            messages.extend(roots.map(Message::Roots));
+        }
+        core.send_together(to.addr, &messages);
     }
 
     /// Whose session a token is, if it is one.
@@ -669,6 +677,7 @@ impl Engine {
                 self.sessions.members_answered(core, roster, stream, crowd);
             }
             Ask::MergeDelta(incoming) => self.merges.take(core, *incoming),
+            Ask::Probe { to, packet, ping } => self.send_probe(&to, packet, ping),
             Ask::PumpExchange(stream) => self.exchanges.pump(core, stream),
             Ask::Readmit(name) => self.members.readmit(core, &name),
             Ask::RecheckDurable => self.spread.watches_committed(core, facts!(self)),
@@ -791,7 +800,7 @@ impl Engine {
         let facts = facts!(self);
         let peer = exchange.peer.clone();
         let covered = self.spread.is_covered(facts, &peer, &exchange.heads);
-        self.exchanges.completed(core, &exchange, covered);
+        self.exchanges.completed(core, facts, &exchange, covered);
         if let Some((heads, refused)) = exchange.take_covered(core) {
             self.spread.exchanged(&peer, heads, refused);
         }
