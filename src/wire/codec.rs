@@ -150,5 +150,6 @@ fn tag(message: &Message) -> u8 {
         Message::Hashes(_) => 23,
         Message::Wants(_) => 24,
         Message::Expelled(_) => 25,
+        Message::Objection(_) => 60,
     }
 }

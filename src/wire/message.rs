@@ -1,5 +1,7 @@
 //! The messages. How each looks in bytes is the business of [`codec`](super::codec).
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
 use bytes::Bytes;
 
 use super::entry::Entry;
@@ -51,8 +53,10 @@ pub enum Message {
     Hashes(Hashes),
     /// (24) What the responder lacks of a chunk; the next chunk may follow.
     Wants(Wants),
-    /// Whom the sender has expelled.
+    /// (25) Whom the sender has expelled.
     Expelled(Expelled),
+    /// (60) Refuses a stream as [`Reject`] does, and says more of why.
+    Objection(Objection),
 }
 
 /// Why a stream was opened.
@@ -78,13 +82,23 @@ pub struct StoreOffer {
 /// What a process can do beyond its wire version, a bit each. A session uses what both sides can do, so
 /// a cluster is upgraded node by node; bits that are not known are ignored.
 ///
-/// No bit has a meaning yet.
+/// | bit | what the process can do |
+/// |---|---|
+/// | 4 | read an [`Objection`] in the place of a [`Reject`] |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
 
 impl Capabilities {
     /// What this version can do.
-    pub const OURS: Self = Self(0);
+    pub const OURS: Self = Self(Self::READS_OBJECTIONS.0);
+    /// It reads an [`Objection`] in the place of a [`Reject`].
+    pub const READS_OBJECTIONS: Self = Self(1 << 4);
+
+    /// Whether all of these are among what it can do.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
 
     /// What both sides can do.
     #[must_use]
@@ -157,6 +171,48 @@ pub struct Reject {
     pub reason: RejectReason,
     /// The highest boot known for the dialler's name, 0 if none.
     pub boot_known: u64,
+}
+
+/// Why a stream is refused, where more is to be said of it than a [`Reject`] can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ObjectionReason {
+    /// The dialler's certificate does not allow the name that it gave, or the acceptor's rules do not.
+    NameNotAllowed,
+    /// A live process of that name is connected from elsewhere.
+    NameTaken,
+    /// The acceptor is itself the live process of that name.
+    NameTakenHere,
+    /// The dialler's introduction cannot be read.
+    Unreadable,
+}
+
+/// A refusal that says more. Sent in the place of a [`Reject`] to who has
+/// [`READS_OBJECTIONS`](Capabilities::READS_OBJECTIONS), and where nothing else can be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Why.
+    pub reason: ObjectionReason,
+    /// Where the live process of the name is reached; unspecified, with port 0, for other reasons.
+    pub twin: SocketAddr,
+}
+
+impl Objection {
+    /// One that has nothing to say of another process.
+    #[must_use]
+    pub const fn new(reason: ObjectionReason) -> Self {
+        let nowhere = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        Self {
+            reason,
+            twin: SocketAddr::V4(nowhere),
+        }
+    }
+
+    /// Where the other live process of the name is, if that is said.
+    #[must_use]
+    pub fn twin(&self) -> Option<SocketAddr> {
+        (self.twin.port() != 0).then_some(self.twin)
+    }
 }
 
 /// Whom the sender has expelled, all of them.

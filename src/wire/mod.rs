@@ -33,7 +33,7 @@ pub use entry::{Entry, HEADER_BYTES};
 pub use envelope::WIRE_VERSION;
 pub use message::{
     Ack, Capabilities, Cell, Cells, Delta, Done, Expelled, Hashed, Hashes, HeldVersion, Hello,
-    Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry,
-    Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict,
-    Verdicts, Wants, Welcome,
+    Item, Items, Leave, MemberRecord, Members, Message, More, Objection, ObjectionReason, Peeled,
+    Purpose, RefusedEntry, Reject, RejectReason, Relayed, Section, Settled, StoreOffer,
+    StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
 };

@@ -9,9 +9,9 @@ use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
     Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
-    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry,
-    Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict,
-    Verdicts, Wants, Welcome,
+    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Objection, ObjectionReason,
+    Peeled, Purpose, RefusedEntry, Reject, RejectReason, Relayed, Section, Settled, StoreOffer,
+    StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -69,7 +69,7 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 2,
                 nonce: 0x0102_0304_0506_0708,
                 token: 250,
-                capabilities: Capabilities::OURS,
+                capabilities: Capabilities(0),
                 stores: stores.clone(),
             }),
             "02000000380104616d2d30fd00002a36fe9c9717fb2c01040a000001fb862302fd080706\
@@ -85,7 +85,7 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 251,
                 nonce: 0xffff_ffff,
                 token: u64::MAX,
-                capabilities: Capabilities::OURS,
+                capabilities: Capabilities(0),
                 boot_known: 0,
                 stores,
             }),
@@ -100,6 +100,14 @@ fn handshake() -> Vec<Golden> {
                 boot_known: 7,
             }),
             "04000000020307",
+        ),
+        (
+            "objection",
+            Message::Objection(Objection {
+                reason: ObjectionReason::NameTaken,
+                twin: "127.0.0.1:1".parse().unwrap(),
+            }),
+            "3c0000000701047f00000101",
         ),
     ]
 }

@@ -18,6 +18,7 @@ mod membership;
 mod refusals;
 mod stores;
 mod support;
+mod turns;
 mod writes;
 
 use std::sync::Mutex;

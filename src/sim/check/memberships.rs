@@ -324,7 +324,7 @@ mod tests {
                 addr: addr(2),
                 state,
             }],
-            readiness: Readiness::Alone,
+            readiness: Readiness::Alone { seeds: Vec::new() },
             full_stores: Vec::new(),
             expulsions: Vec::new(),
             revision: 1,

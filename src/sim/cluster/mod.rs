@@ -10,6 +10,7 @@
 //! | `faults` | everything that can be done to a node, a link or the network |
 //! | `lies`, `lie_log` | what liars do, and what was counted of it |
 //! | `converge` | waiting until everybody agrees |
+//! | `turns` | members take turns at jobs |
 
 mod alerts;
 mod checks;
@@ -27,3 +28,4 @@ pub(super) mod simulator;
 mod start;
 pub(super) mod tap;
 mod turn;
+mod turns;

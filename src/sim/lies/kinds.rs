@@ -244,7 +244,7 @@ impl Lie {
             ],
             Message::More(_) => &[Self::MoreAlways],
             Message::Peeled(_) => &[Self::PeeledFalse],
-            Message::Reject(_) => &[Self::RejectLate],
+            Message::Objection(_) | Message::Reject(_) => &[Self::RejectLate],
             Message::Relayed(_) => &[Self::RelayedFalse],
             Message::Settled(_) => &[Self::SettledFalse],
             Message::Summary(_) => &[Self::SummaryFalse],
