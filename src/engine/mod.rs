@@ -400,7 +400,8 @@ impl Engine {
                 let exchanges = &self.exchanges;
                 let synced = |process: &ProcessId| exchanges.is_synced(process);
                 let owing = !core.is_leaving()
-                    && (self.spread.is_owing(core, facts!(self))
+                    && (self.sessions.is_joining(core)
+                        || self.spread.is_owing(core, facts!(self))
                         || !self.spread.is_handed_over(core, facts!(self), synced));
                 let sessions = self.sessions.table();
                 if self.members.leave_due(core, sessions, owing) && owing {
