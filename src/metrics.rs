@@ -77,6 +77,7 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     events_withheld, Count, "Events not emitted: others caused too many of them.";
     merges_refused, Count, "Deltas not taken: too much was waiting to be merged.";
     packets_lost, Count, "Delta packets whose loss was assumed.";
+    relays_passed_over, Count, "Times that a member did not hand on what it was handed, and another one was asked.";
     push_pulls, Count, "Push/pulls completed.";
     push_pulls_all, Count, "Push/pulls completed in which one side had next to nothing and everything was sent.";
     push_pulls_cells, Count, "Push/pulls completed that read the difference from cells of a table.";

@@ -79,10 +79,10 @@ use crate::store::{Progress, Store, WriteId};
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
 use crate::wire::envelope::EnvelopeError;
-use crate::wire::{Hello, Message, Purpose};
+use crate::wire::{Delta, Hello, Message, Purpose};
 
 use self::core::ask::Ask;
-use self::core::delta::{DeltaWay, IncomingDelta, MergedDelta};
+use self::core::delta::{DeltaWay, Hand, IncomingDelta, MergedDelta};
 use self::core::flight::Receipt;
 use self::core::quota::SendQuota;
 use self::core::roster::MemberChange;
@@ -383,6 +383,7 @@ impl Engine {
         let (core, roster) = (&mut self.core, self.members.roster());
         match kind {
             TimerKind::Ack(process) => self.spread.send_ack(core, facts!(self), &process),
+            TimerKind::Duties => self.spread.duties_due(core),
             TimerKind::Collect => {
                 self.members.forget_gone(core);
                 self.route_asks();
@@ -416,6 +417,7 @@ impl Engine {
             TimerKind::Members => self.sessions.repeat_members(core, roster),
             TimerKind::Merge => self.merges.go_on(core),
             TimerKind::Pump(stream) => self.exchanges.pump(core, stream),
+            TimerKind::Near => self.spread.choose_near(core),
             TimerKind::PushPull => {
                 let dialling = self.sessions.dialling(core);
                 self.exchanges.periodic(core, facts!(self), &dialling);
@@ -481,17 +483,24 @@ impl Engine {
             Message::Swim(packet) => self.members.packet(core, from, &packet),
             Message::Leave(leave) => self.members.leave_announced(core, from, &leave),
             Message::LeaveAck(leave) => self.members.leave_acked(core, from, &leave),
-            Message::Delta(delta) => {
-                let Some(process) = self.session_of(delta.token) else {
+            Message::Delta(delta) => return self.datagram_delta(delta, None),
+            Message::Handed(handed) => {
+                let (bits, list) = (handed.bits, handed.list);
+                return self.datagram_delta(handed.delta, Some(Hand { bits, list }));
+            }
+            Message::Covered(covered) => {
+                let Some(process) = self.session_of(covered.token) else {
                     return false;
                 };
-                let way = DeltaWay::Datagram;
-                let incoming = IncomingDelta {
-                    process,
-                    way,
-                    delta,
+                let facts = facts!(self);
+                self.spread
+                    .covered_received(&mut self.core, facts, &process, &covered);
+            }
+            Message::Recall(recall) => {
+                let Some(process) = self.session_of(recall.token) else {
+                    return false;
                 };
-                self.merges.take(&mut self.core, incoming);
+                self.spread.recall_received(&process, &recall);
             }
             Message::Ack(ack) => {
                 let Some(process) = self.session_of(ack.token) else {
@@ -512,6 +521,21 @@ impl Engine {
                 return false;
             }
         }
+        true
+    }
+
+    /// Takes a delta of a datagram. Returns whether it was one for this node.
+    fn datagram_delta(&mut self, delta: Delta, hand: Option<Hand>) -> bool {
+        let Some(process) = self.session_of(delta.token) else {
+            return false;
+        };
+        let incoming = IncomingDelta {
+            process,
+            way: DeltaWay::Datagram,
+            delta,
+            hand,
+        };
+        self.merges.take(&mut self.core, incoming);
         true
     }
 
@@ -546,13 +570,10 @@ impl Engine {
         let core = &mut self.core;
         match message {
             Message::Ack(ack) => self.spread.ack_received(core, peer, &ack),
-            Message::Delta(delta) => {
-                let incoming = IncomingDelta {
-                    process: peer.clone(),
-                    way: DeltaWay::Link(stream),
-                    delta,
-                };
-                self.merges.take(core, incoming);
+            Message::Delta(delta) => self.link_delta(stream, peer, delta, None),
+            Message::Handed(handed) => {
+                let (bits, list) = (handed.bits, handed.list);
+                self.link_delta(stream, peer, handed.delta, Some(Hand { bits, list }));
             }
             Message::Expelled(expelled) => self.expulsions.told(core, &peer.name, expelled),
             Message::Leave(leave) => self.members.leave_on_link(core, stream, peer, &leave),
@@ -569,6 +590,19 @@ impl Engine {
             Message::Swim(packet) => self.members.packet_on_link(core, stream, peer, &packet),
             _ => core.counters.unexpected += 1,
         }
+    }
+}
+
+impl Engine {
+    /// Takes a delta that came on a link.
+    fn link_delta(&mut self, stream: StreamId, peer: &ProcessId, delta: Delta, hand: Option<Hand>) {
+        let incoming = IncomingDelta {
+            process: peer.clone(),
+            way: DeltaWay::Link(stream),
+            delta,
+            hand,
+        };
+        self.merges.take(&mut self.core, incoming);
     }
 }
 
@@ -627,6 +661,7 @@ impl Engine {
                 self.exchanges.member_forgotten(&process.name);
                 self.merges.member_forgotten(&process.name);
                 self.expulsions.member_forgotten(core, &process.name);
+                self.spread.member_forgotten(core, &process.name);
                 self.sessions.member_forgotten(core, &process);
             }
             Ask::MembershipChanged { others } => self.spread.membership_changed(core, others),
@@ -694,6 +729,7 @@ impl Engine {
     fn member_changed(&mut self, change: MemberChange) {
         use MemberState::{Alive, Failed, Left, Suspect};
         self.sessions.member_changed(&change);
+        self.spread.member_changed(&mut self.core, &change.member);
         let MemberChange {
             member,
             was,
@@ -740,9 +776,7 @@ impl Engine {
     fn member_gone(&mut self, process: &ProcessId) {
         self.route_asks();
         let core = &mut self.core;
-        if self.spread.sends_at_once() {
-            self.exchanges.compare_after_loss(core, process);
-        }
+        self.exchanges.compare_after_loss(core, process);
         self.members.leave_settled(core, process);
     }
 

@@ -55,6 +55,12 @@ pub enum Message {
     Wants(Wants),
     /// (25) Whom the sender has expelled.
     Expelled(Expelled),
+    /// (40) Entries that the receiver is to hand on.
+    Handed(Handed),
+    /// (41) Who holds the entries that the sender was to hand on.
+    Covered(Covered),
+    /// (42) Asks how far the receiver is with handing on.
+    Recall(Recall),
     /// (60) Refuses a stream as [`Reject`] does, and says more of why.
     Objection(Objection),
 }
@@ -84,20 +90,23 @@ pub struct StoreOffer {
 ///
 /// | bit | what the process can do |
 /// |---|---|
-/// | 4 | read an [`Objection`] in the place of a [`Reject`] |
+/// | 0 | [`TREES`](Self::TREES) |
+/// | 4 | [`READS_OBJECTIONS`](Self::READS_OBJECTIONS) |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
 
 impl Capabilities {
-    /// What this version can do.
-    pub const OURS: Self = Self(Self::READS_OBJECTIONS.0);
+    /// It hands entries on to others: [`Handed`], [`Covered`], [`Recall`].
+    pub const TREES: Self = Self(1);
     /// It reads an [`Objection`] in the place of a [`Reject`].
     pub const READS_OBJECTIONS: Self = Self(1 << 4);
+    /// What this version can do.
+    pub const OURS: Self = Self(Self::TREES.0 | Self::READS_OBJECTIONS.0);
 
     /// Whether all of these are among what it can do.
     #[must_use]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
+    pub const fn has(self, these: Self) -> bool {
+        self.0 & these.0 == these.0
     }
 
     /// What both sides can do.
@@ -288,6 +297,53 @@ pub struct Relayed {
     pub holder: ProcessId,
     /// What it holds.
     pub held: Vec<HeldVersion>,
+}
+
+/// Entries, and whom the receiver is to hand them on to: all members whose cells begin with the same bits
+/// as its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// How many bits.
+    pub bits: u8,
+    /// The wrapping sum of the marks of these members, the receiver among them, as the sender knows them.
+    pub list: u64,
+    /// The entries.
+    pub delta: Delta,
+}
+
+/// Who holds what was handed on, by packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// The receiver's session token.
+    pub token: u64,
+    /// One for each packet.
+    pub reports: Vec<CoverReport>,
+}
+
+/// Who holds all entries of one packet that its receiver has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoverReport {
+    /// The packet.
+    pub packet: u64,
+    /// How many of its entries were taken.
+    pub taken: u16,
+    /// Nobody of whom the sender knows is waited for any more.
+    pub complete: bool,
+    /// The sum of marks that the packet came with, if the sender knows the same members: then `holders` are
+    /// the bits of a bitmap over them, ascending by cell and name, the lowest first. Otherwise 0, and
+    /// `holders` are marks.
+    pub list: u64,
+    /// Who holds them, the sender left out.
+    pub holders: Vec<u64>,
+}
+
+/// Asks what a [`Covered`] of these packets would say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recall {
+    /// The receiver's session token.
+    pub token: u64,
+    /// The packets.
+    pub packets: Vec<u64>,
 }
 
 /// One member in a membership exchange.

@@ -8,10 +8,11 @@ use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, St
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
-    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Objection, ObjectionReason,
-    Peeled, Purpose, RefusedEntry, Reject, RejectReason, Relayed, Section, Settled, StoreOffer,
-    StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
+    Ack, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled, Handed,
+    Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More,
+    Objection, ObjectionReason, Peeled, Purpose, Recall, RefusedEntry, Reject, RejectReason,
+    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
+    Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -156,6 +157,43 @@ fn data() -> Vec<Golden> {
             }),
             "07000000270104616d2d30fd00002a36fe9c97170103aaaaaaaaaaaaaaaaaaaaaaaaaaaa\
              aaaa05fc04030201",
+        ),
+        (
+            "handed",
+            Message::Handed(Handed {
+                bits: 5,
+                list: 0x0102_0304_0506_0708,
+                delta: Delta {
+                    token: 1,
+                    packet: 2,
+                    uncovered: vec![NodeName::new("am-1").unwrap()],
+                    sections: Vec::new(),
+                },
+            }),
+            "280000002205010203040506070800000000000000010000000000000002\
+             000104616d2d310000",
+        ),
+        (
+            "covered",
+            Message::Covered(Covered {
+                token: 1,
+                reports: vec![CoverReport {
+                    packet: 2,
+                    taken: 3,
+                    complete: true,
+                    list: 0x0102_0304_0506_0708,
+                    holders: vec![0b101],
+                }],
+            }),
+            "290000000f0101020301fd08070605040302010105",
+        ),
+        (
+            "recall",
+            Message::Recall(Recall {
+                token: 1,
+                packets: vec![2, 1000],
+            }),
+            "2a00000006010202fbe803",
         ),
     ]
 }

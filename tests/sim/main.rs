@@ -18,6 +18,7 @@ mod membership;
 mod refusals;
 mod stores;
 mod support;
+mod trees;
 mod turns;
 mod writes;
 

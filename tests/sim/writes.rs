@@ -58,12 +58,10 @@ fn a_large_value_arrives() {
     sim.assert_sound();
 }
 
-/// Until there is an epidemic mode: no eager deltas above `direct_peers_max`, push/pull alone.
 #[test]
-fn above_direct_peers_max_push_pull_carries_writes_and_an_event_says_so() {
-    let config = brisk().direct_peers_max(3);
+fn above_direct_peers_max_writes_go_along_trees_and_an_event_says_so() {
     let spec = NodeSpec {
-        config: config.push_pull_interval(secs(1)),
+        config: brisk().direct_peers_max(3),
         ..NodeSpec::default()
     };
     let mut sim = cluster_of(21, 6, &spec);
@@ -77,9 +75,9 @@ fn above_direct_peers_max_push_pull_carries_writes_and_an_event_says_so() {
         matches!(e, Event::DirectModeExceeded { members: 4.., .. })
     });
     assert_eq!(exceeded, 6);
-    sim.write(0, 1, "by push/pull").unwrap();
-    let took = sim.run_until(MINUTE, |sim| sim.all_read(1, b"by push/pull"));
-    assert!(took.is_some_and(|took| took > millis(50)), "{took:?}");
+    sim.write(0, 1, "along trees").unwrap();
+    let took = sim.run_until(MINUTE, |sim| sim.all_read(1, b"along trees"));
+    assert!(took.is_some_and(|took| took < millis(50)), "{took:?}");
 
     // With three members gone it travels directly again.
     (3..6).for_each(|node| sim.leave(node));

@@ -9,10 +9,11 @@ use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, St
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
-    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Objection, ObjectionReason,
-    Peeled, Purpose, RefusedEntry, Reject, RejectReason, Relayed, Section, Settled, StoreOffer,
-    StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
+    Ack, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled, Handed,
+    Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More,
+    Objection, ObjectionReason, Peeled, Purpose, Recall, RefusedEntry, Reject, RejectReason,
+    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
+    Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -134,6 +135,19 @@ pub fn relays() -> impl Strategy<Value = Relayed> {
         holder,
         held,
     })
+}
+
+pub fn covers() -> impl Strategy<Value = Covered> {
+    let report = (any::<(u64, u16, bool, u64)>(), vec(any::<u64>(), 0..5)).prop_map(
+        |((packet, taken, complete, list), holders)| CoverReport {
+            packet,
+            taken,
+            complete,
+            list,
+            holders,
+        },
+    );
+    (any::<u64>(), vec(report, 0..5)).prop_map(|(token, reports)| Covered { token, reports })
 }
 
 pub fn lists() -> impl Strategy<Value = Items> {
@@ -290,6 +304,11 @@ pub fn messages() -> impl Strategy<Value = Message> {
         deltas().prop_map(Message::Delta),
         acks().prop_map(Message::Ack),
         relays().prop_map(Message::Relayed),
+        (any::<u8>(), any::<u64>(), deltas())
+            .prop_map(|(bits, list, delta)| Message::Handed(Handed { bits, list, delta })),
+        covers().prop_map(Message::Covered),
+        (any::<u64>(), vec(any::<u64>(), 0..6))
+            .prop_map(|(token, packets)| Message::Recall(Recall { token, packets })),
         (any::<bool>(), vec(record, 0..4))
             .prop_map(|(ask, records)| Message::Members(Members { ask, records })),
         processes().prop_map(|process| Message::Leave(Leave { process })),

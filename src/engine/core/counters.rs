@@ -69,6 +69,8 @@ pub struct Counters {
     pub events_withheld: u64,
     /// Delta packets whose loss was assumed.
     pub packets_lost: u64,
+    /// Times that a member did not hand on what it was handed, or did not tell so, and another one was asked.
+    pub relays_passed_over: u64,
     /// Push/pulls completed.
     pub push_pulls: u64,
     /// Of those, the ones in which one side had next to nothing and everything was sent.

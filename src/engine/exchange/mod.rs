@@ -319,6 +319,7 @@ impl Exchanges {
     /// A member is not in the table any more.
     pub(super) fn member_forgotten(&mut self, name: &NodeName) {
         self.debts.forget(name);
+        self.due.retain(|process, _| process.name != *name);
     }
 
     /// Ends all: this process becomes another one.

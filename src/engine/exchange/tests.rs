@@ -27,6 +27,7 @@ fn first_session(process: &ProcessId, dialled: bool) -> SessionStart {
         new: true,
         renewed: false,
         dialled,
+        round_trip: None,
     }
 }
 

@@ -181,6 +181,7 @@ impl Exchange {
             process: self.peer.clone(),
             way: DeltaWay::Exchange(self.stream),
             delta,
+            hand: None,
         })));
         Ok(())
     }

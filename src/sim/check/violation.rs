@@ -405,6 +405,16 @@ pub enum Breach {
         /// The key.
         key: Key,
     },
+    /// A write is not on a node that runs, though nothing has disturbed anybody.
+    #[error("a write of node {writer} is not on node {node} after {limit:?}")]
+    Undelivered {
+        /// Who wrote it.
+        writer: usize,
+        /// Who lacks it.
+        node: usize,
+        /// How long it may have taken.
+        limit: Duration,
+    },
     /// A write without a condition lost against what its writer had seen.
     #[error("a write of node {node} lost against what the node itself held")]
     WriteOverruled {
@@ -423,7 +433,8 @@ impl Breach {
             | Self::DigestWrong { .. }
             | Self::MutesWrongly { .. }
             | Self::NotReady { .. }
-            | Self::SelfCheckFailed { .. } => Invariant::Convergence,
+            | Self::SelfCheckFailed { .. }
+            | Self::Undelivered { .. } => Invariant::Convergence,
             Self::NotConverged { because, .. } => return because.invariant(),
             Self::NotDurable { .. } | Self::WatchLied { .. } | Self::WriteLost { .. } => {
                 Invariant::Kept

@@ -14,6 +14,8 @@ pub enum Lie {
     AcksTwisted,
     /// Cells that are noise, too many or too few.
     CellsOfNoise,
+    /// A whole group is said to hold what it was to be handed, or somebody else.
+    CoveredFalse,
     /// Thousands of entries of its own, and nothing else wrong with them: for a store with little room.
     DeltaCrowds,
     /// Entries in the name of other writers, or of none.
@@ -44,6 +46,8 @@ pub enum Lie {
     DoneEarly,
     /// Others are said to be expelled.
     ExpelsOthers,
+    /// Entries that are to be handed on to everybody, or to nobody.
+    HandedFalse,
     /// Whole hashes that nobody has, in any order.
     HashesOfNoise,
     /// Another store, another boot, another nonce, another name.
@@ -72,6 +76,8 @@ pub enum Lie {
     RawNoise,
     /// A message of no known version.
     RawUnknown,
+    /// It is asked how far packets are that were handed on, or never sent.
+    RecallAlways,
     /// Every entry is refused.
     RefusesEverything,
     /// A stream is refused that is open.
@@ -104,11 +110,12 @@ pub enum Lie {
 
 impl Lie {
     /// All of them but [`DeltaCrowds`](Self::DeltaCrowds), which leaves room for no other.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 49] = [
         Self::AcksEverything,
         Self::AcksTheUnsent,
         Self::AcksTwisted,
         Self::CellsOfNoise,
+        Self::CoveredFalse,
         Self::DeltaDisguised,
         Self::DeltaDuplicates,
         Self::DeltaEmpty,
@@ -123,6 +130,7 @@ impl Lie {
         Self::DeltaUnreadable,
         Self::DoneEarly,
         Self::ExpelsOthers,
+        Self::HandedFalse,
         Self::HashesOfNoise,
         Self::HelloFalse,
         Self::ItemsOfNoise,
@@ -137,6 +145,7 @@ impl Lie {
         Self::RawCut,
         Self::RawNoise,
         Self::RawUnknown,
+        Self::RecallAlways,
         Self::RefusesEverything,
         Self::RejectLate,
         Self::RelayedFalse,
@@ -162,6 +171,7 @@ impl Lie {
             AcksEverything
                 | AcksTheUnsent
                 | AcksTwisted
+                | CoveredFalse
                 | DeltaDisguised
                 | DeltaDuplicates
                 | DeltaEmpty
@@ -172,11 +182,13 @@ impl Lie {
                 | DeltaTombstones
                 | DeltaUnknown
                 | DeltaUnreadable
+                | HandedFalse
                 | LeaveAckOfOthers
                 | LeaveOfOthers
                 | RawCut
                 | RawNoise
                 | RawUnknown
+                | RecallAlways
                 | RefusesEverything
                 | RelayedFalse
                 | SwimDeclares
@@ -245,6 +257,9 @@ impl Lie {
             Message::More(_) => &[Self::MoreAlways],
             Message::Peeled(_) => &[Self::PeeledFalse],
             Message::Objection(_) | Message::Reject(_) => &[Self::RejectLate],
+            Message::Covered(_) => &[Self::CoveredFalse],
+            Message::Handed(_) => &[Self::HandedFalse],
+            Message::Recall(_) => &[Self::RecallAlways],
             Message::Relayed(_) => &[Self::RelayedFalse],
             Message::Settled(_) => &[Self::SettledFalse],
             Message::Summary(_) => &[Self::SummaryFalse],

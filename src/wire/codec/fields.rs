@@ -20,9 +20,10 @@ use crate::id::{
 };
 use crate::time::Timestamp;
 use crate::wire::message::{
-    Ack, Capabilities, Done, Expelled, HeldVersion, Hello, Leave, MemberRecord, Members, Message,
-    More, Objection, ObjectionReason, Purpose, RefusedEntry, Reject, RejectReason, Relayed,
-    Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Welcome,
+    Ack, Capabilities, CoverReport, Covered, Done, Expelled, HeldVersion, Hello, Leave,
+    MemberRecord, Members, Message, More, Objection, ObjectionReason, Purpose, Recall,
+    RefusedEntry, Reject, RejectReason, Relayed, Settled, StoreOffer, StoreSummary, Summary,
+    Verdict, Verdicts, Welcome,
 };
 
 type Enc<W> = EncoderImpl<W, Settings>;
@@ -66,8 +67,11 @@ fn put_message<W: Writer>(message: &Message, to: &mut Enc<W>) -> Result<(), Enco
         Message::More(more) => more.put(to),
         Message::Settled(settled) => settled.put(to),
         Message::Done(done) => done.put(to),
+        Message::Covered(covered) => covered.put(to),
+        Message::Recall(recall) => recall.put(to),
         Message::Cells(_)
         | Message::Delta(_)
+        | Message::Handed(_)
         | Message::Hashes(_)
         | Message::Items(_)
         | Message::Peeled(_)
@@ -101,6 +105,8 @@ pub(super) fn decode(
         17 => Message::Verdicts(Field::take(from)?),
         19 => Message::More(Field::take(from)?),
         21 => Message::Settled(Field::take(from)?),
+        41 => Message::Covered(Field::take(from)?),
+        42 => Message::Recall(Field::take(from)?),
         _ => return Ok(None),
     };
     check_end(from.reader().0)?;
@@ -225,6 +231,8 @@ macro_rules! struct_fields {
 
 struct_fields! {
     Ack { token; ranges: ranges_max, refused: refused_max }
+    CoverReport { packet, taken, complete, list; holders: holders_max }
+    Covered { token; reports: recalls_max }
     Done { complete; }
     Expelled { ; names: expelled_max }
     HeldVersion { store, key, ts, tag; }
@@ -236,6 +244,7 @@ struct_fields! {
     Objection { reason, twin; }
     NodeId { process, renewal, addr; }
     ProcessId { name, boot; }
+    Recall { token; packets: recalls_max }
     RefusedEntry { packet, index, reason; }
     Reject { reason, boot_known; }
     Relayed { token, holder; held: held_max }

@@ -339,15 +339,9 @@ fn burst(system: System) -> Result<Found, Failure> {
             .iter()
             .map(|member| scope.spawn(|| bodies.iter().try_for_each(|body| send(member, body))))
             .collect();
-        let mut all = Ok(());
-        for posting in posting {
-            all = all.and(
-                posting
-                    .join()
-                    .unwrap_or_else(|_| Err("a client panicked".into())),
-            );
-        }
-        all
+        let panicked = |_| Err("a client panicked".into());
+        let mut posting = posting.into_iter();
+        posting.try_for_each(|it| it.join().unwrap_or_else(panicked))
     });
     posted?;
     let took = began.elapsed();

@@ -86,7 +86,7 @@ fn two_spellings_of_a_route_are_one_group() {
     let peer = format!("--cluster.peer={}", first.cluster);
     let second = start("am-2", ["severity=page", "team=db"], &[&peer]);
     let nodes = [first, second];
-    nodes.iter().for_each(|node| until_two(node));
+    nodes.iter().for_each(until_two);
     let alert = r#"[{"labels":{"team":"db","severity":"page"}}]"#;
     for node in &nodes {
         assert_eq!(node.post("/api/v2/alerts", alert).0, 200);
