@@ -1,5 +1,5 @@
 //! Every metric of a node: names, units, help, and their export through the `metrics` facade. The page
-//! `docs/metrics.md` lists them.
+//! `docs/library-metrics.md` lists them.
 //!
 //! Units are base units: seconds and bytes.
 //!

@@ -20,7 +20,7 @@
 //! | `merges` | deltas into the stores, in slices that no turn is too short for |
 //! | `commits` | durability as outputs and inputs |
 //!
-//! `core` is what all of them are lent, `inspect` what the simulator looks at.
+//! `core` is what all of them are lent, `looks` what can be read of all, `inspect` what the simulator looks at.
 //!
 //! Invariants kept here: nothing of another cluster passes the envelope; data needs a session
 //! token; every queue, map and loop has a limit, in [`Config`] or a named constant; what comes
@@ -50,6 +50,7 @@ mod expulsions;
 #[cfg(feature = "sim")]
 mod inspect;
 pub mod io;
+mod looks;
 mod members;
 mod merges;
 mod sessions;
@@ -57,7 +58,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,8 +75,8 @@ pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 pub use members::again as swim;
 
 use crate::config::Config;
-use crate::id::{MemberState, NodeId, NodeName, ProcessId};
-use crate::store::{Progress, Store, WriteId};
+use crate::id::{MemberState, NodeId, ProcessId};
+use crate::store::Store;
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
 use crate::wire::envelope::EnvelopeError;
@@ -268,64 +269,6 @@ impl Engine {
         self.core.outputs.pop_front()
     }
 
-    /// The membership now.
-    #[must_use]
-    pub fn view(&self) -> View {
-        let roster = self.members.roster();
-        View {
-            this: roster.me().clone(),
-            addr: self.core.setup.addr,
-            members: roster.members().map(|known| known.member()).collect(),
-            readiness: self.core.readiness.with_troubles(self.sessions.troubles()),
-            full_stores: self.core.stores.full().collect(),
-            expulsions: self.expulsions.all(&self.core),
-            revision: self.core.revision,
-        }
-    }
-
-    /// Grows with every change of [`view`](Self::view).
-    #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.core.revision
-    }
-
-    /// What has been counted since the start.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.core.counters
-    }
-
-    /// How long each member takes to answer probes, by its name.
-    #[must_use]
-    pub fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>> {
-        self.core.pings.snapshot()
-    }
-
-    /// How long the last probes took that were answered; each is returned once.
-    #[cfg(feature = "metrics")]
-    pub fn take_pings(&mut self) -> Vec<Duration> {
-        self.core.pings.take_recent()
-    }
-
-    /// Entries that peers are not known to hold yet, those of all peers together, and are to be sent. What is left to
-    /// exchanges does not count.
-    #[must_use]
-    pub fn entries_owed(&self) -> usize {
-        self.spread.entries_owed(facts!(self))
-    }
-
-    /// How far a write has come.
-    #[must_use]
-    pub fn progress(&self, write: &WriteId) -> Progress {
-        self.spread.progress(&self.core, facts!(self), write)
-    }
-
-    /// Entries that no peer was known to hold when this node announced its leave, 0 before that.
-    #[must_use]
-    pub fn unsent(&self) -> usize {
-        self.core.unsent
-    }
-
     fn advance(&mut self, now: Now) {
         self.core.room.begin_turn();
         // A monotonic clock that goes back is the caller's bug; standing still is harmless.
@@ -401,7 +344,8 @@ impl Engine {
                 let exchanges = &self.exchanges;
                 let synced = |process: &ProcessId| exchanges.is_synced(process);
                 let owing = !core.is_leaving()
-                    && (self.spread.is_owing(core, facts!(self))
+                    && (self.sessions.is_joining(core)
+                        || self.spread.is_owing(core, facts!(self))
                         || !self.spread.is_handed_over(core, facts!(self), synced));
                 let sessions = self.sessions.table();
                 if self.members.leave_due(core, sessions, owing) && owing {
