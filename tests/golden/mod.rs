@@ -69,7 +69,7 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 2,
                 nonce: 0x0102_0304_0506_0708,
                 token: 250,
-                capabilities: Capabilities::OURS,
+                capabilities: Capabilities(0),
                 stores: stores.clone(),
             }),
             "02000000380104616d2d30fd00002a36fe9c9717fb2c01040a000001fb862302fd080706\
@@ -85,7 +85,7 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 251,
                 nonce: 0xffff_ffff,
                 token: u64::MAX,
-                capabilities: Capabilities::OURS,
+                capabilities: Capabilities(0),
                 boot_known: 0,
                 stores,
             }),
