@@ -246,6 +246,7 @@ fn every_list_over_its_limit_is_refused() {
         let has_list = !matches!(
             message,
             Message::Swim(_)
+                | Message::Objection(_)
                 | Message::Reject(_)
                 | Message::Leave(_)
                 | Message::LeaveAck(_)

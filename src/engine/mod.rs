@@ -66,7 +66,7 @@ use bytes::Bytes;
 
 pub use self::core::counters::Counters;
 pub use self::core::pings::Pings;
-pub use event::{Comparison, Event, Expulsion, Member, Readiness, View};
+pub use event::{Comparison, Event, Expulsion, Member, Readiness, SeedFault, SeedTrouble, View};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
 pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
@@ -75,7 +75,7 @@ pub use members::again as swim;
 
 use crate::config::Config;
 use crate::id::{MemberState, NodeName, ProcessId};
-use crate::store::Store;
+use crate::store::{Progress, Store, WriteId};
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
 use crate::wire::envelope::EnvelopeError;
@@ -157,7 +157,7 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         self.advance(now);
         if self.core.course == Course::Gone {
-            return;
+            return self.decline(&input);
         }
         let core = &mut self.core;
         match input {
@@ -198,6 +198,16 @@ impl Engine {
         }
         self.route_asks();
         self.flush();
+    }
+
+    /// A node that has left opens no stream any more, and keeps nothing of what comes.
+    fn decline(&mut self, input: &Input) {
+        let output = match *input {
+            Input::StreamOpened { stream, .. } => Output::CloseStream { stream },
+            Input::StreamFrame { stream, .. } => Output::StreamFrameDone { stream },
+            _ => return,
+        };
+        self.core.outputs.push_back(output);
     }
 
     /// Runs every timer that is due. Early calls are harmless. Inputs that have arrived should be
@@ -266,7 +276,7 @@ impl Engine {
             this: roster.me().clone(),
             addr: self.core.setup.addr,
             members: roster.members().map(|known| known.member()).collect(),
-            readiness: self.core.readiness.clone(),
+            readiness: self.core.readiness.with_troubles(self.sessions.troubles()),
             full_stores: self.core.stores.full().collect(),
             expulsions: self.expulsions.all(&self.core),
             revision: self.core.revision,
@@ -291,11 +301,29 @@ impl Engine {
         self.core.pings.snapshot()
     }
 
+    /// How long the last probes took that were answered; each is returned once.
+    #[cfg(feature = "metrics")]
+    pub fn take_pings(&mut self) -> Vec<Duration> {
+        self.core.pings.take_recent()
+    }
+
     /// Entries that peers are not known to hold yet, those of all peers together, and are to be sent. What is left to
     /// exchanges does not count.
     #[must_use]
     pub fn entries_owed(&self) -> usize {
         self.spread.entries_owed(facts!(self))
+    }
+
+    /// How far a write has come.
+    #[must_use]
+    pub fn progress(&self, write: &WriteId) -> Progress {
+        self.spread.progress(&self.core, facts!(self), write)
+    }
+
+    /// Entries that no peer was known to hold when this node announced its leave, 0 before that.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.core.unsent
     }
 
     fn advance(&mut self, now: Now) {
@@ -370,9 +398,15 @@ impl Engine {
             TimerKind::Flush => {}
             TimerKind::Forget(process) => self.sessions.session_expired(core, roster, &process),
             TimerKind::Leave => {
-                let owing = !core.is_leaving() && self.spread.is_owing(core, facts!(self));
+                let exchanges = &self.exchanges;
+                let synced = |process: &ProcessId| exchanges.is_synced(process);
+                let owing = !core.is_leaving()
+                    && (self.spread.is_owing(core, facts!(self))
+                        || !self.spread.is_handed_over(core, facts!(self), synced));
                 let sessions = self.sessions.table();
-                self.members.leave_due(core, sessions, owing);
+                if self.members.leave_due(core, sessions, owing) && owing {
+                    core.unsent = self.spread.unsent(core, facts!(self), synced);
+                }
             }
             TimerKind::Look => {
                 let sessions = self.sessions.table();

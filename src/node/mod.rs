@@ -34,6 +34,6 @@ pub use builder::{BuildError, Builder};
 pub use changes::{Changes, KeyChange};
 pub use clock::SystemClock;
 pub use event::NodeEvent;
-pub use events::{Events, EventsError, Stopped, Views};
+pub use events::{Events, EventsError, LeaveError, ReadyError, RunOutcome, Stopped, Views};
 pub use handle::Node;
 pub use turn::TurnOutcome;

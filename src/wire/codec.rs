@@ -157,5 +157,6 @@ fn tag(message: &Message) -> u8 {
         Message::Handed(_) => 40,
         Message::Covered(_) => 41,
         Message::Recall(_) => 42,
+        Message::Objection(_) => 60,
     }
 }

@@ -1,5 +1,7 @@
 //! The messages. How each looks in bytes is the business of [`codec`](super::codec).
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
 use bytes::Bytes;
 
 use super::entry::Entry;
@@ -59,6 +61,8 @@ pub enum Message {
     Covered(Covered),
     /// (42) Asks how far the receiver is with handing on.
     Recall(Recall),
+    /// (60) Refuses a stream as [`Reject`] does, and says more of why.
+    Objection(Objection),
 }
 
 /// Why a stream was opened.
@@ -84,19 +88,22 @@ pub struct StoreOffer {
 /// What a process can do beyond its wire version, a bit each. A session uses what both sides can do, so
 /// a cluster is upgraded node by node; bits that are not known are ignored.
 ///
-/// | bit | what it is |
+/// | bit | what the process can do |
 /// |---|---|
 /// | 0 | [`TREES`](Self::TREES) |
+/// | 4 | [`READS_OBJECTIONS`](Self::READS_OBJECTIONS) |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
 
 impl Capabilities {
     /// It hands entries on to others: [`Handed`], [`Covered`], [`Recall`].
     pub const TREES: Self = Self(1);
+    /// It reads an [`Objection`] in the place of a [`Reject`].
+    pub const READS_OBJECTIONS: Self = Self(1 << 4);
     /// What this version can do.
-    pub const OURS: Self = Self::TREES;
+    pub const OURS: Self = Self(Self::TREES.0 | Self::READS_OBJECTIONS.0);
 
-    /// Whether all of these are among them.
+    /// Whether all of these are among what it can do.
     #[must_use]
     pub const fn has(self, these: Self) -> bool {
         self.0 & these.0 == these.0
@@ -173,6 +180,48 @@ pub struct Reject {
     pub reason: RejectReason,
     /// The highest boot known for the dialler's name, 0 if none.
     pub boot_known: u64,
+}
+
+/// Why a stream is refused, where more is to be said of it than a [`Reject`] can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ObjectionReason {
+    /// The dialler's certificate does not allow the name that it gave, or the acceptor's rules do not.
+    NameNotAllowed,
+    /// A live process of that name is connected from elsewhere.
+    NameTaken,
+    /// The acceptor is itself the live process of that name.
+    NameTakenHere,
+    /// The dialler's introduction cannot be read.
+    Unreadable,
+}
+
+/// A refusal that says more. Sent in the place of a [`Reject`] to who has
+/// [`READS_OBJECTIONS`](Capabilities::READS_OBJECTIONS), and where nothing else can be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Why.
+    pub reason: ObjectionReason,
+    /// Where the live process of the name is reached; unspecified, with port 0, for other reasons.
+    pub twin: SocketAddr,
+}
+
+impl Objection {
+    /// One that has nothing to say of another process.
+    #[must_use]
+    pub const fn new(reason: ObjectionReason) -> Self {
+        let nowhere = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        Self {
+            reason,
+            twin: SocketAddr::V4(nowhere),
+        }
+    }
+
+    /// Where the other live process of the name is, if that is said.
+    #[must_use]
+    pub fn twin(&self) -> Option<SocketAddr> {
+        (self.twin.port() != 0).then_some(self.twin)
+    }
 }
 
 /// Whom the sender has expelled, all of them.

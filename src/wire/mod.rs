@@ -33,7 +33,8 @@ pub use entry::{Entry, HEADER_BYTES};
 pub use envelope::WIRE_VERSION;
 pub use message::{
     Ack, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Expelled, Handed, Hashed,
-    Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled,
-    Purpose, Recall, RefusedEntry, Reject, RejectReason, Relayed, Section, Settled, StoreOffer,
-    StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
+    Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More,
+    Objection, ObjectionReason, Peeled, Purpose, Recall, RefusedEntry, Reject, RejectReason,
+    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
+    Welcome,
 };

@@ -10,8 +10,9 @@ use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
     Ack, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled, Handed,
     Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More,
-    Peeled, Purpose, Recall, RefusedEntry, Reject, RejectReason, Relayed, Section, Settled,
-    StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
+    Objection, ObjectionReason, Peeled, Purpose, Recall, RefusedEntry, Reject, RejectReason,
+    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
+    Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -100,6 +101,14 @@ fn handshake() -> Vec<Golden> {
                 boot_known: 7,
             }),
             "04000000020307",
+        ),
+        (
+            "objection",
+            Message::Objection(Objection {
+                reason: ObjectionReason::NameTaken,
+                twin: "127.0.0.1:1".parse().unwrap(),
+            }),
+            "3c0000000701047f00000101",
         ),
     ]
 }

@@ -19,6 +19,7 @@ mod refusals;
 mod stores;
 mod support;
 mod trees;
+mod turns;
 mod writes;
 
 use std::sync::Mutex;

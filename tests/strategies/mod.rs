@@ -11,8 +11,9 @@ use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
     Ack, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled, Handed,
     Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More,
-    Peeled, Purpose, Recall, RefusedEntry, Reject, RejectReason, Relayed, Section, Settled,
-    StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants, Welcome,
+    Objection, ObjectionReason, Peeled, Purpose, Recall, RefusedEntry, Reject, RejectReason,
+    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
+    Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -224,7 +225,17 @@ fn handshakes() -> impl Strategy<Value = Message> {
     ];
     let reject = (reason, any::<u64>())
         .prop_map(|(reason, boot_known)| Message::Reject(Reject { reason, boot_known }));
-    prop_oneof![hello, welcome, reject]
+    let reason = prop_oneof![
+        Just(ObjectionReason::NameNotAllowed),
+        Just(ObjectionReason::NameTaken),
+        Just(ObjectionReason::NameTakenHere),
+        Just(ObjectionReason::Unreadable),
+    ];
+    let objection = (reason, nodes()).prop_map(|(reason, node)| {
+        let twin = node.addr;
+        Message::Objection(Objection { reason, twin })
+    });
+    prop_oneof![hello, welcome, reject, objection]
 }
 
 fn exchanges() -> impl Strategy<Value = Message> {

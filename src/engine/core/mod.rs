@@ -41,6 +41,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rand::SeedableRng as _;
 use rand_pcg::Pcg64;
+use tracing::{Span, info_span};
 
 use crate::config::Config;
 use crate::id::{Misbehaviour, NodeName};
@@ -89,6 +90,8 @@ pub(super) struct Core {
     /// Grows with every change of the view.
     pub(super) revision: u64,
     pub(super) readiness: Readiness,
+    /// From the start until the node is ready.
+    pub(super) joining: Span,
     /// The nominal work that this turn may still do.
     pub(super) work_left: Duration,
     /// What this turn may still send of what peers lack, whatever else it has had to do.
@@ -104,6 +107,8 @@ pub(super) struct Core {
     pub(super) grid: Grid,
     /// Set as `members` comes on with a leave, and when all has ended.
     pub(super) course: Course,
+    /// Entries that no peer was known to hold when the leave was announced.
+    pub(super) unsent: usize,
     asks: VecDeque<Ask>,
 }
 
@@ -163,7 +168,8 @@ impl Core {
             expelled: BTreeSet::new(),
             room: StreamRoom::default(),
             revision: 1,
-            readiness: Readiness::Joining,
+            readiness: Readiness::Joining { seeds: Vec::new() },
+            joining: info_span!("join", node = %setup.name),
             work_left: TURN_WORK,
             send_left: SendQuota::TURN,
             #[cfg(feature = "sim")]
@@ -172,6 +178,7 @@ impl Core {
             near: BTreeSet::new(),
             grid: Grid::of(&setup.name),
             course: Course::Here,
+            unsent: 0,
             asks: VecDeque::new(),
             setup,
             config,
@@ -276,15 +283,29 @@ impl Core {
         self.course != Course::Here
     }
 
-    /// Readiness only ever becomes better founded: joining, then alone or timed out, then synced.
+    /// Readiness only ever becomes better founded: joining, then alone or timed out, then synced. What is wrong
+    /// with the seeds may change in between, and is no change of it.
     pub(super) fn set_readiness(&mut self, readiness: Readiness) {
         let synced = matches!(self.readiness, Readiness::Synced { .. });
-        if synced || self.readiness == readiness {
+        let same = self.readiness.with_troubles(Vec::new()) == readiness.with_troubles(Vec::new());
+        if synced || same {
             return;
+        }
+        if readiness.is_ready() {
+            self.joining = Span::none();
         }
         self.readiness = readiness.clone();
         self.revision += 1;
+        self.ask(Ask::RecheckWatches);
         self.emit(Event::Readiness(readiness));
+    }
+
+    /// This node's clock differs from a peer's by so much at least: it is not ready, unless it was before.
+    pub(super) fn clock_differs(&mut self, with: &NodeName, by: Duration) {
+        let with = with.clone();
+        if matches!(self.readiness, Readiness::Joining { .. }) {
+            self.set_readiness(Readiness::ClockDiffers { with, by });
+        }
     }
 
     /// Boots are times, or follow them one by one. One from the far future would lock its name out.

@@ -8,6 +8,7 @@ use crate::wire::{Cells, Item, Message, More, Peeled, Settled, Verdict, Verdicts
 use crate::engine::core::Core;
 use crate::engine::event::Comparison;
 
+use super::cut::cut_grace;
 use super::list::{by_timestamp, compare};
 use super::talk::{BreakOff, Comparing, Exchange, Reading, STEPS_MAX};
 
@@ -26,6 +27,7 @@ impl Exchange {
         }
         if !verdicts.cut_accepted {
             tracing::debug!(node = %core.setup.name, "push/pull: the clocks are too far apart");
+            core.clock_differs(&self.peer.name, cut_grace(core));
             return Err(BreakOff::GivenUp);
         }
         self.answered = true;

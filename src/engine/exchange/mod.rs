@@ -91,6 +91,8 @@ mod work;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tracing::debug_span;
+
 use crate::id::{Misbehaviour, NodeName, ProcessId};
 use crate::wire::{Message, StoreSummary, Summary};
 
@@ -165,6 +167,9 @@ impl Exchanges {
         let mut exchange = Exchange::new(stream, process.clone(), dialled, heads);
         let due = self.due.get(process);
         exchange.withheld = due.map_or_else(Refusals::default, |due| due.withheld(core.now.mono));
+        exchange.span =
+            debug_span!("exchange", node = %core.setup.name, peer = %process.name, dialled);
+        let _exchange = exchange.span.clone().entered();
         exchange.expect_progress(core);
         if dialled {
             begin(core, facts, &mut exchange);
@@ -183,6 +188,7 @@ impl Exchanges {
         let Some(exchange) = self.under_way.get_mut(&stream) else {
             return;
         };
+        let _exchange = exchange.span.clone().entered();
         match exchange.message(core, message, bytes) {
             Ok(()) => core.ask(Ask::PumpExchange(stream)),
             Err(why) => {
@@ -199,6 +205,7 @@ impl Exchanges {
     /// A delta that came in one has been merged.
     pub(super) fn delta_merged(&mut self, core: &mut Core, stream: StreamId, merged: MergedDelta) {
         if let Some(exchange) = self.under_way.get_mut(&stream) {
+            let _exchange = exchange.span.clone().entered();
             exchange.delta_merged(core, merged);
             self.settle_work(core, stream);
         }
@@ -207,6 +214,7 @@ impl Exchanges {
     /// Goes on with one.
     pub(super) fn pump(&mut self, core: &mut Core, stream: StreamId) {
         if let Some(exchange) = self.under_way.get_mut(&stream) {
+            let _exchange = exchange.span.clone().entered();
             exchange.pump(core);
             self.settle_work(core, stream);
         }
@@ -267,10 +275,14 @@ impl Exchanges {
     /// Tells that one has come to its end, after everything that follows from that.
     pub(super) fn report(&mut self, core: &mut Core, facts: Facts<'_>, exchange: &Exchange) {
         let name = &exchange.peer.name;
-        if facts.roster.is_live(&exchange.peer) {
+        let tally = exchange.tally;
+        // The cut that a peer names is of its clock, or of ours.
+        let by = exchange.cut.since(core.now.wall);
+        if tally.ahead > 0 && by > core.config.max_clock_drift {
+            core.clock_differs(name, by);
+        } else if facts.roster.is_live(&exchange.peer) {
             core.set_readiness(Readiness::Synced { with: name.clone() });
         }
-        let tally = exchange.tally;
         core.emit(Event::PushPullCompleted {
             peer: name.clone(),
             comparison: tally.comparison,

@@ -126,6 +126,11 @@ impl Exchanges {
         core.timers.set_by(TimerKind::Unsynced, due.next);
     }
 
+    /// Whether an exchange with a process has covered all that was left to exchanges.
+    pub(in crate::engine) fn is_synced(&self, process: &ProcessId) -> bool {
+        self.due.get(process).is_some_and(|due| due.synced)
+    }
+
     /// The session with a process is over.
     pub(in crate::engine) fn forget(&mut self, process: &ProcessId) {
         self.due.remove(process);

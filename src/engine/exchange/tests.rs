@@ -154,7 +154,13 @@ fn a_cut_that_is_not_accepted_ends_the_exchange_and_nobody_is_to_blame() {
     };
     receive(&mut exchanges, &mut core, Message::Verdicts(verdicts));
     assert_eq!(core.counters.unexpected, 0);
-    assert_eq!(core.take_asks(), [Ask::AbandonStream(STREAM)]);
+    let asked = core.take_asks();
+    assert_eq!(asked.last(), Some(&Ask::AbandonStream(STREAM)));
+    // The clocks are to blame: this node is not ready until they agree.
+    assert!(matches!(
+        core.readiness,
+        Readiness::ClockDiffers { ref with, .. } if *with == name("a")
+    ));
 }
 
 #[test]

@@ -8,11 +8,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand::Rng as _;
+use tracing::Span;
 
 use crate::id::{MemberState, NodeId, NodeName, ProcessId, StoreId};
 use crate::time::Allowance;
 use crate::wire::{
-    Capabilities, Hello, Members, Message, Purpose, Reject, RejectReason, StoreOffer, Welcome,
+    Capabilities, Hello, Members, Message, Objection, ObjectionReason, Purpose, Reject,
+    RejectReason, StoreOffer, Welcome,
 };
 
 use crate::engine::core::ask::{
@@ -81,13 +83,11 @@ impl Sessions {
         room: ExchangeRoom,
     ) {
         if let Some(reject) = self.objection(core, roster, stream, &hello, room) {
-            let conflict = reject.reason == RejectReason::NameTaken;
-            if conflict && hello.node.process.name == core.setup.name {
-                core.emit(Event::NameConflict {
-                    addr: hello.node.addr,
-                });
+            if reject.reason == RejectReason::NameTaken {
+                self.refuse_name(core, roster, stream, &hello, reject);
+            } else {
+                core.send_frame(stream, &Message::Reject(reject));
             }
-            core.send_frame(stream, &Message::Reject(reject));
             return self.abandon_stream(core, roster, stream);
         }
         let boot_known = roster.boot_known(&hello.node.process.name);
@@ -109,6 +109,35 @@ impl Sessions {
             hello,
             boot_known,
         }));
+    }
+
+    /// Refuses somebody whose name is another live process's, and says whose.
+    fn refuse_name(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        hello: &Hello,
+        reject: Reject,
+    ) {
+        let name = &hello.node.process.name;
+        let itself = *name == core.setup.name;
+        if itself {
+            self.twin_knocks(core, hello.node.addr);
+        }
+        let (reason, twin) = if itself {
+            (ObjectionReason::NameTakenHere, Some(core.setup.addr))
+        } else {
+            let known = roster.get(name).map(|known| known.id.addr);
+            (ObjectionReason::NameTaken, known)
+        };
+        let message = match twin {
+            Some(twin) if hello.capabilities.has(Capabilities::READS_OBJECTIONS) => {
+                Message::Objection(Objection { reason, twin })
+            }
+            _ => Message::Reject(reject),
+        };
+        core.send_frame(stream, &message);
     }
 
     /// Whether a member may introduce itself once more: each time costs a session, and most times a link
@@ -138,6 +167,9 @@ impl Sessions {
             ref hello,
             boot_known,
         } = *greeting;
+        let known = self.streams.get(&stream);
+        let handshake = known.map_or_else(Span::none, |known| known.handshake.clone());
+        let _handshake = handshake.entered();
         let token = match self.table.get(&hello.node.process) {
             Some(session) => session.our_token,
             None => core.rng.next_u64(),
@@ -361,14 +393,17 @@ impl Sessions {
                 known: reject.boot_known,
                 from: addr,
             }),
-            RejectReason::NameTaken => core.emit(Event::NameConflict { addr }),
             RejectReason::Itself => {
                 if let Some(Target::Seed(addr)) = known.target {
                     self.seed_is_itself(core, roster, addr);
                 }
             }
-            RejectReason::Busy | RejectReason::Expelled | RejectReason::Leaving => {}
+            RejectReason::Busy
+            | RejectReason::Expelled
+            | RejectReason::Leaving
+            | RejectReason::NameTaken => {}
         }
+        self.seed_rejects(core, stream, reject.reason);
         core.ask(Ask::AbandonStream(stream));
     }
 
@@ -385,6 +420,7 @@ impl Sessions {
             return;
         };
         known.phase = Phase::Open(process.clone());
+        known.handshake = Span::none();
         known.purpose = purpose;
         let before = std::mem::replace(&mut known.since, core.now.mono);
         let dialled = known.target.is_some();

@@ -15,7 +15,9 @@ use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Event;
 use crate::engine::io::{CloseReason, Output};
 use crate::id::{Misbehaviour, NodeId};
-use crate::wire::{Ack, Capabilities, Members, Message, Purpose, RejectReason, Welcome};
+use crate::wire::{
+    Ack, Capabilities, Members, Message, ObjectionReason, Purpose, RejectReason, Welcome,
+};
 
 /// A node that knows a member `a`, and has no session with it.
 fn beside_a() -> (Core, Sessions, Roster) {
@@ -219,7 +221,9 @@ fn another_node_of_this_nodes_name_is_rejected_and_told_of() {
     let sent = frames(&core);
     assert!(matches!(
         &sent[..],
-        [(_, Message::Reject(reject))] if reject.reason == RejectReason::NameTaken
+        [(_, Message::Objection(objection))]
+            if objection.reason == ObjectionReason::NameTakenHere
+                && objection.twin == core.setup.addr
     ));
     assert_eq!((closed(&core), core.take_asks()), (vec![stream], vec![]));
 }
@@ -550,7 +554,7 @@ fn why_a_stream_was_cut_off_names_its_member() {
     ] {
         let (mut core, mut sessions, roster) = beside_a();
         let link = accept_link_of_a(&mut core, &mut sessions, &roster);
-        sessions.stream_closed(&mut core, &roster, link, reason);
+        sessions.stream_closed(&mut core, &roster, link, reason.clone());
         assert_eq!(named(&core), expected);
         // A stranger has no name.
         let stream = StreamId(9);

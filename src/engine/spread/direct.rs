@@ -22,6 +22,7 @@ use crate::engine::core::place::{SentItem, StoreKey};
 use crate::engine::core::session::Session;
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Facts};
+use crate::engine::event::Readiness;
 use crate::engine::io::StreamId;
 use crate::id::{NodeName, ProcessId, StoreId};
 use crate::store::Change;
@@ -83,6 +84,56 @@ impl Spread {
                 session.is_some_and(|session| lane.owed.is_waiting(&core.stores, &session.stores));
             facts.roster.is_live(process) && (!lane.flight.is_empty() || waiting)
         })
+    }
+
+    /// Whether some live member is known to hold everything that this node does, or there is nobody to hold it.
+    pub(super) fn is_handed_over_direct(
+        &self,
+        core: &Core,
+        facts: Facts<'_>,
+        synced: impl Fn(&ProcessId) -> bool,
+    ) -> bool {
+        if core.stores.iter().all(|(_, store)| store.head() == 0) {
+            return true;
+        }
+        let mut live = facts.roster.live().peekable();
+        if live.peek().is_none() {
+            let alone = matches!(core.readiness, Readiness::Alone { .. });
+            return alone || matches!(core.readiness, Readiness::Synced { .. });
+        }
+        live.any(|known| {
+            let process = &known.id.process;
+            let lane = self.lanes.get(process).zip(facts.sessions.get(process));
+            synced(process)
+                && lane.is_some_and(|(lane, session)| {
+                    let waiting = lane.owed.is_waiting(&core.stores, &session.stores);
+                    lane.flight.is_empty() && !waiting
+                })
+        })
+    }
+
+    /// Entries that no live member is known to hold, as far as this is known: what the best served of them
+    /// lacks.
+    pub(in crate::engine) fn unsent(
+        &self,
+        core: &Core,
+        facts: Facts<'_>,
+        synced: impl Fn(&ProcessId) -> bool,
+    ) -> usize {
+        if self.is_handed_over(core, facts, &synced) {
+            return 0;
+        }
+        let all: usize = core.stores.iter().map(|(_, store)| store.len()).sum();
+        let lacks = facts.roster.live().map(|known| {
+            let process = &known.id.process;
+            match self.lanes.get(process).zip(facts.sessions.get(process)) {
+                Some((lane, session)) if synced(process) => {
+                    lane.owed.backlog(&core.stores, &session.stores)
+                }
+                _ => all,
+            }
+        });
+        lacks.min().unwrap_or(all)
     }
 
     fn flush_lane(

@@ -177,6 +177,21 @@ impl Spread {
         in_trees || self.is_owing_lanes(core, facts)
     }
 
+    /// Whether some live member is known to hold everything that this node does, or nobody can. `synced` is
+    /// whether an exchange with a process has covered what was left to exchanges.
+    pub(super) fn is_handed_over(
+        &self,
+        core: &Core,
+        facts: Facts<'_>,
+        synced: impl Fn(&ProcessId) -> bool,
+    ) -> bool {
+        match self.mode {
+            // What is owed to groups says it.
+            Mode::Tree => true,
+            Mode::Direct => self.is_handed_over_direct(core, facts, synced),
+        }
+    }
+
     /// Entries that live peers are to be sent and are not known to hold.
     pub(super) fn entries_owed(&self, facts: Facts<'_>) -> usize {
         let lanes = self.lanes.iter();

@@ -150,7 +150,7 @@ impl Node {
     fn watch(&mut self, write: WriteId, copies: usize) {
         let (facts, within) = (self.known.facts(), Duration::from_secs(9));
         self.spread
-            .watch(&mut self.core, facts, 7, write, copies, within);
+            .watch(&mut self.core, facts, 7, write, copies.into(), within);
     }
 
     /// How the watch ended, if it has.

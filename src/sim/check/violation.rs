@@ -375,6 +375,14 @@ pub enum Breach {
         /// Whom.
         member: NodeName,
     },
+    /// A job that members took turns at was not run once, though they all see each other.
+    #[error("the job {job} was run by the nodes {by:?}")]
+    TurnsTaken {
+        /// The job.
+        job: u64,
+        /// Who ran it.
+        by: Vec<usize>,
+    },
     /// More copies were reported than there are.
     #[error("ticket {ticket}: {claimed} copies reported, {found} found")]
     WatchLied {
@@ -416,7 +424,7 @@ pub enum Breach {
 }
 
 impl Breach {
-    /// The promise that is broken; `None` for an invariant of the caller's own.
+    /// The promise that is broken; `None` for an invariant of the caller's own, and for turns.
     #[must_use]
     pub fn invariant(&self) -> Option<Invariant> {
         Some(match self {
@@ -458,7 +466,7 @@ impl Breach {
             | Self::Returned { .. }
             | Self::UnknownProcess { .. }
             | Self::ViewWrong { .. } => Invariant::StatesApart,
-            Self::Custom { .. } => return None,
+            Self::Custom { .. } | Self::TurnsTaken { .. } => return None,
         })
     }
 

@@ -256,7 +256,7 @@ impl Lie {
             ],
             Message::More(_) => &[Self::MoreAlways],
             Message::Peeled(_) => &[Self::PeeledFalse],
-            Message::Reject(_) => &[Self::RejectLate],
+            Message::Objection(_) | Message::Reject(_) => &[Self::RejectLate],
             Message::Covered(_) => &[Self::CoveredFalse],
             Message::Handed(_) => &[Self::HandedFalse],
             Message::Recall(_) => &[Self::RecallAlways],

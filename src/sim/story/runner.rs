@@ -18,6 +18,10 @@ use crate::sim::nodes::spec::NodeSpec;
 
 /// How long convergence may take once the faults are over.
 pub(super) const CONVERGENCE_MAX: Duration = Duration::from_secs(60);
+/// Registers that no step writes: the jobs that members take turns at in the end.
+const JOBS_FROM: u64 = 1 << 40;
+const JOBS: u64 = 3;
+const JOB_STEP: Duration = Duration::from_secs(5);
 /// How long a write may take to be everywhere where nothing is wrong but that somebody has just died.
 const DELIVERY_MAX: Duration = Duration::from_secs(1);
 /// The longest latency at which that is promised.
@@ -25,7 +29,7 @@ const LATENCY_CALM: Duration = Duration::from_millis(5);
 /// Stores that have room for so many entries have room for one more.
 const ROOM: usize = 100_000;
 /// The key of the last write; no other step uses it.
-const LAST_KEY: u64 = 1 << 40;
+const LAST_KEY: u64 = 1 << 41;
 /// The shortest time between two looks at whether a promise is broken.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -69,6 +73,10 @@ impl<'a> Runner<'a> {
         self.pass(sim, self.scenario.story)?;
         self.make_peace(sim);
         let took = sim.converge(CONVERGENCE_MAX)?;
+        if self.scenario.liars == 0 {
+            sim.take_turns(JOBS_FROM, JOBS, JOB_STEP)?;
+            sim.converge(CONVERGENCE_MAX)?;
+        }
         if !self.scenario.aftermath.is_zero() {
             self.wait(sim, sim.time() + self.scenario.aftermath)?;
             sim.converge(CONVERGENCE_MAX)?;

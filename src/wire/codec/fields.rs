@@ -21,8 +21,9 @@ use crate::id::{
 use crate::time::Timestamp;
 use crate::wire::message::{
     Ack, Capabilities, CoverReport, Covered, Done, Expelled, HeldVersion, Hello, Leave,
-    MemberRecord, Members, Message, More, Purpose, Recall, RefusedEntry, Reject, RejectReason,
-    Relayed, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Welcome,
+    MemberRecord, Members, Message, More, Objection, ObjectionReason, Purpose, Recall,
+    RefusedEntry, Reject, RejectReason, Relayed, Settled, StoreOffer, StoreSummary, Summary,
+    Verdict, Verdicts, Welcome,
 };
 
 type Enc<W> = EncoderImpl<W, Settings>;
@@ -59,6 +60,7 @@ fn put_message<W: Writer>(message: &Message, to: &mut Enc<W>) -> Result<(), Enco
         Message::Relayed(relayed) => relayed.put(to),
         Message::Members(members) => members.put(to),
         Message::Expelled(expelled) => expelled.put(to),
+        Message::Objection(objection) => objection.put(to),
         Message::Leave(leave) | Message::LeaveAck(leave) => leave.put(to),
         Message::Summary(summary) => summary.put(to),
         Message::Verdicts(verdicts) => verdicts.put(to),
@@ -97,6 +99,7 @@ pub(super) fn decode(
         9 => Message::Leave(Field::take(from)?),
         10 => Message::LeaveAck(Field::take(from)?),
         25 => Message::Expelled(Field::take(from)?),
+        60 => Message::Objection(Field::take(from)?),
         15 => Message::Done(Field::take(from)?),
         16 => Message::Summary(Field::take(from)?),
         17 => Message::Verdicts(Field::take(from)?),
@@ -197,6 +200,7 @@ macro_rules! enum_fields {
 
 enum_fields! {
     MemberState { 0 Alive, 1 Suspect, 2 Failed, 3 Left }
+    ObjectionReason { 0 NameNotAllowed, 1 NameTaken, 2 NameTakenHere, 3 Unreadable }
     Purpose { 0 Link, 1 PushPull }
     Refusal { 0 ClockAhead, 1 Full, 2 TooLarge, 3 NoStore, 4 Share, 5 TooLasting }
     RejectReason { 0 Busy, 1 Itself, 2 NameTaken, 3 StaleBoot, 4 Leaving, 5 Expelled }
@@ -237,6 +241,7 @@ struct_fields! {
     MemberRecord { id, incarnation, state; }
     Members { ask; records: records_max }
     More { store; }
+    Objection { reason, twin; }
     NodeId { process, renewal, addr; }
     ProcessId { name, boot; }
     Recall { token; packets: recalls_max }
