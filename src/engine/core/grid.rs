@@ -2,7 +2,7 @@
 //! handed, on to.
 //!
 //! Every name has a *cell*, 64 bits that look random. Members whose cells begin with the same bits are a
-//! *group*; so groups are nested, and a restart changes nothing. The [`Shape`] says how many bits the groups of
+//! *group*; so groups are nested, and a restart changes nothing. The [`GridShape`] says how many bits the groups of
 //! each level have. Somebody who is to cover all members that share some bits with it sends to one member of each
 //! other group of the next level, which is to cover that group in turn, and to each member of its own
 //! smallest group. With two levels that is two hops, with three it is three.
@@ -22,15 +22,15 @@ use crate::id::{NodeName, ProcessId};
 #[derive(Debug)]
 pub(in crate::engine) struct Grid {
     own: u64,
-    shape: Shape,
+    shape: GridShape,
     /// Names may share a cell.
-    live: BTreeMap<u64, BTreeMap<NodeName, Place>>,
+    live: BTreeMap<u64, BTreeMap<NodeName, GridPlace>>,
     count: usize,
 }
 
 /// A process in the grid.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct GridPlace {
     boot: u64,
     mark: u64,
 }
@@ -45,7 +45,7 @@ pub(in crate::engine) struct GroupId {
 
 /// How many bits the groups have at each level, fewest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::engine) struct Shape {
+pub(in crate::engine) struct GridShape {
     row: usize,
 }
 
@@ -54,7 +54,7 @@ impl Grid {
     pub(in crate::engine) fn of(own: &NodeName) -> Self {
         Self {
             own: own.cell(),
-            shape: Shape::default(),
+            shape: GridShape::default(),
             live: BTreeMap::new(),
             count: 0,
         }
@@ -63,7 +63,7 @@ impl Grid {
     /// This is the live process of its name.
     pub(in crate::engine) fn insert(&mut self, process: &ProcessId) {
         let cell = process.name.cell();
-        let place = Place {
+        let place = GridPlace {
             boot: process.boot,
             mark: mark(process),
         };
@@ -91,7 +91,7 @@ impl Grid {
         self.count
     }
 
-    pub(in crate::engine) fn shape(&self) -> Shape {
+    pub(in crate::engine) fn shape(&self) -> GridShape {
         self.shape
     }
 
@@ -120,7 +120,7 @@ impl Grid {
         place.is_some_and(|place| place.boot == process.boot)
     }
 
-    fn places(&self, group: GroupId) -> impl Iterator<Item = (&NodeName, &Place)> {
+    fn places(&self, group: GroupId) -> impl Iterator<Item = (&NodeName, &GridPlace)> {
         self.live.range(group.cells()).flat_map(|(_, names)| names)
     }
 
@@ -208,7 +208,7 @@ impl GroupId {
     }
 }
 
-impl Shape {
+impl GridShape {
     /// The shape for so many members, this node included. It changes back with an eighth to spare.
     fn next(self, members: usize) -> Self {
         let mut row = self.row;
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn the_shape_changes_back_with_an_eighth_to_spare() {
-        let mut shape = Shape::default();
+        let mut shape = GridShape::default();
         let mut bits = |members| {
             shape = shape.next(members);
             shape.levels().to_vec()

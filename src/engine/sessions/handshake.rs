@@ -254,19 +254,23 @@ impl Sessions {
         } else if roster.members().count() >= core.config.members_max {
             return reject(RejectReason::Busy);
         }
+        let busy = self.is_busy(core, roster, hello, room);
+        busy.then(|| reject(RejectReason::Busy)).flatten()
+    }
+
+    /// Whether there is no room for what a stream is for.
+    fn is_busy(&self, core: &mut Core, roster: &Roster, hello: &Hello, room: ExchangeRoom) -> bool {
+        let member = roster.get(&hello.node.process.name);
         match (hello.purpose, room) {
             // Others come by seeds, and as the membership is exchanged.
-            (Purpose::Link, _)
-                if roster.get(name).is_some_and(RosterEntry::is_live)
-                    && self.has_links_enough(core) =>
-            {
-                reject(RejectReason::Busy)
+            (Purpose::Link, _) => {
+                member.is_some_and(RosterEntry::is_live) && self.has_links_enough(core)
             }
-            (Purpose::Link, _) | (_, ExchangeRoom::Free) => None,
-            (_, ExchangeRoom::Full) => reject(RejectReason::Busy),
+            (_, ExchangeRoom::Free) => false,
+            (_, ExchangeRoom::Full) => true,
             (_, ExchangeRoom::Overworked) => {
                 core.counters.push_pulls_throttled += 1;
-                reject(RejectReason::Busy)
+                true
             }
         }
     }

@@ -382,7 +382,7 @@ impl Lane {
         if load.bytes + needed > max.bytes {
             let alone = load.count == 0;
             if datagram && alone {
-                self.owed.put_aside(place);
+                self.owed.put_aside(place, load.hand);
                 return true;
             }
             // A frame holds one value of any size.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::core::grid::{GroupId, Shape};
+use crate::engine::core::grid::{GridShape, GroupId};
 use crate::engine::core::place::StoreKey;
 use crate::id::{ProcessId, StoreId};
 
@@ -14,9 +14,9 @@ pub(super) type Cursor = BTreeMap<StoreId, u64>;
 /// All groups that anybody is in.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    pub(super) by_id: BTreeMap<GroupId, Group>,
+    pub(super) by_id: BTreeMap<GroupId, ServedGroup>,
     /// The shape that they are of; `None` in direct mode.
-    pub(super) shape: Option<Shape>,
+    pub(super) shape: Option<GridShape>,
     /// Who is asked to hand on has to be chosen anew.
     pub(super) stale: bool,
     /// What those that were asked did not do.
@@ -25,7 +25,7 @@ pub(super) struct Groups {
 
 /// One group.
 #[derive(Debug, Default)]
-pub(super) struct Group {
+pub(super) struct ServedGroup {
     /// Who hands on. While there is somebody, its lane says how far the group was served.
     pub(super) relay: Option<ProcessId>,
     pub(super) cursor: Cursor,

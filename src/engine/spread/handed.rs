@@ -38,7 +38,7 @@ pub(super) struct HandedPacket {
 
 /// What a report brought.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct HolderNews {
     pub(super) holders: Vec<ProcessId>,
     pub(super) items: Vec<SentItem>,
     /// Nobody of whom the peer knows is waited for.
@@ -111,7 +111,7 @@ impl HandedOn {
         report: &CoverReport,
         under_way: bool,
         now: Duration,
-    ) -> Option<Told> {
+    ) -> Option<HolderNews> {
         let handed = self.packets.get_mut(&report.packet)?;
         if under_way && usize::from(report.taken) != handed.items.len() {
             return None;
@@ -130,7 +130,7 @@ impl HandedOn {
         (handed.told, handed.asked) = (true, false);
         handed.due = now + TOLD_WAIT;
         let complete = report.complete || handed.missing.is_empty();
-        let mut brought = Told {
+        let mut brought = HolderNews {
             holders,
             items: handed.items.clone(),
             complete,

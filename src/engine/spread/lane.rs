@@ -42,7 +42,7 @@ pub(super) struct Lane {
     /// What it was handed to hand on.
     pub(super) handed: HandedOn,
     /// How it does that.
-    pub(super) standing: Standing,
+    pub(super) standing: RelayStanding,
 }
 
 /// What a peer is sent of what this node writes.
@@ -58,7 +58,7 @@ pub(super) enum Role {
 
 /// How well a peer has handed on so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct RelayStanding {
     /// It has told of something as done.
     proven: bool,
     /// How often in a row it did not do it.
@@ -67,7 +67,7 @@ pub(super) struct Standing {
     passed_over: Duration,
 }
 
-impl Standing {
+impl RelayStanding {
     /// It did what it was handed.
     pub(super) fn done(&mut self) {
         *self = Self {
@@ -83,11 +83,23 @@ impl Standing {
         self.passed_over = now + wait;
     }
 
-    /// In which order peers are asked: the smallest first.
-    pub(super) fn class(&self, now: Duration) -> (bool, bool) {
-        (self.passed_over > now, !self.proven)
+    /// In which order peers are asked: the smallest first. One that `answers`, which is to say that it has
+    /// acknowledged anything, comes before strangers.
+    pub(super) fn class(&self, now: Duration, answers: bool) -> RelayClass {
+        let unproven = match (self.proven, answers) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => 2,
+        };
+        (self.passed_over > now, unproven)
     }
 }
+
+/// Whether a peer is passed over, and how little is known of how it hands on.
+pub(super) type RelayClass = (bool, u8);
+
+/// That of a member without a session.
+pub(super) const STRANGER: RelayClass = (false, 2);
 
 impl Lane {
     /// A lane at its start: what changes after `heads` is sent.
@@ -104,7 +116,7 @@ impl Lane {
             role: Role::Leaf,
             is_relay: false,
             handed: HandedOn::default(),
-            standing: Standing::default(),
+            standing: RelayStanding::default(),
         }
     }
 
@@ -143,6 +155,11 @@ impl Lane {
     /// [`Owed::is_held`].
     pub(super) fn holds(&self, place: &StoreKey, seq: u64, overtaken: bool) -> bool {
         !self.refused.may_have(place, seq) && self.owed.is_held(place, seq, overtaken)
+    }
+
+    /// In which order peers are asked to hand on: the smallest first.
+    pub(super) fn class(&self, now: Duration) -> RelayClass {
+        self.standing.class(now, self.pace.rtt.is_some())
     }
 
     /// When this peer's silence, if nothing ends it, has others forward to it.

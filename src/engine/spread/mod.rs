@@ -109,6 +109,10 @@ impl Spread {
                 return;
             }
             core.grid.insert(process);
+            // What was written while it was away was not brought to its group.
+            if self.mode == Mode::Tree && self.lanes.contains_key(process) {
+                core.ask(Ask::CatchUp(process.clone()));
+            }
         } else {
             core.grid.remove(&process.name);
             self.relay_gone(process);

@@ -107,9 +107,10 @@ impl Owed {
         self.resting
     }
 
-    /// A key fits into no datagram: it waits for the link.
-    pub(super) fn put_aside(&mut self, place: StoreKey) {
-        self.outstanding.entry(place).or_default().packet = None;
+    /// A key, to be handed on to this group, fits into no datagram: it waits for the link.
+    pub(super) fn put_aside(&mut self, place: StoreKey, hand: Option<GroupId>) {
+        let out = self.outstanding.entry(place).or_default();
+        (out.packet, out.hand) = (None, hand);
         self.retry.remove(&place);
         self.bulky.insert(place);
     }

@@ -22,9 +22,9 @@ use crate::id::{NodeName, ProcessId};
 use crate::wire::Capabilities;
 
 use super::Spread;
-use super::groups::{Cursor, Group, WAITING_MAX, behind};
+use super::groups::{Cursor, ServedGroup, WAITING_MAX, behind};
 use super::handed::Undone;
-use super::lane::{Lane, Role};
+use super::lane::{Lane, Role, STRANGER};
 
 impl Spread {
     /// Sends what this node writes, and what it was handed, towards everybody.
@@ -85,7 +85,7 @@ impl Spread {
         for group in grid.groups_below(0) {
             let class = |process: &ProcessId| {
                 let lane = self.lanes.get(process);
-                lane.map_or((false, true), |lane| lane.standing.class(now))
+                lane.map_or(STRANGER, |lane| lane.class(now))
             };
             let mut ranked: Vec<_> = grid.members(group).collect();
             ranked.sort_by_cached_key(|it| (class(it), Reverse(grid.rank(&it.name))));
@@ -194,7 +194,7 @@ impl Spread {
         let within = lanes.filter(|(process, lane)| {
             lane.is_relay && group.has(&process.name) && core.grid.has(process)
         });
-        let best = within.min_by_key(|(_, lane)| (lane.uncovered, lane.standing.class(now)));
+        let best = within.min_by_key(|(_, lane)| (lane.uncovered, lane.class(now)));
         best.map(|(process, _)| process)
     }
 
@@ -346,7 +346,7 @@ impl Spread {
             start.extend(lowest.unwrap_or_default());
         }
         for id in wanted {
-            self.groups.by_id.entry(id).or_insert_with(|| Group {
+            self.groups.by_id.entry(id).or_insert_with(|| ServedGroup {
                 relay: None,
                 cursor: start.clone(),
                 waiting: waiting.clone(),
@@ -372,7 +372,7 @@ impl Spread {
                 .stores
                 .iter()
                 .any(|(id, _)| !session.stores.contains(&id));
-            let (passed_over, unproven) = lane.standing.class(now);
+            let (passed_over, unproven) = lane.class(now);
             let is_other = lane.role != Role::Relay(group);
             let rank = Reverse(core.grid.rank(&process.name));
             let key = (lane.uncovered, passed_over, lacks, unproven, is_other, rank);

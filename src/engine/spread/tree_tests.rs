@@ -462,4 +462,39 @@ fn back_in_direct_mode_everybody_is_a_leaf_again() {
     assert_eq!((handed.len(), plain.len()), (0, 24));
 }
 
+/// What fits no datagram goes by the link, and is handed on like everything else.
+#[test]
+fn a_large_value_is_handed_on_too() {
+    let mut node = Node::new();
+    let mut large = note(1);
+    large.body = vec![7; 10_000].into();
+    node.store.replica().merge(&[large], node.core.now.wall);
+    node.spread.flush(&mut node.core, node.known.facts());
+    let frames = crate::engine::core::tests::frames(&node.core);
+    let handed = frames
+        .iter()
+        .filter(|(_, message)| matches!(message, Message::Handed(_)));
+    let groups = node.spread.groups.by_id.keys();
+    let several = groups.filter(|group| node.core.grid.members(**group).nth(1).is_some());
+    assert_eq!(handed.count(), several.count());
+    assert_eq!(
+        frames.len(),
+        node.row().len() + node.spread.groups.by_id.len()
+    );
+}
+
+#[test]
+fn a_member_that_comes_back_is_compared_with() {
+    let mut node = Node::new();
+    let gone = process(&node.names[3]);
+    let mut member = node.known.roster.table[&gone.name].member();
+    member.state = MemberState::Failed;
+    node.spread.member_changed(&mut node.core, &member);
+    assert!(!node.core.grid.has(&gone));
+    node.core.take_asks();
+    member.state = MemberState::Alive;
+    node.spread.member_changed(&mut node.core, &member);
+    assert_eq!(node.core.take_asks(), [Ask::CatchUp(gone)]);
+}
+
 const MS: Duration = Duration::from_millis(1);

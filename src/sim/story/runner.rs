@@ -98,7 +98,9 @@ impl<'a> Runner<'a> {
             && scenario.network.latency_max <= LATENCY_CALM;
         let room = scenario.spec.config.entries_max >= ROOM;
         let ready: Vec<usize> = (0..scenario.nodes).filter(|n| is_ready(sim, *n)).collect();
-        let (Some(&writer), true, true) = (ready.first(), calm, room) else {
+        // What the next version writes the present one cannot read.
+        let alike = !ready.iter().any(|node| sim.is_next_version(*node));
+        let (Some(&writer), true, true) = (ready.first(), calm && alike, room) else {
             return Ok(());
         };
         let several = ready.len() > 2 && scenario.seed.is_multiple_of(2);
