@@ -119,8 +119,8 @@ pub enum Comparison {
 pub enum Event {
     /// A commit failed; it is retried.
     CommitFailed,
-    /// More members than `direct_peers_max`: until there are fewer, writes travel by push/pull
-    /// alone.
+    /// More members than `direct_peers_max`: until there are fewer, writes travel along trees, in two or
+    /// three hops, and links are kept with some members alone.
     #[non_exhaustive]
     DirectModeExceeded {
         /// Members beside this node.

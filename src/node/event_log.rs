@@ -105,9 +105,9 @@ impl EventLog {
         match event {
             Event::CommitFailed => warn!(times, "a commit failed, and is tried again"),
             Event::DirectModeExceeded { members } => {
-                warn!(
+                info!(
                     members,
-                    times, "more members than direct_peers_max: writes go by push/pull alone"
+                    times, "more members than direct_peers_max: writes go along trees"
                 );
             }
             Event::DirectModeRestored { members } => {

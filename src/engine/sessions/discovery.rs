@@ -21,7 +21,7 @@ use crate::id::{MemberState, NodeName};
 
 use super::Sessions;
 use super::seeds::SeedAddr;
-use super::stream::{StreamState, Target};
+use super::stream::{Phase, StreamState, Target};
 use super::troubles::fault_of;
 
 impl Sessions {
@@ -44,10 +44,11 @@ impl Sessions {
             (seed.dial, seed.next, seed.backoff) = (None, now, Duration::ZERO);
         }
         core.timers.set_by(TimerKind::Seeds, now);
-        if core.link_policy == LinkPolicy::Brief {
-            return self.exchange_members_again(core);
+        if core.link_policy == LinkPolicy::Near {
+            self.exchange_members_again(core);
         }
         let live = roster.live();
+        let live = live.filter(|known| core.keeps_link(&known.id.process.name));
         let names: Vec<NodeName> = live.map(|k| k.id.process.name.clone()).collect();
         for name in names {
             core.timers.set(TimerKind::Redial(name), now);
@@ -221,6 +222,13 @@ impl Sessions {
         }
     }
 
+    /// Whether a first member may be about to answer: a node that left now would seem to have failed there.
+    pub(in crate::engine) fn is_joining(&self, core: &Core) -> bool {
+        let mut streams = self.streams.values();
+        !core.readiness.is_ready()
+            && streams.any(|known| known.phase == Phase::Greeting && known.target.is_some())
+    }
+
     pub(in crate::engine) fn settle_timed_out(&mut self, core: &mut Core) {
         if matches!(core.readiness, Readiness::Joining { .. }) {
             let seeds = self.troubles();
@@ -264,15 +272,15 @@ impl Sessions {
         reason = "the place was drawn below the length"
     )]
     pub(in crate::engine) fn repeat_members(&mut self, core: &mut Core, roster: &Roster) {
-        if core.link_policy == LinkPolicy::Kept {
-            let sessions = self.table.by_process.values();
-            let links: Vec<StreamId> = sessions.filter_map(|session| session.link).collect();
-            if !links.is_empty() {
-                let chosen = core.rng.random_range(0..links.len());
-                self.send_members(core, roster, links[chosen], true);
-            }
-        } else if let Some(name) = roster.random_live(&mut core.rng) {
-            // The link that this opens begins with what is wanted.
+        let sessions = self.table.by_process.values();
+        let links: Vec<StreamId> = sessions.filter_map(|session| session.link).collect();
+        if !links.is_empty() {
+            let chosen = core.rng.random_range(0..links.len());
+            self.send_members(core, roster, links[chosen], true);
+        } else if core.link_policy == LinkPolicy::Near
+            && let Some(name) = roster.random_live(&mut core.rng)
+        {
+            // The link that this opens begins with what is wanted, unless it is with who is near.
             self.dial_member(core, roster, &name);
         }
         self.discovery.repeats += 1;

@@ -254,14 +254,39 @@ impl Sessions {
         } else if roster.members().count() >= core.config.members_max {
             return reject(RejectReason::Busy);
         }
+        let busy = self.is_busy(core, roster, hello, room);
+        busy.then(|| reject(RejectReason::Busy)).flatten()
+    }
+
+    /// Whether there is no room for what a stream is for.
+    fn is_busy(&self, core: &mut Core, roster: &Roster, hello: &Hello, room: ExchangeRoom) -> bool {
+        let member = roster.get(&hello.node.process.name);
         match (hello.purpose, room) {
-            (Purpose::Link, _) | (_, ExchangeRoom::Free) => None,
-            (_, ExchangeRoom::Full) => reject(RejectReason::Busy),
+            // Others come by seeds, and as the membership is exchanged.
+            (Purpose::Link, _) => {
+                member.is_some_and(RosterEntry::is_live) && self.has_links_enough(core)
+            }
+            (_, ExchangeRoom::Free) => false,
+            (_, ExchangeRoom::Full) => true,
             (_, ExchangeRoom::Overworked) => {
                 core.counters.push_pulls_throttled += 1;
-                reject(RejectReason::Busy)
+                true
             }
         }
+    }
+
+    /// Whether exchanges would find no stream if there were more links. In direct mode the configuration sees to
+    /// it that they do.
+    fn has_links_enough(&self, core: &Core) -> bool {
+        let links = self.streams.values().filter(|stream| {
+            let open = matches!(stream.phase, Phase::Open(_));
+            open && stream.purpose == Purpose::Link
+        });
+        let most = core
+            .config
+            .streams_max
+            .saturating_sub(core.config.exchanges_max);
+        core.link_policy == LinkPolicy::Near && links.count() >= most
     }
 
     /// The other side answers the introduction.
@@ -397,8 +422,9 @@ impl Sessions {
         known.phase = Phase::Open(process.clone());
         known.handshake = Span::none();
         known.purpose = purpose;
-        known.since = core.now.mono;
+        let before = std::mem::replace(&mut known.since, core.now.mono);
         let dialled = known.target.is_some();
+        let round_trip = dialled.then(|| core.now.mono.saturating_sub(before));
         let expected = match &known.target {
             Some(Target::Member(name)) => Some(name.clone()),
             _ => None,
@@ -411,7 +437,7 @@ impl Sessions {
                 self.dial_member_later(core, roster, &name);
             }
         }
-        self.establish(core, roster, introduced, dialled);
+        self.establish(core, roster, introduced, round_trip);
         core.ask(match purpose {
             Purpose::Link => Ask::LinkOpened(stream, process),
             Purpose::PushPull => Ask::ExchangeOpened(ExchangeOpening {
@@ -428,7 +454,7 @@ impl Sessions {
         core: &mut Core,
         roster: &Roster,
         introduced: Introduced<'_>,
-        dialled: bool,
+        round_trip: Option<Duration>,
     ) {
         let Introduced {
             node,
@@ -471,9 +497,9 @@ impl Sessions {
         {
             by_token.remove(&oldest);
         }
-        match (roster.is_live(process), core.link_policy) {
-            (true, LinkPolicy::Kept) => core.timers.cancel(&TimerKind::Forget(process.clone())),
-            (true, LinkPolicy::Brief) => self.forget_later(core, process),
+        match (roster.is_live(process), core.keeps_link(&process.name)) {
+            (true, true) => core.timers.cancel(&TimerKind::Forget(process.clone())),
+            (true, false) => self.forget_later(core, process),
             (false, _) => {
                 let due = core.now.mono + core.config.gossip_to_dead_time;
                 core.timers.set_by(TimerKind::Forget(process.clone()), due);
@@ -483,7 +509,8 @@ impl Sessions {
             process: process.clone(),
             new,
             renewed,
-            dialled,
+            dialled: round_trip.is_some(),
+            round_trip,
         }));
     }
 

@@ -55,7 +55,7 @@ pub(super) struct StreamState {
     pub(super) token: u64,
     /// Its handshake, until that is done.
     pub(super) handshake: Span,
-    /// When its handshake was done, or its dial began.
+    /// When its handshake was done, or this side introduced itself, or its dial began.
     pub(super) since: Duration,
     /// The membership is to be sent as soon as there is room.
     pub(super) members_owed: bool,

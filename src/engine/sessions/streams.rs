@@ -81,6 +81,7 @@ impl Sessions {
         let deadline = core.now.mono + core.config.tcp_timeout;
         if let Some(known) = self.streams.get_mut(&stream) {
             known.phase = Phase::Greeting;
+            known.since = core.now.mono;
             let (purpose, token) = (known.purpose, known.token);
             let _handshake = known.handshake.clone().entered();
             core.timers.set(TimerKind::Stream(stream), deadline);

@@ -19,7 +19,7 @@ use crate::id::ProcessId;
 use crate::wire::{Ack, Arrived};
 
 use super::Spread;
-use super::lane::Lane;
+use super::lane::{Lane, Role};
 
 impl Spread {
     /// An acknowledgement by the peer itself.
@@ -34,12 +34,21 @@ impl Spread {
         };
         // What was told to have arrived before is out of the network's account.
         let mut all = lane.unkept.acknowledge(ack);
+        let was_uncovered = lane.uncovered;
         all.extend(lane.landed(core, ack));
         if all.is_empty() {
             return;
         }
+        self.groups.stale |= was_uncovered && !lane.uncovered;
         let mut receipt = Receipt::default();
         for landed in all {
+            let (place, _) = landed.item;
+            if landed.refused.is_some()
+                && let Some(group) = lane.handed.refused(landed.packet, &place)
+            {
+                // What it does not take it cannot hand on; others may.
+                self.groups.undone.refused.insert((group, place));
+            }
             receipt.add(landed);
         }
         core.ask(Ask::Acknowledged(process.clone(), receipt));
@@ -61,10 +70,12 @@ impl Spread {
             ranges: arrived.ranges,
             refused: Vec::new(),
         };
+        let was_uncovered = lane.uncovered;
         let mut packets: BTreeMap<u64, Vec<SentItem>> = BTreeMap::new();
         for landed in lane.landed(core, &ack) {
             packets.entry(landed.packet).or_default().push(landed.item);
         }
+        self.groups.stale |= was_uncovered && !lane.uncovered;
         for (packet, items) in packets {
             lane.unkept.add(packet, items, now);
         }
@@ -107,9 +118,20 @@ impl Spread {
         }
         let oldest = lane.flight.oldest(true);
         let stuck = oldest.is_some_and(|sent| sent + core.config.tcp_timeout <= now);
-        if lane.silence_ends().is_some_and(|end| end <= now) {
-            lane.uncovered = true;
+        let overdue = lane.handed.overdue(lane.pace.patience(), now);
+        let silent = lane.silence_ends().is_some_and(|end| end <= now);
+        lane.uncovered |= silent;
+        let role = lane.role;
+        if silent && role == Role::Leaf {
             self.ask_relays(core, facts, process);
+        }
+        self.groups.undone.behind.extend(overdue.behind);
+        self.recall(core, facts, process, &overdue.ask);
+        if overdue.missed || (silent && matches!(role, Role::Relay(_))) {
+            self.relay_missed(core, process);
+        }
+        if let Some(lane) = self.lanes.get(process) {
+            arm_loss(core, process, lane);
         }
         if let Some(link) = linked.filter(|_| stuck) {
             core.ask(Ask::AbandonStream(link));
@@ -149,7 +171,13 @@ pub(super) fn arm_loss(core: &mut Core, process: &ProcessId, lane: &Lane) {
     let lost = lane.flight.oldest(false).map(|sent| sent + timeout);
     let stuck = lane.flight.oldest(true);
     let stuck = stuck.map(|sent| sent + core.config.tcp_timeout);
-    let due = [lost, stuck, lane.silence_ends(), lane.unkept.due()];
+    let due = [
+        lost,
+        stuck,
+        lane.silence_ends(),
+        lane.handed.due(),
+        lane.unkept.due(),
+    ];
     let timer = TimerKind::Loss(process.clone());
     match due.into_iter().flatten().min() {
         Some(due) => core.timers.set(timer, due.max(core.now.mono)),

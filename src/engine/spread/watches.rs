@@ -16,6 +16,7 @@ use crate::engine::core::{Core, Facts};
 use crate::engine::io::Output;
 
 use super::Spread;
+use super::lane::Role;
 use super::watch_list::Followed;
 
 impl Spread {
@@ -38,7 +39,8 @@ impl Spread {
         for (process, lane) in &mut self.lanes {
             if lane.holds(&place, write.seq, overtaken) {
                 holders.insert(process.clone());
-            } else if (overtaken || lane.unkept.is_untold(&place, write.seq))
+            } else if (lane.unkept.is_untold(&place, write.seq)
+                || overtaken && lane.role == Role::Leaf)
                 && facts.sessions.share(process, place.0)
             {
                 // Nobody told us that it holds the version that came from elsewhere, or that the write
@@ -46,6 +48,7 @@ impl Spread {
                 lane.owed.owe(place);
             }
         }
+        self.ask_groups(place, write.seq, overtaken);
         let lanes = self.lanes.iter();
         let refused = lanes.filter_map(|(process, lane)| {
             let (seq, reason) = lane.refused.get(&place)?;
