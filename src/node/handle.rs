@@ -359,8 +359,9 @@ impl Node {
     ///
     /// Returns when peers have acknowledged it, or after `leave_timeout`, and sockets are closed; in
     /// all, that is at most `leave_timeout` and 3 s: up to 2 s for a node that does not notice in
-    /// time, and 1 s to write the packets and frames that are queued. Dropping the future does not
-    /// stop the leave. May be called again, and from several handles.
+    /// time, and 1 s to write the packets and frames that are queued. A node with a disk writes what is
+    /// not on it yet first, for which it takes up to 5 s more where the disk is slow. Dropping the future
+    /// does not stop the leave. May be called again, and from several handles.
     ///
     /// # Errors
     /// [`LeaveError::Unsent`] if no member is known to hold all that this node held; it has left all the same. A node
