@@ -210,8 +210,14 @@ fn what_the_others_of_a_group_hold_is_told_by_its_relay() {
     let mut node = Node::new();
     let write = node.write(1);
     let facts = node.known.facts();
-    node.spread
-        .watch(&mut node.core, facts, 7, write, 24.into(), Duration::from_secs(5));
+    node.spread.watch(
+        &mut node.core,
+        facts,
+        7,
+        write,
+        24.into(),
+        Duration::from_secs(5),
+    );
     let (handed, plain) = node.sent_to();
     for to in plain.iter().chain(handed.iter().map(|(to, _)| to)) {
         node.acknowledge(to, 1);
