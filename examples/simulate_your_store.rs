@@ -146,8 +146,3 @@ Runs seeds of the simulator with a program on every node.
 --keep PART  this part of it alone, as a failure prints it
 ";
 const COMMAND: &str = "cargo run --release --features sim --example simulate_your_store";
-
-#[test]
-fn it_runs() {
-    assert_eq!(main(), ExitCode::SUCCESS);
-}

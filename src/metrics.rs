@@ -1,5 +1,5 @@
 //! Every metric of a node: names, units, help, and their export through the `metrics` facade. The page
-//! `docs/metrics.md` lists them.
+//! `docs/library-metrics.md` lists them.
 //!
 //! Units are base units: seconds and bytes.
 //!
@@ -90,6 +90,7 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     push_pull_entries_received, Count, "Entries received in push/pulls.";
     push_pull_entries_sent, Count, "Entries sent in push/pulls.";
     push_pull_extensions, Count, "Times that the cells of a push/pull did not suffice and more were asked for.";
+    differences_found, Count, "Differences that roots, compared in passing, showed: each led to a push/pull.";
     digest_mismatches, Count, "Stores whose roots a push/pull could not account for: whole hashes were listed.";
     streams_refused, Count, "Streams refused by the engine for a limit.";
     seeds_joined, Count, "Seeds that were dialled and answered.";
@@ -103,6 +104,7 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     misbehaved_reads_nothing, Count, "Times that members did not read what they had asked for.";
     misbehaved_sends_slowly, Count, "Frames that members began and did not go on with.";
     misbehaved_sends_unexpected, Count, "Messages of members that did not decode or made no sense.";
+    misbehaved_shows_false_roots, Count, "Members whose roots showed differences that were not there.";
 };
 
 /// The counters between the engine and the network.

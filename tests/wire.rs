@@ -253,6 +253,9 @@ fn every_list_over_its_limit_is_refused() {
                 | Message::Done(_)
                 | Message::More(_)
                 | Message::Settled(_)
+                | Message::Recheck(_)
+                | Message::Probe(_)
+                | Message::Roots(_)
         );
         let too_many = matches!(refused, Err(DecodeError::TooMany { .. }));
         assert_eq!(too_many, has_list, "{name}: {refused:?}");

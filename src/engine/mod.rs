@@ -20,7 +20,7 @@
 //! | `merges` | deltas into the stores, in slices that no turn is too short for |
 //! | `commits` | durability as outputs and inputs |
 //!
-//! `core` is what all of them are lent, `inspect` what the simulator looks at.
+//! `core` is what all of them are lent, `looks` what can be read of all, `inspect` what the simulator looks at.
 //!
 //! Invariants kept here: nothing of another cluster passes the envelope; data needs a session
 //! token; every queue, map and loop has a limit, in [`Config`] or a named constant; what comes
@@ -50,6 +50,7 @@ mod expulsions;
 #[cfg(feature = "sim")]
 mod inspect;
 pub mod io;
+mod looks;
 mod members;
 mod merges;
 mod sessions;
@@ -57,7 +58,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,8 +75,8 @@ pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
 pub use members::again as swim;
 
 use crate::config::Config;
-use crate::id::{MemberState, NodeName, ProcessId};
-use crate::store::{Progress, Store, WriteId};
+use crate::id::{MemberState, NodeId, ProcessId};
+use crate::store::Store;
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
 use crate::wire::envelope::EnvelopeError;
@@ -268,64 +269,6 @@ impl Engine {
         self.core.outputs.pop_front()
     }
 
-    /// The membership now.
-    #[must_use]
-    pub fn view(&self) -> View {
-        let roster = self.members.roster();
-        View {
-            this: roster.me().clone(),
-            addr: self.core.setup.addr,
-            members: roster.members().map(|known| known.member()).collect(),
-            readiness: self.core.readiness.with_troubles(self.sessions.troubles()),
-            full_stores: self.core.stores.full().collect(),
-            expulsions: self.expulsions.all(&self.core),
-            revision: self.core.revision,
-        }
-    }
-
-    /// Grows with every change of [`view`](Self::view).
-    #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.core.revision
-    }
-
-    /// What has been counted since the start.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.core.counters
-    }
-
-    /// How long each member takes to answer probes, by its name.
-    #[must_use]
-    pub fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>> {
-        self.core.pings.snapshot()
-    }
-
-    /// How long the last probes took that were answered; each is returned once.
-    #[cfg(feature = "metrics")]
-    pub fn take_pings(&mut self) -> Vec<Duration> {
-        self.core.pings.take_recent()
-    }
-
-    /// Entries that peers are not known to hold yet, those of all peers together, and are to be sent. What is left to
-    /// exchanges does not count.
-    #[must_use]
-    pub fn entries_owed(&self) -> usize {
-        self.spread.entries_owed(facts!(self))
-    }
-
-    /// How far a write has come.
-    #[must_use]
-    pub fn progress(&self, write: &WriteId) -> Progress {
-        self.spread.progress(&self.core, facts!(self), write)
-    }
-
-    /// Entries that no peer was known to hold when this node announced its leave, 0 before that.
-    #[must_use]
-    pub fn unsent(&self) -> usize {
-        self.core.unsent
-    }
-
     fn advance(&mut self, now: Now) {
         self.core.room.begin_turn();
         // A monotonic clock that goes back is the caller's bug; standing still is harmless.
@@ -401,7 +344,8 @@ impl Engine {
                 let exchanges = &self.exchanges;
                 let synced = |process: &ProcessId| exchanges.is_synced(process);
                 let owing = !core.is_leaving()
-                    && (self.spread.is_owing(core, facts!(self))
+                    && (self.sessions.is_joining(core)
+                        || self.spread.is_owing(core, facts!(self))
                         || !self.spread.is_handed_over(core, facts!(self), synced));
                 let sessions = self.sessions.table();
                 if self.members.leave_due(core, sessions, owing) && owing {
@@ -424,6 +368,7 @@ impl Engine {
             TimerKind::Reconnect => self.sessions.reconnect_failed(core, roster),
             TimerKind::Redial(name) => self.sessions.redial(core, roster, &name),
             TimerKind::Resolve => self.sessions.resolve_seeds(core),
+            TimerKind::Roots => self.exchanges.look_again(core, facts!(self)),
             TimerKind::Seeds => self.sessions.dial_seeds(core, roster),
             TimerKind::Settle => self.sessions.settle_timed_out(core),
             TimerKind::Stream(stream) => self.sessions.stream_timed_out(core, roster, stream),
@@ -478,56 +423,53 @@ impl Engine {
     /// Takes a message of a datagram. Returns whether it was one for this node.
     fn datagram_message(&mut self, from: SocketAddr, message: Message) -> bool {
         let core = &mut self.core;
+        let Some(token) = message.token() else {
+            match message {
+                Message::Swim(packet) => self.members.packet(core, from, &packet),
+                Message::Leave(leave) => self.members.leave_announced(core, from, &leave),
+                Message::LeaveAck(leave) => self.members.leave_acked(core, from, &leave),
+                _ => {
+                    core.counters.unexpected += 1;
+                    return false;
+                }
+            }
+            return true;
+        };
+        let Some(process) = self.session_of(token) else {
+            return false;
+        };
+        let (core, facts) = (&mut self.core, facts!(self));
         match message {
-            Message::Swim(packet) => self.members.packet(core, from, &packet),
-            Message::Leave(leave) => self.members.leave_announced(core, from, &leave),
-            Message::LeaveAck(leave) => self.members.leave_acked(core, from, &leave),
-            Message::Delta(delta) => return self.datagram_delta(delta, None),
+            Message::Ack(ack) => self.spread.ack_received(core, &process, &ack),
+            Message::Delta(delta) => self.datagram_delta(process, delta, None),
             Message::Handed(handed) => {
                 let (bits, list) = (handed.bits, handed.list);
-                return self.datagram_delta(handed.delta, Some(Hand { bits, list }));
+                self.datagram_delta(process, handed.delta, Some(Hand { bits, list }));
             }
             Message::Covered(covered) => {
-                let Some(process) = self.session_of(covered.token) else {
-                    return false;
-                };
-                let facts = facts!(self);
                 self.spread
-                    .covered_received(&mut self.core, facts, &process, &covered);
+                    .covered_received(core, facts, &process, &covered);
             }
             Message::Recall(recall) => {
-                let Some(process) = self.session_of(recall.token) else {
-                    return false;
-                };
                 self.spread.recall_received(&process, &recall);
             }
-            Message::Ack(ack) => {
-                let Some(process) = self.session_of(ack.token) else {
-                    return false;
-                };
-                self.spread.ack_received(&mut self.core, &process, &ack);
+            Message::Recheck(look) => self.exchanges.look_received(core, facts, &process, &look),
+            Message::Probe(probe) => {
+                let sessions = self.sessions.table();
+                self.members.probe(core, sessions, from, &process, &probe);
             }
             Message::Relayed(relayed) => {
-                let Some(process) = self.session_of(relayed.token) else {
-                    return false;
-                };
-                let facts = facts!(self);
                 self.spread
-                    .relayed_received(&mut self.core, facts, &process, &relayed);
+                    .relayed_received(core, facts, &process, &relayed);
             }
-            _ => {
-                core.counters.unexpected += 1;
-                return false;
-            }
+            Message::Roots(roots) => self.exchanges.roots_shown(core, facts, &process, &roots),
+            _ => {}
         }
         true
     }
 
-    /// Takes a delta of a datagram. Returns whether it was one for this node.
-    fn datagram_delta(&mut self, delta: Delta, hand: Option<Hand>) -> bool {
-        let Some(process) = self.session_of(delta.token) else {
-            return false;
-        };
+    /// Takes a delta of a datagram.
+    fn datagram_delta(&mut self, process: ProcessId, delta: Delta, hand: Option<Hand>) {
         let incoming = IncomingDelta {
             process,
             way: DeltaWay::Datagram,
@@ -535,7 +477,17 @@ impl Engine {
             hand,
         };
         self.merges.take(&mut self.core, incoming);
-        true
+    }
+
+    /// Sends a ping or an ack.
+    fn send_probe(&mut self, to: &NodeId, packet: Bytes, ping: bool) {
+        let core = &mut self.core;
+        let mut messages = vec![self.members.shortest(self.sessions.table(), to, packet)];
+        if ping {
+            let roots = self.exchanges.roots_for(core, facts!(self), &to.process);
+            messages.extend(roots.map(Message::Roots));
+        }
+        core.send_together(to.addr, &messages);
     }
 
     /// Whose session a token is, if it is one.
@@ -669,6 +621,7 @@ impl Engine {
                 self.sessions.members_answered(core, roster, stream, crowd);
             }
             Ask::MergeDelta(incoming) => self.merges.take(core, *incoming),
+            Ask::Probe { to, packet, ping } => self.send_probe(&to, packet, ping),
             Ask::PumpExchange(stream) => self.exchanges.pump(core, stream),
             Ask::Readmit(name) => self.members.readmit(core, &name),
             Ask::RecheckDurable => self.spread.watches_committed(core, facts!(self)),
@@ -791,7 +744,7 @@ impl Engine {
         let facts = facts!(self);
         let peer = exchange.peer.clone();
         let covered = self.spread.is_covered(facts, &peer, &exchange.heads);
-        self.exchanges.completed(core, &exchange, covered);
+        self.exchanges.completed(core, facts, &exchange, covered);
         if let Some((heads, refused)) = exchange.take_covered(core) {
             self.spread.exchanged(&peer, heads, refused);
         }

@@ -318,7 +318,8 @@ impl Node {
     /// The one whose turn it is does the work and writes down that it is done, with
     /// [`replicated`](crate::store::Written::replicated), before its step has passed. Then it is done once as long as
     /// all members see each other; a member that is slower than its step, or cut off, does not stop the others from
-    /// doing it too. Alertmanager takes turns like that, always in the order of names.
+    /// doing it too: on each side of a partition the work is done. `examples/job_runner.rs` runs jobs that way.
+    /// Alertmanager takes turns like that, always in the order of names.
     ///
     /// Cancel safe: a wait that is dropped leaves nothing behind, and one that is begun again waits from the start.
     ///

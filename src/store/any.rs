@@ -111,6 +111,12 @@ pub trait Replica: Store {
     fn digest(&self, cut: Timestamp) -> Digest;
     /// The digests above `cut`.
     fn digests(&self, cut: Timestamp) -> Digests;
+    /// The low half of the sum of hashes above `cut` and up to the timestamp `at`, at `wall`, which is now:
+    /// a cut in passing, which moves nothing. `None` if it cannot be told: `cut` is a multiple of 30 s, and
+    /// no further from the clock than the next one; `at` lies within the last few seconds, and fewer than
+    /// 4,096 changes back. The first call for a store, and one after many entries have expired, may return
+    /// `None` and be further the next time.
+    fn root_at(&self, cut: Timestamp, at: Timestamp, wall: Timestamp) -> Option<u64>;
     /// The table above `cut`, folded to at most `4 x 2^exponent` cells. Folding the largest table
     /// reads 786 kB under the lock, about as long as merging 256 entries takes.
     fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched;

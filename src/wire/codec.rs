@@ -158,5 +158,9 @@ fn tag(message: &Message) -> u8 {
         Message::Covered(_) => 41,
         Message::Recall(_) => 42,
         Message::Objection(_) => 60,
+        Message::Roots(_) => 50,
+        Message::Totals(_) => 51,
+        Message::Probe(_) => 52,
+        Message::Recheck(_) => 53,
     }
 }

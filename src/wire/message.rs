@@ -61,8 +61,35 @@ pub enum Message {
     Covered(Covered),
     /// (42) Asks how far the receiver is with handing on.
     Recall(Recall),
+    /// (50) What the sender's stores come to, beside a probe.
+    Roots(Roots),
+    /// (51) Count and root of each of the initiator's stores: begins a push/pull between two that know it.
+    Totals(Totals),
+    /// (52) A ping or ack of the failure detector, between two whom the session tells who they are.
+    Probe(Probe),
+    /// (53) A second look at what has been found to differ in passing.
+    Recheck(Recheck),
     /// (60) Refuses a stream as [`Reject`] does, and says more of why.
     Objection(Objection),
+}
+
+impl Message {
+    /// The session token that it carries in a datagram, if it is of a kind that has one.
+    #[must_use]
+    pub const fn token(&self) -> Option<u64> {
+        match self {
+            Self::Ack(ack) => Some(ack.token),
+            Self::Covered(covered) => Some(covered.token),
+            Self::Delta(delta) => Some(delta.token),
+            Self::Handed(handed) => Some(handed.delta.token),
+            Self::Recall(recall) => Some(recall.token),
+            Self::Recheck(recheck) => Some(recheck.token),
+            Self::Probe(probe) => Some(probe.token),
+            Self::Relayed(relayed) => Some(relayed.token),
+            Self::Roots(roots) => Some(roots.token),
+            _ => None,
+        }
+    }
 }
 
 /// Why a stream was opened.
@@ -92,6 +119,7 @@ pub struct StoreOffer {
 /// |---|---|
 /// | 0 | [`TREES`](Self::TREES) |
 /// | 4 | [`READS_OBJECTIONS`](Self::READS_OBJECTIONS) |
+/// | 8 | [`ROOTS`](Self::ROOTS) |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
 
@@ -100,8 +128,11 @@ impl Capabilities {
     pub const TREES: Self = Self(1);
     /// It reads an [`Objection`] in the place of a [`Reject`].
     pub const READS_OBJECTIONS: Self = Self(1 << 4);
+    /// Roots in passing, short probes, and exchanges that begin with the totals: [`Roots`], [`Recheck`], [`Probe`],
+    /// [`Totals`].
+    pub const ROOTS: Self = Self(1 << 8);
     /// What this version can do.
-    pub const OURS: Self = Self(Self::TREES.0 | Self::READS_OBJECTIONS.0);
+    pub const OURS: Self = Self(Self::TREES.0 | Self::READS_OBJECTIONS.0 | Self::ROOTS.0);
 
     /// Whether all of these are among what it can do.
     #[must_use]
@@ -373,6 +404,70 @@ pub struct Leave {
     pub process: ProcessId,
 }
 
+/// What the sender's stores come to: the sum, over the stores that both sides have, of the low half of
+/// the root times an odd number that the store's id gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// The receiver's session token.
+    pub token: u64,
+    /// Of entries that are stamped up to this instant, above the cut that it is in.
+    pub at: Timestamp,
+    /// The sum.
+    pub sum: u64,
+}
+
+/// A second look at what differed: the sums as of the same instant, and as of a somewhat later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recheck {
+    /// The receiver's session token.
+    pub token: u64,
+    /// Whether the other side's are asked for.
+    pub ask: bool,
+    /// The instant; both sums are above the cut that it is in.
+    pub at: Timestamp,
+    /// How long after it the second sum is taken, in microseconds; at most a second is looked at.
+    pub after: u32,
+    /// The sum as of `at`.
+    pub sum: u64,
+    /// The sum as of the later instant.
+    pub later: u64,
+}
+
+/// A ping or an ack that carries no gossip, between processes that have never renewed themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The receiver's session token: it says who both are.
+    pub token: u64,
+    /// Whether it is the ack.
+    pub ack: bool,
+    /// The number of the probe.
+    pub number: u8,
+    /// The sender's incarnation.
+    pub incarnation: u16,
+}
+
+/// Count and root of one store above the cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreTotal {
+    /// The store.
+    pub store: StoreId,
+    /// Entries above the cut.
+    pub count: u64,
+    /// Sum of their 128-bit hashes, wrapping.
+    pub root: u128,
+}
+
+/// Begins a push/pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Roots differed in passing: what is merged here is missing elsewhere as well, most likely.
+    pub found: bool,
+    /// Both sides compare the entries that outlive this instant.
+    pub cut: Timestamp,
+    /// The initiator's totals. None: a summary follows at once, and no verdicts come in between.
+    pub stores: Vec<StoreTotal>,
+}
+
 /// The digests of one store above the cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreSummary {
@@ -409,6 +504,8 @@ pub enum Verdict {
     Equal,
     /// The initiator lists its items.
     List,
+    /// The totals differ: the initiator sends the summary of this store.
+    Measure,
     /// The responder has no such store.
     NoStore,
 }

@@ -10,9 +10,9 @@ use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
     Ack, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled, Handed,
     Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More,
-    Objection, ObjectionReason, Peeled, Purpose, Recall, RefusedEntry, Reject, RejectReason,
-    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
-    Welcome,
+    Objection, ObjectionReason, Peeled, Probe, Purpose, Recall, Recheck, RefusedEntry, Reject,
+    RejectReason, Relayed, Roots, Section, Settled, StoreOffer, StoreSummary, StoreTotal, Summary,
+    Totals, Verdict, Verdicts, Wants, Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -41,8 +41,46 @@ pub fn all() -> Vec<Golden> {
     let mut all = handshake();
     all.extend(data());
     all.extend(membership());
+    all.extend(passing());
     all.extend(anti_entropy());
     all
+}
+
+fn passing() -> Vec<Golden> {
+    let (token, at) = (1, Timestamp::from_secs(1_700_000_000));
+    vec![
+        (
+            "roots",
+            Message::Roots(Roots {
+                token,
+                at,
+                sum: 0x0102_0304_0506_0708,
+            }),
+            "320000001301fd00002a36fe9c9717fd0807060504030201",
+        ),
+        (
+            "look",
+            Message::Recheck(Recheck {
+                token,
+                ask: true,
+                at,
+                after: 62_500,
+                sum: 5,
+                later: 6,
+            }),
+            "35000000100101fd00002a36fe9c9717fb24f40506",
+        ),
+        (
+            "probe",
+            Message::Probe(Probe {
+                token,
+                ack: true,
+                number: 7,
+                incarnation: 3,
+            }),
+            "340000000401010703",
+        ),
+    ]
 }
 
 fn handshake() -> Vec<Golden> {
@@ -262,6 +300,19 @@ fn summaries() -> Vec<Golden> {
             "1000000060fd00002a36fe9c9717010305fe100f0e0d0c0b0a090807060504030201040201\
              7e8101d8040000000000000000000000000000000000000000000000000000000000000000\
              000000000000000000000000000000000000000000000000000000",
+        ),
+        (
+            "totals",
+            Message::Totals(Totals {
+                found: false,
+                cut: Timestamp::from_secs(1_700_000_000),
+                stores: vec![StoreTotal {
+                    store: StoreId(3),
+                    count: 5,
+                    root: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
+                }],
+            }),
+            "330000001e00fd00002a36fe9c9717010305fe100f0e0d0c0b0a090807060504030201",
         ),
         (
             "verdicts",

@@ -33,7 +33,6 @@ async fn a_predicate_over_views_may_use_the_node() {
         let watching: Vec<_> = watching.collect();
         for _ in 0..12 {
             let b = world.start("b", &[a.addr()]).await;
-            b.node.ready().await.unwrap();
             a.sees("b", MemberState::Alive).await;
             b.node.leave().await.unwrap();
             a.sees("b", MemberState::Left).await;
@@ -180,6 +179,23 @@ async fn who_writes_to_a_stopped_node_is_told() {
         while views.changed().await.is_ok() {}
         let late = b.notes.put(note(3, "too late"), Expiry::Never);
         assert!(matches!(late, Err(WriteError::Stopped)), "{late:?}");
+    })
+    .await;
+}
+
+/// A leave in the middle of a handshake is seen as a leave all the same, however little there is to hand over.
+#[tokio::test]
+async fn a_leave_in_the_middle_of_a_handshake_is_a_leave() {
+    in_time(async {
+        for world in [World::Plain, World::memory()] {
+            let a = world.start("a", &[]).await;
+            for _ in 0..10 {
+                let b = world.start("b", &[a.addr()]).await;
+                a.sees("b", MemberState::Alive).await;
+                b.node.leave().await.unwrap();
+                a.sees("b", MemberState::Left).await;
+            }
+        }
     })
     .await;
 }

@@ -213,6 +213,15 @@ impl Transcript {
                 (Topic::Data, format!("{who} holds {held}"))
             }
             Message::Swim(packet) => (Topic::Swim, self.swim(packet)),
+            Message::Probe(probe) => {
+                let what = if probe.ack { "ack" } else { "ping" };
+                (Topic::Swim, format!("{what} {}, short", probe.number))
+            }
+            Message::Recheck(_) | Message::Roots(_) => {
+                let text = format!("{message:?}");
+                let name = text.split('(').next().unwrap_or_default();
+                (Topic::Swim, name.to_lowercase())
+            }
             Message::Welcome(welcome) => {
                 let who = self.process(&welcome.node.process);
                 let text = format!("welcome, {who}{}", offers(&welcome.stores));

@@ -16,6 +16,7 @@ mod lies;
 mod links;
 mod membership;
 mod refusals;
+mod roots;
 mod stores;
 mod support;
 mod trees;

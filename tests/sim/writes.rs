@@ -2,7 +2,7 @@
 
 use rumormill::Event;
 use rumormill::sim::{NodeSpec, Register, Simulator, Skew, brisk};
-use rumormill::store::{Expiry, ReplicationError};
+use rumormill::store::{Copies, Expiry, ReplicationError};
 
 use crate::support::{MINUTE, calm_cluster, cluster, cluster_of, millis, quiet, secs};
 
@@ -163,5 +163,54 @@ fn a_write_overtaken_before_it_was_sent_is_not_taken_for_held() {
         sim.outcome(ticket)
     );
     assert!(sim.all_read(1, b"later"));
+    sim.assert_sound();
+}
+
+/// Of the two sides of a partition one has the majority, at most: also once each side takes the other for failed.
+#[test]
+fn a_majority_is_on_one_side_alone() {
+    let mut sim = cluster(21, 5);
+    sim.isolate(&[0, 1]);
+    let apart = |sim: &Simulator| {
+        let sees = |node, others| sim.view(node).live().count() == others;
+        sees(0, 1) && sees(1, 1) && (2..5).all(|node| sees(node, 2))
+    };
+    // At once, when nobody is suspected yet, and when all have failed that are gone.
+    for _ in 0..2 {
+        let few = sim.write(0, 1, "of two").unwrap();
+        let few = sim.watch(0, few, Copies::Majority, secs(3));
+        let many = sim.write(4, 2, "of three").unwrap();
+        let many = sim.watch(4, many, Copies::Majority, secs(3));
+        sim.run_for(secs(4));
+        assert!(
+            matches!(sim.outcome(few), Some(Err(_))),
+            "{:?}",
+            sim.outcome(few)
+        );
+        assert!(
+            matches!(sim.outcome(many), Some(Ok(held)) if held.copies == 2),
+            "{:?}",
+            sim.outcome(many)
+        );
+        sim.run_until(MINUTE * 2, apart)
+            .expect("they miss each other");
+    }
+    sim.assert_sound();
+}
+
+/// Everybody that is alive or suspect: who has failed is not waited for.
+#[test]
+fn all_are_those_that_are_there() {
+    let mut sim = cluster(22, 4);
+    let write = sim.write(0, 1, "to all").unwrap();
+    let all = sim.watch(0, write, Copies::All, secs(5));
+    sim.run_for(secs(1));
+    assert!(matches!(sim.outcome(all), Some(Ok(held)) if held.copies == 3));
+    sim.crash(3);
+    let write = sim.write(0, 2, "to those that are left").unwrap();
+    let all = sim.watch(0, write, Copies::All, secs(60));
+    let done = sim.run_until(MINUTE, |sim| sim.outcome(all).is_some());
+    assert!(done.is_some());
+    assert!(matches!(sim.outcome(all), Some(Ok(held)) if held.copies >= 2));
     sim.assert_sound();
 }

@@ -11,9 +11,9 @@ use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
     Ack, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled, Handed,
     Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More,
-    Objection, ObjectionReason, Peeled, Purpose, Recall, RefusedEntry, Reject, RejectReason,
-    Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict, Verdicts, Wants,
-    Welcome,
+    Objection, ObjectionReason, Peeled, Probe, Purpose, Recall, Recheck, RefusedEntry, Reject,
+    RejectReason, Relayed, Roots, Section, Settled, StoreOffer, StoreSummary, StoreTotal, Summary,
+    Totals, Verdict, Verdicts, Wants, Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -238,6 +238,32 @@ fn handshakes() -> impl Strategy<Value = Message> {
     prop_oneof![hello, welcome, reject, objection]
 }
 
+fn passing() -> impl Strategy<Value = Message> {
+    let roots = (any::<(u64, u64)>(), times())
+        .prop_map(|((token, sum), at)| Message::Roots(Roots { token, at, sum }));
+    let look = (any::<(u64, bool, u32, u64, u64)>(), times()).prop_map(
+        |((token, ask, after, sum, later), at)| {
+            Message::Recheck(Recheck {
+                token,
+                ask,
+                at,
+                after,
+                sum,
+                later,
+            })
+        },
+    );
+    let probe = any::<(u64, bool, u8, u16)>().prop_map(|(token, ack, number, incarnation)| {
+        Message::Probe(Probe {
+            token,
+            ack,
+            number,
+            incarnation,
+        })
+    });
+    prop_oneof![roots, look, probe]
+}
+
 fn exchanges() -> impl Strategy<Value = Message> {
     // Counters are small in practice, and may be anything.
     let counters = prop_oneof![vec(-200..200_i32, 64..=64), vec(any::<i32>(), 64..=64),];
@@ -255,9 +281,17 @@ fn exchanges() -> impl Strategy<Value = Message> {
         Just(Verdict::Cells),
         Just(Verdict::Equal),
         Just(Verdict::List),
+        Just(Verdict::Measure),
         Just(Verdict::NoStore)
     ];
+    let total = (stores(), any::<(u64, u128)>()).prop_map(|(store, (count, root))| StoreTotal {
+        store,
+        count,
+        root,
+    });
     prop_oneof![
+        (any::<bool>(), times(), vec(total, 0..4))
+            .prop_map(|(found, cut, stores)| Message::Totals(Totals { found, cut, stores })),
         (times(), vec(summary, 0..4))
             .prop_map(|(cut, stores)| Message::Summary(Summary { cut, stores })),
         (any::<bool>(), vec((stores(), verdict), 0..4)).prop_map(|(cut_accepted, stores)| {
@@ -313,6 +347,7 @@ pub fn messages() -> impl Strategy<Value = Message> {
             .prop_map(|(ask, records)| Message::Members(Members { ask, records })),
         processes().prop_map(|process| Message::Leave(Leave { process })),
         processes().prop_map(|process| Message::LeaveAck(Leave { process })),
+        passing(),
         vec(names(), 0..6).prop_map(|names| Message::Expelled(Expelled { names })),
         exchanges(),
     ]

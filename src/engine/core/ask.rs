@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::engine::event::Event;
 use crate::engine::io::StreamId;
 use crate::id::{NodeId, NodeName, ProcessId};
@@ -87,6 +89,13 @@ pub(in crate::engine) enum Ask {
     MembersAnswered(StreamId),
     /// Merge a delta.
     MergeDelta(Box<IncomingDelta>),
+    /// Send a ping or an ack by datagram, in the shorter form where that will do, and beside a ping what
+    /// this node's stores come to.
+    Probe {
+        to: NodeId,
+        packet: Bytes,
+        ping: bool,
+    },
     /// Go on with an exchange.
     PumpExchange(StreamId),
     /// A member is not expelled any more.

@@ -205,6 +205,26 @@ impl Core {
         self.outputs.push_back(Output::Datagram { to, bytes });
     }
 
+    /// Sends several messages in one datagram: the first, and of the others what still fits.
+    pub(super) fn send_together(&mut self, to: SocketAddr, messages: &[Message]) {
+        let mut room = self.datagram_room();
+        let mut fits = |message: &&Message| {
+            let len = codec::encoded_len(message);
+            let fits = len <= room;
+            room = room.saturating_sub(len);
+            fits
+        };
+        let messages: Vec<_> = messages.iter().take_while(|it| fits(it)).collect();
+        let bytes = self.envelope.seal(|out| {
+            for message in messages {
+                codec::encode(message, out);
+            }
+        });
+        self.counters.datagrams_sent += 1;
+        self.counters.datagram_bytes_sent += bytes.len() as u64;
+        self.outputs.push_back(Output::Datagram { to, bytes });
+    }
+
     /// The bytes of a datagram that are left for messages.
     pub(super) fn datagram_room(&self) -> usize {
         let overhead = self.envelope.overhead();

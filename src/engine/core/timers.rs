@@ -48,6 +48,8 @@ pub(in crate::engine) enum TimerKind {
     Reconnect,
     /// Dial a member's link again.
     Redial(NodeName),
+    /// Look again at roots that differed.
+    Roots,
     /// Resolve the seeds again.
     Resolve,
     /// Dial the seeds that are due.

@@ -11,6 +11,7 @@ use crate::engine::core::{Core, Dialling, Facts, LinkPolicy};
 use crate::id::{NodeName, ProcessId};
 
 use super::Exchanges;
+use super::source::LOOK_AGAIN;
 
 impl Exchanges {
     /// Sets when the next periodic push/pull begins.
@@ -42,7 +43,9 @@ impl Exchanges {
     ) {
         if let Some(name) = facts.roster.random_live(&mut core.rng)
             && self.may_begin(core, dialling.exchanges.len())
+            && !self.is_seeking(core, dialling)
         {
+            self.dialled_at = core.now.mono;
             core.ask(Ask::DialExchange(name));
         }
     }
@@ -59,6 +62,9 @@ impl Exchanges {
         dialling: &Dialling,
     ) {
         let now = core.now.mono;
+        if self.is_seeking(core, dialling) {
+            return core.timers.set_by(TimerKind::Unsynced, now + LOOK_AGAIN);
+        }
         let is_busy = |process: &ProcessId| {
             let mut under_way = self.under_way.values();
             dialling.exchanges.contains(&process.name)
@@ -88,6 +94,12 @@ impl Exchanges {
                 break;
             }
             (room, dialled) = (room - 1, dialled + 1);
+            self.dialled_at = now;
+            if Self::awaits_state(core) {
+                // The others once it is complete, or if nothing comes of it.
+                core.timers.set_by(TimerKind::Unsynced, now + LOOK_AGAIN);
+                break;
+            }
         }
     }
 
@@ -134,6 +146,7 @@ impl Exchanges {
     /// The session with a process is over.
     pub(in crate::engine) fn forget(&mut self, process: &ProcessId) {
         self.due.remove(process);
+        self.roots.session_over(process);
     }
 
     /// A member came up, restarted or moved.
@@ -176,10 +189,14 @@ impl Exchanges {
     }
 
     /// Whether an exchange that a process begins can be taken part in: one of each at a time, and
-    /// one place is kept for this node's own.
+    /// one place is kept for this node's own. A newcomer that takes its state from one takes part in no
+    /// other.
     pub(in crate::engine) fn room_for(&self, core: &Core, process: &ProcessId) -> ExchangeRoom {
         if self.is_overworked_by(core, &process.name) {
             return ExchangeRoom::Overworked;
+        }
+        if self.is_fetching(core) {
+            return ExchangeRoom::Full;
         }
         let max = core.config.exchanges_max;
         let accepted = self.under_way.values().filter(|known| !known.initiator);

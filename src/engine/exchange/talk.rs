@@ -28,6 +28,16 @@ pub(in crate::engine) struct Exchange {
     pub(super) stream: StreamId,
     pub(in crate::engine) peer: ProcessId,
     pub(super) initiator: bool,
+    /// Roots differed in passing: that led to it.
+    pub(super) found: bool,
+    /// Entries that may still be told on.
+    pub(super) news_left: usize,
+    /// The responder has said what to do about the totals.
+    pub(super) totalled: bool,
+    /// Stores whose summary is due, or was sent and is not answered.
+    pub(super) measuring: Vec<StoreId>,
+    /// When its handshake was done.
+    pub(super) since: Duration,
     /// The heads when it began: what it covers.
     pub(in crate::engine) heads: BTreeMap<StoreId, u64>,
     pub(super) cut: Timestamp,
@@ -135,6 +145,11 @@ impl Exchange {
             stream,
             peer,
             initiator,
+            found: false,
+            news_left: NEWS_MAX,
+            totalled: false,
+            measuring: Vec::new(),
+            since: Duration::ZERO,
             heads,
             cut: Timestamp::ZERO,
             answered: false,
@@ -232,6 +247,7 @@ impl Exchange {
             (Message::More(more), false) => self.more_asked(core, more.store)?,
             (Message::Peeled(peeled), false) => self.peeled_received(core, peeled)?,
             (Message::Summary(summary), false) => self.summary_received(core, &summary)?,
+            (Message::Totals(totals), false) => self.totals_received(core, &totals)?,
             _ => return Err(BreakOff::Unexpected),
         }
         Ok(())
@@ -293,6 +309,8 @@ impl Exchange {
     }
 }
 
+/// Entries of one exchange that are told on.
+const NEWS_MAX: usize = 64;
 /// Extensions after the first cells.
 pub(super) const STEPS_MAX: u32 = 6;
 /// By how much they can raise the exponent that a shape needs.

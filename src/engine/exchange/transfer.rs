@@ -198,6 +198,7 @@ impl Exchange {
         let refused = received.refused.iter();
         let ahead = refused.filter(|(_, reason)| *reason == Refusal::ClockAhead);
         self.tally.ahead += ahead.count() as u64;
+        self.tell_on(core, &received.held);
         for (store, key) in &received.replaced {
             self.owe(*store, [digest::kh(key)]);
         }

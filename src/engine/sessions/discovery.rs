@@ -21,7 +21,7 @@ use crate::id::{MemberState, NodeName};
 
 use super::Sessions;
 use super::seeds::SeedAddr;
-use super::stream::{StreamState, Target};
+use super::stream::{Phase, StreamState, Target};
 use super::troubles::fault_of;
 
 impl Sessions {
@@ -220,6 +220,13 @@ impl Sessions {
             let seeds = self.troubles();
             core.set_readiness(Readiness::Alone { seeds });
         }
+    }
+
+    /// Whether a first member may be about to answer: a node that left now would seem to have failed there.
+    pub(in crate::engine) fn is_joining(&self, core: &Core) -> bool {
+        let mut streams = self.streams.values();
+        !core.readiness.is_ready()
+            && streams.any(|known| known.phase == Phase::Greeting && known.target.is_some())
     }
 
     pub(in crate::engine) fn settle_timed_out(&mut self, core: &mut Core) {

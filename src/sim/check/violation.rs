@@ -335,6 +335,18 @@ pub enum Breach {
         /// How many.
         count: u64,
     },
+    /// A newcomer was sent the state more than once.
+    #[error(
+        "node {node} was sent {received} entries in exchanges before it was ready; it holds {held}"
+    )]
+    StateRepeated {
+        /// The newcomer.
+        node: usize,
+        /// Entries it was sent.
+        received: u64,
+        /// Entries it holds.
+        held: u64,
+    },
     /// Messages of a version to come were not skipped, or others were.
     #[error("node {node} skipped {skipped} messages of {given} that it does not know")]
     StrangeMessages {
@@ -455,7 +467,8 @@ impl Breach {
             Self::NotCollected { .. }
             | Self::OverBudget { .. }
             | Self::OverLimit { .. }
-            | Self::RoomMisjudged { .. } => Invariant::Bounded,
+            | Self::RoomMisjudged { .. }
+            | Self::StateRepeated { .. } => Invariant::Bounded,
             Self::Accused { .. }
             | Self::CrowdedOut { .. }
             | Self::PoisonSpread { .. }

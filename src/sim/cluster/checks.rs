@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::happening::Happening;
 use super::simulator::{InvariantCheck, Simulator};
-use crate::engine::{Event, View};
+use crate::engine::{Event, Readiness, View};
 use crate::id::{NodeName, ProcessId};
 use crate::sim::check::history::{Glance, Origin};
 use crate::sim::check::inspection::{COLLECT_WITHIN, over_budget, over_limit, oversized};
@@ -17,6 +17,8 @@ use crate::sim::nodes::process::Process;
 use crate::wire::Message;
 use crate::wire::codec::{self, CodecLimits, Decoded};
 
+/// Entries that may be sent to a newcomer beside the state, however little there is.
+const REPEATED_MAX: u64 = 32;
 /// The tag of [`Message::LeaveAck`].
 const LEAVE_ACK: u8 = 10;
 /// How often everything is looked at, in virtual time.
@@ -145,6 +147,24 @@ impl Simulator {
             let life = (index, self.nodes[index].life);
             self.checker.members.acknowledges(life, leave.process);
         }
+    }
+
+    /// Invariant 7: a process to which the state arrives is sent it once. What changes meanwhile comes on top,
+    /// and what a source that fell away had sent.
+    pub(super) fn see_joined(&mut self, node: usize, was: &Readiness, process: &Process) {
+        let is_synced = |readiness: &Readiness| matches!(readiness, Readiness::Synced { .. });
+        let joins = !is_synced(was) && is_synced(&process.view.readiness);
+        if !joins || self.nodes[node].is_liar() || self.lie_log.expected {
+            return;
+        }
+        let received = process.engine.counters().push_pull_entries_received;
+        let held = process.stores.iter().map(|store| store.len() as u64).sum();
+        let breach = Breach::StateRepeated {
+            node,
+            received,
+            held,
+        };
+        self.report((received > held * 3 / 2 + REPEATED_MAX).then_some(breach));
     }
 
     /// The checker looks at a new view of a process.

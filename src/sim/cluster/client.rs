@@ -33,6 +33,27 @@ impl Simulator {
         self.put(node, Register { key, value }, Expiry::Never)
     }
 
+    /// Writes a register below the sight of the node's engine, as a defect would: the node holds it, and
+    /// sends it to nobody. What the others do about it is theirs to find out.
+    ///
+    /// # Errors
+    /// What the store says; nothing has changed.
+    ///
+    /// # Panics
+    /// If the node is down.
+    pub fn write_unseen(
+        &mut self,
+        node: usize,
+        key: u64,
+        value: impl Into<Bytes>,
+    ) -> Result<WriteId, WriteError> {
+        let write = self.write(node, key, value)?;
+        if let Some(process) = self.nodes[node].process.as_mut() {
+            process.engine.overlook(&write);
+        }
+        Ok(write)
+    }
+
     /// Writes a register that expires after `ttl`, on the writer's clock.
     ///
     /// # Errors

@@ -149,6 +149,9 @@ impl Replica for Faulty {
     fn digests(&self, cut: Timestamp) -> Digests {
         self.inner.digests(cut)
     }
+    fn root_at(&self, cut: Timestamp, at: Timestamp, wall: Timestamp) -> Option<u64> {
+        self.inner.root_at(cut, at, wall)
+    }
     fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched {
         self.inner.sketch(cut, exponent)
     }

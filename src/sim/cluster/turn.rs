@@ -16,8 +16,8 @@ use crate::sim::nodes::process::Process;
 const SPINS_MAX: u32 = 10_000;
 /// Outputs of one turn before the engine is held to be stuck.
 const OUTPUTS_MAX: u32 = 1_000_000;
-/// The tag of a packet of the failure detector.
-const SWIM: u8 = 1;
+/// The tags of packets of the failure detector, long and short.
+const SWIM: [u8; 2] = [1, 52];
 
 impl Simulator {
     /// Runs for `span` of virtual time.
@@ -106,7 +106,8 @@ impl Simulator {
     /// Gives an input to a node's engine, now or when it resumes; to nobody if it is down.
     fn deliver(&mut self, index: usize, input: Input) {
         if let Input::Datagram { bytes, .. } = &input
-            && self.nodes[index].envelope.messages(bytes).first() == Some(&SWIM)
+            && let Some(first) = self.nodes[index].envelope.messages(bytes).first()
+            && SWIM.contains(first)
         {
             self.nodes[index].swim_received += 1;
         }
@@ -339,7 +340,9 @@ impl Simulator {
         let revision = process.engine.revision();
         if revision != process.revision {
             process.revision = revision;
-            process.view = process.engine.view();
+            let view = process.engine.view();
+            let was = std::mem::replace(&mut process.view, view);
+            self.see_joined(index, &was.readiness, &process);
             self.see_view(life, &process.view);
         }
         self.measure(index, &mut process);

@@ -84,6 +84,8 @@ pub enum Lie {
     RejectLate,
     /// A member is said to hold what it may never have seen.
     RelayedFalse,
+    /// Stores are said to come to something else, in passing.
+    RootsFalse,
     /// A comparison is said to have ended.
     SettledFalse,
     /// Digests, counts, exponents and cuts out of thin air.
@@ -100,6 +102,8 @@ pub enum Lie {
     SwimSuspects,
     /// A suspicion is refuted for somebody else, up to the last incarnation.
     SwimVindicates,
+    /// Counts and roots out of thin air.
+    TotalsFalse,
     /// Verdicts that fit no store.
     VerdictsFalse,
     /// Everything is wanted, or what nobody has.
@@ -110,7 +114,7 @@ pub enum Lie {
 
 impl Lie {
     /// All of them but [`DeltaCrowds`](Self::DeltaCrowds), which leaves room for no other.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 51] = [
         Self::AcksEverything,
         Self::AcksTheUnsent,
         Self::AcksTwisted,
@@ -149,6 +153,7 @@ impl Lie {
         Self::RefusesEverything,
         Self::RejectLate,
         Self::RelayedFalse,
+        Self::RootsFalse,
         Self::SettledFalse,
         Self::SummaryFalse,
         Self::SwimDeclares,
@@ -157,6 +162,7 @@ impl Lie {
         Self::SwimNoise,
         Self::SwimSuspects,
         Self::SwimVindicates,
+        Self::TotalsFalse,
         Self::VerdictsFalse,
         Self::WantsFalse,
         Self::WelcomeLate,
@@ -191,6 +197,7 @@ impl Lie {
                 | RecallAlways
                 | RefusesEverything
                 | RelayedFalse
+                | RootsFalse
                 | SwimDeclares
                 | SwimDisguised
                 | SwimInvents
@@ -215,6 +222,7 @@ impl Lie {
                 | PeeledFalse
                 | SettledFalse
                 | SummaryFalse
+                | TotalsFalse
                 | VerdictsFalse
                 | WantsFalse
         )
@@ -261,6 +269,7 @@ impl Lie {
             Message::Handed(_) => &[Self::HandedFalse],
             Message::Recall(_) => &[Self::RecallAlways],
             Message::Relayed(_) => &[Self::RelayedFalse],
+            Message::Recheck(_) | Message::Probe(_) | Message::Roots(_) => &[Self::RootsFalse],
             Message::Settled(_) => &[Self::SettledFalse],
             Message::Summary(_) => &[Self::SummaryFalse],
             Message::Swim(_) => &[
@@ -271,6 +280,7 @@ impl Lie {
                 Self::SwimSuspects,
                 Self::SwimVindicates,
             ],
+            Message::Totals(_) => &[Self::TotalsFalse],
             Message::Verdicts(_) => &[Self::VerdictsFalse],
             Message::Wants(_) => &[Self::WantsFalse],
             Message::Welcome(_) => &[Self::WelcomeLate],

@@ -50,8 +50,10 @@ pub fn tell_as(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> Bytes {
         | Lie::PeeledFalse
         | Lie::SettledFalse
         | Lie::SummaryFalse
+        | Lie::TotalsFalse
         | Lie::VerdictsFalse
         | Lie::WantsFalse => exchanges::step(lie, choice, knows),
+        Lie::RootsFalse => exchanges::in_passing(choice, knows),
         Lie::ExpelsOthers
         | Lie::HelloFalse
         | Lie::LeaveAckOfOthers

@@ -18,6 +18,8 @@ use crate::sim::nodes::spec::NodeSpec;
 
 /// How long convergence may take once the faults are over.
 pub(super) const CONVERGENCE_MAX: Duration = Duration::from_secs(60);
+/// A key that nothing else writes.
+const HIDDEN_KEY: u64 = 777_777;
 /// Registers that no step writes: the jobs that members take turns at in the end.
 const JOBS_FROM: u64 = 1 << 40;
 const JOBS: u64 = 3;
@@ -77,6 +79,7 @@ impl<'a> Runner<'a> {
             sim.take_turns(JOBS_FROM, JOBS, JOB_STEP)?;
             sim.converge(CONVERGENCE_MAX)?;
         }
+        self.hide_one(sim)?;
         if !self.scenario.aftermath.is_zero() {
             self.wait(sim, sim.time() + self.scenario.aftermath)?;
             sim.converge(CONVERGENCE_MAX)?;
@@ -105,6 +108,21 @@ impl<'a> Runner<'a> {
         let lost = lost.copied().filter(|_| several);
         sim.write_everywhere(writer, LAST_KEY, lost, DELIVERY_MAX)
             .map(drop)
+    }
+
+    /// Where no timer begins exchanges: one node holds something that it does not know it has to send, and
+    /// the others find out.
+    fn hide_one(&self, sim: &mut Simulator) -> Result<(), Violation> {
+        let scenario = self.scenario;
+        let timer = scenario.spec.config.push_pull_interval.is_some();
+        let mut nodes = 0..scenario.nodes;
+        let Some(node) = nodes.find(|node| is_ready(sim, *node)) else {
+            return Ok(());
+        };
+        if timer || scenario.liars > 0 || sim.write_unseen(node, HIDDEN_KEY, "hidden").is_err() {
+            return Ok(());
+        }
+        sim.converge(CONVERGENCE_MAX).map(drop)
     }
 
     /// The nodes of the cluster, those that join later, those of another cluster, which are told to

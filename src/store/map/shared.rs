@@ -433,6 +433,17 @@ impl<S: Schema> Replica for MapStore<S> {
         })
     }
 
+    #[allow(clippy::cast_possible_truncation, reason = "the low half is wanted")]
+    fn root_at(&self, cut: Timestamp, at: Timestamp, wall: Timestamp) -> Option<u64> {
+        for _ in 0..ROOT_RUNS_MAX {
+            let mut contents = self.lock();
+            if contents.entries.keep_roots(wall, RUN) {
+                return contents.entries.root_at(cut, at).map(|root| root as u64);
+            }
+        }
+        None
+    }
+
     fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched {
         self.at_cut(cut, |entries, _| Sketched {
             digest: digest_of(entries),
@@ -518,6 +529,8 @@ fn hashed<V>(slot: &Slot<V>) -> HashedItem {
     }
 }
 
+/// Runs of what has expired that one look at a root leaves out.
+const ROOT_RUNS_MAX: usize = 16;
 /// The nominal work of judging, hashing and joining an entry, but for its body.
 const ENTRY_WORK: Duration = Duration::from_nanos(1_000);
 /// Of copying and hashing a kibibyte of a body.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
-use rumormill::node::SystemClock;
+use rumormill::node::{Node, SystemClock};
 use rumormill::store::Written;
 use rumormill::store::matcher::{Matcher, set_matches};
 use rumormill::store::silences::SilenceId;
@@ -276,17 +276,18 @@ pub(super) fn take(
     // More than once, so that there is never more than one alert that is not taken yet.
     let count = check(body)?;
     let mut taking = Taking::new(app, written);
-    let mut sharing = Sharing::of(app, count, taking.now);
+    let view = app.node().map(Node::view);
+    let mut sharing = Sharing::of(view, count, taking.now);
     let mut taken = json::each(body, "alerts", |place, alert: Postable| {
         turn.goes_on()?;
         let alert = alert.complete(taking.now, app);
-        let is_left = |alert: &Alert| sharing.leaves(app, place, alert);
+        let is_left = |alert: &Alert| sharing.leaves(&app.alerts, place, alert);
         if !alert.as_ref().is_ok_and(is_left) {
             taking.take(alert);
         }
         Ok(())
     });
-    let left = sharing.wait(app);
+    let left = sharing.wait(&app.alerts);
     if taken.is_ok() && !left.is_empty() {
         let mut left = left.into_iter().peekable();
         taken = json::each(body, "alerts", |place, alert: Postable| {
