@@ -51,6 +51,7 @@ impl Spread {
             }
             receipt.add(landed);
         }
+        arm_loss(core, process, lane);
         core.ask(Ask::Acknowledged(process.clone(), receipt));
     }
 
@@ -79,6 +80,7 @@ impl Spread {
         for (packet, items) in packets {
             lane.unkept.add(packet, items, now);
         }
+        arm_loss(core, process, lane);
     }
 
     /// Asks once more for what a peer has merged and did not tell to be on its disk, where somebody waits
