@@ -1,6 +1,7 @@
 //! How a node is put together: settings and stores first, then one start.
 
 mod error;
+mod types;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use super::event::NodeEvent;
 use super::event_log::EventLog;
 use super::events::Events;
 use super::handle::{Node, Running};
+use super::presence::Presences;
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use crate::config::Config;
 use crate::engine::{Engine, Setup};
@@ -55,6 +57,7 @@ pub struct Builder {
     tracker: Arc<NodeTracker>,
     stores_changed: (mpsc::Sender<()>, mpsc::Receiver<()>),
     changed: BTreeMap<StoreId, Arc<Notify>>,
+    presences: Presences,
     events: broadcast::Sender<NodeEvent>,
     first_error: Option<BuildError>,
     #[cfg(feature = "tls")]
@@ -101,6 +104,7 @@ impl Builder {
             tracker: Arc::new(NodeTracker::new()),
             stores_changed: mpsc::channel(1),
             changed: BTreeMap::new(),
+            presences: Presences::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
             first_error: None,
             #[cfg(feature = "tls")]
@@ -369,6 +373,7 @@ impl Builder {
         let local_addr = transport.local_addr();
         let view = watch::Sender::new(Arc::new(engine.view()));
         let views = view.subscribe();
+        self.presences.start(&views);
         let counted = Arc::new(Mutex::new(Counted::of(&engine)));
         let tally = transport.tally().unwrap_or_default();
         let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
@@ -381,7 +386,7 @@ impl Builder {
             transport,
             envelope,
             tally: Arc::clone(&tally),
-            event_log: EventLog::new(names.collect()),
+            event_log: EventLog::new(names.collect()).with_keys_of(&self.stores),
             incoming: Incoming {
                 requests: requests_in,
                 stores_changed: self.stores_changed.1,

@@ -29,7 +29,7 @@ mod watches;
 
 use std::collections::BTreeMap;
 
-use crate::id::{ProcessId, StoreId, WriterTag};
+use crate::id::{ProcessId, Refusal, StoreId, WriterTag};
 
 use super::core::ask::{Ask, SessionStart};
 use super::core::flight::Receipt;
@@ -161,6 +161,9 @@ impl Spread {
             if let Some(lane) = self.lanes.get_mut(process) {
                 lane.relayed_for.remove(&place);
                 lane.refused.add((place, seq), reason);
+            }
+            if reason == Refusal::ClockAhead {
+                core.stores.refused_as_ahead(&place, seq);
             }
             let held = core.stores.held(&place);
             core.emit_bounded(Event::EntryRefused {

@@ -108,6 +108,7 @@ impl Scenario {
             kept: None,
         }
         .with_drawn_alerts()
+        .with_drawn_deeds()
         .with_drawn_liars()
     }
 }
