@@ -3,7 +3,10 @@
 //!
 //! `cargo bench --bench propagation` prints: one silence set on the first node until both others
 //! can read it, and the same for an expire; then bursts of 1,000 silences, with short and with 1 kB
-//! comments, from the last write until everything is everywhere.
+//! comments, from the last write until everything is everywhere. Then the first of these for larger
+//! clusters, all in this process: 10 nodes, which send directly, and 30 and 100, which use trees. Last, a fresh
+//! node takes over 100,000 entries of 200 bytes from clusters of 2, 3 and 10, itself included: how long until it
+//! has read the last one, and how many bytes of exchanges it was sent for each byte of the entries.
 
 #![allow(
     clippy::disallowed_methods,
@@ -12,10 +15,14 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rumormill::config::Config;
+use rumormill::id::{Key, SchemaId};
 use rumormill::node::{Changes, Node};
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{NewSilence, SilenceId, SilenceLimits, SilenceSchema, Silences};
+use rumormill::store::{Body, Expiry, Map, Schema, Unreadable};
+use rumormill::unstable::wire::HEADER_BYTES;
 
 struct Member {
     node: Node,
@@ -155,6 +162,118 @@ async fn burst(members: &mut [Member], what: &str, count: usize, comment: &str) 
     );
 }
 
+/// Single writes in a cluster of this size, until all others can read them.
+async fn larger(size: usize, count: usize) {
+    let mut members = cluster(size).await;
+    // Until links are as they are to be.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let sent = |members: &[Member]| -> u64 {
+        let counters = members.iter().map(|member| member.node.counters());
+        counters.map(|counters| counters.entries_sent).sum()
+    };
+    let before = sent(&members);
+    let mut sets = Vec::new();
+    for number in 0..count {
+        let start = Instant::now();
+        let set = members[0].silences.set(silence(number, "maintenance"));
+        let (id, _) = set.expect("a valid silence");
+        everywhere(&mut members[1..], |silences| silences.get(id).is_some()).await;
+        sets.push(start.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    quantiles(
+        &format!("{size} nodes: set on one, on all others"),
+        &mut sets,
+    );
+    let copies = (sent(&members) - before) as f64;
+    let deliveries = (count * (size - 1)) as f64;
+    println!(
+        "{:<44} {:.3} copies sent per delivery",
+        "",
+        copies / deliveries
+    );
+}
+
+/// A record is its bytes, the first sixteen of which are the key.
+struct Blobs;
+
+impl Schema for Blobs {
+    type Record = Bytes;
+    type Index = ();
+    fn name(&self) -> &'static str {
+        "blobs"
+    }
+    fn schemas(&self) -> &[SchemaId] {
+        const { &[SchemaId::new(1)] }
+    }
+    fn key(&self, record: &Bytes) -> Key {
+        let mut key = [0; 16];
+        key.copy_from_slice(&record[..16]);
+        Key(key)
+    }
+    fn encode(&self, record: &Bytes) -> Body {
+        Body {
+            schema: SchemaId::new(1),
+            bytes: record.clone(),
+        }
+    }
+    fn decode(&self, _: Key, body: &Body) -> Result<Bytes, Unreadable> {
+        Ok(body.bytes.clone())
+    }
+}
+
+/// A node with blobs, which it has a share of in full.
+async fn blob_member(name: &str, seeds: &[String]) -> (Node, Map<Blobs>) {
+    let config = Config::lan().push_pull_interval(None).share_percent(100);
+    let builder = Node::builder(name).listen("127.0.0.1:0");
+    let mut builder = builder.seeds(seeds).config(config);
+    let blobs = builder.store(Blobs);
+    let node = builder.start().await.expect("a free loopback port");
+    (node, blobs)
+}
+
+/// A fresh node joins those that hold so many entries.
+async fn newcomer(size: usize, entries: u64) {
+    let (first, blobs) = blob_member("node-0", &[]).await;
+    let seeds = [first.local_addr().to_string()];
+    let mut nodes = vec![first];
+    for number in 0..entries {
+        let mut record = vec![7; 200];
+        record[..8].copy_from_slice(&number.to_le_bytes());
+        blobs.put(record.into(), Expiry::Never).expect("room");
+    }
+    for index in 1..size - 1 {
+        let (node, held) = blob_member(&format!("node-{index}"), &seeds).await;
+        let mut changes = node.changes(&held);
+        while held.store().len() < blobs.store().len() {
+            changes.next().await;
+        }
+        node.ready().await.expect("the node runs");
+        nodes.push(node);
+    }
+    // What else the last join led to is over.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let start = Instant::now();
+    let (node, held) = blob_member("newcomer", &seeds).await;
+    let mut changes = node.changes(&held);
+    while held.store().len() < blobs.store().len() {
+        changes.next().await;
+    }
+    let took = start.elapsed();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let counters = node.counters();
+    let size_of_state = entries as f64 * (200 + HEADER_BYTES) as f64;
+    println!(
+        "a fresh node takes over {entries} entries, {size} nodes {:>15.0} ms, {:.3} times their bytes, {} entries sent to it",
+        took.as_secs_f64() * 1e3,
+        counters.push_pull_bytes_received as f64 / size_of_state,
+        counters.push_pull_entries_received,
+    );
+    for node in nodes.into_iter().chain([node]) {
+        node.leave().await.expect("the node runs");
+    }
+}
+
 fn main() {
     // `cargo test --benches` and `--test` run a short round.
     let short = std::env::args().any(|arg| arg == "--test");
@@ -174,6 +293,12 @@ fn main() {
         .await;
         for member in members {
             member.node.leave().await.expect("the node runs");
+        }
+        for size in if short { vec![18] } else { vec![10, 30, 100] } {
+            larger(size, count).await;
+        }
+        for size in [2, 3, 10] {
+            newcomer(size, if short { 1_000 } else { 100_000 }).await;
         }
     });
 }

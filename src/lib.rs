@@ -122,7 +122,9 @@ pub mod time;
 mod wire;
 
 pub use config::Config;
-pub use engine::{Comparison, Counters, Event, Member, Pings, Readiness, View};
+pub use engine::{
+    Comparison, Counters, Event, Member, Pings, Readiness, SeedFault, SeedTrouble, View,
+};
 pub use id::{Key, MemberState, NodeName, Refusal, SchemaId, StoreId};
 #[cfg(feature = "net")]
 pub use node::{BuildError, Builder, Node, NodeEvent, Presence};
@@ -132,7 +134,7 @@ pub use store::nflog::{Nflog, NflogLimits, Notified, ReceiverKey};
 pub use store::silences::{NewSilence, SilenceId, SilenceLimits, Silences};
 pub use store::typed::{MapChange, MapChanges, OrderedMap, TypedMap};
 pub use store::types::{AddWinsSet, Counter, Flag, MergedMap, MultiRegister};
-pub use store::{Body, Expiry, Map, Schema, Unreadable, WriteError, Written};
+pub use store::{Body, Copies, Expiry, Map, Schema, Unreadable, WriteError, Written};
 
 /// What the crate is made of, for its own benches, fuzz targets and simulations: the engine with its
 /// inputs and outputs, messages and their bytes, the replicated map.

@@ -185,10 +185,10 @@ fn a_list_of_any_length_finds_every_difference() {
             let mut pair = Pair::new(sides[0], sides[1], 1);
             // So far ahead, digests are not compared, whatever they are.
             pair.watcher = Some(Box::new(|_, message, _| match message {
-                Message::Summary(summary) => {
-                    let mut ahead = summary.clone();
+                Message::Totals(totals) => {
+                    let mut ahead = totals.clone();
                     ahead.cut = ahead.cut.plus(Duration::from_secs(1800));
-                    Fate::Replace(Message::Summary(ahead))
+                    Fate::Replace(Message::Totals(ahead))
                 }
                 _ => Fate::Pass,
             }));

@@ -16,14 +16,16 @@ use proptest::prelude::*;
 use rumormill::unstable::store::replica;
 use rumormill::unstable::wire::{Cell, Entry, Items, Message, Verdict};
 
-/// A summary of the same stores with a cut so far ahead that the responder asks for lists.
+/// Totals or a summary of the same stores with a cut so far ahead that the responder asks for lists.
 fn far_ahead(message: &Message) -> Option<Message> {
-    let Message::Summary(summary) = message else {
-        return None;
+    let mut ahead = message.clone();
+    let cut = match &mut ahead {
+        Message::Summary(summary) => &mut summary.cut,
+        Message::Totals(totals) => &mut totals.cut,
+        _ => return None,
     };
-    let mut ahead = summary.clone();
-    ahead.cut = ahead.cut.plus(Duration::from_secs(1800));
-    Some(Message::Summary(ahead))
+    *cut = cut.plus(Duration::from_secs(1800));
+    Some(ahead)
 }
 
 /// Spoils the first message that `spoil` takes, of the side that begins; the exchange ends as
@@ -73,7 +75,9 @@ fn one_exchange_cannot_have_the_same_list_made_again_and_again() {
     let mut first: Option<Items> = None;
     let mut again = 0;
     pair.watcher = Some(Box::new(move |_, message, _| match message {
-        Message::Summary(_) if first.is_none() => Fate::Replace(far_ahead(message).unwrap()),
+        Message::Summary(_) | Message::Totals(_) if first.is_none() => {
+            Fate::Replace(far_ahead(message).unwrap())
+        }
         Message::Items(items) if first.is_none() => {
             let mut items = items.clone();
             items.sum ^= 1;
@@ -105,11 +109,11 @@ fn a_store_that_is_left_out_is_not_taken_for_equal() {
     pair.watcher = Some(Box::new(move |_, message, _| {
         messages += 1;
         match message {
-            Message::Summary(summary) if left_out.is_empty() => {
-                let mut summary = summary.clone();
-                left_out = std::mem::take(&mut summary.stores);
+            Message::Totals(totals) if left_out.is_empty() => {
+                let mut totals = totals.clone();
+                left_out = std::mem::take(&mut totals.stores);
                 messages = 0;
-                Fate::Replace(Message::Summary(summary))
+                Fate::Replace(Message::Totals(totals))
             }
             // So that the honest engine on that side plays along.
             Message::Verdicts(verdicts) if messages == 1 => {
@@ -160,6 +164,11 @@ fn a_peer_cannot_have_work_done_again_and_again() {
     let tables = Rc::new(RefCell::new(0));
     let made = Rc::clone(&tables);
     pair.watcher = Some(Box::new(move |side, message, maps| match message {
+        Message::Totals(totals) if side == 1 => {
+            let mut totals = totals.clone();
+            totals.stores[0].root ^= 1;
+            Fate::Replace(Message::Totals(totals))
+        }
         Message::Summary(summary) if side == 1 => {
             // It always lacks something.
             let mut summary = summary.clone();
@@ -245,11 +254,7 @@ fn a_cut_far_ahead_is_answered_by_a_list() {
     let verdicts = Rc::new(RefCell::new(Vec::new()));
     let seen = Rc::clone(&verdicts);
     pair.watcher = Some(Box::new(move |_, message, _| match message {
-        Message::Summary(summary) => {
-            let mut ahead = summary.clone();
-            ahead.cut = ahead.cut.plus(Duration::from_secs(1800));
-            Fate::Replace(Message::Summary(ahead))
-        }
+        Message::Summary(_) | Message::Totals(_) => Fate::Replace(far_ahead(message).unwrap()),
         Message::Verdicts(verdicts) => {
             let verdicts = verdicts.stores.iter().map(|&(_, verdict)| verdict);
             seen.borrow_mut().extend(verdicts);
@@ -300,6 +305,12 @@ fn forge(message: &Message, random: &mut Random) -> Message {
                 1 => cells.exponent = any() as u8,
                 2 => cells.cells.truncate(any() as usize % 20),
                 _ => {}
+            }
+        }
+        Message::Totals(totals) => {
+            for store in &mut totals.stores {
+                store.count = any() % 100_000;
+                store.root = any().into();
             }
         }
         Message::Summary(summary) => {

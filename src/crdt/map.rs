@@ -31,6 +31,7 @@ use super::digest::{self, BodyHash, Root};
 use super::digests::{MapDigests, Standing};
 use super::expiring::Expiring;
 use super::hashes::{EntryHashes, Hashing};
+use super::horizon::Horizons;
 use super::join::compare_versions;
 use super::keys::KeyIndex;
 use super::order::SortedRuns;
@@ -70,6 +71,7 @@ pub struct EntryMap<V> {
     latest: Timestamp,
     /// Changes up to here were given to somebody who may have them sent.
     given: u64,
+    horizons: Horizons,
 }
 
 impl<V> EntryMap<V> {
@@ -88,6 +90,7 @@ impl<V> EntryMap<V> {
             digests: MapDigests::default(),
             latest: Timestamp::ZERO,
             given: 0,
+            horizons: Horizons::default(),
         }
     }
 
@@ -286,6 +289,8 @@ impl<V> EntryMap<V> {
             .put(hashes.kh, slot.entry.key, HeldAt { at, quick });
         self.changes.remove(old_seq);
         self.changes.push(self.head, at);
+        let ts = slot.entry.ts;
+        self.horizons.changed(ts, &is, Some(&was));
         self.move_place(was, is);
         Some(Applied {
             seq: self.head,
@@ -353,7 +358,9 @@ impl<V> EntryMap<V> {
         };
         self.by_key.remove(slot.kh, &slot.entry.key, at, quick);
         self.changes.remove(slot.seq);
-        self.digests.take_out(&standing_of(&slot, at));
+        let place = standing_of(&slot, at);
+        self.digests.take_out(&place);
+        self.horizons.collected(&place);
         self.free.push(at);
         slot
     }
@@ -396,6 +403,31 @@ impl<V> EntryMap<V> {
         let there = places.len() < entries_max;
         self.digests.cross(&places, forward, cut, there);
         there
+    }
+
+    /// Keeps roots for [`root_at`](Self::root_at) around this time, from now on; looks at so many entries
+    /// at most. Returns whether they are complete: if not, it is to be called again.
+    pub fn keep_roots(&mut self, wall: Timestamp, entries_max: usize) -> bool {
+        self.horizons.keep(wall);
+        let Some(range) = self.horizons.to_pass() else {
+            return true;
+        };
+        let places: Vec<_> = self.expiries.range(range).take(entries_max).collect();
+        let slots = places.iter().filter_map(|place| self.slot(place.slot));
+        let standings = slots
+            .zip(&places)
+            .map(|(slot, at)| standing_of(slot, at.slot));
+        let standings: Vec<_> = standings.collect();
+        self.horizons.pass(&standings, places.len() < entries_max);
+        self.horizons.to_pass().is_none()
+    }
+
+    /// The sum of the hashes of what outlives `cut` and is stamped up to `at`, as far as this map's changes
+    /// tell. `None` if `cut` is not among the steps of 30 s around the time of the last
+    /// [`keep_roots`](Self::keep_roots), or `at` is longer ago than the last changes are kept.
+    #[must_use]
+    pub fn root_at(&self, cut: Timestamp, at: Timestamp) -> Option<u128> {
+        self.horizons.root_at(cut, at)
     }
 
     /// The digests, at the cut they were last moved to.
@@ -500,6 +532,7 @@ impl<V> EntryMap<V> {
         self.by_key.put(kh, entry.key, HeldAt { at, quick });
         self.head += 1;
         let place = standing_hashed(&entry, hashes, at);
+        self.horizons.changed(entry.ts, &place, None);
         let slot = Slot {
             seq: self.head,
             kh,

@@ -12,6 +12,7 @@ pub mod estimator;
 pub mod expiring;
 pub(crate) mod fold;
 pub mod hashes;
+pub mod horizon;
 mod join;
 mod keys;
 pub mod map;

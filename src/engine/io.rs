@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::id::{ClusterId, NodeName, StoreId};
-use crate::store::{Held, ReplicationError, WriteId};
+use crate::id::{ClusterId, HandshakeRefusal, NodeName, StoreId};
+use crate::store::{Copies, Held, ReplicationError, WriteId};
 use crate::wire::Entry;
 
 use super::event::Event;
@@ -42,11 +42,15 @@ pub struct Setup {
 pub struct StreamId(pub u64);
 
 /// Why a stream ended, as far as the transport can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The other side ended it, or it was reset: the other process may be gone.
     Ended,
+    /// Something of another cluster is there.
+    ForeignCluster,
+    /// Something that speaks another version, or another protocol, is there.
+    ForeignVersion,
     /// The dial was refused: nothing listens there.
     Refused,
     /// The dial did not succeed within `tcp_timeout`, or the host is not reachable.
@@ -55,6 +59,8 @@ pub enum CloseReason {
     Local,
     /// The other side began a frame and spun it out, a few bytes at a time: no network does that.
     SpunOut,
+    /// Certificates do not allow it: those of the other side here, or this side's there.
+    Untrusted(HandshakeRefusal),
     /// The other side did not read what it was sent, though it went on sending itself, or asked for more
     /// than may wait: no network does that.
     Unread,
@@ -149,8 +155,8 @@ pub enum Operation {
         ticket: u64,
         /// The write.
         write: WriteId,
-        /// How many other processes; 0 asks for local durability.
-        copies: usize,
+        /// How many other processes; [`Copies::DURABLE`] asks for local durability.
+        copies: Copies,
         /// How long.
         within: Duration,
     },

@@ -51,4 +51,6 @@ pub enum Misbehaviour {
     SendsSlowly,
     /// It sends messages that do not decode, or that make no sense where they come.
     SendsUnexpected,
+    /// It says in passing that its stores differ, and exchange after exchange finds that they do not.
+    ShowsFalseRoots,
 }

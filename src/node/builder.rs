@@ -18,6 +18,7 @@ use super::driver::{Counted, Driver, Incoming, Published, Wiring};
 use super::event::NodeEvent;
 use super::event_log::EventLog;
 use super::events::Events;
+use super::frames_in::INTRODUCTION_BYTES_MAX;
 use super::handle::{Node, Running};
 use super::presence::Presences;
 use super::tracker::{NodeTracker, REQUESTS_MAX};
@@ -33,7 +34,7 @@ use crate::store::nflog::{Nflog, NflogLimits};
 use crate::store::silences::{SilenceLimits, Silences};
 use crate::store::{Context, Limits, Map, Schema, Store};
 use crate::time::WallClock;
-use crate::wire::codec::STORE_NAME_BYTES_MAX;
+use crate::wire::codec::{CodecLimits, EXPELLED_MAX, STORE_NAME_BYTES_MAX};
 use crate::wire::envelope::Envelope;
 
 pub use error::BuildError;
@@ -148,8 +149,8 @@ impl Builder {
     }
 
     /// Adds seeds: addresses, `host:port` or `ip:port`, where members may be found. Names are
-    /// resolved again and again, to all of their addresses. This node itself may be among them. No
-    /// spaces; at most `seeds_max`. Without any, the node is a cluster of its own until others join it.
+    /// resolved again and again, to all of their addresses. This node itself may be among them. Each is one
+    /// address: a text with several of them is an error at the start. At most `seeds_max`. Without any, the node is a cluster of its own until others join it.
     pub fn seeds<T: Into<String>>(mut self, seeds: impl IntoIterator<Item = T>) -> Self {
         self.seeds.extend(seeds.into_iter().map(Into::into));
         self
@@ -304,9 +305,10 @@ impl Builder {
     /// safe: nothing has started until it returns.
     ///
     /// # Errors
-    /// [`BuildError`]; nothing was started.
+    /// [`BuildError`]; nothing was started. [`BuildError::NoRuntime`] outside of a tokio runtime.
     pub async fn start(mut self) -> Result<Node, BuildError> {
         self.check()?;
+        has_runtime()?;
         let listen = self.listen_addr()?;
         #[cfg(feature = "tls")]
         if let Some(config) = self.tls.take() {
@@ -329,6 +331,7 @@ impl Builder {
         if self.tls.is_some() {
             return Err(BuildError::TlsOnTransport);
         }
+        has_runtime()?;
         self.run_on(transport).await
     }
 
@@ -379,6 +382,7 @@ impl Builder {
         let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
         self.tracker
             .start(requests.clone(), self.config.replicated_timeout);
+        let tracker = Arc::clone(&self.tracker);
         let events = self.events.subscribe();
         let names = self.stores.iter().map(|s| (s.id(), s.name().to_owned()));
         let wiring = Wiring {
@@ -396,6 +400,9 @@ impl Builder {
                 events: self.events,
                 counted: Arc::clone(&counted),
             },
+            tracker,
+            #[cfg(feature = "metrics")]
+            stores: self.stores.clone(),
         };
         let driver = tokio::spawn(Driver::new(engine, &self.config, wiring).run());
         Node::new(Running {
@@ -426,10 +433,23 @@ impl Builder {
         if count > max {
             return Err(BuildError::TooManySeeds { count, max });
         }
+        let list = self.seeds.iter().find(|seed| is_list(seed));
+        if let Some(text) = list.cloned() {
+            return Err(BuildError::SeedList { text });
+        }
         let wrong = self.seeds.iter().find(|seed| !is_host_and_port(seed));
         if let Some(text) = wrong.cloned() {
             return Err(BuildError::Seed { text });
         }
+        let (count, max) = (self.expelled.len(), EXPELLED_MAX);
+        if count > max {
+            return Err(BuildError::TooManyExpelled { count, max });
+        }
+        if self.expelled.iter().any(|name| name.as_str() == self.name) {
+            let name = self.name.clone();
+            return Err(BuildError::ExpelledItself { name });
+        }
+        check_stores(&self.stores)?;
         self.advertise_addr().map(drop)
     }
 
@@ -473,13 +493,51 @@ impl Builder {
     }
 }
 
+/// Several addresses in one text, as a flag or a variable of the environment often has them.
+fn is_list(seed: &str) -> bool {
+    seed.contains([',', ';']) || seed.split_whitespace().count() > 1
+}
+
+/// Whether a peer can read what this node says of its stores.
+fn check_stores(stores: &[Arc<dyn Store>]) -> Result<(), BuildError> {
+    let limits = CodecLimits::default();
+    let (count, max) = (stores.len(), limits.stores_max);
+    if count > max {
+        return Err(BuildError::TooManyStores { count, max });
+    }
+    let mut bytes = 0;
+    for store in stores {
+        let (count, max) = (store.schemas().len(), limits.schemas_max);
+        if count > max {
+            let store = store.name().to_owned();
+            return Err(BuildError::TooManySchemas { store, count, max });
+        }
+        bytes += store.name().len() + OFFER_BYTES + count * SCHEMA_BYTES;
+    }
+    let max = INTRODUCTION_BYTES_MAX - INTRODUCTION_OVERHEAD;
+    if bytes > max {
+        return Err(BuildError::StoresTooLarge { bytes, max });
+    }
+    Ok(())
+}
+
 fn is_host_and_port(seed: &str) -> bool {
+    if let Ok(addr) = seed.parse::<SocketAddr>() {
+        return addr.port() != 0;
+    }
     let Some((host, port)) = seed.rsplit_once(':') else {
         return false;
     };
-    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    // A URL is no host, and an IPv6 address has brackets here.
+    let is_strange =
+        |c: char| c.is_whitespace() || c.is_control() || ['/', ':', '[', ']', '@'].contains(&c);
     let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
-    !host.is_empty() && !host.contains(is_blank) && is_port
+    !host.is_empty() && !host.contains(is_strange) && is_port
+}
+
+fn has_runtime() -> Result<(), BuildError> {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.map(drop).map_err(|_| BuildError::NoRuntime)
 }
 
 fn entropy() -> Result<u64, BuildError> {
@@ -488,6 +546,12 @@ fn entropy() -> Result<u64, BuildError> {
 
 /// Alertmanager's gossip port on all addresses.
 const LISTEN_DEFAULT: &str = "0.0.0.0:9094";
+/// What a store takes in an introduction at most, beside its name and its record shapes.
+const OFFER_BYTES: usize = 12;
+/// What one record shape takes at most.
+const SCHEMA_BYTES: usize = 3;
+/// What an introduction holds at most beside stores: names, addresses, numbers.
+const INTRODUCTION_OVERHEAD: usize = 1024;
 /// Events that wait for a slow receiver.
 const EVENTS_MAX: usize = 1024;
 

@@ -35,7 +35,7 @@ pub use builder::{BuildError, Builder};
 pub use changes::{Changes, KeyChange};
 pub use clock::SystemClock;
 pub use event::NodeEvent;
-pub use events::{Events, EventsError, Stopped, Views};
+pub use events::{Events, EventsError, LeaveError, ReadyError, RunOutcome, Stopped, Views};
 pub use handle::Node;
 pub use presence::{Presence, PresenceChanges};
 pub use turn::TurnOutcome;

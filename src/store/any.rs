@@ -35,6 +35,10 @@ pub trait Store: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// How many of the entries are tombstones of removed keys.
+    fn tombstones(&self) -> usize;
+    /// How many of the entries are kept and passed on but cannot be used here.
+    fn quarantined(&self) -> usize;
     /// What is held counts as so many bytes, as [`Limits::store_bytes_max`](super::Limits::store_bytes_max) has it.
     fn bytes(&self) -> u64;
     /// Its [`Limits::entries_max`](super::Limits::entries_max).
@@ -123,6 +127,12 @@ pub trait Replica: Store {
     fn digest(&self, cut: Timestamp) -> Digest;
     /// The digests above `cut`.
     fn digests(&self, cut: Timestamp) -> Digests;
+    /// The low half of the sum of hashes above `cut` and up to the timestamp `at`, at `wall`, which is now:
+    /// a cut in passing, which moves nothing. `None` if it cannot be told: `cut` is a multiple of 30 s, and
+    /// no further from the clock than the next one; `at` lies within the last few seconds, and fewer than
+    /// 4,096 changes back. The first call for a store, and one after many entries have expired, may return
+    /// `None` and be further the next time.
+    fn root_at(&self, cut: Timestamp, at: Timestamp, wall: Timestamp) -> Option<u64>;
     /// The table above `cut`, folded to at most `4 x 2^exponent` cells. Folding the largest table
     /// reads 786 kB under the lock, about as long as merging 256 entries takes.
     fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched;

@@ -84,7 +84,7 @@ impl<S: Schema> Map<S> {
     /// removed, is hidden or is quarantined: its timestamp is `max(now, previous + 1 ns)`, its tie 0.
     ///
     /// # Errors
-    /// [`WriteError::Invalid`], [`WriteError::StoreFull`] and [`WriteError::TooLarge`].
+    /// [`WriteError::Invalid`], [`WriteError::Stopped`], [`WriteError::StoreFull`] and [`WriteError::TooLarge`].
     pub fn put(&self, record: S::Record, expiry: Expiry) -> Result<Written, WriteError> {
         self.write_record(record, expiry, (0, WrittenAt::Now), None)
     }
@@ -115,7 +115,7 @@ impl<S: Schema> Map<S> {
     /// Whatever misses the tombstone for longer may bring the record back.
     ///
     /// # Errors
-    /// None today but those of a write.
+    /// [`WriteError::Stopped`].
     pub fn remove(&self, key: &Key) -> Result<Option<Written>, WriteError> {
         self.remove_at(key, WrittenAt::Now, None)
     }
@@ -140,6 +140,7 @@ impl<S: Schema> Map<S> {
         seen: Option<u64>,
     ) -> Result<Option<Written>, WriteError> {
         let shared = &self.shared;
+        shared.still_runs()?;
         for _ in 0..REMOVES_TRIED {
             let now = shared.context.clock.wall();
             let Some((entry, seq)) = shared.removable(key, now) else {
@@ -406,6 +407,7 @@ impl<S: Schema> Map<S> {
         seen: Option<u64>,
     ) -> Result<Written, WriteError> {
         let shared = &self.shared;
+        shared.still_runs()?;
         let key = shared.schema.key(&record);
         let (bytes, max) = (body.bytes.len(), shared.limits.entry_bytes_max);
         // A larger body has no encoding on the wire, whatever the limits are.

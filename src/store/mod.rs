@@ -38,7 +38,9 @@ pub use map::feed::{Cause, ChangeOrigin};
 pub use read::{ChangedRecords, Quarantined};
 pub use schema::{Body, Index, Schema, Unreadable};
 pub use setup::{Context, Limits};
-pub use tracking::{Held, ReplicationError, Tracker, Watch, WriteId};
+pub use tracking::{
+    Copies, Held, Progress, ProgressWatch, ReplicationError, Tracker, Watch, WriteId,
+};
 pub use write::{Expiry, StoreLimit, WriteError, Written};
 
 // For the engine, the simulator and their tests.

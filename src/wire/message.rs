@@ -1,5 +1,7 @@
 //! The messages. How each looks in bytes is the business of [`codec`](super::codec).
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
 use bytes::Bytes;
 
 use super::entry::Entry;
@@ -51,8 +53,43 @@ pub enum Message {
     Hashes(Hashes),
     /// (24) What the responder lacks of a chunk; the next chunk may follow.
     Wants(Wants),
-    /// Whom the sender has expelled.
+    /// (25) Whom the sender has expelled.
     Expelled(Expelled),
+    /// (40) Entries that the receiver is to hand on.
+    Handed(Handed),
+    /// (41) Who holds the entries that the sender was to hand on.
+    Covered(Covered),
+    /// (42) Asks how far the receiver is with handing on.
+    Recall(Recall),
+    /// (50) What the sender's stores come to, beside a probe.
+    Roots(Roots),
+    /// (51) Count and root of each of the initiator's stores: begins a push/pull between two that know it.
+    Totals(Totals),
+    /// (52) A ping or ack of the failure detector, between two whom the session tells who they are.
+    Probe(Probe),
+    /// (53) A second look at what has been found to differ in passing.
+    Recheck(Recheck),
+    /// (60) Refuses a stream as [`Reject`] does, and says more of why.
+    Objection(Objection),
+}
+
+impl Message {
+    /// The session token that it carries in a datagram, if it is of a kind that has one.
+    #[must_use]
+    pub const fn token(&self) -> Option<u64> {
+        match self {
+            Self::Ack(ack) => Some(ack.token),
+            Self::Covered(covered) => Some(covered.token),
+            Self::Delta(delta) => Some(delta.token),
+            Self::Handed(handed) => Some(handed.delta.token),
+            Self::Recall(recall) => Some(recall.token),
+            Self::Recheck(recheck) => Some(recheck.token),
+            Self::Probe(probe) => Some(probe.token),
+            Self::Relayed(relayed) => Some(relayed.token),
+            Self::Roots(roots) => Some(roots.token),
+            _ => None,
+        }
+    }
 }
 
 /// Why a stream was opened.
@@ -78,13 +115,30 @@ pub struct StoreOffer {
 /// What a process can do beyond its wire version, a bit each. A session uses what both sides can do, so
 /// a cluster is upgraded node by node; bits that are not known are ignored.
 ///
-/// No bit has a meaning yet.
+/// | bit | what the process can do |
+/// |---|---|
+/// | 0 | [`TREES`](Self::TREES) |
+/// | 4 | [`READS_OBJECTIONS`](Self::READS_OBJECTIONS) |
+/// | 8 | [`ROOTS`](Self::ROOTS) |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
 
 impl Capabilities {
+    /// It hands entries on to others: [`Handed`], [`Covered`], [`Recall`].
+    pub const TREES: Self = Self(1);
+    /// It reads an [`Objection`] in the place of a [`Reject`].
+    pub const READS_OBJECTIONS: Self = Self(1 << 4);
+    /// Roots in passing, short probes, and exchanges that begin with the totals: [`Roots`], [`Recheck`], [`Probe`],
+    /// [`Totals`].
+    pub const ROOTS: Self = Self(1 << 8);
     /// What this version can do.
-    pub const OURS: Self = Self(0);
+    pub const OURS: Self = Self(Self::TREES.0 | Self::READS_OBJECTIONS.0 | Self::ROOTS.0);
+
+    /// Whether all of these are among what it can do.
+    #[must_use]
+    pub const fn has(self, these: Self) -> bool {
+        self.0 & these.0 == these.0
+    }
 
     /// What both sides can do.
     #[must_use]
@@ -157,6 +211,48 @@ pub struct Reject {
     pub reason: RejectReason,
     /// The highest boot known for the dialler's name, 0 if none.
     pub boot_known: u64,
+}
+
+/// Why a stream is refused, where more is to be said of it than a [`Reject`] can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ObjectionReason {
+    /// The dialler's certificate does not allow the name that it gave, or the acceptor's rules do not.
+    NameNotAllowed,
+    /// A live process of that name is connected from elsewhere.
+    NameTaken,
+    /// The acceptor is itself the live process of that name.
+    NameTakenHere,
+    /// The dialler's introduction cannot be read.
+    Unreadable,
+}
+
+/// A refusal that says more. Sent in the place of a [`Reject`] to who has
+/// [`READS_OBJECTIONS`](Capabilities::READS_OBJECTIONS), and where nothing else can be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Why.
+    pub reason: ObjectionReason,
+    /// Where the live process of the name is reached; unspecified, with port 0, for other reasons.
+    pub twin: SocketAddr,
+}
+
+impl Objection {
+    /// One that has nothing to say of another process.
+    #[must_use]
+    pub const fn new(reason: ObjectionReason) -> Self {
+        let nowhere = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        Self {
+            reason,
+            twin: SocketAddr::V4(nowhere),
+        }
+    }
+
+    /// Where the other live process of the name is, if that is said.
+    #[must_use]
+    pub fn twin(&self) -> Option<SocketAddr> {
+        (self.twin.port() != 0).then_some(self.twin)
+    }
 }
 
 /// Whom the sender has expelled, all of them.
@@ -234,6 +330,53 @@ pub struct Relayed {
     pub held: Vec<HeldVersion>,
 }
 
+/// Entries, and whom the receiver is to hand them on to: all members whose cells begin with the same bits
+/// as its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// How many bits.
+    pub bits: u8,
+    /// The wrapping sum of the marks of these members, the receiver among them, as the sender knows them.
+    pub list: u64,
+    /// The entries.
+    pub delta: Delta,
+}
+
+/// Who holds what was handed on, by packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// The receiver's session token.
+    pub token: u64,
+    /// One for each packet.
+    pub reports: Vec<CoverReport>,
+}
+
+/// Who holds all entries of one packet that its receiver has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoverReport {
+    /// The packet.
+    pub packet: u64,
+    /// How many of its entries were taken.
+    pub taken: u16,
+    /// Nobody of whom the sender knows is waited for any more.
+    pub complete: bool,
+    /// The sum of marks that the packet came with, if the sender knows the same members: then `holders` are
+    /// the bits of a bitmap over them, ascending by cell and name, the lowest first. Otherwise 0, and
+    /// `holders` are marks.
+    pub list: u64,
+    /// Who holds them, the sender left out.
+    pub holders: Vec<u64>,
+}
+
+/// Asks what a [`Covered`] of these packets would say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recall {
+    /// The receiver's session token.
+    pub token: u64,
+    /// The packets.
+    pub packets: Vec<u64>,
+}
+
 /// One member in a membership exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberRecord {
@@ -259,6 +402,70 @@ pub struct Members {
 pub struct Leave {
     /// Who leaves.
     pub process: ProcessId,
+}
+
+/// What the sender's stores come to: the sum, over the stores that both sides have, of the low half of
+/// the root times an odd number that the store's id gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// The receiver's session token.
+    pub token: u64,
+    /// Of entries that are stamped up to this instant, above the cut that it is in.
+    pub at: Timestamp,
+    /// The sum.
+    pub sum: u64,
+}
+
+/// A second look at what differed: the sums as of the same instant, and as of a somewhat later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recheck {
+    /// The receiver's session token.
+    pub token: u64,
+    /// Whether the other side's are asked for.
+    pub ask: bool,
+    /// The instant; both sums are above the cut that it is in.
+    pub at: Timestamp,
+    /// How long after it the second sum is taken, in microseconds; at most a second is looked at.
+    pub after: u32,
+    /// The sum as of `at`.
+    pub sum: u64,
+    /// The sum as of the later instant.
+    pub later: u64,
+}
+
+/// A ping or an ack that carries no gossip, between processes that have never renewed themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The receiver's session token: it says who both are.
+    pub token: u64,
+    /// Whether it is the ack.
+    pub ack: bool,
+    /// The number of the probe.
+    pub number: u8,
+    /// The sender's incarnation.
+    pub incarnation: u16,
+}
+
+/// Count and root of one store above the cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreTotal {
+    /// The store.
+    pub store: StoreId,
+    /// Entries above the cut.
+    pub count: u64,
+    /// Sum of their 128-bit hashes, wrapping.
+    pub root: u128,
+}
+
+/// Begins a push/pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Roots differed in passing: what is merged here is missing elsewhere as well, most likely.
+    pub found: bool,
+    /// Both sides compare the entries that outlive this instant.
+    pub cut: Timestamp,
+    /// The initiator's totals. None: a summary follows at once, and no verdicts come in between.
+    pub stores: Vec<StoreTotal>,
 }
 
 /// The digests of one store above the cut.
@@ -297,6 +504,8 @@ pub enum Verdict {
     Equal,
     /// The initiator lists its items.
     List,
+    /// The totals differ: the initiator sends the summary of this store.
+    Measure,
     /// The responder has no such store.
     NoStore,
 }

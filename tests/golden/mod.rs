@@ -8,10 +8,11 @@ use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, St
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
-    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry,
-    Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict,
-    Verdicts, Wants, Welcome,
+    Ack, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled, Handed,
+    Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More,
+    Objection, ObjectionReason, Peeled, Probe, Purpose, Recall, Recheck, RefusedEntry, Reject,
+    RejectReason, Relayed, Roots, Section, Settled, StoreOffer, StoreSummary, StoreTotal, Summary,
+    Totals, Verdict, Verdicts, Wants, Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -40,8 +41,46 @@ pub fn all() -> Vec<Golden> {
     let mut all = handshake();
     all.extend(data());
     all.extend(membership());
+    all.extend(passing());
     all.extend(anti_entropy());
     all
+}
+
+fn passing() -> Vec<Golden> {
+    let (token, at) = (1, Timestamp::from_secs(1_700_000_000));
+    vec![
+        (
+            "roots",
+            Message::Roots(Roots {
+                token,
+                at,
+                sum: 0x0102_0304_0506_0708,
+            }),
+            "320000001301fd00002a36fe9c9717fd0807060504030201",
+        ),
+        (
+            "look",
+            Message::Recheck(Recheck {
+                token,
+                ask: true,
+                at,
+                after: 62_500,
+                sum: 5,
+                later: 6,
+            }),
+            "35000000100101fd00002a36fe9c9717fb24f40506",
+        ),
+        (
+            "probe",
+            Message::Probe(Probe {
+                token,
+                ack: true,
+                number: 7,
+                incarnation: 3,
+            }),
+            "340000000401010703",
+        ),
+    ]
 }
 
 fn handshake() -> Vec<Golden> {
@@ -69,7 +108,7 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 2,
                 nonce: 0x0102_0304_0506_0708,
                 token: 250,
-                capabilities: Capabilities::OURS,
+                capabilities: Capabilities(0),
                 stores: stores.clone(),
             }),
             "02000000380104616d2d30fd00002a36fe9c9717fb2c01040a000001fb862302fd080706\
@@ -85,7 +124,7 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 251,
                 nonce: 0xffff_ffff,
                 token: u64::MAX,
-                capabilities: Capabilities::OURS,
+                capabilities: Capabilities(0),
                 boot_known: 0,
                 stores,
             }),
@@ -100,6 +139,14 @@ fn handshake() -> Vec<Golden> {
                 boot_known: 7,
             }),
             "04000000020307",
+        ),
+        (
+            "objection",
+            Message::Objection(Objection {
+                reason: ObjectionReason::NameTaken,
+                twin: "127.0.0.1:1".parse().unwrap(),
+            }),
+            "3c0000000701047f00000101",
         ),
     ]
 }
@@ -148,6 +195,43 @@ fn data() -> Vec<Golden> {
             }),
             "07000000270104616d2d30fd00002a36fe9c97170103aaaaaaaaaaaaaaaaaaaaaaaaaaaa\
              aaaa05fc04030201",
+        ),
+        (
+            "handed",
+            Message::Handed(Handed {
+                bits: 5,
+                list: 0x0102_0304_0506_0708,
+                delta: Delta {
+                    token: 1,
+                    packet: 2,
+                    uncovered: vec![NodeName::new("am-1").unwrap()],
+                    sections: Vec::new(),
+                },
+            }),
+            "280000002205010203040506070800000000000000010000000000000002\
+             000104616d2d310000",
+        ),
+        (
+            "covered",
+            Message::Covered(Covered {
+                token: 1,
+                reports: vec![CoverReport {
+                    packet: 2,
+                    taken: 3,
+                    complete: true,
+                    list: 0x0102_0304_0506_0708,
+                    holders: vec![0b101],
+                }],
+            }),
+            "290000000f0101020301fd08070605040302010105",
+        ),
+        (
+            "recall",
+            Message::Recall(Recall {
+                token: 1,
+                packets: vec![2, 1000],
+            }),
+            "2a00000006010202fbe803",
         ),
     ]
 }
@@ -216,6 +300,19 @@ fn summaries() -> Vec<Golden> {
             "1000000060fd00002a36fe9c9717010305fe100f0e0d0c0b0a090807060504030201040201\
              7e8101d8040000000000000000000000000000000000000000000000000000000000000000\
              000000000000000000000000000000000000000000000000000000",
+        ),
+        (
+            "totals",
+            Message::Totals(Totals {
+                found: false,
+                cut: Timestamp::from_secs(1_700_000_000),
+                stores: vec![StoreTotal {
+                    store: StoreId(3),
+                    count: 5,
+                    root: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
+                }],
+            }),
+            "330000001e00fd00002a36fe9c9717010305fe100f0e0d0c0b0a090807060504030201",
         ),
         (
             "verdicts",

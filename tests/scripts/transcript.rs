@@ -85,6 +85,7 @@ impl Transcript {
                 let peer = self.streams.get(&(node, *stream)).copied();
                 let how = match reason {
                     CloseReason::Ended => "the stream ends",
+                    CloseReason::ForeignCluster => "another cluster is there",
                     CloseReason::Refused => "the dial is refused",
                     CloseReason::Unreachable => "the dial is not answered",
                     _ => "the stream is lost",
@@ -212,6 +213,15 @@ impl Transcript {
                 (Topic::Data, format!("{who} holds {held}"))
             }
             Message::Swim(packet) => (Topic::Swim, self.swim(packet)),
+            Message::Probe(probe) => {
+                let what = if probe.ack { "ack" } else { "ping" };
+                (Topic::Swim, format!("{what} {}, short", probe.number))
+            }
+            Message::Recheck(_) | Message::Roots(_) => {
+                let text = format!("{message:?}");
+                let name = text.split('(').next().unwrap_or_default();
+                (Topic::Swim, name.to_lowercase())
+            }
             Message::Welcome(welcome) => {
                 let who = self.process(&welcome.node.process);
                 let text = format!("welcome, {who}{}", offers(&welcome.stores));
@@ -260,6 +270,7 @@ impl Transcript {
                 }
             }
             Event::Left => "has left".to_owned(),
+            Event::SeedFailed(trouble) => format!("seed {trouble}"),
             Event::MemberFailed(member) => format!("{} failed", self.process(&member.process)),
             Event::MemberLeft(member) => format!("{} left", self.process(&member.process)),
             Event::MemberRefuted(member) => format!("{} refuted", self.process(&member.process)),

@@ -1,6 +1,7 @@
 //! What push/pull repairs, where acknowledgements cannot.
 
-use rumormill::sim::Simulator;
+use rumormill::Event;
+use rumormill::sim::{NodeSpec, Simulator};
 use rumormill::unstable::engine::Operation;
 
 use crate::support::{calm_cluster, millis, quiet, secs};
@@ -31,9 +32,24 @@ fn an_exchange_that_cannot_be_dialled_is_tried_until_it_can() {
         sim.write(2, key, "x").expect("room");
     }
     sim.run_for(secs(15));
-    assert!(sim.read(1, 299).is_some() && sim.read(0, 299).is_none());
+    assert!(
+        sim.read(1, 299).is_some(),
+        "and by way of 1, 0 has them too"
+    );
+    let seen = sim.events().len();
+    let exchanged = |sim: &Simulator| {
+        let mut events = sim.events()[seen..].iter();
+        events.any(|it| {
+            let with = match &it.event {
+                Event::PushPullCompleted { peer, .. } => Some(peer),
+                _ => None,
+            };
+            it.node == 0 && with == Some(sim.name(2))
+        })
+    };
+    assert!(!exchanged(&sim));
     sim.heal_all();
-    let caught_up = sim.run_until(secs(60), |sim| sim.read(0, 299).is_some());
+    let caught_up = sim.run_until(secs(60), exchanged);
     assert!(caught_up.is_some(), "nobody tries again");
     sim.assert_sound();
 }
@@ -50,4 +66,33 @@ fn a_writer_that_dies_half_way_leaves_nobody_behind() {
     let both = |sim: &Simulator| sim.read(1, 1).is_some() && sim.read(2, 1).is_some();
     assert!(sim.run_until(secs(30), both).is_some());
     sim.assert_sound();
+}
+
+/// A newcomer is sent the state by one, and by the others what is missing after that.
+#[test]
+fn a_newcomer_is_sent_the_state_once_however_many_there_are() {
+    const ENTRIES: u64 = 3_000;
+    for nodes in [2, 3, 10] {
+        let mut sim = calm_cluster(1, nodes - 1, quiet());
+        for key in 0..ENTRIES {
+            let node = key as usize % (nodes - 1);
+            sim.write(node, key, vec![7; 200]).expect("room");
+        }
+        sim.run_for(secs(5));
+        let spec = NodeSpec {
+            config: quiet(),
+            ..NodeSpec::default()
+        };
+        let newcomer = sim.add_node(spec);
+        let all = |sim: &Simulator| sim.read(newcomer, ENTRIES - 1).is_some();
+        assert!(sim.run_until(secs(30), all).is_some());
+        sim.run_for(secs(30));
+        let received = sim.counters(newcomer).push_pull_entries_received;
+        assert!((0..ENTRIES).all(|key| sim.read(newcomer, key).is_some()));
+        assert!(
+            received <= ENTRIES * 102 / 100,
+            "of {nodes} nodes the newcomer was sent {received} entries"
+        );
+        sim.assert_sound();
+    }
 }

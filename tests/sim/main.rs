@@ -16,8 +16,11 @@ mod lies;
 mod links;
 mod membership;
 mod refusals;
+mod roots;
 mod stores;
 mod support;
+mod trees;
+mod turns;
 mod writes;
 
 use std::sync::Mutex;

@@ -9,10 +9,11 @@ use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, St
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
-    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Purpose, RefusedEntry,
-    Reject, RejectReason, Relayed, Section, Settled, StoreOffer, StoreSummary, Summary, Verdict,
-    Verdicts, Wants, Welcome,
+    Ack, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled, Handed,
+    Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More,
+    Objection, ObjectionReason, Peeled, Probe, Purpose, Recall, Recheck, RefusedEntry, Reject,
+    RejectReason, Relayed, Roots, Section, Settled, StoreOffer, StoreSummary, StoreTotal, Summary,
+    Totals, Verdict, Verdicts, Wants, Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -136,6 +137,19 @@ pub fn relays() -> impl Strategy<Value = Relayed> {
     })
 }
 
+pub fn covers() -> impl Strategy<Value = Covered> {
+    let report = (any::<(u64, u16, bool, u64)>(), vec(any::<u64>(), 0..5)).prop_map(
+        |((packet, taken, complete, list), holders)| CoverReport {
+            packet,
+            taken,
+            complete,
+            list,
+            holders,
+        },
+    );
+    (any::<u64>(), vec(report, 0..5)).prop_map(|(token, reports)| Covered { token, reports })
+}
+
 pub fn lists() -> impl Strategy<Value = Items> {
     let item = (any::<u64>(), times(), any::<u32>()).prop_map(|(kh, ts, tag)| Item { kh, ts, tag });
     (stores(), prop::collection::btree_set(item, 0..6)).prop_map(|(store, items)| Items {
@@ -211,7 +225,43 @@ fn handshakes() -> impl Strategy<Value = Message> {
     ];
     let reject = (reason, any::<u64>())
         .prop_map(|(reason, boot_known)| Message::Reject(Reject { reason, boot_known }));
-    prop_oneof![hello, welcome, reject]
+    let reason = prop_oneof![
+        Just(ObjectionReason::NameNotAllowed),
+        Just(ObjectionReason::NameTaken),
+        Just(ObjectionReason::NameTakenHere),
+        Just(ObjectionReason::Unreadable),
+    ];
+    let objection = (reason, nodes()).prop_map(|(reason, node)| {
+        let twin = node.addr;
+        Message::Objection(Objection { reason, twin })
+    });
+    prop_oneof![hello, welcome, reject, objection]
+}
+
+fn passing() -> impl Strategy<Value = Message> {
+    let roots = (any::<(u64, u64)>(), times())
+        .prop_map(|((token, sum), at)| Message::Roots(Roots { token, at, sum }));
+    let look = (any::<(u64, bool, u32, u64, u64)>(), times()).prop_map(
+        |((token, ask, after, sum, later), at)| {
+            Message::Recheck(Recheck {
+                token,
+                ask,
+                at,
+                after,
+                sum,
+                later,
+            })
+        },
+    );
+    let probe = any::<(u64, bool, u8, u16)>().prop_map(|(token, ack, number, incarnation)| {
+        Message::Probe(Probe {
+            token,
+            ack,
+            number,
+            incarnation,
+        })
+    });
+    prop_oneof![roots, look, probe]
 }
 
 fn exchanges() -> impl Strategy<Value = Message> {
@@ -231,9 +281,17 @@ fn exchanges() -> impl Strategy<Value = Message> {
         Just(Verdict::Cells),
         Just(Verdict::Equal),
         Just(Verdict::List),
+        Just(Verdict::Measure),
         Just(Verdict::NoStore)
     ];
+    let total = (stores(), any::<(u64, u128)>()).prop_map(|(store, (count, root))| StoreTotal {
+        store,
+        count,
+        root,
+    });
     prop_oneof![
+        (any::<bool>(), times(), vec(total, 0..4))
+            .prop_map(|(found, cut, stores)| Message::Totals(Totals { found, cut, stores })),
         (times(), vec(summary, 0..4))
             .prop_map(|(cut, stores)| Message::Summary(Summary { cut, stores })),
         (any::<bool>(), vec((stores(), verdict), 0..4)).prop_map(|(cut_accepted, stores)| {
@@ -280,10 +338,16 @@ pub fn messages() -> impl Strategy<Value = Message> {
         deltas().prop_map(Message::Delta),
         acks().prop_map(Message::Ack),
         relays().prop_map(Message::Relayed),
+        (any::<u8>(), any::<u64>(), deltas())
+            .prop_map(|(bits, list, delta)| Message::Handed(Handed { bits, list, delta })),
+        covers().prop_map(Message::Covered),
+        (any::<u64>(), vec(any::<u64>(), 0..6))
+            .prop_map(|(token, packets)| Message::Recall(Recall { token, packets })),
         (any::<bool>(), vec(record, 0..4))
             .prop_map(|(ask, records)| Message::Members(Members { ask, records })),
         processes().prop_map(|process| Message::Leave(Leave { process })),
         processes().prop_map(|process| Message::LeaveAck(Leave { process })),
+        passing(),
         vec(names(), 0..6).prop_map(|names| Message::Expelled(Expelled { names })),
         exchanges(),
     ]

@@ -86,7 +86,7 @@ impl App {
         };
         let view = node.view();
         match view.readiness {
-            Readiness::Joining => Err(
+            Readiness::Joining { .. } => Err(
                 "not ready: joining the cluster; no peer's state has arrived, and not every peer \
                  is known to be gone",
             ),

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rumormill::node::SystemClock;
-use rumormill::store::{Map, Schema, Store};
+use rumormill::store::{Map, Schema, Store, WriteError};
 use rumormill::time::WallClock as _;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::app::App;
 use crate::metrics::StoreKind;
@@ -157,7 +157,7 @@ pub(crate) async fn collect_alerts(app: Arc<App>, interval: Duration) {
 pub(crate) async fn tend_alerts(app: Arc<App>) {
     let mut ticks = interval_at(Instant::now() + TEND_EVERY, TEND_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut changes, mut again) = (0, None);
+    let (mut changes, mut again, mut said) = (0, None, None::<WriteError>);
     loop {
         ticks.tick().await;
         let now = SystemClock.wall();
@@ -165,9 +165,21 @@ pub(crate) async fn tend_alerts(app: Arc<App>) {
             continue;
         }
         changes = app.alerts.changes();
-        let app = Arc::clone(&app);
-        let tend = tokio::task::spawn_blocking(move || app.alerts.tend(now).again);
-        again = tend.await.unwrap_or(Some(now));
+        let tended = Arc::clone(&app);
+        let tend = tokio::task::spawn_blocking(move || tended.alerts.tend(now));
+        let Ok(tended) = tend.await else {
+            again = Some(now);
+            continue;
+        };
+        again = tended.again;
+        if let Some(error) = &tended.error {
+            app.stats.extension_failed();
+            // It is tried again every second: the same reason is said once.
+            if said.as_ref() != Some(error) {
+                warn!(%error, "later ends of alerts are not written yet: they may end early elsewhere");
+            }
+        }
+        said = tended.error;
     }
 }
 

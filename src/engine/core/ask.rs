@@ -1,6 +1,9 @@
 //! What one owner asks of another.
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::engine::event::Event;
 use crate::engine::io::StreamId;
@@ -86,6 +89,13 @@ pub(in crate::engine) enum Ask {
     MembersAnswered(StreamId),
     /// Merge a delta.
     MergeDelta(Box<IncomingDelta>),
+    /// Send a ping or an ack by datagram, in the shorter form where that will do, and beside a ping what
+    /// this node's stores come to.
+    Probe {
+        to: NodeId,
+        packet: Bytes,
+        ping: bool,
+    },
     /// Go on with an exchange.
     PumpExchange(StreamId),
     /// A member is not expelled any more.
@@ -131,6 +141,8 @@ pub(in crate::engine) struct SessionStart {
     pub(in crate::engine) renewed: bool,
     /// This side has dialled.
     pub(in crate::engine) dialled: bool,
+    /// How long its answer took, where this side has dialled.
+    pub(in crate::engine) round_trip: Option<Duration>,
 }
 
 /// What a handshake proves: this process is alive at this address.

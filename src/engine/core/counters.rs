@@ -69,6 +69,8 @@ pub struct Counters {
     pub events_withheld: u64,
     /// Delta packets whose loss was assumed.
     pub packets_lost: u64,
+    /// Times that a member did not hand on what it was handed, or did not tell so, and another one was asked.
+    pub relays_passed_over: u64,
     /// Push/pulls completed.
     pub push_pulls: u64,
     /// Of those, the ones in which one side had next to nothing and everything was sent.
@@ -93,6 +95,8 @@ pub struct Counters {
     pub push_pull_entries_sent: u64,
     /// Times that cells did not suffice and more were asked for.
     pub push_pull_extensions: u64,
+    /// Times that roots, compared in passing, showed a difference that led to a push/pull.
+    pub differences_found: u64,
     /// Stores whose roots a push/pull could not account for: whole hashes were listed.
     pub digest_mismatches: u64,
     /// Streams refused for a limit.
@@ -135,6 +139,8 @@ pub struct Counters {
     pub misbehaved_sends_slowly: u64,
     /// Times that members did [`Misbehaviour::SendsUnexpected`].
     pub misbehaved_sends_unexpected: u64,
+    /// Times that members did [`Misbehaviour::ShowsFalseRoots`].
+    pub misbehaved_shows_false_roots: u64,
 }
 
 impl Counters {
@@ -148,6 +154,7 @@ impl Counters {
             Misbehaviour::ReadsNothing => &mut self.misbehaved_reads_nothing,
             Misbehaviour::SendsSlowly => &mut self.misbehaved_sends_slowly,
             Misbehaviour::SendsUnexpected => &mut self.misbehaved_sends_unexpected,
+            Misbehaviour::ShowsFalseRoots => &mut self.misbehaved_shows_false_roots,
         }
     }
 

@@ -34,6 +34,21 @@ impl SeqSet {
         self.ranges.insert(start, end);
     }
 
+    /// Takes one member out.
+    pub(in crate::engine) fn remove(&mut self, seq: u64) {
+        let before = self.ranges.range(..=seq).next_back();
+        let Some((&start, &end)) = before.filter(|&(_, &end)| seq <= end) else {
+            return;
+        };
+        self.ranges.remove(&start);
+        if start < seq {
+            self.ranges.insert(start, seq - 1);
+        }
+        if seq < end {
+            self.ranges.insert(seq + 1, end);
+        }
+    }
+
     pub(in crate::engine) fn contains(&self, seq: u64) -> bool {
         self.ranges
             .range(..=seq)
@@ -81,6 +96,9 @@ mod tests {
             (set.skip(0), set.skip(1), set.skip(2), set.skip(3)),
             (1, 1, 5, 5)
         );
+        [4, 4, 2, 1].into_iter().for_each(|seq| set.remove(seq));
+        assert_eq!(set.ranges, BTreeMap::from([(3, 3), (5, 5), (9, 10)]));
+        [1, 4].into_iter().for_each(|seq| set.insert(seq));
         set.prune(4, 10);
         assert_eq!(set.len(), 2);
         set.prune(0, 1);

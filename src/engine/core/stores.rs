@@ -74,6 +74,15 @@ impl Stores {
         self.foreign.entry(id).or_default().insert(seq);
     }
 
+    /// The current change of a key is this node's to send, though it came from another one.
+    pub(in crate::engine) fn adopt(&mut self, place: &StoreKey) {
+        if let Some(current) = self.held(place)
+            && let Some(foreign) = self.foreign.get_mut(&place.0)
+        {
+            foreign.remove(current.seq);
+        }
+    }
+
     /// Whether a change came from another process.
     pub(in crate::engine) fn is_foreign(&self, id: StoreId, seq: u64) -> bool {
         let foreign = self.foreign.get(&id);

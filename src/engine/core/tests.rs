@@ -100,6 +100,7 @@ pub(in crate::engine) fn merged(
         way,
         packet: delta.packet,
         uncovered: delta.uncovered,
+        hand: None,
         received,
     }
 }
@@ -166,7 +167,7 @@ pub(in crate::engine) fn linked(core: &Core, names: &[&str]) -> Known {
         let process = id.process.clone();
         let our_token = 100 + u64::from(place);
         let session = Session {
-            capabilities: Capabilities::OURS,
+            capabilities: Capabilities::default(),
             addr: id.addr,
             link: Some(StreamId(u64::from(place) * 2)),
             our_token,
@@ -205,7 +206,7 @@ pub(in crate::engine) fn hello(core: &Core, node: &NodeId, purpose: Purpose) -> 
         incarnation: 0,
         nonce: 100 + node.process.boot,
         token: 7,
-        capabilities: Capabilities::OURS,
+        capabilities: Capabilities::default(),
         stores: offers.collect(),
     }
 }

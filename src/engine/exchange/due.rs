@@ -12,6 +12,8 @@ pub(super) struct Due {
     /// When it is due, if one is owed.
     pub(super) next: Duration,
     pub(super) backoff: Duration,
+    /// Because roots differed.
+    pub(super) found: bool,
     pub(super) withheld: Withheld,
 }
 
@@ -22,6 +24,13 @@ pub(super) struct Withheld {
     pub(super) refusals: Refusals,
     until: Duration,
     backoff: Duration,
+}
+
+impl Withheld {
+    /// Until when.
+    pub(super) fn until(&self) -> Duration {
+        self.until
+    }
 }
 
 impl Due {

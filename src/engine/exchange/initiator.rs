@@ -3,33 +3,79 @@
 use crate::crdt::sketch::{Difference, Shape};
 use crate::id::StoreId;
 use crate::store::{Found, Sketched};
-use crate::wire::{Cells, Item, Message, More, Peeled, Settled, Verdict, Verdicts};
+use crate::wire::{
+    Cells, Item, Message, More, Peeled, Settled, StoreSummary, StoreTotal, Summary, Totals,
+    Verdict, Verdicts,
+};
 
 use crate::engine::core::Core;
 use crate::engine::event::Comparison;
 
+use super::cut::cut_grace;
 use super::list::{by_timestamp, compare};
 use super::talk::{BreakOff, Comparing, Exchange, Reading, STEPS_MAX};
 
 impl Exchange {
+    /// Sends count and root of every store; none where the digests follow at once.
+    pub(super) fn send_totals(&mut self, core: &mut Core) {
+        let mut stores = Vec::new();
+        let named = self.heads.keys().filter(|_| !self.found);
+        for (&store, held) in named.filter_map(|id| Some((id, core.stores.get(*id)?))) {
+            let digest = held.digest(self.cut);
+            stores.push(StoreTotal {
+                store,
+                count: digest.count,
+                root: digest.root,
+            });
+        }
+        self.totalled = true;
+        let (found, cut) = (self.found, self.cut);
+        self.send(core, &Message::Totals(Totals { found, cut, stores }));
+    }
+
+    /// Sends the digests of these stores.
+    pub(super) fn send_summary(&mut self, core: &mut Core, stores: Vec<StoreId>) {
+        let cut = self.cut;
+        let summary = |store: &StoreId| {
+            let digests = core.stores.get(*store)?.digests(cut);
+            Some(StoreSummary {
+                store: *store,
+                count: digests.digest.count,
+                root: digests.digest.root,
+                exponent: digests.exponent,
+                counters: digests.estimator.0,
+            })
+        };
+        let summaries = stores.iter().filter_map(summary).collect();
+        self.measuring = stores;
+        let stores = summaries;
+        self.send(core, &Message::Summary(Summary { cut, stores }));
+    }
+
     /// The responder says what to do about each store.
     pub(super) fn verdicts_received(
         &mut self,
         core: &mut Core,
         verdicts: &Verdicts,
     ) -> Result<(), BreakOff> {
-        // One for each store of the summary, in its order.
-        let asked = self.heads.keys();
-        let each = verdicts.stores.iter().map(|(store, _)| store).eq(asked);
+        // One for each store of the totals or the summary, in its order.
+        let measured = std::mem::take(&mut self.measuring);
+        let of_totals = self.totalled && measured.is_empty();
+        let said = verdicts.stores.iter().map(|(store, _)| store);
+        let each = if of_totals {
+            said.eq(self.heads.keys())
+        } else {
+            said.eq(&measured)
+        };
         if self.answered || !each {
             return Err(BreakOff::Unexpected);
         }
         if !verdicts.cut_accepted {
             tracing::debug!(node = %core.setup.name, "push/pull: the clocks are too far apart");
+            core.clock_differs(&self.peer.name, cut_grace(core));
             return Err(BreakOff::GivenUp);
         }
-        self.answered = true;
-        let mut all = Vec::new();
+        let (mut all, mut measure) = (Vec::new(), Vec::new());
         for &(store, verdict) in &verdicts.stores {
             match verdict {
                 Verdict::All => all.push(store),
@@ -38,10 +84,16 @@ impl Exchange {
                     self.comparing.insert(store, Comparing::AwaitingCells);
                 }
                 Verdict::List => self.list_next(store, false),
+                Verdict::Measure if of_totals => measure.push(store),
+                Verdict::Measure => return Err(BreakOff::Unexpected),
                 Verdict::Equal => {}
                 // What is not compared is not covered.
                 Verdict::NoStore => drop(self.heads.remove(&store)),
             }
+        }
+        self.answered = measure.is_empty();
+        if !self.answered {
+            self.send_summary(core, measure);
         }
         self.sweep_stores(core, &all);
         Ok(())

@@ -12,6 +12,8 @@
 //! | `initiator`, `responder` | the two sides of a comparison by digests and cells |
 //! | `listing`, `list`, `window`, `line` | the comparison by sorted lists |
 //! | `transfer` | entries on their way; the end |
+//! | `roots`, `doubts` | what is said in passing, and the exchanges that it leads to |
+//! | `source` | a newcomer takes the state from one peer |
 //! | `work` | what the exchanges that a peer begins may cost |
 //!
 //! # The flow
@@ -74,13 +76,16 @@
 //! and so sends nothing twice that was merged.
 
 mod cut;
+mod doubts;
 mod due;
 mod initiator;
 mod line;
 mod list;
 mod listing;
 mod responder;
+mod roots;
 mod schedule;
+mod source;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -91,20 +96,24 @@ mod work;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tracing::debug_span;
+
+use crate::crdt::horizon::cut_of;
 use crate::id::{Misbehaviour, NodeName, ProcessId};
-use crate::wire::{Message, StoreSummary, Summary};
+use crate::wire::{Capabilities, Message};
 
 use super::core::ask::{Ask, ExchangeOpening};
 use super::core::debts::Debts;
 use super::core::delta::MergedDelta;
 use super::core::flight::Receipt;
-use super::core::refusals::Refusals;
 use super::core::timers::TimerKind;
 use super::core::{Core, Facts};
 use super::event::{Comparison, Event, Readiness};
 use super::io::StreamId;
 
-use cut::round_down;
+#[cfg(feature = "sim")]
+pub(super) use doubts::DOUBTS_MAX;
+use doubts::RootWatch;
 use due::{Due, Ended};
 use talk::BreakOff;
 pub(super) use talk::Exchange;
@@ -116,6 +125,9 @@ pub(super) struct Exchanges {
     due: BTreeMap<ProcessId, Due>,
     /// For the exchanges that members began.
     debts: Debts,
+    /// When one was dialled last.
+    dialled_at: Duration,
+    roots: RootWatch,
 }
 
 impl Default for Exchanges {
@@ -124,6 +136,8 @@ impl Default for Exchanges {
             under_way: BTreeMap::new(),
             due: BTreeMap::new(),
             debts: work::debts(),
+            dialled_at: Duration::ZERO,
+            roots: RootWatch::default(),
         }
     }
 }
@@ -139,6 +153,12 @@ impl Exchanges {
     #[cfg(feature = "sim")]
     pub(super) fn charged(&self) -> usize {
         self.debts.len()
+    }
+
+    /// How many differences are looked into, and how many members have shown roots.
+    #[cfg(feature = "sim")]
+    pub(super) fn roots_sizes(&self) -> (usize, usize) {
+        self.roots.sizes()
     }
 
     /// How many are under way.
@@ -163,8 +183,14 @@ impl Exchanges {
         let mut heads = core.stores.heads();
         heads.retain(|id, _| facts.sessions.share(process, *id));
         let mut exchange = Exchange::new(stream, process.clone(), dialled, heads);
-        let due = self.due.get(process);
-        exchange.withheld = due.map_or_else(Refusals::default, |due| due.withheld(core.now.mono));
+        exchange.since = core.now.mono;
+        if let Some(due) = self.due.get_mut(process) {
+            exchange.withheld = due.withheld(core.now.mono);
+            exchange.found = dialled && std::mem::take(&mut due.found);
+        }
+        exchange.span =
+            debug_span!("exchange", node = %core.setup.name, peer = %process.name, dialled);
+        let _exchange = exchange.span.clone().entered();
         exchange.expect_progress(core);
         if dialled {
             begin(core, facts, &mut exchange);
@@ -183,6 +209,7 @@ impl Exchanges {
         let Some(exchange) = self.under_way.get_mut(&stream) else {
             return;
         };
+        let _exchange = exchange.span.clone().entered();
         match exchange.message(core, message, bytes) {
             Ok(()) => core.ask(Ask::PumpExchange(stream)),
             Err(why) => {
@@ -199,6 +226,7 @@ impl Exchanges {
     /// A delta that came in one has been merged.
     pub(super) fn delta_merged(&mut self, core: &mut Core, stream: StreamId, merged: MergedDelta) {
         if let Some(exchange) = self.under_way.get_mut(&stream) {
+            let _exchange = exchange.span.clone().entered();
             exchange.delta_merged(core, merged);
             self.settle_work(core, stream);
         }
@@ -207,6 +235,7 @@ impl Exchanges {
     /// Goes on with one.
     pub(super) fn pump(&mut self, core: &mut Core, stream: StreamId) {
         if let Some(exchange) = self.under_way.get_mut(&stream) {
+            let _exchange = exchange.span.clone().entered();
             exchange.pump(core);
             self.settle_work(core, stream);
         }
@@ -245,7 +274,13 @@ impl Exchanges {
 
     /// One has come to its end, before anything else follows from that. `covered` is whether it
     /// covers all that was left to exchanges: what was left after it began is left to the next.
-    pub(super) fn completed(&mut self, core: &mut Core, exchange: &Exchange, covered: bool) {
+    pub(super) fn completed(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        exchange: &Exchange,
+        covered: bool,
+    ) {
         core.counters.push_pulls += 1;
         *match exchange.tally.comparison {
             Comparison::All => &mut core.counters.push_pulls_all,
@@ -261,16 +296,22 @@ impl Exchanges {
             };
             let interval = core.config.push_pull_interval;
             due.completed(core.now.mono, ended, interval.unwrap_or(REFUSED_MAX));
+            let until = due.withheld.until();
+            self.judge_roots(core, facts, exchange, until);
         }
     }
 
     /// Tells that one has come to its end, after everything that follows from that.
     pub(super) fn report(&mut self, core: &mut Core, facts: Facts<'_>, exchange: &Exchange) {
         let name = &exchange.peer.name;
-        if facts.roster.is_live(&exchange.peer) {
+        let tally = exchange.tally;
+        // The cut that a peer names is of its clock, or of ours.
+        let by = exchange.cut.since(core.now.wall);
+        if tally.ahead > 0 && by > core.config.max_clock_drift {
+            core.clock_differs(name, by);
+        } else if facts.roster.is_live(&exchange.peer) {
             core.set_readiness(Readiness::Synced { with: name.clone() });
         }
-        let tally = exchange.tally;
         core.emit(Event::PushPullCompleted {
             peer: name.clone(),
             comparison: tally.comparison,
@@ -307,6 +348,8 @@ impl Exchanges {
     /// A member is not in the table any more.
     pub(super) fn member_forgotten(&mut self, name: &NodeName) {
         self.debts.forget(name);
+        self.due.retain(|process, _| process.name != *name);
+        self.roots.member_forgotten(name);
     }
 
     /// Ends all: this process becomes another one.
@@ -326,23 +369,18 @@ impl Exchanges {
 /// How long what a peer refused is withheld at most, where there is no periodic push/pull.
 const REFUSED_MAX: Duration = Duration::from_secs(60);
 
-/// Sends this node's digests.
+/// Opens the conversation: with the totals, or at once with the digests where something is known to
+/// differ, or where the other side knows nothing else.
 fn begin(core: &mut Core, facts: Facts<'_>, exchange: &mut Exchange) {
-    let cut = round_down(core.now.wall);
-    exchange.cut = cut;
-    let stores = core.stores.iter();
-    let shared = stores.filter(|&(id, _)| facts.sessions.share(&exchange.peer, id));
-    let stores = shared.map(|(store, held)| {
-        let digests = held.digests(cut);
-        StoreSummary {
-            store,
-            count: digests.digest.count,
-            root: digests.digest.root,
-            exponent: digests.exponent,
-            counters: digests.estimator.0,
-        }
-    });
-    let stores = stores.collect();
+    exchange.cut = cut_of(core.now.wall);
     exchange.pledge(core);
-    exchange.send(core, &Message::Summary(Summary { cut, stores }));
+    let session = facts.sessions.get(&exchange.peer);
+    let able = session.is_some_and(|session| session.capabilities.has(Capabilities::ROOTS));
+    if able {
+        exchange.send_totals(core);
+    }
+    if !able || exchange.found {
+        let stores: Vec<_> = exchange.heads.keys().copied().collect();
+        exchange.send_summary(core, stores);
+    }
 }

@@ -3,9 +3,11 @@
 use crate::crdt::sketch::Shape;
 use crate::id::StoreId;
 use crate::store::{Digests, Sketched};
+use crate::time::Timestamp;
 use crate::wire::codec::{CELL_BYTES, ITEM_BYTES};
 use crate::wire::{
-    Cell, Cells, Message, Peeled, Settled, StoreSummary, Summary, Verdict, Verdicts,
+    Cell, Cells, Message, Peeled, Settled, StoreSummary, StoreTotal, Summary, Totals, Verdict,
+    Verdicts,
 };
 
 use crate::engine::core::Core;
@@ -16,6 +18,47 @@ use super::talk::{BreakOff, Comparing, Exchange, STEPS_MAX, Telling};
 use super::work;
 
 impl Exchange {
+    /// The initiator's totals came: says what to do about each store, or that its digests are needed.
+    pub(super) fn totals_received(
+        &mut self,
+        core: &mut Core,
+        totals: &Totals,
+    ) -> Result<(), BreakOff> {
+        let named: Vec<_> = totals.stores.iter().map(|it| it.store).collect();
+        let ascending = named.is_sorted_by(|a, b| a < b);
+        if std::mem::replace(&mut self.totalled, true) || self.answered || !ascending {
+            return Err(BreakOff::Unexpected);
+        }
+        (self.cut, self.found) = (totals.cut, totals.found);
+        if totals.found && named.is_empty() {
+            // The digests follow at once.
+            return Ok(());
+        }
+        self.heads.retain(|id, _| named.contains(id));
+        let fit = CutFit::of(core, totals.cut);
+        let mut runs = 0;
+        let verdict = |theirs: &StoreTotal| match core.stores.get(theirs.store) {
+            None => Verdict::NoStore,
+            Some(_) if !fit.accepted => Verdict::Equal,
+            Some(_) if fit.far_ahead => Verdict::List,
+            Some(store) => {
+                let ours = store.digests(totals.cut);
+                runs += ours.runs;
+                at_a_glance((theirs.count, theirs.root), &ours).unwrap_or(Verdict::Measure)
+            }
+        };
+        let verdicts: Vec<_> = totals.stores.iter().map(verdict).collect();
+        let decided: Vec<_> = named
+            .into_iter()
+            .zip(verdicts.into_iter().map(|verdict| (verdict, None)))
+            .collect();
+        let measured = decided.iter().filter(|(_, it)| it.0 == Verdict::Measure);
+        self.measuring = measured.map(|&(store, _)| store).collect();
+        self.answered = self.measuring.is_empty();
+        self.reply(core, fit.accepted, decided, runs);
+        Ok(())
+    }
+
     /// The initiator's digests came: says what to do about each store.
     pub(super) fn summary_received(
         &mut self,
@@ -23,27 +66,26 @@ impl Exchange {
         summary: &Summary,
     ) -> Result<(), BreakOff> {
         let cut = summary.cut;
-        // This side must still hold everything that outlives the cut: nothing is collected before
-        // its expiry plus grace. A cut ahead of this clock is harmless, within reason.
-        let grace = cut_grace(core);
-        let behind = core.now.wall.since(cut);
-        let ahead = cut.since(core.now.wall);
-        let cut_accepted = behind <= grace && ahead <= CUT_AHEAD_MAX;
-        let each_once = summary.stores.is_sorted_by(|a, b| a.store < b.store);
-        if std::mem::replace(&mut self.answered, true) || !each_once {
+        let named: Vec<_> = summary.stores.iter().map(|it| it.store).collect();
+        let asked = std::mem::take(&mut self.measuring);
+        let each_once = named.is_sorted_by(|a, b| a < b);
+        let due = asked.is_empty() || (asked == named && cut == self.cut);
+        if std::mem::replace(&mut self.answered, true) || !each_once || !due {
             return Err(BreakOff::Unexpected);
         }
         self.cut = cut;
-        // What is not named is not compared.
-        let is_named = |id: &StoreId| summary.stores.iter().any(|named| named.store == *id);
-        self.heads.retain(|id, _| is_named(id));
+        if asked.is_empty() {
+            // What is not named is not compared.
+            self.heads.retain(|id, _| named.contains(id));
+        }
+        let fit = CutFit::of(core, cut);
         let mut runs = 0;
         let mut decide = |theirs: &StoreSummary| match core.stores.get(theirs.store) {
             None => (Verdict::NoStore, None),
             // The exchange ends here: no digest is owed.
-            Some(_) if !cut_accepted => (Verdict::Equal, None),
+            Some(_) if !fit.accepted => (Verdict::Equal, None),
             // To move the digests that far could take going over everything, under the lock.
-            Some(_) if ahead > grace => (Verdict::List, None),
+            Some(_) if fit.far_ahead => (Verdict::List, None),
             Some(store) => {
                 let ours = store.digests(cut);
                 runs += ours.runs;
@@ -55,6 +97,18 @@ impl Exchange {
             .iter()
             .map(|theirs| (theirs.store, decide(theirs)))
             .collect();
+        self.reply(core, fit.accepted, decided, runs);
+        Ok(())
+    }
+
+    /// Says what is to be done about each store, and does this side's part.
+    fn reply(
+        &mut self,
+        core: &mut Core,
+        cut_accepted: bool,
+        decided: Vec<(StoreId, (Verdict, Option<Shape>))>,
+        runs: usize,
+    ) {
         self.charge(work::of_looks(runs));
         self.pledge(core);
         let verdicts = decided
@@ -75,7 +129,6 @@ impl Exchange {
             }
         }
         self.sweep_stores(core, &all);
-        Ok(())
     }
 
     fn await_list(&mut self, store: StoreId, by_hashes: bool) {
@@ -174,21 +227,45 @@ fn common_root(core: &Core, store: StoreId, ours: &Sketched, peeled: &Peeled) ->
     Some(common)
 }
 
+/// What is seen of a cut.
+#[derive(Clone, Copy, Debug)]
+struct CutFit {
+    accepted: bool,
+    far_ahead: bool,
+}
+
+impl CutFit {
+    /// This side must still hold everything that outlives the cut: nothing is collected before its expiry
+    /// plus grace. A cut ahead of this clock is harmless, within reason.
+    fn of(core: &Core, cut: Timestamp) -> Self {
+        let grace = cut_grace(core);
+        let behind = core.now.wall.since(cut);
+        let ahead = cut.since(core.now.wall);
+        Self {
+            accepted: behind <= grace && ahead <= CUT_AHEAD_MAX,
+            far_ahead: ahead > grace,
+        }
+    }
+}
+
+/// What to do about a store, if count and root tell.
+fn at_a_glance((count, root): (u64, u128), ours: &Digests) -> Option<Verdict> {
+    let digest = ours.digest;
+    if digest.count == count && digest.root == root {
+        return Some(Verdict::Equal);
+    }
+    let (less, more) = (digest.count.min(count), digest.count.max(count));
+    (less.saturating_mul(NEXT_TO_NOTHING) <= more).then_some(Verdict::All)
+}
+
 /// What to do about a store; for cells, the first shape.
 fn decide(theirs: &StoreSummary, ours: &Digests) -> (Verdict, Option<Shape>) {
-    let digest = ours.digest;
-    if digest.count == theirs.count && digest.root == theirs.root {
-        return (Verdict::Equal, None);
+    if let Some(verdict) = at_a_glance((theirs.count, theirs.root), ours) {
+        return (verdict, None);
     }
-    let (less, more) = (
-        digest.count.min(theirs.count),
-        digest.count.max(theirs.count),
-    );
-    if less.saturating_mul(NEXT_TO_NOTHING) <= more {
-        return (Verdict::All, None);
-    }
+    let apart = ours.digest.count.abs_diff(theirs.count);
     let estimate = ours.estimator.difference(&theirs.counters.into());
-    let shape = Shape::for_items(estimate.max(more - less).max(1));
+    let shape = Shape::for_items(estimate.max(apart).max(1));
     let fits = shape.filter(|shape| {
         let cells = (shape.cells() * CELL_BYTES) as u64;
         let list = theirs.count.saturating_mul(ITEM_BYTES as u64);

@@ -7,10 +7,11 @@ use rand::RngExt as _;
 
 use crate::engine::core::ask::{Ask, ExchangeRoom, SessionStart};
 use crate::engine::core::timers::TimerKind;
-use crate::engine::core::{Core, Dialling, Facts};
+use crate::engine::core::{Core, Dialling, Facts, LinkPolicy};
 use crate::id::{NodeName, ProcessId};
 
 use super::Exchanges;
+use super::source::LOOK_AGAIN;
 
 impl Exchanges {
     /// Sets when the next periodic push/pull begins.
@@ -42,7 +43,9 @@ impl Exchanges {
     ) {
         if let Some(name) = facts.roster.random_live(&mut core.rng)
             && self.may_begin(core, dialling.exchanges.len())
+            && !self.is_seeking(core, dialling)
         {
+            self.dialled_at = core.now.mono;
             core.ask(Ask::DialExchange(name));
         }
     }
@@ -59,6 +62,9 @@ impl Exchanges {
         dialling: &Dialling,
     ) {
         let now = core.now.mono;
+        if self.is_seeking(core, dialling) {
+            return core.timers.set_by(TimerKind::Unsynced, now + LOOK_AGAIN);
+        }
         let is_busy = |process: &ProcessId| {
             let mut under_way = self.under_way.values();
             dialling.exchanges.contains(&process.name)
@@ -88,6 +94,12 @@ impl Exchanges {
                 break;
             }
             (room, dialled) = (room - 1, dialled + 1);
+            self.dialled_at = now;
+            if Self::awaits_state(core) {
+                // The others once it is complete, or if nothing comes of it.
+                core.timers.set_by(TimerKind::Unsynced, now + LOOK_AGAIN);
+                break;
+            }
         }
     }
 
@@ -121,13 +133,20 @@ impl Exchanges {
                 EXCHANGE_PATIENCE
             };
             due.next = core.now.mono + patience;
+            due.synced |= !core.compares_with(&start.process.name);
         }
         core.timers.set_by(TimerKind::Unsynced, due.next);
+    }
+
+    /// Whether an exchange with a process has covered all that was left to exchanges.
+    pub(in crate::engine) fn is_synced(&self, process: &ProcessId) -> bool {
+        self.due.get(process).is_some_and(|due| due.synced)
     }
 
     /// The session with a process is over.
     pub(in crate::engine) fn forget(&mut self, process: &ProcessId) {
         self.due.remove(process);
+        self.roots.session_over(process);
     }
 
     /// A member came up, restarted or moved.
@@ -139,10 +158,9 @@ impl Exchanges {
 
     /// What a peer lacks by now is left to an exchange.
     pub(in crate::engine) fn catch_up(&mut self, core: &mut Core, process: &ProcessId) {
-        if let Some(due) = self.due.get_mut(process) {
-            due.at(core.now.mono);
-            core.timers.set_by(TimerKind::Unsynced, core.now.mono);
-        }
+        let due = self.due.entry(process.clone()).or_default();
+        due.at(core.now.mono.max(due.next));
+        core.timers.set_by(TimerKind::Unsynced, due.next);
     }
 
     /// What everybody lacks by now is left to exchanges.
@@ -153,10 +171,15 @@ impl Exchanges {
     }
 
     /// A member went away: what it was still sending may have reached some and not others. They
-    /// compare; it costs nothing but digests if they are equal.
+    /// compare; it costs nothing but digests if they are equal. In direct mode everybody does so with
+    /// everybody; above it, each with about [`COMPARED_IN_TREES`] others.
     pub(in crate::engine) fn compare_after_loss(&mut self, core: &mut Core, gone: &ProcessId) {
+        let chance = match core.link_policy {
+            LinkPolicy::Kept => 1.0,
+            LinkPolicy::Near => (COMPARED_IN_TREES / self.due.len().max(1) as f64).min(1.0),
+        };
         for (process, due) in &mut self.due {
-            if process != gone && due.synced {
+            if process != gone && due.synced && core.rng.random_bool(chance) {
                 due.backoff = Duration::ZERO;
                 let wait = core.rng.random_range(0.0..1.0);
                 due.at(core.now.mono + COMPARE_WITHIN.mul_f64(wait));
@@ -166,10 +189,14 @@ impl Exchanges {
     }
 
     /// Whether an exchange that a process begins can be taken part in: one of each at a time, and
-    /// one place is kept for this node's own.
+    /// one place is kept for this node's own. A newcomer that takes its state from one takes part in no
+    /// other.
     pub(in crate::engine) fn room_for(&self, core: &Core, process: &ProcessId) -> ExchangeRoom {
         if self.is_overworked_by(core, &process.name) {
             return ExchangeRoom::Overworked;
+        }
+        if self.is_fetching(core) {
+            return ExchangeRoom::Full;
         }
         let max = core.config.exchanges_max;
         let accepted = self.under_way.values().filter(|known| !known.initiator);
@@ -191,6 +218,7 @@ fn accepted_max(exchanges_max: usize) -> usize {
     exchanges_max.saturating_sub(1).max(1)
 }
 
+const COMPARED_IN_TREES: f64 = 4.0;
 const COMPARE_WITHIN: Duration = Duration::from_millis(500);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);

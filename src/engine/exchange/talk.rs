@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use tracing::{Span, debug_span};
+
 use crate::crdt::sketch::{Difference, Shape};
 use crate::engine::core::Core;
 use crate::engine::core::delta::Received;
@@ -26,6 +28,16 @@ pub(in crate::engine) struct Exchange {
     pub(super) stream: StreamId,
     pub(in crate::engine) peer: ProcessId,
     pub(super) initiator: bool,
+    /// Roots differed in passing: that led to it.
+    pub(super) found: bool,
+    /// Entries that may still be told on.
+    pub(super) news_left: usize,
+    /// The responder has said what to do about the totals.
+    pub(super) totalled: bool,
+    /// Stores whose summary is due, or was sent and is not answered.
+    pub(super) measuring: Vec<StoreId>,
+    /// When its handshake was done.
+    pub(super) since: Duration,
     /// The heads when it began: what it covers.
     pub(in crate::engine) heads: BTreeMap<StoreId, u64>,
     pub(super) cut: Timestamp,
@@ -57,6 +69,8 @@ pub(in crate::engine) struct Exchange {
     pub(super) tally: Tally,
     /// The work that it has taken and nobody was charged for yet.
     pub(super) work: Duration,
+    /// From its handshake to its end.
+    pub(super) span: Span,
 }
 
 /// What an exchange has moved.
@@ -70,6 +84,8 @@ pub(super) struct Tally {
     /// Of what was received and sent, and of what was withheld, what was refused.
     pub(super) refused: u64,
     pub(super) withheld: u64,
+    /// Of what was received, what is too far ahead of this node's clock.
+    pub(super) ahead: u64,
 }
 
 impl Tally {
@@ -129,6 +145,11 @@ impl Exchange {
             stream,
             peer,
             initiator,
+            found: false,
+            news_left: NEWS_MAX,
+            totalled: false,
+            measuring: Vec::new(),
+            since: Duration::ZERO,
             heads,
             cut: Timestamp::ZERO,
             answered: false,
@@ -153,8 +174,10 @@ impl Exchange {
                 sent: 0,
                 refused: 0,
                 withheld: 0,
+                ahead: 0,
             },
             work: Duration::ZERO,
+            span: Span::none(),
         }
     }
 
@@ -210,6 +233,7 @@ impl Exchange {
         if self.is_moved_by(&message) {
             self.expect_progress(core);
         }
+        let _store = store_span(core, &message).entered();
         match (message, self.initiator) {
             (Message::Ack(ack), _) => self.ack_received(core, &ack),
             (Message::Delta(delta), _) => self.delta_received(core, delta)?,
@@ -223,6 +247,7 @@ impl Exchange {
             (Message::More(more), false) => self.more_asked(core, more.store)?,
             (Message::Peeled(peeled), false) => self.peeled_received(core, peeled)?,
             (Message::Summary(summary), false) => self.summary_received(core, &summary)?,
+            (Message::Totals(totals), false) => self.totals_received(core, &totals)?,
             _ => return Err(BreakOff::Unexpected),
         }
         Ok(())
@@ -284,10 +309,28 @@ impl Exchange {
     }
 }
 
+/// Entries of one exchange that are told on.
+const NEWS_MAX: usize = 64;
 /// Extensions after the first cells.
 pub(super) const STEPS_MAX: u32 = 6;
 /// By how much they can raise the exponent that a shape needs.
 const STEPS_EXPONENTS: u8 = 2;
+
+/// What is said of one store.
+fn store_span(core: &Core, message: &Message) -> Span {
+    let store = match message {
+        Message::Cells(cells) => cells.store,
+        Message::Hashes(hashes) => hashes.store,
+        Message::Items(items) => items.store,
+        Message::More(more) => more.store,
+        Message::Peeled(peeled) => peeled.store,
+        Message::Settled(settled) => settled.store,
+        Message::Wants(wants) => wants.store,
+        _ => return Span::none(),
+    };
+    let name = core.stores.get(store).map_or("", |store| store.name());
+    debug_span!("store", name)
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use crate::engine::core::tests::{
 };
 use crate::engine::io::Output;
 use crate::id::{Key, Refusal, StoreId};
-use crate::wire::{Done, Entry, Verdict, Verdicts};
+use crate::wire::{Done, Entry, StoreSummary, Summary, Verdict, Verdicts};
 
 const STREAM: StreamId = StreamId(2);
 
@@ -27,6 +27,7 @@ fn first_session(process: &ProcessId, dialled: bool) -> SessionStart {
         new: true,
         renewed: false,
         dialled,
+        round_trip: None,
     }
 }
 
@@ -66,8 +67,14 @@ fn done() -> Message {
     Message::Done(Done { complete: true })
 }
 
+/// The state of the cluster has arrived here.
+fn has_joined(core: &mut Core) {
+    core.readiness = Readiness::Synced { with: name("z") };
+}
+
 /// Sessions with these members that this node dialled: their first exchanges are due.
 fn due(core: &mut Core, names: &[&str]) -> (Exchanges, Known) {
+    has_joined(core);
     let known = linked(core, names);
     let mut exchanges = Exchanges::default();
     for process in known.sessions.by_process.keys() {
@@ -153,7 +160,13 @@ fn a_cut_that_is_not_accepted_ends_the_exchange_and_nobody_is_to_blame() {
     };
     receive(&mut exchanges, &mut core, Message::Verdicts(verdicts));
     assert_eq!(core.counters.unexpected, 0);
-    assert_eq!(core.take_asks(), [Ask::AbandonStream(STREAM)]);
+    let asked = core.take_asks();
+    assert_eq!(asked.last(), Some(&Ask::AbandonStream(STREAM)));
+    // The clocks are to blame: this node is not ready until they agree.
+    assert!(matches!(
+        core.readiness,
+        Readiness::ClockDiffers { ref with, .. } if *with == name("a")
+    ));
 }
 
 #[test]
@@ -225,6 +238,28 @@ fn an_exchange_that_is_dialled_or_under_way_is_not_begun_again() {
     assert!(core.timers.is_set(&TimerKind::Unsynced));
 }
 
+#[test]
+fn a_newcomer_begins_one_exchange_and_the_others_when_that_is_complete() {
+    let mut core = core();
+    let (mut exchanges, known) = due(&mut core, &["a", "b", "c"]);
+    core.readiness = Readiness::Joining { seeds: Vec::new() };
+    exchanges.start(&mut core, known.facts(), &dialling(&[], 9));
+    assert_eq!(dials(&mut core), [name("a")]);
+    exchanges.start(&mut core, known.facts(), &dialling(&["a"], 9));
+    assert_eq!(dials(&mut core), [], "it is dialled");
+    exchanges.opened(&mut core, known.facts(), &opening(true));
+    core.now.mono += Duration::from_secs(1);
+    exchanges.start(&mut core, known.facts(), &dialling(&[], 9));
+    assert_eq!(dials(&mut core), [], "it is under way");
+    let exchange = exchanges.take(STREAM).unwrap();
+    exchanges.completed(&mut core, known.facts(), &exchange, true);
+    core.timers.cancel(&TimerKind::Unsynced);
+    exchanges.report(&mut core, known.facts(), &exchange);
+    assert!(core.timers.is_set(&TimerKind::Unsynced));
+    exchanges.start(&mut core, known.facts(), &dialling(&[], 9));
+    assert_eq!(dials(&mut core), [name("b"), name("c")]);
+}
+
 /// The dial without room is refused and counted where streams are; more are not tried.
 #[test]
 fn without_room_for_streams_one_dial_is_tried_and_no_more() {
@@ -256,7 +291,7 @@ fn after_an_exchange_that_covered_all_none_is_due_until_something_is_left_to_one
     let mut core = core();
     let (mut exchanges, known) = due(&mut core, &["a"]);
     let exchange = Exchange::new(STREAM, process("a"), true, BTreeMap::new());
-    exchanges.completed(&mut core, &exchange, true);
+    exchanges.completed(&mut core, known.facts(), &exchange, true);
     exchanges.start(&mut core, known.facts(), &dialling(&[], 9));
     assert_eq!(dials(&mut core), []);
     exchanges.catch_up(&mut core, &process("a"));
@@ -269,6 +304,7 @@ fn after_an_exchange_that_covered_all_none_is_due_until_something_is_left_to_one
 fn one_exchange_that_a_member_begins_is_taken_part_in_at_a_time() {
     let mut core = core();
     core.config.exchanges_max = 3;
+    has_joined(&mut core);
     let (mut exchanges, _) = opened(&mut core, false);
     let room = |exchanges: &Exchanges, text| exchanges.room_for(&core, &process(text));
     assert_eq!(room(&exchanges, "a"), ExchangeRoom::Full);

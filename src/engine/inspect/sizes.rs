@@ -8,6 +8,7 @@
 use crate::engine::Engine;
 use crate::engine::core::size::{Size, size};
 use crate::engine::core::stores::FOREIGN_RANGES_MAX;
+use crate::engine::exchange::DOUBTS_MAX;
 use crate::engine::expulsions::EXPELLED_MAX;
 use crate::engine::merges::BYTES_MAX;
 use crate::engine::sessions::discovery::ADDRS_PER_SEED_MAX;
@@ -52,9 +53,10 @@ impl Engine {
         ]
     }
 
-    fn own_sizes(&self) -> [Size; 18] {
+    fn own_sizes(&self) -> [Size; 20] {
         let (core, config) = (&self.core, &self.core.config);
         let (roster, table) = (self.members.roster(), self.sessions.table());
+        let (doubts, shown) = self.exchanges.roots_sizes();
         // A process that is not forgotten yet, and the one that came after it.
         let sessions = 2 * config.members_max;
         let stores = || core.stores.iter().map(|(_, store)| store);
@@ -102,6 +104,8 @@ impl Engine {
                 core.stores.foreign_ranges(),
                 FOREIGN_RANGES_MAX,
             ),
+            size("differences looked into", doubts, DOUBTS_MAX),
+            size("members that showed roots", shown, config.members_max),
             size("seeds", seeds, seeds_max),
             size("seed addresses", seed_addrs, addrs_max),
         ]
@@ -142,7 +146,7 @@ mod tests {
     use crate::config::Config;
     use crate::engine::{Engine, Input, Operation, Setup};
     use crate::id::{ClusterId, Key, NodeName, StoreId};
-    use crate::store::WriteId;
+    use crate::store::{Copies, WriteId};
     use crate::time::{Now, Timestamp};
 
     #[test]
@@ -171,7 +175,7 @@ mod tests {
         let watch = Operation::Watch {
             ticket: 1,
             write,
-            copies: 0,
+            copies: Copies::DURABLE,
             within: Duration::from_secs(1),
         };
         engine.handle(now, Input::Operation(watch));

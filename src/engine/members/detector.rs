@@ -17,6 +17,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
 use crate::engine::core::Core;
+use crate::engine::core::ask::Ask;
 use crate::engine::io::StreamId;
 use crate::id::{NodeId, NodeName};
 use crate::wire::Message;
@@ -90,14 +91,19 @@ impl Detector {
     }
 
     pub(super) fn send(&mut self, core: &mut Core, to: &NodeId, packet: Bytes) {
-        if let Ok(header) = SwimCodec.decode_header(&mut packet.clone())
-            && matches!(header.message, foca::Message::Ping(_))
-        {
+        let header = SwimCodec.decode_header(&mut packet.clone());
+        let message = header.map(|header| header.message);
+        let ping = matches!(message, Ok(foca::Message::Ping(_)));
+        if ping {
             self.last_ping = Some((to.clone(), packet.clone(), core.now.mono));
         }
         match &self.reply_on {
             Some((name, stream)) if *name == to.process.name => {
                 core.send_frame(*stream, &Message::Swim(packet));
+            }
+            _ if ping || matches!(message, Ok(foca::Message::Ack(_))) => {
+                let to = to.clone();
+                core.ask(Ask::Probe { to, packet, ping });
             }
             _ => core.send_datagram(to.addr, &Message::Swim(packet)),
         }

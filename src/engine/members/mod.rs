@@ -42,6 +42,7 @@ mod leaving;
 mod liar_tests;
 mod log;
 mod packet;
+mod probe;
 mod records;
 #[cfg(test)]
 mod stranger_tests;

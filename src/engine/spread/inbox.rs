@@ -21,10 +21,14 @@ impl Spread {
             way,
             packet,
             uncovered,
+            hand,
             received,
         } = merged;
         if !uncovered.is_empty() {
             self.forward(core, facts, &process, &uncovered, &received.held);
+        }
+        if let Some(hand) = hand {
+            self.take_duty(core, facts, &process, packet, hand, &received.held);
         }
         let Some(lane) = self.lanes.get_mut(&process) else {
             return;

@@ -12,7 +12,7 @@ use crate::id::ProcessId;
 use crate::wire::Ack;
 
 use super::Spread;
-use super::lane::Lane;
+use super::lane::{Lane, Role};
 
 impl Spread {
     /// An acknowledgement by the peer itself.
@@ -31,10 +31,16 @@ impl Spread {
         };
         lane.pace.sample(now - sent_at);
         lane.pace.probes = 0;
-        lane.uncovered = false;
+        self.groups.stale |= std::mem::take(&mut lane.uncovered);
         let mut receipt = Receipt::default();
         for landed in lane.flight.acknowledge(ack) {
             let (place, _) = landed.item;
+            if landed.refused.is_some()
+                && let Some(group) = lane.handed.refused(landed.packet, &place)
+            {
+                // What it does not take it cannot hand on; others may.
+                self.groups.undone.refused.insert((group, place));
+            }
             if lane.owed.packet_of(&place) == Some(landed.packet) {
                 lane.owed.settle(&place);
             }
@@ -71,9 +77,20 @@ impl Spread {
         }
         let oldest = lane.flight.oldest(true);
         let stuck = oldest.is_some_and(|sent| sent + core.config.tcp_timeout <= now);
-        if lane.silence_ends().is_some_and(|end| end <= now) {
-            lane.uncovered = true;
+        let overdue = lane.handed.overdue(lane.pace.patience(), now);
+        let silent = lane.silence_ends().is_some_and(|end| end <= now);
+        lane.uncovered |= silent;
+        let role = lane.role;
+        if silent && role == Role::Leaf {
             self.ask_relays(core, facts, process);
+        }
+        self.groups.undone.behind.extend(overdue.behind);
+        self.recall(core, facts, process, &overdue.ask);
+        if overdue.missed || (silent && matches!(role, Role::Relay(_))) {
+            self.relay_missed(core, process);
+        }
+        if let Some(lane) = self.lanes.get(process) {
+            arm_loss(core, process, lane);
         }
         if let Some(link) = linked.filter(|_| stuck) {
             core.ask(Ask::AbandonStream(link));
@@ -87,7 +104,7 @@ pub(super) fn arm_loss(core: &mut Core, process: &ProcessId, lane: &Lane) {
     let lost = lane.flight.oldest(false).map(|sent| sent + timeout);
     let stuck = lane.flight.oldest(true);
     let stuck = stuck.map(|sent| sent + core.config.tcp_timeout);
-    let due = [lost, stuck, lane.silence_ends()];
+    let due = [lost, stuck, lane.silence_ends(), lane.handed.due()];
     let timer = TimerKind::Loss(process.clone());
     match due.into_iter().flatten().min() {
         Some(due) => core.timers.set(timer, due.max(core.now.mono)),

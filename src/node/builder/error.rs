@@ -56,6 +56,12 @@ pub enum BuildError {
     /// The operating system gave no random numbers.
     #[error("the operating system gave no random numbers")]
     Entropy,
+    /// A node cannot expel itself.
+    #[error("the node {name:?} is among those that it has expelled")]
+    ExpelledItself {
+        /// Its name.
+        name: String,
+    },
     /// The limits of a store are not valid.
     #[error("the limits of the store {store:?} are not valid")]
     Limits {
@@ -72,10 +78,21 @@ pub enum BuildError {
         /// What is wrong with it.
         source: NameError,
     },
+    /// There is no tokio runtime: [`Builder::start`](super::Builder::start) was polled outside of one.
+    #[error(
+        "a node starts within a tokio runtime with I/O and time enabled, and there is none here"
+    )]
+    NoRuntime,
     /// A seed is not of the form `host:port`.
     #[error("the seed {text:?} is not of the form host:port")]
     Seed {
         /// The seed.
+        text: String,
+    },
+    /// A seed is a list. Each address is a seed of its own.
+    #[error("the seed {text:?} is a list: give each address as a seed of its own")]
+    SeedList {
+        /// The list.
         text: String,
     },
     /// Set after a store was made: the store has taken what it needs from an earlier value.
@@ -111,9 +128,43 @@ pub enum BuildError {
         "TLS was set, but a transport that is bound already speaks what it speaks: use start()"
     )]
     TlsOnTransport,
+    /// The names and record shapes of all stores do not fit into this node's introduction to its peers.
+    #[error("the stores take {bytes} bytes of the introduction to a peer, over the limit of {max}")]
+    StoresTooLarge {
+        /// What they take.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// More expelled members than are remembered.
+    #[error("{count} expelled members are over the limit of {max}")]
+    TooManyExpelled {
+        /// How many.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A store reads more record shapes than can be named to a peer.
+    #[error("the store {store:?} reads {count} record shapes, over the limit of {max}")]
+    TooManySchemas {
+        /// The store.
+        store: String,
+        /// How many.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
     /// More seeds than `seeds_max`.
     #[error("{count} seeds are over the limit of {max}, which is seeds_max")]
     TooManySeeds {
+        /// How many.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// More stores than can be named to a peer.
+    #[error("{count} stores are over the limit of {max}")]
+    TooManyStores {
         /// How many.
         count: usize,
         /// The limit.

@@ -62,7 +62,12 @@ impl<M: Machine> Driver<M> {
                 }
             },
             Output::Watched { ticket, outcome } => {
-                if let Some(reply) = self.watches.remove(&ticket) {
+                if let Some((reply, _since)) = self.watches.remove(&ticket) {
+                    #[cfg(feature = "metrics")]
+                    if matches!(outcome, Ok(held) if held.copies > 0) {
+                        let now = self.clock.now().mono;
+                        self.exporter.replicated(now.saturating_sub(_since));
+                    }
                     // An error means that the caller has gone.
                     let _ = reply.send(outcome);
                 }
@@ -125,6 +130,10 @@ impl<M: Machine> Driver<M> {
     pub(super) fn publish(&mut self) {
         self.publish_view();
         let counted = Counted::of(&self.machine);
+        #[cfg(feature = "metrics")]
+        for took in self.machine.take_pings() {
+            self.exporter.ping(took);
+        }
         #[cfg(feature = "metrics")]
         let counters = counted.counters;
         *self

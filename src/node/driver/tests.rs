@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::super::clock::{Clocks, SystemClock};
 use super::super::event_log::EventLog;
-use super::super::tracker::Request;
+use super::super::tracker::{NodeTracker, Request};
 use super::inbound::DATAGRAMS_PER_TURN;
 use super::*;
 use crate::config::Config;
@@ -88,7 +88,7 @@ impl Machine for RecordingMachine {
             this: ProcessId { name, boot: 1 },
             addr: "127.0.0.1:1".parse().unwrap(),
             members: Vec::new(),
-            readiness: Readiness::Alone,
+            readiness: Readiness::Alone { seeds: Vec::new() },
             full_stores: Vec::new(),
             expulsions: Vec::new(),
             revision: 0,
@@ -99,6 +99,16 @@ impl Machine for RecordingMachine {
     }
     fn counters(&self) -> Counters {
         Counters::default()
+    }
+    #[cfg(feature = "metrics")]
+    fn take_pings(&mut self) -> Vec<Duration> {
+        Vec::new()
+    }
+    fn unsent(&self) -> usize {
+        0
+    }
+    fn progress(&self, _write: &crate::store::WriteId) -> crate::store::Progress {
+        crate::store::Progress::default()
     }
     fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>> {
         Arc::default()
@@ -158,6 +168,9 @@ impl Rig {
                 requests: requests_in,
                 stores_changed,
             },
+            tracker: Arc::new(NodeTracker::new()),
+            #[cfg(feature = "metrics")]
+            stores: Vec::new(),
             published: Published {
                 views: views_in,
                 events: broadcast::Sender::new(16),
@@ -382,7 +395,7 @@ async fn a_foreign_cluster_is_counted_on_both_sides_and_never_opened() {
         Rig::start(b, Envelope::of(&ClusterId::default())),
     );
     a.put_out([open(b.addr)]);
-    assert_eq!(a.closed().await, (StreamId(2), CloseReason::Unreachable));
+    assert_eq!(a.closed().await, (StreamId(2), CloseReason::ForeignCluster));
     assert_eq!(a.tally.snapshot().streams_foreign_cluster, 1);
     while b.tally.snapshot().streams_foreign_cluster == 0 {
         tokio::task::yield_now().await;
@@ -660,7 +673,7 @@ async fn a_panic_in_the_engine_ends_all_that_waits_for_it() {
     let watch = Request::Watch {
         ticket: 1,
         write,
-        copies: 1,
+        copies: crate::store::Copies::N(1),
         within: Duration::from_secs(1),
         reply,
     };

@@ -365,6 +365,18 @@ pub enum Breach {
         /// How many.
         count: u64,
     },
+    /// A newcomer was sent the state more than once.
+    #[error(
+        "node {node} was sent {received} entries in exchanges before it was ready; it holds {held}"
+    )]
+    StateRepeated {
+        /// The newcomer.
+        node: usize,
+        /// Entries it was sent.
+        received: u64,
+        /// Entries it holds.
+        held: u64,
+    },
     /// Messages of a version to come were not skipped, or others were.
     #[error("node {node} skipped {skipped} messages of {given} that it does not know")]
     StrangeMessages {
@@ -405,6 +417,14 @@ pub enum Breach {
         /// Whom.
         member: NodeName,
     },
+    /// A job that members took turns at was not run once, though they all see each other.
+    #[error("the job {job} was run by the nodes {by:?}")]
+    TurnsTaken {
+        /// The job.
+        job: u64,
+        /// Who ran it.
+        by: Vec<usize>,
+    },
     /// More copies were reported than there are.
     #[error("ticket {ticket}: {claimed} copies reported, {found} found")]
     WatchLied {
@@ -427,6 +447,16 @@ pub enum Breach {
         /// The key.
         key: Key,
     },
+    /// A write is not on a node that runs, though nothing has disturbed anybody.
+    #[error("a write of node {writer} is not on node {node} after {limit:?}")]
+    Undelivered {
+        /// Who wrote it.
+        writer: usize,
+        /// Who lacks it.
+        node: usize,
+        /// How long it may have taken.
+        limit: Duration,
+    },
     /// A write without a condition lost against what its writer had seen.
     #[error("a write of node {node} lost against what the node itself held")]
     WriteOverruled {
@@ -436,7 +466,7 @@ pub enum Breach {
 }
 
 impl Breach {
-    /// The promise that is broken; `None` for an invariant of the caller's own.
+    /// The promise that is broken; `None` for an invariant of the caller's own, and for turns.
     #[must_use]
     pub fn invariant(&self) -> Option<Invariant> {
         Some(match self {
@@ -448,7 +478,8 @@ impl Breach {
             | Self::Misplaced { .. }
             | Self::MutesWrongly { .. }
             | Self::NotReady { .. }
-            | Self::SelfCheckFailed { .. } => Invariant::Convergence,
+            | Self::SelfCheckFailed { .. }
+            | Self::Undelivered { .. } => Invariant::Convergence,
             Self::NotConverged { because, .. } => return because.invariant(),
             Self::NotDurable { .. } | Self::WatchLied { .. } | Self::WriteLost { .. } => {
                 Invariant::Kept
@@ -469,7 +500,8 @@ impl Breach {
             Self::NotCollected { .. }
             | Self::OverBudget { .. }
             | Self::OverLimit { .. }
-            | Self::RoomMisjudged { .. } => Invariant::Bounded,
+            | Self::RoomMisjudged { .. }
+            | Self::StateRepeated { .. } => Invariant::Bounded,
             Self::Accused { .. }
             | Self::CrowdedOut { .. }
             | Self::PoisonSpread { .. }
@@ -480,7 +512,7 @@ impl Breach {
             | Self::Returned { .. }
             | Self::UnknownProcess { .. }
             | Self::ViewWrong { .. } => Invariant::StatesApart,
-            Self::Custom { .. } => return None,
+            Self::Custom { .. } | Self::TurnsTaken { .. } => return None,
         })
     }
 

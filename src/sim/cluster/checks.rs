@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::happening::Happening;
 use super::simulator::{InvariantCheck, Simulator};
-use crate::engine::{Event, View};
+use crate::engine::{Event, Readiness, View};
 use crate::id::{NodeName, ProcessId};
 use crate::sim::check::history::{Glance, Origin};
 use crate::sim::check::inspection::{COLLECT_WITHIN, over_budget, over_limit, oversized};
@@ -17,12 +17,16 @@ use crate::sim::nodes::process::Process;
 use crate::wire::Message;
 use crate::wire::codec::{self, CodecLimits, Decoded};
 
+/// Entries that may be sent to a newcomer beside the state, however little there is.
+const REPEATED_MAX: u64 = 32;
 /// The tag of [`Message::LeaveAck`].
 const LEAVE_ACK: u8 = 10;
 /// How often everything is looked at, in virtual time.
 const INSPECT_EVERY: Duration = Duration::from_secs(5);
 /// A process's queues are measured every so many turns.
 const MEASURE_EVERY: u64 = 32;
+/// After so long in peace, two members have asked and answered each other whatever was in doubt between them.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 impl Simulator {
     /// Keeps what is broken, if something is and nothing was before.
@@ -145,21 +149,53 @@ impl Simulator {
         }
     }
 
+    /// Invariant 7: a process to which the state arrives is sent it once. What changes meanwhile comes on top,
+    /// and what a source that fell away had sent.
+    pub(super) fn see_joined(&mut self, node: usize, was: &Readiness, process: &Process) {
+        let is_synced = |readiness: &Readiness| matches!(readiness, Readiness::Synced { .. });
+        let joins = !is_synced(was) && is_synced(&process.view.readiness);
+        if !joins || self.nodes[node].is_liar() || self.lie_log.expected {
+            return;
+        }
+        let received = process.engine.counters().push_pull_entries_received;
+        let held = process.stores.iter().map(|store| store.len() as u64).sum();
+        let breach = Breach::StateRepeated {
+            node,
+            received,
+            held,
+        };
+        self.report((received > held * 3 / 2 + REPEATED_MAX).then_some(breach));
+    }
+
     /// The checker looks at a new view of a process.
     pub(super) fn see_view(&mut self, life: Life, view: &View) {
         self.nodes[life.0].last_process = Some(view.this.clone());
         if self.nodes[life.0].is_liar() {
             return self.checker.members.is_there(life, &view.this);
         }
-        let calm = self.look().calm(&self.nodes[life.0].spec.config).is_some();
         let (cluster, nodes) = (self.nodes[life.0].cluster, &self.nodes);
-        let of_cluster = |name: &NodeName| {
-            let index = name.as_str().strip_prefix('n');
-            let node = index.and_then(|index| nodes.get(index.parse::<usize>().ok()?));
-            node.is_some_and(|node| node.cluster == cluster)
+        let index = |name: &NodeName| {
+            let index: usize = name.as_str().strip_prefix('n')?.parse().ok()?;
+            (index < nodes.len()).then_some(index)
+        };
+        let of_cluster = |name: &NodeName| index(name).is_some_and(|n| nodes[n].cluster == cluster);
+        let calm_since = self.time.checked_sub(ANSWERS_WITHIN);
+        let calm_since = calm_since.filter(|since| self.all_disturbed <= *since);
+        let wakes = |node: usize| {
+            let node = &nodes[node];
+            let rested = calm_since.is_some_and(|since| node.disturbed <= since);
+            let slow = node.paused_until.is_some() || !node.service.is_zero();
+            rested && !slow && !node.leaving && !node.is_liar() && node.process.is_some()
+        };
+        let latency_max = self.nodes[life.0].spec.config.probe_timeout / 4;
+        let links = &self.network.links;
+        let answers = |name: &NodeName| {
+            index(name).is_some_and(|node| {
+                wakes(node) && wakes(life.0) && links.is_whole(life.0, node, latency_max)
+            })
         };
         self.checker
-            .view_changed(self.time, (life, calm), view, of_cluster);
+            .view_changed(self.time, life, view, (&of_cluster, &answers));
     }
 
     /// The checker looks at what a process's peers have brought it.

@@ -10,7 +10,9 @@ use super::simulator::Simulator;
 use crate::engine::Operation;
 use crate::sim::check::violation::Breach;
 use crate::sim::nodes::registers::{Register, Registers};
-use crate::store::{Expiry, Held, Map, ReplicationError, Store, WriteError, WriteId, Written};
+use crate::store::{
+    Copies, Expiry, Held, Map, ReplicationError, Store, WriteError, WriteId, Written,
+};
 
 impl Simulator {
     /// Writes a register; it is visible at once, and on its way when time next passes.
@@ -29,6 +31,27 @@ impl Simulator {
         let value = value.into();
         self.note(node, format_args!("write {key}"), &value.clone());
         self.put(node, Register { key, value }, Expiry::Never)
+    }
+
+    /// Writes a register below the sight of the node's engine, as a defect would: the node holds it, and
+    /// sends it to nobody. What the others do about it is theirs to find out.
+    ///
+    /// # Errors
+    /// What the store says; nothing has changed.
+    ///
+    /// # Panics
+    /// If the node is down.
+    pub fn write_unseen(
+        &mut self,
+        node: usize,
+        key: u64,
+        value: impl Into<Bytes>,
+    ) -> Result<WriteId, WriteError> {
+        let write = self.write(node, key, value)?;
+        if let Some(process) = self.nodes[node].process.as_mut() {
+            process.engine.overlook(&write);
+        }
+        Ok(write)
     }
 
     /// Writes a register that expires after `ttl`, on the writer's clock.
@@ -152,7 +175,14 @@ impl Simulator {
     ///
     /// # Panics
     /// If the node is down, or its store does not hold the key.
-    pub fn watch(&mut self, node: usize, write: WriteId, copies: usize, within: Duration) -> u64 {
+    pub fn watch(
+        &mut self,
+        node: usize,
+        write: WriteId,
+        copies: impl Into<Copies>,
+        within: Duration,
+    ) -> u64 {
+        let copies = copies.into();
         self.tickets += 1;
         let ticket = self.tickets;
         let stores = self.process(node).stores.iter();

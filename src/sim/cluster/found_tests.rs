@@ -91,6 +91,12 @@ impl Store for Faulty {
     fn len(&self) -> usize {
         self.inner.len()
     }
+    fn tombstones(&self) -> usize {
+        self.inner.tombstones()
+    }
+    fn quarantined(&self) -> usize {
+        self.inner.quarantined()
+    }
     fn bytes(&self) -> u64 {
         self.inner.bytes()
     }
@@ -142,6 +148,9 @@ impl Replica for Faulty {
     }
     fn digests(&self, cut: Timestamp) -> Digests {
         self.inner.digests(cut)
+    }
+    fn root_at(&self, cut: Timestamp, at: Timestamp, wall: Timestamp) -> Option<u64> {
+        self.inner.root_at(cut, at, wall)
     }
     fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched {
         self.inner.sketch(cut, exponent)

@@ -17,8 +17,8 @@ use crate::sim::nodes::process::Process;
 const SPINS_MAX: u32 = 10_000;
 /// Outputs of one turn before the engine is held to be stuck.
 const OUTPUTS_MAX: u32 = 1_000_000;
-/// The tag of a packet of the failure detector.
-const SWIM: u8 = 1;
+/// The tags of packets of the failure detector, long and short.
+const SWIM: [u8; 2] = [1, 52];
 
 impl Simulator {
     /// Runs for `span` of virtual time.
@@ -107,7 +107,8 @@ impl Simulator {
     /// Gives an input to a node's engine, now or when it resumes; to nobody if it is down.
     fn deliver(&mut self, index: usize, input: Input) {
         if let Input::Datagram { bytes, .. } = &input
-            && self.nodes[index].envelope.messages(bytes).first() == Some(&SWIM)
+            && let Some(first) = self.nodes[index].envelope.messages(bytes).first()
+            && SWIM.contains(first)
         {
             self.nodes[index].swim_received += 1;
         }
@@ -189,7 +190,7 @@ impl Simulator {
             return;
         }
         self.nodes[index].paused_until = None;
-        self.disturbed = self.time;
+        self.disturb(index);
         self.note(index, format_args!("resume"), &[]);
         let inbox = self.nodes[index].process.as_mut().map(|p| p.inbox.take());
         for input in inbox.unwrap_or_default() {
@@ -341,7 +342,9 @@ impl Simulator {
         if revision != process.revision {
             process.revision = revision;
             let boot = process.view.this.boot;
-            process.view = process.engine.view();
+            let view = process.engine.view();
+            let was = std::mem::replace(&mut process.view, view);
+            self.see_joined(index, &was.readiness, &process);
             self.see_view(life, &process.view);
             say_again(&process, boot);
         }
@@ -366,7 +369,7 @@ impl Simulator {
 
     /// Ends a node's process, with or without its machine.
     pub(super) fn stop_process(&mut self, index: usize, power_off: bool) {
-        self.disturbed = self.time;
+        self.disturb(index);
         let effects = self.network.stop(self.time, index, power_off);
         let node = &mut self.nodes[index];
         node.process = None;

@@ -12,8 +12,8 @@ use super::knowledge::Knowledge;
 use crate::id::StoreId;
 use crate::time::Timestamp;
 use crate::wire::{
-    Cell, Cells, Done, Hashed, Hashes, Item, Items, Message, More, Peeled, Settled, StoreSummary,
-    Summary, Verdict, Verdicts, Wants,
+    Cell, Cells, Done, Hashed, Hashes, Item, Items, Message, More, Peeled, Recheck, Roots, Settled,
+    StoreSummary, StoreTotal, Summary, Totals, Verdict, Verdicts, Wants,
 };
 
 /// Longest lists of noise.
@@ -49,8 +49,57 @@ pub(super) fn step(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> Mess
             agrees: choice.one_in(2),
         }),
         Lie::SummaryFalse => Message::Summary(summary(choice, knows)),
+        Lie::TotalsFalse => Message::Totals(totals(choice, knows)),
         Lie::VerdictsFalse => Message::Verdicts(verdicts(choice, knows, None)),
         _ => Message::Wants(wants(choice, store)),
+    }
+}
+
+/// Roots that nobody has, of now or of some other time.
+pub(super) fn in_passing(choice: &mut dyn Choice, knows: &Knowledge) -> Message {
+    let token = knows.token;
+    let at = match choice.below(4) {
+        0 => Timestamp::from_nanos(choice.edge()),
+        1 => knows
+            .wall
+            .minus(Duration::from_millis(choice.below(20_000))),
+        _ => knows.wall,
+    };
+    if choice.one_in(2) {
+        let sum = choice.any();
+        return Message::Roots(Roots { token, at, sum });
+    }
+    Message::Recheck(Recheck {
+        token,
+        ask: choice.one_in(2),
+        at,
+        after: choice.any() as u32,
+        sum: choice.any(),
+        later: choice.any(),
+    })
+}
+
+/// Whatever the totals are, more is asked for.
+fn measured(totals: &Totals) -> Option<Message> {
+    let stores = totals.stores.iter().map(|it| (it.store, Verdict::Measure));
+    let verdicts = Verdicts {
+        cut_accepted: true,
+        stores: stores.collect(),
+    };
+    (!totals.stores.is_empty()).then_some(Message::Verdicts(verdicts))
+}
+
+fn totals(choice: &mut dyn Choice, knows: &Knowledge) -> Totals {
+    let Summary { cut, stores } = summary(choice, knows);
+    let total = |summary: &StoreSummary| StoreTotal {
+        store: summary.store,
+        count: summary.count,
+        root: summary.root,
+    };
+    Totals {
+        found: choice.one_in(2),
+        cut,
+        stores: stores.iter().map(total).collect(),
     }
 }
 
@@ -68,6 +117,7 @@ pub fn reply(
 
 fn next(message: &Message, choice: &mut dyn Choice, knows: &Knowledge) -> Option<Message> {
     Some(match message {
+        Message::Totals(totals) => return measured(totals),
         Message::Summary(summary) => {
             Message::Verdicts(verdicts(choice, knows, Some(&summary.stores)))
         }
@@ -80,6 +130,7 @@ fn next(message: &Message, choice: &mut dyn Choice, knows: &Knowledge) -> Option
                     let to = to(choice, 0);
                     Message::Items(items(choice, store, 0, to))
                 }
+                Verdict::Measure => Message::Summary(summary(choice, knows)),
                 Verdict::NoStore => Message::Done(Done { complete: true }),
             }
         }

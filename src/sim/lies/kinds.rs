@@ -14,6 +14,8 @@ pub enum Lie {
     AcksTwisted,
     /// Cells that are noise, too many or too few.
     CellsOfNoise,
+    /// A whole group is said to hold what it was to be handed, or somebody else.
+    CoveredFalse,
     /// Thousands of entries of its own, and nothing else wrong with them: for a store with little room.
     DeltaCrowds,
     /// Entries in the name of other writers, or of none.
@@ -44,6 +46,8 @@ pub enum Lie {
     DoneEarly,
     /// Others are said to be expelled.
     ExpelsOthers,
+    /// Entries that are to be handed on to everybody, or to nobody.
+    HandedFalse,
     /// Whole hashes that nobody has, in any order.
     HashesOfNoise,
     /// Another store, another boot, another nonce, another name.
@@ -72,12 +76,16 @@ pub enum Lie {
     RawNoise,
     /// A message of no known version.
     RawUnknown,
+    /// It is asked how far packets are that were handed on, or never sent.
+    RecallAlways,
     /// Every entry is refused.
     RefusesEverything,
     /// A stream is refused that is open.
     RejectLate,
     /// A member is said to hold what it may never have seen.
     RelayedFalse,
+    /// Stores are said to come to something else, in passing.
+    RootsFalse,
     /// A comparison is said to have ended.
     SettledFalse,
     /// Digests, counts, exponents and cuts out of thin air.
@@ -94,6 +102,8 @@ pub enum Lie {
     SwimSuspects,
     /// A suspicion is refuted for somebody else, up to the last incarnation.
     SwimVindicates,
+    /// Counts and roots out of thin air.
+    TotalsFalse,
     /// Verdicts that fit no store.
     VerdictsFalse,
     /// Everything is wanted, or what nobody has.
@@ -104,11 +114,12 @@ pub enum Lie {
 
 impl Lie {
     /// All of them but [`DeltaCrowds`](Self::DeltaCrowds), which leaves room for no other.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 51] = [
         Self::AcksEverything,
         Self::AcksTheUnsent,
         Self::AcksTwisted,
         Self::CellsOfNoise,
+        Self::CoveredFalse,
         Self::DeltaDisguised,
         Self::DeltaDuplicates,
         Self::DeltaEmpty,
@@ -123,6 +134,7 @@ impl Lie {
         Self::DeltaUnreadable,
         Self::DoneEarly,
         Self::ExpelsOthers,
+        Self::HandedFalse,
         Self::HashesOfNoise,
         Self::HelloFalse,
         Self::ItemsOfNoise,
@@ -137,9 +149,11 @@ impl Lie {
         Self::RawCut,
         Self::RawNoise,
         Self::RawUnknown,
+        Self::RecallAlways,
         Self::RefusesEverything,
         Self::RejectLate,
         Self::RelayedFalse,
+        Self::RootsFalse,
         Self::SettledFalse,
         Self::SummaryFalse,
         Self::SwimDeclares,
@@ -148,6 +162,7 @@ impl Lie {
         Self::SwimNoise,
         Self::SwimSuspects,
         Self::SwimVindicates,
+        Self::TotalsFalse,
         Self::VerdictsFalse,
         Self::WantsFalse,
         Self::WelcomeLate,
@@ -162,6 +177,7 @@ impl Lie {
             AcksEverything
                 | AcksTheUnsent
                 | AcksTwisted
+                | CoveredFalse
                 | DeltaDisguised
                 | DeltaDuplicates
                 | DeltaEmpty
@@ -172,13 +188,16 @@ impl Lie {
                 | DeltaTombstones
                 | DeltaUnknown
                 | DeltaUnreadable
+                | HandedFalse
                 | LeaveAckOfOthers
                 | LeaveOfOthers
                 | RawCut
                 | RawNoise
                 | RawUnknown
+                | RecallAlways
                 | RefusesEverything
                 | RelayedFalse
+                | RootsFalse
                 | SwimDeclares
                 | SwimDisguised
                 | SwimInvents
@@ -203,6 +222,7 @@ impl Lie {
                 | PeeledFalse
                 | SettledFalse
                 | SummaryFalse
+                | TotalsFalse
                 | VerdictsFalse
                 | WantsFalse
         )
@@ -244,8 +264,12 @@ impl Lie {
             ],
             Message::More(_) => &[Self::MoreAlways],
             Message::Peeled(_) => &[Self::PeeledFalse],
-            Message::Reject(_) => &[Self::RejectLate],
+            Message::Objection(_) | Message::Reject(_) => &[Self::RejectLate],
+            Message::Covered(_) => &[Self::CoveredFalse],
+            Message::Handed(_) => &[Self::HandedFalse],
+            Message::Recall(_) => &[Self::RecallAlways],
             Message::Relayed(_) => &[Self::RelayedFalse],
+            Message::Recheck(_) | Message::Probe(_) | Message::Roots(_) => &[Self::RootsFalse],
             Message::Settled(_) => &[Self::SettledFalse],
             Message::Summary(_) => &[Self::SummaryFalse],
             Message::Swim(_) => &[
@@ -256,6 +280,7 @@ impl Lie {
                 Self::SwimSuspects,
                 Self::SwimVindicates,
             ],
+            Message::Totals(_) => &[Self::TotalsFalse],
             Message::Verdicts(_) => &[Self::VerdictsFalse],
             Message::Wants(_) => &[Self::WantsFalse],
             Message::Welcome(_) => &[Self::WelcomeLate],

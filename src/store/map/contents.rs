@@ -160,6 +160,8 @@ pub(super) struct Contents<S: Schema> {
     pub(super) quarantine: BTreeSet<u32>,
     /// Tells followers what has changed.
     pub(super) feed: Arc<ChangeFeed<S::Record>>,
+    /// How many of the entries are tombstones.
+    pub(super) tombstones: usize,
     /// Up to this place of the expiry order, records have been removed from the index.
     hidden: Expiring,
     /// Records that are hidden before their entries expire, by when.
@@ -169,8 +171,6 @@ pub(super) struct Contents<S: Schema> {
     pub(super) due: Arc<AtomicU64>,
     /// Records in the index.
     shown: usize,
-    /// Keys that are held as removed.
-    tombstones: usize,
 }
 
 impl<S: Schema> Contents<S> {
@@ -186,11 +186,11 @@ impl<S: Schema> Contents<S> {
             index: S::Index::default(),
             quarantine: BTreeSet::new(),
             feed: Arc::default(),
+            tombstones: 0,
             hidden: Expiring::default(),
             early: BTreeSet::new(),
             due: Arc::new(AtomicU64::new(u64::MAX)),
             shown: 0,
-            tombstones: 0,
             accounts: Shares::new(limits, writer),
         }
     }

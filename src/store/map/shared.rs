@@ -68,6 +68,14 @@ impl<S: Schema> MapStore<S> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a local write reaches anybody still, or will.
+    pub(super) fn still_runs(&self) -> Result<(), WriteError> {
+        if self.context.tracker.has_stopped() {
+            return Err(WriteError::Stopped);
+        }
+        Ok(())
+    }
+
     /// Wakes followers and calls the hooks.
     pub(super) fn notify(&self) {
         self.feed.wake();
@@ -331,6 +339,14 @@ impl<S: Schema> Store for MapStore<S> {
         self.lock().entries.len()
     }
 
+    fn tombstones(&self) -> usize {
+        self.lock().tombstones
+    }
+
+    fn quarantined(&self) -> usize {
+        self.lock().quarantine.len()
+    }
+
     fn bytes(&self) -> u64 {
         self.lock().accounts.bytes()
     }
@@ -380,6 +396,7 @@ impl<S: Schema> Store for MapStore<S> {
         writer: WriterTag,
         position: usize,
     ) -> Result<(usize, Option<usize>), WriteError> {
+        self.still_runs()?;
         let now = self.context.clock.wall();
         let contents = self.lock();
         let (run, next) = contents.entries.run(position, RUN);
@@ -507,6 +524,17 @@ impl<S: Schema> Replica for MapStore<S> {
         })
     }
 
+    #[allow(clippy::cast_possible_truncation, reason = "the low half is wanted")]
+    fn root_at(&self, cut: Timestamp, at: Timestamp, wall: Timestamp) -> Option<u64> {
+        for _ in 0..ROOT_RUNS_MAX {
+            let mut contents = self.lock();
+            if contents.entries.keep_roots(wall, RUN) {
+                return contents.entries.root_at(cut, at).map(|root| root as u64);
+            }
+        }
+        None
+    }
+
     fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched {
         self.at_cut(cut, |entries, _| Sketched {
             digest: digest_of(entries),
@@ -594,6 +622,8 @@ fn hashed<V>(slot: &Slot<V>) -> HashedItem {
     }
 }
 
+/// Runs of what has expired that one look at a root leaves out.
+const ROOT_RUNS_MAX: usize = 16;
 /// The nominal work of judging, hashing and joining an entry, but for its body.
 const ENTRY_WORK: Duration = Duration::from_nanos(1_000);
 /// Of copying and hashing a kibibyte of a body.

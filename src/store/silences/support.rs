@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::store::any::Store;
 use crate::store::replica::Merged;
 use crate::store::setup::Context;
-use crate::store::tracking::{ReplicationError, Tracker, Watch, WriteId};
+use crate::store::tracking::{Copies, ReplicationError, Tracker, Watch, WriteId};
 use crate::time::{Timestamp, WallClock};
 use crate::wire::Entry;
 
@@ -42,7 +42,7 @@ impl WallClock for ManualClock {
 struct Nobody;
 
 impl Tracker for Nobody {
-    fn watch(&self, _: WriteId, _: usize) -> Watch {
+    fn watch(&self, _: WriteId, _: Copies) -> Watch {
         Box::pin(async { Err(ReplicationError::NotRunning) })
     }
 }

@@ -15,7 +15,7 @@ use super::*;
 use crate::id::{Key, NodeName, SchemaId, WriterTag};
 use crate::store::map::feed::{Cause, ChangeOrigin};
 use crate::store::{
-    Body, Context, Expiry, Index, Limits, Merged, ReplicationError, Schema, Store, Tracker,
+    Body, Context, Copies, Expiry, Index, Limits, Merged, ReplicationError, Schema, Store, Tracker,
     Unreadable, Watch, WriteError, WriteId,
 };
 use crate::time::{Timestamp, WallClock};
@@ -43,7 +43,7 @@ impl WallClock for HandClock {
 struct Untold;
 
 impl Tracker for Untold {
-    fn watch(&self, _: WriteId, _: usize) -> Watch {
+    fn watch(&self, _: WriteId, _: Copies) -> Watch {
         Box::pin(async { Err(ReplicationError::NotRunning) })
     }
 }

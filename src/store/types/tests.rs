@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::id::{NodeName, WriterTag};
 use crate::store::{
-    Context, Limits, Merged, ReplicationError, Store, Tracker, Watch, WriteError, WriteId,
+    Context, Copies, Limits, Merged, ReplicationError, Store, Tracker, Watch, WriteError, WriteId,
 };
 use crate::time::{Timestamp, WallClock};
 use crate::wire::Entry;
@@ -35,7 +35,7 @@ impl WallClock for Ticking {
 struct Unfollowed;
 
 impl Tracker for Unfollowed {
-    fn watch(&self, _: WriteId, _: usize) -> Watch {
+    fn watch(&self, _: WriteId, _: Copies) -> Watch {
         Box::pin(async { Err(ReplicationError::NotRunning) })
     }
 }

@@ -20,9 +20,10 @@ use crate::id::{
 };
 use crate::time::Timestamp;
 use crate::wire::message::{
-    Ack, Capabilities, Done, Expelled, HeldVersion, Hello, Leave, MemberRecord, Members, Message,
-    More, Purpose, RefusedEntry, Reject, RejectReason, Relayed, Settled, StoreOffer, StoreSummary,
-    Summary, Verdict, Verdicts, Welcome,
+    Ack, Capabilities, CoverReport, Covered, Done, Expelled, HeldVersion, Hello, Leave,
+    MemberRecord, Members, Message, More, Objection, ObjectionReason, Probe, Purpose, Recall,
+    Recheck, RefusedEntry, Reject, RejectReason, Relayed, Roots, Settled, StoreOffer, StoreSummary,
+    StoreTotal, Summary, Totals, Verdict, Verdicts, Welcome,
 };
 
 type Enc<W> = EncoderImpl<W, Settings>;
@@ -59,14 +60,22 @@ fn put_message<W: Writer>(message: &Message, to: &mut Enc<W>) -> Result<(), Enco
         Message::Relayed(relayed) => relayed.put(to),
         Message::Members(members) => members.put(to),
         Message::Expelled(expelled) => expelled.put(to),
+        Message::Objection(objection) => objection.put(to),
         Message::Leave(leave) | Message::LeaveAck(leave) => leave.put(to),
         Message::Summary(summary) => summary.put(to),
         Message::Verdicts(verdicts) => verdicts.put(to),
         Message::More(more) => more.put(to),
         Message::Settled(settled) => settled.put(to),
         Message::Done(done) => done.put(to),
+        Message::Covered(covered) => covered.put(to),
+        Message::Recall(recall) => recall.put(to),
+        Message::Roots(roots) => roots.put(to),
+        Message::Totals(totals) => totals.put(to),
+        Message::Probe(probe) => probe.put(to),
+        Message::Recheck(look) => look.put(to),
         Message::Cells(_)
         | Message::Delta(_)
+        | Message::Handed(_)
         | Message::Hashes(_)
         | Message::Items(_)
         | Message::Peeled(_)
@@ -94,11 +103,18 @@ pub(super) fn decode(
         9 => Message::Leave(Field::take(from)?),
         10 => Message::LeaveAck(Field::take(from)?),
         25 => Message::Expelled(Field::take(from)?),
+        60 => Message::Objection(Field::take(from)?),
         15 => Message::Done(Field::take(from)?),
         16 => Message::Summary(Field::take(from)?),
         17 => Message::Verdicts(Field::take(from)?),
         19 => Message::More(Field::take(from)?),
         21 => Message::Settled(Field::take(from)?),
+        41 => Message::Covered(Field::take(from)?),
+        42 => Message::Recall(Field::take(from)?),
+        50 => Message::Roots(Field::take(from)?),
+        51 => Message::Totals(Field::take(from)?),
+        52 => Message::Probe(Field::take(from)?),
+        53 => Message::Recheck(Field::take(from)?),
         _ => return Ok(None),
     };
     check_end(from.reader().0)?;
@@ -192,10 +208,11 @@ macro_rules! enum_fields {
 
 enum_fields! {
     MemberState { 0 Alive, 1 Suspect, 2 Failed, 3 Left }
+    ObjectionReason { 0 NameNotAllowed, 1 NameTaken, 2 NameTakenHere, 3 Unreadable }
     Purpose { 0 Link, 1 PushPull }
     Refusal { 0 ClockAhead, 1 Full, 2 TooLarge, 3 NoStore, 4 Share, 5 TooLasting }
     RejectReason { 0 Busy, 1 Itself, 2 NameTaken, 3 StaleBoot, 4 Leaving, 5 Expelled }
-    Verdict { 0 Equal, 1 Cells, 2 NoStore, 3 List, 4 All }
+    Verdict { 0 Equal, 1 Cells, 2 NoStore, 3 List, 4 All, 5 Measure }
 }
 
 /// Structs: their fields in the order given, then their lists, each with its limit.
@@ -222,22 +239,31 @@ macro_rules! struct_fields {
 
 struct_fields! {
     Ack { token; ranges: ranges_max, refused: refused_max }
+    CoverReport { packet, taken, complete, list; holders: holders_max }
+    Covered { token; reports: recalls_max }
     Done { complete; }
     Expelled { ; names: expelled_max }
     HeldVersion { store, key, ts, tag; }
     Hello { purpose, node, incarnation, nonce, token, capabilities; stores: stores_max }
     Leave { process; }
+    Recheck { token, ask, at, after, sum, later; }
     MemberRecord { id, incarnation, state; }
     Members { ask; records: records_max }
     More { store; }
+    Objection { reason, twin; }
     NodeId { process, renewal, addr; }
+    Probe { token, ack, number, incarnation; }
     ProcessId { name, boot; }
+    Recall { token; packets: recalls_max }
     RefusedEntry { packet, index, reason; }
     Reject { reason, boot_known; }
     Relayed { token, holder; held: held_max }
+    Roots { token, at, sum; }
     Settled { store, agrees; }
     StoreSummary { store, count, root, exponent, counters; }
+    StoreTotal { store, count, root; }
     Summary { cut; stores: stores_max }
+    Totals { found, cut; stores: stores_max }
     Verdicts { cut_accepted; stores: stores_max }
     Welcome { node, incarnation, nonce, token, capabilities, boot_known; stores: stores_max }
 }

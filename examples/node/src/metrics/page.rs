@@ -67,6 +67,11 @@ pub(crate) fn render(app: &App) -> String {
          compile, and whatever else is wrong with them.",
         app.silences.map().quarantined_len(),
     );
+    page.counter(
+        "alertmanager_silences_unacknowledged_total",
+        "Changes of silences that were answered after a second, before all live members held them.",
+        counts.silences_unacknowledged,
+    );
     let queries = &counts.nflog_queries;
     store(
         &mut page,

@@ -80,6 +80,19 @@ impl World {
                     held.store = self.store(held.store);
                 }
             }
+            Message::Probe(probe) => probe.token = token,
+            Message::Recheck(recheck) => {
+                recheck.token = token;
+                if flags & 2 == 0 {
+                    recheck.at = self.now.wall;
+                }
+            }
+            Message::Roots(roots) => {
+                roots.token = token;
+                if flags & 2 == 0 {
+                    roots.at = self.now.wall;
+                }
+            }
             Message::Swim(packet) => *packet = self.packet(peer, packet, flags),
             Message::Welcome(welcome) => {
                 let right = self.welcome(peer);
@@ -110,6 +123,12 @@ impl World {
                     .for_each(|it| store(&mut it.store));
                 if flags & 2 == 0 {
                     summary.cut = self.now.wall;
+                }
+            }
+            Message::Totals(totals) => {
+                totals.stores.iter_mut().for_each(|it| store(&mut it.store));
+                if flags & 2 == 0 {
+                    totals.cut = self.now.wall;
                 }
             }
             Message::Verdicts(verdicts) => {

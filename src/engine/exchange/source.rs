@@ -1,0 +1,115 @@
+//! A node whose state has not arrived takes it from one peer.
+//!
+//! All peers of a newcomer owe it an exchange. Were they all to begin at once, each would send all that
+//! it lacks. So until its first exchange is complete, a newcomer takes part in one at a time; with the
+//! others it compares after that, and is sent what is missing then. Entries can be read as they arrive.
+//!
+//! A source that does not get on holds nobody up: a dial counts for [`DIAL_PATIENCE`], an exchange as
+//! long as it moves [`PACE`] bytes in a second, but for the first [`START_PATIENCE`].
+
+use std::time::Duration;
+
+use crate::engine::core::{Core, Dialling};
+use crate::engine::event::Readiness;
+
+use super::Exchanges;
+use super::talk::Exchange;
+
+impl Exchanges {
+    /// Whether the state of the cluster has yet to arrive here.
+    pub(super) fn awaits_state(core: &Core) -> bool {
+        matches!(
+            core.readiness,
+            Readiness::ClockDiffers { .. }
+                | Readiness::Joining { .. }
+                | Readiness::SettleTimedOut { .. }
+        )
+    }
+
+    /// Whether that state is on its way from a peer that gets on with it.
+    pub(super) fn is_fetching(&self, core: &Core) -> bool {
+        let now = core.now.mono;
+        let mut under_way = self.under_way.values();
+        Self::awaits_state(core) && under_way.any(|exchange| exchange.is_on_pace(now))
+    }
+
+    /// The same, or a peer is being dialled for it.
+    pub(super) fn is_seeking(&self, core: &Core, dialling: &Dialling) -> bool {
+        let dials = !dialling.exchanges.is_empty();
+        let patient = core.now.mono < self.dialled_at + DIAL_PATIENCE;
+        self.is_fetching(core) || (Self::awaits_state(core) && dials && patient)
+    }
+}
+
+impl Exchange {
+    fn is_on_pace(&self, now: Duration) -> bool {
+        let spent = now.saturating_sub(self.since + START_PATIENCE);
+        let moved = self.tally.bytes_received + self.tally.bytes_sent;
+        moved >= PACE.saturating_mul(spent.as_secs())
+    }
+}
+
+/// How long one dial keeps others from being tried.
+const DIAL_PATIENCE: Duration = Duration::from_secs(1);
+/// How long an exchange may take before anything of it has to have come.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes in a second that a source has to move, both ways together.
+const PACE: u64 = 65_536;
+/// When a newcomer looks again whether its source gets on.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::engine::core::ask::ExchangeRoom;
+    use crate::engine::core::tests::{core, name, process};
+    use crate::engine::io::StreamId;
+
+    fn dialling(names: &[&str]) -> Dialling {
+        Dialling {
+            exchanges: names.iter().map(|text| name(text)).collect(),
+            room: 9,
+        }
+    }
+
+    #[test]
+    fn a_newcomer_takes_part_in_one_exchange_until_that_falls_behind() {
+        let mut core = core();
+        let mut exchanges = Exchanges::default();
+        let start = core.now.mono;
+        let room = |exchanges: &Exchanges, core: &Core| exchanges.room_for(core, &process("b"));
+        assert_eq!(room(&exchanges, &core), ExchangeRoom::Free);
+        let mut source = Exchange::new(StreamId(2), process("a"), true, BTreeMap::new());
+        source.since = start;
+        source.tally.bytes_received = 2 * PACE;
+        exchanges.under_way.insert(StreamId(2), source);
+        assert_eq!(room(&exchanges, &core), ExchangeRoom::Full);
+        // As much as it has brought is enough for two seconds after the first two.
+        core.now.mono = start + Duration::from_millis(4_999);
+        assert_eq!(room(&exchanges, &core), ExchangeRoom::Full);
+        core.now.mono = start + Duration::from_secs(5);
+        assert_eq!(room(&exchanges, &core), ExchangeRoom::Free);
+        // Who has its state has room, whatever is under way.
+        core.now.mono = start;
+        core.readiness = Readiness::Synced { with: name("a") };
+        assert_eq!(room(&exchanges, &core), ExchangeRoom::Free);
+    }
+
+    #[test]
+    fn a_dial_keeps_others_from_being_tried_for_a_second() {
+        let mut core = core();
+        let exchanges = Exchanges {
+            dialled_at: core.now.mono,
+            ..Exchanges::default()
+        };
+        assert!(exchanges.is_seeking(&core, &dialling(&["a"])));
+        assert!(!exchanges.is_seeking(&core, &dialling(&[])));
+        core.now.mono += DIAL_PATIENCE;
+        assert!(!exchanges.is_seeking(&core, &dialling(&["a"])));
+        core.now.mono -= Duration::from_nanos(1);
+        core.readiness = Readiness::Alone { seeds: Vec::new() };
+        assert!(!exchanges.is_seeking(&core, &dialling(&["a"])));
+    }
+}
