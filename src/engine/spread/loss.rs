@@ -51,6 +51,7 @@ impl Spread {
         core.counters.packets_lost += overtaken.len() as u64;
         overtaken.into_iter().for_each(|number| lane.lose(number));
         lane.pace.silent_since = (!lane.flight.is_empty()).then_some(now);
+        arm_loss(core, process, lane);
         core.ask(Ask::Acknowledged(process.clone(), receipt));
     }
 
