@@ -9,6 +9,7 @@
 //! *near*, and any other is brief. It carries one exchange of the membership, and its session is
 //! forgotten like that of a failed member, until the next exchange.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -119,8 +120,17 @@ impl Sessions {
     /// Links are kept with others than before. Those that are new are dialled one after the other: many nodes
     /// may want many at once.
     pub(in crate::engine) fn links_changed(&mut self, core: &mut Core, roster: &Roster) {
-        let live = roster.live().map(|known| known.id.process.clone());
-        let live: Vec<ProcessId> = live.collect();
+        let live: Vec<ProcessId> = if core.link_policy == LinkPolicy::Kept {
+            let live = roster.live().map(|known| known.id.process.clone());
+            live.collect()
+        } else {
+            // Those that are near, and those with whom there is anything to end.
+            let near = core.near.iter().filter_map(|name| roster.get(name));
+            let near = near.map(|known| &known.id.process);
+            let all: BTreeSet<&ProcessId> = near.chain(self.table.by_process.keys()).collect();
+            let live = all.into_iter().filter(|process| roster.is_live(process));
+            live.cloned().collect()
+        };
         for process in live {
             let session = self.table.get(&process).map(|session| session.link);
             if core.keeps_link(&process.name) {

@@ -11,7 +11,7 @@
 //! A turn sends no more than its quota ([`SendQuota`](crate::engine::core::quota::SendQuota)), to all
 //! together. Where that does not do, the next turn begins with the peer after the last one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::core::ask::Ask;
 use crate::engine::core::flight::{
@@ -53,7 +53,13 @@ struct PacketMax {
 impl Spread {
     /// Sends every peer what it lacks and the windows allow.
     pub(super) fn flush_lanes(&mut self, core: &mut Core, facts: Facts<'_>) {
-        let mut processes: Vec<ProcessId> = self.lanes.keys().cloned().collect();
+        let heads = core.stores.heads();
+        // Most lanes have nothing to be looked at in most turns.
+        let busy = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| !lane.is_at_rest(&heads));
+        let mut processes: Vec<ProcessId> = busy.map(|(process, _)| process.clone()).collect();
         let served = self.served.as_ref();
         let next = processes.partition_point(|process| Some(process) <= served);
         processes.rotate_left(next);
@@ -190,6 +196,12 @@ impl Spread {
 }
 
 impl Lane {
+    /// Nothing waits to be sent to the peer, nor is anything under way, and that was seen before.
+    fn is_at_rest(&self, heads: &BTreeMap<StoreId, u64>) -> bool {
+        let quiet = self.flight.is_empty() && self.handed.is_empty() && !self.pace.streaming;
+        quiet && self.owed.outstanding.is_empty() && self.owed.is_even(heads)
+    }
+
     /// Nothing waits to be sent to the peer, which is so for most of them in most turns.
     fn owe_nothing(&mut self, core: &Core, shared: &BTreeSet<StoreId>) {
         let resting = self.owed.is_resting();

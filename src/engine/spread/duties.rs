@@ -23,6 +23,8 @@ pub(super) struct Duties {
     done: VecDeque<u64>,
     /// Those of which the parent is to be told.
     ready: BTreeSet<u64>,
+    /// When parents are told of a part of those that are not done.
+    dues: BTreeSet<(Duration, u64)>,
     /// Entries in all of them.
     items: usize,
 }
@@ -127,9 +129,13 @@ impl Duties {
         self.items += duty.items.len();
         let packet = (duty.parent.clone(), duty.packet);
         crowded.extend(self.by_packet.insert(packet, id));
-        if duty.is_done() {
-            self.ready.insert(id);
-            self.done.push_back(id);
+        match duty.due {
+            _ if duty.is_done() => {
+                self.ready.insert(id);
+                self.done.push_back(id);
+            }
+            Some(due) => drop(self.dues.insert((due, id))),
+            None => {}
         }
         self.known.insert(id, duty);
         crowded.into_iter().for_each(|id| self.forget(id));
@@ -212,6 +218,8 @@ impl Duties {
     }
 
     fn finish(&mut self, id: u64) {
+        let due = self.known.get(&id).and_then(|duty| duty.due);
+        due.map(|due| self.dues.remove(&(due, id)));
         self.ready.insert(id);
         self.done.push_back(id);
     }
@@ -225,20 +233,21 @@ impl Duties {
 
     /// Those of which the parents are told only a part because their time has come.
     pub(super) fn look(&mut self, now: Duration) {
-        for (&id, duty) in &mut self.known {
-            if duty.due.is_some_and(|due| due <= now) {
+        while let Some(&(due, id)) = self.dues.first() {
+            if due > now {
+                break;
+            }
+            self.dues.pop_first();
+            if let Some(duty) = self.known.get_mut(&id) {
                 duty.due = None;
-                if !duty.is_done() {
-                    self.ready.insert(id);
-                }
+                self.ready.insert(id);
             }
         }
     }
 
     /// When to look again.
     pub(super) fn due(&self) -> Option<Duration> {
-        let open = self.known.values().filter(|duty| !duty.is_done());
-        open.filter_map(|duty| duty.due).min()
+        self.dues.first().map(|(due, _)| *due)
     }
 
     /// Whether parents are to be told.
@@ -289,6 +298,9 @@ impl Duties {
         };
         self.items -= duty.items.len();
         self.ready.remove(&id);
+        if let Some(due) = duty.due {
+            self.dues.remove(&(due, id));
+        }
         for (place, _) in &duty.items {
             if let Some(ids) = self.by_place.get_mut(place) {
                 ids.remove(&id);

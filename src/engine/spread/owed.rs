@@ -161,6 +161,16 @@ impl Owed {
         !self.retry.is_empty() || !self.bulky.is_empty() || shared.iter().any(behind)
     }
 
+    /// Whether there is nothing to look at: all was sent that has changed up to these heads.
+    pub(super) fn is_even(&self, heads: &BTreeMap<StoreId, u64>) -> bool {
+        let served = |(id, head): (&StoreId, &u64)| {
+            let cursor = self.cursor.get(id);
+            cursor.is_some_and(|cursor| cursor >= head)
+        };
+        let even = self.resting || heads.iter().all(served);
+        even && self.retry.is_empty() && self.bulky.is_empty()
+    }
+
     /// How many keys are outstanding, or have changed after the cursor.
     pub(super) fn backlog(&self, stores: &Stores, shared: &BTreeSet<StoreId>) -> usize {
         let behind = shared.iter().filter_map(|&id| {
