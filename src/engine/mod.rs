@@ -652,9 +652,7 @@ impl Engine {
             Ask::TellMembers => self.sessions.send_members_to_all(core, roster),
             Ask::Vouch(vouched) => self.members.vouch(core, &vouched),
             Ask::Welcome(greeting) => self.sessions.welcome(core, roster, &greeting),
-            Ask::Welcomed(stream, welcome) => {
-                self.sessions.after_welcome(core, roster, stream, &welcome);
-            }
+            Ask::Welcomed(stream, by) => self.sessions.after_welcome(core, roster, stream, &by),
         }
     }
 

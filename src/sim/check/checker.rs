@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::acts::Deeds;
 use super::firings::Firings;
 use super::history::{Glance, History};
-use super::memberships::{Facts, Memberships};
+use super::memberships::{Memberships, PeerFacts};
 use super::violation::{Breach, Violation};
 use crate::engine::{Event, View};
 use crate::id::{Key, MemberState, NodeId, NodeName, ProcessId, Refusal, StoreId};
@@ -154,7 +154,7 @@ impl Checker {
         at: Duration,
         observer: Life,
         view: &View,
-        facts: Facts<'_>,
+        facts: PeerFacts<'_>,
     ) {
         for breach in self.members.view_changed(at, observer, view, facts) {
             self.report(at, breach);
