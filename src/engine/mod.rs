@@ -632,10 +632,7 @@ impl Engine {
                 self.sessions.member_forgotten(core, &process);
             }
             Ask::MembershipChanged { others } => self.spread.membership_changed(core, others),
-            Ask::MembersAnswered(stream) => {
-                let crowd = self.members.is_crowd(core);
-                self.sessions.members_answered(core, roster, stream, crowd);
-            }
+            Ask::MembersAnswered(stream) => self.members_answered(stream),
             Ask::MergeDelta(incoming) => self.merges.take(core, *incoming),
             Ask::Probe { to, packet, ping } => self.send_probe(&to, packet, ping),
             Ask::PumpExchange(stream) => self.exchanges.pump(core, stream),
@@ -654,6 +651,13 @@ impl Engine {
             Ask::Welcome(greeting) => self.sessions.welcome(core, roster, &greeting),
             Ask::Welcomed(stream, by) => self.sessions.after_welcome(core, roster, stream, &by),
         }
+    }
+
+    /// All of an answer with the membership has been taken over.
+    fn members_answered(&mut self, stream: StreamId) {
+        let (core, roster) = (&mut self.core, self.members.roster());
+        let crowd = self.members.is_crowd(core);
+        self.sessions.members_answered(core, roster, stream, crowd);
     }
 
     /// A process acknowledges entries.
