@@ -76,6 +76,9 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     merges_deferred, Count, "Deltas put off: merging them costs more than one turn may.";
     events_withheld, Count, "Events not emitted: others caused too many of them.";
     merges_refused, Count, "Deltas not taken: too much was waiting to be merged.";
+    commits, Count, "Batches written to disk.";
+    commits_failed, Count, "Batches that the disk did not take; each is tried again.";
+    entries_committed, Count, "Entries in the batches written to disk.";
     packets_lost, Count, "Delta packets whose loss was assumed.";
     relays_passed_over, Count, "Times that a member did not hand on what it was handed, and another one was asked.";
     push_pulls, Count, "Push/pulls completed.";
@@ -204,6 +207,10 @@ pub const CERTIFICATE_EXPIRY: &str = "rumormill_tls_certificate_expiry_timestamp
 /// 1 once the node is ready: a gauge.
 pub const READY: &str = "rumormill_ready";
 
+/// 1 while the node's disk takes nothing, so that writes are not durable: a gauge, 0 also for a node without a
+/// disk.
+pub const DISK_FAILING: &str = "rumormill_disk_failing";
+
 /// Hands a node's counters to the recorder.
 pub(crate) struct Exporter {
     node: Label,
@@ -229,6 +236,8 @@ impl Exporter {
             Unit::Seconds,
             "When the node's own TLS certificate ends, since the Unix epoch."
         );
+        let help = "1 while the node's disk takes nothing, else 0.";
+        metrics::describe_gauge!(DISK_FAILING, Unit::Count, help);
         metrics::describe_gauge!(READY, Unit::Count, "1 once the node is ready, else 0.");
         Self {
             node: Label::new("node", name.as_str().to_owned()),
@@ -293,6 +302,8 @@ impl Exporter {
             let labels = vec![self.node.clone(), Label::from_static_parts("state", label)];
             metrics::gauge!(MEMBERS, labels).set(members as f64);
         }
+        let failing = f64::from(u8::from(view.disk_failing));
+        metrics::gauge!(DISK_FAILING, vec![self.node.clone()]).set(failing);
         self.ready(view.readiness.is_ready());
     }
 
@@ -412,6 +423,7 @@ mod tests {
             members: Vec::new(),
             readiness: Readiness::Alone { seeds: Vec::new() },
             full_stores: Vec::new(),
+            disk_failing: false,
             expulsions: Vec::new(),
             revision: 0,
         };
@@ -435,7 +447,7 @@ mod tests {
         let names: BTreeSet<_> = described.iter().map(String::as_str).collect();
         assert!(names.contains(MEMBERS) && names.contains(READY));
         assert_eq!(described.len(), names.len());
-        assert_eq!(described.len(), ENGINE.len() + NET.len() + STORES.len() + 5);
+        assert_eq!(described.len(), ENGINE.len() + NET.len() + STORES.len() + 6);
     }
     /// The page of names is complete, and nothing else is on it.
     #[test]
@@ -481,6 +493,8 @@ mod tests {
             &count,
             "1 once the node is ready, else 0.",
         ));
+        let help = "1 while the node's disk takes nothing, else 0.";
+        expected.push(line(DISK_FAILING, "gauge", "", &count, help));
         let seconds = Unit::Seconds;
         let help = "When the node's own TLS certificate ends, since the Unix epoch.";
         expected.push(line(CERTIFICATE_EXPIRY, "gauge", "", &seconds, help));

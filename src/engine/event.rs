@@ -278,6 +278,9 @@ pub struct View {
     /// Stores that had no room for an entry of a peer ([`Refusal::Full`]) and have none yet: here the
     /// node is not to be relied on, however ready it is. Sorted.
     pub full_stores: Vec<StoreId>,
+    /// Whether the disk did not take what it was last given: what is written now is not durable, however
+    /// ready the node is. It is tried again, at least once a second, for as long as anything waits.
+    pub disk_failing: bool,
     /// Members that were expelled, here or by a peer, by name.
     pub expulsions: Vec<Expulsion>,
     /// Grows with every change of this view.

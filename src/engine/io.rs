@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::id::{ClusterId, HandshakeRefusal, NodeName, StoreId};
-use crate::store::{Copies, Held, ReplicationError, WriteId};
+use crate::store::{Copies, Durability, Held, ReplicationError, WriteId};
 use crate::wire::Entry;
 
 use super::event::Event;
@@ -34,6 +34,15 @@ pub struct Setup {
     pub durable: bool,
     /// Members that this node has expelled before: at most 256 names.
     pub expelled: Vec<NodeName>,
+}
+
+/// How a store is kept on disk, and how much of it is there when the node starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptStore {
+    /// How it is kept.
+    pub durability: Durability,
+    /// All changes up to here are on disk; 0 for none.
+    pub through: u64,
 }
 
 /// A stream, from open to close. Streams the engine opens have even numbers, which it picks;
@@ -124,6 +133,8 @@ pub enum Input {
         /// Whether it is on disk.
         ok: bool,
     },
+    /// The disk was found to work, or not to, by something else than a batch.
+    DiskWorks(bool),
     /// Some store took a local write (coalesced: one suffices for many).
     StoresChanged,
     /// The application asks for something.

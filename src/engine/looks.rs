@@ -24,6 +24,7 @@ impl Engine {
             members: roster.members().map(|known| known.member()).collect(),
             readiness: self.core.readiness.with_troubles(self.sessions.troubles()),
             full_stores: self.core.stores.full().collect(),
+            disk_failing: self.core.ledger.is_failing(),
             expulsions: self.expulsions.all(&self.core),
             revision: self.core.revision,
         }

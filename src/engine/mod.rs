@@ -58,7 +58,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,17 +70,17 @@ pub use self::core::pings::Pings;
 pub use event::{Comparison, Event, Expulsion, Member, Readiness, SeedFault, SeedTrouble, View};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
-pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
+pub use io::{CloseReason, Input, KeptStore, Operation, Output, Setup, StreamId};
 #[doc(hidden)]
 pub use members::again as swim;
 
 use crate::config::Config;
-use crate::id::{MemberState, NodeId, ProcessId};
+use crate::id::{MemberState, NodeId, ProcessId, StoreId};
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
 use crate::wire::envelope::EnvelopeError;
-use crate::wire::{Delta, Hello, Message, Purpose};
+use crate::wire::{Delta, Entry, Hello, Message, Purpose};
 
 use self::core::ask::Ask;
 use self::core::delta::{DeltaWay, Hand, IncomingDelta, MergedDelta};
@@ -143,6 +143,18 @@ impl Engine {
         engine
     }
 
+    /// Says how stores are kept on disk, and what of them is there already. To be called before anything
+    /// else; without it all stores of a durable node are kept immediately, and none is on disk.
+    pub fn keep(&mut self, kept: BTreeMap<StoreId, KeptStore>) {
+        self.core.ledger.keep(kept);
+    }
+
+    /// What this node holds and is not on disk, up to one batch; nothing once all is. For the end of a
+    /// node's life: the batch that was under way is part of it.
+    pub fn unkept(&mut self) -> Vec<(StoreId, Entry)> {
+        self.core.ledger.last_batch(&self.core.stores)
+    }
+
     /// Whether a datagram is of another cluster or version, by its first bytes. If so it is counted, and
     /// need not be handled, nor copied to be.
     pub fn refuses(&mut self, datagram: &[u8]) -> bool {
@@ -169,6 +181,7 @@ impl Engine {
                     return;
                 }
             }
+            Input::DiskWorks(works) => self.commits.disk_works(core, works),
             Input::Operation(operation) => self.operate(operation),
             Input::Resolved { seed, addrs } => self.sessions.seed_resolved(core, &seed, addrs),
             Input::StoresChanged => {}
@@ -459,6 +472,7 @@ impl Engine {
                 let sessions = self.sessions.table();
                 self.members.probe(core, sessions, from, &process, &probe);
             }
+            Message::Arrived(arrived) => self.spread.arrived(core, &process, arrived),
             Message::Relayed(relayed) => {
                 self.spread
                     .relayed_received(core, facts, &process, &relayed);
@@ -522,6 +536,7 @@ impl Engine {
         let core = &mut self.core;
         match message {
             Message::Ack(ack) => self.spread.ack_received(core, peer, &ack),
+            Message::Arrived(arrived) => self.spread.arrived(core, peer, arrived),
             Message::Delta(delta) => self.link_delta(stream, peer, delta, None),
             Message::Handed(handed) => {
                 let (bits, list) = (handed.bits, handed.list);

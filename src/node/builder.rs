@@ -1,9 +1,15 @@
 //! How a node is put together: settings and stores first, then one start.
 
+#[cfg(feature = "persist")]
+mod disk;
+mod disk_setup;
 mod error;
 mod types;
 
 use std::collections::BTreeMap;
+// Without the feature no node has a disk.
+#[cfg(not(feature = "persist"))]
+use std::convert::Infallible as DriverDisk;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -15,6 +21,8 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use super::advertise::advertised;
 use super::clock::{Clocks, SystemClock};
 use super::driver::{Counted, Driver, Incoming, Published, Wiring};
+#[cfg(feature = "persist")]
+use super::driver_disk::DriverDisk;
 use super::event::NodeEvent;
 use super::event_log::EventLog;
 use super::events::Events;
@@ -37,6 +45,9 @@ use crate::time::WallClock;
 use crate::wire::codec::{CodecLimits, EXPELLED_MAX, STORE_NAME_BYTES_MAX};
 use crate::wire::envelope::Envelope;
 
+use disk_setup::DiskFound;
+#[cfg(feature = "persist")]
+use disk_setup::DiskSetup;
 pub use error::BuildError;
 
 /// Puts a node together: [`Node::builder`].
@@ -51,7 +62,7 @@ pub struct Builder {
     advertise: Option<String>,
     cluster: String,
     seeds: Vec<String>,
-    expelled: Vec<NodeName>,
+    expelled: Option<Vec<NodeName>>,
     config: Config,
     wall: Arc<dyn WallClock>,
     stores: Vec<Arc<dyn Store>>,
@@ -61,6 +72,8 @@ pub struct Builder {
     presences: Presences,
     events: broadcast::Sender<NodeEvent>,
     first_error: Option<BuildError>,
+    #[cfg(feature = "persist")]
+    disk: DiskSetup,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
     #[cfg(feature = "tls")]
@@ -98,7 +111,7 @@ impl Builder {
             advertise: None,
             cluster: String::new(),
             seeds: Vec::new(),
-            expelled: Vec::new(),
+            expelled: None,
             config: Config::lan(),
             wall: Arc::new(SystemClock),
             stores: Vec::new(),
@@ -108,6 +121,8 @@ impl Builder {
             presences: Presences::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
             first_error: None,
+            #[cfg(feature = "persist")]
+            disk: DiskSetup::default(),
             #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "tls")]
@@ -116,9 +131,9 @@ impl Builder {
     }
 
     /// Members that this node refuses from the start, as [`Node::expel`] does: those that it expelled when it
-    /// ran before. At most 256 names.
+    /// ran before. At most 256 names. Default: those that it remembers, where it has a disk, else nobody.
     pub fn expelled(mut self, names: impl IntoIterator<Item = NodeName>) -> Self {
-        self.expelled = names.into_iter().collect();
+        self.expelled = Some(names.into_iter().collect());
         self
     }
 
@@ -346,33 +361,67 @@ impl Builder {
         )
         .await;
         transport.advertised(addr);
+        #[cfg(feature = "persist")]
+        let found = self.find().await?;
+        #[cfg(not(feature = "persist"))]
+        let found = DiskFound::default();
         let (nonce, random_seed) = (entropy()?, entropy()?);
         let clock = Clocks::start(Arc::clone(&self.wall));
         let now = clock.now();
         let envelope = Envelope::of(&cluster);
         let setup = Setup {
             name: name.clone(),
-            boot: now.wall.as_nanos().max(1),
+            boot: now.wall.as_nanos().max(1).max(found.boot),
             addr,
             cluster,
-            seeds: self.seeds.clone(),
+            seeds: self.seeds_with(&found),
             nonce,
             random_seed,
-            durable: false,
-            expelled: self.expelled.clone(),
+            durable: found.kept.is_some(),
+            expelled: self.expelled_with(&found),
         };
-        let engine = Engine::new(setup, self.config.clone(), self.stores.clone(), now);
-        Ok(self.spawn(engine, clock, transport, name, envelope))
+        let mut engine = Engine::new(setup, self.config.clone(), self.stores.clone(), now);
+        engine.keep(found.kept.unwrap_or_default());
+        #[cfg(feature = "persist")]
+        let disk = self.start_disk()?;
+        #[cfg(not(feature = "persist"))]
+        let disk = None;
+        let parts = Parts {
+            clock,
+            transport,
+            name,
+            envelope,
+        };
+        Ok(self.spawn(engine, parts, disk))
     }
 
-    fn spawn(
-        self,
-        engine: Engine,
-        clock: Clocks,
-        transport: Arc<dyn Transport>,
-        name: NodeName,
-        envelope: Envelope,
-    ) -> Node {
+    /// The seeds, and the members that this node knew when it ran before. A node without seeds is a cluster of
+    /// its own, whatever it remembers.
+    fn seeds_with(&self, found: &DiskFound) -> Vec<String> {
+        let mut seeds = self.seeds.clone();
+        let known = found.members.iter().filter(|_| !self.seeds.is_empty());
+        for member in known {
+            let member = member.to_string();
+            if seeds.len() < self.config.seeds_max && !seeds.contains(&member) {
+                seeds.push(member);
+            }
+        }
+        seeds
+    }
+
+    /// Those that it expelled when it ran before, unless it is told whom to expel.
+    fn expelled_with(&self, found: &DiskFound) -> Vec<NodeName> {
+        let told = self.expelled.as_ref();
+        told.unwrap_or(&found.expelled).clone()
+    }
+
+    fn spawn(self, engine: Engine, parts: Parts, disk: Option<DriverDisk>) -> Node {
+        let Parts {
+            clock,
+            transport,
+            name,
+            envelope,
+        } = parts;
         let local_addr = transport.local_addr();
         let view = watch::Sender::new(Arc::new(engine.view()));
         let views = view.subscribe();
@@ -400,6 +449,7 @@ impl Builder {
                 events: self.events,
                 counted: Arc::clone(&counted),
             },
+            disk,
             tracker,
             #[cfg(feature = "metrics")]
             stores: self.stores.clone(),
@@ -441,11 +491,12 @@ impl Builder {
         if let Some(text) = wrong.cloned() {
             return Err(BuildError::Seed { text });
         }
-        let (count, max) = (self.expelled.len(), EXPELLED_MAX);
+        let expelled = self.expelled.as_deref().unwrap_or_default();
+        let (count, max) = (expelled.len(), EXPELLED_MAX);
         if count > max {
             return Err(BuildError::TooManyExpelled { count, max });
         }
-        if self.expelled.iter().any(|name| name.as_str() == self.name) {
+        if expelled.iter().any(|name| name.as_str() == self.name) {
             let name = self.name.clone();
             return Err(BuildError::ExpelledItself { name });
         }
@@ -491,6 +542,14 @@ impl Builder {
         }
         Ok(Some(addr))
     }
+}
+
+/// What a node is put together of.
+struct Parts {
+    clock: Clocks,
+    transport: Arc<dyn Transport>,
+    name: NodeName,
+    envelope: Envelope,
 }
 
 /// Several addresses in one text, as a flag or a variable of the environment often has them.

@@ -14,6 +14,8 @@ use super::event::NodeEvent;
 use crate::engine::{Event, Expulsion, Readiness, SeedTrouble};
 use crate::id::{Key, NodeName, Refusal, StoreId};
 use crate::net::{HandshakeRefusal, TlsEvent};
+#[cfg(feature = "persist")]
+use crate::persist::DiskEvent;
 use crate::store::Store;
 use crate::time::{Allowance, Said, Timestamp};
 
@@ -70,6 +72,8 @@ impl EventLog {
         debug!(?event, "event");
         match event {
             NodeEvent::Cluster(event) => self.about_cluster(event, now),
+            #[cfg(feature = "persist")]
+            NodeEvent::Disk(event) => about_disk(event),
             NodeEvent::Tls(event) => self.about_tls(event, now),
         }
     }
@@ -217,6 +221,33 @@ impl EventLog {
 
     fn name(&self, store: StoreId) -> &str {
         self.stores.get(&store).map_or("", String::as_str)
+    }
+}
+
+/// Few by themselves: the disk tells what has changed.
+#[cfg(feature = "persist")]
+fn about_disk(event: &DiskEvent) {
+    match event {
+        DiskEvent::Failing => warn!("the disk fails: what is written is not durable"),
+        DiskEvent::Loaded(report) => {
+            let (entries, set_aside) = (report.entries, report.set_aside);
+            let (held_back, aside) = (report.held_back_count, &report.aside);
+            if report.unread {
+                warn!("what is on disk cannot be read now");
+            } else if set_aside > 0 || held_back > 0 || !aside.is_empty() {
+                warn!(
+                    entries,
+                    set_aside,
+                    held_back,
+                    ?aside,
+                    "the disk was read, not all of it is in use"
+                );
+            } else {
+                info!(entries, "the disk was read");
+            }
+        }
+        DiskEvent::Recovered => info!("the disk works again"),
+        DiskEvent::Working { work, done } => info!(?work, done, "the disk is at work"),
     }
 }
 

@@ -10,6 +10,8 @@ mod builder;
 mod changes;
 mod clock;
 mod driver;
+#[cfg(feature = "persist")]
+mod driver_disk;
 mod event;
 mod event_gate;
 mod event_log;

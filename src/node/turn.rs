@@ -119,6 +119,7 @@ mod tests {
             members: members.collect(),
             readiness: Readiness::Alone { seeds: Vec::new() },
             full_stores: Vec::new(),
+            disk_failing: false,
             expulsions: Vec::new(),
             revision: 0,
         })

@@ -15,8 +15,10 @@
 //! validation, regular expression or other code of a schema runs under it, except the index, which
 //! is given finished records.
 
+pub mod alertmanager;
 pub mod alerts;
 pub(crate) mod any;
+mod durability;
 mod lazy;
 mod map;
 pub mod matcher;
@@ -33,6 +35,7 @@ pub mod types;
 mod write;
 
 pub use any::Store;
+pub use durability::Durability;
 pub use map::Map;
 pub use map::feed::{Cause, ChangeOrigin};
 pub use read::{ChangedRecords, Quarantined};

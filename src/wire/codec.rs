@@ -156,6 +156,7 @@ fn tag(message: &Message) -> u8 {
         Message::Hashes(_) => 23,
         Message::Wants(_) => 24,
         Message::Expelled(_) => 25,
+        Message::Arrived(_) => 70,
         Message::Handed(_) => 40,
         Message::Covered(_) => 41,
         Message::Recall(_) => 42,

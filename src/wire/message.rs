@@ -55,6 +55,8 @@ pub enum Message {
     Wants(Wants),
     /// (25) Whom the sender has expelled.
     Expelled(Expelled),
+    /// (70) Deltas have been merged, and will be acknowledged once they are on disk.
+    Arrived(Arrived),
     /// (40) Entries that the receiver is to hand on.
     Handed(Handed),
     /// (41) Who holds the entries that the sender was to hand on.
@@ -79,6 +81,7 @@ impl Message {
     pub const fn token(&self) -> Option<u64> {
         match self {
             Self::Ack(ack) => Some(ack.token),
+            Self::Arrived(arrived) => Some(arrived.token),
             Self::Covered(covered) => Some(covered.token),
             Self::Delta(delta) => Some(delta.token),
             Self::Handed(handed) => Some(handed.delta.token),
@@ -293,6 +296,16 @@ pub struct RefusedEntry {
     pub index: u16,
     /// Why.
     pub reason: Refusal,
+}
+
+/// What has been merged, and is not on the receiver's disk yet: an [`Ack`] follows when it is. It says that
+/// the packets need not be sent again; how the network is doing is judged by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// The session's token; 0 on a stream.
+    pub token: u64,
+    /// Packet numbers, both ends included, ascending.
+    pub ranges: Vec<(u64, u64)>,
 }
 
 /// What has been merged (and committed, where the receiver is durable).

@@ -9,11 +9,11 @@ use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, St
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled, Handed,
-    Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More,
-    Objection, ObjectionReason, Peeled, Probe, Purpose, Recall, Recheck, RefusedEntry, Reject,
-    RejectReason, Relayed, Roots, Section, Settled, StoreOffer, StoreSummary, StoreTotal, Summary,
-    Totals, Verdict, Verdicts, Wants, Welcome,
+    Ack, Arrived, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled,
+    Handed, Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message,
+    More, Objection, ObjectionReason, Peeled, Probe, Purpose, Recall, Recheck, RefusedEntry,
+    Reject, RejectReason, Relayed, Roots, Section, Settled, StoreOffer, StoreSummary, StoreTotal,
+    Summary, Totals, Verdict, Verdicts, Wants, Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -337,6 +337,10 @@ pub fn messages() -> impl Strategy<Value = Message> {
         handshakes(),
         deltas().prop_map(Message::Delta),
         acks().prop_map(Message::Ack),
+        acks().prop_map(|ack| {
+            let (token, ranges) = (ack.token, ack.ranges);
+            Message::Arrived(Arrived { token, ranges })
+        }),
         relays().prop_map(Message::Relayed),
         (any::<u8>(), any::<u64>(), deltas())
             .prop_map(|(bits, list, delta)| Message::Handed(Handed { bits, list, delta })),

@@ -272,7 +272,7 @@ impl Exchange {
 
     /// Everything held by now is part of what this side's end of the exchange promises.
     pub(super) fn pledge(&mut self, core: &mut Core) {
-        self.pledged = core.ledger.pledge(&core.stores);
+        self.pledged = core.ledger.pledge(&core.stores, core.now.mono);
     }
 
     /// This node's root and table, with room for all steps after `shape`.

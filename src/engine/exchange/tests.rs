@@ -207,7 +207,7 @@ fn what_is_held_is_on_disk_before_this_side_is_done() {
     );
     exchanges.pump(&mut core, STREAM);
     assert_eq!(frames(&core), []);
-    let (batch, _) = core.ledger.begin(&core.stores).unwrap();
+    let (batch, _) = core.ledger.begin(&core.stores, core.now.mono).unwrap();
     exchanges.committed(&mut core, STREAM);
     assert_eq!(frames(&core), [], "it is being written");
     core.ledger.end(batch, true);

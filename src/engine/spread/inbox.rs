@@ -42,8 +42,7 @@ impl Spread {
             needs: received.needs,
             refused: received.refused,
         };
-        if lane.acks.merged(packet) {
-            self.schedule_ack(core, facts, &process);
-        }
+        lane.acks.merged(packet);
+        self.schedule_ack(core, facts, &process);
     }
 }

@@ -15,6 +15,7 @@ use super::acks::Acks;
 use super::handed::HandedOn;
 use super::owed::Owed;
 use super::pace::Pace;
+use super::unkept::Unkept;
 
 /// One peer's lane.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) struct Lane {
     pub(super) pace: Pace,
     /// Acknowledgements owed to it.
     pub(super) acks: Acks,
+    /// What it has merged and not on its disk yet.
+    pub(super) unkept: Unkept,
     /// What it has refused.
     pub(super) refused: Refusals,
     /// Others forward to it what we write.
@@ -110,6 +113,7 @@ impl Lane {
             flight: Flight::default(),
             pace: Pace::default(),
             acks: Acks::default(),
+            unkept: Unkept::default(),
             refused: Refusals::default(),
             uncovered: false,
             relayed_for: BTreeMap::new(),
@@ -151,10 +155,11 @@ impl Lane {
         self.handed = HandedOn::default();
     }
 
-    /// Whether the peer is known to hold change `seq` of a key, or a later one; see
-    /// [`Owed::is_held`].
+    /// Whether the peer is known to hold change `seq` of a key, or a later one, as durably as it holds
+    /// anything; see [`Owed::is_held`].
     pub(super) fn holds(&self, place: &StoreKey, seq: u64, overtaken: bool) -> bool {
-        !self.refused.may_have(place, seq) && self.owed.is_held(place, seq, overtaken)
+        let may_lack = self.refused.may_have(place, seq) || self.unkept.may_lack(place, seq);
+        !may_lack && self.owed.is_held(place, seq, overtaken)
     }
 
     /// In which order peers are asked to hand on: the smallest first.

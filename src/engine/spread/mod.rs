@@ -9,6 +9,7 @@
 //! | `lane`, `owed`, `handed` | one peer: its parts; what it lacks and holds; what it was handed |
 //! | `loss`, `pace` | acknowledgements received; data that is not acknowledged |
 //! | `inbox`, `acknowledge`, `acks` | deltas received; acknowledgements owed and sent |
+//! | `unkept` | what a peer has merged and not on its disk yet |
 //! | `relays` | the way past a broken link |
 //! | `watches`, `watch_list` | following writes to other processes |
 
@@ -33,6 +34,7 @@ mod tests;
 mod tree;
 #[cfg(test)]
 mod tree_tests;
+mod unkept;
 mod watch_list;
 mod watches;
 
@@ -292,6 +294,7 @@ impl Spread {
         }
         if let Some(lane) = self.lanes.get_mut(process) {
             lane.refused.exchanged(&heads, refused);
+            lane.unkept.exchanged(&heads);
             lane.owed.exchanged(heads);
         }
     }

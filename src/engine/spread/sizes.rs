@@ -13,6 +13,7 @@ use super::groups::WAITING_MAX;
 use super::handed::HANDED_MAX;
 use super::lane::Lane;
 use super::relays::RELAYED_FOR_MAX;
+use super::unkept::{PACKETS_MAX, PLACES_MAX};
 
 impl Spread {
     /// The first of its queues and maps that is over its limit.
@@ -45,13 +46,13 @@ impl Spread {
         let keys = lanes.map(|lane| {
             let owed = &lane.owed;
             let keys = owed.outstanding.len() + owed.retry.len() + owed.bulky.len();
-            keys + lane.relayed_for.len() + lane.refused.len()
+            keys + lane.relayed_for.len() + lane.refused.len() + lane.unkept.len()
         });
         keys.sum::<usize>() + self.watches.len() + self.duties.items()
     }
 }
 
-fn of_lane(lane: &Lane, config: &Config) -> [Size; 9] {
+fn of_lane(lane: &Lane, config: &Config) -> [Size; 10] {
     let packet = config.packet_bytes_max;
     let frame = FRAME_BYTES_TARGET.max(FRAME_BYTES_MAX.min(config.entry_bytes_max + 4096));
     let keys = config.backlog_keys_max + ENTRIES_PER_PACKET_MAX + RELAYED_FOR_MAX;
@@ -72,6 +73,11 @@ fn of_lane(lane: &Lane, config: &Config) -> [Size; 9] {
             "packets to commit",
             lane.acks.uncommitted(),
             UNCOMMITTED_MAX,
+        ),
+        size(
+            "keys and packets not on a peer's disk",
+            lane.unkept.len(),
+            PLACES_MAX.max(PACKETS_MAX),
         ),
         size("refused entries", lane.refused.len(), REFUSED_MAX),
         size(

@@ -225,9 +225,15 @@ fn what_is_not_on_disk_is_not_acknowledged() {
     node.receive("a", 1, &[1], Vec::new());
     let facts = node.known.facts();
     node.spread.acknowledge_committed(&mut node.core, facts);
-    assert_eq!(datagrams(&node.core), []);
-    let (batch, _) = node.core.ledger.begin(&node.core.stores).unwrap();
+    // That it has arrived is told at once: a slow disk is not a slow network.
+    assert!(matches!(&node.sent()[..], [(2, Message::Arrived(_))]));
+    let (batch, _) = node
+        .core
+        .ledger
+        .begin(&node.core.stores, node.core.now.mono)
+        .unwrap();
     assert!(node.core.ledger.end(batch, true));
+    let facts = node.known.facts();
     node.spread.acknowledge_committed(&mut node.core, facts);
     assert!(matches!(&node.sent()[..], [(2, Message::Ack(_))]));
 }
@@ -353,7 +359,11 @@ fn a_watch_that_asks_for_more_members_than_there_are_ends_at_once() {
 fn a_watch_of_local_durability_ends_when_the_write_is_on_disk() {
     let mut node = Node::with(&[], true);
     let write = node.write(1);
-    let (batch, _) = node.core.ledger.begin(&node.core.stores).unwrap();
+    let (batch, _) = node
+        .core
+        .ledger
+        .begin(&node.core.stores, node.core.now.mono)
+        .unwrap();
     node.watch(write, 0);
     assert_eq!(node.watched(), None);
     node.core.ledger.end(batch, true);

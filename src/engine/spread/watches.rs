@@ -39,9 +39,12 @@ impl Spread {
         for (process, lane) in &mut self.lanes {
             if lane.holds(&place, write.seq, overtaken) {
                 holders.insert(process.clone());
-            } else if overtaken && lane.role == Role::Leaf && facts.sessions.share(process, place.0)
+            } else if (lane.unkept.is_untold(&place, write.seq)
+                || overtaken && lane.role == Role::Leaf)
+                && facts.sessions.share(process, place.0)
             {
-                // Nobody told us that it holds the version that came from elsewhere: ask.
+                // Nobody told us that it holds the version that came from elsewhere, or that the write
+                // is on its disk: ask.
                 lane.owed.owe(place);
             }
         }
@@ -105,6 +108,8 @@ impl Spread {
             let need = (watch.place(), watch.write.seq);
             if core.ledger.covers(&core.stores, &need) {
                 self.answer_watch(core, ticket, Ok(Held { copies }));
+            } else if core.ledger.is_failing() {
+                self.answer_watch(core, ticket, Err(ReplicationError::NotDurable));
             }
             return;
         }

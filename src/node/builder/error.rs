@@ -8,6 +8,8 @@ use crate::id::NameError;
 use crate::net::BindError;
 #[cfg(feature = "tls")]
 use crate::net::tls::{TlsBindError, TlsError};
+#[cfg(feature = "persist")]
+use crate::persist::PersistError;
 
 /// Why a node did not start. Nothing of it is left behind; stores that were made for it stay
 /// readable and are never replicated.
@@ -47,6 +49,18 @@ pub enum BuildError {
     /// The configuration is not valid: the message names the field, its value and its bound.
     #[error(transparent)]
     Config(ConfigError),
+    /// The disk cannot be used: another process uses the directory, it cannot be made, or it is of another
+    /// cluster.
+    #[cfg(feature = "persist")]
+    #[error("the disk cannot be used")]
+    Disk(#[source] PersistError),
+    /// The system has no room for the thread of the disk.
+    #[cfg(feature = "persist")]
+    #[error("the thread of the disk cannot be started")]
+    DiskThread {
+        /// What the system said.
+        source: io::Error,
+    },
     /// Two stores have one name.
     #[error("two stores are named {name:?}")]
     DuplicateStore {

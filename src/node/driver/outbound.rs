@@ -9,7 +9,9 @@ use super::super::event::NodeEvent;
 use super::super::stream_table::Queued;
 use super::state::{Counted, Driver, Machine};
 use crate::engine::{CloseReason, Event, Input, Output, StreamId};
+use crate::id::StoreId;
 use crate::net::TlsEvent;
+use crate::wire::Entry;
 
 impl<M: Machine> Driver<M> {
     pub(super) fn take_outputs(&mut self) {
@@ -21,7 +23,7 @@ impl<M: Machine> Driver<M> {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::CloseStream { stream } => self.streams.close(stream),
-            Output::Commit { batch, .. } => self.commit(batch),
+            Output::Commit { batch, entries } => self.commit(batch, entries),
             Output::Datagram { to, bytes } => {
                 if let Err(error) = self.transport.try_send(to, &bytes) {
                     if error.kind() == std::io::ErrorKind::WouldBlock {
@@ -111,8 +113,18 @@ impl<M: Machine> Driver<M> {
         self.answers.push(Input::StreamClosed { stream, reason });
     }
 
-    /// Stores live in memory: what they hold is as committed as it gets.
-    fn commit(&mut self, batch: u64) {
+    /// Without a disk stores live in memory: what they hold is as committed as it gets.
+    fn commit(&mut self, batch: u64, entries: Vec<(StoreId, Entry)>) {
+        #[cfg(feature = "persist")]
+        if let Some(disk) = &self.disk {
+            let ok = disk.commit(batch, entries);
+            if !ok {
+                self.answers.push(Input::Committed { batch, ok });
+            }
+            return;
+        }
+        #[cfg(not(feature = "persist"))]
+        debug_assert!(self.disk.is_none() || entries.is_empty());
         self.answers.push(Input::Committed { batch, ok: true });
     }
 
@@ -129,6 +141,8 @@ impl<M: Machine> Driver<M> {
 
     pub(super) fn publish(&mut self) {
         self.publish_view();
+        #[cfg(feature = "persist")]
+        self.remember();
         let counted = Counted::of(&self.machine);
         #[cfg(feature = "metrics")]
         for took in self.machine.take_pings() {

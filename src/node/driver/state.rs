@@ -1,6 +1,9 @@
 //! What the driver owns, and what connects it to the world.
 
 use std::collections::{BTreeMap, HashMap};
+// Without the feature no node has a disk.
+#[cfg(not(feature = "persist"))]
+use std::convert::Infallible as DriverDisk;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +14,8 @@ use tokio::time::Sleep;
 
 use super::super::accept::{Accepted, Acceptor, admission};
 use super::super::clock::Clocks;
+#[cfg(feature = "persist")]
+use super::super::driver_disk::DriverDisk;
 use super::super::event::NodeEvent;
 use super::super::event_gate::EventGate;
 use super::super::event_log::EventLog;
@@ -21,12 +26,16 @@ use super::super::tracker::{NodeTracker, Outcome, Request};
 use crate::config::Config;
 use crate::engine::{Counters, Engine, Input, Output, Pings, View};
 use crate::id::NodeName;
+#[cfg(feature = "persist")]
+use crate::id::StoreId;
 use crate::net::admission::Admission;
 use crate::net::{NetTally, Transport};
 #[cfg(feature = "metrics")]
 use crate::store::Store;
 use crate::store::{Progress, WriteId};
 use crate::time::Now;
+#[cfg(feature = "persist")]
+use crate::wire::Entry;
 use crate::wire::envelope::Envelope;
 
 /// What the driver needs of the engine; a seam for the driver's own tests.
@@ -42,6 +51,9 @@ pub(in crate::node) trait Machine: Send + 'static {
     fn counters(&self) -> Counters;
     fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>>;
     fn entries_owed(&self) -> usize;
+    /// What is not on disk, up to one batch.
+    #[cfg(feature = "persist")]
+    fn unkept(&mut self) -> Vec<(StoreId, Entry)>;
     #[cfg(feature = "metrics")]
     fn take_pings(&mut self) -> Vec<Duration>;
     fn unsent(&self) -> usize;
@@ -78,6 +90,10 @@ impl Machine for Engine {
     }
     fn entries_owed(&self) -> usize {
         Self::entries_owed(self)
+    }
+    #[cfg(feature = "persist")]
+    fn unkept(&mut self) -> Vec<(StoreId, Entry)> {
+        Self::unkept(self)
     }
     #[cfg(feature = "metrics")]
     fn take_pings(&mut self) -> Vec<Duration> {
@@ -136,6 +152,8 @@ pub(in crate::node) struct Wiring {
     pub(in crate::node) event_log: EventLog,
     pub(in crate::node) incoming: Incoming,
     pub(in crate::node) published: Published,
+    /// Where it keeps what it holds, if it has a disk.
+    pub(in crate::node) disk: Option<DriverDisk>,
     /// Is told when a leave begins.
     pub(in crate::node) tracker: Arc<NodeTracker>,
     /// What metrics tell of.
@@ -183,6 +201,7 @@ pub(in crate::node) struct Driver<M> {
     pub(super) certificate_due: Duration,
     pub(super) certificate_told: Duration,
     pub(super) left: bool,
+    pub(super) disk: Option<DriverDisk>,
     #[cfg(feature = "metrics")]
     pub(super) exporter: crate::metrics::Exporter,
 }
@@ -198,6 +217,7 @@ impl<M: Machine> Driver<M> {
             event_log,
             incoming,
             published,
+            disk,
             tracker,
             #[cfg(feature = "metrics")]
             stores,
@@ -210,8 +230,11 @@ impl<M: Machine> Driver<M> {
             Arc::clone(&tally),
         );
         let (resolved_in, resolved) = mpsc::channel(RESOLVED_MAX);
-        let lookup = config.peers_resolve_timeout;
-        let resolver = Resolver::new(Arc::clone(&tally), resolved_in, lookup);
+        let resolver = Resolver::new(
+            Arc::clone(&tally),
+            resolved_in,
+            config.peers_resolve_timeout,
+        );
         let mut tasks = JoinSet::new();
         let (acceptor, admission, accepted) =
             accepting(&transport, envelope, config, &clock, &tally);
@@ -251,6 +274,7 @@ impl<M: Machine> Driver<M> {
             receive_after: Duration::ZERO,
             leave_deadline: None,
             left: false,
+            disk,
         }
     }
 }

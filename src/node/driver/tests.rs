@@ -25,11 +25,13 @@ use crate::config::Config;
 use crate::engine::{
     CloseReason, Counters, Event, Input, Operation, Output, Pings, Readiness, StreamId, View,
 };
-use crate::id::{ClusterId, NodeName, ProcessId};
+use crate::id::{ClusterId, NodeName, ProcessId, StoreId};
 use crate::net::memory::Network;
 use crate::net::plain::Plain;
 use crate::net::{BoxStream, NetTally, Transport};
 use crate::time::Now;
+#[cfg(feature = "persist")]
+use crate::wire::Entry;
 use crate::wire::envelope::Envelope;
 use crate::wire::frame::{FRAME_BYTES_MAX, encode_frame_header};
 use bytes::Bytes;
@@ -90,6 +92,7 @@ impl Machine for RecordingMachine {
             members: Vec::new(),
             readiness: Readiness::Alone { seeds: Vec::new() },
             full_stores: Vec::new(),
+            disk_failing: false,
             expulsions: Vec::new(),
             revision: 0,
         }
@@ -115,6 +118,10 @@ impl Machine for RecordingMachine {
     }
     fn entries_owed(&self) -> usize {
         0
+    }
+    #[cfg(feature = "persist")]
+    fn unkept(&mut self) -> Vec<(StoreId, Entry)> {
+        Vec::new()
     }
 }
 
@@ -176,6 +183,7 @@ impl Rig {
                 events: broadcast::Sender::new(16),
                 counted: Arc::default(),
             },
+            disk: None,
         };
         let mut config = Config::lan();
         config.streams_max = 8;
@@ -666,7 +674,7 @@ async fn a_panic_in_the_engine_ends_all_that_waits_for_it() {
     let mut rig = Rig::start(a, ours());
     let (reply, outcome) = oneshot::channel();
     let write = crate::store::WriteId {
-        store: crate::id::StoreId(1),
+        store: StoreId(1),
         key: crate::id::Key([0; 16]),
         seq: 1,
     };

@@ -326,6 +326,7 @@ mod tests {
             }],
             readiness: Readiness::Alone { seeds: Vec::new() },
             full_stores: Vec::new(),
+            disk_failing: false,
             expulsions: Vec::new(),
             revision: 1,
         }

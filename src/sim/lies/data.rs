@@ -11,8 +11,8 @@ use crate::id::{Key, NodeName, ProcessId, Refusal, SchemaId, StoreId, WriterTag}
 use crate::time::Timestamp;
 use crate::wire::codec::{HANDED_OVERHEAD, SECTION_OVERHEAD, delta_overhead};
 use crate::wire::{
-    Ack, CoverReport, Covered, Delta, Entry, Handed, HeldVersion, Message, Recall, RefusedEntry,
-    Relayed, Section,
+    Ack, Arrived, CoverReport, Covered, Delta, Entry, Handed, HeldVersion, Message, Recall,
+    RefusedEntry, Relayed, Section,
 };
 
 /// Keys that liars write of their own, so that what they hold is bounded by more than time.
@@ -278,6 +278,10 @@ pub(super) fn acknowledgement(lie: Lie, choice: &mut dyn Choice, knows: &Knowled
             ranges
         }
     };
+    let token = knows.token;
+    if lie != Lie::RefusesEverything && packet % 3 == 1 {
+        return Message::Arrived(Arrived { token, ranges });
+    }
     let mut refused = Vec::new();
     if lie == Lie::RefusesEverything || choice.one_in(10) {
         let reason = match choice.below(6) {
@@ -299,7 +303,7 @@ pub(super) fn acknowledgement(lie: Lie, choice: &mut dyn Choice, knows: &Knowled
         }
     }
     Message::Ack(Ack {
-        token: knows.token,
+        token,
         ranges,
         refused,
     })

@@ -228,7 +228,7 @@ impl Lie {
         )
     }
 
-    /// Kinds that a message of this kind may be replaced by: those of the same tag.
+    /// Kinds that a message of this kind may be replaced by: those of the same tag, or of what stands for it.
     pub(super) fn like(message: &Message) -> &'static [Self] {
         match message {
             Message::Ack(_) => &[
@@ -237,6 +237,7 @@ impl Lie {
                 Self::AcksTwisted,
                 Self::RefusesEverything,
             ],
+            Message::Arrived(_) => &[Self::AcksEverything, Self::AcksTheUnsent, Self::AcksTwisted],
             Message::Cells(_) => &[Self::CellsOfNoise],
             Message::Delta(_) => &[
                 Self::DeltaDisguised,

@@ -24,7 +24,7 @@ impl ManualClock {
         Self(Arc::new(AtomicU64::new(at(0).as_nanos())))
     }
 
-    pub(in crate::store) fn set(&self, now: Timestamp) {
+    pub(crate) fn set(&self, now: Timestamp) {
         self.0.store(now.as_nanos(), Ordering::SeqCst);
     }
 
@@ -48,7 +48,7 @@ impl Tracker for Nobody {
 }
 
 /// `seconds` after tests begin.
-pub(in crate::store) fn at(seconds: u64) -> Timestamp {
+pub(crate) fn at(seconds: u64) -> Timestamp {
     Timestamp::from_secs(BEGIN + seconds)
 }
 

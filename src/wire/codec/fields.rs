@@ -20,7 +20,7 @@ use crate::id::{
 };
 use crate::time::Timestamp;
 use crate::wire::message::{
-    Ack, Capabilities, CoverReport, Covered, Done, Expelled, HeldVersion, Hello, Leave,
+    Ack, Arrived, Capabilities, CoverReport, Covered, Done, Expelled, HeldVersion, Hello, Leave,
     MemberRecord, Members, Message, More, Objection, ObjectionReason, Probe, Purpose, Recall,
     Recheck, RefusedEntry, Reject, RejectReason, Relayed, Roots, Settled, StoreOffer, StoreSummary,
     StoreTotal, Summary, Totals, Verdict, Verdicts, Welcome,
@@ -57,6 +57,7 @@ fn put_message<W: Writer>(message: &Message, to: &mut Enc<W>) -> Result<(), Enco
         Message::Welcome(welcome) => welcome.put(to),
         Message::Reject(reject) => reject.put(to),
         Message::Ack(ack) => ack.put(to),
+        Message::Arrived(arrived) => arrived.put(to),
         Message::Relayed(relayed) => relayed.put(to),
         Message::Members(members) => members.put(to),
         Message::Expelled(expelled) => expelled.put(to),
@@ -109,6 +110,7 @@ pub(super) fn decode(
         17 => Message::Verdicts(Field::take(from)?),
         19 => Message::More(Field::take(from)?),
         21 => Message::Settled(Field::take(from)?),
+        70 => Message::Arrived(take_arrived(from)?),
         41 => Message::Covered(Field::take(from)?),
         42 => Message::Recall(Field::take(from)?),
         50 => Message::Roots(Field::take(from)?),
@@ -124,10 +126,20 @@ pub(super) fn decode(
 /// Ranges pass only if they ascend and do not overlap: the engine may rely on it.
 fn take_ack(from: &mut Dec<'_>) -> Result<Ack, DecodeError> {
     let ack = Ack::take(from)?;
-    let forward = ack.ranges.iter().all(|(first, last)| first <= last);
-    let mut gaps = ack.ranges.iter().zip(ack.ranges.iter().skip(1));
+    check_ranges(&ack.ranges).map(|()| ack)
+}
+
+/// As those of an acknowledgement.
+fn take_arrived(from: &mut Dec<'_>) -> Result<Arrived, DecodeError> {
+    let arrived = Arrived::take(from)?;
+    check_ranges(&arrived.ranges).map(|()| arrived)
+}
+
+fn check_ranges(ranges: &[(u64, u64)]) -> Result<(), DecodeError> {
+    let forward = ranges.iter().all(|(first, last)| first <= last);
+    let mut gaps = ranges.iter().zip(ranges.iter().skip(1));
     if forward && gaps.all(|((_, last), (first, _))| last < first) {
-        Ok(ack)
+        Ok(())
     } else {
         Err(DecodeError::Disorder { what: "ranges" })
     }
@@ -239,6 +251,7 @@ macro_rules! struct_fields {
 
 struct_fields! {
     Ack { token; ranges: ranges_max, refused: refused_max }
+    Arrived { token; ranges: ranges_max }
     CoverReport { packet, taken, complete, list; holders: holders_max }
     Covered { token; reports: recalls_max }
     Done { complete; }

@@ -206,7 +206,9 @@ fn set(app: &App, read: Result<NewSilence, ReadError>) -> Result<(SilenceId, Wri
     })?;
     keep_sets(&app.silences, &mut new)?;
     let author = new.created_by.clone();
+    disk_works(app)?;
     let (id, written) = app.silences.set(new).map_err(refusal)?;
+    on_disk(id, Some(&written))?;
     if app.log_silences {
         info!(%id, author, "silence made or changed");
     }
@@ -247,7 +249,9 @@ pub(super) fn shown(app: &App, id: &str) -> Result<Value, Refusal> {
 /// There is none, or it cannot be written.
 pub(super) fn expire(app: &App, id: &str) -> Result<Option<Written>, Refusal> {
     let id = id.parse().map_err(|_| not_found())?;
+    disk_works(app)?;
     let written = app.silences.expire(id).map_err(refusal)?;
+    on_disk(id, written.as_ref())?;
     if app.log_silences {
         info!(%id, "silence expired");
     }
@@ -463,6 +467,24 @@ fn refusal(error: SilenceError) -> Refusal {
         }
         other => Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
     }
+}
+
+/// While the disk takes nothing, nothing is changed either: an operator would take it for done.
+fn disk_works(app: &App) -> Result<(), Refusal> {
+    if app.disk_fails() {
+        let message = "the disk takes nothing at the moment: nothing was changed";
+        return Err(Refusal::text(StatusCode::SERVICE_UNAVAILABLE, message));
+    }
+    Ok(())
+}
+
+/// Waits until a change is on disk.
+fn on_disk(id: SilenceId, written: Option<&Written>) -> Result<(), Refusal> {
+    let kept = written.map_or(Ok(()), acknowledge::on_disk);
+    kept.map_err(|_| {
+        let message = format!("the silence {id} is changed, and that is not on the disk");
+        Refusal::text(StatusCode::SERVICE_UNAVAILABLE, message)
+    })
 }
 
 /// How long a silence lasts at most. The store keeps nothing for over 100 years.

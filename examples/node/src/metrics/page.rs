@@ -102,6 +102,11 @@ pub(crate) fn render(app: &App) -> String {
         took,
         processed,
     );
+    page.gauge(
+        "rumormill_disk_failing",
+        "1 while the disk takes nothing, so that what is written is not durable.",
+        u8::from(app.disk_fails()),
+    );
     cluster::render(&mut page, app, &counts);
     http::render(&mut page, app, &counts);
     about(&mut page, app);

@@ -12,6 +12,7 @@ mod cases;
 mod certs;
 mod commands;
 mod config;
+mod durable;
 mod http;
 mod karma;
 mod life;
