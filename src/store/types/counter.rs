@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Part, PartKey, Parts};
+use super::parts::{OwnedPart, OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::write::{WriteError, Written};
@@ -48,7 +48,7 @@ use crate::time::Timestamp;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Counter<K: PartKey> {
-    parts: Parts<K, CounterPart>,
+    parts: OwnedParts<K, CounterPart>,
 }
 
 /// What one process has counted under one key.
@@ -78,7 +78,7 @@ impl<K: PartKey> Counter<K> {
     #[must_use]
     pub fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: Parts::new(name, node, limits, context),
+            parts: OwnedParts::new(name, node, limits, context),
         }
     }
 
@@ -236,7 +236,7 @@ impl CounterPart {
 }
 
 /// The count that the parts of all processes make.
-fn sum<K>(parts: &[Arc<Part<K, CounterPart>>]) -> i64 {
+fn sum<K>(parts: &[Arc<OwnedPart<K, CounterPart>>]) -> i64 {
     let mut names: BTreeMap<&str, CounterPart> = BTreeMap::new();
     for part in parts {
         let (_, name, boot) = part.key();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Part, PartKey, Parts};
+use super::parts::{OwnedPart, OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::typed::MapValue;
@@ -33,7 +33,7 @@ pub trait Merge: MapValue + Clone {
 /// changed, and every read merges the parts of all processes that have one. Keep parts small: change your own
 /// part as it was ([`update`](Self::update) gives it), and do not put into it what others have written.
 pub struct MergedMap<K: PartKey, M: Merge> {
-    parts: Parts<K, MergedPart<M>>,
+    parts: OwnedParts<K, MergedPart<M>>,
 }
 
 /// What one process has written under one key.
@@ -63,7 +63,7 @@ impl<K: PartKey, M: Merge> MergedMap<K, M> {
     #[must_use]
     pub fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: Parts::new(name, node, limits, context),
+            parts: OwnedParts::new(name, node, limits, context),
         }
     }
 
@@ -152,7 +152,7 @@ impl<K: PartKey, M: Merge> MergedMap<K, M> {
     }
 
     /// The boot of a part's process and the timestamp of its version.
-    fn version(&self, part: &Part<K, MergedPart<M>>) -> (u64, u64) {
+    fn version(&self, part: &OwnedPart<K, MergedPart<M>>) -> (u64, u64) {
         let header = self.parts.map().header(&part.hash());
         let ts = header.map_or(0, |header| header.ts.as_nanos());
         (part.key().2, ts)

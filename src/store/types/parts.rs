@@ -40,10 +40,10 @@ impl<K: MapKey + Ord + Clone> PartKey for K {}
 pub(super) type OwnedKey<K> = (K, String, u64);
 
 /// A part as it is held.
-pub(super) type Part<K, P> = TypedRecord<OwnedKey<K>, P>;
+pub(super) type OwnedPart<K, P> = TypedRecord<OwnedKey<K>, P>;
 
 /// A key and all of its parts.
-pub(super) type PartsOfKey<K, P> = (K, Vec<Arc<Part<K, P>>>);
+pub(super) type PartsOfKey<K, P> = (K, Vec<Arc<OwnedPart<K, P>>>);
 
 /// Which process writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,17 +56,17 @@ pub(super) struct Owner {
 pub(in crate::store) struct PartSchema<K, P>(TypedSchema<OwnedKey<K>, P>);
 
 /// All parts by key, those of a key in the order of their owners.
-pub(in crate::store) struct PartIndex<K, P>(BTreeMap<K, Vec<Arc<Part<K, P>>>>);
+pub(in crate::store) struct PartIndex<K, P>(BTreeMap<K, Vec<Arc<OwnedPart<K, P>>>>);
 
 /// The parts of one ready type.
-pub(super) struct Parts<K: PartKey, P: MapValue> {
+pub(super) struct OwnedParts<K: PartKey, P: MapValue> {
     map: Map<PartSchema<K, P>>,
     owner: Owner,
     /// The last number that this process has given to a write.
     numbered: Arc<AtomicU64>,
 }
 
-impl<K: PartKey, P: MapValue> Clone for Parts<K, P> {
+impl<K: PartKey, P: MapValue> Clone for OwnedParts<K, P> {
     fn clone(&self) -> Self {
         Self {
             map: self.map.clone(),
@@ -76,16 +76,16 @@ impl<K: PartKey, P: MapValue> Clone for Parts<K, P> {
     }
 }
 
-impl<K: PartKey, P: MapValue> fmt::Debug for Parts<K, P> {
+impl<K: PartKey, P: MapValue> fmt::Debug for OwnedParts<K, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts")
+        f.debug_struct("OwnedParts")
             .field("map", &self.map)
             .field("owner", &self.owner)
             .finish_non_exhaustive()
     }
 }
 
-impl<K: PartKey, P: MapValue> Parts<K, P> {
+impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
     /// An empty store of that name, for the process that starts now under the node's name.
     pub(super) fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         let schema = PartSchema(TypedSchema::new(name.to_owned(), MapShape::default()));
@@ -121,7 +121,7 @@ impl<K: PartKey, P: MapValue> Parts<K, P> {
     }
 
     /// The parts of a key, of all processes.
-    pub(super) fn of<Q>(&self, key: &Q) -> Vec<Arc<Part<K, P>>>
+    pub(super) fn of<Q>(&self, key: &Q) -> Vec<Arc<OwnedPart<K, P>>>
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
@@ -203,7 +203,10 @@ impl<K: PartKey, P: MapValue> Parts<K, P> {
     ///
     /// # Errors
     /// Those of a write.
-    pub(super) fn take_away(&self, part: &Arc<Part<K, P>>) -> Result<Option<Written>, WriteError> {
+    pub(super) fn take_away(
+        &self,
+        part: &Arc<OwnedPart<K, P>>,
+    ) -> Result<Option<Written>, WriteError> {
         let hash = part.hash();
         let (held, seen) = self.map.read(&hash);
         if held.is_none_or(|held| !Arc::ptr_eq(&held, part)) {
@@ -233,20 +236,20 @@ impl<K: PartKey, P: MapValue> Parts<K, P> {
     }
 
     /// Whether a part is of an earlier process of this node's name.
-    pub(super) fn is_predecessors(&self, part: &Part<K, P>) -> bool {
+    pub(super) fn is_predecessors(&self, part: &OwnedPart<K, P>) -> bool {
         let (_, name, boot) = part.key();
         *name == self.owner.name && *boot < self.owner.boot
     }
 
     /// Whether a part is this process's own.
-    pub(super) fn is_own(&self, part: &Part<K, P>) -> bool {
+    pub(super) fn is_own(&self, part: &OwnedPart<K, P>) -> bool {
         let (_, name, boot) = part.key();
         *name == self.owner.name && *boot == self.owner.boot
     }
 }
 
 impl<K: PartKey, P: MapValue> Schema for PartSchema<K, P> {
-    type Record = Part<K, P>;
+    type Record = OwnedPart<K, P>;
     type Index = PartIndex<K, P>;
 
     fn name(&self) -> &str {
@@ -257,19 +260,19 @@ impl<K: PartKey, P: MapValue> Schema for PartSchema<K, P> {
         self.0.schemas()
     }
 
-    fn key(&self, record: &Part<K, P>) -> Key {
+    fn key(&self, record: &OwnedPart<K, P>) -> Key {
         self.0.key(record)
     }
 
-    fn encode(&self, record: &Part<K, P>) -> Body {
+    fn encode(&self, record: &OwnedPart<K, P>) -> Body {
         self.0.encode(record)
     }
 
-    fn decode(&self, key: Key, body: &Body) -> Result<Part<K, P>, Unreadable> {
+    fn decode(&self, key: Key, body: &Body) -> Result<OwnedPart<K, P>, Unreadable> {
         self.0.decode(key, body)
     }
 
-    fn check_writer(&self, record: &Part<K, P>, writer: WriterTag) -> Result<(), Unreadable> {
+    fn check_writer(&self, record: &OwnedPart<K, P>, writer: WriterTag) -> Result<(), Unreadable> {
         let (_, name, _) = record.key();
         let owner = NodeName::new(name).map(|name| WriterTag::of(&name));
         if owner == Ok(writer) {
@@ -279,7 +282,7 @@ impl<K: PartKey, P: MapValue> Schema for PartSchema<K, P> {
         }
     }
 
-    fn hidden_from(&self, record: &Part<K, P>) -> Timestamp {
+    fn hidden_from(&self, record: &OwnedPart<K, P>) -> Timestamp {
         self.0.hidden_from(record)
     }
 
@@ -302,8 +305,13 @@ impl<K, P> Default for PartIndex<K, P> {
     }
 }
 
-impl<K: PartKey, P: MapValue> Index<Part<K, P>> for PartIndex<K, P> {
-    fn insert(&mut self, _: Key, old: Option<&Arc<Part<K, P>>>, record: &Arc<Part<K, P>>) {
+impl<K: PartKey, P: MapValue> Index<OwnedPart<K, P>> for PartIndex<K, P> {
+    fn insert(
+        &mut self,
+        _: Key,
+        old: Option<&Arc<OwnedPart<K, P>>>,
+        record: &Arc<OwnedPart<K, P>>,
+    ) {
         let parts = self.0.entry(record.key().0.clone()).or_default();
         let before = old.and_then(|old| parts.iter_mut().find(|part| Arc::ptr_eq(part, old)));
         match before {
@@ -315,7 +323,7 @@ impl<K: PartKey, P: MapValue> Index<Part<K, P>> for PartIndex<K, P> {
         }
     }
 
-    fn remove(&mut self, _: Key, old: &Arc<Part<K, P>>) {
+    fn remove(&mut self, _: Key, old: &Arc<OwnedPart<K, P>>) {
         let key = &old.key().0;
         if let Some(parts) = self.0.get_mut(key) {
             parts.retain(|part| !Arc::ptr_eq(part, old));

@@ -12,7 +12,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::parts::{Part, PartKey, Parts};
+use super::parts::{OwnedPart, OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::typed::MapValue;
@@ -20,13 +20,13 @@ use crate::store::write::{WriteError, Written};
 
 /// What the processes of a cluster say of themselves.
 pub(crate) struct PresenceStore<K: PartKey, V: MapValue + Clone> {
-    parts: Parts<K, V>,
+    parts: OwnedParts<K, V>,
     /// What this process says, whether or not it has a boot to say it under.
     own: Mutex<BTreeMap<K, V>>,
 }
 
 /// What a process says of itself, as it was when it was read. It dereferences to the value.
-pub struct Present<K, V>(Arc<Part<K, V>>);
+pub struct Present<K, V>(Arc<OwnedPart<K, V>>);
 
 impl<K, V> Present<K, V> {
     /// The key.
@@ -79,7 +79,7 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
     /// An empty store of that name, of the node of the other.
     pub(crate) fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: Parts::new(name, node, limits, context),
+            parts: OwnedParts::new(name, node, limits, context),
             own: Mutex::default(),
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Part, PartKey, Parts};
+use super::parts::{OwnedPart, OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::typed::MapValue;
@@ -44,7 +44,7 @@ use crate::time::Timestamp;
 /// ```
 #[derive(Clone, Debug)]
 pub struct MultiRegister<K: PartKey, V: MapValue> {
-    parts: Parts<K, RegisterPart<V>>,
+    parts: OwnedParts<K, RegisterPart<V>>,
 }
 
 /// What one process has written to one register.
@@ -75,7 +75,7 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
     #[must_use]
     pub fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: Parts::new(name, node, limits, context),
+            parts: OwnedParts::new(name, node, limits, context),
         }
     }
 
@@ -154,7 +154,7 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
     }
 
     /// What a write of this process replaces that has seen these parts.
-    fn covers(&self, parts: &[Arc<Part<K, RegisterPart<V>>>], now: u64) -> Vec<Cover> {
+    fn covers(&self, parts: &[Arc<OwnedPart<K, RegisterPart<V>>>], now: u64) -> Vec<Cover> {
         let mut covers = Covers::new();
         let mut note = |name: &str, boot: u64, number: u64, at: u64| {
             let known = covers
@@ -208,8 +208,8 @@ impl Cover {
 
 /// Whether no other part replaces this one.
 fn is_shown<K, V>(
-    part: &Part<K, RegisterPart<V>>,
-    parts: &[Arc<Part<K, RegisterPart<V>>>],
+    part: &OwnedPart<K, RegisterPart<V>>,
+    parts: &[Arc<OwnedPart<K, RegisterPart<V>>>],
 ) -> bool {
     let (_, name, boot) = part.key();
     let mut covers = parts.iter().flat_map(|other| &other.covers);

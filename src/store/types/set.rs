@@ -7,7 +7,7 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
-use super::parts::{PartKey, Parts};
+use super::parts::{OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::write::{WriteError, Written};
@@ -42,7 +42,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug)]
 pub struct AddWinsSet<E: PartKey> {
     /// Of each process, when it first added the element, in nanoseconds.
-    parts: Parts<E, u64>,
+    parts: OwnedParts<E, u64>,
 }
 
 impl<E: PartKey> AddWinsSet<E> {
@@ -50,7 +50,7 @@ impl<E: PartKey> AddWinsSet<E> {
     #[must_use]
     pub fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: Parts::new(name, node, limits, context),
+            parts: OwnedParts::new(name, node, limits, context),
         }
     }
 
