@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::firings::Firings;
 use super::history::{Glance, History};
-use super::memberships::{Facts, Memberships};
+use super::memberships::{Memberships, NameChecks};
 use super::violation::{Breach, Violation};
 use crate::engine::{Event, View};
 use crate::id::{Key, MemberState, NodeId, NodeName, ProcessId, Refusal, StoreId};
@@ -151,7 +151,7 @@ impl Checker {
         at: Duration,
         observer: Life,
         view: &View,
-        facts: Facts<'_>,
+        facts: NameChecks<'_>,
     ) {
         for breach in self.members.view_changed(at, observer, view, facts) {
             self.report(at, breach);

@@ -11,7 +11,8 @@ use crate::id::{MemberState, NodeName, ProcessId};
 use crate::sim::nodes::node::Life;
 
 /// Whether a name is of the observer's cluster; and whether who has it answers the observer, and has for a while.
-pub(in crate::sim) type Facts<'a> = (&'a dyn Fn(&NodeName) -> bool, &'a dyn Fn(&NodeName) -> bool);
+pub(in crate::sim) type NameChecks<'a> =
+    (&'a dyn Fn(&NodeName) -> bool, &'a dyn Fn(&NodeName) -> bool);
 
 /// What every process has seen of the others, and what it was itself.
 #[derive(Debug, Default)]
@@ -129,7 +130,7 @@ impl Memberships {
         at: Duration,
         life: Life,
         view: &View,
-        (is_of_cluster, answers): Facts<'_>,
+        (is_of_cluster, answers): NameChecks<'_>,
     ) -> Vec<Breach> {
         let observer = life.0;
         let mut breaches = Vec::new();
