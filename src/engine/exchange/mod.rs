@@ -63,12 +63,12 @@
 //! roots as of the tables that were compared, root A less A's differing entries must be root B less
 //! B's: both are the sum of what is common. The initiator sends its sum, and the hashes of all keys
 //! at which B differs; B takes off its own and compares. If that fails, an item stands for two
-//! different entries (a chance of 2^-32 for each pair of one key and timestamp) or a digest lies:
+//! different entries (a chance of 2^-16 for each pair of one key and millisecond) or a digest lies:
 //! `digest_mismatches` is counted and whole hashes are listed, which leaves no doubt. Where one of
 //! these entries has changed since, nothing can be said, and the next exchange will tell.
 //!
 //! **Bounds.** A side keeps for each store under comparison a table of at most 6.4 times the first shape
-//! (its exponent raised by two, or by three from five partitions on) and at most 786 kB; or, for one
+//! (its exponent raised by two, or by three from five partitions on) and at most 524 kB; or, for one
 //! store at a time, a window of a sorted list: at most 65,536 lines, 3 MB, read over turns, whatever
 //! the size of the store. What is to be sent is two words an entry, once each, or a position where
 //! everything is. Each step of a comparison is taken once; what exchange after exchange may cost the
@@ -98,6 +98,7 @@ use std::time::Duration;
 
 use crate::crdt::horizon::cut_of;
 use crate::id::{Misbehaviour, NodeName, ProcessId};
+use crate::time::Allowance;
 use crate::wire::{Capabilities, Message};
 
 use super::core::ask::{Ask, ExchangeOpening};
@@ -126,6 +127,8 @@ pub(super) struct Exchanges {
     /// When one was dialled last.
     dialled_at: Duration,
     roots: RootWatch,
+    /// How often cells may lead to lists with each member. Bounded by the members.
+    fallbacks: BTreeMap<NodeName, Allowance>,
 }
 
 impl Default for Exchanges {
@@ -136,6 +139,7 @@ impl Default for Exchanges {
             debts: work::debts(),
             dialled_at: Duration::ZERO,
             roots: RootWatch::default(),
+            fallbacks: BTreeMap::new(),
         }
     }
 }
@@ -182,6 +186,11 @@ impl Exchanges {
         heads.retain(|id, _| facts.sessions.share(process, *id));
         let mut exchange = Exchange::new(stream, process.clone(), dialled, heads);
         exchange.since = core.now.mono;
+        let session = facts.sessions.get(process);
+        exchange.narrow = session.is_some_and(|it| it.capabilities.has(Capabilities::NARROW));
+        if let Some(&left) = self.fallbacks.get(&process.name) {
+            exchange.fallbacks = left;
+        }
         if let Some(due) = self.due.get_mut(process) {
             exchange.withheld = due.withheld(core.now.mono);
             exchange.found = dialled && std::mem::take(&mut due.found);
@@ -253,7 +262,11 @@ impl Exchanges {
 
     /// Takes one off the books.
     pub(super) fn take(&mut self, stream: StreamId) -> Option<Exchange> {
-        self.under_way.remove(&stream)
+        let exchange = self.under_way.remove(&stream)?;
+        // Of two at a time with one peer, the one that ends last counts.
+        let left = exchange.fallbacks;
+        self.fallbacks.insert(exchange.peer.name.clone(), left);
+        Some(exchange)
     }
 
     /// One broke off.
@@ -337,6 +350,7 @@ impl Exchanges {
     pub(super) fn member_forgotten(&mut self, name: &NodeName) {
         self.debts.forget(name);
         self.roots.member_forgotten(name);
+        self.fallbacks.remove(name);
     }
 
     /// Ends all: this process becomes another one.
