@@ -3,9 +3,10 @@
 //!
 //! `cargo bench --bench propagation` prints: one silence set on the first node until both others
 //! can read it, and the same for an expire; then bursts of 1,000 silences, with short and with 1 kB
-//! comments, from the last write until everything is everywhere. Last, a fresh node takes over 100,000
-//! entries of 200 bytes from clusters of 2, 3 and 10, itself included: how long until it has read the
-//! last one, and how many bytes of exchanges it was sent for each byte of the entries.
+//! comments, from the last write until everything is everywhere. Then the first of these for larger
+//! clusters, all in this process: 10 nodes, which send directly, and 30 and 100, which use trees. Last, a fresh
+//! node takes over 100,000 entries of 200 bytes from clusters of 2, 3 and 10, itself included: how long until it
+//! has read the last one, and how many bytes of exchanges it was sent for each byte of the entries.
 
 #![allow(
     clippy::disallowed_methods,
@@ -161,6 +162,38 @@ async fn burst(members: &mut [Member], what: &str, count: usize, comment: &str) 
     );
 }
 
+/// Single writes in a cluster of this size, until all others can read them.
+async fn larger(size: usize, count: usize) {
+    let mut members = cluster(size).await;
+    // Until links are as they are to be.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let sent = |members: &[Member]| -> u64 {
+        let counters = members.iter().map(|member| member.node.counters());
+        counters.map(|counters| counters.entries_sent).sum()
+    };
+    let before = sent(&members);
+    let mut sets = Vec::new();
+    for number in 0..count {
+        let start = Instant::now();
+        let set = members[0].silences.set(silence(number, "maintenance"));
+        let (id, _) = set.expect("a valid silence");
+        everywhere(&mut members[1..], |silences| silences.get(id).is_some()).await;
+        sets.push(start.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    quantiles(
+        &format!("{size} nodes: set on one, on all others"),
+        &mut sets,
+    );
+    let copies = (sent(&members) - before) as f64;
+    let deliveries = (count * (size - 1)) as f64;
+    println!(
+        "{:<44} {:.3} copies sent per delivery",
+        "",
+        copies / deliveries
+    );
+}
+
 /// A record is its bytes, the first sixteen of which are the key.
 struct Blobs;
 
@@ -260,6 +293,9 @@ fn main() {
         .await;
         for member in members {
             member.node.leave().await.expect("the node runs");
+        }
+        for size in if short { vec![18] } else { vec![10, 30, 100] } {
+            larger(size, count).await;
         }
         for size in [2, 3, 10] {
             newcomer(size, if short { 1_000 } else { 100_000 }).await;

@@ -118,3 +118,8 @@ fn issue(
     std::fs::write(ca, believes.pem())?;
     Ok(())
 }
+
+#[test]
+fn it_runs() {
+    main().expect("the example runs");
+}

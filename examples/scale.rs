@@ -5,10 +5,17 @@
 //! cargo run --release --features sim --example scale -- --nodes 1000 --seconds 60
 //! ```
 //!
-//! All nodes start at once and are given the first three as seeds. Once everybody knows everybody,
-//! one node writes one entry; ten seconds later another one dies without a word. All times are
-//! virtual but those called wall time, and `--seed` decides everything but those. Memory is the
-//! peak of this process, as Linux reports it.
+//! All nodes start at once and are given the first three as seeds. Once everybody knows everybody, and
+//! five seconds more have passed, nodes write one entry each, a second apart; ten seconds after the last, one dies
+//! without a word. All times are virtual but those called wall time, and `--seed` decides everything but
+//! those. Memory is the peak of this process, as Linux reports it.
+//!
+//! How fast one write is everywhere over long links, and how often it was sent:
+//!
+//! ```sh
+//! cargo run --release --features sim --example scale -- --nodes 1000 --latency 10-50 --seconds 30
+//! cargo run --release --features sim --example scale -- --nodes 500 --latency 10-50 --dying 20 --seconds 60
+//! ```
 
 mod args;
 
@@ -26,6 +33,9 @@ A large cluster on virtual time, and what it costs.
 --seconds N      virtual seconds in all (60)
 --seed N         what everything random is drawn from (1)
 --loss P         probability that a datagram is lost (0)
+--latency A-B    ms that a packet takes, evenly drawn (0.2-1)
+--writes N       writes, each of another node (1)
+--dying N        nodes that die with the first write, the writer not among them (0)
 --push-pull N    seconds between a node's push/pulls, instead of the default
 ";
 
@@ -35,6 +45,9 @@ struct Options {
     seconds: u64,
     seed: u64,
     loss: f64,
+    latency: Option<String>,
+    writes: usize,
+    dying: usize,
     push_pull: Option<u64>,
 }
 
@@ -46,13 +59,32 @@ impl Options {
             seconds: args.value("--seconds").unwrap_or(60),
             seed: args.value("--seed").unwrap_or(1),
             loss: args.value("--loss").unwrap_or(0.0),
+            latency: args.value("--latency"),
+            writes: args.value("--writes").unwrap_or(1),
+            dying: args.value("--dying").unwrap_or(0),
             push_pull: args.value("--push-pull"),
         };
         args.finish();
         if !(4..=4000).contains(&options.nodes) {
             args::fail(format!("--nodes {}: not 4 to 4000", options.nodes));
         }
+        if options.dying + 2 > options.nodes {
+            args::fail(format!("--dying {}: too many", options.dying));
+        }
         options
+    }
+
+    /// The shortest and the longest latency, in ms.
+    fn latency(&self) -> (f64, f64) {
+        let Some(text) = &self.latency else {
+            return (0.2, 1.0);
+        };
+        let parts = text.split_once('-');
+        let range = parts.and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        match range {
+            Some((min, max)) if 0.0 < min && min <= max => (min, max),
+            _ => args::fail(format!("--latency {text}: not two numbers, as 10-50")),
+        }
     }
 }
 
@@ -62,7 +94,7 @@ struct Run {
     nodes: usize,
     end: Duration,
     phases: Vec<Phase>,
-    write: Option<Spread>,
+    writes: Vec<Spread>,
 }
 
 /// One stretch of the run.
@@ -73,12 +105,16 @@ struct Phase {
     net: NetworkCounters,
 }
 
-/// How the write travels.
+/// How a write travels.
 struct Spread {
+    key: u64,
     at: Duration,
-    half: Option<Duration>,
-    all: Option<Duration>,
-    reached: usize,
+    /// Who lives and does not have it yet.
+    missing: Vec<usize>,
+    /// How long each of the others took, ascending.
+    took: Vec<Duration>,
+    /// Entries that all nodes have received in the second after it.
+    copies: u64,
 }
 
 fn main() {
@@ -96,12 +132,15 @@ fn main() {
     };
     let mut sim_config = SimConfig::new(options.seed);
     sim_config.network.loss = options.loss;
+    let (min, max) = options.latency();
+    sim_config.network.latency_min = Duration::from_secs_f64(min / 1e3);
+    sim_config.network.latency_max = Duration::from_secs_f64(max / 1e3);
     let mut run = Run {
         sim: Simulator::new(sim_config),
         nodes,
         end: Duration::from_secs(options.seconds),
         phases: Vec::new(),
-        write: None,
+        writes: Vec::new(),
     };
     run.phase("joining", |run| {
         run.sim.add_nodes_with(nodes, &spec);
@@ -110,13 +149,11 @@ fn main() {
     let formed = run.is_formed();
     let dead = nodes / 2;
     if formed {
-        run.sim.write(nodes - 1, 1, "news").expect("there is room");
-        let at = run.sim.time();
-        run.write = Some(Spread {
-            at,
-            half: None,
-            all: None,
-            reached: 1,
+        run.phase("linking", |run| run.until(LINKED, |_| false));
+        run.phase("writes", |run| {
+            for number in 0..options.writes {
+                run.write(number, if number == 0 { options.dying } else { 0 });
+            }
         });
         run.phase("idle", |run| run.until(CALM, |_| false));
         run.sim.crash(dead);
@@ -154,8 +191,44 @@ impl Run {
         let end = self.sim.time().saturating_add(span).min(self.end);
         while self.sim.time() < end && !done(self) {
             self.sim.run_for(LOOK.min(end - self.sim.time()));
-            self.look_at_write();
+            self.look_at_writes();
         }
+    }
+
+    /// A node writes, and some die with that; a second passes, in which it is looked where the write is.
+    fn write(&mut self, number: usize, dying: usize) {
+        let (writer, key) = (self.nodes - 1 - number, 1 + number as u64);
+        let received = self.received();
+        self.sim.write(writer, key, "news").expect("there is room");
+        // Every so many nodes, so that they are spread over the names.
+        let every = (self.nodes / (dying + 1)).max(1);
+        (1..=dying).for_each(|nth| self.sim.crash(nth * every - 1));
+        let others = (0..self.nodes).filter(|node| *node != writer && self.sim.is_up(*node));
+        self.writes.push(Spread {
+            key,
+            at: self.sim.time(),
+            missing: others.collect(),
+            took: Vec::new(),
+            copies: 0,
+        });
+        let end = self.sim.time() + Duration::from_secs(1);
+        while self.sim.time() < end {
+            self.sim.run_for(Duration::from_millis(1));
+            self.look_at_writes();
+        }
+        let copies = self.received().saturating_sub(received);
+        if let Some(write) = self.writes.last_mut() {
+            write.copies = copies;
+        }
+    }
+
+    /// Entries that all nodes have received, those of exchanges left out.
+    fn received(&self) -> u64 {
+        let up = (0..self.nodes).filter(|node| self.sim.is_up(*node));
+        let counters = up.map(|node| self.sim.counters(node));
+        counters
+            .map(|it| it.entries_received - it.push_pull_entries_received)
+            .sum()
     }
 
     /// Whether everybody sees everybody alive.
@@ -165,19 +238,16 @@ impl Run {
             && up.all(|node| self.sim.view(node).live().count() == self.nodes - 1)
     }
 
-    fn look_at_write(&mut self) {
-        let Some(spread) = self.write.as_mut().filter(|spread| spread.all.is_none()) else {
-            return;
-        };
-        let up: Vec<_> = (0..self.nodes).filter(|n| self.sim.is_up(*n)).collect();
-        let holds = |node: &&usize| self.sim.read(**node, 1).is_some();
-        spread.reached = up.iter().filter(holds).count();
-        let took = self.sim.time() - spread.at;
-        if spread.reached * 2 >= up.len() {
-            spread.half.get_or_insert(took);
-        }
-        if spread.reached == up.len() {
-            spread.all = Some(took);
+    fn look_at_writes(&mut self) {
+        let sim = &self.sim;
+        for write in &mut self.writes {
+            let took = sim.time() - write.at;
+            let before = write.missing.len();
+            write
+                .missing
+                .retain(|node| sim.is_up(*node) && sim.read(*node, write.key).is_none());
+            let new = before - write.missing.len();
+            write.took.extend(std::iter::repeat_n(took, new));
         }
     }
 
@@ -252,7 +322,7 @@ impl Run {
         let formed = up.next().map_or(Duration::ZERO, |last| last.at);
         println!("members: everybody knows everybody after {formed:.2?}");
         let name = self.sim.name(dead);
-        let died = self.phases.iter().take(2).map(|phase| phase.span).sum();
+        let died = self.phases.iter().take(4).map(|phase| phase.span).sum();
         let took = self.detections(dead, died);
         let others = self.nodes - 1;
         match (took.first(), took.last()) {
@@ -282,18 +352,29 @@ impl Run {
     }
 
     fn report_write(&self) {
-        let Some(spread) = &self.write else { return };
-        let told = |took: Option<Duration>| match took {
-            Some(took) => format!("after {took:.1?}"),
-            None => "not within this run".to_owned(),
-        };
-        println!(
-            "a write: on {} nodes {:.1?} after it; half {}, all {}",
-            spread.reached,
-            self.sim.time() - spread.at,
-            told(spread.half),
-            told(spread.all)
-        );
+        for write in &self.writes {
+            let of = write.took.len();
+            let at = |part: f64| write.took.get(((of as f64 * part) as usize).min(of - 1));
+            let told = |part| at(part).copied().unwrap_or_default();
+            if of == 0 {
+                println!("a write: nowhere else within this run");
+                continue;
+            }
+            println!(
+                "a write: on {of} others, {} lack it; p50 {:.1?}, p99 {:.1?}, last {:.1?}; \
+                 {:.3} copies per delivery",
+                write.missing.len(),
+                told(0.5),
+                told(0.99),
+                told(1.0),
+                write.copies as f64 / (of + write.missing.len()) as f64,
+            );
+        }
+        let mut passed_over = 0;
+        for node in (0..self.nodes).filter(|node| self.sim.is_up(*node)) {
+            passed_over += self.sim.counters(node).relays_passed_over;
+        }
+        println!("relays passed over: {passed_over}");
     }
 }
 
@@ -310,5 +391,7 @@ fn peak_kib() -> Option<u64> {
 
 /// How often the cluster is looked at.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long nothing happens between the write and the crash.
+/// How long links are made before the first write.
+const LINKED: Duration = Duration::from_secs(5);
+/// How long nothing happens between the writes and the crash.
 const CALM: Duration = Duration::from_secs(10);

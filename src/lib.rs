@@ -56,6 +56,7 @@
 //! | [`time`] | wall-clock instants and the two clocks as data; nothing reads a clock |
 //! | `net` | transports: UDP and TCP, mutual TLS (feature `tls`), and a network in memory (feature `net`) |
 //! | `metrics` | every counter as a metric (feature `metrics`) |
+//! | `persist` | durable stores: what survives the process (feature `persist`) |
 //! | `sim` | seeded clusters of engines on virtual time (feature `sim`) |
 //!
 //! Three more are private. `engine` is the protocol of one node: inputs in, outputs out, no I/O and no
@@ -65,7 +66,7 @@
 //! not cover.
 //!
 //! In the order `id`, `time`, `config`, `wire`, `crdt`, `store`, then `engine` and `net`, `metrics`,
-//! `node`, each uses only those before it; `sim` uses all down to `engine`. `tests/tidy` enforces that.
+//! `persist`, `node`, each uses only those before it; `sim` uses all down to `engine`. `tests/tidy` enforces that.
 //! `ARCHITECTURE.md` says what is where within them, and `PROTOCOL.md` what travels between nodes.
 //!
 //! # What always holds
@@ -107,6 +108,8 @@ pub mod metrics;
 pub mod net;
 #[cfg(feature = "net")]
 pub mod node;
+#[cfg(feature = "persist")]
+pub mod persist;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod store;
@@ -114,7 +117,9 @@ pub mod time;
 mod wire;
 
 pub use config::Config;
-pub use engine::{Comparison, Counters, Event, Member, Pings, Readiness, View};
+pub use engine::{
+    Comparison, Counters, Event, Member, Pings, Readiness, SeedFault, SeedTrouble, View,
+};
 pub use id::{Key, MemberState, NodeName, Refusal, SchemaId, StoreId};
 #[cfg(feature = "net")]
 pub use node::{BuildError, Builder, Node, NodeEvent};
@@ -122,7 +127,7 @@ pub use store::alerts::{Alert, AlertLimits, Alerts};
 pub use store::matcher::{Matcher, Op};
 pub use store::nflog::{Nflog, NflogLimits, Notified, ReceiverKey};
 pub use store::silences::{NewSilence, SilenceId, SilenceLimits, Silences};
-pub use store::{Body, Expiry, Map, Schema, Unreadable, Written};
+pub use store::{Body, Copies, Durability, Expiry, Map, Schema, Unreadable, Written};
 
 /// What the crate is made of, for its own benches, fuzz targets and simulations: the engine with its
 /// inputs and outputs, messages and their bytes, the replicated map.

@@ -1,4 +1,7 @@
-//! Every metric of a node: names, units, help, and their export through the `metrics` facade.
+//! Every metric of a node: names, units, help, and their export through the `metrics` facade. The page
+//! `docs/library-metrics.md` lists them.
+//!
+//! Units are base units: seconds and bytes.
 //!
 //! Counters come from the engine ([`Counters`]) and from the network side ([`NetCounters`]),
 //! gauges from the view. All carry the label `node`, so that several nodes of one process are told
@@ -6,6 +9,7 @@
 //! descriptions are handed over once, when a node starts. When it stops, values are handed over a
 //! last time, and `rumormill_ready` becomes 0, also where the node is dropped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Label, Unit};
@@ -13,6 +17,7 @@ use metrics::{Label, Unit};
 use crate::engine::{Counters, View};
 use crate::id::{MemberState, NodeName};
 use crate::net::{NetCounters, OwnCertificate};
+use crate::store::Store;
 
 /// One counter.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +76,11 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     merges_deferred, Count, "Deltas put off: merging them costs more than one turn may.";
     events_withheld, Count, "Events not emitted: others caused too many of them.";
     merges_refused, Count, "Deltas not taken: too much was waiting to be merged.";
+    commits, Count, "Batches written to disk.";
+    commits_failed, Count, "Batches that the disk did not take; each is tried again.";
+    entries_committed, Count, "Entries in the batches written to disk.";
     packets_lost, Count, "Delta packets whose loss was assumed.";
+    relays_passed_over, Count, "Times that a member did not hand on what it was handed, and another one was asked.";
     push_pulls, Count, "Push/pulls completed.";
     push_pulls_all, Count, "Push/pulls completed in which one side had next to nothing and everything was sent.";
     push_pulls_cells, Count, "Push/pulls completed that read the difference from cells of a table.";
@@ -91,14 +100,6 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     seeds_failed, Count, "Dials of seeds that failed.";
     reconnects_failed, Count, "Dials of failed members that failed.";
     pings_answered, Count, "Probes that were answered directly, by datagram.";
-    ping_micros, Microseconds, "How long all those answers took.";
-    pings_within_5ms, Count, "Of those answers, how many came within 5 ms.";
-    pings_within_10ms, Count, "Within 10 ms.";
-    pings_within_25ms, Count, "Within 25 ms.";
-    pings_within_50ms, Count, "Within 50 ms.";
-    pings_within_100ms, Count, "Within 100 ms.";
-    pings_within_250ms, Count, "Within 250 ms.";
-    pings_within_500ms, Count, "Within 500 ms.";
     misbehaved_accuses_wrongly, Count, "Times that members said of others that they are down, who were there.";
     misbehaved_breaks_exchanges, Count, "Exchanges that members broke.";
     misbehaved_costs_too_much, Count, "Times that what a member sent cost more work than it may.";
@@ -150,6 +151,54 @@ pub const NET: &[Metric<NetCounters>] = table! { NetCounters, "rumormill_net_":
     tls_reloads_failed, Count, "Times that certificates could not be loaded anew.";
 };
 
+/// How long members took to answer probes directly, by datagram: a histogram.
+pub const PING_SECONDS: &str = "rumormill_ping_seconds";
+/// How long it took from [`Written::replicated`](crate::Written::replicated) until as many other processes held the write
+/// as was asked for: a histogram. Writes that were not followed, or not to that end, are not in it.
+pub const REPLICATION_SECONDS: &str = "rumormill_replication_seconds";
+
+/// One gauge of each store, with the labels `node` and `store`.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct StoreGauge {
+    /// Its full name.
+    pub name: &'static str,
+    /// What it counts.
+    pub unit: Unit,
+    /// One sentence for people.
+    pub help: &'static str,
+    /// Where its value is.
+    pub read: fn(&dyn Store) -> u64,
+}
+
+/// The gauges of each store.
+pub const STORES: &[StoreGauge] = &[
+    StoreGauge {
+        name: "rumormill_store_bytes",
+        unit: Unit::Bytes,
+        help: "What a store holds, an entry counting as its body and 400 bytes.",
+        read: |store| store.bytes(),
+    },
+    StoreGauge {
+        name: "rumormill_store_entries",
+        unit: Unit::Count,
+        help: "Entries that a store holds, tombstones and quarantined ones included.",
+        read: |store| store.len() as u64,
+    },
+    StoreGauge {
+        name: "rumormill_store_quarantined",
+        unit: Unit::Count,
+        help: "Entries of a store that are kept and passed on but cannot be used here.",
+        read: |store| store.quarantined() as u64,
+    },
+    StoreGauge {
+        name: "rumormill_store_tombstones",
+        unit: Unit::Count,
+        help: "Entries of a store that stand for removed keys.",
+        read: |store| store.tombstones() as u64,
+    },
+];
+
 /// Members by state, this node not included: a gauge with the label `state`.
 pub const MEMBERS: &str = "rumormill_members";
 /// When the node's own TLS certificate ends, in seconds since the Unix epoch: a gauge, only there
@@ -158,29 +207,53 @@ pub const CERTIFICATE_EXPIRY: &str = "rumormill_tls_certificate_expiry_timestamp
 /// 1 once the node is ready: a gauge.
 pub const READY: &str = "rumormill_ready";
 
+/// 1 while the node's disk takes nothing, so that writes are not durable: a gauge, 0 also for a node without a
+/// disk.
+pub const DISK_FAILING: &str = "rumormill_disk_failing";
+
 /// Hands a node's counters to the recorder.
-#[derive(Debug)]
 pub(crate) struct Exporter {
     node: Label,
+    stores: Vec<Arc<dyn Store>>,
     /// When to export next, in monotonic time.
     due: Duration,
 }
 
 impl Exporter {
-    pub(crate) fn new(name: &NodeName) -> Self {
+    pub(crate) fn new(name: &NodeName, stores: Vec<Arc<dyn Store>>) -> Self {
         describe(ENGINE);
         describe(NET);
+        for gauge in STORES {
+            metrics::describe_gauge!(gauge.name, gauge.unit, gauge.help);
+        }
+        let help = "How long members took to answer probes directly, by datagram.";
+        metrics::describe_histogram!(PING_SECONDS, Unit::Seconds, help);
+        let help = "How long it took until as many processes held a write as was asked for.";
+        metrics::describe_histogram!(REPLICATION_SECONDS, Unit::Seconds, help);
         metrics::describe_gauge!(MEMBERS, Unit::Count, "Members beside this node, by state.");
         metrics::describe_gauge!(
             CERTIFICATE_EXPIRY,
             Unit::Seconds,
             "When the node's own TLS certificate ends, since the Unix epoch."
         );
+        let help = "1 while the node's disk takes nothing, else 0.";
+        metrics::describe_gauge!(DISK_FAILING, Unit::Count, help);
         metrics::describe_gauge!(READY, Unit::Count, "1 once the node is ready, else 0.");
         Self {
             node: Label::new("node", name.as_str().to_owned()),
+            stores,
             due: Duration::ZERO,
         }
+    }
+
+    /// A member answered a probe after so long.
+    pub(crate) fn ping(&self, took: Duration) {
+        metrics::histogram!(PING_SECONDS, vec![self.node.clone()]).record(took);
+    }
+
+    /// A write was held by as many processes as asked for, after so long.
+    pub(crate) fn replicated(&self, took: Duration) {
+        metrics::histogram!(REPLICATION_SECONDS, vec![self.node.clone()]).record(took);
     }
 
     /// Exports everything, at most once a second.
@@ -217,11 +290,20 @@ impl Exporter {
         }
         self.counters(ENGINE, engine);
         self.counters(NET, net);
+        for store in &self.stores {
+            for gauge in STORES {
+                let name = Label::new("store", store.name().to_owned());
+                let gauge_of = metrics::gauge!(gauge.name, vec![self.node.clone(), name]);
+                gauge_of.set((gauge.read)(&**store) as f64);
+            }
+        }
         for (state, label) in STATES {
             let members = view.members.iter().filter(|m| m.state == state).count();
             let labels = vec![self.node.clone(), Label::from_static_parts("state", label)];
             metrics::gauge!(MEMBERS, labels).set(members as f64);
         }
+        let failing = f64::from(u8::from(view.disk_failing));
+        metrics::gauge!(DISK_FAILING, vec![self.node.clone()]).set(failing);
         self.ready(view.readiness.is_ready());
     }
 
@@ -264,16 +346,24 @@ mod tests {
     use super::*;
     use crate::engine::Readiness;
     use crate::id::ProcessId;
+    use crate::store::nflog::NflogSchema;
+    use crate::store::silences::support::ManualClock;
+    use crate::store::{Limits, Map};
     use crate::time::Timestamp;
     use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString};
     use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Arc, Mutex};
 
     #[test]
     fn every_counter_has_a_metric_of_its_own() {
         // Counters are structs of u64 and nothing else.
-        assert_eq!(ENGINE.len(), size_of::<Counters>() / size_of::<u64>());
+        // What histograms tell better is not among them.
+        let told_better = 1 + crate::engine::Pings::BOUNDS.len();
+        assert_eq!(
+            ENGINE.len() + told_better,
+            size_of::<Counters>() / size_of::<u64>()
+        );
         assert_eq!(NET.len(), size_of::<NetCounters>() / size_of::<u64>());
         let engine = ENGINE.iter().map(|metric| metric.name);
         let names: BTreeSet<_> = engine.chain(NET.iter().map(|metric| metric.name)).collect();
@@ -323,6 +413,7 @@ mod tests {
     fn a_metric_is_described_once_and_a_node_that_is_gone_is_not_ready() {
         let recorder = Recorder::default();
         let name = NodeName::new("a").unwrap();
+        let store = Map::new(NflogSchema, Limits::default(), ManualClock::new().context()).store();
         let view = View {
             this: ProcessId {
                 name: name.clone(),
@@ -330,8 +421,9 @@ mod tests {
             },
             addr: "127.0.0.1:1".parse().unwrap(),
             members: Vec::new(),
-            readiness: Readiness::Alone,
+            readiness: Readiness::Alone { seeds: Vec::new() },
             full_stores: Vec::new(),
+            disk_failing: false,
             expulsions: Vec::new(),
             revision: 0,
         };
@@ -340,7 +432,7 @@ mod tests {
             warn_before: Duration::ZERO,
         });
         metrics::with_local_recorder(&recorder, || {
-            let mut exporter = Exporter::new(&name);
+            let mut exporter = Exporter::new(&name, vec![Arc::clone(&store)]);
             let (engine, net) = (Counters::default(), NetCounters::default());
             for seconds in 0..3 {
                 exporter.export(Duration::from_secs(seconds), &engine, &net, &view, own);
@@ -355,6 +447,69 @@ mod tests {
         let names: BTreeSet<_> = described.iter().map(String::as_str).collect();
         assert!(names.contains(MEMBERS) && names.contains(READY));
         assert_eq!(described.len(), names.len());
-        assert_eq!(described.len(), ENGINE.len() + NET.len() + 3);
+        assert_eq!(described.len(), ENGINE.len() + NET.len() + STORES.len() + 6);
+    }
+    /// The page of names is complete, and nothing else is on it.
+    #[test]
+    fn the_page_lists_every_metric() {
+        let page = include_str!("../docs/library-metrics.md");
+        let line = |name: &str, kind: &str, labels: &str, unit: &Unit, help: &str| {
+            let unit = match unit {
+                Unit::Count => "",
+                Unit::Bytes => "bytes",
+                Unit::Seconds => "seconds",
+                other => panic!("{name} is in {other:?}, which is no base unit"),
+            };
+            format!("| `{name}` | {kind} | {labels} | {unit} | {help} |")
+        };
+        let mut expected = Vec::new();
+        for metric in ENGINE {
+            expected.push(line(metric.name, "counter", "", &metric.unit, metric.help));
+        }
+        for metric in NET {
+            expected.push(line(metric.name, "counter", "", &metric.unit, metric.help));
+        }
+        for gauge in STORES {
+            expected.push(line(
+                gauge.name,
+                "gauge",
+                "`store`",
+                &gauge.unit,
+                gauge.help,
+            ));
+        }
+        let count = Unit::Count;
+        expected.push(line(
+            MEMBERS,
+            "gauge",
+            "`state`",
+            &count,
+            "Members beside this node, by state.",
+        ));
+        expected.push(line(
+            READY,
+            "gauge",
+            "",
+            &count,
+            "1 once the node is ready, else 0.",
+        ));
+        let help = "1 while the node's disk takes nothing, else 0.";
+        expected.push(line(DISK_FAILING, "gauge", "", &count, help));
+        let seconds = Unit::Seconds;
+        let help = "When the node's own TLS certificate ends, since the Unix epoch.";
+        expected.push(line(CERTIFICATE_EXPIRY, "gauge", "", &seconds, help));
+        let help = "How long members took to answer probes directly, by datagram.";
+        expected.push(line(PING_SECONDS, "histogram", "", &seconds, help));
+        let help = "How long it took until as many processes held a write as was asked for.";
+        expected.push(line(REPLICATION_SECONDS, "histogram", "", &seconds, help));
+        let rows = page.lines().filter(|row| row.starts_with("| `rumormill_"));
+        let found: BTreeSet<_> = rows.map(str::to_owned).collect();
+        let expected: BTreeSet<_> = expected.into_iter().collect();
+        let missing: Vec<_> = expected.difference(&found).collect();
+        let strange: Vec<_> = found.difference(&expected).collect();
+        assert!(
+            missing.is_empty() && strange.is_empty(),
+            "missing: {missing:#?}, strange: {strange:#?}"
+        );
     }
 }

@@ -14,8 +14,8 @@ use rumormill::id::{Key, Refusal, SchemaId, WriterTag};
 use rumormill::store::matcher::{Labels, Matcher, Op};
 use rumormill::store::silences::{NewSilence, Query, SilenceId, SilenceLimits, Silences};
 use rumormill::store::{
-    Body, Context, Expiry, Limits, Map, ReplicationError, Schema, Store, Tracker, Unreadable,
-    Watch, WriteId,
+    Body, Context, Copies, Expiry, Limits, Map, ReplicationError, Schema, Store, Tracker,
+    Unreadable, Watch, WriteId,
 };
 use rumormill::time::{Timestamp, WallClock};
 use rumormill::unstable::store::{Merged, replica};
@@ -387,7 +387,7 @@ impl WallClock for Clock {
 struct Nobody;
 
 impl Tracker for Nobody {
-    fn watch(&self, _: WriteId, _: usize) -> Watch {
+    fn watch(&self, _: WriteId, _: Copies) -> Watch {
         Box::pin(async { Err(ReplicationError::NotRunning) })
     }
 }

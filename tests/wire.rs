@@ -12,13 +12,16 @@ use rumormill::config::Config;
 use rumormill::id::StoreId;
 use rumormill::time::Timestamp;
 use rumormill::unstable::wire::codec::{
-    self, ACK_OVERHEAD, ACK_RANGE_BYTES, ACK_REFUSED_BYTES, BODY_BYTES_MAX, CodecLimits,
-    DecodeError, Decoded, ITEM_BYTES, ITEMS_OVERHEAD, RELAYED_HELD_BYTES, RELAYED_OVERHEAD,
-    SECTION_OVERHEAD, Values, delta_overhead,
+    self, ACK_OVERHEAD, ACK_RANGE_BYTES, ACK_REFUSED_BYTES, BODY_BYTES_MAX, COVERED_OVERHEAD,
+    CodecLimits, DecodeError, Decoded, HANDED_OVERHEAD, HOLDER_BYTES, ITEM_BYTES, ITEMS_OVERHEAD,
+    RELAYED_HELD_BYTES, RELAYED_OVERHEAD, REPORT_OVERHEAD, SECTION_OVERHEAD, Values,
+    delta_overhead,
 };
-use rumormill::unstable::wire::{Ack, Done, Entry, Hashed, Hashes, Item, Items, Message, Wants};
+use rumormill::unstable::wire::{
+    Ack, Done, Entry, Handed, Hashed, Hashes, Item, Items, Message, Recall, Wants,
+};
 
-use strategies::{acks, deltas, lists, messages, relays};
+use strategies::{acks, covers, deltas, lists, messages, relays};
 
 fn encoded(message: &Message) -> Bytes {
     let mut out = BytesMut::new();
@@ -229,9 +232,11 @@ fn every_list_over_its_limit_is_refused() {
         entry_bytes_max: 3,
         expelled_max: 0,
         held_max: 0,
+        holders_max: 0,
         items_max: 0,
         names_max: 0,
         ranges_max: 0,
+        recalls_max: 0,
         records_max: 0,
         refused_max: 0,
         schemas_max: 0,
@@ -243,6 +248,7 @@ fn every_list_over_its_limit_is_refused() {
         let has_list = !matches!(
             message,
             Message::Swim(_)
+                | Message::Objection(_)
                 | Message::Reject(_)
                 | Message::Leave(_)
                 | Message::LeaveAck(_)
@@ -440,6 +446,20 @@ proptest! {
             .sum();
         let expected = delta_overhead(&delta.uncovered) + parts;
         prop_assert_eq!(encoded(&Message::Delta(delta)).len(), expected);
+    }
+
+    #[test]
+    fn reports_are_no_longer_than_their_bounds(covered in covers(), delta in deltas()) {
+        let reports = covered.reports.iter();
+        let reports = reports.map(|it| REPORT_OVERHEAD + it.holders.len() * HOLDER_BYTES);
+        let bound = COVERED_OVERHEAD + reports.sum::<usize>();
+        prop_assert!(encoded(&Message::Covered(covered)).len() <= bound);
+        let (bits, list) = (3, u64::MAX);
+        let whole = encoded(&Message::Delta(delta.clone())).len() + HANDED_OVERHEAD;
+        prop_assert_eq!(encoded(&Message::Handed(Handed { bits, list, delta })).len(), whole);
+        let recall = Recall { token: u64::MAX, packets: vec![u64::MAX; 3] };
+        let bound = COVERED_OVERHEAD + 3 * HOLDER_BYTES;
+        prop_assert!(encoded(&Message::Recall(recall)).len() <= bound);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::nflog::{NflogEntry, NflogSchema, ReceiverKey};
 use rumormill::store::silences::{Silence, SilenceId, SilenceSchema};
-use rumormill::store::{Context, ReplicationError, Schema, Tracker, Watch, WriteId};
+use rumormill::store::{Context, Copies, ReplicationError, Schema, Tracker, Watch, WriteId};
 use rumormill::time::{Now, Timestamp, WallClock};
 use rumormill::unstable::wire::{Entry, HEADER_BYTES};
 
@@ -55,7 +55,7 @@ pub fn context(clock: Arc<VirtualClock>) -> Context {
 struct Untracked;
 
 impl Tracker for Untracked {
-    fn watch(&self, _: WriteId, _: usize) -> Watch {
+    fn watch(&self, _: WriteId, _: Copies) -> Watch {
         Box::pin(std::future::ready(Err(ReplicationError::NotRunning)))
     }
 }

@@ -144,7 +144,7 @@ impl Worker {
             views.wait_for(|view| view.readiness.is_ready() && view.cluster_size() == size);
         let view = complete.await.map_err(in_words)?;
         let readiness = match &view.readiness {
-            Readiness::Alone => "ready at once: the first one".to_owned(),
+            Readiness::Alone { .. } => "ready at once: the first one".to_owned(),
             Readiness::Synced { with } => format!("ready: has the state of {with}"),
             other => format!("{other:?}"),
         };

@@ -22,12 +22,11 @@ macro_rules! setters {
 setters! {
     /// How often a node starts an epidemic round, and how often changes of the membership are gossiped.
     ///
-    /// Default 200 ms (Alertmanager's `--cluster.gossip-interval`); 1 ms to 24 h. Up to
-    /// `direct_peers_max` members a write does not wait for it: it leaves at once. Above, a
-    /// lost entry is repaired in rounds of this length.
+    /// Default 200 ms (Alertmanager's `--cluster.gossip-interval`); 1 ms to 24 h. No write waits for
+    /// it: writes leave at once.
     ///
     /// Too low: packets and processor time with nothing new in them. Too high: suspicions and
-    /// joins spread in `gossip_interval * log(members)`, and repairs take as long.
+    /// joins spread in `gossip_interval * log(members)`.
     gossip_interval: Duration;
     /// To how many members at a time changes of the membership are gossiped.
     ///
@@ -61,9 +60,10 @@ setters! {
     replicated_timeout: Duration;
     /// Up to how many other members each write goes to every one of them directly.
     ///
-    /// Default 16; 0 to 1024. Every pair of direct peers keeps one stream open.
+    /// Default 16; 0 to 1024. Every pair of direct peers keeps one stream open. With more members, a
+    /// write goes along trees: to about twice the square root of their number, and by these to the others.
     ///
-    /// Too low: a small cluster pays the hops of epidemic dissemination. Too high: a write costs
+    /// Too low: a small cluster pays a second hop. Too high: a write costs
     /// its writer one packet per member, and every node holds as many streams; `streams_max` must
     /// have room for them.
     direct_peers_max: usize;
@@ -198,6 +198,9 @@ setters! {
     /// refused once they would take of it. Half of the rest may come from one host, which is an IPv4
     /// address or an IPv6 network of 64 bits, or `direct_peers_max + exchanges_max` if that is more.
     /// Where places are short, those that are being closed make way.
+    ///
+    /// Above `direct_peers_max` members a node keeps links with about five times the square root of
+    /// their number, or with as many as half of its streams allow.
     ///
     /// Too low: peers are turned away and retry. Too high: descriptors and buffers, for strangers
     /// too where the network is not trusted.

@@ -1,11 +1,17 @@
 //! What the engine tells the application, and the views it publishes.
 
+mod trouble;
+pub(crate) mod turns;
+
 use std::hash::Hasher as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
 use crate::id::{Key, MemberState, Misbehaviour, NodeName, ProcessId, Refusal, StoreId, WriterTag};
+
+pub use trouble::{SeedFault, SeedTrouble};
 
 /// A member as the application sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +30,34 @@ pub struct Member {
 #[non_exhaustive]
 pub enum Readiness {
     /// Established to be alone: no seeds were given, or every seed refuses connections.
-    Alone,
+    Alone {
+        /// What is wrong with the seeds, by seed and address.
+        seeds: Vec<SeedTrouble>,
+    },
+    /// This node's clock and that of a peer differ by more than `max_clock_drift`: what the peer holds is refused
+    /// here, or they cannot compare what they hold. Most likely this clock is behind. The node is not ready until the
+    /// clocks agree, or the state of another peer has arrived.
+    ClockDiffers {
+        /// The peer.
+        with: NodeName,
+        /// By how much at least.
+        by: Duration,
+    },
     /// Seeds are being tried, or the first push/pull is under way.
-    Joining,
+    Joining {
+        /// What is wrong with the seeds, by seed and address, as far as it is known.
+        seeds: Vec<SeedTrouble>,
+    },
+    /// Another live process has this node's name: no member lets this one in.
+    NameTaken {
+        /// Where that one is reached.
+        addr: SocketAddr,
+    },
     /// `settle_timeout` passed without an answer from any seed.
-    SettleTimedOut,
+    SettleTimedOut {
+        /// What is wrong with the seeds, by seed and address.
+        seeds: Vec<SeedTrouble>,
+    },
     /// A push/pull with a live peer completed: its state has arrived.
     Synced {
         /// The peer.
@@ -40,7 +69,32 @@ impl Readiness {
     /// Whether the node may act.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !matches!(self, Self::Joining)
+        match self {
+            Self::Alone { .. } | Self::SettleTimedOut { .. } | Self::Synced { .. } => true,
+            Self::ClockDiffers { .. } | Self::Joining { .. } | Self::NameTaken { .. } => false,
+        }
+    }
+
+    /// What is wrong with the seeds; nothing once a peer's state has arrived.
+    #[must_use]
+    pub fn troubles(&self) -> &[SeedTrouble] {
+        match self {
+            Self::Alone { seeds } | Self::Joining { seeds } | Self::SettleTimedOut { seeds } => {
+                seeds
+            }
+            Self::ClockDiffers { .. } | Self::NameTaken { .. } | Self::Synced { .. } => &[],
+        }
+    }
+
+    /// The same, with what is wrong with the seeds now.
+    pub(super) fn with_troubles(&self, now: Vec<SeedTrouble>) -> Self {
+        let mut same = self.clone();
+        if let Self::Alone { seeds } | Self::Joining { seeds } | Self::SettleTimedOut { seeds } =
+            &mut same
+        {
+            *seeds = now;
+        }
+        same
     }
 }
 
@@ -65,8 +119,8 @@ pub enum Comparison {
 pub enum Event {
     /// A commit failed; it is retried.
     CommitFailed,
-    /// More members than `direct_peers_max`: until there are fewer, writes travel by push/pull
-    /// alone.
+    /// More members than `direct_peers_max`: until there are fewer, writes travel along trees, in two or
+    /// three hops, and links are kept with some members alone.
     #[non_exhaustive]
     DirectModeExceeded {
         /// Members beside this node.
@@ -109,6 +163,13 @@ pub enum Event {
     },
     /// A member has been expelled, here or by a peer, or is no longer.
     ExpulsionChanged(Expulsion),
+    /// Somebody introduces itself in a way that cannot be read: another version, or more stores than can be named. It
+    /// is told so.
+    #[non_exhaustive]
+    IntroductionUnreadable {
+        /// Where it dials from.
+        addr: SocketAddr,
+    },
     /// This node has left; its engine does nothing more.
     Left,
     /// A member failed: it did not answer, did not refute, and did not say that it was leaving.
@@ -134,10 +195,11 @@ pub enum Event {
     MemberUp(Member),
     /// A member changed its address or restarted without having been seen to fail.
     MemberUpdated(Member),
-    /// Another live process uses this node's name.
+    /// Another live process uses this node's name. Told at most once a minute for each address, and four times a
+    /// minute in all.
     #[non_exhaustive]
     NameConflict {
-        /// Where it is.
+        /// Where it is, as it says itself.
         addr: SocketAddr,
     },
     /// The stores are the same as a peer's as of the start of an exchange.
@@ -174,6 +236,9 @@ pub enum Event {
     },
     /// Readiness changed.
     Readiness(Readiness),
+    /// A seed is of no help. Told once for each seed, address and cause, until the seed answers. What may pass by
+    /// itself, like a seed that refuses connections, is told when it has lasted for 2 s.
+    SeedFailed(SeedTrouble),
     /// A peer does not have a store that this node has, or has another one under its number.
     #[non_exhaustive]
     StoreMissing {
@@ -213,6 +278,9 @@ pub struct View {
     /// Stores that had no room for an entry of a peer ([`Refusal::Full`]) and have none yet: here the
     /// node is not to be relied on, however ready it is. Sorted.
     pub full_stores: Vec<StoreId>,
+    /// Whether the disk did not take what it was last given: what is written now is not durable, however
+    /// ready the node is. It is tried again, at least once a second, for as long as anything waits.
+    pub disk_failing: bool,
     /// Members that were expelled, here or by a peer, by name.
     pub expulsions: Vec<Expulsion>,
     /// Grows with every change of this view.
@@ -258,7 +326,7 @@ impl View {
     }
 
     /// The live members whose [`rank`](Self::rank) for `key` is before this node's, in no order.
-    pub(crate) fn ahead(&self, key: &[u8]) -> impl Iterator<Item = &ProcessId> {
+    fn ahead(&self, key: &[u8]) -> impl Iterator<Item = &ProcessId> {
         let weight = |name: &NodeName| {
             let mut hasher = SipHasher13::new_with_keys(0x7265_6e64_657a, 0x766f_7573);
             hasher.write(name.as_str().as_bytes());

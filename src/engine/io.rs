@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::id::{ClusterId, NodeName, StoreId};
-use crate::store::{Held, ReplicationError, WriteId};
+use crate::id::{ClusterId, HandshakeRefusal, NodeName, StoreId};
+use crate::store::{Copies, Durability, Held, ReplicationError, WriteId};
 use crate::wire::Entry;
 
 use super::event::Event;
@@ -36,17 +36,30 @@ pub struct Setup {
     pub expelled: Vec<NodeName>,
 }
 
+/// How a store is kept on disk, and how much of it is there when the node starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptStore {
+    /// How it is kept.
+    pub durability: Durability,
+    /// All changes up to here are on disk; 0 for none.
+    pub through: u64,
+}
+
 /// A stream, from open to close. Streams the engine opens have even numbers, which it picks;
 /// streams accepted from outside have odd numbers, which the driver picks. None is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
 
 /// Why a stream ended, as far as the transport can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The other side ended it, or it was reset: the other process may be gone.
     Ended,
+    /// Something of another cluster is there.
+    ForeignCluster,
+    /// Something that speaks another version, or another protocol, is there.
+    ForeignVersion,
     /// The dial was refused: nothing listens there.
     Refused,
     /// The dial did not succeed within `tcp_timeout`, or the host is not reachable.
@@ -55,6 +68,8 @@ pub enum CloseReason {
     Local,
     /// The other side began a frame and spun it out, a few bytes at a time: no network does that.
     SpunOut,
+    /// Certificates do not allow it: those of the other side here, or this side's there.
+    Untrusted(HandshakeRefusal),
     /// The other side did not read what it was sent, though it went on sending itself, or asked for more
     /// than may wait: no network does that.
     Unread,
@@ -118,6 +133,8 @@ pub enum Input {
         /// Whether it is on disk.
         ok: bool,
     },
+    /// The disk was found to work, or not to, by something else than a batch.
+    DiskWorks(bool),
     /// Some store took a local write (coalesced: one suffices for many).
     StoresChanged,
     /// The application asks for something.
@@ -149,8 +166,8 @@ pub enum Operation {
         ticket: u64,
         /// The write.
         write: WriteId,
-        /// How many other processes; 0 asks for local durability.
-        copies: usize,
+        /// How many other processes; [`Copies::DURABLE`] asks for local durability.
+        copies: Copies,
         /// How long.
         within: Duration,
     },

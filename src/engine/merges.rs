@@ -22,7 +22,7 @@ use crate::wire::Delta;
 use super::core::Core;
 use super::core::ask::Ask;
 use super::core::debts::Debts;
-use super::core::delta::{DeltaWay, IncomingDelta, MergedDelta, Received};
+use super::core::delta::{DeltaWay, Hand, IncomingDelta, MergedDelta, Received};
 use super::core::timers::TimerKind;
 use super::io::{Output, StreamId};
 
@@ -63,6 +63,7 @@ struct Merging {
     process: ProcessId,
     way: DeltaWay,
     delta: Delta,
+    hand: Option<Hand>,
     bytes: usize,
     /// How far it is: a section, and an entry of it.
     section: usize,
@@ -247,6 +248,7 @@ impl Merging {
             process,
             way,
             delta,
+            hand,
         } = incoming;
         let entries = delta.sections.iter().flat_map(|section| &section.entries);
         Self {
@@ -257,6 +259,7 @@ impl Merging {
                     .map(|entry| entry.encoded_len() + ENTRY_BYTES)
                     .sum::<usize>(),
             delta,
+            hand,
             section: 0,
             entry: 0,
             received: Received::default(),
@@ -297,6 +300,7 @@ impl Merging {
             way: self.way,
             packet: self.delta.packet,
             uncovered: self.delta.uncovered,
+            hand: self.hand,
             received: self.received,
         })));
     }

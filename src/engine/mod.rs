@@ -20,7 +20,7 @@
 //! | `merges` | deltas into the stores, in slices that no turn is too short for |
 //! | `commits` | durability as outputs and inputs |
 //!
-//! `core` is what all of them are lent, `inspect` what the simulator looks at.
+//! `core` is what all of them are lent, `looks` what can be read of all, `inspect` what the simulator looks at.
 //!
 //! Invariants kept here: nothing of another cluster passes the envelope; data needs a session
 //! token; every queue, map and loop has a limit, in [`Config`] or a named constant; what comes
@@ -50,6 +50,7 @@ mod expulsions;
 #[cfg(feature = "sim")]
 mod inspect;
 pub mod io;
+mod looks;
 mod members;
 mod merges;
 mod sessions;
@@ -66,23 +67,23 @@ use bytes::Bytes;
 
 pub use self::core::counters::Counters;
 pub use self::core::pings::Pings;
-pub use event::{Comparison, Event, Expulsion, Member, Readiness, View};
+pub use event::{Comparison, Event, Expulsion, Member, Readiness, SeedFault, SeedTrouble, View};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
-pub use io::{CloseReason, Input, Operation, Output, Setup, StreamId};
+pub use io::{CloseReason, Input, KeptStore, Operation, Output, Setup, StreamId};
 #[doc(hidden)]
 pub use members::again as swim;
 
 use crate::config::Config;
-use crate::id::{MemberState, NodeId, NodeName, ProcessId};
+use crate::id::{MemberState, NodeId, ProcessId, StoreId};
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::codec::{self, Decoded};
 use crate::wire::envelope::EnvelopeError;
-use crate::wire::{Hello, Message, Purpose};
+use crate::wire::{Delta, Entry, Hello, Message, Purpose};
 
 use self::core::ask::Ask;
-use self::core::delta::{DeltaWay, IncomingDelta, MergedDelta};
+use self::core::delta::{DeltaWay, Hand, IncomingDelta, MergedDelta};
 use self::core::flight::Receipt;
 use self::core::quota::SendQuota;
 use self::core::roster::MemberChange;
@@ -142,6 +143,18 @@ impl Engine {
         engine
     }
 
+    /// Says how stores are kept on disk, and what of them is there already. To be called before anything
+    /// else; without it all stores of a durable node are kept immediately, and none is on disk.
+    pub fn keep(&mut self, kept: BTreeMap<StoreId, KeptStore>) {
+        self.core.ledger.keep(kept);
+    }
+
+    /// What this node holds and is not on disk, up to one batch; nothing once all is. For the end of a
+    /// node's life: the batch that was under way is part of it.
+    pub fn unkept(&mut self) -> Vec<(StoreId, Entry)> {
+        self.core.ledger.last_batch(&self.core.stores)
+    }
+
     /// Whether a datagram is of another cluster or version, by its first bytes. If so it is counted, and
     /// need not be handled, nor copied to be.
     pub fn refuses(&mut self, datagram: &[u8]) -> bool {
@@ -157,7 +170,7 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         self.advance(now);
         if self.core.course == Course::Gone {
-            return;
+            return self.decline(&input);
         }
         let core = &mut self.core;
         match input {
@@ -168,6 +181,7 @@ impl Engine {
                     return;
                 }
             }
+            Input::DiskWorks(works) => self.commits.disk_works(core, works),
             Input::Operation(operation) => self.operate(operation),
             Input::Resolved { seed, addrs } => self.sessions.seed_resolved(core, &seed, addrs),
             Input::StoresChanged => {}
@@ -198,6 +212,16 @@ impl Engine {
         }
         self.route_asks();
         self.flush();
+    }
+
+    /// A node that has left opens no stream any more, and keeps nothing of what comes.
+    fn decline(&mut self, input: &Input) {
+        let output = match *input {
+            Input::StreamOpened { stream, .. } => Output::CloseStream { stream },
+            Input::StreamFrame { stream, .. } => Output::StreamFrameDone { stream },
+            _ => return,
+        };
+        self.core.outputs.push_back(output);
     }
 
     /// Runs every timer that is due. Early calls are harmless. Inputs that have arrived should be
@@ -258,46 +282,6 @@ impl Engine {
         self.core.outputs.pop_front()
     }
 
-    /// The membership now.
-    #[must_use]
-    pub fn view(&self) -> View {
-        let roster = self.members.roster();
-        View {
-            this: roster.me().clone(),
-            addr: self.core.setup.addr,
-            members: roster.members().map(|known| known.member()).collect(),
-            readiness: self.core.readiness.clone(),
-            full_stores: self.core.stores.full().collect(),
-            expulsions: self.expulsions.all(&self.core),
-            revision: self.core.revision,
-        }
-    }
-
-    /// Grows with every change of [`view`](Self::view).
-    #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.core.revision
-    }
-
-    /// What has been counted since the start.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.core.counters
-    }
-
-    /// How long each member takes to answer probes, by its name.
-    #[must_use]
-    pub fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>> {
-        self.core.pings.snapshot()
-    }
-
-    /// Entries that peers are not known to hold yet, those of all peers together, and are to be sent. What is left to
-    /// exchanges does not count.
-    #[must_use]
-    pub fn entries_owed(&self) -> usize {
-        self.spread.entries_owed(facts!(self))
-    }
-
     fn advance(&mut self, now: Now) {
         self.core.room.begin_turn();
         // A monotonic clock that goes back is the caller's bug; standing still is harmless.
@@ -355,6 +339,7 @@ impl Engine {
         let (core, roster) = (&mut self.core, self.members.roster());
         match kind {
             TimerKind::Ack(process) => self.spread.send_ack(core, facts!(self), &process),
+            TimerKind::Duties => self.spread.duties_due(core),
             TimerKind::Collect => {
                 self.members.forget_gone(core);
                 self.route_asks();
@@ -369,9 +354,16 @@ impl Engine {
             TimerKind::Flush => {}
             TimerKind::Forget(process) => self.sessions.session_expired(core, roster, &process),
             TimerKind::Leave => {
-                let owing = !core.is_leaving() && self.spread.is_owing(core, facts!(self));
+                let exchanges = &self.exchanges;
+                let synced = |process: &ProcessId| exchanges.is_synced(process);
+                let owing = !core.is_leaving()
+                    && (self.sessions.is_joining(core)
+                        || self.spread.is_owing(core, facts!(self))
+                        || !self.spread.is_handed_over(core, facts!(self), synced));
                 let sessions = self.sessions.table();
-                self.members.leave_due(core, sessions, owing);
+                if self.members.leave_due(core, sessions, owing) && owing {
+                    core.unsent = self.spread.unsent(core, facts!(self), synced);
+                }
             }
             TimerKind::Look => {
                 let sessions = self.sessions.table();
@@ -381,6 +373,7 @@ impl Engine {
             TimerKind::Members => self.sessions.repeat_members(core, roster),
             TimerKind::Merge => self.merges.go_on(core),
             TimerKind::Pump(stream) => self.exchanges.pump(core, stream),
+            TimerKind::Near => self.spread.choose_near(core),
             TimerKind::PushPull => {
                 let dialling = self.sessions.dialling(core);
                 self.exchanges.periodic(core, facts!(self), &dialling);
@@ -461,20 +454,24 @@ impl Engine {
         let (core, facts) = (&mut self.core, facts!(self));
         match message {
             Message::Ack(ack) => self.spread.ack_received(core, &process, &ack),
-            Message::Delta(delta) => {
-                let way = DeltaWay::Datagram;
-                let incoming = IncomingDelta {
-                    process,
-                    way,
-                    delta,
-                };
-                self.merges.take(core, incoming);
+            Message::Delta(delta) => self.datagram_delta(process, delta, None),
+            Message::Handed(handed) => {
+                let (bits, list) = (handed.bits, handed.list);
+                self.datagram_delta(process, handed.delta, Some(Hand { bits, list }));
+            }
+            Message::Covered(covered) => {
+                self.spread
+                    .covered_received(core, facts, &process, &covered);
+            }
+            Message::Recall(recall) => {
+                self.spread.recall_received(&process, &recall);
             }
             Message::Recheck(look) => self.exchanges.look_received(core, facts, &process, &look),
             Message::Probe(probe) => {
                 let sessions = self.sessions.table();
                 self.members.probe(core, sessions, from, &process, &probe);
             }
+            Message::Arrived(arrived) => self.spread.arrived(core, &process, arrived),
             Message::Relayed(relayed) => {
                 self.spread
                     .relayed_received(core, facts, &process, &relayed);
@@ -483,6 +480,17 @@ impl Engine {
             _ => {}
         }
         true
+    }
+
+    /// Takes a delta of a datagram.
+    fn datagram_delta(&mut self, process: ProcessId, delta: Delta, hand: Option<Hand>) {
+        let incoming = IncomingDelta {
+            process,
+            way: DeltaWay::Datagram,
+            delta,
+            hand,
+        };
+        self.merges.take(&mut self.core, incoming);
     }
 
     /// Sends a ping or an ack.
@@ -527,13 +535,11 @@ impl Engine {
         let core = &mut self.core;
         match message {
             Message::Ack(ack) => self.spread.ack_received(core, peer, &ack),
-            Message::Delta(delta) => {
-                let incoming = IncomingDelta {
-                    process: peer.clone(),
-                    way: DeltaWay::Link(stream),
-                    delta,
-                };
-                self.merges.take(core, incoming);
+            Message::Arrived(arrived) => self.spread.arrived(core, peer, arrived),
+            Message::Delta(delta) => self.link_delta(stream, peer, delta, None),
+            Message::Handed(handed) => {
+                let (bits, list) = (handed.bits, handed.list);
+                self.link_delta(stream, peer, handed.delta, Some(Hand { bits, list }));
             }
             Message::Expelled(expelled) => self.expulsions.told(core, &peer.name, expelled),
             Message::Leave(leave) => self.members.leave_on_link(core, stream, peer, &leave),
@@ -550,6 +556,19 @@ impl Engine {
             Message::Swim(packet) => self.members.packet_on_link(core, stream, peer, &packet),
             _ => core.counters.unexpected += 1,
         }
+    }
+}
+
+impl Engine {
+    /// Takes a delta that came on a link.
+    fn link_delta(&mut self, stream: StreamId, peer: &ProcessId, delta: Delta, hand: Option<Hand>) {
+        let incoming = IncomingDelta {
+            process: peer.clone(),
+            way: DeltaWay::Link(stream),
+            delta,
+            hand,
+        };
+        self.merges.take(&mut self.core, incoming);
     }
 }
 
@@ -608,6 +627,7 @@ impl Engine {
                 self.exchanges.member_forgotten(&process.name);
                 self.merges.member_forgotten(&process.name);
                 self.expulsions.member_forgotten(core, &process.name);
+                self.spread.member_forgotten(core, &process.name);
                 self.sessions.member_forgotten(core, &process);
             }
             Ask::MembershipChanged { others } => self.spread.membership_changed(core, others),
@@ -676,6 +696,7 @@ impl Engine {
     fn member_changed(&mut self, change: MemberChange) {
         use MemberState::{Alive, Failed, Left, Suspect};
         self.sessions.member_changed(&change);
+        self.spread.member_changed(&mut self.core, &change.member);
         let MemberChange {
             member,
             was,
@@ -722,9 +743,7 @@ impl Engine {
     fn member_gone(&mut self, process: &ProcessId) {
         self.route_asks();
         let core = &mut self.core;
-        if self.spread.sends_at_once() {
-            self.exchanges.compare_after_loss(core, process);
-        }
+        self.exchanges.compare_after_loss(core, process);
         self.members.leave_settled(core, process);
     }
 

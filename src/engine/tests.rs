@@ -6,7 +6,7 @@ use super::core::place::SentItem;
 use super::core::tests::{encoded, framed, hello, node, note, notes, process, setup, start};
 use super::*;
 use crate::id::{ClusterId, NodeId, Refusal};
-use crate::store::{Held, ReplicationError, WriteId};
+use crate::store::{Copies, Held, ReplicationError, WriteId};
 use crate::wire::envelope::Envelope;
 use crate::wire::{Ack, Done, Leave, Members, RefusedEntry, Verdict, Verdicts};
 
@@ -194,7 +194,7 @@ fn what_was_refused_and_then_taken_in_one_exchange_is_not_refused_after_it() {
         let watch = Operation::Watch {
             ticket: 7,
             write,
-            copies: 1,
+            copies: Copies::N(1),
             within: Duration::from_secs(9),
         };
         engine.handle(start(), Input::Operation(watch));

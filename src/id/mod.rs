@@ -7,6 +7,7 @@
 
 mod cluster;
 mod fate;
+mod handshake;
 mod name;
 pub(crate) mod process;
 mod store;
@@ -14,6 +15,7 @@ mod writer;
 
 pub use cluster::{CLUSTER_BYTES_MAX, ClusterId};
 pub use fate::{MemberState, Misbehaviour, Refusal};
+pub use handshake::HandshakeRefusal;
 #[cfg(feature = "net")]
 pub(crate) use name::check_name;
 pub use name::{NAME_BYTES_MAX, NameError, NodeName};

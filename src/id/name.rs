@@ -64,6 +64,14 @@ impl NodeName {
         &self.text
     }
 
+    /// Where the name stands in the grid by which writes travel: 64 bits that look random, and are the same
+    /// on every node.
+    #[must_use]
+    pub(crate) fn cell(&self) -> u64 {
+        let [cell, _] = self.hash;
+        cell
+    }
+
     /// What stands for the name where only equality counts.
     pub(crate) fn hash128(&self) -> [u64; 2] {
         self.hash
@@ -152,5 +160,13 @@ mod tests {
             Err(NameError::Control { found: '\n' })
         );
         assert!(NodeName::new("München-1").is_ok());
+    }
+
+    /// The value is part of the protocol.
+    #[test]
+    fn the_cell_of_a_name_is_that_of_the_protocol() {
+        let name = |text| NodeName::new(text).unwrap();
+        assert_eq!(format!("{:016x}", name("am-0").cell()), "e3ec6686d77e99e0");
+        assert_ne!(name("am-0").cell(), name("am-1").cell());
     }
 }

@@ -31,8 +31,9 @@ mod tls_event;
 mod transport;
 mod udp;
 
+pub use crate::id::HandshakeRefusal;
 pub use counters::{NetCounters, NetTally};
-pub use tls_event::{HandshakeRefusal, OwnCertificate, TlsEvent};
+pub use tls_event::{OwnCertificate, TlsEvent};
 pub use transport::{
     BindError, BoxStream, Dial, DialError, Finish, NameCheck, Stream, Transport, dial_within,
 };

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::id::NodeName;
+use crate::id::HandshakeRefusal;
 use crate::time::Timestamp;
 
 /// Something about certificates or handshakes that the application may want to know.
@@ -41,44 +41,6 @@ pub enum TlsEvent {
         /// Why.
         reason: HandshakeRefusal,
     },
-}
-
-/// Why a connection was closed in its TLS handshake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HandshakeRefusal {
-    /// The peer says that it is reached at another host, and its certificate does not say so.
-    AddressNotVerified {
-        /// The address it gave.
-        claimed: SocketAddr,
-    },
-    /// The peer's certificate is damaged, signed wrongly, revoked or made for another purpose.
-    CertificateBad,
-    /// The peer's certificate has ended.
-    CertificateExpired,
-    /// The peer's certificate is not valid yet.
-    CertificateNotYetValid,
-    /// The peer's certificate is for other names and addresses than the one dialled.
-    CertificateWrongName,
-    /// The peer's certificate does not allow the node name that the peer gave.
-    NodeNameNotAllowed {
-        /// The name it gave.
-        name: NodeName,
-    },
-    /// The peer showed no certificate.
-    NoCertificate,
-    /// The peer does not speak TLS.
-    NotTls,
-    /// The peer speaks TLS, but not what is spoken here inside or around it.
-    Protocol,
-    /// The peer refused this node: its side knows why.
-    RefusedByPeer,
-    /// The peer said nothing more in time.
-    TimedOut,
-    /// The peer ended the connection in the middle of its handshake.
-    Truncated,
-    /// The peer's certificate is from an authority that is not trusted here.
-    UnknownIssuer,
 }
 
 /// The certificate that a node shows to its peers.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::counters::NetTally;
 use super::tls_event::{OwnCertificate, TlsEvent};
-use crate::id::NodeName;
+use crate::id::{HandshakeRefusal, NodeName};
 
 /// A reliable, ordered stream of bytes in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
@@ -164,6 +164,16 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// What the handshake ended by, where the transport said so: the source of [`Handshake`](Self::Handshake) is
+    /// then a [`HandshakeRefusal`].
+    #[must_use]
+    pub fn refusal(&self) -> Option<&HandshakeRefusal> {
+        let Self::Handshake { source, .. } = self else {
+            return None;
+        };
+        source.get_ref().and_then(|inner| inner.downcast_ref())
+    }
+
     /// Sorts what the system said about dialling `to`.
     #[must_use]
     pub fn from_io(to: SocketAddr, source: io::Error) -> Self {

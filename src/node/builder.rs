@@ -1,8 +1,14 @@
 //! How a node is put together: settings and stores first, then one start.
 
+#[cfg(feature = "persist")]
+mod disk;
+mod disk_setup;
 mod error;
 
 use std::collections::BTreeMap;
+// Without the feature no node has a disk.
+#[cfg(not(feature = "persist"))]
+use std::convert::Infallible as DriverDisk;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -14,9 +20,12 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use super::advertise::advertised;
 use super::clock::{Clocks, SystemClock};
 use super::driver::{Counted, Driver, Incoming, Published, Wiring};
+#[cfg(feature = "persist")]
+use super::driver_disk::DriverDisk;
 use super::event::NodeEvent;
 use super::event_log::EventLog;
 use super::events::Events;
+use super::frames_in::INTRODUCTION_BYTES_MAX;
 use super::handle::{Node, Running};
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use crate::config::Config;
@@ -31,9 +40,12 @@ use crate::store::nflog::{Nflog, NflogLimits};
 use crate::store::silences::{SilenceLimits, Silences};
 use crate::store::{Context, Limits, Map, Schema, Store};
 use crate::time::WallClock;
-use crate::wire::codec::STORE_NAME_BYTES_MAX;
+use crate::wire::codec::{CodecLimits, EXPELLED_MAX, STORE_NAME_BYTES_MAX};
 use crate::wire::envelope::Envelope;
 
+use disk_setup::DiskFound;
+#[cfg(feature = "persist")]
+use disk_setup::DiskSetup;
 pub use error::BuildError;
 
 /// Puts a node together: [`Node::builder`].
@@ -48,7 +60,7 @@ pub struct Builder {
     advertise: Option<String>,
     cluster: String,
     seeds: Vec<String>,
-    expelled: Vec<NodeName>,
+    expelled: Option<Vec<NodeName>>,
     config: Config,
     wall: Arc<dyn WallClock>,
     stores: Vec<Arc<dyn Store>>,
@@ -57,6 +69,8 @@ pub struct Builder {
     changed: BTreeMap<StoreId, Arc<Notify>>,
     events: broadcast::Sender<NodeEvent>,
     first_error: Option<BuildError>,
+    #[cfg(feature = "persist")]
+    disk: DiskSetup,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
     #[cfg(feature = "tls")]
@@ -94,7 +108,7 @@ impl Builder {
             advertise: None,
             cluster: String::new(),
             seeds: Vec::new(),
-            expelled: Vec::new(),
+            expelled: None,
             config: Config::lan(),
             wall: Arc::new(SystemClock),
             stores: Vec::new(),
@@ -103,6 +117,8 @@ impl Builder {
             changed: BTreeMap::new(),
             events: broadcast::Sender::new(EVENTS_MAX),
             first_error: None,
+            #[cfg(feature = "persist")]
+            disk: DiskSetup::default(),
             #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "tls")]
@@ -111,9 +127,9 @@ impl Builder {
     }
 
     /// Members that this node refuses from the start, as [`Node::expel`] does: those that it expelled when it
-    /// ran before. At most 256 names.
+    /// ran before. At most 256 names. Default: those that it remembers, where it has a disk, else nobody.
     pub fn expelled(mut self, names: impl IntoIterator<Item = NodeName>) -> Self {
-        self.expelled = names.into_iter().collect();
+        self.expelled = Some(names.into_iter().collect());
         self
     }
 
@@ -144,8 +160,8 @@ impl Builder {
     }
 
     /// Adds seeds: addresses, `host:port` or `ip:port`, where members may be found. Names are
-    /// resolved again and again, to all of their addresses. This node itself may be among them. No
-    /// spaces; at most `seeds_max`. Without any, the node is a cluster of its own until others join it.
+    /// resolved again and again, to all of their addresses. This node itself may be among them. Each is one
+    /// address: a text with several of them is an error at the start. At most `seeds_max`. Without any, the node is a cluster of its own until others join it.
     pub fn seeds<T: Into<String>>(mut self, seeds: impl IntoIterator<Item = T>) -> Self {
         self.seeds.extend(seeds.into_iter().map(Into::into));
         self
@@ -300,9 +316,10 @@ impl Builder {
     /// safe: nothing has started until it returns.
     ///
     /// # Errors
-    /// [`BuildError`]; nothing was started.
+    /// [`BuildError`]; nothing was started. [`BuildError::NoRuntime`] outside of a tokio runtime.
     pub async fn start(mut self) -> Result<Node, BuildError> {
         self.check()?;
+        has_runtime()?;
         let listen = self.listen_addr()?;
         #[cfg(feature = "tls")]
         if let Some(config) = self.tls.take() {
@@ -325,6 +342,7 @@ impl Builder {
         if self.tls.is_some() {
             return Err(BuildError::TlsOnTransport);
         }
+        has_runtime()?;
         self.run_on(transport).await
     }
 
@@ -339,33 +357,67 @@ impl Builder {
         )
         .await;
         transport.advertised(addr);
+        #[cfg(feature = "persist")]
+        let found = self.find().await?;
+        #[cfg(not(feature = "persist"))]
+        let found = DiskFound::default();
         let (nonce, random_seed) = (entropy()?, entropy()?);
         let clock = Clocks::start(Arc::clone(&self.wall));
         let now = clock.now();
         let envelope = Envelope::of(&cluster);
         let setup = Setup {
             name: name.clone(),
-            boot: now.wall.as_nanos().max(1),
+            boot: now.wall.as_nanos().max(1).max(found.boot),
             addr,
             cluster,
-            seeds: self.seeds.clone(),
+            seeds: self.seeds_with(&found),
             nonce,
             random_seed,
-            durable: false,
-            expelled: self.expelled.clone(),
+            durable: found.kept.is_some(),
+            expelled: self.expelled_with(&found),
         };
-        let engine = Engine::new(setup, self.config.clone(), self.stores.clone(), now);
-        Ok(self.spawn(engine, clock, transport, name, envelope))
+        let mut engine = Engine::new(setup, self.config.clone(), self.stores.clone(), now);
+        engine.keep(found.kept.unwrap_or_default());
+        #[cfg(feature = "persist")]
+        let disk = self.start_disk()?;
+        #[cfg(not(feature = "persist"))]
+        let disk = None;
+        let parts = Parts {
+            clock,
+            transport,
+            name,
+            envelope,
+        };
+        Ok(self.spawn(engine, parts, disk))
     }
 
-    fn spawn(
-        self,
-        engine: Engine,
-        clock: Clocks,
-        transport: Arc<dyn Transport>,
-        name: NodeName,
-        envelope: Envelope,
-    ) -> Node {
+    /// The seeds, and the members that this node knew when it ran before. A node without seeds is a cluster of
+    /// its own, whatever it remembers.
+    fn seeds_with(&self, found: &DiskFound) -> Vec<String> {
+        let mut seeds = self.seeds.clone();
+        let known = found.members.iter().filter(|_| !self.seeds.is_empty());
+        for member in known {
+            let member = member.to_string();
+            if seeds.len() < self.config.seeds_max && !seeds.contains(&member) {
+                seeds.push(member);
+            }
+        }
+        seeds
+    }
+
+    /// Those that it expelled when it ran before, unless it is told whom to expel.
+    fn expelled_with(&self, found: &DiskFound) -> Vec<NodeName> {
+        let told = self.expelled.as_ref();
+        told.unwrap_or(&found.expelled).clone()
+    }
+
+    fn spawn(self, engine: Engine, parts: Parts, disk: Option<DriverDisk>) -> Node {
+        let Parts {
+            clock,
+            transport,
+            name,
+            envelope,
+        } = parts;
         let local_addr = transport.local_addr();
         let view = watch::Sender::new(Arc::new(engine.view()));
         let views = view.subscribe();
@@ -374,6 +426,7 @@ impl Builder {
         let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
         self.tracker
             .start(requests.clone(), self.config.replicated_timeout);
+        let tracker = Arc::clone(&self.tracker);
         let events = self.events.subscribe();
         let names = self.stores.iter().map(|s| (s.id(), s.name().to_owned()));
         let wiring = Wiring {
@@ -391,6 +444,10 @@ impl Builder {
                 events: self.events,
                 counted: Arc::clone(&counted),
             },
+            disk,
+            tracker,
+            #[cfg(feature = "metrics")]
+            stores: self.stores.clone(),
         };
         let driver = tokio::spawn(Driver::new(engine, &self.config, wiring).run());
         Node::new(Running {
@@ -421,10 +478,24 @@ impl Builder {
         if count > max {
             return Err(BuildError::TooManySeeds { count, max });
         }
+        let list = self.seeds.iter().find(|seed| is_list(seed));
+        if let Some(text) = list.cloned() {
+            return Err(BuildError::SeedList { text });
+        }
         let wrong = self.seeds.iter().find(|seed| !is_host_and_port(seed));
         if let Some(text) = wrong.cloned() {
             return Err(BuildError::Seed { text });
         }
+        let expelled = self.expelled.as_deref().unwrap_or_default();
+        let (count, max) = (expelled.len(), EXPELLED_MAX);
+        if count > max {
+            return Err(BuildError::TooManyExpelled { count, max });
+        }
+        if expelled.iter().any(|name| name.as_str() == self.name) {
+            let name = self.name.clone();
+            return Err(BuildError::ExpelledItself { name });
+        }
+        check_stores(&self.stores)?;
         self.advertise_addr().map(drop)
     }
 
@@ -468,13 +539,59 @@ impl Builder {
     }
 }
 
+/// What a node is put together of.
+struct Parts {
+    clock: Clocks,
+    transport: Arc<dyn Transport>,
+    name: NodeName,
+    envelope: Envelope,
+}
+
+/// Several addresses in one text, as a flag or a variable of the environment often has them.
+fn is_list(seed: &str) -> bool {
+    seed.contains([',', ';']) || seed.split_whitespace().count() > 1
+}
+
+/// Whether a peer can read what this node says of its stores.
+fn check_stores(stores: &[Arc<dyn Store>]) -> Result<(), BuildError> {
+    let limits = CodecLimits::default();
+    let (count, max) = (stores.len(), limits.stores_max);
+    if count > max {
+        return Err(BuildError::TooManyStores { count, max });
+    }
+    let mut bytes = 0;
+    for store in stores {
+        let (count, max) = (store.schemas().len(), limits.schemas_max);
+        if count > max {
+            let store = store.name().to_owned();
+            return Err(BuildError::TooManySchemas { store, count, max });
+        }
+        bytes += store.name().len() + OFFER_BYTES + count * SCHEMA_BYTES;
+    }
+    let max = INTRODUCTION_BYTES_MAX - INTRODUCTION_OVERHEAD;
+    if bytes > max {
+        return Err(BuildError::StoresTooLarge { bytes, max });
+    }
+    Ok(())
+}
+
 fn is_host_and_port(seed: &str) -> bool {
+    if let Ok(addr) = seed.parse::<SocketAddr>() {
+        return addr.port() != 0;
+    }
     let Some((host, port)) = seed.rsplit_once(':') else {
         return false;
     };
-    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    // A URL is no host, and an IPv6 address has brackets here.
+    let is_strange =
+        |c: char| c.is_whitespace() || c.is_control() || ['/', ':', '[', ']', '@'].contains(&c);
     let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
-    !host.is_empty() && !host.contains(is_blank) && is_port
+    !host.is_empty() && !host.contains(is_strange) && is_port
+}
+
+fn has_runtime() -> Result<(), BuildError> {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.map(drop).map_err(|_| BuildError::NoRuntime)
 }
 
 fn entropy() -> Result<u64, BuildError> {
@@ -483,6 +600,12 @@ fn entropy() -> Result<u64, BuildError> {
 
 /// Alertmanager's gossip port on all addresses.
 const LISTEN_DEFAULT: &str = "0.0.0.0:9094";
+/// What a store takes in an introduction at most, beside its name and its record shapes.
+const OFFER_BYTES: usize = 12;
+/// What one record shape takes at most.
+const SCHEMA_BYTES: usize = 3;
+/// What an introduction holds at most beside stores: names, addresses, numbers.
+const INTRODUCTION_OVERHEAD: usize = 1024;
 /// Events that wait for a slow receiver.
 const EVENTS_MAX: usize = 1024;
 

@@ -11,6 +11,8 @@
 //!
 //! `state` has what the driver owns; `inbound` is what a turn takes in, `outbound` what it gives out.
 
+#[cfg(feature = "persist")]
+mod disk;
 mod inbound;
 mod intake;
 mod outbound;
@@ -57,6 +59,8 @@ impl<M: Machine> Driver<M> {
             &self.published.views.borrow(),
             self.transport.own_certificate(),
         );
+        #[cfg(feature = "persist")]
+        self.finish_disk().await;
         // Peers that do not read are not waited for.
         let packets = tokio::time::timeout(FINISH_TIMEOUT, self.transport.finish());
         let _ = tokio::join!(packets, self.streams.finish(FINISH_TIMEOUT));
@@ -73,6 +77,10 @@ impl<M: Machine> Driver<M> {
         }
         more |= self.take_accepted(cx).saturated;
         more |= self.take_resolved(cx).saturated;
+        #[cfg(feature = "persist")]
+        {
+            more |= self.take_disk_news(cx).saturated;
+        }
         more |= self.take_requests(cx).saturated;
         self.take_stores_changed(cx);
         self.streams.reap(cx);

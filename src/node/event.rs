@@ -2,6 +2,8 @@
 
 use crate::engine::Event;
 use crate::net::TlsEvent;
+#[cfg(feature = "persist")]
+use crate::persist::DiskEvent;
 
 /// Something that the application may want to know. Each part of the node has events of its own.
 ///
@@ -27,6 +29,9 @@ use crate::net::TlsEvent;
 pub enum NodeEvent {
     /// Of the cluster: members, stores, readiness, exchanges.
     Cluster(Event),
+    /// Of the disk: what was found on it, and whether it works. Only where the node has one.
+    #[cfg(feature = "persist")]
+    Disk(DiskEvent),
     /// Of TLS: certificates, and handshakes that were refused. Only where the transport speaks TLS.
     Tls(TlsEvent),
 }
@@ -37,7 +42,17 @@ impl NodeEvent {
     pub fn cluster(&self) -> Option<&Event> {
         match self {
             Self::Cluster(event) => Some(event),
-            Self::Tls(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The event of the disk, if it is one.
+    #[cfg(feature = "persist")]
+    #[must_use]
+    pub fn disk(&self) -> Option<&DiskEvent> {
+        match self {
+            Self::Disk(event) => Some(event),
+            _ => None,
         }
     }
 
@@ -45,8 +60,8 @@ impl NodeEvent {
     #[must_use]
     pub fn tls(&self) -> Option<&TlsEvent> {
         match self {
-            Self::Cluster(_) => None,
             Self::Tls(event) => Some(event),
+            _ => None,
         }
     }
 }
@@ -60,5 +75,12 @@ impl From<Event> for NodeEvent {
 impl From<TlsEvent> for NodeEvent {
     fn from(event: TlsEvent) -> Self {
         Self::Tls(event)
+    }
+}
+
+#[cfg(feature = "persist")]
+impl From<DiskEvent> for NodeEvent {
+    fn from(event: DiskEvent) -> Self {
+        Self::Disk(event)
     }
 }

@@ -36,7 +36,7 @@ impl EventGate {
             return true;
         };
         let peer = match event {
-            Event::NameConflict { .. } => None,
+            Event::IntroductionUnreadable { .. } | Event::NameConflict { .. } => None,
             Event::EntryQuarantined { peer, .. }
             | Event::EntryRefused { peer, .. }
             | Event::PushPullCompleted { peer, .. }
@@ -85,7 +85,7 @@ mod tests {
             .map(|n| told(&mut gate, &failed(&format!("n{n}")), 0))
             .sum();
         assert_eq!(more, (ALL_BURST - 2 * EACH_BURST) as usize);
-        let ready = Event::Readiness(Readiness::Alone).into();
+        let ready = Event::Readiness(Readiness::Alone { seeds: vec![] }).into();
         assert_eq!(told(&mut gate, &ready, 0), 10_000);
         assert_eq!(told(&mut gate, &failed("a"), 1), 16);
     }

@@ -7,12 +7,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tracing::field::display;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::event::NodeEvent;
-use crate::engine::{Event, Expulsion, Readiness};
+use crate::engine::{Event, Expulsion, Readiness, SeedTrouble};
 use crate::id::{NodeName, Refusal, StoreId};
 use crate::net::{HandshakeRefusal, TlsEvent};
+#[cfg(feature = "persist")]
+use crate::persist::DiskEvent;
 use crate::time::{Allowance, Said, Timestamp};
 
 /// Logs events at levels that fit them, with the names of stores.
@@ -33,6 +35,7 @@ enum About {
     /// What became of a stranger at a host.
     Host(Option<Discriminant<HandshakeRefusal>>, IpAddr),
     Missing(NodeName, StoreId),
+    Unreadable(IpAddr),
     Quarantined(NodeName, StoreId),
     Refused {
         peer: NodeName,
@@ -58,6 +61,8 @@ impl EventLog {
         debug!(?event, "event");
         match event {
             NodeEvent::Cluster(event) => self.about_cluster(event, now),
+            #[cfg(feature = "persist")]
+            NodeEvent::Disk(event) => about_disk(event),
             NodeEvent::Tls(event) => self.about_tls(event, now),
         }
     }
@@ -75,7 +80,17 @@ impl EventLog {
                 }
                 return;
             }
+            Event::IntroductionUnreadable { addr } => {
+                if let Some(times) = self.of_stranger(About::Unreadable(addr.ip()), now) {
+                    warn!(%addr, times, "an introduction cannot be read: another version, or too many stores");
+                }
+                return;
+            }
             Event::PushPullCompleted { .. } | Event::PushPullProgress { .. } => return,
+            // Bounded where it is made.
+            Event::SeedFailed(trouble) => {
+                return warn!(seed = %trouble.seed, "a seed is of no help: {trouble}");
+            }
             Event::Readiness(readiness) => return about_readiness(readiness),
             _ => {}
         }
@@ -90,9 +105,9 @@ impl EventLog {
         match event {
             Event::CommitFailed => warn!(times, "a commit failed, and is tried again"),
             Event::DirectModeExceeded { members } => {
-                warn!(
+                info!(
                     members,
-                    times, "more members than direct_peers_max: writes go by push/pull alone"
+                    times, "more members than direct_peers_max: writes go along trees"
                 );
             }
             Event::DirectModeRestored { members } => {
@@ -160,7 +175,7 @@ impl EventLog {
                 let about = About::Host(Some(discriminant(reason)), addr.ip());
                 if let Some(times) = self.of_stranger(about, now) {
                     let unsaid = std::mem::take(&mut self.unsaid);
-                    warn!(%addr, ?reason, times, unsaid, "a TLS handshake was refused");
+                    warn!(%addr, %reason, times, unsaid, "a TLS handshake was refused");
                 }
             }
         }
@@ -178,6 +193,33 @@ impl EventLog {
 
     fn name(&self, store: StoreId) -> &str {
         self.stores.get(&store).map_or("", String::as_str)
+    }
+}
+
+/// Few by themselves: the disk tells what has changed.
+#[cfg(feature = "persist")]
+fn about_disk(event: &DiskEvent) {
+    match event {
+        DiskEvent::Failing => warn!("the disk fails: what is written is not durable"),
+        DiskEvent::Loaded(report) => {
+            let (entries, set_aside) = (report.entries, report.set_aside);
+            let (held_back, aside) = (report.held_back_count, &report.aside);
+            if report.unread {
+                warn!("what is on disk cannot be read now");
+            } else if set_aside > 0 || held_back > 0 || !aside.is_empty() {
+                warn!(
+                    entries,
+                    set_aside,
+                    held_back,
+                    ?aside,
+                    "the disk was read, not all of it is in use"
+                );
+            } else {
+                info!(entries, "the disk was read");
+            }
+        }
+        DiskEvent::Recovered => info!("the disk works again"),
+        DiskEvent::Working { work, done } => info!(?work, done, "the disk is at work"),
     }
 }
 
@@ -236,12 +278,37 @@ fn about_member(event: &Event, times: u64) {
 
 fn about_readiness(readiness: &Readiness) {
     match readiness {
-        Readiness::Alone => info!("ready: nobody else is there"),
-        Readiness::Joining => info!("joining: no peer's state has arrived yet"),
-        Readiness::SettleTimedOut => warn!("ready without the state of a peer: no seed answers"),
+        Readiness::Alone { seeds } if seeds.is_empty() => info!("ready: nobody else is there"),
+        Readiness::Alone { seeds } => {
+            info!("ready: nobody else is there: {}", listed(seeds));
+        }
+        Readiness::ClockDiffers { with, by } => {
+            error!(
+                %with,
+                ?by,
+                "not ready: the clocks differ, and what the peer holds is refused here; set this node's clock right"
+            );
+        }
+        Readiness::Joining { .. } => info!("joining: no peer's state has arrived yet"),
+        Readiness::NameTaken { addr } => {
+            error!(%addr, "not ready: another live node has this node's name");
+        }
+        Readiness::SettleTimedOut { seeds } => {
+            warn!(
+                "ready without the state of a peer: no seed helped: {}",
+                listed(seeds)
+            );
+        }
         Readiness::Synced { with } => info!(%with, "ready: a peer's state has arrived"),
     }
 }
+
+/// What is wrong with seeds, in one line.
+fn listed(seeds: &[SeedTrouble]) -> String {
+    let seeds: Vec<String> = seeds.iter().map(SeedTrouble::to_string).collect();
+    seeds.join("; ")
+}
+
 /// As RFC 3339 writes it, in UTC and whole seconds. Years are counted from March, so that a leap day
 /// is the last of its year; 146,097 days are 400 years.
 fn date(at: Timestamp) -> String {

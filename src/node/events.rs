@@ -1,16 +1,69 @@
 //! Events and views as the application receives them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, watch};
 
 use super::event::NodeEvent;
 use crate::engine::View;
+use crate::id::NodeName;
 
 /// The node has stopped: it left, its last handle was dropped, or its driver panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node has stopped")]
 pub struct Stopped;
+
+/// Why a node is not ready, and will not be by waiting.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadyError {
+    /// Another live node has this node's name, and no member lets this one in.
+    #[error("another live node is named {name:?}, at {addr}: give this one a name of its own")]
+    NameTaken {
+        /// The name.
+        name: NodeName,
+        /// Where the other one is reached.
+        addr: SocketAddr,
+    },
+    /// The node stopped before it was ready.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a leave was not a clean one. The node has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// The node had stopped already, by a leave or otherwise.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// Within half of `leave_timeout` no member was known to hold all that this node held: unless one does, these
+    /// entries are lost.
+    #[error("the node has left, and no member is known to hold {entries} of its entries")]
+    Unsent {
+        /// How many, at most.
+        entries: usize,
+    },
+}
+
+/// How [`Node::run_until`](super::Node::run_until) ended. The node has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunOutcome<T> {
+    /// The future completed with this, and the node has left.
+    Left(T),
+    /// The node had stopped before the future completed: it left at another handle's word, or its driver panicked.
+    Stopped,
+    /// The future completed with this, and the node has left, but no member is known to hold some of its entries:
+    /// see [`LeaveError::Unsent`].
+    Unsent {
+        /// What the future returned.
+        because: T,
+        /// How many entries, at most.
+        entries: usize,
+    },
+}
 
 /// Why there is no next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +124,8 @@ impl Views {
         Ok(Arc::clone(&self.0.borrow_and_update()))
     }
 
-    /// Waits until a view fulfils `condition`, the current one included. Cancel safe.
+    /// Waits until a view fulfils `condition`, the current one included; views that are replaced before it has looked
+    /// are skipped. `condition` may take its time and may use the node: no lock is held while it runs. Cancel safe.
     ///
     /// # Errors
     /// [`Stopped`] if the node stops before that.
@@ -79,7 +133,13 @@ impl Views {
         &mut self,
         mut condition: impl FnMut(&View) -> bool,
     ) -> Result<Arc<View>, Stopped> {
-        let found = self.0.wait_for(|view| condition(view)).await;
-        found.map(|view| Arc::clone(&view)).map_err(|_| Stopped)
+        loop {
+            // A copy: the caller's code must not run under the lock that the node publishes views by.
+            let view = Arc::clone(&self.0.borrow_and_update());
+            if condition(&view) {
+                return Ok(view);
+            }
+            self.0.changed().await.map_err(|_| Stopped)?;
+        }
     }
 }

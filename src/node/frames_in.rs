@@ -13,7 +13,7 @@ use super::inflow::{FrameRoom, Inflow, LargeRoom, SHARE_BYTES, StreamShare};
 use super::outflow::Outgoing;
 use super::stream_context::{StreamContext, StreamEvent};
 use crate::engine::{CloseReason, StreamId};
-use crate::id::NodeName;
+use crate::id::{HandshakeRefusal, NodeName};
 use crate::net::NameCheck;
 use crate::wire::Message;
 use crate::wire::codec::{self, CodecLimits, Decoded};
@@ -184,7 +184,9 @@ impl FramesIn<'_> {
         {
             if !may_be(&name) {
                 debug!(?stream, %name, "stream closed: the peer may not have this name");
-                return Err(CloseReason::Local);
+                return Err(CloseReason::Untrusted(
+                    HandshakeRefusal::NodeNameNotAllowed { name },
+                ));
             }
             self.name_check = None;
         }
@@ -317,7 +319,9 @@ mod tests {
             let may_be: NameCheck = Arc::new(|name| name.as_str() != "liar");
             let reason = read(&context, &mut &sent[..], Some(may_be)).await;
             // Without the check, the end of the bytes would have been the end.
-            assert_eq!(reason, CloseReason::Local);
+            let name = NodeName::new("liar").unwrap();
+            let refusal = HandshakeRefusal::NodeNameNotAllowed { name };
+            assert_eq!(reason, CloseReason::Untrusted(refusal));
             drop(context);
             let mut frames = 0;
             while received.recv().await.is_some() {

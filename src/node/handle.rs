@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
+use tracing::warn;
 
 use super::changes::Changes;
 use super::driver::Counted;
 use super::event::NodeEvent;
-use super::events::{Events, Stopped, Views};
+use super::events::{Events, LeaveError, ReadyError, RunOutcome, Stopped, Views};
 use super::tracker::Request;
 use super::turn::{self, TurnOutcome};
 use crate::engine::{Counters, Pings, Readiness, View};
@@ -58,9 +59,10 @@ use crate::store::{Map, Schema, Store, WriteError};
 ///
 /// When the last handle is dropped without [`leave`](Self::leave), the node stops soon, when the
 /// runtime next runs its task: sockets are closed then, not before the drop returns, and its peers
-/// see a failure, as if the process had died. Stores stay readable and
-/// writable after that, and are not replicated any more.
+/// see a failure, as if the process had died; a line in the log says so. Stores stay readable after
+/// that; writes fail with [`WriteError::Stopped`].
 #[derive(Clone)]
+#[must_use = "a node stops when its last handle is dropped"]
 pub struct Node {
     running: Arc<Running>,
 }
@@ -85,6 +87,12 @@ pub(super) struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if !self.driver.is_finished() {
+            warn!(
+                name = %self.name,
+                "the last handle of this node was dropped: it stops now, without a leave, and its peers see a failure"
+            );
+        }
         self.driver.abort();
     }
 }
@@ -148,12 +156,26 @@ impl Node {
     /// Waits until the node may act for its cluster, and returns why: the state of a peer has arrived,
     /// or no other node is there, or no seed responded in time. Cancel safe.
     ///
+    /// What is wrong with seeds, each with its cause, is in what it returns ([`Readiness::troubles`]), in the view
+    /// before that, and an [`Event::SeedFailed`](crate::Event::SeedFailed). A node whose clock differs too much from that
+    /// of its peers ([`Readiness::ClockDiffers`]) is not ready until the clock is set right.
+    ///
     /// # Errors
-    /// [`Stopped`] if the node stops before that.
-    pub async fn ready(&self) -> Result<Readiness, Stopped> {
-        let mut views = self.views();
-        let view = views.wait_for(|view| view.readiness.is_ready()).await?;
-        Ok(view.readiness.clone())
+    /// [`ReadyError::NameTaken`] if another live node has this node's name: at once where that node is a seed, else when
+    /// members say so for five probe intervals, after which they would have missed a process that is gone. The node goes
+    /// on trying. [`ReadyError::Stopped`] if the node stops before that.
+    pub async fn ready(&self) -> Result<Readiness, ReadyError> {
+        let settled = |view: &View| {
+            view.readiness.is_ready() || matches!(view.readiness, Readiness::NameTaken { .. })
+        };
+        let view = self.views().wait_for(settled).await?;
+        match view.readiness {
+            Readiness::NameTaken { addr } => {
+                let name = self.running.name.clone();
+                Err(ReadyError::NameTaken { name, addr })
+            }
+            _ => Ok(view.readiness.clone()),
+        }
     }
 
     /// The changes of a store from now on, local and merged ones.
@@ -296,7 +318,8 @@ impl Node {
     /// The one whose turn it is does the work and writes down that it is done, with
     /// [`replicated`](crate::store::Written::replicated), before its step has passed. Then it is done once as long as
     /// all members see each other; a member that is slower than its step, or cut off, does not stop the others from
-    /// doing it too. Alertmanager takes turns like that, always in the order of names.
+    /// doing it too: on each side of a partition the work is done. `examples/job_runner.rs` runs jobs that way.
+    /// Alertmanager takes turns like that, always in the order of names.
     ///
     /// Cancel safe: a wait that is dropped leaves nothing behind, and one that is begun again waits from the start.
     ///
@@ -330,17 +353,56 @@ impl Node {
 
     /// Leaves the cluster and stops: peers are told, and see the node as left, not as failed.
     ///
+    /// First it hands over what it holds: for up to half of `leave_timeout` it sends what its peers lack, or looks for a
+    /// peer if it has not found one yet. From here on local writes fail with
+    /// [`WriteError::Stopped`](crate::store::WriteError::Stopped).
+    ///
     /// Returns when peers have acknowledged it, or after `leave_timeout`, and sockets are closed; in
     /// all, that is at most `leave_timeout` and 3 s: up to 2 s for a node that does not notice in
     /// time, and 1 s to write the packets and frames that are queued. Dropping the future does not
     /// stop the leave. May be called again, and from several handles.
     ///
     /// # Errors
-    /// [`Stopped`] if the node had stopped already, by a leave or otherwise.
-    pub async fn leave(&self) -> Result<(), Stopped> {
+    /// [`LeaveError::Unsent`] if no member is known to hold all that this node held; it has left all the same. A node
+    /// that is alone, because no seeds were given or all of them refuse connections, has nobody to hand anything to, and
+    /// that is no error. [`LeaveError::Stopped`] if the node had stopped already, by a leave or otherwise.
+    pub async fn leave(&self) -> Result<(), LeaveError> {
         self.request(Request::Leave).await?;
         self.stopped().await;
-        Ok(())
+        match self.counted().unsent {
+            0 => Ok(()),
+            entries => Err(LeaveError::Unsent { entries }),
+        }
+    }
+
+    /// Runs until `signal` completes, then [leaves](Self::leave), and returns how that ended. `signal` may be any future:
+    /// of `tokio::signal`, of a `CancellationToken`, of a channel. If the node stops before that, `signal` is dropped.
+    ///
+    /// Dropped before `signal` has completed, nothing happens, and the node runs on. Dropped later, the leave goes on.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rumormill::node::{Node, RunOutcome};
+    ///
+    /// let node = Node::builder("a").listen("127.0.0.1:0").start().await?;
+    /// let (stop, stopped) = tokio::sync::oneshot::channel();
+    /// stop.send("it is late").ok();
+    /// let outcome = node.run_until(stopped).await;
+    /// assert_eq!(outcome, RunOutcome::Left(Ok("it is late")));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run_until<T>(&self, signal: impl Future<Output = T>) -> RunOutcome<T> {
+        let because = tokio::select! {
+            because = signal => because,
+            () = self.stopped() => return RunOutcome::Stopped,
+        };
+        match self.leave().await {
+            Ok(()) => RunOutcome::Left(because),
+            Err(LeaveError::Stopped(_)) => RunOutcome::Stopped,
+            Err(LeaveError::Unsent { entries }) => RunOutcome::Unsent { because, entries },
+        }
     }
 
     /// Waits until the node has stopped. Cancel safe.

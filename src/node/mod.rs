@@ -10,6 +10,8 @@ mod builder;
 mod changes;
 mod clock;
 mod driver;
+#[cfg(feature = "persist")]
+mod driver_disk;
 mod event;
 mod event_gate;
 mod event_log;
@@ -34,6 +36,6 @@ pub use builder::{BuildError, Builder};
 pub use changes::{Changes, KeyChange};
 pub use clock::SystemClock;
 pub use event::NodeEvent;
-pub use events::{Events, EventsError, Stopped, Views};
+pub use events::{Events, EventsError, LeaveError, ReadyError, RunOutcome, Stopped, Views};
 pub use handle::Node;
 pub use turn::TurnOutcome;

@@ -10,20 +10,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::io::BufReader;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::frames_in::{FramesIn, INTRODUCTION_BYTES_MAX};
 use super::frames_out::{FramesOut, WriteEnd};
-use super::handshake::handshake;
+use super::handshake::{HandshakeError, handshake};
 use super::inflow::StreamShare;
 use super::outflow::Outgoing;
 use super::stream_context::{StreamContext, StreamEvent};
 use crate::engine::{CloseReason, StreamId};
 use crate::net::{BoxStream, DialError, Transport, dial_within};
+use crate::wire::frame::encode_frame_header;
+use crate::wire::{Message, Objection, ObjectionReason, codec};
 
 /// One stream, as its task owns it.
 pub(super) struct StreamTask {
@@ -91,13 +93,17 @@ impl StreamTask {
         let dialled = dial_within(transport, to, *tcp_timeout).await;
         let mut io = dialled.map_err(|error| {
             debug!(%error, "dial failed");
-            let (count, reason) = match error {
+            let (count, reason) = match &error {
                 DialError::Refused { .. } => (&tally.dials_refused, CloseReason::Refused),
                 DialError::Handshake { .. }
                 | DialError::Unreachable { .. }
-                | DialError::TimedOut { .. } => {
-                    (&tally.dials_unreachable, CloseReason::Unreachable)
-                }
+                | DialError::TimedOut { .. } => (
+                    &tally.dials_unreachable,
+                    match error.refusal() {
+                        Some(refusal) => CloseReason::Untrusted(refusal.clone()),
+                        None => CloseReason::Unreachable,
+                    },
+                ),
                 DialError::Local { .. } => (&tally.dials_failed, CloseReason::Local),
             };
             count.one();
@@ -108,7 +114,11 @@ impl StreamTask {
             Err(reason) => {
                 debug!(%to, ?reason, "stream closed in its handshake");
                 // Something listens there, so this is no proof that a process has gone.
-                Err(CloseReason::Unreachable)
+                Err(match reason {
+                    HandshakeError::Failed => CloseReason::Unreachable,
+                    HandshakeError::ForeignCluster => CloseReason::ForeignCluster,
+                    HandshakeError::ForeignVersion => CloseReason::ForeignVersion,
+                })
             }
         }
     }
@@ -169,6 +179,10 @@ impl StreamTask {
             }
             StreamEnd::Stuck => {}
             StreamEnd::Itself(reason) => {
+                if matches!(reason, CloseReason::Untrusted(_)) {
+                    // The other side learns why, if it reads.
+                    let _ = timeout(LINGER, object(&mut write)).await;
+                }
                 let event = StreamEvent::Closed { stream, reason };
                 // An error means that the driver has gone, and this task with it.
                 let _ = context.events.send(event).await;
@@ -185,6 +199,16 @@ impl StreamTask {
         let stream = self.stream;
         self.report(StreamEvent::Closed { stream, reason }).await;
     }
+}
+
+/// Tells the other side that it may not have the name that it gave.
+async fn object(write: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    let mut message = BytesMut::new();
+    let objection = Objection::new(ObjectionReason::NameNotAllowed);
+    codec::encode(&Message::Objection(objection), &mut message);
+    write.write_all(&encode_frame_header(message.len())).await?;
+    write.write_all(&message).await?;
+    write.shutdown().await
 }
 
 /// Read from the socket at once.

@@ -2,12 +2,14 @@
 
 use crate::id::NodeName;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::store::{Held, ReplicationError, Tracker, Watch, WriteId};
+use crate::store::{
+    Copies, Held, Progress, ProgressWatch, ReplicationError, Tracker, Watch, WriteId,
+};
 
 /// How a followed write ended.
 pub(super) type Outcome = Result<Held, ReplicationError>;
@@ -27,9 +29,14 @@ pub(super) enum Request {
     Watch {
         ticket: u64,
         write: WriteId,
-        copies: usize,
+        copies: Copies,
         within: Duration,
         reply: oneshot::Sender<Outcome>,
+    },
+    /// Look up how far a write has come.
+    Progress {
+        write: WriteId,
+        reply: oneshot::Sender<Progress>,
     },
     /// Stop following.
     Unwatch { ticket: u64 },
@@ -44,6 +51,7 @@ pub(super) struct NodeTracker {
     requests: OnceLock<mpsc::Sender<Request>>,
     within: OnceLock<Duration>,
     tickets: AtomicU64,
+    leaving: AtomicBool,
 }
 
 impl NodeTracker {
@@ -53,6 +61,7 @@ impl NodeTracker {
             requests: OnceLock::new(),
             within: OnceLock::new(),
             tickets: AtomicU64::new(1),
+            leaving: AtomicBool::new(false),
         }
     }
 
@@ -61,10 +70,15 @@ impl NodeTracker {
         self.within.set(within).expect("a node starts once");
         self.requests.set(requests).expect("a node starts once");
     }
+
+    /// The node begins to leave: what is written from now on would reach nobody.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
 }
 
 impl Tracker for NodeTracker {
-    fn watch(&self, write: WriteId, copies: usize) -> Watch {
+    fn watch(&self, write: WriteId, copies: Copies) -> Watch {
         let running = self.requests.get().cloned().zip(self.within.get().copied());
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
@@ -87,6 +101,23 @@ impl Tracker for NodeTracker {
             following.settled();
             outcome
         })
+    }
+
+    fn progress(&self, write: WriteId) -> ProgressWatch {
+        let requests = self.requests.get().cloned();
+        Box::pin(async move {
+            let requests = requests.ok_or(ReplicationError::NotRunning)?;
+            let (reply, progress) = oneshot::channel();
+            let stopped = |_| ReplicationError::NotRunning;
+            let request = Request::Progress { write, reply };
+            requests.send(request).await.map_err(stopped)?;
+            progress.await.map_err(|_| ReplicationError::NotRunning)
+        })
+    }
+
+    fn has_stopped(&self) -> bool {
+        let stopped = self.requests.get().is_some_and(mpsc::Sender::is_closed);
+        stopped || self.leaving.load(Ordering::Acquire)
     }
 }
 
@@ -127,13 +158,13 @@ mod tests {
     #[tokio::test]
     async fn a_write_of_a_node_that_does_not_run_is_not_followed() {
         let tracker = NodeTracker::new();
-        let before = tracker.watch(write(), 1).await;
+        let before = tracker.watch(write(), Copies::N(1)).await;
         assert_eq!(before, Err(ReplicationError::NotRunning));
 
         let (requests, receiver) = mpsc::channel(1);
         tracker.start(requests, Duration::from_secs(1));
         drop(receiver);
-        let after = tracker.watch(write(), 1).await;
+        let after = tracker.watch(write(), Copies::N(1)).await;
         assert_eq!(after, Err(ReplicationError::NotRunning));
     }
 
@@ -142,9 +173,11 @@ mod tests {
         let tracker = NodeTracker::new();
         let (requests, mut receiver) = mpsc::channel(4);
         tracker.start(requests, Duration::from_secs(1));
-        let watch = tokio::spawn(tracker.watch(write(), 2));
+        let watch = tokio::spawn(tracker.watch(write(), Copies::N(2)));
         let Some(Request::Watch {
-            ticket, copies: 2, ..
+            ticket,
+            copies: Copies::N(2),
+            ..
         }) = receiver.recv().await
         else {
             panic!("expected a watch");

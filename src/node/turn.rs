@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::clock;
 use super::events::Stopped;
 use crate::engine::View;
-use crate::id::ProcessId;
+use crate::engine::event::turns::TurnQueue;
 
 /// How a wait for a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +53,10 @@ pub(super) async fn wait_turn<T>(
 ) -> Result<TurnOutcome<T>, Stopped> {
     let start = clock::now();
     let view = Arc::clone(&views.borrow_and_update());
-    let mut ahead: Vec<ProcessId> = view.ahead(key).cloned().collect();
+    let mut queue = TurnQueue::new(&view, key, step);
     drop(view);
-    let planned = ahead.len();
     let mut done = std::pin::pin!(done);
     loop {
-        let before = ahead.len();
-        let span = step.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX));
         tokio::select! {
             // What is done needs nobody's turn, and a node that is gone has none.
             biased;
@@ -67,11 +64,10 @@ pub(super) async fn wait_turn<T>(
             changed = views.changed() => {
                 changed.map_err(|_| Stopped)?;
                 let view = Arc::clone(&views.borrow_and_update());
-                // A process that is gone stays gone, also if it was a false alarm: no wait grows.
-                ahead.retain(|process| view.live().any(|member| member.process == *process));
+                queue.seen(&view);
             }
-            () = sleep_until(after(start, span)) => {
-                let gone = planned - before;
+            () = sleep_until(after(start, queue.due())) => {
+                let (before, gone) = (queue.before(), queue.gone());
                 return Ok(if gone == 0 {
                     TurnOutcome::Came { before }
                 } else {
@@ -96,7 +92,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{Member, Readiness};
-    use crate::id::{MemberState, NodeName};
+    use crate::id::{MemberState, NodeName, ProcessId};
 
     const STEP: Duration = Duration::from_secs(15);
     const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -121,8 +117,9 @@ mod tests {
             this: process(this),
             addr,
             members: members.collect(),
-            readiness: Readiness::Alone,
+            readiness: Readiness::Alone { seeds: Vec::new() },
             full_stores: Vec::new(),
+            disk_failing: false,
             expulsions: Vec::new(),
             revision: 0,
         })

@@ -35,6 +35,10 @@ pub trait Store: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// How many of the entries are tombstones of removed keys.
+    fn tombstones(&self) -> usize;
+    /// How many of the entries are kept and passed on but cannot be used here.
+    fn quarantined(&self) -> usize;
     /// What is held counts as so many bytes, as [`Limits::store_bytes_max`](super::Limits::store_bytes_max) has it.
     fn bytes(&self) -> u64;
     /// Its [`Limits::entries_max`](super::Limits::entries_max).

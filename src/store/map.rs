@@ -80,7 +80,7 @@ impl<S: Schema> Map<S> {
     /// removed, is hidden or is quarantined: its timestamp is `max(now, previous + 1 ns)`, its tie 0.
     ///
     /// # Errors
-    /// [`WriteError::Invalid`], [`WriteError::StoreFull`] and [`WriteError::TooLarge`].
+    /// [`WriteError::Invalid`], [`WriteError::Stopped`], [`WriteError::StoreFull`] and [`WriteError::TooLarge`].
     pub fn put(&self, record: S::Record, expiry: Expiry) -> Result<Written, WriteError> {
         self.write_record(record, expiry, (0, None), None)
     }
@@ -108,9 +108,10 @@ impl<S: Schema> Map<S> {
     /// is nothing to remove: the key is not held, has been removed or has expired.
     ///
     /// # Errors
-    /// None today but those of a write.
+    /// [`WriteError::Stopped`].
     pub fn remove(&self, key: &Key) -> Result<Option<Written>, WriteError> {
         let shared = &self.shared;
+        shared.still_runs()?;
         let now = shared.context.clock.wall();
         let tombstone = shared.tombstone(*key, now);
         let mut contents = shared.lock();
@@ -290,6 +291,7 @@ impl<S: Schema> Map<S> {
         seen: Option<u64>,
     ) -> Result<Written, WriteError> {
         let shared = &self.shared;
+        shared.still_runs()?;
         let key = shared.schema.key(&record);
         let mut body = shared.schema.encode(&record);
         let (bytes, max) = (body.bytes.len(), shared.limits.entry_bytes_max);

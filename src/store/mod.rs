@@ -13,8 +13,10 @@
 //! validation, regular expression or other code of a schema runs under it, except the index, which
 //! is given finished records.
 
+pub mod alertmanager;
 pub mod alerts;
 pub(crate) mod any;
+mod durability;
 mod lazy;
 mod map;
 pub mod matcher;
@@ -29,11 +31,14 @@ mod tracking;
 mod write;
 
 pub use any::Store;
+pub use durability::Durability;
 pub use map::Map;
 pub use read::{ChangedRecords, Quarantined};
 pub use schema::{Body, Index, Schema, Unreadable};
 pub use setup::{Context, Limits};
-pub use tracking::{Held, ReplicationError, Tracker, Watch, WriteId};
+pub use tracking::{
+    Copies, Held, Progress, ProgressWatch, ReplicationError, Tracker, Watch, WriteId,
+};
 pub use write::{Expiry, StoreLimit, WriteError, Written};
 
 // For the engine, the simulator and their tests.

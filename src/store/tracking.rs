@@ -17,10 +17,67 @@ pub struct WriteId {
 
 /// Follows writes to disks and to other processes; implemented by the node.
 pub trait Tracker: Send + Sync {
-    /// Returns a future that resolves once `copies` other processes hold the write or a later one of
-    /// its key; with `copies` 0, once this process holds it durably.
-    fn watch(&self, write: WriteId, copies: usize) -> Watch;
+    /// Returns a future that resolves once as many other processes hold the write or a later one of
+    /// its key; with [`Copies::DURABLE`], once this process holds it durably.
+    fn watch(&self, write: WriteId, copies: Copies) -> Watch;
+
+    /// Looks up how far a write has come. Default: the node does not run.
+    fn progress(&self, write: WriteId) -> ProgressWatch {
+        let _ = write;
+        Box::pin(std::future::ready(Err(ReplicationError::NotRunning)))
+    }
+
+    /// Whether the node is leaving or has stopped, so that no write would reach anybody any more: local writes
+    /// then fail with [`WriteError::Stopped`](super::WriteError::Stopped). Default: never.
+    fn has_stopped(&self) -> bool {
+        false
+    }
 }
+
+/// How many other processes are to hold a write.
+///
+/// A number is one of them: `written.replicated(2)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Copies {
+    /// Every other member that is alive or suspect, as the membership is while it is waited. A member that fails
+    /// or leaves meanwhile is not waited for, one that joins is. Without other members it is fulfilled at once.
+    All,
+    /// More than half of the cluster, this process included. The cluster is this process and all members that have
+    /// not left; failed ones count until they are forgotten after `reconnect_timeout`. So of two sides of a
+    /// partition at most one can have it, as long as neither forgets the other one. It is not a lock, and not
+    /// linearizable across a change of membership: who joins or is forgotten changes what half is.
+    Majority,
+    /// So many other processes.
+    N(usize),
+}
+
+impl Copies {
+    /// None but this process, where it is durable.
+    pub const DURABLE: Self = Self::N(0);
+}
+
+impl From<usize> for Copies {
+    fn from(copies: usize) -> Self {
+        Self::N(copies)
+    }
+}
+
+/// How far a write has come, by name of member. Members that failed or left are in none of the lists, but for
+/// those that are known to have held it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Who holds this version or a later one of the key.
+    pub holders: Vec<NodeName>,
+    /// Who refused it, and why: [`Refusal::NoStore`] where a member does not have the store.
+    pub refused: Vec<(NodeName, Refusal)>,
+    /// Who is not known to hold it yet.
+    pub waiting: Vec<NodeName>,
+}
+
+/// The future of a look at how far a write has come.
+pub type ProgressWatch = Pin<Box<dyn Future<Output = Result<Progress, ReplicationError>> + Send>>;
 
 /// The future of a write that is followed. If it is dropped, the write goes on all the same.
 pub type Watch = Pin<Box<dyn Future<Output = Result<Held, ReplicationError>> + Send>>;

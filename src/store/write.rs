@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::schema::Unreadable;
-use super::tracking::{Tracker, Watch, WriteId};
+use super::tracking::{Copies, ProgressWatch, Tracker, Watch, WriteId};
 use crate::time::Timestamp;
 
 /// When an entry may be forgotten.
@@ -38,6 +38,9 @@ pub enum WriteError {
         #[source]
         why: Unreadable,
     },
+    /// The node of this store is leaving or has stopped: the record would reach nobody.
+    #[error("the node of this store is leaving or has stopped")]
+    Stopped,
     /// The store holds as much as it may, or as much of this node.
     #[error("the store is full: {limit} of {max} {}", limit.unit())]
     StoreFull {
@@ -114,7 +117,35 @@ impl Written {
     }
 
     /// Resolves once `copies` other processes hold this version or a later one of the key, and returns
-    /// how many do. `copies` 0 is [`durable`](Self::durable).
+    /// how many do: a number of them, or [`Copies::All`], or [`Copies::Majority`]. 0 is
+    /// [`durable`](Self::durable).
+    ///
+    /// ```
+    /// # #[cfg(feature = "net")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rumormill::store::Copies;
+    /// use rumormill::{Matcher, NewSilence, Node, Op, SilenceLimits};
+    ///
+    /// let mut builder = Node::builder("a").listen("127.0.0.1:0");
+    /// let on_a = builder.silences(SilenceLimits::default());
+    /// let a = builder.start().await?;
+    /// let mut builder = Node::builder("b").listen("127.0.0.1:0").seeds([a.local_addr().to_string()]);
+    /// let _on_b = builder.silences(SilenceLimits::default());
+    /// let b = builder.start().await?;
+    /// b.ready().await?;
+    ///
+    /// let matchers = vec![Matcher::new("alertname", Op::Equal, "DiskFull")?];
+    /// let (_, written) = on_a.set(NewSilence::lasting(matchers, std::time::Duration::from_secs(60)))?;
+    /// written.replicated(Copies::Majority).await?;
+    /// assert_eq!(written.progress().await?.holders, [b.name().clone()]);
+    /// # b.leave().await?;
+    /// # a.leave().await?;
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "net"))]
+    /// # fn main() {}
+    /// ```
     ///
     /// A process holds an entry when it keeps it and passes it on. That counts also where the process
     /// runs another version of the program, cannot use the entry and has quarantined it.
@@ -126,12 +157,23 @@ impl Written {
     /// # Errors
     /// [`ReplicationError`](super::ReplicationError); the write itself stands, is visible here, and still spreads.
     /// - `NotRunning`: the node has not started yet, or has stopped.
-    /// - `Refused`: a member refused it, and the number cannot be reached without that member.
+    /// - `Refused`: a member refused it, or does not have the store, and the number cannot be reached without that
+    ///   member.
     /// - `TooFewMembers`: there are not so many other members that are not down.
     /// - `Timeout`: time ran out, with the copies by then.
     /// - `TooManyWatches`: `watches_max` writes are being followed already.
-    pub fn replicated(&self, copies: usize) -> Watch {
-        self.tracker.watch(self.id, copies)
+    pub fn replicated(&self, copies: impl Into<Copies>) -> Watch {
+        self.tracker.watch(self.id, copies.into())
+    }
+
+    /// How far it has come: who holds it, who refused it and why, and who is not known to hold it yet. It can be
+    /// asked while [`replicated`](Self::replicated) waits, and after that. The future does nothing until it is
+    /// polled.
+    ///
+    /// # Errors
+    /// [`ReplicationError::NotRunning`](super::ReplicationError::NotRunning): the node has not started yet, or has stopped.
+    pub fn progress(&self) -> ProgressWatch {
+        self.tracker.progress(self.id)
     }
 
     /// Resolves once this process holds it durably. For a store in memory that is at once, as soon as
@@ -141,7 +183,7 @@ impl Written {
     /// [`ReplicationError`](super::ReplicationError): `NotRunning` before the node has started and after it has stopped,
     /// `NotDurable` if the commit failed, `Timeout`, and `TooManyWatches`.
     pub fn durable(&self) -> Watch {
-        self.tracker.watch(self.id, 0)
+        self.tracker.watch(self.id, Copies::DURABLE)
     }
 }
 

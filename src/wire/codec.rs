@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | 1 | `Swim` | opaque |
 //! | 5 | `Delta` | fixed layout, see [`delta_overhead`] |
+//! | 40 | `Handed` | `bits u8, list u64`, then as a `Delta` |
 //! | 22, 23, 24, 54, 55 | `Items`, `Hashes`, `Wants`, `Cells`, `Peeled` | fixed layouts: the fields in order, see [`ITEMS_OVERHEAD`] for one |
 //! | 11 to 14, 18, 20 | retired | never to be used again |
 //! | others | as numbered at [`Message`] | the fields in order, as bincode 2 `standard()` writes them |
@@ -31,12 +32,12 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use super::message::Message;
 
 pub use compare::{CELL_BYTES, ITEM_BYTES, ITEMS_OVERHEAD};
-pub use delta::{SECTION_OVERHEAD, delta_overhead};
+pub use delta::{HANDED_OVERHEAD, SECTION_OVERHEAD, delta_overhead};
 pub use error::DecodeError;
 pub use limits::{
-    ACK_OVERHEAD, ACK_RANGE_BYTES, ACK_REFUSED_BYTES, BODY_BYTES_MAX, CELLS_MAX, CodecLimits,
-    DELTA_ENTRIES_MAX, EXPELLED_MAX, MESSAGE_HEADER_BYTES, RELAYED_HELD_BYTES, RELAYED_OVERHEAD,
-    STORE_NAME_BYTES_MAX,
+    ACK_OVERHEAD, ACK_RANGE_BYTES, ACK_REFUSED_BYTES, BODY_BYTES_MAX, CELLS_MAX, COVERED_OVERHEAD,
+    CodecLimits, DELTA_ENTRIES_MAX, EXPELLED_MAX, HOLDER_BYTES, HOLDERS_MAX, MESSAGE_HEADER_BYTES,
+    RECALLS_MAX, RELAYED_HELD_BYTES, RELAYED_OVERHEAD, REPORT_OVERHEAD, STORE_NAME_BYTES_MAX,
 };
 pub use records::{Values, decode_body, encode_body, is_text};
 
@@ -73,6 +74,7 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
     match message {
         Message::Swim(packet) => out.put_slice(packet),
         Message::Delta(delta) => delta::encode_delta(delta, out),
+        Message::Handed(handed) => delta::encode_handed(handed, out),
         other if compare::encode(other, out) => {}
         other => fields::encode(other, out),
     }
@@ -93,6 +95,7 @@ pub fn encoded_len(message: &Message) -> usize {
     match message {
         Message::Swim(packet) => MESSAGE_HEADER_BYTES + packet.len(),
         Message::Delta(delta) => delta::delta_len(delta),
+        Message::Handed(handed) => HANDED_OVERHEAD + delta::delta_len(&handed.delta),
         other => compare::encoded_len(other)
             .unwrap_or_else(|| MESSAGE_HEADER_BYTES + fields::encoded_len(other)),
     }
@@ -116,6 +119,7 @@ pub fn decode(bytes: &mut Bytes, limits: &CodecLimits) -> Result<Decoded, Decode
     let message = match tag {
         1 => Message::Swim(body),
         5 => Message::Delta(delta::decode_delta(body, limits)?),
+        40 => Message::Handed(delta::decode_handed(body, limits)?),
         _ => match compare::decode(tag, &body, limits)? {
             Some(message) => message,
             None => match fields::decode(tag, &body, limits)? {
@@ -148,6 +152,11 @@ fn tag(message: &Message) -> u8 {
         Message::Hashes(_) => 23,
         Message::Wants(_) => 24,
         Message::Expelled(_) => 25,
+        Message::Arrived(_) => 70,
+        Message::Handed(_) => 40,
+        Message::Covered(_) => 41,
+        Message::Recall(_) => 42,
+        Message::Objection(_) => 60,
         Message::Roots(_) => 50,
         Message::Totals(_) => 51,
         Message::Probe(_) => 52,

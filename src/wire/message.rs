@@ -1,5 +1,7 @@
 //! The messages. How each looks in bytes is the business of [`codec`](super::codec).
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
 use bytes::Bytes;
 
 use super::entry::Entry;
@@ -51,8 +53,16 @@ pub enum Message {
     Hashes(Hashes),
     /// (24) What the responder lacks of a chunk; the next chunk may follow.
     Wants(Wants),
-    /// Whom the sender has expelled.
+    /// (25) Whom the sender has expelled.
     Expelled(Expelled),
+    /// (70) Deltas have been merged, and will be acknowledged once they are on disk.
+    Arrived(Arrived),
+    /// (40) Entries that the receiver is to hand on.
+    Handed(Handed),
+    /// (41) Who holds the entries that the sender was to hand on.
+    Covered(Covered),
+    /// (42) Asks how far the receiver is with handing on.
+    Recall(Recall),
     /// (50) What the sender's stores come to, beside a probe.
     Roots(Roots),
     /// (51) Count and root of each of the initiator's stores: begins a push/pull between two that know it.
@@ -61,6 +71,8 @@ pub enum Message {
     Probe(Probe),
     /// (53) A second look at what has been found to differ in passing.
     Recheck(Recheck),
+    /// (60) Refuses a stream as [`Reject`] does, and says more of why.
+    Objection(Objection),
 }
 
 impl Message {
@@ -69,7 +81,11 @@ impl Message {
     pub const fn token(&self) -> Option<u64> {
         match self {
             Self::Ack(ack) => Some(ack.token),
+            Self::Arrived(arrived) => Some(arrived.token),
+            Self::Covered(covered) => Some(covered.token),
             Self::Delta(delta) => Some(delta.token),
+            Self::Handed(handed) => Some(handed.delta.token),
+            Self::Recall(recall) => Some(recall.token),
             Self::Recheck(recheck) => Some(recheck.token),
             Self::Probe(probe) => Some(probe.token),
             Self::Relayed(relayed) => Some(relayed.token),
@@ -102,22 +118,30 @@ pub struct StoreOffer {
 /// What a process can do beyond its wire version, a bit each. A session uses what both sides can do, so
 /// a cluster is upgraded node by node; bits that are not known are ignored.
 ///
-/// | bit | what |
+/// | bit | what the process can do |
 /// |---|---|
-/// | 8 | it compares roots in passing: `Roots`, `Recheck`, `Probe`, and `Totals` in exchanges |
-/// | 9 | its cells have 16 bytes, and its hashes of keys 48 bits |
+/// | 0 | [`TREES`](Self::TREES) |
+/// | 4 | [`READS_OBJECTIONS`](Self::READS_OBJECTIONS) |
+/// | 8 | [`ROOTS`](Self::ROOTS) |
+/// | 9 | [`NARROW`](Self::NARROW) |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
 
 impl Capabilities {
-    /// What this version can do.
-    pub const OURS: Self = Self(Self::ROOTS.0 | Self::NARROW.0);
+    /// It hands entries on to others: [`Handed`], [`Covered`], [`Recall`].
+    pub const TREES: Self = Self(1);
+    /// It reads an [`Objection`] in the place of a [`Reject`].
+    pub const READS_OBJECTIONS: Self = Self(1 << 4);
     /// Cells of 16 bytes, hashes of keys of 48 bits.
     pub const NARROW: Self = Self(1 << 9);
-    /// Roots in passing, short probes, and exchanges that begin with the totals.
+    /// Roots in passing, short probes, and exchanges that begin with the totals: [`Roots`], [`Recheck`], [`Probe`],
+    /// [`Totals`].
     pub const ROOTS: Self = Self(1 << 8);
+    /// What this version can do.
+    pub const OURS: Self =
+        Self(Self::TREES.0 | Self::READS_OBJECTIONS.0 | Self::ROOTS.0 | Self::NARROW.0);
 
-    /// Whether all of these are among them.
+    /// Whether all of these are among what it can do.
     #[must_use]
     pub const fn has(self, these: Self) -> bool {
         self.0 & these.0 == these.0
@@ -196,6 +220,48 @@ pub struct Reject {
     pub boot_known: u64,
 }
 
+/// Why a stream is refused, where more is to be said of it than a [`Reject`] can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ObjectionReason {
+    /// The dialler's certificate does not allow the name that it gave, or the acceptor's rules do not.
+    NameNotAllowed,
+    /// A live process of that name is connected from elsewhere.
+    NameTaken,
+    /// The acceptor is itself the live process of that name.
+    NameTakenHere,
+    /// The dialler's introduction cannot be read.
+    Unreadable,
+}
+
+/// A refusal that says more. Sent in the place of a [`Reject`] to who has
+/// [`READS_OBJECTIONS`](Capabilities::READS_OBJECTIONS), and where nothing else can be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Why.
+    pub reason: ObjectionReason,
+    /// Where the live process of the name is reached; unspecified, with port 0, for other reasons.
+    pub twin: SocketAddr,
+}
+
+impl Objection {
+    /// One that has nothing to say of another process.
+    #[must_use]
+    pub const fn new(reason: ObjectionReason) -> Self {
+        let nowhere = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        Self {
+            reason,
+            twin: SocketAddr::V4(nowhere),
+        }
+    }
+
+    /// Where the other live process of the name is, if that is said.
+    #[must_use]
+    pub fn twin(&self) -> Option<SocketAddr> {
+        (self.twin.port() != 0).then_some(self.twin)
+    }
+}
+
 /// Whom the sender has expelled, all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expelled {
@@ -236,6 +302,16 @@ pub struct RefusedEntry {
     pub reason: Refusal,
 }
 
+/// What has been merged, and is not on the receiver's disk yet: an [`Ack`] follows when it is. It says that
+/// the packets need not be sent again; how the network is doing is judged by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// The session's token; 0 on a stream.
+    pub token: u64,
+    /// Packet numbers, both ends included, ascending.
+    pub ranges: Vec<(u64, u64)>,
+}
+
 /// What has been merged (and committed, where the receiver is durable).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
@@ -269,6 +345,53 @@ pub struct Relayed {
     pub holder: ProcessId,
     /// What it holds.
     pub held: Vec<HeldVersion>,
+}
+
+/// Entries, and whom the receiver is to hand them on to: all members whose cells begin with the same bits
+/// as its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// How many bits.
+    pub bits: u8,
+    /// The wrapping sum of the marks of these members, the receiver among them, as the sender knows them.
+    pub list: u64,
+    /// The entries.
+    pub delta: Delta,
+}
+
+/// Who holds what was handed on, by packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// The receiver's session token.
+    pub token: u64,
+    /// One for each packet.
+    pub reports: Vec<CoverReport>,
+}
+
+/// Who holds all entries of one packet that its receiver has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoverReport {
+    /// The packet.
+    pub packet: u64,
+    /// How many of its entries were taken.
+    pub taken: u16,
+    /// Nobody of whom the sender knows is waited for any more.
+    pub complete: bool,
+    /// The sum of marks that the packet came with, if the sender knows the same members: then `holders` are
+    /// the bits of a bitmap over them, ascending by cell and name, the lowest first. Otherwise 0, and
+    /// `holders` are marks.
+    pub list: u64,
+    /// Who holds them, the sender left out.
+    pub holders: Vec<u64>,
+}
+
+/// Asks what a [`Covered`] of these packets would say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recall {
+    /// The receiver's session token.
+    pub token: u64,
+    /// The packets.
+    pub packets: Vec<u64>,
 }
 
 /// One member in a membership exchange.

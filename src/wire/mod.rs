@@ -32,8 +32,9 @@ mod message;
 pub use entry::{Entry, HEADER_BYTES};
 pub use envelope::WIRE_VERSION;
 pub use message::{
-    Ack, Capabilities, Cell, Cells, Delta, Done, Expelled, Hashed, Hashes, HeldVersion, Hello,
-    Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Probe, Purpose, Recheck,
-    RefusedEntry, Reject, RejectReason, Relayed, Roots, Section, Settled, StoreOffer, StoreSummary,
-    StoreTotal, Summary, Totals, Verdict, Verdicts, Wants, Welcome,
+    Ack, Arrived, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Expelled, Handed,
+    Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message, More,
+    Objection, ObjectionReason, Peeled, Probe, Purpose, Recall, Recheck, RefusedEntry, Reject,
+    RejectReason, Relayed, Roots, Section, Settled, StoreOffer, StoreSummary, StoreTotal, Summary,
+    Totals, Verdict, Verdicts, Wants, Welcome,
 };

@@ -8,10 +8,11 @@ use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, St
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
-    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Probe, Purpose,
-    Recheck, RefusedEntry, Reject, RejectReason, Relayed, Roots, Section, Settled, StoreOffer,
-    StoreSummary, StoreTotal, Summary, Totals, Verdict, Verdicts, Wants, Welcome,
+    Ack, Arrived, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled,
+    Handed, Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message,
+    More, Objection, ObjectionReason, Peeled, Probe, Purpose, Recall, Recheck, RefusedEntry,
+    Reject, RejectReason, Relayed, Roots, Section, Settled, StoreOffer, StoreSummary, StoreTotal,
+    Summary, Totals, Verdict, Verdicts, Wants, Welcome,
 };
 
 /// A name for files and failures, a message, and its bytes in hex.
@@ -107,7 +108,7 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 2,
                 nonce: 0x0102_0304_0506_0708,
                 token: 250,
-                capabilities: Capabilities::default(),
+                capabilities: Capabilities(0),
                 stores: stores.clone(),
             }),
             "02000000380104616d2d30fd00002a36fe9c9717fb2c01040a000001fb862302fd080706\
@@ -123,7 +124,7 @@ fn handshake() -> Vec<Golden> {
                 incarnation: 251,
                 nonce: 0xffff_ffff,
                 token: u64::MAX,
-                capabilities: Capabilities::default(),
+                capabilities: Capabilities(0),
                 boot_known: 0,
                 stores,
             }),
@@ -138,6 +139,14 @@ fn handshake() -> Vec<Golden> {
                 boot_known: 7,
             }),
             "04000000020307",
+        ),
+        (
+            "objection",
+            Message::Objection(Objection {
+                reason: ObjectionReason::NameTaken,
+                twin: "127.0.0.1:1".parse().unwrap(),
+            }),
+            "3c0000000701047f00000101",
         ),
     ]
 }
@@ -173,6 +182,14 @@ fn data() -> Vec<Golden> {
             "060000000c0102010406fbe80301060202",
         ),
         (
+            "arrived",
+            Message::Arrived(Arrived {
+                token: 1,
+                ranges: vec![(1, 4), (6, 1000)],
+            }),
+            "46000000080102010406fbe803",
+        ),
+        (
             "relayed",
             Message::Relayed(Relayed {
                 token: 1,
@@ -186,6 +203,43 @@ fn data() -> Vec<Golden> {
             }),
             "07000000270104616d2d30fd00002a36fe9c97170103aaaaaaaaaaaaaaaaaaaaaaaaaaaa\
              aaaa05fc04030201",
+        ),
+        (
+            "handed",
+            Message::Handed(Handed {
+                bits: 5,
+                list: 0x0102_0304_0506_0708,
+                delta: Delta {
+                    token: 1,
+                    packet: 2,
+                    uncovered: vec![NodeName::new("am-1").unwrap()],
+                    sections: Vec::new(),
+                },
+            }),
+            "280000002205010203040506070800000000000000010000000000000002\
+             000104616d2d310000",
+        ),
+        (
+            "covered",
+            Message::Covered(Covered {
+                token: 1,
+                reports: vec![CoverReport {
+                    packet: 2,
+                    taken: 3,
+                    complete: true,
+                    list: 0x0102_0304_0506_0708,
+                    holders: vec![0b101],
+                }],
+            }),
+            "290000000f0101020301fd08070605040302010105",
+        ),
+        (
+            "recall",
+            Message::Recall(Recall {
+                token: 1,
+                packets: vec![2, 1000],
+            }),
+            "2a00000006010202fbe803",
         ),
     ]
 }

@@ -12,6 +12,9 @@
 mod certs;
 mod greedy;
 mod hostile;
+mod lifecycle;
+mod lonely;
+mod misuse;
 mod nodes;
 mod support;
 mod transports;

@@ -20,9 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use rumormill::config::Config;
 use rumormill::id::{ClusterId, Key, NodeName, WriterTag};
-use rumormill::store::{
-    Context, Held as Copies, Limits, Map, ReplicationError, Tracker, Watch, WriteId,
-};
+use rumormill::store::{Context, Copies, Limits, Map, ReplicationError, Tracker, Watch, WriteId};
 use rumormill::time::{Now, Timestamp, WallClock};
 use rumormill::unstable::engine::{CloseReason, Engine, Input, Operation, Output, Setup, StreamId};
 use rumormill::unstable::store::{Merged, replica};
@@ -121,7 +119,7 @@ pub struct Pair {
     /// The largest frame of an exchange.
     pub frame_bytes_max: usize,
     /// Followed writes that were answered: whose, and how.
-    pub watched: Vec<(usize, Result<Copies, ReplicationError>)>,
+    pub watched: Vec<(usize, Result<rumormill::store::Held, ReplicationError>)>,
     clock: Arc<VirtualClock>,
     inputs: VecDeque<(usize, Input)>,
     /// Both ends of every stream.
@@ -206,7 +204,7 @@ impl Pair {
         let watch = Operation::Watch {
             ticket: 1,
             write,
-            copies: 1,
+            copies: Copies::N(1),
             within: Duration::from_millis(10),
         };
         self.handle(side, Input::Operation(watch));
@@ -428,7 +426,7 @@ impl WallClock for VirtualClock {
 struct Untracked;
 
 impl Tracker for Untracked {
-    fn watch(&self, _: WriteId, _: usize) -> Watch {
+    fn watch(&self, _: WriteId, _: Copies) -> Watch {
         Box::pin(std::future::ready(Err(ReplicationError::NotRunning)))
     }
 }

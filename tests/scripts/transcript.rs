@@ -85,6 +85,7 @@ impl Transcript {
                 let peer = self.streams.get(&(node, *stream)).copied();
                 let how = match reason {
                     CloseReason::Ended => "the stream ends",
+                    CloseReason::ForeignCluster => "another cluster is there",
                     CloseReason::Refused => "the dial is refused",
                     CloseReason::Unreachable => "the dial is not answered",
                     _ => "the stream is lost",
@@ -269,6 +270,7 @@ impl Transcript {
                 }
             }
             Event::Left => "has left".to_owned(),
+            Event::SeedFailed(trouble) => format!("seed {trouble}"),
             Event::MemberFailed(member) => format!("{} failed", self.process(&member.process)),
             Event::MemberLeft(member) => format!("{} left", self.process(&member.process)),
             Event::MemberRefuted(member) => format!("{} refuted", self.process(&member.process)),

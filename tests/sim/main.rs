@@ -19,6 +19,8 @@ mod refusals;
 mod roots;
 mod stores;
 mod support;
+mod trees;
+mod turns;
 mod writes;
 
 use std::sync::Mutex;

@@ -2,7 +2,7 @@
 
 use rumormill::Event;
 use rumormill::sim::{NodeSpec, Register, Simulator, Skew, brisk};
-use rumormill::store::{Expiry, ReplicationError};
+use rumormill::store::{Copies, Expiry, ReplicationError};
 
 use crate::support::{MINUTE, calm_cluster, cluster, cluster_of, millis, quiet, secs};
 
@@ -58,12 +58,10 @@ fn a_large_value_arrives() {
     sim.assert_sound();
 }
 
-/// Until there is an epidemic mode: no eager deltas above `direct_peers_max`, push/pull alone.
 #[test]
-fn above_direct_peers_max_push_pull_carries_writes_and_an_event_says_so() {
-    let config = brisk().direct_peers_max(3);
+fn above_direct_peers_max_writes_go_along_trees_and_an_event_says_so() {
     let spec = NodeSpec {
-        config: config.push_pull_interval(secs(1)),
+        config: brisk().direct_peers_max(3),
         ..NodeSpec::default()
     };
     let mut sim = cluster_of(21, 6, &spec);
@@ -77,9 +75,9 @@ fn above_direct_peers_max_push_pull_carries_writes_and_an_event_says_so() {
         matches!(e, Event::DirectModeExceeded { members: 4.., .. })
     });
     assert_eq!(exceeded, 6);
-    sim.write(0, 1, "by push/pull").unwrap();
-    let took = sim.run_until(MINUTE, |sim| sim.all_read(1, b"by push/pull"));
-    assert!(took.is_some_and(|took| took > millis(50)), "{took:?}");
+    sim.write(0, 1, "along trees").unwrap();
+    let took = sim.run_until(MINUTE, |sim| sim.all_read(1, b"along trees"));
+    assert!(took.is_some_and(|took| took < millis(50)), "{took:?}");
 
     // With three members gone it travels directly again.
     (3..6).for_each(|node| sim.leave(node));
@@ -165,5 +163,54 @@ fn a_write_overtaken_before_it_was_sent_is_not_taken_for_held() {
         sim.outcome(ticket)
     );
     assert!(sim.all_read(1, b"later"));
+    sim.assert_sound();
+}
+
+/// Of the two sides of a partition one has the majority, at most: also once each side takes the other for failed.
+#[test]
+fn a_majority_is_on_one_side_alone() {
+    let mut sim = cluster(21, 5);
+    sim.isolate(&[0, 1]);
+    let apart = |sim: &Simulator| {
+        let sees = |node, others| sim.view(node).live().count() == others;
+        sees(0, 1) && sees(1, 1) && (2..5).all(|node| sees(node, 2))
+    };
+    // At once, when nobody is suspected yet, and when all have failed that are gone.
+    for _ in 0..2 {
+        let few = sim.write(0, 1, "of two").unwrap();
+        let few = sim.watch(0, few, Copies::Majority, secs(3));
+        let many = sim.write(4, 2, "of three").unwrap();
+        let many = sim.watch(4, many, Copies::Majority, secs(3));
+        sim.run_for(secs(4));
+        assert!(
+            matches!(sim.outcome(few), Some(Err(_))),
+            "{:?}",
+            sim.outcome(few)
+        );
+        assert!(
+            matches!(sim.outcome(many), Some(Ok(held)) if held.copies == 2),
+            "{:?}",
+            sim.outcome(many)
+        );
+        sim.run_until(MINUTE * 2, apart)
+            .expect("they miss each other");
+    }
+    sim.assert_sound();
+}
+
+/// Everybody that is alive or suspect: who has failed is not waited for.
+#[test]
+fn all_are_those_that_are_there() {
+    let mut sim = cluster(22, 4);
+    let write = sim.write(0, 1, "to all").unwrap();
+    let all = sim.watch(0, write, Copies::All, secs(5));
+    sim.run_for(secs(1));
+    assert!(matches!(sim.outcome(all), Some(Ok(held)) if held.copies == 3));
+    sim.crash(3);
+    let write = sim.write(0, 2, "to those that are left").unwrap();
+    let all = sim.watch(0, write, Copies::All, secs(60));
+    let done = sim.run_until(MINUTE, |sim| sim.outcome(all).is_some());
+    assert!(done.is_some());
+    assert!(matches!(sim.outcome(all), Some(Ok(held)) if held.copies >= 2));
     sim.assert_sound();
 }

@@ -9,10 +9,11 @@ use rumormill::id::{Key, MemberState, NodeName, ProcessId, Refusal, SchemaId, St
 use rumormill::time::Timestamp;
 use rumormill::unstable::id::NodeId;
 use rumormill::unstable::wire::{
-    Ack, Capabilities, Cell, Cells, Delta, Done, Entry, Expelled, Hashed, Hashes, HeldVersion,
-    Hello, Item, Items, Leave, MemberRecord, Members, Message, More, Peeled, Probe, Purpose,
-    Recheck, RefusedEntry, Reject, RejectReason, Relayed, Roots, Section, Settled, StoreOffer,
-    StoreSummary, StoreTotal, Summary, Totals, Verdict, Verdicts, Wants, Welcome,
+    Ack, Arrived, Capabilities, Cell, Cells, CoverReport, Covered, Delta, Done, Entry, Expelled,
+    Handed, Hashed, Hashes, HeldVersion, Hello, Item, Items, Leave, MemberRecord, Members, Message,
+    More, Objection, ObjectionReason, Peeled, Probe, Purpose, Recall, Recheck, RefusedEntry,
+    Reject, RejectReason, Relayed, Roots, Section, Settled, StoreOffer, StoreSummary, StoreTotal,
+    Summary, Totals, Verdict, Verdicts, Wants, Welcome,
 };
 
 fn names() -> impl Strategy<Value = NodeName> {
@@ -136,6 +137,19 @@ pub fn relays() -> impl Strategy<Value = Relayed> {
     })
 }
 
+pub fn covers() -> impl Strategy<Value = Covered> {
+    let report = (any::<(u64, u16, bool, u64)>(), vec(any::<u64>(), 0..5)).prop_map(
+        |((packet, taken, complete, list), holders)| CoverReport {
+            packet,
+            taken,
+            complete,
+            list,
+            holders,
+        },
+    );
+    (any::<u64>(), vec(report, 0..5)).prop_map(|(token, reports)| Covered { token, reports })
+}
+
 pub fn lists() -> impl Strategy<Value = Items> {
     let item = (any::<u64>(), times(), any::<u32>()).prop_map(|(kh, ts, tag)| Item { kh, ts, tag });
     (stores(), prop::collection::btree_set(item, 0..6)).prop_map(|(store, items)| Items {
@@ -216,7 +230,17 @@ fn handshakes() -> impl Strategy<Value = Message> {
     ];
     let reject = (reason, any::<u64>())
         .prop_map(|(reason, boot_known)| Message::Reject(Reject { reason, boot_known }));
-    prop_oneof![hello, welcome, reject]
+    let reason = prop_oneof![
+        Just(ObjectionReason::NameNotAllowed),
+        Just(ObjectionReason::NameTaken),
+        Just(ObjectionReason::NameTakenHere),
+        Just(ObjectionReason::Unreadable),
+    ];
+    let objection = (reason, nodes()).prop_map(|(reason, node)| {
+        let twin = node.addr;
+        Message::Objection(Objection { reason, twin })
+    });
+    prop_oneof![hello, welcome, reject, objection]
 }
 
 fn passing() -> impl Strategy<Value = Message> {
@@ -322,7 +346,16 @@ pub fn messages() -> impl Strategy<Value = Message> {
         handshakes(),
         deltas().prop_map(Message::Delta),
         acks().prop_map(Message::Ack),
+        acks().prop_map(|ack| {
+            let (token, ranges) = (ack.token, ack.ranges);
+            Message::Arrived(Arrived { token, ranges })
+        }),
         relays().prop_map(Message::Relayed),
+        (any::<u8>(), any::<u64>(), deltas())
+            .prop_map(|(bits, list, delta)| Message::Handed(Handed { bits, list, delta })),
+        covers().prop_map(Message::Covered),
+        (any::<u64>(), vec(any::<u64>(), 0..6))
+            .prop_map(|(token, packets)| Message::Recall(Recall { token, packets })),
         (any::<bool>(), vec(record, 0..4))
             .prop_map(|(ask, records)| Message::Members(Members { ask, records })),
         processes().prop_map(|process| Message::Leave(Leave { process })),

@@ -10,6 +10,7 @@
 #[path = "../certs/mod.rs"]
 mod certs;
 mod connections;
+mod lonely;
 mod names;
 mod packets;
 #[cfg(feature = "tls-aws-lc-rs")]

@@ -1,11 +1,11 @@
-//! When a client is answered that has sent alerts: once all live members hold them, or after a second
-//! with those that do.
+//! When a client is answered that has sent alerts or changed a silence: once all live members hold
+//! that, or after a second with those that do.
 
 use std::time::Duration;
 
 use rumormill::store::{ReplicationError, Written};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::app::App;
 
@@ -30,6 +30,22 @@ pub(crate) async fn by_all(app: &App, mut written: Vec<Written>) -> bool {
         written = rest;
     }
     all
+}
+
+/// Waits until what was written is on this node's disk: not for async workers.
+///
+/// # Errors
+/// It is not known to be; it stands all the same, and reaches the other nodes.
+pub(crate) fn on_disk(written: &Written) -> Result<(), ReplicationError> {
+    let durable = tokio::runtime::Handle::current().block_on(timeout(DISK_MAX, written.durable()));
+    match durable {
+        Ok(Err(error @ (ReplicationError::NotDurable | ReplicationError::Timeout { .. }))) => {
+            Err(error)
+        }
+        Err(_) => Err(ReplicationError::NotDurable),
+        // What is written before the node runs, or while it ends, is in the snapshot of the end.
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Whether so many others hold all of it, or all of them that are left.
@@ -59,6 +75,8 @@ async fn held_by(copies: usize, written: Vec<Written>) -> bool {
     all
 }
 
+/// How long a client waits for the disk.
+const DISK_MAX: Duration = Duration::from_secs(3);
 /// How long a client waits at most.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Writes that are followed at a time: more than one ordinary request has, and a quarter of what a node

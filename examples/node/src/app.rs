@@ -1,5 +1,6 @@
 //! What the parts of this program share.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct App {
     pub(crate) name: Option<String>,
     /// Set once the cluster is listened to, which may take a moment after HTTP is.
     pub(crate) cluster: OnceLock<Node>,
+    /// Where clustering is disabled: a node in a network of its own, which keeps what it holds on disk.
+    pub(crate) solo: OnceLock<Node>,
     pub(crate) silences: Silences,
     pub(crate) muting: Muting,
     pub(crate) nflog: Nflog,
@@ -50,6 +53,8 @@ pub(crate) struct App {
     /// Whether an operator may act against members over HTTP.
     pub(crate) admin: bool,
     pub(crate) expelled: Expelled,
+    /// Where to write Alertmanager's snapshots instead of running.
+    pub(crate) export: Option<PathBuf>,
     /// How long a request may take.
     pub(crate) web_timeout: Option<Duration>,
     pub(crate) started: Timestamp,
@@ -60,6 +65,12 @@ impl App {
     /// The running node of the cluster, if there is one.
     pub(crate) fn node(&self) -> Option<&Node> {
         self.cluster.get()
+    }
+
+    /// Whether the disk takes nothing: what is written is not durable.
+    pub(crate) fn disk_fails(&self) -> bool {
+        let node = self.node().or_else(|| self.solo.get());
+        node.is_some_and(|node| node.view().disk_failing)
     }
 
     /// Loads the certificates of the cluster anew, where it has any. The node logs how that went, and
@@ -78,18 +89,20 @@ impl App {
 
     /// Why this node may not act yet, or that it may, and what is wrong with it all the same.
     pub(crate) fn readiness(&self) -> Result<&'static str, &'static str> {
+        const DISK: &str = "degraded: the disk takes nothing, and what is written is not durable";
         if self.name.is_none() {
-            return Ok("OK");
+            return Ok(if self.disk_fails() { DISK } else { "OK" });
         }
         let Some(node) = self.node() else {
             return Err("not ready: the cluster is not listened to yet");
         };
         let view = node.view();
         match view.readiness {
-            Readiness::Joining => Err(
+            Readiness::Joining { .. } => Err(
                 "not ready: joining the cluster; no peer's state has arrived, and not every peer \
                  is known to be gone",
             ),
+            _ if view.disk_failing => Ok(DISK),
             _ if !view.full_stores.is_empty() => {
                 Ok("degraded: a store is full, and refuses what other nodes hold")
             }

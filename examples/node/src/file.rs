@@ -306,9 +306,12 @@ cluster:
     fn what_is_not_done_is_told() {
         let text = "
 route: {receiver: a}
+global: {slack_app_token: xoxb-1}
+tracing: {endpoint: 'localhost:4317', insecure: true}
 templates: ['*.tmpl']
 receivers:
 - name: a
+  slack_configs: [{channel: '#x'}]
   webhook_configs:
   - {url: 'http://h/x'}
   - {url: 'http://h/{{ .GroupLabels.x }}', payload: {a: [1]}}
@@ -318,10 +321,12 @@ receivers:
 ";
         let said = parse(text).unwrap().not_done();
         let starts = [
+            "tracing: ",
             "templates: ",
             "receiver \"a\": webhook_configs[1]: payload ",
             "receiver \"a\": webhook_configs[1]: url ",
             "receiver \"a\": email_configs[1]: threading ",
+            "receiver \"a\": slack_configs are checked, and not notified",
         ];
         assert_eq!(said.len(), starts.len(), "{said:?}");
         for (said, start) in said.iter().zip(starts) {

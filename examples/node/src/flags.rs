@@ -29,6 +29,10 @@ pub(crate) struct Flags {
     #[arg(long = "storage.path", default_value = "data/", value_name = "DIR")]
     pub(crate) storage_path: PathBuf,
 
+    /// Write what the storage path holds to this directory as Alertmanager's own snapshots, and end.
+    #[arg(long = "storage.export", value_name = "DIR")]
+    pub(crate) storage_export: Option<PathBuf>,
+
     /// How long to keep data for: silences after their end, notifications.
     #[arg(
         long = "data.retention",

@@ -68,16 +68,29 @@ mod web;
 mod work;
 mod yaml;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use tracing::error;
 
+/// A thread for each processor, up to a few: the protocol is one task, and what takes long blocks threads of its own,
+/// which end when they have had nothing to do for a while. Those are as many as requests, groups and files that are
+/// looked at at a time, each of which is limited where that is done.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.min(WORKERS_MAX))
+        .max_blocking_threads(BLOCKING_MAX)
+        .enable_all()
+        .build()
+}
+
 /// Runs the program: flags, logging, the node.
 pub fn main() -> ExitCode {
     let flags = flags::Flags::parse();
     logging::init(flags.log_level, flags.log_format);
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             error!("{error}");
@@ -102,3 +115,7 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+const WORKERS_MAX: usize = 8;
+/// Files that hang take a quarter of them at most.
+const BLOCKING_MAX: usize = 256;

@@ -1,15 +1,18 @@
 //! What happens now and then, and at the end: snapshots and collections.
 
-use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{fs, io};
 
 use rumormill::node::SystemClock;
-use rumormill::store::{Map, Schema, Store};
+use rumormill::store::alertmanager::{
+    ImportError, Imported, export_nflog, export_silences, import_nflog, import_silences,
+};
+use rumormill::store::{Map, Schema, Store, WriteError};
 use rumormill::time::WallClock as _;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::app::App;
 use crate::metrics::StoreKind;
@@ -42,12 +45,20 @@ impl Keeper {
     /// # Errors
     /// A file that is there cannot be opened or read; its path comes first.
     pub(crate) fn load(&self) -> Result<(), (PathBuf, io::Error)> {
-        self.load_store(SILENCES, self.app.silences.map())?;
-        self.load_store(NFLOG, self.app.nflog.map())
+        let (silences, nflog) = (&self.app.silences, &self.app.nflog);
+        self.load_store(SILENCES, silences.map(), |file| {
+            import_silences(silences, file)
+        })?;
+        self.load_store(NFLOG, nflog.map(), |file| import_nflog(nflog, file))
     }
 
-    fn load_store<S: Schema>(&self, name: &str, map: &Map<S>) -> Result<(), (PathBuf, io::Error)> {
-        let loaded = snapshots::load(&self.dir, name, map);
+    fn load_store<S: Schema>(
+        &self,
+        name: &str,
+        map: &Map<S>,
+        import: impl FnOnce(&[u8]) -> Result<Imported, ImportError>,
+    ) -> Result<(), (PathBuf, io::Error)> {
+        let loaded = snapshots::load(&self.dir, name, map, import);
         match loaded.map_err(|error| (self.dir.join(name), error))? {
             Loaded::Nothing => debug!(store = name, "no snapshot"),
             Loaded::Restored(restored) if restored.refused > 0 => {
@@ -59,6 +70,11 @@ impl Keeper {
                     "entries of the snapshot were refused (too large, or too many); the file is kept"
                 );
             }
+            Loaded::TakenOver(imported) => info!(
+                store = name,
+                ?imported,
+                "Alertmanager's snapshot was taken over; the file stays as it is"
+            ),
             Loaded::Restored(restored) => info!(store = name, ?restored, "snapshot restored"),
             Loaded::SetAside { to, error } => error!(
                 store = name,
@@ -73,6 +89,16 @@ impl Keeper {
                 "a damaged snapshot cannot be set aside; peers will refill the store"
             ),
         }
+        Ok(())
+    }
+
+    /// Writes Alertmanager's own snapshots of both stores to a directory, which is made if it is not there.
+    pub(crate) fn export(&self, to: &Path) -> io::Result<()> {
+        fs::create_dir_all(to)?;
+        let (silences, nflog) = (&self.app.silences, &self.app.nflog);
+        let silences = snapshots::replace(to, SILENCES, |out| export_silences(silences, out))?;
+        let nflog = snapshots::replace(to, NFLOG, |out| export_nflog(nflog, out))?;
+        info!(silences, nflog, directory = %to.display(), "Alertmanager's snapshots are written");
         Ok(())
     }
 
@@ -93,6 +119,13 @@ impl Keeper {
     }
 
     fn save_store<S: Schema>(&self, kind: StoreKind, name: &str, map: &Map<S>) -> bool {
+        if snapshots::is_anothers(&self.dir, name) {
+            debug!(
+                store = name,
+                "the file is another program's, and stays as it is"
+            );
+            return true;
+        }
         let started = Instant::now();
         let saved = snapshots::save(&self.dir, name, map);
         let took = started.elapsed();
@@ -157,7 +190,7 @@ pub(crate) async fn collect_alerts(app: Arc<App>, interval: Duration) {
 pub(crate) async fn tend_alerts(app: Arc<App>) {
     let mut ticks = interval_at(Instant::now() + TEND_EVERY, TEND_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut changes, mut again) = (0, None);
+    let (mut changes, mut again, mut said) = (0, None, None::<WriteError>);
     loop {
         ticks.tick().await;
         let now = SystemClock.wall();
@@ -165,9 +198,21 @@ pub(crate) async fn tend_alerts(app: Arc<App>) {
             continue;
         }
         changes = app.alerts.changes();
-        let app = Arc::clone(&app);
-        let tend = tokio::task::spawn_blocking(move || app.alerts.tend(now).again);
-        again = tend.await.unwrap_or(Some(now));
+        let tended = Arc::clone(&app);
+        let tend = tokio::task::spawn_blocking(move || tended.alerts.tend(now));
+        let Ok(tended) = tend.await else {
+            again = Some(now);
+            continue;
+        };
+        again = tended.again;
+        if let Some(error) = &tended.error {
+            app.stats.extension_failed();
+            // It is tried again every second: the same reason is said once.
+            if said.as_ref() != Some(error) {
+                warn!(%error, "later ends of alerts are not written yet: they may end early elsewhere");
+            }
+        }
+        said = tended.error;
     }
 }
 

@@ -1,6 +1,8 @@
 //! How many matchers there may be in what a client or a file says, and how many bytes of them. Both
 //! are counted before anything is parsed or compiled.
 
+use rumormill::store::silences::MATCHERS_MAX;
+
 /// What a text of matchers has, at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -8,6 +10,8 @@ pub(crate) struct Tally {
     /// Of them, those with a regular expression.
     pub(crate) patterns: usize,
     pub(crate) bytes: usize,
+    /// Of them, those of regular expressions, where they are known apart.
+    pub(crate) pattern_bytes: usize,
 }
 
 /// What there may be.
@@ -15,6 +19,7 @@ pub(crate) struct Allowance {
     pub(crate) matchers: usize,
     pub(crate) patterns: usize,
     pub(crate) bytes: usize,
+    pub(crate) pattern_bytes: usize,
 }
 
 /// What there is too much of, and how much there may be.
@@ -24,6 +29,8 @@ pub(crate) enum Excess {
     Bytes(usize),
     #[error("more than {0} matchers")]
     Matchers(usize),
+    #[error("more than {0} bytes of regular expressions")]
+    PatternBytes(usize),
     #[error("more than {0} regular expressions")]
     Patterns(usize),
 }
@@ -36,6 +43,7 @@ impl Tally {
             matchers: classic.matchers.max(utf8.matchers),
             patterns: classic.patterns.max(utf8.patterns),
             bytes: text.len(),
+            pattern_bytes: 0,
         }
     }
 
@@ -76,6 +84,7 @@ impl Tally {
             matchers: 1,
             patterns: usize::from(is_pattern),
             bytes: name.len() + value.len(),
+            pattern_bytes: if is_pattern { value.len() } else { 0 },
         }
     }
 
@@ -85,6 +94,7 @@ impl Tally {
             matchers: self.matchers.saturating_add(other.matchers),
             patterns: self.patterns.saturating_add(other.patterns),
             bytes: self.bytes.saturating_add(other.bytes),
+            pattern_bytes: self.pattern_bytes.saturating_add(other.pattern_bytes),
         }
     }
 
@@ -99,6 +109,9 @@ impl Tally {
         if self.bytes > allowed.bytes {
             return Err(Excess::Bytes(allowed.bytes));
         }
+        if self.pattern_bytes > allowed.pattern_bytes {
+            return Err(Excess::PatternBytes(allowed.pattern_bytes));
+        }
         Ok(())
     }
 }
@@ -108,13 +121,16 @@ pub(crate) const QUERY: Allowance = Allowance {
     matchers: 256,
     patterns: 32,
     bytes: 32 << 10,
+    pattern_bytes: usize::MAX,
 };
 
-/// A silence, over all its sets: 2,000 hosts in a pattern. The number is the store's own limit.
+/// A silence, over all its sets: 2,000 hosts in a pattern. The number is the store's own limit. Plain values take no
+/// more than `--silences.max-silence-size-bytes` and the size of a body let them.
 pub(crate) const SILENCE: Allowance = Allowance {
-    matchers: 256,
-    patterns: 256,
-    bytes: 64 << 10,
+    matchers: MATCHERS_MAX,
+    patterns: MATCHERS_MAX,
+    bytes: usize::MAX,
+    pattern_bytes: 64 << 10,
 };
 
 /// All routes and inhibition rules of a configuration file, of which large ones have a thousand.
@@ -122,6 +138,7 @@ pub(crate) const FILE: Allowance = Allowance {
     matchers: 20_000,
     patterns: 20_000,
     bytes: 1 << 20,
+    pattern_bytes: usize::MAX,
 };
 
 #[cfg(test)]
@@ -169,6 +186,7 @@ mod tests {
             matchers: 2,
             patterns: 1,
             bytes: 10,
+            pattern_bytes: 3,
         };
         let two = Tally::one("a", "b", true).and(Tally::one("a", "b", false));
         assert_eq!(two.check(&allowed), Ok(()));
@@ -182,5 +200,9 @@ mod tests {
             Tally::of("a=\"12345678\"").check(&allowed),
             Err(Excess::Bytes(10))
         );
+        let pattern = |value| Tally::one("a", value, true).check(&allowed);
+        assert_eq!(pattern("123"), Ok(()));
+        assert_eq!(pattern("1234"), Err(Excess::PatternBytes(3)));
+        assert_eq!(Tally::one("a", "1234", false).check(&allowed), Ok(()));
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rumormill::net::memory::Network;
 use rumormill::node::{BuildError, Builder, Events, EventsError, Node, NodeEvent, SystemClock};
 use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;
@@ -35,6 +37,8 @@ use crate::work::Work;
 pub(crate) enum RunError {
     #[error("the cluster cannot be joined: {error}{}", cause(error))]
     Cluster { error: BuildError },
+    #[error("what is kept on disk cannot be used: {error}{}", cause(error))]
+    Disk { error: BuildError },
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
     #[error("a snapshot could not be written at the end")]
@@ -45,8 +49,15 @@ pub(crate) enum RunError {
     Web { addr: String, error: io::Error },
 }
 
+/// All that is behind an error.
 fn cause(error: &BuildError) -> String {
-    std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"))
+    let mut causes = String::new();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        causes += &format!(": {cause}");
+        source = cause.source();
+    }
+    causes
 }
 
 /// Runs until a signal ends it. However it ends, what was acknowledged is written first.
@@ -79,11 +90,18 @@ async fn run_with(
     let dispatch = Dispatch::new(Arc::new(SystemClock));
     let app = app(&mut builder, name, (flags, &settings), dispatch);
     let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
+    load(&mut builder).await?;
     // With an empty store this node would save over what it could not read, and notify of what is silenced.
     keeper.load().map_err(|(path, error)| RunError::Storage {
         path: path.display().to_string(),
         error,
     })?;
+    if let Some(to) = &app.export {
+        return keeper.export(to).map_err(|error| RunError::Storage {
+            path: to.display().to_string(),
+            error,
+        });
+    }
     let builder = builder.expelled(app.expelled.load());
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(());
@@ -134,6 +152,7 @@ pub(crate) fn app(
     Arc::new(App {
         name,
         cluster: OnceLock::new(),
+        solo: OnceLock::new(),
         muting: Muting::new(silences.clone(), remembered(settings.alerts.count)),
         silences,
         nflog: builder.nflog(settings.nflog),
@@ -150,6 +169,7 @@ pub(crate) fn app(
         log_silences: settings.log_silences,
         admin: settings.admin,
         expelled: Expelled::new(settings.storage.clone()),
+        export: flags.storage_export.clone(),
         reached,
         last_page: Arc::default(),
         web_timeout: settings.web_timeout,
@@ -178,7 +198,7 @@ async fn wind_up(
     if let Err(error) = app.alerts.hand_over(SystemClock.wall()) {
         warn!(%error, "later ends of alerts are not handed over");
     }
-    if let Some(node) = app.node()
+    if let Some(node) = app.node().or_else(|| app.solo.get())
         && timeout(LEAVE_MAX, node.leave()).await.is_err()
     {
         warn!("left without an answer from all peers");
@@ -207,14 +227,32 @@ async fn join(builder: Builder, app: &App) -> RunError {
             }
             Err(error) => return RunError::Cluster { error },
         }
+    } else {
+        match alone(builder).await {
+            Ok(node) => drop(app.solo.set(node)),
+            Err(error) => return RunError::Disk { error },
+        }
     }
     std::future::pending().await
 }
 
+/// Starts a node that nobody reaches: it keeps what it holds on disk.
+async fn alone(builder: Builder) -> Result<Node, BuildError> {
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    builder.start_on(Network::new().bind(nowhere)?).await
+}
+
+/// Reads what the last run kept.
+async fn load(builder: &mut Builder) -> Result<(), RunError> {
+    let report = builder.load().await;
+    let report = report.map_err(|error| RunError::Disk { error })?;
+    info!(entries = report.entries, set_aside = report.set_aside, aside = ?report.aside, "the disk was read");
+    Ok(())
+}
+
 fn builder(name: Option<&str>, settings: &Settings) -> Builder {
     let limited = |config: Config| config.store_bytes_max(settings.store_bytes_max);
-    // Where clustering is disabled the builder makes the stores and is never started.
-    let builder = Node::builder(name.unwrap_or("alone"));
+    let builder = Node::builder(name.unwrap_or("alone")).data_dir(&settings.storage);
     let Some(cluster) = &settings.cluster else {
         return builder.config(limited(Config::lan()));
     };

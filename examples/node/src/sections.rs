@@ -213,7 +213,7 @@ text!(
 
 thread_local! {
     /// The matchers of the file that this thread reads, so far.
-    static READ: Cell<Tally> = const { Cell::new(Tally { matchers: 0, patterns: 0, bytes: 0 }) };
+    static READ: Cell<Tally> = const { Cell::new(Tally { matchers: 0, patterns: 0, bytes: 0, pattern_bytes: 0 }) };
 }
 
 /// A file begins: its matchers are counted from here on.

@@ -2,12 +2,13 @@
 //! flushed to the disk and renamed over it.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Write as _};
+use std::io::{self, BufWriter, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rumormill::node::SystemClock;
-use rumormill::store::snapshot::{RestoreError, Restored, Taken};
+use rumormill::store::alertmanager::{ImportError, Imported};
+use rumormill::store::snapshot::{MAGIC, RestoreError, Restored, Taken};
 use rumormill::store::{Map, Schema};
 use rumormill::time::WallClock as _;
 
@@ -18,6 +19,8 @@ pub(crate) enum Loaded {
     Restored(Restored),
     /// None: a first start.
     Nothing,
+    /// One of Alertmanager's, joined in; it stays as it is.
+    TakenOver(Imported),
     /// One that cannot be used; it was moved away.
     SetAside { to: PathBuf, error: RestoreError },
     /// One that cannot be used, and not be moved away either.
@@ -32,14 +35,25 @@ pub(crate) enum Loaded {
 ///
 /// # Errors
 /// Those of the file system: what cannot be opened or read today may be whole, and stays where it is.
-pub(crate) fn load<S: Schema>(dir: &Path, name: &str, map: &Map<S>) -> io::Result<Loaded> {
+pub(crate) fn load<S: Schema>(
+    dir: &Path,
+    name: &str,
+    map: &Map<S>,
+    import: impl FnOnce(&[u8]) -> Result<Imported, ImportError>,
+) -> io::Result<Loaded> {
     let path = dir.join(name);
     let mut file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::Nothing),
         Err(error) => return Err(error),
     };
-    match map.restore(&mut file) {
+    let restored = map.restore(&mut file);
+    if let Err(RestoreError::NotASnapshot) = restored
+        && let Ok(imported) = import(&fs::read(&path)?)
+    {
+        return Ok(Loaded::TakenOver(imported));
+    }
+    match restored {
         Ok(restored) => Ok(Loaded::Restored(restored)),
         // A directory in its place is none that will be readable later.
         Err(RestoreError::Io(error)) if error.kind() != ErrorKind::IsADirectory => Err(error),
@@ -50,6 +64,16 @@ pub(crate) fn load<S: Schema>(dir: &Path, name: &str, map: &Map<S>) -> io::Resul
                 Err(kept) => Loaded::Stuck { error, kept },
             })
         }
+    }
+}
+
+/// Whether there is a file that this program has not written: a save must leave it alone.
+pub(crate) fn is_anothers(dir: &Path, name: &str) -> bool {
+    let mut start = [0; MAGIC.len()];
+    let read = File::open(dir.join(name)).and_then(|mut file| file.read_exact(&mut start));
+    match read {
+        Ok(()) => start != MAGIC,
+        Err(error) => error.kind() == ErrorKind::UnexpectedEof,
     }
 }
 
@@ -111,6 +135,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use rumormill::node::Node;
+    use rumormill::store::alertmanager::import_silences;
     use rumormill::store::silences::SilenceLimits;
 
     use super::*;
@@ -121,7 +146,8 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("rumormill-load-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let silences = Node::builder("alone").silences(SilenceLimits::default());
-        let load = || load(&dir, "silences", silences.map());
+        let import = |file: &[u8]| import_silences(&silences, file);
+        let load = || load(&dir, "silences", silences.map(), import);
         assert!(matches!(load(), Ok(Loaded::Nothing)));
         let path = dir.join("silences");
         symlink(&path, &path).unwrap();
@@ -133,6 +159,12 @@ mod tests {
         fs::write(&path, "no snapshot").unwrap();
         assert!(matches!(load(), Ok(Loaded::SetAside { .. })));
         assert!(!path.exists());
+        fs::write(&path, "").unwrap();
+        assert!(matches!(load(), Ok(Loaded::TakenOver(_))));
+        assert!(is_anothers(&dir, "silences") && path.exists());
+        fs::remove_file(&path).unwrap();
+        save(&dir, "silences", silences.map()).unwrap();
+        assert!(!is_anothers(&dir, "silences"));
         fs::remove_dir_all(&dir).unwrap();
     }
 }

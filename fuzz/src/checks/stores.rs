@@ -9,7 +9,7 @@ use rumormill::store::alerts::{AlertLimits, Alerts};
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::nflog::{Nflog, NflogLimits, Notified, ReceiverKey};
 use rumormill::store::silences::{NewSilence, SilenceLimits, Silences};
-use rumormill::store::{Context, Limits, ReplicationError, Store, Tracker, Watch, WriteId};
+use rumormill::store::{Context, Copies, Limits, ReplicationError, Store, Tracker, Watch, WriteId};
 use rumormill::time::{Timestamp, WallClock};
 use rumormill::unstable::store::replica;
 use rumormill::unstable::wire::Entry;
@@ -56,7 +56,7 @@ impl WallClock for Clock {
 struct Nobody;
 
 impl Tracker for Nobody {
-    fn watch(&self, _: WriteId, _: usize) -> Watch {
+    fn watch(&self, _: WriteId, _: Copies) -> Watch {
         Box::pin(async { Err(ReplicationError::NotRunning) })
     }
 }

@@ -1,6 +1,7 @@
 //! What one owner asks of another.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -140,6 +141,8 @@ pub(in crate::engine) struct SessionStart {
     pub(in crate::engine) renewed: bool,
     /// This side has dialled.
     pub(in crate::engine) dialled: bool,
+    /// How long its answer took, where this side has dialled.
+    pub(in crate::engine) round_trip: Option<Duration>,
 }
 
 /// What a handshake proves: this process is alive at this address.

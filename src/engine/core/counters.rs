@@ -67,8 +67,16 @@ pub struct Counters {
     /// Events about entries and members that were not emitted, because others caused too many of them. What they tell
     /// of is counted all the same.
     pub events_withheld: u64,
+    /// Batches written to disk.
+    pub commits: u64,
+    /// Batches that the disk did not take; each is tried again.
+    pub commits_failed: u64,
+    /// Entries in the batches written to disk.
+    pub entries_committed: u64,
     /// Delta packets whose loss was assumed.
     pub packets_lost: u64,
+    /// Times that a member did not hand on what it was handed, or did not tell so, and another one was asked.
+    pub relays_passed_over: u64,
     /// Push/pulls completed.
     pub push_pulls: u64,
     /// Of those, the ones in which one side had next to nothing and everything was sent.

@@ -28,6 +28,16 @@ pub(in crate::engine) struct IncomingDelta {
     pub(in crate::engine) process: ProcessId,
     pub(in crate::engine) way: DeltaWay,
     pub(in crate::engine) delta: Delta,
+    pub(in crate::engine) hand: Option<Hand>,
+}
+
+/// That what comes is to be handed on, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Hand {
+    /// All members that share so many bits of their cells with this node.
+    pub(in crate::engine) bits: u8,
+    /// The sum of their marks, as the sender knows them.
+    pub(in crate::engine) list: u64,
 }
 
 /// How a delta came.
@@ -48,6 +58,7 @@ pub(in crate::engine) struct MergedDelta {
     pub(in crate::engine) packet: u64,
     /// Members that the sender cannot cover.
     pub(in crate::engine) uncovered: Vec<NodeName>,
+    pub(in crate::engine) hand: Option<Hand>,
     pub(in crate::engine) received: Received,
 }
 

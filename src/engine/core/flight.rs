@@ -8,6 +8,7 @@ use crate::id::{Refusal, StoreId};
 use crate::store::Change;
 use crate::wire::{Ack, Section};
 
+use super::grid::GroupId;
 use super::place::{SentItem, StoreKey};
 
 /// A packet that is not acknowledged yet.
@@ -174,6 +175,11 @@ impl Flight {
         (self.datagram_bytes, self.stream_bytes) = (0, 0);
     }
 
+    /// Whether a packet is under way.
+    pub(in crate::engine) fn has(&self, number: u64) -> bool {
+        self.packets.contains_key(&number)
+    }
+
     pub(in crate::engine) fn is_empty(&self) -> bool {
         self.packets.is_empty()
     }
@@ -218,6 +224,8 @@ pub(in crate::engine) struct PacketLoad {
     entries: BTreeMap<StoreId, Vec<Change>>,
     pub(in crate::engine) count: usize,
     pub(in crate::engine) bytes: usize,
+    /// The group that all of it is to be handed on to; the first entry decides.
+    pub(in crate::engine) hand: Option<GroupId>,
 }
 
 impl PacketLoad {

@@ -2,11 +2,18 @@
 //!
 //! Keys wait in the order in which they became dirty, and keep their place when they change again:
 //! so a key that changes all the time is committed all the same, and "everything dirty before this
-//! moment is on disk" is one comparison. Where this node is not durable, nothing is ever queued.
+//! moment is on disk" is one comparison. Where this node is not durable, nothing is ever queued, and
+//! nothing of a store that is kept in memory alone.
+//!
+//! A batch is due at once for a store that is kept immediately, and at the end of its interval for one
+//! whose writes are grouped.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::engine::io::KeptStore;
 use crate::id::StoreId;
+use crate::store::Durability;
 use crate::wire::Entry;
 
 use super::place::{SentItem, StoreKey};
@@ -27,6 +34,12 @@ pub(in crate::engine) struct Ledger {
     next_batch: u64,
     /// Whether anything has to be written at all.
     durable: bool,
+    /// How stores are kept, where it is not at once.
+    policies: BTreeMap<StoreId, Durability>,
+    /// When the next batch is to begin; `None` while nothing waits.
+    due: Option<Duration>,
+    /// The last batch that ended had failed.
+    failing: bool,
 }
 
 /// A batch under way.
@@ -53,6 +66,39 @@ impl Ledger {
         }
     }
 
+    /// Says how stores are kept, and up to which change they are on disk already.
+    pub(in crate::engine) fn keep(&mut self, kept: BTreeMap<StoreId, KeptStore>) {
+        for (id, kept) in kept {
+            self.seen.insert(id, kept.through);
+            self.policies.insert(id, kept.durability);
+        }
+    }
+
+    /// Whether changes of a store go to disk.
+    fn is_kept(&self, id: StoreId) -> bool {
+        self.durable && self.policies.get(&id) != Some(&Durability::Memory)
+    }
+
+    /// Whether the last batch that ended had failed.
+    pub(in crate::engine) fn is_failing(&self) -> bool {
+        self.failing
+    }
+
+    /// The disk works, or does not.
+    pub(in crate::engine) fn set_failing(&mut self, failing: bool) {
+        self.failing = failing;
+    }
+
+    /// How many entries the last batch brought to disk.
+    pub(in crate::engine) fn last_len(&self) -> u64 {
+        self.last.len() as u64
+    }
+
+    /// When the next batch is to begin; `None` while nothing waits.
+    pub(in crate::engine) fn due(&self) -> Option<Duration> {
+        self.due
+    }
+
     /// How many keys wait to be written.
     #[cfg(feature = "sim")]
     pub(in crate::engine) fn len(&self) -> usize {
@@ -68,7 +114,7 @@ impl Ledger {
     /// nobody needs it any more.
     pub(in crate::engine) fn covers(&self, stores: &Stores, need: &SentItem) -> bool {
         let &(place, seq) = need;
-        if !self.durable || self.last.get(&place).is_some_and(|&last| last >= seq) {
+        if !self.is_kept(place.0) || self.last.get(&place).is_some_and(|&last| last >= seq) {
             return true;
         }
         let seen = self.seen.get(&place.0).is_some_and(|&seen| seen >= seq);
@@ -81,9 +127,12 @@ impl Ledger {
     }
 
     /// Marks this moment: [`keeps`](Self::keeps) tells when all that is held now is on disk.
-    pub(in crate::engine) fn pledge(&mut self, stores: &Stores) -> u64 {
+    ///
+    /// What waits for the end of an interval goes to disk at once: somebody waits for it.
+    pub(in crate::engine) fn pledge(&mut self, stores: &Stores, now: Duration) -> u64 {
         if self.durable {
-            self.look_through(stores);
+            self.look_through(stores, now);
+            self.hurry();
         }
         self.next_order + 1
     }
@@ -106,13 +155,26 @@ impl Ledger {
         self.batch.is_none()
     }
 
-    /// Begins the next batch: its number and current entries; `None` if nothing is to be written.
+    /// All that waits goes to disk at once.
+    pub(in crate::engine) fn hurry(&mut self) {
+        if !self.dirty.is_empty() {
+            self.due = Some(Duration::ZERO);
+        }
+    }
+
+    /// Begins the next batch: its number and current entries; `None` if nothing is to be written yet.
     pub(in crate::engine) fn begin(
         &mut self,
         stores: &Stores,
+        now: Duration,
     ) -> Option<(u64, Vec<(StoreId, Entry)>)> {
-        self.look_through(stores);
+        self.look_through(stores, now);
+        if self.due.is_none_or(|due| due > now) {
+            return None;
+        }
         let entries = self.take(stores);
+        // What a batch has no room for is due as well.
+        self.due = (!self.dirty.is_empty()).then_some(Duration::ZERO);
         let batch = self.batch.as_ref()?;
         Some((batch.number, entries))
     }
@@ -124,18 +186,40 @@ impl Ledger {
         let Some(batch) = batch else {
             return false;
         };
+        self.failing = !ok;
         if ok {
             let done = batch.places.into_iter();
             self.last = done.map(|(place, writing)| (place, writing.seq)).collect();
         } else {
             self.put_back(batch.places);
+            self.due = Some(Duration::ZERO);
         }
         true
     }
 
+    /// The next batch, which nobody will say the end of; the one under way is begun again. Empty once
+    /// nothing is left.
+    pub(in crate::engine) fn last_batch(&mut self, stores: &Stores) -> Vec<(StoreId, Entry)> {
+        if !self.durable {
+            return Vec::new();
+        }
+        self.look_through(stores, Duration::ZERO);
+        if let Some(batch) = self.batch.take() {
+            self.put_back(batch.places);
+        }
+        let entries = self.take(stores);
+        self.batch = None;
+        entries
+    }
+
     /// Queues the keys that have changed since the last look.
-    fn look_through(&mut self, stores: &Stores) {
+    fn look_through(&mut self, stores: &Stores, now: Duration) {
         for (id, store) in stores.iter() {
+            let wait = match self.policies.get(&id).copied().unwrap_or_default() {
+                Durability::Grouped(interval) => interval,
+                Durability::Immediate => Duration::ZERO,
+                Durability::Memory => continue,
+            };
             let seen = self.seen.entry(id).or_default();
             loop {
                 let head = store.head();
@@ -145,6 +229,8 @@ impl Ledger {
                     break;
                 };
                 *seen = last;
+                let due = now.saturating_add(wait);
+                self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
                 for change in changes {
                     let place = (id, change.entry.key);
                     self.order_of.entry(place).or_insert_with(|| {

@@ -15,6 +15,7 @@ pub(super) mod counters;
 pub(super) mod debts;
 pub(super) mod delta;
 pub(super) mod flight;
+pub(super) mod grid;
 mod identity;
 pub(super) mod ledger;
 pub(super) mod merge;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rand::SeedableRng as _;
 use rand_pcg::Pcg64;
+use tracing::{Span, info_span};
 
 use crate::config::Config;
 use crate::id::{Misbehaviour, NodeName};
@@ -55,6 +57,7 @@ use super::io::{Output, Setup, StreamId};
 use ask::Ask;
 use conduct::Conduct;
 use counters::Counters;
+use grid::Grid;
 use ledger::Ledger;
 use pings::PingTable;
 use quota::SendQuota;
@@ -87,6 +90,8 @@ pub(super) struct Core {
     /// Grows with every change of the view.
     pub(super) revision: u64,
     pub(super) readiness: Readiness,
+    /// From the start until the node is ready.
+    pub(super) joining: Span,
     /// The nominal work that this turn may still do.
     pub(super) work_left: Duration,
     /// What this turn may still send of what peers lack, whatever else it has had to do.
@@ -96,8 +101,14 @@ pub(super) struct Core {
     pub(super) work_ever: Duration,
     /// What becomes of links, as the present way of spreading wants it. Set by `spread` alone.
     pub(super) link_policy: LinkPolicy,
+    /// With whom links are kept where that is not everybody. Set by `spread` alone.
+    pub(super) near: BTreeSet<NodeName>,
+    /// Who is live, and where it stands. Changed by `spread` alone.
+    pub(super) grid: Grid,
     /// Set as `members` comes on with a leave, and when all has ended.
     pub(super) course: Course,
+    /// Entries that no peer was known to hold when the leave was announced.
+    pub(super) unsent: usize,
     asks: VecDeque<Ask>,
 }
 
@@ -117,13 +128,14 @@ pub(super) struct Dialling {
     pub(super) room: usize,
 }
 
-/// What becomes of the link with a member.
+/// With whom there is a link at all times: one that ends is dialled again. Others live for one exchange of
+/// the membership, and their sessions for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkPolicy {
-    /// It lives for one exchange of the membership, and its session for a while.
-    Brief,
-    /// There is one with every live member. One that ends is dialled again.
+    /// With every live member.
     Kept,
+    /// With those in [`Core::near`].
+    Near,
 }
 
 /// How far this node is on its way out, as far as others have to know: the details are those of
@@ -156,13 +168,17 @@ impl Core {
             expelled: BTreeSet::new(),
             room: StreamRoom::default(),
             revision: 1,
-            readiness: Readiness::Joining,
+            readiness: Readiness::Joining { seeds: Vec::new() },
+            joining: info_span!("join", node = %setup.name),
             work_left: TURN_WORK,
             send_left: SendQuota::TURN,
             #[cfg(feature = "sim")]
             work_ever: Duration::ZERO,
             link_policy: LinkPolicy::Kept,
+            near: BTreeSet::new(),
+            grid: Grid::of(&setup.name),
             course: Course::Here,
+            unsent: 0,
             asks: VecDeque::new(),
             setup,
             config,
@@ -265,20 +281,51 @@ impl Core {
         self.timers.set(kind, self.now.mono + wait);
     }
 
+    /// Whether the link with a member is kept.
+    pub(super) fn keeps_link(&self, name: &NodeName) -> bool {
+        self.link_policy == LinkPolicy::Kept || self.near.contains(name)
+    }
+
+    /// Whether a session with a member begins with an exchange: in direct mode, in one's own row, and with
+    /// those that hardly anybody else would compare with. Others have what came before by way of their
+    /// own rows.
+    pub(super) fn compares_with(&self, name: &NodeName) -> bool {
+        let Some(group) = self.grid.group_of(name) else {
+            return true;
+        };
+        self.link_policy == LinkPolicy::Kept
+            || !matches!(self.readiness, Readiness::Synced { .. })
+            || self.grid.members(group).nth(COMPARED_MAX).is_none()
+    }
+
     /// Whether the leave is announced: nothing new begins then.
     pub(super) fn is_leaving(&self) -> bool {
         self.course != Course::Here
     }
 
-    /// Readiness only ever becomes better founded: joining, then alone or timed out, then synced.
+    /// Readiness only ever becomes better founded: joining, then alone or timed out, then synced. What is wrong
+    /// with the seeds may change in between, and is no change of it.
     pub(super) fn set_readiness(&mut self, readiness: Readiness) {
         let synced = matches!(self.readiness, Readiness::Synced { .. });
-        if synced || self.readiness == readiness {
+        let same = self.readiness.with_troubles(Vec::new()) == readiness.with_troubles(Vec::new());
+        if synced || same {
             return;
+        }
+        if readiness.is_ready() {
+            self.joining = Span::none();
         }
         self.readiness = readiness.clone();
         self.revision += 1;
+        self.ask(Ask::RecheckWatches);
         self.emit(Event::Readiness(readiness));
+    }
+
+    /// This node's clock differs from a peer's by so much at least: it is not ready, unless it was before.
+    pub(super) fn clock_differs(&mut self, with: &NodeName, by: Duration) {
+        let with = with.clone();
+        if matches!(self.readiness, Readiness::Joining { .. }) {
+            self.set_readiness(Readiness::ClockDiffers { with, by });
+        }
     }
 
     /// Boots are times, or follow them one by one. One from the far future would lock its name out.
@@ -311,6 +358,8 @@ impl Core {
 
 /// The nominal work that one turn may do for what others sent.
 pub(super) const TURN_WORK: Duration = Duration::from_millis(2);
+/// Members of a group that compare with everybody when a session begins.
+const COMPARED_MAX: usize = 2;
 /// How far ahead of this node's clock a boot may be.
 const BOOT_AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const COLLECT_WAIT_MIN: Duration = Duration::from_millis(10);

@@ -46,6 +46,9 @@ impl Pings {
 pub(in crate::engine) struct PingTable {
     /// Shared with those who read it: it is copied when a probe is answered after that.
     by_name: Arc<BTreeMap<NodeName, Pings>>,
+    /// How long the last ones took, until somebody takes them.
+    #[cfg(feature = "metrics")]
+    recent: Vec<Duration>,
 }
 
 impl PingTable {
@@ -53,6 +56,16 @@ impl PingTable {
     pub(in crate::engine) fn answered(&mut self, name: &NodeName, took: Duration) {
         let by_name = Arc::make_mut(&mut self.by_name);
         by_name.entry(name.clone()).or_default().answered(took);
+        #[cfg(feature = "metrics")]
+        if self.recent.len() < RECENT_MAX {
+            self.recent.push(took);
+        }
+    }
+
+    /// How long probes took that were answered since this was last called, 256 of them at most.
+    #[cfg(feature = "metrics")]
+    pub(in crate::engine) fn take_recent(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.recent)
     }
 
     /// A member is not in the table any more.
@@ -67,6 +80,10 @@ impl PingTable {
         Arc::clone(&self.by_name)
     }
 }
+
+/// Answers that wait to be taken.
+#[cfg(feature = "metrics")]
+const RECENT_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

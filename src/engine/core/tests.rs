@@ -100,6 +100,7 @@ pub(in crate::engine) fn merged(
         way,
         packet: delta.packet,
         uncovered: delta.uncovered,
+        hand: None,
         received,
     }
 }

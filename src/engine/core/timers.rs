@@ -18,6 +18,8 @@ pub(in crate::engine) enum TimerKind {
     Ack(ProcessId),
     /// Free what has expired.
     Collect,
+    /// Tell who handed something on that not everybody holds it yet.
+    Duties,
     /// Try a failed commit again.
     Commit,
     /// Look at a suspect whose process is proven dead: declare it, or spare it.
@@ -36,6 +38,8 @@ pub(in crate::engine) enum TimerKind {
     Merge,
     /// Exchange the membership again.
     Members,
+    /// Choose anew with whom links are kept above direct mode.
+    Near,
     /// Go on with an exchange: read a list, look for what is to be sent.
     Pump(StreamId),
     /// Start the periodic push/pull.

@@ -12,6 +12,7 @@ use crate::wire::{
 use crate::engine::core::Core;
 use crate::engine::event::Comparison;
 
+use super::cut::cut_grace;
 use super::list::{by_millisecond, compare};
 use super::talk::{BreakOff, Comparing, Exchange, Reading, STEPS_MAX};
 
@@ -73,6 +74,7 @@ impl Exchange {
         }
         if !verdicts.cut_accepted {
             tracing::debug!(node = %core.setup.name, "push/pull: the clocks are too far apart");
+            core.clock_differs(&self.peer.name, cut_grace(core));
             return Err(BreakOff::GivenUp);
         }
         let (mut all, mut measure) = (Vec::new(), Vec::new());

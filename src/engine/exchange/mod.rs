@@ -96,6 +96,8 @@ mod work;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tracing::debug_span;
+
 use crate::crdt::horizon::cut_of;
 use crate::id::{Misbehaviour, NodeName, ProcessId};
 use crate::time::Allowance;
@@ -195,6 +197,9 @@ impl Exchanges {
             exchange.withheld = due.withheld(core.now.mono);
             exchange.found = dialled && std::mem::take(&mut due.found);
         }
+        exchange.span =
+            debug_span!("exchange", node = %core.setup.name, peer = %process.name, dialled);
+        let _exchange = exchange.span.clone().entered();
         exchange.expect_progress(core);
         if dialled {
             begin(core, facts, &mut exchange);
@@ -213,6 +218,7 @@ impl Exchanges {
         let Some(exchange) = self.under_way.get_mut(&stream) else {
             return;
         };
+        let _exchange = exchange.span.clone().entered();
         match exchange.message(core, message, bytes) {
             Ok(()) => core.ask(Ask::PumpExchange(stream)),
             Err(why) => {
@@ -229,6 +235,7 @@ impl Exchanges {
     /// A delta that came in one has been merged.
     pub(super) fn delta_merged(&mut self, core: &mut Core, stream: StreamId, merged: MergedDelta) {
         if let Some(exchange) = self.under_way.get_mut(&stream) {
+            let _exchange = exchange.span.clone().entered();
             exchange.delta_merged(core, merged);
             self.settle_work(core, stream);
         }
@@ -237,6 +244,7 @@ impl Exchanges {
     /// Goes on with one.
     pub(super) fn pump(&mut self, core: &mut Core, stream: StreamId) {
         if let Some(exchange) = self.under_way.get_mut(&stream) {
+            let _exchange = exchange.span.clone().entered();
             exchange.pump(core);
             self.settle_work(core, stream);
         }
@@ -309,10 +317,14 @@ impl Exchanges {
     /// Tells that one has come to its end, after everything that follows from that.
     pub(super) fn report(&mut self, core: &mut Core, facts: Facts<'_>, exchange: &Exchange) {
         let name = &exchange.peer.name;
-        if facts.roster.is_live(&exchange.peer) {
+        let tally = exchange.tally;
+        // The cut that a peer names is of its clock, or of ours.
+        let by = exchange.cut.since(core.now.wall);
+        if tally.ahead > 0 && by > core.config.max_clock_drift {
+            core.clock_differs(name, by);
+        } else if facts.roster.is_live(&exchange.peer) {
             core.set_readiness(Readiness::Synced { with: name.clone() });
         }
-        let tally = exchange.tally;
         core.emit(Event::PushPullCompleted {
             peer: name.clone(),
             comparison: tally.comparison,
@@ -349,6 +361,7 @@ impl Exchanges {
     /// A member is not in the table any more.
     pub(super) fn member_forgotten(&mut self, name: &NodeName) {
         self.debts.forget(name);
+        self.due.retain(|process, _| process.name != *name);
         self.roots.member_forgotten(name);
         self.fallbacks.remove(name);
     }

@@ -7,7 +7,7 @@ use rand::RngExt as _;
 
 use crate::engine::core::ask::{Ask, ExchangeRoom, SessionStart};
 use crate::engine::core::timers::TimerKind;
-use crate::engine::core::{Core, Dialling, Facts};
+use crate::engine::core::{Core, Dialling, Facts, LinkPolicy};
 use crate::id::{NodeName, ProcessId};
 
 use super::Exchanges;
@@ -133,8 +133,14 @@ impl Exchanges {
                 EXCHANGE_PATIENCE
             };
             due.next = core.now.mono + patience;
+            due.synced |= !core.compares_with(&start.process.name);
         }
         core.timers.set_by(TimerKind::Unsynced, due.next);
+    }
+
+    /// Whether an exchange with a process has covered all that was left to exchanges.
+    pub(in crate::engine) fn is_synced(&self, process: &ProcessId) -> bool {
+        self.due.get(process).is_some_and(|due| due.synced)
     }
 
     /// The session with a process is over.
@@ -152,10 +158,9 @@ impl Exchanges {
 
     /// What a peer lacks by now is left to an exchange.
     pub(in crate::engine) fn catch_up(&mut self, core: &mut Core, process: &ProcessId) {
-        if let Some(due) = self.due.get_mut(process) {
-            due.at(core.now.mono);
-            core.timers.set_by(TimerKind::Unsynced, core.now.mono);
-        }
+        let due = self.due.entry(process.clone()).or_default();
+        due.at(core.now.mono.max(due.next));
+        core.timers.set_by(TimerKind::Unsynced, due.next);
     }
 
     /// What everybody lacks by now is left to exchanges.
@@ -166,10 +171,15 @@ impl Exchanges {
     }
 
     /// A member went away: what it was still sending may have reached some and not others. They
-    /// compare; it costs nothing but digests if they are equal.
+    /// compare; it costs nothing but digests if they are equal. In direct mode everybody does so with
+    /// everybody; above it, each with about [`COMPARED_IN_TREES`] others.
     pub(in crate::engine) fn compare_after_loss(&mut self, core: &mut Core, gone: &ProcessId) {
+        let chance = match core.link_policy {
+            LinkPolicy::Kept => 1.0,
+            LinkPolicy::Near => (COMPARED_IN_TREES / self.due.len().max(1) as f64).min(1.0),
+        };
         for (process, due) in &mut self.due {
-            if process != gone && due.synced {
+            if process != gone && due.synced && core.rng.random_bool(chance) {
                 due.backoff = Duration::ZERO;
                 let wait = core.rng.random_range(0.0..1.0);
                 due.at(core.now.mono + COMPARE_WITHIN.mul_f64(wait));
@@ -208,6 +218,7 @@ fn accepted_max(exchanges_max: usize) -> usize {
     exchanges_max.saturating_sub(1).max(1)
 }
 
+const COMPARED_IN_TREES: f64 = 4.0;
 const COMPARE_WITHIN: Duration = Duration::from_millis(500);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);

@@ -20,7 +20,9 @@ impl Exchanges {
     pub(super) fn awaits_state(core: &Core) -> bool {
         matches!(
             core.readiness,
-            Readiness::Joining | Readiness::SettleTimedOut
+            Readiness::ClockDiffers { .. }
+                | Readiness::Joining { .. }
+                | Readiness::SettleTimedOut { .. }
         )
     }
 
@@ -107,7 +109,7 @@ mod tests {
         core.now.mono += DIAL_PATIENCE;
         assert!(!exchanges.is_seeking(&core, &dialling(&["a"])));
         core.now.mono -= Duration::from_nanos(1);
-        core.readiness = Readiness::Alone;
+        core.readiness = Readiness::Alone { seeds: Vec::new() };
         assert!(!exchanges.is_seeking(&core, &dialling(&["a"])));
     }
 }

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use tracing::{Span, debug_span};
+
 use crate::crdt::sketch::{Difference, Shape};
 use crate::engine::core::Core;
 use crate::engine::core::delta::Received;
@@ -71,6 +73,8 @@ pub(in crate::engine) struct Exchange {
     pub(super) tally: Tally,
     /// The work that it has taken and nobody was charged for yet.
     pub(super) work: Duration,
+    /// From its handshake to its end.
+    pub(super) span: Span,
 }
 
 /// What an exchange has moved.
@@ -84,6 +88,8 @@ pub(super) struct Tally {
     /// Of what was received and sent, and of what was withheld, what was refused.
     pub(super) refused: u64,
     pub(super) withheld: u64,
+    /// Of what was received, what is too far ahead of this node's clock.
+    pub(super) ahead: u64,
 }
 
 impl Tally {
@@ -174,8 +180,10 @@ impl Exchange {
                 sent: 0,
                 refused: 0,
                 withheld: 0,
+                ahead: 0,
             },
             work: Duration::ZERO,
+            span: Span::none(),
         }
     }
 
@@ -231,6 +239,7 @@ impl Exchange {
         if self.is_moved_by(&message) {
             self.expect_progress(core);
         }
+        let _store = store_span(core, &message).entered();
         match (message, self.initiator) {
             (Message::Ack(ack), _) => self.ack_received(core, &ack),
             (Message::Delta(delta), _) => self.delta_received(core, delta)?,
@@ -269,7 +278,7 @@ impl Exchange {
 
     /// Everything held by now is part of what this side's end of the exchange promises.
     pub(super) fn pledge(&mut self, core: &mut Core) {
-        self.pledged = core.ledger.pledge(&core.stores);
+        self.pledged = core.ledger.pledge(&core.stores, core.now.mono);
     }
 
     /// This node's root and table, with room for all steps after `shape`.
@@ -327,6 +336,22 @@ pub(super) const fn fallbacks() -> Allowance {
 pub(super) const STEPS_MAX: u32 = 6;
 /// By how much they can raise the exponent that a shape needs.
 const STEPS_EXPONENTS: u8 = 2;
+
+/// What is said of one store.
+fn store_span(core: &Core, message: &Message) -> Span {
+    let store = match message {
+        Message::Cells(cells) => cells.store,
+        Message::Hashes(hashes) => hashes.store,
+        Message::Items(items) => items.store,
+        Message::More(more) => more.store,
+        Message::Peeled(peeled) => peeled.store,
+        Message::Settled(settled) => settled.store,
+        Message::Wants(wants) => wants.store,
+        _ => return Span::none(),
+    };
+    let name = core.stores.get(store).map_or("", |store| store.name());
+    debug_span!("store", name)
+}
 
 #[cfg(test)]
 mod tests {

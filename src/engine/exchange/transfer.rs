@@ -181,6 +181,7 @@ impl Exchange {
             process: self.peer.clone(),
             way: DeltaWay::Exchange(self.stream),
             delta,
+            hand: None,
         })));
         Ok(())
     }
@@ -194,6 +195,9 @@ impl Exchange {
         let count = received.count() as u64;
         core.counters.push_pull_entries_received += count;
         self.tally.refused += received.refused.len() as u64;
+        let refused = received.refused.iter();
+        let ahead = refused.filter(|(_, reason)| *reason == Refusal::ClockAhead);
+        self.tally.ahead += ahead.count() as u64;
         self.tell_on(core, &received.held);
         for (store, key) in &received.replaced {
             self.owe(*store, [digest::kh(key)]);

@@ -146,7 +146,7 @@ mod tests {
     use crate::config::Config;
     use crate::engine::{Engine, Input, Operation, Setup};
     use crate::id::{ClusterId, Key, NodeName, StoreId};
-    use crate::store::WriteId;
+    use crate::store::{Copies, WriteId};
     use crate::time::{Now, Timestamp};
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
         let watch = Operation::Watch {
             ticket: 1,
             write,
-            copies: 0,
+            copies: Copies::DURABLE,
             within: Duration::from_secs(1),
         };
         engine.handle(now, Input::Operation(watch));

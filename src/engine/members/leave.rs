@@ -1,7 +1,8 @@
 //! Leaving: said to every member, acknowledged by each, and never mistaken for a failure.
 //!
 //! First everything that this node has written and somebody lacks is sent, for at most half of
-//! `leave_timeout`. Then the leaver stays up and answers until every live member has acknowledged
+//! `leave_timeout`; a node that has joined nobody yet goes on joining in that time. What no member holds
+//! by then is counted, and the application is told. Then the leaver stays up and answers until every live member has acknowledged
 //! the leave or the other half is over; only then does the failure detector spread the departure. So
 //! by the time anybody hears "down" by gossip, it has heard "left" from the leaver itself, or from
 //! the next membership exchange.
@@ -49,24 +50,29 @@ impl Membership {
     }
 
     /// Announces the leave to those who have not acknowledged it, or concludes it. `owing` is whether
-    /// some live member has not acknowledged all that this node has written.
+    /// some live member has not acknowledged all that this node has written. Returns whether it has come to
+    /// the first announcement.
     pub(in crate::engine) fn leave_due(
         &mut self,
         core: &mut Core,
         sessions: &SessionTable,
         owing: bool,
-    ) {
+    ) -> bool {
+        let mut first = false;
         if let Leaving::Draining { until } = self.leaving {
             if owing && core.now.mono < until {
-                return core.set_timer_after(TimerKind::Leave, DRAIN_LOOK);
+                core.set_timer_after(TimerKind::Leave, DRAIN_LOOK);
+                return false;
             }
             self.announce_leave(core);
+            first = true;
         }
         let Leaving::Announced { waiting, until } = &self.leaving else {
-            return;
+            return first;
         };
         if waiting.is_empty() || core.now.mono >= *until {
-            return self.conclude_leave(core);
+            self.conclude_leave(core);
+            return first;
         }
         let leave = self.own_leave();
         for process in waiting {
@@ -78,6 +84,7 @@ impl Membership {
             }
         }
         core.set_timer_after(TimerKind::Leave, LEAVE_REPEAT);
+        first
     }
 
     fn conclude_leave(&mut self, core: &mut Core) {

@@ -241,6 +241,7 @@ fn join_in_the_name_of_a_live_member() {
             .frames()
             .into_iter()
             .filter_map(|(_, message)| match message {
+                Message::Objection(_) => Some(RejectReason::NameTaken),
                 Message::Reject(reject) => Some(reject.reason),
                 _ => None,
             })

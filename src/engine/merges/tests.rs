@@ -60,6 +60,7 @@ impl Node {
             process,
             way,
             delta,
+            hand: None,
         };
         self.merges.take(&mut self.core, incoming);
     }

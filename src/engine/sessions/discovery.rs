@@ -6,6 +6,7 @@
 //! established to be alone (no seeds, or every one refusing for [`ALONE_AFTER`]). Silent seeds are
 //! waited for until `settle_timeout`.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,12 +21,13 @@ use crate::id::{MemberState, NodeName};
 
 use super::Sessions;
 use super::seeds::SeedAddr;
-use super::stream::Target;
+use super::stream::{Phase, StreamState, Target};
+use super::troubles::fault_of;
 
 impl Sessions {
     pub(in crate::engine) fn start_discovery(&mut self, core: &mut Core) {
         if self.discovery.seeds.is_empty() {
-            core.set_readiness(Readiness::Alone);
+            core.set_readiness(Readiness::Alone { seeds: Vec::new() });
         } else {
             self.resolve_seeds(core);
             core.set_timer_after(TimerKind::Settle, core.config.settle_timeout);
@@ -42,10 +44,11 @@ impl Sessions {
             (seed.dial, seed.next, seed.backoff) = (None, now, Duration::ZERO);
         }
         core.timers.set_by(TimerKind::Seeds, now);
-        if core.link_policy == LinkPolicy::Brief {
-            return self.exchange_members_again(core);
+        if core.link_policy == LinkPolicy::Near {
+            self.exchange_members_again(core);
         }
         let live = roster.live();
+        let live = live.filter(|known| core.keeps_link(&known.id.process.name));
         let names: Vec<NodeName> = live.map(|k| k.id.process.name.clone()).collect();
         for name in names {
             core.timers.set(TimerKind::Redial(name), now);
@@ -69,6 +72,8 @@ impl Sessions {
         seed: &str,
         mut addrs: Vec<SocketAddr>,
     ) {
+        let _join = core.joining.clone().entered();
+        self.seed_looked_up(core, seed, !addrs.is_empty());
         let Some(known) = self.discovery.seeds.get_mut(seed) else {
             return;
         };
@@ -77,9 +82,9 @@ impl Sessions {
             return;
         }
         addrs.truncate(ADDRS_PER_SEED_MAX);
-        *known = addrs;
-        let wanted: std::collections::BTreeSet<SocketAddr> =
-            self.discovery.seeds.values().flatten().copied().collect();
+        known.addrs = addrs;
+        let seeds = self.discovery.seeds.values();
+        let wanted: BTreeSet<SocketAddr> = seeds.flat_map(|seed| &seed.addrs).copied().collect();
         self.discovery.addrs.retain(|addr, _| wanted.contains(addr));
         let own = core.setup.addr;
         for addr in wanted {
@@ -91,6 +96,7 @@ impl Sessions {
 
     /// Dials the seeds that are due and at whose address nobody we know lives.
     pub(in crate::engine) fn dial_seeds(&mut self, core: &mut Core, roster: &Roster) {
+        let _join = core.joining.clone().entered();
         let now = core.now.mono;
         let mut next: Option<Duration> = None;
         let addrs: Vec<SocketAddr> = self.discovery.addrs.keys().copied().collect();
@@ -113,6 +119,7 @@ impl Sessions {
             if settled {
                 seed.backoff = Duration::ZERO;
                 seed.next = now + core.config.peers_resolve_interval;
+                self.seed_helps(core, addr);
             } else if seed.next <= now {
                 let dial = self.dial(core, roster, Target::Seed(addr), addr);
                 if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
@@ -141,12 +148,15 @@ impl Sessions {
         addr: SocketAddr,
         name: &NodeName,
     ) {
+        let _join = core.joining.clone().entered();
         core.counters.seeds_joined += 1;
         if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
-            (seed.dial, seed.backoff, seed.refused_since) = (None, Duration::ZERO, None);
+            (seed.dial, seed.backoff) = (None, Duration::ZERO);
             seed.name = Some(name.clone());
             seed.next = core.now.mono + core.config.peers_resolve_interval;
         }
+        self.seed_helps(core, addr);
+        self.name_is_own(core);
     }
 
     pub(in crate::engine) fn seed_is_itself(
@@ -158,16 +168,19 @@ impl Sessions {
         if let Some(seed) = self.discovery.addrs.get_mut(&addr) {
             seed.itself = true;
         }
+        self.seed_helps(core, addr);
         self.look_whether_alone(core, roster);
     }
 
-    pub(in crate::engine) fn seed_failed(
+    pub(super) fn seed_failed(
         &mut self,
         core: &mut Core,
         roster: &Roster,
         addr: SocketAddr,
-        reason: CloseReason,
+        known: &StreamState,
+        reason: &CloseReason,
     ) {
+        let _join = core.joining.clone().entered();
         core.counters.seeds_failed += 1;
         let now = core.now.mono;
         let max = core.config.reconnect_interval.unwrap_or(SEED_BACKOFF_MAX);
@@ -176,23 +189,27 @@ impl Sessions {
             seed.dial = None;
             seed.backoff = (seed.backoff * 2).clamp(SEED_BACKOFF_MIN, max);
             seed.next = now + seed.backoff.mul_f64(jitter);
-            if reason == CloseReason::Refused {
+            if *reason == CloseReason::Refused {
                 seed.refused_since.get_or_insert(now);
             } else {
                 seed.refused_since = None;
             }
             core.timers.set_by(TimerKind::Seeds, seed.next);
         }
+        if let Some(fault) = fault_of(known, reason) {
+            self.seed_fails(core, addr, fault);
+        }
         self.look_whether_alone(core, roster);
     }
 
     /// Alone: every address of every seed is this node or has refused for a while.
     fn look_whether_alone(&mut self, core: &mut Core, roster: &Roster) {
-        if core.readiness != Readiness::Joining || roster.live().next().is_some() {
+        if !matches!(core.readiness, Readiness::Joining { .. }) || roster.live().next().is_some() {
             return;
         }
         let now = core.now.mono;
-        let resolved = self.discovery.seeds.values().all(|addrs| !addrs.is_empty());
+        let mut seeds = self.discovery.seeds.values();
+        let resolved = seeds.all(|seed| !seed.addrs.is_empty());
         let refusing = |seed: &SeedAddr| {
             seed.itself
                 || seed
@@ -200,13 +217,22 @@ impl Sessions {
                     .is_some_and(|since| since + ALONE_AFTER <= now)
         };
         if resolved && self.discovery.addrs.values().all(refusing) {
-            core.set_readiness(Readiness::Alone);
+            let seeds = self.troubles();
+            core.set_readiness(Readiness::Alone { seeds });
         }
     }
 
+    /// Whether a first member may be about to answer: a node that left now would seem to have failed there.
+    pub(in crate::engine) fn is_joining(&self, core: &Core) -> bool {
+        let mut streams = self.streams.values();
+        !core.readiness.is_ready()
+            && streams.any(|known| known.phase == Phase::Greeting && known.target.is_some())
+    }
+
     pub(in crate::engine) fn settle_timed_out(&mut self, core: &mut Core) {
-        if core.readiness == Readiness::Joining {
-            core.set_readiness(Readiness::SettleTimedOut);
+        if matches!(core.readiness, Readiness::Joining { .. }) {
+            let seeds = self.troubles();
+            core.set_readiness(Readiness::SettleTimedOut { seeds });
         }
     }
 
@@ -246,15 +272,15 @@ impl Sessions {
         reason = "the place was drawn below the length"
     )]
     pub(in crate::engine) fn repeat_members(&mut self, core: &mut Core, roster: &Roster) {
-        if core.link_policy == LinkPolicy::Kept {
-            let sessions = self.table.by_process.values();
-            let links: Vec<StreamId> = sessions.filter_map(|session| session.link).collect();
-            if !links.is_empty() {
-                let chosen = core.rng.random_range(0..links.len());
-                self.send_members(core, roster, links[chosen], true);
-            }
-        } else if let Some(name) = roster.random_live(&mut core.rng) {
-            // The link that this opens begins with what is wanted.
+        let sessions = self.table.by_process.values();
+        let links: Vec<StreamId> = sessions.filter_map(|session| session.link).collect();
+        if !links.is_empty() {
+            let chosen = core.rng.random_range(0..links.len());
+            self.send_members(core, roster, links[chosen], true);
+        } else if core.link_policy == LinkPolicy::Near
+            && let Some(name) = roster.random_live(&mut core.rng)
+        {
+            // The link that this opens begins with what is wanted, unless it is with who is near.
             self.dial_member(core, roster, &name);
         }
         self.discovery.repeats += 1;

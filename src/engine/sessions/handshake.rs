@@ -8,11 +8,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand::Rng as _;
+use tracing::Span;
 
 use crate::id::{MemberState, NodeId, NodeName, ProcessId, StoreId};
 use crate::time::Allowance;
 use crate::wire::{
-    Capabilities, Hello, Members, Message, Purpose, Reject, RejectReason, StoreOffer, Welcome,
+    Capabilities, Hello, Members, Message, Objection, ObjectionReason, Purpose, Reject,
+    RejectReason, StoreOffer, Welcome,
 };
 
 use crate::engine::core::ask::{
@@ -81,13 +83,11 @@ impl Sessions {
         room: ExchangeRoom,
     ) {
         if let Some(reject) = self.objection(core, roster, stream, &hello, room) {
-            let conflict = reject.reason == RejectReason::NameTaken;
-            if conflict && hello.node.process.name == core.setup.name {
-                core.emit(Event::NameConflict {
-                    addr: hello.node.addr,
-                });
+            if reject.reason == RejectReason::NameTaken {
+                self.refuse_name(core, roster, stream, &hello, reject);
+            } else {
+                core.send_frame(stream, &Message::Reject(reject));
             }
-            core.send_frame(stream, &Message::Reject(reject));
             return self.abandon_stream(core, roster, stream);
         }
         let boot_known = roster.boot_known(&hello.node.process.name);
@@ -109,6 +109,35 @@ impl Sessions {
             hello,
             boot_known,
         }));
+    }
+
+    /// Refuses somebody whose name is another live process's, and says whose.
+    fn refuse_name(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        stream: StreamId,
+        hello: &Hello,
+        reject: Reject,
+    ) {
+        let name = &hello.node.process.name;
+        let itself = *name == core.setup.name;
+        if itself {
+            self.twin_knocks(core, hello.node.addr);
+        }
+        let (reason, twin) = if itself {
+            (ObjectionReason::NameTakenHere, Some(core.setup.addr))
+        } else {
+            let known = roster.get(name).map(|known| known.id.addr);
+            (ObjectionReason::NameTaken, known)
+        };
+        let message = match twin {
+            Some(twin) if hello.capabilities.has(Capabilities::READS_OBJECTIONS) => {
+                Message::Objection(Objection { reason, twin })
+            }
+            _ => Message::Reject(reject),
+        };
+        core.send_frame(stream, &message);
     }
 
     /// Whether a member may introduce itself once more: each time costs a session, and most times a link
@@ -138,6 +167,9 @@ impl Sessions {
             ref hello,
             boot_known,
         } = *greeting;
+        let known = self.streams.get(&stream);
+        let handshake = known.map_or_else(Span::none, |known| known.handshake.clone());
+        let _handshake = handshake.entered();
         let token = match self.table.get(&hello.node.process) {
             Some(session) => session.our_token,
             None => core.rng.next_u64(),
@@ -222,14 +254,39 @@ impl Sessions {
         } else if roster.members().count() >= core.config.members_max {
             return reject(RejectReason::Busy);
         }
+        let busy = self.is_busy(core, roster, hello, room);
+        busy.then(|| reject(RejectReason::Busy)).flatten()
+    }
+
+    /// Whether there is no room for what a stream is for.
+    fn is_busy(&self, core: &mut Core, roster: &Roster, hello: &Hello, room: ExchangeRoom) -> bool {
+        let member = roster.get(&hello.node.process.name);
         match (hello.purpose, room) {
-            (Purpose::Link, _) | (_, ExchangeRoom::Free) => None,
-            (_, ExchangeRoom::Full) => reject(RejectReason::Busy),
+            // Others come by seeds, and as the membership is exchanged.
+            (Purpose::Link, _) => {
+                member.is_some_and(RosterEntry::is_live) && self.has_links_enough(core)
+            }
+            (_, ExchangeRoom::Free) => false,
+            (_, ExchangeRoom::Full) => true,
             (_, ExchangeRoom::Overworked) => {
                 core.counters.push_pulls_throttled += 1;
-                reject(RejectReason::Busy)
+                true
             }
         }
+    }
+
+    /// Whether exchanges would find no stream if there were more links. In direct mode the configuration sees to
+    /// it that they do.
+    fn has_links_enough(&self, core: &Core) -> bool {
+        let links = self.streams.values().filter(|stream| {
+            let open = matches!(stream.phase, Phase::Open(_));
+            open && stream.purpose == Purpose::Link
+        });
+        let most = core
+            .config
+            .streams_max
+            .saturating_sub(core.config.exchanges_max);
+        core.link_policy == LinkPolicy::Near && links.count() >= most
     }
 
     /// The other side answers the introduction.
@@ -336,14 +393,17 @@ impl Sessions {
                 known: reject.boot_known,
                 from: addr,
             }),
-            RejectReason::NameTaken => core.emit(Event::NameConflict { addr }),
             RejectReason::Itself => {
                 if let Some(Target::Seed(addr)) = known.target {
                     self.seed_is_itself(core, roster, addr);
                 }
             }
-            RejectReason::Busy | RejectReason::Expelled | RejectReason::Leaving => {}
+            RejectReason::Busy
+            | RejectReason::Expelled
+            | RejectReason::Leaving
+            | RejectReason::NameTaken => {}
         }
+        self.seed_rejects(core, stream, reject.reason);
         core.ask(Ask::AbandonStream(stream));
     }
 
@@ -360,9 +420,11 @@ impl Sessions {
             return;
         };
         known.phase = Phase::Open(process.clone());
+        known.handshake = Span::none();
         known.purpose = purpose;
-        known.since = core.now.mono;
+        let before = std::mem::replace(&mut known.since, core.now.mono);
         let dialled = known.target.is_some();
+        let round_trip = dialled.then(|| core.now.mono.saturating_sub(before));
         let expected = match &known.target {
             Some(Target::Member(name)) => Some(name.clone()),
             _ => None,
@@ -375,7 +437,7 @@ impl Sessions {
                 self.dial_member_later(core, roster, &name);
             }
         }
-        self.establish(core, roster, introduced, dialled);
+        self.establish(core, roster, introduced, round_trip);
         core.ask(match purpose {
             Purpose::Link => Ask::LinkOpened(stream, process),
             Purpose::PushPull => Ask::ExchangeOpened(ExchangeOpening {
@@ -392,7 +454,7 @@ impl Sessions {
         core: &mut Core,
         roster: &Roster,
         introduced: Introduced<'_>,
-        dialled: bool,
+        round_trip: Option<Duration>,
     ) {
         let Introduced {
             node,
@@ -435,9 +497,9 @@ impl Sessions {
         {
             by_token.remove(&oldest);
         }
-        match (roster.is_live(process), core.link_policy) {
-            (true, LinkPolicy::Kept) => core.timers.cancel(&TimerKind::Forget(process.clone())),
-            (true, LinkPolicy::Brief) => self.forget_later(core, process),
+        match (roster.is_live(process), core.keeps_link(&process.name)) {
+            (true, true) => core.timers.cancel(&TimerKind::Forget(process.clone())),
+            (true, false) => self.forget_later(core, process),
             (false, _) => {
                 let due = core.now.mono + core.config.gossip_to_dead_time;
                 core.timers.set_by(TimerKind::Forget(process.clone()), due);
@@ -447,7 +509,8 @@ impl Sessions {
             process: process.clone(),
             new,
             renewed,
-            dialled,
+            dialled: round_trip.is_some(),
+            round_trip,
         }));
     }
 

@@ -4,11 +4,12 @@
 //! without a leave it is dialled again; if that is refused, nothing listens where the process was:
 //! it is suspected at once (`condemn`).
 //!
-//! Links are for direct mode. Above it a stream for every pair that ever met would fill the
-//! `streams_max` of a seed, and keep others from joining: there a link is brief. It
-//! carries one exchange of the membership, and its session is forgotten like that of a failed
-//! member, until the next exchange.
+//! In direct mode there is a link with every member. Above it a stream for every pair would fill the
+//! `streams_max` of a seed, and keep others from joining: there links are kept with those that are
+//! *near*, and any other is brief. It carries one exchange of the membership, and its session is
+//! forgotten like that of a failed member, until the next exchange.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -104,30 +105,44 @@ impl Sessions {
         } else {
             dial.backoff
         };
-        if known.is_live() && (core.link_policy == LinkPolicy::Kept || dial.refused > 0) {
+        if known.is_live() && (core.keeps_link(name) || dial.refused > 0) {
             core.set_timer_after(TimerKind::Redial(name.clone()), wait);
         }
     }
 
-    /// A redial is due. Above direct mode it is for making sure that a process is dead alone.
+    /// A redial is due. With who is not near it is for making sure that a process is dead alone.
     pub(in crate::engine) fn redial(&mut self, core: &mut Core, roster: &Roster, name: &NodeName) {
-        if core.link_policy == LinkPolicy::Kept || self.refused_dials(name) > 0 {
+        if core.keeps_link(name) || self.refused_dials(name) > 0 {
             self.dial_member(core, roster, name);
         }
     }
 
-    /// Links are kept from now on, or brief.
+    /// Links are kept with others than before. Those that are new are dialled one after the other: many nodes
+    /// may want many at once.
     pub(in crate::engine) fn links_changed(&mut self, core: &mut Core, roster: &Roster) {
-        let live = roster.live().map(|known| known.id.process.clone());
-        let live: Vec<ProcessId> = live.collect();
+        let live: Vec<ProcessId> = if core.link_policy == LinkPolicy::Kept {
+            let live = roster.live().map(|known| known.id.process.clone());
+            live.collect()
+        } else {
+            // Those that are near, and those with whom there is anything to end.
+            let near = core.near.iter().filter_map(|name| roster.get(name));
+            let near = near.map(|known| &known.id.process);
+            let all: BTreeSet<&ProcessId> = near.chain(self.table.by_process.keys()).collect();
+            let live = all.into_iter().filter(|process| roster.is_live(process));
+            live.cloned().collect()
+        };
         for process in live {
             let session = self.table.get(&process).map(|session| session.link);
-            if core.link_policy == LinkPolicy::Kept {
+            if core.keeps_link(&process.name) {
                 core.timers.cancel(&TimerKind::Forget(process.clone()));
-                if let Some(Some(link)) = session {
+                let link = session.flatten();
+                if let Some(link) = link {
                     core.timers.cancel(&TimerKind::Stream(link));
                 }
-                core.set_timer_after(TimerKind::Redial(process.name), Duration::ZERO);
+                let redial = TimerKind::Redial(process.name);
+                if link.is_none() && !core.timers.is_set(&redial) {
+                    core.set_timer_after(redial, Duration::ZERO);
+                }
                 continue;
             }
             if self.refused_dials(&process.name) == 0 {
@@ -199,7 +214,12 @@ impl Sessions {
         stream: StreamId,
         crowd: bool,
     ) {
-        let brief = core.link_policy == LinkPolicy::Brief && self.has_dialled(stream);
+        let peer = self.streams.get(&stream).map(|stream| &stream.phase);
+        let kept = match peer {
+            Some(Phase::Open(process)) => core.keeps_link(&process.name),
+            _ => false,
+        };
+        let brief = !kept && self.has_dialled(stream);
         let joined = self.streams.get(&stream).and_then(|s| s.target.as_ref());
         let joined = matches!(joined, Some(Target::Seed(_)));
         if joined && crowd && !brief {
@@ -329,13 +349,16 @@ impl Sessions {
         {
             return;
         }
-        if dialled {
+        let everybody = core.link_policy == LinkPolicy::Kept;
+        let kept = core.keeps_link(&process.name);
+        // A link with who is near is for data: there are too many of them to tell everything on each.
+        if dialled && (everybody || joins || !kept) {
             self.send_members(core, roster, stream, true);
         }
-        if core.link_policy == LinkPolicy::Kept || joins {
+        if everybody || joins {
             self.exchange_members_again(core);
         }
-        if core.link_policy == LinkPolicy::Brief {
+        if !kept {
             self.make_brief(core, stream);
         }
     }
@@ -384,7 +407,7 @@ impl Sessions {
         }
         session.link = None;
         core.ask(Ask::LinkLost(process.clone()));
-        if roster.is_live(process) && core.link_policy == LinkPolicy::Kept {
+        if roster.is_live(process) && core.keeps_link(&process.name) {
             self.dial_member(core, roster, &process.name);
         }
     }
@@ -441,13 +464,14 @@ impl Sessions {
         let process = &member.process;
         if let Some(session) = self.table.by_process.get_mut(process) {
             session.addr = member.addr;
-            match core.link_policy {
-                LinkPolicy::Kept => core.timers.cancel(&TimerKind::Forget(process.clone())),
-                LinkPolicy::Brief => self.forget_later(core, process),
+            if core.keeps_link(&process.name) {
+                core.timers.cancel(&TimerKind::Forget(process.clone()));
+            } else {
+                self.forget_later(core, process);
             }
         }
         let redial = TimerKind::Redial(process.name.clone());
-        if core.link_policy == LinkPolicy::Kept && !core.timers.is_set(&redial) {
+        if core.keeps_link(&process.name) && !core.timers.is_set(&redial) {
             // At the end of the turn: the handshake that brought the change may be the link itself.
             core.set_timer_after(redial, if crowd { DIAL_IN_CROWD } else { Duration::ZERO });
         }

@@ -6,6 +6,7 @@
 //! | `handshake` | the introduction at the start of each, and the session that follows |
 //! | `links`, `dial` | the one idle stream of each pair, and what its end proves |
 //! | `discovery`, `seeds` | seeds, joining, reconnecting, being alone |
+//! | `troubles` | why seeds are of no help |
 
 mod dial;
 pub(super) mod discovery;
@@ -16,6 +17,7 @@ mod stream;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod troubles;
 
 use std::collections::BTreeMap;
 

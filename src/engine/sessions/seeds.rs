@@ -1,23 +1,62 @@
 //! Seeds and what their addresses said, and when a member was asked about a stranger.
 
 use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::engine::event::{SeedFault, SeedTrouble};
 use crate::engine::io::{Setup, StreamId};
 use crate::id::NodeName;
+use crate::time::{Allowance, Said};
 
 /// What is known of the seeds.
 #[derive(Debug)]
 pub(super) struct Discovery {
-    pub(super) seeds: BTreeMap<String, Vec<SocketAddr>>,
+    pub(super) seeds: BTreeMap<String, SeedText>,
     pub(super) addrs: BTreeMap<SocketAddr, SeedAddr>,
+    pub(super) twin: Twin,
     /// How many of the exchanges of the membership after a join are done.
     pub(super) repeats: usize,
     /// When a member was last asked about a stranger.
     pub(super) asked: Option<Duration>,
     /// How long to wait before asking again: longer each time that brought no new name.
     pub(super) ask_wait: Duration,
+}
+
+/// A seed as it was given.
+#[derive(Debug, Default)]
+pub(super) struct SeedText {
+    /// What it resolved to last.
+    pub(super) addrs: Vec<SocketAddr>,
+    /// The last look-up came to nothing.
+    pub(super) unresolved: bool,
+    /// That was told.
+    pub(super) told: bool,
+}
+
+/// What is known of another live process of this node's name.
+#[derive(Debug)]
+pub(super) struct Twin {
+    /// Since when members say that there is one.
+    pub(super) since: Option<Duration>,
+    told: Said<SocketAddr>,
+    tells: Allowance,
+}
+
+impl Twin {
+    fn new() -> Self {
+        Self {
+            since: None,
+            told: Said::new(TWINS_MAX),
+            tells: Allowance::new(TWINS_AT_ONCE, TWINS_EVERY),
+        }
+    }
+
+    /// Whether it is to be told that there is one at this address: others decide how often they say so.
+    pub(super) fn is_told(&mut self, addr: SocketAddr, now: Duration) -> bool {
+        self.told.happened(addr, now).is_some() && self.tells.take(now)
+    }
 }
 
 /// One address that some seed resolves to.
@@ -32,6 +71,34 @@ pub(super) struct SeedAddr {
     pub(super) itself: bool,
     /// Who answered there last: the address it advertises may be another one.
     pub(super) name: Option<NodeName>,
+    /// Why it is of no help.
+    pub(super) fault: Option<SeedFault>,
+    /// Since when it has been of no help.
+    pub(super) failing_since: Option<Duration>,
+    /// The causes that were told: one of each kind at most.
+    told: Vec<SeedFault>,
+}
+
+impl SeedAddr {
+    /// It is of no help. Returns whether that is to be told now.
+    pub(super) fn fails(&mut self, fault: &SeedFault, now: Duration) -> bool {
+        let since = *self.failing_since.get_or_insert(now);
+        self.fault = Some(fault.clone());
+        let kind = discriminant(fault);
+        let new = self.told.iter().all(|told| discriminant(told) != kind);
+        let told = new && (fault.is_lasting() || since + TOLD_AFTER <= now);
+        if told {
+            self.told.push(fault.clone());
+        }
+        told
+    }
+
+    /// It is of help. Returns whether it was not before.
+    pub(super) fn helps(&mut self) -> bool {
+        (self.refused_since, self.failing_since) = (None, None);
+        self.told.clear();
+        self.fault.take().is_some()
+    }
 }
 
 impl Discovery {
@@ -40,13 +107,35 @@ impl Discovery {
             seeds: setup
                 .seeds
                 .iter()
-                .map(|seed| (seed.clone(), Vec::new()))
+                .map(|seed| (seed.clone(), SeedText::default()))
                 .collect(),
             addrs: BTreeMap::new(),
+            twin: Twin::new(),
             repeats: 0,
             asked: None,
             ask_wait: Duration::ZERO,
         }
+    }
+
+    /// The texts of the seeds that stand for an address.
+    pub(super) fn texts_of(&self, addr: SocketAddr) -> impl Iterator<Item = &String> {
+        let seeds = self.seeds.iter();
+        seeds.filter_map(move |(text, seed)| seed.addrs.contains(&addr).then_some(text))
+    }
+
+    /// What is wrong with the seeds, by seed and address.
+    pub(super) fn troubles(&self) -> Vec<SeedTrouble> {
+        let mut troubles = Vec::new();
+        for (text, seed) in &self.seeds {
+            if seed.unresolved && seed.addrs.is_empty() {
+                troubles.push(SeedTrouble::new(text, None, SeedFault::Unresolved));
+            }
+            for addr in &seed.addrs {
+                let fault = self.addrs.get(addr).and_then(|known| known.fault.clone());
+                troubles.extend(fault.map(|fault| SeedTrouble::new(text, Some(*addr), fault)));
+            }
+        }
+        troubles
     }
 
     /// Whether it is time to ask about strangers; then it is done.
@@ -71,6 +160,13 @@ impl Discovery {
     }
 }
 
+/// How long what may pass by itself must have lasted before it is told.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
+/// Addresses of other processes of this node's name that are remembered.
+const TWINS_MAX: usize = 64;
+/// How often they are told, whatever their addresses.
+const TWINS_AT_ONCE: u32 = 4;
+const TWINS_EVERY: Duration = Duration::from_secs(15);
 /// How long to wait between asking for the membership because of strangers.
 const STRANGERS_WAIT_MIN: Duration = Duration::from_secs(1);
 const STRANGERS_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -85,6 +181,7 @@ mod tests {
         let mut discovery = Discovery {
             seeds: BTreeMap::new(),
             addrs: BTreeMap::new(),
+            twin: Twin::new(),
             repeats: 0,
             asked: None,
             ask_wait: Duration::ZERO,

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tracing::Span;
+
 use crate::id::{NodeName, ProcessId};
 use crate::time::Allowance;
 use crate::wire::Purpose;
@@ -51,7 +53,9 @@ pub(super) struct StreamState {
     pub(super) addr: SocketAddr,
     /// The session token that our Hello named.
     pub(super) token: u64,
-    /// When its handshake was done, or its dial began.
+    /// Its handshake, until that is done.
+    pub(super) handshake: Span,
+    /// When its handshake was done, or this side introduced itself, or its dial began.
     pub(super) since: Duration,
     /// The membership is to be sent as soon as there is room.
     pub(super) members_owed: bool,

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use tracing::debug_span;
 
 use crate::id::{Misbehaviour, NodeName, ProcessId};
 use crate::wire::codec::{self, Decoded};
@@ -13,6 +14,7 @@ use crate::engine::core::ask::Ask;
 use crate::engine::core::roster::Roster;
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Dialling};
+use crate::engine::event::SeedFault;
 use crate::engine::io::{CloseReason, Output, StreamId};
 
 use super::Sessions;
@@ -52,6 +54,7 @@ impl Sessions {
             purpose,
             addr,
             token,
+            handshake: debug_span!("handshake", node = %core.setup.name, %addr, dialled = true, ?purpose),
             since: core.now.mono,
             members_owed: false,
             asked: 0,
@@ -78,7 +81,9 @@ impl Sessions {
         let deadline = core.now.mono + core.config.tcp_timeout;
         if let Some(known) = self.streams.get_mut(&stream) {
             known.phase = Phase::Greeting;
+            known.since = core.now.mono;
             let (purpose, token) = (known.purpose, known.token);
+            let _handshake = known.handshake.clone().entered();
             core.timers.set(TimerKind::Stream(stream), deadline);
             let hello = self.hello(core, roster, purpose, token);
             core.send_frame(stream, &Message::Hello(hello));
@@ -95,6 +100,7 @@ impl Sessions {
             purpose: Purpose::Link,
             addr,
             token: 0,
+            handshake: debug_span!("handshake", node = %core.setup.name, %addr, dialled = false),
             since: core.now.mono,
             members_owed: false,
             asked: 0,
@@ -117,6 +123,7 @@ impl Sessions {
         core.counters.frame_bytes_received += bytes as u64;
         let known = self.streams.get(&stream)?;
         let (phase, purpose) = (known.phase.clone(), known.purpose);
+        let _handshake = known.handshake.clone().entered();
         let decoded = codec::decode(&mut frame, &core.limits);
         let message = match decoded {
             Ok(Decoded::Message(message)) if frame.is_empty() => message,
@@ -131,6 +138,9 @@ impl Sessions {
             other => {
                 tracing::debug!(?stream, error = ?other.err(), "malformed frame");
                 core.counters.malformed += 1;
+                if phase == Phase::Listening {
+                    self.introduction_unreadable(core, stream);
+                }
                 self.abandon_stream(core, roster, stream);
                 return None;
             }
@@ -144,6 +154,10 @@ impl Sessions {
             }
             (Phase::Greeting, Message::Reject(reject)) => {
                 self.rejected(core, roster, stream, &reject)
+            }
+            (Phase::Greeting, Message::Objection(objection)) => {
+                self.objected(core, stream, &objection);
+                self.abandon_stream(core, roster, stream);
             }
             (Phase::Open(peer), message) => {
                 return Some(Opened {
@@ -191,6 +205,13 @@ impl Sessions {
         stream: StreamId,
     ) {
         tracing::debug!(?stream, "stream timed out");
+        let target = self
+            .streams
+            .get(&stream)
+            .and_then(|known| known.target.clone());
+        if let Some(Target::Seed(addr)) = target {
+            self.seed_fails(core, addr, SeedFault::Silent);
+        }
         self.abandon_stream(core, roster, stream);
     }
 
@@ -214,20 +235,24 @@ impl Sessions {
                 _ => {}
             }
         }
+        if let (Phase::Dialling | Phase::Greeting, Some(Target::Seed(addr))) =
+            (&known.phase, &known.target)
+        {
+            return self.seed_failed(core, roster, *addr, &known, &reason);
+        }
         match (known.phase, known.target) {
             (Phase::Open(_), _) if known.purpose == Purpose::PushPull => {
                 let complete = false;
                 core.ask(Ask::ExchangeEnded { stream, complete });
             }
             (Phase::Open(process), _) => self.link_ended(core, roster, stream, &process),
-            (_, Some(Target::Seed(addr))) => self.seed_failed(core, roster, addr, reason),
             (_, Some(Target::Member(name))) => {
                 self.member_dial_failed(core, roster, &name, stream, reason)
             }
             // A member by now, maybe.
             (_, Some(Target::Told(name))) => core.ask(Ask::DialMemberLater(name)),
             (_, Some(Target::Exchange(name))) => core.ask(Ask::ExchangeDialFailed(name)),
-            (_, None) => {}
+            (_, None | Some(Target::Seed(_))) => {}
         }
     }
 

@@ -15,7 +15,9 @@ use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Event;
 use crate::engine::io::{CloseReason, Output};
 use crate::id::{Misbehaviour, NodeId};
-use crate::wire::{Ack, Capabilities, Members, Message, Purpose, RejectReason, Welcome};
+use crate::wire::{
+    Ack, Capabilities, Members, Message, ObjectionReason, Purpose, RejectReason, Welcome,
+};
 
 /// A node that knows a member `a`, and has no session with it.
 fn beside_a() -> (Core, Sessions, Roster) {
@@ -219,7 +221,9 @@ fn another_node_of_this_nodes_name_is_rejected_and_told_of() {
     let sent = frames(&core);
     assert!(matches!(
         &sent[..],
-        [(_, Message::Reject(reject))] if reject.reason == RejectReason::NameTaken
+        [(_, Message::Objection(objection))]
+            if objection.reason == ObjectionReason::NameTakenHere
+                && objection.twin == core.setup.addr
     ));
     assert_eq!((closed(&core), core.take_asks()), (vec![stream], vec![]));
 }
@@ -290,7 +294,7 @@ fn the_end_of_an_exchanges_stream_asks_for_the_exchanges_end() {
 
 #[test]
 fn the_end_of_a_link_is_told_and_it_is_dialled_again_while_links_are_kept() {
-    for (links, dialled) in [(LinkPolicy::Kept, 1), (LinkPolicy::Brief, 0)] {
+    for (links, dialled) in [(LinkPolicy::Kept, 1), (LinkPolicy::Near, 0)] {
         let (mut core, mut sessions, roster) = beside_a();
         let link = accept_link_of_a(&mut core, &mut sessions, &roster);
         assert_eq!(sessions.table().link(&process("a")), Some(link));
@@ -369,7 +373,7 @@ fn an_old_link_gives_way_to_a_new_one() {
 #[test]
 fn above_direct_mode_a_dialled_link_ends_once_the_membership_has_come() {
     let (mut core, mut sessions, roster) = beside_a();
-    core.link_policy = LinkPolicy::Brief;
+    core.link_policy = LinkPolicy::Near;
     let link = dial(&mut core, &mut sessions, &roster, &a());
     answer(&mut core, &mut sessions, &roster, link, &a());
     assert!(core.timers.is_set(&TimerKind::Stream(link)), "late or not");
@@ -390,7 +394,7 @@ fn the_tokens_of_the_last_handshakes_are_honoured() {
             their_token: 7,
             offers: &[],
         };
-        sessions.establish(&mut core, &roster, introduced, true);
+        sessions.establish(&mut core, &roster, introduced, Some(Duration::ZERO));
     }
     let honoured = |token| sessions.table().of_token(token) == Some(&process("a"));
     assert!(!honoured(1));
@@ -414,12 +418,13 @@ fn a_new_token_of_the_other_side_renews_the_session() {
             their_token,
             offers: &[],
         };
-        sessions.establish(&mut core, &roster, introduced, true);
+        sessions.establish(&mut core, &roster, introduced, Some(Duration::ZERO));
         let begun = Ask::SessionBegun(SessionStart {
             process: process("a"),
             new,
             renewed,
             dialled: true,
+            round_trip: Some(Duration::ZERO),
         });
         assert_eq!(core.take_asks(), [begun]);
     }
@@ -438,7 +443,7 @@ fn a_store_that_a_peer_has_not_is_told_once() {
             their_token: 7,
             offers: &[],
         };
-        sessions.establish(&mut core, &roster, introduced, true);
+        sessions.establish(&mut core, &roster, introduced, Some(Duration::ZERO));
     }
     let missing = |output: &&Output| matches!(output, Output::Event(Event::StoreMissing { .. }));
     assert_eq!(core.outputs.iter().filter(missing).count(), 1);
@@ -549,7 +554,7 @@ fn why_a_stream_was_cut_off_names_its_member() {
     ] {
         let (mut core, mut sessions, roster) = beside_a();
         let link = accept_link_of_a(&mut core, &mut sessions, &roster);
-        sessions.stream_closed(&mut core, &roster, link, reason);
+        sessions.stream_closed(&mut core, &roster, link, reason.clone());
         assert_eq!(named(&core), expected);
         // A stranger has no name.
         let stream = StreamId(9);

@@ -1,6 +1,7 @@
 //! Acknowledging what a peer sent.
 //!
-//! An acknowledgement leaves after the merge, and after the commit where this node is durable. The
+//! An acknowledgement leaves after the merge, and after the commit where this node is durable; then it is
+//! told after the merge that the packet has arrived, which is what its sender measures the network by. The
 //! first packet after a pause is acknowledged at once, later ones within `ack_delay_max` or every
 //! [`ACK_PACKETS`] packets.
 
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Facts};
 use crate::id::ProcessId;
-use crate::wire::{Ack, Message, RefusedEntry, codec};
+use crate::wire::{Ack, Arrived, Message, RefusedEntry, codec};
 
 use super::Spread;
 
@@ -50,6 +51,16 @@ impl Spread {
         let bulky = |refused: &Vec<RefusedEntry>| ack_bytes(refused.len()) > datagram;
         let wide = acks.refused.values().any(bulky);
         let link = session.link.filter(|_| acks.on_stream || wide);
+        for ranges in std::mem::take(&mut acks.arrived).chunks(ARRIVED_RANGES) {
+            let message = Message::Arrived(Arrived {
+                token: session.their_token,
+                ranges: ranges.to_vec(),
+            });
+            match session.link.filter(|_| acks.on_stream) {
+                Some(link) => drop(core.send_frame(link, &message)),
+                None => core.send_datagram(session.addr, &message),
+            }
+        }
         let ranges = std::mem::take(&mut acks.ranges);
         let refused = std::mem::take(&mut acks.refused);
         let room = if link.is_some() {
@@ -73,8 +84,9 @@ impl Spread {
             let Some(lane) = self.lanes.get_mut(&process) else {
                 continue;
             };
+            // A batch is many packets already: nothing is gained by waiting for more.
             if lane.acks.take_committed(&core.ledger, &core.stores) {
-                self.schedule_ack(core, facts, &process);
+                self.send_ack(core, facts, &process);
             }
         }
     }
@@ -135,6 +147,8 @@ fn split_ack(
     acks
 }
 
+/// Ranges in one message of what has arrived: they fit the smallest datagram.
+const ARRIVED_RANGES: usize = 16;
 /// What the decoder takes in one acknowledgement.
 const ACK_RANGES_MAX: usize = 4096;
 /// Packets after which an acknowledgement is not delayed any longer.

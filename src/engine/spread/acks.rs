@@ -14,6 +14,8 @@ use crate::wire::RefusedEntry;
 pub(super) struct Acks {
     /// Packets to acknowledge, as disjoint ascending ranges.
     pub(super) ranges: Vec<(u64, u64)>,
+    /// Packets that were merged and are not on disk yet, to be told of, likewise.
+    pub(super) arrived: Vec<(u64, u64)>,
     /// The entries of these packets that were not taken.
     pub(super) refused: BTreeMap<u64, Vec<RefusedEntry>>,
     /// Packets since the last acknowledgement.
@@ -39,8 +41,13 @@ impl Acks {
         let committed = packet.needs.is_empty();
         if committed {
             self.add(packet);
-        } else if self.uncommitted.len() < UNCOMMITTED_MAX {
-            self.uncommitted.push(packet);
+        } else {
+            // Its sender is told that it has arrived.
+            add_number(&mut self.arrived, packet.packet);
+            // What there is no room for is sent again if anybody waits for it.
+            if self.uncommitted.len() < UNCOMMITTED_MAX {
+                self.uncommitted.push(packet);
+            }
         }
         committed
     }
@@ -81,24 +88,25 @@ impl Acks {
                 });
             self.refused.insert(packet, entries.collect());
         }
-        self.add_number(packet);
+        add_number(&mut self.ranges, packet);
     }
+}
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the places come from a search in it"
-    )]
-    fn add_number(&mut self, packet: u64) {
-        let at = self.ranges.partition_point(|&(_, end)| end < packet);
-        match self.ranges.get_mut(at) {
-            Some((start, _)) if *start <= packet => return,
-            Some((start, _)) if packet.checked_add(1) == Some(*start) => *start = packet,
-            _ => self.ranges.insert(at, (packet, packet)),
-        }
-        if at > 0 && self.ranges[at - 1].1.checked_add(1) == Some(packet) {
-            self.ranges[at - 1].1 = self.ranges[at].1;
-            self.ranges.remove(at);
-        }
+/// Adds a packet to disjoint ascending ranges.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the places come from a search in it"
+)]
+fn add_number(ranges: &mut Vec<(u64, u64)>, packet: u64) {
+    let at = ranges.partition_point(|&(_, end)| end < packet);
+    match ranges.get_mut(at) {
+        Some((start, _)) if *start <= packet => return,
+        Some((start, _)) if packet.checked_add(1) == Some(*start) => *start = packet,
+        _ => ranges.insert(at, (packet, packet)),
+    }
+    if at > 0 && ranges[at - 1].1.checked_add(1) == Some(packet) {
+        ranges[at - 1].1 = ranges[at].1;
+        ranges.remove(at);
     }
 }
 
@@ -113,7 +121,7 @@ mod tests {
     fn acknowledged_packets_merge_into_ranges_in_any_order() {
         let mut ack = Acks::default();
         for packet in [5, 3, 4, 9, 1, 10, 4, 2] {
-            ack.add_number(packet);
+            add_number(&mut ack.ranges, packet);
         }
         assert_eq!(ack.ranges, [(1, 5), (9, 10)]);
     }

@@ -1,4 +1,5 @@
-//! Direct mode: every node sends its own writes to everybody, in the turn of the write.
+//! Sending each peer what it lacks. In direct mode that is what this node writes, to everybody, in the turn of
+//! the write; in tree mode the [role](Role) of a peer decides, and what is handed on comes in addition.
 //!
 //! Data datagrams carry packet numbers; a lost packet makes its keys outstanding again, and they go
 //! out with their current values. Unacknowledged datagrams stay under `window_bytes`; past that, or
@@ -10,24 +11,27 @@
 //! A turn sends no more than its quota ([`SendQuota`](crate::engine::core::quota::SendQuota)), to all
 //! together. Where that does not do, the next turn begins with the peer after the last one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::core::ask::Ask;
 use crate::engine::core::flight::{
     ENTRIES_PER_PACKET_MAX, FRAME_BYTES_TARGET, PacketLoad, SentPacket,
 };
-use crate::engine::core::place::StoreKey;
+use crate::engine::core::grid::GroupId;
+use crate::engine::core::place::{SentItem, StoreKey};
 use crate::engine::core::session::Session;
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Facts};
+use crate::engine::event::Readiness;
 use crate::engine::io::StreamId;
 use crate::id::{NodeName, ProcessId, StoreId};
 use crate::store::Change;
-use crate::wire::codec::{self, SECTION_OVERHEAD};
-use crate::wire::{Delta, Message};
+use crate::wire::codec::{self, HANDED_OVERHEAD, SECTION_OVERHEAD};
+use crate::wire::{Delta, Handed, Message};
 
 use super::Spread;
-use super::lane::Lane;
+use super::handed::{HANDED_MAX, HandedPacket};
+use super::lane::{Lane, Role};
 use super::loss::arm_loss;
 
 /// The way that a packet goes.
@@ -48,8 +52,14 @@ struct PacketMax {
 
 impl Spread {
     /// Sends every peer what it lacks and the windows allow.
-    pub(super) fn flush_direct(&mut self, core: &mut Core, facts: Facts<'_>) {
-        let mut processes: Vec<ProcessId> = self.lanes.keys().cloned().collect();
+    pub(super) fn flush_lanes(&mut self, core: &mut Core, facts: Facts<'_>) {
+        let heads = core.stores.heads();
+        // Most lanes have nothing to be looked at in most turns.
+        let busy = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| !lane.is_at_rest(&heads));
+        let mut processes: Vec<ProcessId> = busy.map(|(process, _)| process.clone()).collect();
         let served = self.served.as_ref();
         let next = processes.partition_point(|process| Some(process) <= served);
         processes.rotate_left(next);
@@ -72,7 +82,7 @@ impl Spread {
     }
 
     /// Whether some live member has not acknowledged all that this node has written.
-    pub(super) fn is_owing_direct(&self, core: &Core, facts: Facts<'_>) -> bool {
+    pub(super) fn is_owing_lanes(&self, core: &Core, facts: Facts<'_>) -> bool {
         let mut lanes = self.lanes.iter();
         lanes.any(|(process, lane)| {
             let session = facts.sessions.get(process);
@@ -80,6 +90,56 @@ impl Spread {
                 session.is_some_and(|session| lane.owed.is_waiting(&core.stores, &session.stores));
             facts.roster.is_live(process) && (!lane.flight.is_empty() || waiting)
         })
+    }
+
+    /// Whether some live member is known to hold everything that this node does, or there is nobody to hold it.
+    pub(super) fn is_handed_over_direct(
+        &self,
+        core: &Core,
+        facts: Facts<'_>,
+        synced: impl Fn(&ProcessId) -> bool,
+    ) -> bool {
+        if core.stores.iter().all(|(_, store)| store.head() == 0) {
+            return true;
+        }
+        let mut live = facts.roster.live().peekable();
+        if live.peek().is_none() {
+            let alone = matches!(core.readiness, Readiness::Alone { .. });
+            return alone || matches!(core.readiness, Readiness::Synced { .. });
+        }
+        live.any(|known| {
+            let process = &known.id.process;
+            let lane = self.lanes.get(process).zip(facts.sessions.get(process));
+            synced(process)
+                && lane.is_some_and(|(lane, session)| {
+                    let waiting = lane.owed.is_waiting(&core.stores, &session.stores);
+                    lane.flight.is_empty() && !waiting
+                })
+        })
+    }
+
+    /// Entries that no live member is known to hold, as far as this is known: what the best served of them
+    /// lacks.
+    pub(in crate::engine) fn unsent(
+        &self,
+        core: &Core,
+        facts: Facts<'_>,
+        synced: impl Fn(&ProcessId) -> bool,
+    ) -> usize {
+        if self.is_handed_over(core, facts, &synced) {
+            return 0;
+        }
+        let all: usize = core.stores.iter().map(|(_, store)| store.len()).sum();
+        let lacks = facts.roster.live().map(|known| {
+            let process = &known.id.process;
+            match self.lanes.get(process).zip(facts.sessions.get(process)) {
+                Some((lane, session)) if synced(process) => {
+                    lane.owed.backlog(&core.stores, &session.stores)
+                }
+                _ => all,
+            }
+        });
+        lacks.min().unwrap_or(all)
     }
 
     fn flush_lane(
@@ -98,11 +158,17 @@ impl Spread {
             lane.owe_nothing(core, &session.stores);
             return arm_loss(core, process, lane);
         }
-        let uncovered = self.uncovered_through(core, facts, process);
+        let uncovered = match lane.role {
+            Role::Leaf => self.uncovered_through(core, facts, process),
+            Role::Relay(_) | Role::Resting => Vec::new(),
+        };
         let Some(lane) = self.lanes.get_mut(process) else {
             return;
         };
-        lane.limit_backlog(core, process, session);
+        // An exchange with a relay would not get to its group.
+        if lane.role == Role::Leaf {
+            lane.limit_backlog(core, process, session);
+        }
         while !core.send_left.is_spent() {
             // What is owed and fits first, then one large value a frame.
             let way = lane.choose_way(core, session);
@@ -130,9 +196,16 @@ impl Spread {
 }
 
 impl Lane {
+    /// Nothing waits to be sent to the peer, nor is anything under way, and that was seen before.
+    fn is_at_rest(&self, heads: &BTreeMap<StoreId, u64>) -> bool {
+        let quiet = self.flight.is_empty() && self.handed.is_empty() && !self.pace.streaming;
+        quiet && self.owed.outstanding.is_empty() && self.owed.is_even(heads)
+    }
+
     /// Nothing waits to be sent to the peer, which is so for most of them in most turns.
     fn owe_nothing(&mut self, core: &Core, shared: &BTreeSet<StoreId>) {
-        for &id in shared {
+        let resting = self.owed.is_resting();
+        for &id in shared.iter().filter(|_| !resting) {
             let cursor = self.owed.cursor(&core.stores, id);
             self.owed.advance(id, cursor);
         }
@@ -155,6 +228,9 @@ impl Lane {
         let room = config
             .window_bytes
             .saturating_sub(self.flight.datagram_bytes());
+        if self.handed.len() >= HANDED_MAX {
+            return None;
+        }
         let link = self.link_with_room(core, session);
         let all = true;
         if self.pace.streaming && session.link.is_some() {
@@ -206,7 +282,6 @@ impl Lane {
         way: Way,
         uncovered: &[NodeName],
     ) -> PacketLoad {
-        let mut load = PacketLoad::after(codec::delta_overhead(uncovered));
         let max = PacketMax {
             bytes: match way {
                 Way::Datagram => core.datagram_room(),
@@ -222,7 +297,19 @@ impl Lane {
                 bulky.chain(retry).take(FILL_KEYS_MAX).copied().collect()
             }
         };
+        let role = match self.role {
+            Role::Relay(group) => Some(group),
+            Role::Leaf | Role::Resting => None,
+        };
+        // One packet is for one group.
+        let hand = owed.first().map_or(role, |place| self.owed.hand_of(place));
+        let mut load = PacketLoad::after(codec::delta_overhead(uncovered));
+        load.hand = hand;
+        load.bytes += hand.map_or(0, |_| HANDED_OVERHEAD);
         for place in owed {
+            if self.owed.hand_of(&place) != hand {
+                continue;
+            }
             match core.stores.held(&place) {
                 // Collected meanwhile: nobody needs it any more.
                 None => {
@@ -236,7 +323,8 @@ impl Lane {
                 }
             }
         }
-        if !matches!(way, Way::Link { all: false, .. }) {
+        let changes_too = !matches!(way, Way::Link { all: false, .. });
+        if changes_too && hand == role && self.role != Role::Resting {
             self.fill_from_changes(core, session, way, max, &mut load);
         }
         load
@@ -306,7 +394,7 @@ impl Lane {
         if load.bytes + needed > max.bytes {
             let alone = load.count == 0;
             if datagram && alone {
-                self.owed.put_aside(place);
+                self.owed.put_aside(place, load.hand);
                 return true;
             }
             // A frame holds one value of any size.
@@ -328,18 +416,25 @@ impl Lane {
     ) {
         let number = self.flight.next_number();
         let items = load.items();
+        let (bytes, hand) = (load.bytes, load.hand);
         for &(place, seq) in &items {
-            self.owed.sent(place, seq, number);
+            self.owed.sent(place, seq, number, hand);
         }
         core.counters.entries_sent += items.len() as u64;
-        let bytes = load.bytes;
         core.send_left.spend(items.len(), bytes);
-        let message = Message::Delta(Delta {
+        let delta = Delta {
             token: session.their_token,
             packet: number,
             uncovered: uncovered.to_vec(),
             sections: load.into_sections(),
-        });
+        };
+        let list = hand.and_then(|group| self.hand(core, number, group, &items));
+        let message = match (hand, list) {
+            (Some(GroupId { bits, .. }), Some(list)) => {
+                Message::Handed(Handed { bits, list, delta })
+            }
+            _ => Message::Delta(delta),
+        };
         let on_stream = match way {
             Way::Datagram => {
                 core.send_datagram(session.addr, &message);
@@ -359,6 +454,36 @@ impl Lane {
             on_stream,
         });
         self.pace.silent_since.get_or_insert(sent_at);
+    }
+
+    /// The peer is to hand a packet on to a group. Returns the sum of the marks of the others there; `None` if
+    /// there are none.
+    fn hand(
+        &mut self,
+        core: &Core,
+        packet: u64,
+        group: GroupId,
+        items: &[SentItem],
+    ) -> Option<u64> {
+        let others = core.grid.members(group).zip(core.grid.marks(group));
+        let others = others.filter(|(member, _)| *member != self.process);
+        let (members, marks): (Vec<ProcessId>, Vec<u64>) = others.unzip();
+        let list = marks.into_iter().fold(0, u64::wrapping_add);
+        let now = core.now.mono;
+        let handed = HandedPacket {
+            group,
+            list,
+            items: items.to_vec(),
+            missing: members.iter().cloned().collect(),
+            members,
+            sent_at: now,
+            due: now + self.pace.patience_done(),
+            asked: false,
+            told: false,
+        };
+        let any = !handed.missing.is_empty();
+        self.handed.sent(packet, handed);
+        any.then_some(list)
     }
 }
 

@@ -21,10 +21,14 @@ impl Spread {
             way,
             packet,
             uncovered,
+            hand,
             received,
         } = merged;
         if !uncovered.is_empty() {
             self.forward(core, facts, &process, &uncovered, &received.held);
+        }
+        if let Some(hand) = hand {
+            self.take_duty(core, facts, &process, packet, hand, &received.held);
         }
         let Some(lane) = self.lanes.get_mut(&process) else {
             return;
@@ -38,8 +42,7 @@ impl Spread {
             needs: received.needs,
             refused: received.refused,
         };
-        if lane.acks.merged(packet) {
-            self.schedule_ack(core, facts, &process);
-        }
+        lane.acks.merged(packet);
+        self.schedule_ack(core, facts, &process);
     }
 }

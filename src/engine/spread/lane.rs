@@ -6,17 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::engine::core::flight::Flight;
+use crate::engine::core::grid::GroupId;
 use crate::engine::core::place::StoreKey;
 use crate::engine::core::refusals::Refusals;
 use crate::id::{ProcessId, StoreId};
 
 use super::acks::Acks;
+use super::handed::HandedOn;
 use super::owed::Owed;
 use super::pace::Pace;
+use super::unkept::Unkept;
 
 /// One peer's lane.
 #[derive(Debug)]
 pub(super) struct Lane {
+    /// Whose it is.
+    pub(super) process: ProcessId,
     /// What it lacks.
     pub(super) owed: Owed,
     /// What is under way to it.
@@ -25,25 +30,97 @@ pub(super) struct Lane {
     pub(super) pace: Pace,
     /// Acknowledgements owed to it.
     pub(super) acks: Acks,
+    /// What it has merged and not on its disk yet.
+    pub(super) unkept: Unkept,
     /// What it has refused.
     pub(super) refused: Refusals,
     /// Others forward to it what we write.
     pub(super) uncovered: bool,
     /// Writers who asked us to forward a key to this peer.
     pub(super) relayed_for: BTreeMap<StoreKey, BTreeSet<ProcessId>>,
+    /// What it is sent of what this node writes.
+    pub(super) role: Role,
+    /// Whether it is able to hand on.
+    pub(super) is_relay: bool,
+    /// What it was handed to hand on.
+    pub(super) handed: HandedOn,
+    /// How it does that.
+    pub(super) standing: RelayStanding,
 }
+
+/// What a peer is sent of what this node writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Everything, for itself.
+    Leaf,
+    /// Everything, and it hands it on to this group.
+    Relay(GroupId),
+    /// Nothing: others bring it.
+    Resting,
+}
+
+/// How well a peer has handed on so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RelayStanding {
+    /// It has told of something as done.
+    proven: bool,
+    /// How often in a row it did not do it.
+    misses: u32,
+    /// Until then others are asked first.
+    passed_over: Duration,
+}
+
+impl RelayStanding {
+    /// It did what it was handed.
+    pub(super) fn done(&mut self) {
+        *self = Self {
+            proven: true,
+            ..Self::default()
+        };
+    }
+
+    /// It did not. Others are asked first for a while, twice as long each time.
+    pub(super) fn missed(&mut self, now: Duration) {
+        let wait = PASSED_OVER_MIN * (1 << self.misses.min(6));
+        (self.proven, self.misses) = (false, self.misses.saturating_add(1));
+        self.passed_over = now + wait;
+    }
+
+    /// In which order peers are asked: the smallest first. One that `answers`, which is to say that it has
+    /// acknowledged anything, comes before strangers.
+    pub(super) fn class(&self, now: Duration, answers: bool) -> RelayClass {
+        let unproven = match (self.proven, answers) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => 2,
+        };
+        (self.passed_over > now, unproven)
+    }
+}
+
+/// Whether a peer is passed over, and how little is known of how it hands on.
+pub(super) type RelayClass = (bool, u8);
+
+/// That of a member without a session.
+pub(super) const STRANGER: RelayClass = (false, 2);
 
 impl Lane {
     /// A lane at its start: what changes after `heads` is sent.
-    pub(super) fn new(heads: BTreeMap<StoreId, u64>) -> Self {
+    pub(super) fn new(process: ProcessId, heads: BTreeMap<StoreId, u64>) -> Self {
         Self {
+            process,
             owed: Owed::from(heads),
             flight: Flight::default(),
             pace: Pace::default(),
             acks: Acks::default(),
+            unkept: Unkept::default(),
             refused: Refusals::default(),
             uncovered: false,
             relayed_for: BTreeMap::new(),
+            role: Role::Leaf,
+            is_relay: false,
+            handed: HandedOn::default(),
+            standing: RelayStanding::default(),
         }
     }
 
@@ -52,6 +129,7 @@ impl Lane {
         let Some(packet) = self.flight.land(number) else {
             return;
         };
+        self.handed.lost(number);
         for (place, _) in packet.items {
             if self.owed.packet_of(&place) == Some(number) {
                 self.owed.owe(place);
@@ -74,12 +152,19 @@ impl Lane {
         self.pace.streaming = false;
         self.pace.silent_since = None;
         self.relayed_for.clear();
+        self.handed = HandedOn::default();
     }
 
-    /// Whether the peer is known to hold change `seq` of a key, or a later one; see
-    /// [`Owed::is_held`].
+    /// Whether the peer is known to hold change `seq` of a key, or a later one, as durably as it holds
+    /// anything; see [`Owed::is_held`].
     pub(super) fn holds(&self, place: &StoreKey, seq: u64, overtaken: bool) -> bool {
-        !self.refused.may_have(place, seq) && self.owed.is_held(place, seq, overtaken)
+        let may_lack = self.refused.may_have(place, seq) || self.unkept.may_lack(place, seq);
+        !may_lack && self.owed.is_held(place, seq, overtaken)
+    }
+
+    /// In which order peers are asked to hand on: the smallest first.
+    pub(super) fn class(&self, now: Duration) -> RelayClass {
+        self.standing.class(now, self.pace.rtt.is_some())
     }
 
     /// When this peer's silence, if nothing ends it, has others forward to it.
@@ -89,10 +174,14 @@ impl Lane {
     }
 }
 
+/// How long others are asked first once a peer has not done what it was handed.
+const PASSED_OVER_MIN: Duration = Duration::from_secs(10);
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::core::flight::SentPacket;
+    use crate::engine::core::tests::process;
     use crate::id::{Key, Refusal};
 
     fn place(n: u8) -> StoreKey {
@@ -102,7 +191,7 @@ mod tests {
     #[test]
     fn what_was_refused_is_not_known_to_be_held() {
         let place = place(1);
-        let mut lane = Lane::new(BTreeMap::new());
+        let mut lane = Lane::new(process("a"), BTreeMap::new());
         lane.owed.exchanged(BTreeMap::from([(place.0, 5)]));
         lane.owed.advance(place.0, 9);
         assert!(lane.holds(&place, 5, true), "an exchange covers it");
@@ -114,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_a_lost_packet_carried_is_owed_again_unless_a_later_one_carries_it() {
-        let mut lane = Lane::new(BTreeMap::new());
+        let mut lane = Lane::new(process("a"), BTreeMap::new());
         let mut send = |places: &[u8], on_stream| {
             let items = places.iter().map(|&n| (place(n), 1));
             let number = lane.flight.send(SentPacket {
@@ -124,7 +213,7 @@ mod tests {
                 on_stream,
             });
             for &n in places {
-                lane.owed.sent(place(n), 1, number);
+                lane.owed.sent(place(n), 1, number, None);
             }
         };
         send(&[1, 2], true);

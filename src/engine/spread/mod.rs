@@ -3,16 +3,23 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `mode` | which way writes take, by how many members there are |
-//! | `direct` | direct mode: everybody sends its own writes to everybody |
-//! | `lane`, `owed` | one peer: its parts; what it lacks and what it holds |
+//! | `direct` | sending each peer what it lacks; direct mode: everybody its own writes, to everybody |
+//! | `tree`, `groups` | tree mode: who hands on to which group, and what becomes of what was not done |
+//! | `hand_on`, `duties` | what this node was handed to hand on, and what it tells of that |
+//! | `lane`, `owed`, `handed` | one peer: its parts; what it lacks and holds; what it was handed |
 //! | `loss`, `pace` | acknowledgements received; data that is not acknowledged |
 //! | `inbox`, `acknowledge`, `acks` | deltas received; acknowledgements owed and sent |
+//! | `unkept` | what a peer has merged and not on its disk yet |
 //! | `relays` | the way past a broken link |
 //! | `watches`, `watch_list` | following writes to other processes |
 
 mod acknowledge;
 mod acks;
 mod direct;
+mod duties;
+mod groups;
+mod hand_on;
+mod handed;
 mod inbox;
 mod lane;
 mod loss;
@@ -24,12 +31,16 @@ mod relays;
 mod sizes;
 #[cfg(test)]
 mod tests;
+mod tree;
+#[cfg(test)]
+mod tree_tests;
+mod unkept;
 mod watch_list;
 mod watches;
 
 use std::collections::BTreeMap;
 
-use crate::id::{ProcessId, StoreId, WriterTag};
+use crate::id::{MemberState, NodeName, ProcessId, StoreId, WriterTag};
 
 use super::core::ask::{Ask, SessionStart};
 use super::core::flight::Receipt;
@@ -37,9 +48,11 @@ use super::core::place::StoreKey;
 use super::core::refusals::Refusals;
 use super::core::timers::TimerKind;
 use super::core::{Core, Facts};
-use super::event::Event;
+use super::event::{Event, Member};
 
-use lane::Lane;
+use duties::Duties;
+use groups::Groups;
+use lane::{Lane, Role};
 use mode::Mode;
 use watch_list::Watches;
 
@@ -51,6 +64,8 @@ pub(super) struct Spread {
     served: Option<ProcessId>,
     watches: Watches,
     mode: Mode,
+    groups: Groups,
+    duties: Duties,
 }
 
 impl Spread {
@@ -61,12 +76,22 @@ impl Spread {
             served: None,
             watches: Watches::default(),
             mode: Mode::Direct,
+            groups: Groups::default(),
+            duties: Duties::default(),
         }
     }
 
     /// A session began.
     pub(super) fn session_begun(&mut self, core: &Core, start: &SessionStart) {
-        let new_lane = || Box::new(Lane::new(core.stores.heads()));
+        let in_trees = self.mode == Mode::Tree;
+        let new_lane = || {
+            let mut lane = Lane::new(start.process.clone(), core.stores.heads());
+            if in_trees {
+                lane.owed.rest();
+                lane.role = Role::Resting;
+            }
+            Box::new(lane)
+        };
         let lane = self
             .lanes
             .entry(start.process.clone())
@@ -74,12 +99,39 @@ impl Spread {
         if start.renewed {
             lane.acks = acks::Acks::default();
         }
+        lane.pace.hint = start.round_trip.or(lane.pace.hint);
+        self.groups.stale = true;
+    }
+
+    /// A member came, went, or is another process now.
+    pub(super) fn member_changed(&mut self, core: &mut Core, member: &Member) {
+        let process = &member.process;
+        if matches!(member.state, MemberState::Alive | MemberState::Suspect) {
+            if core.grid.has(process) {
+                return;
+            }
+            core.grid.insert(process);
+            // What was written while it was away was not brought to its group.
+            if self.mode == Mode::Tree && self.lanes.contains_key(process) {
+                core.ask(Ask::CatchUp(process.clone()));
+            }
+        } else {
+            core.grid.remove(&process.name);
+            self.relay_gone(process);
+        }
+        self.choose_soon(core);
+    }
+
+    /// A name is not in the table of members any more.
+    pub(super) fn member_forgotten(&mut self, core: &mut Core, name: &NodeName) {
+        core.grid.remove(name);
     }
 
     /// The session with a process is over.
     pub(super) fn forget(&mut self, core: &mut Core, process: &ProcessId) {
         core.timers.cancel(&TimerKind::Ack(process.clone()));
         core.timers.cancel(&TimerKind::Loss(process.clone()));
+        self.lane_goes(process);
         self.lanes.remove(process);
     }
 
@@ -103,33 +155,42 @@ impl Spread {
             return;
         }
         self.mode = next;
-        core.link_policy = next.link_policy();
-        if next.sends_at_once() {
-            self.catch_up_all(core);
+        match next {
+            Mode::Direct => self.end_trees(core),
+            Mode::Tree => self.begin_trees(core),
         }
         core.ask(Ask::LinksChanged);
         core.ask(Ask::Emit(next.event(members)));
-    }
-
-    /// Whether members send what they write at once, in the present mode.
-    pub(super) fn sends_at_once(&self) -> bool {
-        self.mode.sends_at_once()
     }
 
     /// Sends every peer what it lacks and the windows allow.
     pub(super) fn flush(&mut self, core: &mut Core, facts: Facts<'_>) {
         self.prune_foreign(core);
         match self.mode {
-            Mode::ByExchange => {}
-            Mode::Direct => self.flush_direct(core, facts),
+            Mode::Direct => self.flush_lanes(core, facts),
+            Mode::Tree => self.flush_tree(core, facts),
         }
+        self.send_reports(core, facts);
     }
 
     /// Whether some live member has not acknowledged all that this node has written.
     pub(super) fn is_owing(&self, core: &Core, facts: Facts<'_>) -> bool {
+        let in_trees = self.mode == Mode::Tree && self.is_owing_tree(core, facts);
+        in_trees || self.is_owing_lanes(core, facts)
+    }
+
+    /// Whether some live member is known to hold everything that this node does, or nobody can. `synced` is
+    /// whether an exchange with a process has covered what was left to exchanges.
+    pub(super) fn is_handed_over(
+        &self,
+        core: &Core,
+        facts: Facts<'_>,
+        synced: impl Fn(&ProcessId) -> bool,
+    ) -> bool {
         match self.mode {
-            Mode::ByExchange => false,
-            Mode::Direct => self.is_owing_direct(core, facts),
+            // What is owed to groups says it.
+            Mode::Tree => true,
+            Mode::Direct => self.is_handed_over_direct(core, facts, synced),
         }
     }
 
@@ -171,11 +232,12 @@ impl Spread {
                 reason,
                 by_us: false,
             });
+            self.duties.denied(process, &place);
             self.watch_refused(core, facts, process, place, seq, reason);
         }
         let mut relays: BTreeMap<ProcessId, Vec<StoreKey>> = BTreeMap::new();
         for (place, seq) in receipt.held {
-            self.watch_held(core, facts, process, place, seq);
+            self.note_held(core, facts, std::slice::from_ref(process), place, seq);
             let Some(lane) = self.lanes.get_mut(process) else {
                 continue;
             };
@@ -221,8 +283,15 @@ impl Spread {
         heads: BTreeMap<StoreId, u64>,
         refused: Refusals,
     ) {
+        self.duties.exchanged(process, &heads);
+        for lane in self.lanes.values_mut() {
+            let reached = |id: &StoreId| heads.get(id).copied().unwrap_or(0);
+            lane.handed
+                .settle(process, |(place, seq)| *seq <= reached(&place.0));
+        }
         if let Some(lane) = self.lanes.get_mut(process) {
             lane.refused.exchanged(&heads, refused);
+            lane.unkept.exchanged(&heads);
             lane.owed.exchanged(heads);
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::engine::core::grid::GroupId;
 use crate::engine::core::place::StoreKey;
 use crate::engine::core::stores::Stores;
 use crate::id::StoreId;
@@ -18,6 +19,8 @@ pub(super) struct Outstanding {
     pub(super) packet: Option<u64>,
     /// Others have been asked to forward this change.
     pub(super) relayed: bool,
+    /// The peer is to hand it on to this group.
+    pub(super) hand: Option<GroupId>,
 }
 
 /// What a peer is owed.
@@ -37,6 +40,8 @@ pub(super) struct Owed {
     pub(super) retry: BTreeSet<StoreKey>,
     /// Outstanding keys too large for a datagram.
     pub(super) bulky: BTreeSet<StoreKey>,
+    /// Changes are somebody else's to bring to the peer: the cursor passes over them.
+    resting: bool,
 }
 
 impl Owed {
@@ -57,18 +62,64 @@ impl Owed {
         }
     }
 
-    /// A key fits into no datagram: it waits for the link.
-    pub(super) fn put_aside(&mut self, place: StoreKey) {
-        self.outstanding.entry(place).or_default().packet = None;
+    /// Owes the peer the current value of a key, which it is to hand on. Of two groups the larger counts.
+    pub(super) fn owe_handing(&mut self, place: StoreKey, group: GroupId) {
+        self.owe(place);
+        let hand = &mut self.outstanding.entry(place).or_default().hand;
+        if hand.is_none_or(|before| group.bits < before.bits) {
+            *hand = Some(group);
+        }
+    }
+
+    /// Owes the peer a change unless it is under way to it.
+    pub(super) fn owe_change(&mut self, place: StoreKey, seq: u64) {
+        let out = self.outstanding.get(&place);
+        if !out.is_some_and(|out| out.packet.is_some() && out.seq >= seq) {
+            self.owe(place);
+        }
+    }
+
+    /// What the peer was to hand on, and has not acknowledged. It is sent all the same, for itself alone.
+    pub(super) fn take_handing(&mut self) -> Vec<(GroupId, StoreKey)> {
+        let outstanding = self.outstanding.iter_mut();
+        let taken = outstanding.filter_map(|(place, out)| Some((out.hand.take()?, *place)));
+        taken.collect()
+    }
+
+    /// The group that the peer hands a key on to.
+    pub(super) fn hand_of(&self, place: &StoreKey) -> Option<GroupId> {
+        self.outstanding.get(place)?.hand
+    }
+
+    /// From here on the peer is sent what changes.
+    pub(super) fn serve_from(&mut self, cursor: BTreeMap<StoreId, u64>) {
+        (self.start, self.cursor) = (cursor.clone(), cursor);
+        self.resting = false;
+    }
+
+    /// Changes are somebody else's to bring to the peer from now on. Returns how far it was served.
+    pub(super) fn rest(&mut self) -> BTreeMap<StoreId, u64> {
+        self.resting = true;
+        std::mem::take(&mut self.cursor)
+    }
+
+    pub(super) fn is_resting(&self) -> bool {
+        self.resting
+    }
+
+    /// A key, to be handed on to this group, fits into no datagram: it waits for the link.
+    pub(super) fn put_aside(&mut self, place: StoreKey, hand: Option<GroupId>) {
+        let out = self.outstanding.entry(place).or_default();
+        (out.packet, out.hand) = (None, hand);
         self.retry.remove(&place);
         self.bulky.insert(place);
     }
 
-    /// A change of a key goes out in this packet.
-    pub(super) fn sent(&mut self, place: StoreKey, seq: u64, packet: u64) {
+    /// A change of a key goes out in this packet, to be handed on to this group.
+    pub(super) fn sent(&mut self, place: StoreKey, seq: u64, packet: u64, hand: Option<GroupId>) {
         let out = self.outstanding.entry(place).or_default();
         out.relayed &= out.seq == seq;
-        (out.seq, out.packet) = (seq, Some(packet));
+        (out.seq, out.packet, out.hand) = (seq, Some(packet), hand);
         self.retry.remove(&place);
         self.bulky.remove(&place);
     }
@@ -105,15 +156,25 @@ impl Owed {
     pub(super) fn is_waiting(&self, stores: &Stores, shared: &BTreeSet<StoreId>) -> bool {
         let behind = |&id: &StoreId| {
             let store = stores.get(id);
-            store.is_some_and(|store| store.head() > self.cursor(stores, id))
+            !self.resting && store.is_some_and(|store| store.head() > self.cursor(stores, id))
         };
         !self.retry.is_empty() || !self.bulky.is_empty() || shared.iter().any(behind)
+    }
+
+    /// Whether there is nothing to look at: all was sent that has changed up to these heads.
+    pub(super) fn is_even(&self, heads: &BTreeMap<StoreId, u64>) -> bool {
+        let served = |(id, head): (&StoreId, &u64)| {
+            let cursor = self.cursor.get(id);
+            cursor.is_some_and(|cursor| cursor >= head)
+        };
+        let even = self.resting || heads.iter().all(served);
+        even && self.retry.is_empty() && self.bulky.is_empty()
     }
 
     /// How many keys are outstanding, or have changed after the cursor.
     pub(super) fn backlog(&self, stores: &Stores, shared: &BTreeSet<StoreId>) -> usize {
         let behind = shared.iter().filter_map(|&id| {
-            let store = stores.get(id)?;
+            let store = stores.get(id).filter(|_| !self.resting)?;
             Some(store.backlog(self.cursor(stores, id)))
         });
         self.outstanding.len() + behind.sum::<usize>()
@@ -155,6 +216,7 @@ impl Owed {
         let at = |map: &BTreeMap<StoreId, u64>| map.get(&place.0).copied().unwrap_or(0);
         let exchanged = seq <= at(&self.base);
         let delivered = !overtaken
+            && !self.resting
             && seq > at(&self.start)
             && seq <= at(&self.cursor)
             && !self.outstanding.contains_key(place);

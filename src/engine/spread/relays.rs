@@ -13,6 +13,7 @@ use crate::id::{NodeName, ProcessId};
 use crate::wire::{HeldVersion, Message, Relayed, codec};
 
 use super::Spread;
+use super::lane::Role;
 use super::pace::SILENCE_MIN;
 
 impl Spread {
@@ -62,10 +63,13 @@ impl Spread {
         relayed: &Relayed,
     ) {
         let asked = self.relays_of(facts, &relayed.holder.name).contains(from);
-        let Some(lane) = self.lanes.get_mut(&relayed.holder) else {
-            return;
+        let mut lane = self.lanes.get_mut(&relayed.holder);
+        let uncovered = match &lane {
+            Some(lane) => lane.uncovered,
+            // In tree mode a member of the row may be there before there is a session with it.
+            None => self.groups.shape.is_some() && facts.roster.is_live(&relayed.holder),
         };
-        if !lane.uncovered || !asked {
+        if !uncovered || !asked {
             // It may just have come within reach.
             return;
         }
@@ -77,7 +81,9 @@ impl Spread {
             };
             let item = current.hashed.item;
             if item.ts == version.ts && item.tag == version.tag {
-                lane.owed.settle(&place);
+                if let Some(lane) = &mut lane {
+                    lane.owed.settle(&place);
+                }
                 held.push((place, current.seq));
             }
         }
@@ -94,7 +100,10 @@ impl Spread {
             .lanes
             .iter()
             .filter(|(process, lane)| {
-                !lane.uncovered && process.name != *name && facts.roster.is_live(process)
+                !lane.uncovered
+                    && lane.role == Role::Leaf
+                    && process.name != *name
+                    && facts.roster.is_live(process)
             })
             .map(|(process, _)| process)
             .collect();
@@ -123,9 +132,15 @@ impl Spread {
             let lane = self.lanes.get(other);
             other != process && lane.map_or(alone, |lane| lane.uncovered)
         };
-        facts
-            .roster
-            .live()
+        let live: Vec<&RosterEntry> = if self.groups.shape.is_none() {
+            facts.roster.live().collect()
+        } else {
+            // Others of the row have sessions with it.
+            let row = core.grid.members(core.grid.row());
+            row.filter_map(|member| facts.roster.get(&member.name))
+                .collect()
+        };
+        live.into_iter()
             .filter(uncovered)
             .map(|known| &known.id.process.name)
             .filter(|name| self.relays_of(facts, name).contains(process))
@@ -141,11 +156,14 @@ impl Spread {
         facts: Facts<'_>,
         process: &ProcessId,
     ) {
+        let in_trees = self.groups.shape.is_some();
         let Some(lane) = self.lanes.get_mut(process) else {
             return;
         };
         let outstanding = lane.owed.outstanding.iter_mut();
-        let fresh = outstanding.filter(|(_, out)| !out.relayed);
+        // In a row, who is asked to forward something does not ask further.
+        let asked = |place: &StoreKey| in_trees && lane.relayed_for.contains_key(place);
+        let fresh = outstanding.filter(|(place, out)| !out.relayed && !asked(place));
         let mut owed: Vec<StoreKey> = Vec::new();
         for (&place, out) in fresh.take(RELAY_KEYS_MAX) {
             out.relayed = true;

@@ -8,8 +8,12 @@ use crate::wire::frame::FRAME_BYTES_MAX;
 
 use super::Spread;
 use super::acks::UNCOMMITTED_MAX;
+use super::duties::{DUTIES_MAX, ITEMS_MAX};
+use super::groups::WAITING_MAX;
+use super::handed::HANDED_MAX;
 use super::lane::Lane;
 use super::relays::RELAYED_FOR_MAX;
+use super::unkept::{PACKETS_MAX, PLACES_MAX};
 
 impl Spread {
     /// The first of its queues and maps that is over its limit.
@@ -17,6 +21,18 @@ impl Spread {
         let own = [
             size("lanes", self.lanes.len(), 2 * config.members_max),
             size("watches", self.watches.len(), config.watches_max),
+            size("duties", self.duties.len(), DUTIES_MAX),
+            size("entries of duties", self.duties.items(), ITEMS_MAX),
+            size(
+                "groups",
+                self.groups.by_id.len(),
+                config.members_max.max(64),
+            ),
+            size(
+                "keys that wait for a relay",
+                self.groups.waiting(),
+                WAITING_MAX,
+            ),
         ];
         own.into_iter().find(Size::is_over).or_else(|| {
             let mut lanes = self.lanes.values();
@@ -30,13 +46,13 @@ impl Spread {
         let keys = lanes.map(|lane| {
             let owed = &lane.owed;
             let keys = owed.outstanding.len() + owed.retry.len() + owed.bulky.len();
-            keys + lane.relayed_for.len() + lane.refused.len()
+            keys + lane.relayed_for.len() + lane.refused.len() + lane.unkept.len()
         });
-        keys.sum::<usize>() + self.watches.len()
+        keys.sum::<usize>() + self.watches.len() + self.duties.items()
     }
 }
 
-fn of_lane(lane: &Lane, config: &Config) -> [Size; 8] {
+fn of_lane(lane: &Lane, config: &Config) -> [Size; 10] {
     let packet = config.packet_bytes_max;
     let frame = FRAME_BYTES_TARGET.max(FRAME_BYTES_MAX.min(config.entry_bytes_max + 4096));
     let keys = config.backlog_keys_max + ENTRIES_PER_PACKET_MAX + RELAYED_FOR_MAX;
@@ -49,6 +65,7 @@ fn of_lane(lane: &Lane, config: &Config) -> [Size; 8] {
             config.window_bytes + packet,
         ),
         size("bytes on the link", flight.stream_bytes(), link_bytes_max),
+        size("packets handed on", lane.handed.len(), HANDED_MAX),
         size("outstanding keys", owed.outstanding.len(), keys),
         size("keys to send again", owed.retry.len(), keys),
         size("large keys", owed.bulky.len(), keys),
@@ -56,6 +73,11 @@ fn of_lane(lane: &Lane, config: &Config) -> [Size; 8] {
             "packets to commit",
             lane.acks.uncommitted(),
             UNCOMMITTED_MAX,
+        ),
+        size(
+            "keys and packets not on a peer's disk",
+            lane.unkept.len(),
+            PLACES_MAX.max(PACKETS_MAX),
         ),
         size("refused entries", lane.refused.len(), REFUSED_MAX),
         size(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::core::place::StoreKey;
 use crate::id::{ProcessId, Refusal};
-use crate::store::WriteId;
+use crate::store::{Copies, WriteId};
 
 /// The writes that are followed, by ticket and by key.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Watches {
 #[derive(Debug)]
 pub(super) struct Followed {
     pub(super) write: WriteId,
-    pub(super) copies: usize,
+    pub(super) copies: Copies,
     pub(super) holders: BTreeSet<ProcessId>,
     pub(super) refused: BTreeMap<ProcessId, Refusal>,
 }

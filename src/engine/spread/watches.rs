@@ -6,15 +6,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::id::{ProcessId, Refusal};
-use crate::store::{Held, ReplicationError, WriteId};
+use crate::id::{MemberState, NodeName, ProcessId, Refusal};
+use crate::store::{Copies, Held, Progress, ReplicationError, WriteId};
 
 use crate::engine::core::place::StoreKey;
+use crate::engine::core::roster::Roster;
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Facts};
 use crate::engine::io::Output;
 
 use super::Spread;
+use super::lane::Role;
 use super::watch_list::Followed;
 
 impl Spread {
@@ -24,7 +26,7 @@ impl Spread {
         facts: Facts<'_>,
         ticket: u64,
         write: WriteId,
-        copies: usize,
+        copies: Copies,
         within: Duration,
     ) {
         let max = core.config.watches_max;
@@ -37,11 +39,16 @@ impl Spread {
         for (process, lane) in &mut self.lanes {
             if lane.holds(&place, write.seq, overtaken) {
                 holders.insert(process.clone());
-            } else if overtaken && facts.sessions.share(process, place.0) {
-                // Nobody told us that it holds the version that came from elsewhere: ask.
+            } else if (lane.unkept.is_untold(&place, write.seq)
+                || overtaken && lane.role == Role::Leaf)
+                && facts.sessions.share(process, place.0)
+            {
+                // Nobody told us that it holds the version that came from elsewhere, or that the write
+                // is on its disk: ask.
                 lane.owed.owe(place);
             }
         }
+        self.ask_groups(place, write.seq, overtaken);
         let lanes = self.lanes.iter();
         let refused = lanes.filter_map(|(process, lane)| {
             let (seq, reason) = lane.refused.get(&place)?;
@@ -97,45 +104,24 @@ impl Spread {
             return;
         };
         let copies = watch.holders.len();
-        if watch.copies == 0 {
+        if watch.copies == Copies::DURABLE {
             let need = (watch.place(), watch.write.seq);
             if core.ledger.covers(&core.stores, &need) {
                 self.answer_watch(core, ticket, Ok(Held { copies }));
+            } else if core.ledger.is_failing() {
+                self.answer_watch(core, ticket, Err(ReplicationError::NotDurable));
             }
             return;
         }
-        if copies >= watch.copies {
+        let Some((asked, held)) = needed(watch, core, facts.roster) else {
+            return;
+        };
+        if held >= asked {
             return self.answer_watch(core, ticket, Ok(Held { copies }));
         }
-        let could: BTreeSet<&ProcessId> = facts
-            .roster
-            .live()
-            .map(|known| &known.id.process)
-            .chain(&watch.holders)
-            .collect();
-        let (asked, members) = (watch.copies, could.len());
-        if members < asked {
-            return self.answer_watch(
-                core,
-                ticket,
-                Err(ReplicationError::TooFewMembers { asked, members }),
-            );
-        }
-        let refusing = watch
-            .refused
-            .iter()
-            .filter(|(process, _)| could.contains(process));
-        let refusing: Vec<_> = refusing
-            .map(|(p, &reason)| (p.name.clone(), reason))
-            .collect();
-        if members - refusing.len() < asked
-            && let Some((peer, reason)) = refusing.into_iter().next()
-        {
-            self.answer_watch(
-                core,
-                ticket,
-                Err(ReplicationError::Refused { peer, reason }),
-            );
+        let error = hopeless(watch, facts, asked);
+        if let Some(error) = error {
+            self.answer_watch(core, ticket, Err(error));
         }
     }
 
@@ -143,7 +129,7 @@ impl Spread {
         let Some(watch) = self.watches.open.get(&ticket) else {
             return;
         };
-        let error = if watch.copies == 0 {
+        let error = if watch.copies == Copies::DURABLE {
             ReplicationError::NotDurable
         } else {
             ReplicationError::Timeout {
@@ -233,7 +219,7 @@ impl Spread {
             .watches
             .open
             .iter()
-            .filter(|(_, watch)| watch.copies == 0);
+            .filter(|(_, watch)| watch.copies == Copies::DURABLE);
         let tickets: Vec<_> = local.map(|(&ticket, _)| ticket).collect();
         tickets
             .into_iter()
@@ -248,6 +234,45 @@ impl Spread {
             .for_each(|ticket| self.check_watch(core, facts, ticket));
     }
 
+    /// How far a write has come, whether it is followed or not.
+    pub(in crate::engine) fn progress(
+        &self,
+        core: &Core,
+        facts: Facts<'_>,
+        write: &WriteId,
+    ) -> Progress {
+        let place = (write.store, write.key);
+        let tickets = self.watches.by_place.get(&place).into_iter().flatten();
+        let followed = tickets.filter_map(|ticket| self.watches.open.get(ticket));
+        let followed = followed.filter(|watch| watch.write.seq >= write.seq);
+        let followed = followed.flat_map(|watch| &watch.holders);
+        let overtaken = core.stores.is_overtaken(&place);
+        let lanes = self.lanes.iter();
+        let holding = lanes.filter(|(_, lane)| lane.holds(&place, write.seq, overtaken));
+        let holding = holding.map(|(process, _)| process);
+        let holders: BTreeSet<&NodeName> = followed.chain(holding).map(|it| &it.name).collect();
+        let mut progress = Progress::default();
+        for known in facts.roster.live() {
+            let process = &known.id.process;
+            if holders.contains(&process.name) {
+                continue;
+            }
+            let lane = self.lanes.get(process);
+            let refused = lane.and_then(|lane| lane.refused.get(&place));
+            let refused = refused.filter(|(seq, _)| *seq >= write.seq);
+            let reason = match refused {
+                Some((_, reason)) => Some(reason),
+                None => lacks_store(facts, process, place).then_some(Refusal::NoStore),
+            };
+            match reason {
+                Some(reason) => progress.refused.push((process.name.clone(), reason)),
+                None => progress.waiting.push(process.name.clone()),
+            }
+        }
+        progress.holders = holders.into_iter().cloned().collect();
+        progress
+    }
+
     /// The node is gone.
     pub(in crate::engine) fn end_watches(&mut self, core: &mut Core) {
         let tickets: Vec<_> = self.watches.open.keys().copied().collect();
@@ -255,4 +280,59 @@ impl Spread {
             self.answer_watch(core, ticket, Err(ReplicationError::NotRunning));
         }
     }
+}
+
+/// How many other processes are to hold what is followed, and how many of those that hold it count. `None` as
+/// long as the members are not known yet that are to be counted.
+fn needed(watch: &Followed, core: &Core, roster: &Roster) -> Option<(usize, usize)> {
+    let holders = watch.holders.iter();
+    match watch.copies {
+        Copies::N(copies) => Some((copies, watch.holders.len())),
+        _ if !core.readiness.is_ready() => None,
+        Copies::All => {
+            let held = holders.filter(|process| roster.is_live(process));
+            Some((roster.live().count(), held.count()))
+        }
+        Copies::Majority => {
+            let here = |process: &&ProcessId| {
+                let known = roster.get(&process.name);
+                known.is_some_and(|known| {
+                    known.id.process == **process && known.state != MemberState::Left
+                })
+            };
+            let others = roster.members();
+            let others = others
+                .filter(|known| known.state != MemberState::Left)
+                .count();
+            // With this process, which holds it, that is more than half.
+            Some((others.div_ceil(2), holders.filter(here).count()))
+        }
+    }
+}
+
+/// Why so many copies cannot be reached, if they cannot.
+fn hopeless(watch: &Followed, facts: Facts<'_>, asked: usize) -> Option<ReplicationError> {
+    let live = facts.roster.live().map(|known| &known.id.process);
+    let could: BTreeSet<&ProcessId> = live.chain(&watch.holders).collect();
+    let members = could.len();
+    if members < asked {
+        return Some(ReplicationError::TooFewMembers { asked, members });
+    }
+    let place = watch.place();
+    let refusing = could.iter().filter_map(|&process| {
+        let refused = watch.refused.get(process).copied();
+        let lacks = !watch.holders.contains(process) && lacks_store(facts, process, place);
+        let reason = refused.or_else(|| lacks.then_some(Refusal::NoStore))?;
+        Some((process.name.clone(), reason))
+    });
+    let refusing: Vec<_> = refusing.collect();
+    let left = members - refusing.len();
+    let (peer, reason) = refusing.into_iter().next()?;
+    (left < asked).then_some(ReplicationError::Refused { peer, reason })
+}
+
+/// Whether a process has said that it does not have the store.
+fn lacks_store(facts: Facts<'_>, process: &ProcessId, (store, _): StoreKey) -> bool {
+    let session = facts.sessions.get(process);
+    session.is_some_and(|session| !session.stores.contains(&store))
 }

@@ -13,11 +13,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsConnector, TlsStream};
+use tracing::debug;
 
 use super::clock;
 use super::core::TlsCore;
 use super::error::refusal;
-use super::hello::{ConnectionKind, TlsHello, WELCOME};
+use super::hello::{ADDRESS_NOT_VERIFIED, ConnectionKind, TlsHello, UNKNOWN_VERSION, WELCOME};
 use super::identity::PeerIdentity;
 use super::material::{Believed, Loaded, PeerRole};
 use crate::net::{DialError, HandshakeRefusal, tcp};
@@ -79,7 +80,11 @@ fn refused(core: &TlsCore, to: SocketAddr, source: io::Error) -> DialError {
     let reason = refusal(&source).filter(|reason| *reason != HandshakeRefusal::Truncated);
     failed(core, to, reason.clone());
     match reason {
-        Some(_) => DialError::Handshake { to, source },
+        Some(reason) => {
+            debug!(%to, %source, %reason, "a TLS handshake failed");
+            let source = io::Error::new(source.kind(), reason);
+            DialError::Handshake { to, source }
+        }
         // Something did listen there, so this is no proof that nobody does.
         None => DialError::Unreachable { to, source },
     }
@@ -111,8 +116,18 @@ async fn shake_hands(
     io.write_all(&hello.encode()).await?;
     io.flush().await?;
     // A peer that refuses our certificate says so here.
-    if io.read_u8().await? != WELCOME {
-        return Err(io::ErrorKind::ConnectionAborted.into());
+    match io.read_u8().await? {
+        WELCOME => {}
+        ADDRESS_NOT_VERIFIED => {
+            let advertised = core.advertised();
+            let reason = HandshakeRefusal::OwnAddressNotVerified { advertised };
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason));
+        }
+        UNKNOWN_VERSION => {
+            let reason = HandshakeRefusal::Protocol;
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason));
+        }
+        _ => return Err(io::ErrorKind::ConnectionAborted.into()),
     }
     let identity = PeerIdentity::new(io.get_ref().1.peer_certificates());
     let role = PeerRole::Server(name);

@@ -89,6 +89,16 @@ pub enum TlsError {
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,
+    /// A certificate can be read, and peers would refuse it.
+    #[error("{field}: peers refuse the certificate in {}: {fault}", file.display())]
+    Unfit {
+        /// The setting.
+        field: &'static str,
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong with it.
+        fault: HandshakeRefusal,
+    },
     /// The authorities make no verifier.
     #[error("{field}: {} makes no verifier", file.display())]
     Verifier {
@@ -123,6 +133,7 @@ impl TlsError {
             | Self::Key { file, .. }
             | Self::Pem { file, .. }
             | Self::Read { file, .. }
+            | Self::Unfit { file, .. }
             | Self::Verifier { file, .. } => Some(file),
             Self::NoFiles
             | Self::NoProvider
@@ -136,8 +147,11 @@ impl TlsError {
 /// Why a handshake ended with this error. `None` if the connection broke, which says nothing about the
 /// peer.
 pub(super) fn refusal(error: &io::Error) -> Option<HandshakeRefusal> {
-    let inner = error.get_ref().and_then(|e| e.downcast_ref());
-    match inner {
+    let inner = error.get_ref();
+    if let Some(refusal) = inner.and_then(|inner| inner.downcast_ref::<HandshakeRefusal>()) {
+        return Some(refusal.clone());
+    }
+    match inner.and_then(|inner| inner.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(error)) => Some(certificate_refusal(error)),
         Some(rustls::Error::NoCertificatesPresented) => Some(HandshakeRefusal::NoCertificate),
         Some(rustls::Error::InvalidMessage(_)) => Some(HandshakeRefusal::NotTls),
@@ -159,6 +173,16 @@ fn certificate_refusal(error: &CertificateError) -> HandshakeRefusal {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             HandshakeRefusal::CertificateWrongName
         }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            HandshakeRefusal::CertificateUsage
+        }
+        CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
+            Some(webpki::Error::UnsupportedCertVersion) => HandshakeRefusal::CertificateVersion,
+            Some(webpki::Error::CaUsedAsEndEntity | webpki::Error::EndEntityUsedAsCa) => {
+                HandshakeRefusal::CertificateUsage
+            }
+            _ => HandshakeRefusal::CertificateBad,
+        },
         CertificateError::UnknownIssuer => HandshakeRefusal::UnknownIssuer,
         _ => HandshakeRefusal::CertificateBad,
     }

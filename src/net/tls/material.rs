@@ -18,12 +18,16 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use siphasher::sip::SipHasher13;
 use x509_cert::Certificate;
+use x509_cert::certificate::Version;
 use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::ExtendedKeyUsage;
+use x509_cert::spki::ObjectIdentifier;
 
 use super::config::{ClientAuth, PemFiles, Source, TlsConfig};
 use super::error::TlsError;
 use super::identity::PeerIdentity;
 use super::verify::{ByAddressOrName, DangerBelieveAnyone, Names};
+use crate::id::HandshakeRefusal;
 use crate::time::Timestamp;
 
 /// Configurations in use, until the next reload.
@@ -75,8 +79,10 @@ impl Loaded {
         let provider = config.cryptography()?;
         let of_clients = client_verifier(config, &provider, server_files)?;
         let of_servers = server_verifier(config, &provider, client_files, names)?;
-        let shown = key_of(&provider, server_files, "server")?;
-        let shown_as_client = key_of(&provider, client_files, "client")?;
+        let as_server = (!config.skip_verify).then_some(SERVER_AUTH);
+        let shown = key_of(&provider, server_files, "server", as_server)?;
+        let as_client = (config.client_auth != ClientAuth::DangerNone).then_some(CLIENT_AUTH);
+        let shown_as_client = key_of(&provider, client_files, "client", as_client)?;
         let ends = [expiry(&shown), expiry(&shown_as_client)];
         let expires_at = ends.into_iter().flatten().min();
         let tls13 = |source| TlsError::Provider {
@@ -252,12 +258,20 @@ fn key_of(
     provider: &CryptoProvider,
     files: &PemFiles,
     side: &'static str,
+    usage: Option<ObjectIdentifier>,
 ) -> Result<CertifiedKey, TlsError> {
     let (cert_field, key_field) = match side {
         "server" => ("server cert", "server key"),
         _ => ("client cert", "client key"),
     };
     let chain = certificates(&files.cert, cert_field)?;
+    if let Some(fault) = chain.first().and_then(|cert| fault_of(cert, usage)) {
+        return Err(TlsError::Unfit {
+            field: cert_field,
+            file: files.cert.clone(),
+            fault,
+        });
+    }
     let pem = read(&files.key, key_field)?;
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
         pem::Error::NoItemsFound => TlsError::Empty {
@@ -273,6 +287,22 @@ fn key_of(
         certificate: files.cert.clone(),
         source: Box::new(source),
     })
+}
+
+/// Why every peer would refuse this certificate for that use, as far as it can be told from it alone.
+fn fault_of(
+    cert: &CertificateDer<'_>,
+    usage: Option<ObjectIdentifier>,
+) -> Option<HandshakeRefusal> {
+    // What cannot be read at all is reported where it is used.
+    let cert = Certificate::from_der(cert.as_ref()).ok()?;
+    let cert = cert.tbs_certificate();
+    if cert.version() != Version::V3 {
+        return Some(HandshakeRefusal::CertificateVersion);
+    }
+    let (usage, found) = (usage?, cert.get_extension::<ExtendedKeyUsage>());
+    let (_, allowed) = found.ok()??;
+    (!allowed.0.contains(&usage)).then_some(HandshakeRefusal::CertificateUsage)
 }
 
 fn certificates(
@@ -327,6 +357,9 @@ pub(super) fn fingerprint(config: &TlsConfig) -> u64 {
     hasher.finish()
 }
 
+/// What a certificate may be used for (RFC 5280, section 4.2.1.12).
+const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
+const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 /// Sessions that this node lets its peers resume.
 const SESSIONS_MAX: usize = 1024;
 /// Sessions that this node can resume with one peer.

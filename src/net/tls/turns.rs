@@ -99,7 +99,10 @@ fn again(error: &DialError) -> DialError {
         },
         DialError::Handshake { to, source } => DialError::Handshake {
             to: *to,
-            source: said(source),
+            source: match error.refusal() {
+                Some(refusal) => io::Error::new(source.kind(), refusal.clone()),
+                None => said(source),
+            },
         },
         DialError::TimedOut { to, within } => DialError::TimedOut {
             to: *to,

@@ -8,6 +8,14 @@ fn seeds_name_a_host_and_a_port() {
     for seed in ["10.0.0.1:9094", "[::1]:9094", "am-0.am:9094"] {
         assert!(is_host_and_port(seed), "{seed}");
     }
+    for seed in [
+        "http://am-0:9094",
+        "fe80::1:9094",
+        "[am-0]:9094",
+        "me@am-0:9094",
+    ] {
+        assert!(!is_host_and_port(seed), "{seed}");
+    }
     for seed in ["", "am-0", ":9094", "am-0:", "am-0:0", "am-0:70000"] {
         assert!(!is_host_and_port(seed), "{seed}");
     }
@@ -37,6 +45,17 @@ async fn what_is_not_valid_is_named_before_anything_is_bound() {
         error(Builder::new("a").seeds(["nowhere"])).await,
         Some(BuildError::Seed { text }) if text == "nowhere"
     ));
+    for list in [
+        "10.0.0.1:1,10.0.0.2:1",
+        "am-0:1, am-1:1",
+        "am-0:1 am-1:1",
+        "am-0:1,",
+    ] {
+        assert!(matches!(
+            error(Builder::new("a").seeds([list])).await,
+            Some(BuildError::SeedList { text }) if text == list
+        ));
+    }
     assert!(matches!(
         error(Builder::new("a").seeds(vec!["a:1"; 1000])).await,
         Some(BuildError::TooManySeeds { count: 1000, .. })
@@ -96,7 +115,7 @@ async fn a_store_name_that_no_handshake_carries_is_refused() {
     }
     let mut builder = Builder::new("a").listen("127.0.0.1:0");
     let _ = builder.store(Named("x".repeat(64)));
-    builder.start().await.unwrap();
+    drop(builder.start().await.unwrap());
 }
 
 #[tokio::test]
@@ -152,4 +171,75 @@ async fn a_start_with_tls_and_no_cryptography_says_what_is_missing() {
     let builder = Builder::new("a").tls(TlsConfig::from_files(files));
     let error = builder.start().await.err();
     assert!(matches!(error, Some(BuildError::Tls(TlsError::NoProvider))));
+}
+
+/// What is given to a runtime that is none.
+#[test]
+fn a_start_outside_of_a_runtime_says_so() {
+    let builder = Builder::new("a").listen("127.0.0.1:0");
+    let mut start = std::pin::pin!(builder.start());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let started = start.as_mut().poll(&mut cx);
+    assert!(matches!(
+        started,
+        std::task::Poll::Ready(Err(BuildError::NoRuntime))
+    ));
+}
+
+/// A store of records that are of many shapes.
+struct Shapes(Vec<SchemaId>);
+
+impl Schema for Shapes {
+    type Record = ();
+    type Index = ();
+
+    fn name(&self) -> &str {
+        "shapes"
+    }
+    fn schemas(&self) -> &[SchemaId] {
+        &self.0
+    }
+    fn key(&self, (): &()) -> Key {
+        Key([0; 16])
+    }
+    fn encode(&self, (): &()) -> Body {
+        unreachable!("nobody writes it")
+    }
+    fn decode(&self, _key: Key, _body: &Body) -> Result<(), Unreadable> {
+        Ok(())
+    }
+}
+
+/// More than a peer can read of them would keep this node alone for ever.
+#[tokio::test]
+async fn more_stores_and_shapes_than_can_be_named_are_refused() {
+    let stores = |count: usize, bytes: usize| {
+        let mut builder = Builder::new("a").listen("127.0.0.1:0");
+        for number in 0..count {
+            drop(builder.store(Named(format!("{number:0>bytes$}"))));
+        }
+        builder
+    };
+    assert!(matches!(
+        stores(257, 3).start().await,
+        Err(BuildError::TooManyStores {
+            count: 257,
+            max: 256
+        })
+    ));
+    drop(stores(256, 64).start().await.unwrap());
+    let shapes = |count: u16| {
+        let mut builder = Builder::new("a").listen("127.0.0.1:0");
+        drop(builder.store(Shapes((1..=count).map(SchemaId::new).collect())));
+        builder
+    };
+    assert!(matches!(
+        shapes(257).start().await,
+        Err(BuildError::TooManySchemas {
+            count: 257,
+            max: 256,
+            store
+        }) if store == "shapes"
+    ));
+    drop(shapes(256).start().await.unwrap());
 }

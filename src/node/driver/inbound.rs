@@ -131,6 +131,7 @@ impl<M: Machine> Driver<M> {
             Request::Leave => {
                 let deadline = now.mono + self.leave_timeout + LEAVE_GRACE;
                 self.leave_deadline.get_or_insert(deadline);
+                self.tracker.leave();
                 Operation::Leave
             }
             Request::PushPull => Operation::PushPull,
@@ -147,13 +148,18 @@ impl<M: Machine> Driver<M> {
                     let _ = reply.send(Err(ReplicationError::TooManyWatches { max }));
                     return;
                 }
-                self.watches.insert(ticket, reply);
+                self.watches.insert(ticket, (reply, now.mono));
                 Operation::Watch {
                     ticket,
                     write,
                     copies,
                     within,
                 }
+            }
+            Request::Progress { write, reply } => {
+                // An error means that the caller has gone.
+                let _ = reply.send(self.machine.progress(&write));
+                return;
             }
             Request::Unwatch { ticket } => {
                 if self.watches.remove(&ticket).is_none() {

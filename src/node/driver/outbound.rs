@@ -9,7 +9,9 @@ use super::super::event::NodeEvent;
 use super::super::stream_table::Queued;
 use super::state::{Counted, Driver, Machine};
 use crate::engine::{CloseReason, Event, Input, Output, StreamId};
+use crate::id::StoreId;
 use crate::net::TlsEvent;
+use crate::wire::Entry;
 
 impl<M: Machine> Driver<M> {
     pub(super) fn take_outputs(&mut self) {
@@ -21,7 +23,7 @@ impl<M: Machine> Driver<M> {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::CloseStream { stream } => self.streams.close(stream),
-            Output::Commit { batch, .. } => self.commit(batch),
+            Output::Commit { batch, entries } => self.commit(batch, entries),
             Output::Datagram { to, bytes } => {
                 if let Err(error) = self.transport.try_send(to, &bytes) {
                     if error.kind() == std::io::ErrorKind::WouldBlock {
@@ -62,7 +64,12 @@ impl<M: Machine> Driver<M> {
                 }
             },
             Output::Watched { ticket, outcome } => {
-                if let Some(reply) = self.watches.remove(&ticket) {
+                if let Some((reply, _since)) = self.watches.remove(&ticket) {
+                    #[cfg(feature = "metrics")]
+                    if matches!(outcome, Ok(held) if held.copies > 0) {
+                        let now = self.clock.now().mono;
+                        self.exporter.replicated(now.saturating_sub(_since));
+                    }
                     // An error means that the caller has gone.
                     let _ = reply.send(outcome);
                 }
@@ -106,8 +113,18 @@ impl<M: Machine> Driver<M> {
         self.answers.push(Input::StreamClosed { stream, reason });
     }
 
-    /// Stores live in memory: what they hold is as committed as it gets.
-    fn commit(&mut self, batch: u64) {
+    /// Without a disk stores live in memory: what they hold is as committed as it gets.
+    fn commit(&mut self, batch: u64, entries: Vec<(StoreId, Entry)>) {
+        #[cfg(feature = "persist")]
+        if let Some(disk) = &self.disk {
+            let ok = disk.commit(batch, entries);
+            if !ok {
+                self.answers.push(Input::Committed { batch, ok });
+            }
+            return;
+        }
+        #[cfg(not(feature = "persist"))]
+        debug_assert!(self.disk.is_none() || entries.is_empty());
         self.answers.push(Input::Committed { batch, ok: true });
     }
 
@@ -124,7 +141,13 @@ impl<M: Machine> Driver<M> {
 
     pub(super) fn publish(&mut self) {
         self.publish_view();
+        #[cfg(feature = "persist")]
+        self.remember();
         let counted = Counted::of(&self.machine);
+        #[cfg(feature = "metrics")]
+        for took in self.machine.take_pings() {
+            self.exporter.ping(took);
+        }
         #[cfg(feature = "metrics")]
         let counters = counted.counters;
         *self

@@ -1,6 +1,9 @@
 //! What the driver owns, and what connects it to the world.
 
 use std::collections::{BTreeMap, HashMap};
+// Without the feature no node has a disk.
+#[cfg(not(feature = "persist"))]
+use std::convert::Infallible as DriverDisk;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,19 +14,28 @@ use tokio::time::Sleep;
 
 use super::super::accept::{Accepted, Acceptor, admission};
 use super::super::clock::Clocks;
+#[cfg(feature = "persist")]
+use super::super::driver_disk::DriverDisk;
 use super::super::event::NodeEvent;
 use super::super::event_gate::EventGate;
 use super::super::event_log::EventLog;
 use super::super::resolve::{Resolved, Resolver};
 use super::super::stream_context::StreamEvent;
 use super::super::stream_table::{StreamLimits, StreamTable};
-use super::super::tracker::{Outcome, Request};
+use super::super::tracker::{NodeTracker, Outcome, Request};
 use crate::config::Config;
 use crate::engine::{Counters, Engine, Input, Output, Pings, View};
 use crate::id::NodeName;
+#[cfg(feature = "persist")]
+use crate::id::StoreId;
 use crate::net::admission::Admission;
 use crate::net::{NetTally, Transport};
+#[cfg(feature = "metrics")]
+use crate::store::Store;
+use crate::store::{Progress, WriteId};
 use crate::time::Now;
+#[cfg(feature = "persist")]
+use crate::wire::Entry;
 use crate::wire::envelope::Envelope;
 
 /// What the driver needs of the engine; a seam for the driver's own tests.
@@ -39,6 +51,13 @@ pub(in crate::node) trait Machine: Send + 'static {
     fn counters(&self) -> Counters;
     fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>>;
     fn entries_owed(&self) -> usize;
+    /// What is not on disk, up to one batch.
+    #[cfg(feature = "persist")]
+    fn unkept(&mut self) -> Vec<(StoreId, Entry)>;
+    #[cfg(feature = "metrics")]
+    fn take_pings(&mut self) -> Vec<Duration>;
+    fn unsent(&self) -> usize;
+    fn progress(&self, write: &WriteId) -> Progress;
 }
 
 impl Machine for Engine {
@@ -72,6 +91,20 @@ impl Machine for Engine {
     fn entries_owed(&self) -> usize {
         Self::entries_owed(self)
     }
+    #[cfg(feature = "persist")]
+    fn unkept(&mut self) -> Vec<(StoreId, Entry)> {
+        Self::unkept(self)
+    }
+    #[cfg(feature = "metrics")]
+    fn take_pings(&mut self) -> Vec<Duration> {
+        Self::take_pings(self)
+    }
+    fn unsent(&self) -> usize {
+        Self::unsent(self)
+    }
+    fn progress(&self, write: &WriteId) -> Progress {
+        Self::progress(self, write)
+    }
 }
 
 /// What the engine had counted at the end of its last turn.
@@ -80,6 +113,8 @@ pub(in crate::node) struct Counted {
     pub(in crate::node) counters: Counters,
     pub(in crate::node) pings: Arc<BTreeMap<NodeName, Pings>>,
     pub(in crate::node) entries_owed: usize,
+    /// Entries that no peer was known to hold when the leave was announced.
+    pub(in crate::node) unsent: usize,
 }
 
 impl Counted {
@@ -88,6 +123,7 @@ impl Counted {
             counters: machine.counters(),
             pings: machine.pings(),
             entries_owed: machine.entries_owed(),
+            unsent: machine.unsent(),
         }
     }
 }
@@ -116,6 +152,13 @@ pub(in crate::node) struct Wiring {
     pub(in crate::node) event_log: EventLog,
     pub(in crate::node) incoming: Incoming,
     pub(in crate::node) published: Published,
+    /// Where it keeps what it holds, if it has a disk.
+    pub(in crate::node) disk: Option<DriverDisk>,
+    /// Is told when a leave begins.
+    pub(in crate::node) tracker: Arc<NodeTracker>,
+    /// What metrics tell of.
+    #[cfg(feature = "metrics")]
+    pub(in crate::node) stores: Vec<Arc<dyn Store>>,
 }
 
 /// The task's state.
@@ -134,7 +177,9 @@ pub(in crate::node) struct Driver<M> {
     pub(super) resolver: Resolver,
     pub(super) resolved: mpsc::Receiver<Resolved>,
     pub(super) incoming: Incoming,
-    pub(super) watches: HashMap<u64, oneshot::Sender<Outcome>>,
+    /// Who waits for which write, and since when.
+    pub(super) watches: HashMap<u64, (oneshot::Sender<Outcome>, Duration)>,
+    pub(super) tracker: Arc<NodeTracker>,
     /// The acceptor and the resolver's lookups.
     pub(super) tasks: JoinSet<()>,
     pub(super) published: Published,
@@ -156,6 +201,7 @@ pub(in crate::node) struct Driver<M> {
     pub(super) certificate_due: Duration,
     pub(super) certificate_told: Duration,
     pub(super) left: bool,
+    pub(super) disk: Option<DriverDisk>,
     #[cfg(feature = "metrics")]
     pub(super) exporter: crate::metrics::Exporter,
 }
@@ -171,6 +217,10 @@ impl<M: Machine> Driver<M> {
             event_log,
             incoming,
             published,
+            disk,
+            tracker,
+            #[cfg(feature = "metrics")]
+            stores,
         } = wiring;
         let (streams, stream_events) = StreamTable::new(
             Arc::clone(&transport),
@@ -179,24 +229,18 @@ impl<M: Machine> Driver<M> {
             clock.clone(),
             Arc::clone(&tally),
         );
-        let (accepted_in, accepted) = mpsc::channel(ACCEPTED_MAX);
         let (resolved_in, resolved) = mpsc::channel(RESOLVED_MAX);
-        let lookup = config.peers_resolve_timeout;
-        let resolver = Resolver::new(Arc::clone(&tally), resolved_in, lookup);
+        let resolver = Resolver::new(
+            Arc::clone(&tally),
+            resolved_in,
+            config.peers_resolve_timeout,
+        );
         let mut tasks = JoinSet::new();
-        let admission = admission(&clock);
-        let acceptor = Acceptor {
-            transport: Arc::clone(&transport),
-            envelope,
-            within: config.tcp_timeout,
-            clock: clock.clone(),
-            tally: Arc::clone(&tally),
-            admission: Arc::clone(&admission),
-            accepted: accepted_in,
-        };
+        let (acceptor, admission, accepted) =
+            accepting(&transport, envelope, config, &clock, &tally);
         tasks.spawn(acceptor.accept());
         #[cfg(feature = "metrics")]
-        let exporter = crate::metrics::Exporter::new(&published.views.borrow().this.name);
+        let exporter = crate::metrics::Exporter::new(&published.views.borrow().this.name, stores);
         Self {
             #[cfg(feature = "metrics")]
             exporter,
@@ -218,6 +262,7 @@ impl<M: Machine> Driver<M> {
             tally,
             incoming,
             watches: HashMap::new(),
+            tracker,
             tasks,
             published,
             event_log,
@@ -229,8 +274,31 @@ impl<M: Machine> Driver<M> {
             receive_after: Duration::ZERO,
             leave_deadline: None,
             left: false,
+            disk,
         }
     }
+}
+
+/// What accepts streams, who decides whose, and where they come.
+fn accepting(
+    transport: &Arc<dyn Transport>,
+    envelope: Envelope,
+    config: &Config,
+    clock: &Clocks,
+    tally: &Arc<NetTally>,
+) -> (Acceptor, Arc<Admission>, mpsc::Receiver<Accepted>) {
+    let (accepted_in, accepted) = mpsc::channel(ACCEPTED_MAX);
+    let admission = admission(clock);
+    let acceptor = Acceptor {
+        transport: Arc::clone(transport),
+        envelope,
+        within: config.tcp_timeout,
+        clock: clock.clone(),
+        tally: Arc::clone(tally),
+        admission: Arc::clone(&admission),
+        accepted: accepted_in,
+    };
+    (acceptor, admission, accepted)
 }
 
 /// Accepted streams that wait for the driver; more wait in their handshakes.

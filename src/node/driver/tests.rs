@@ -18,18 +18,20 @@ use tokio::time::Instant;
 
 use super::super::clock::{Clocks, SystemClock};
 use super::super::event_log::EventLog;
-use super::super::tracker::Request;
+use super::super::tracker::{NodeTracker, Request};
 use super::inbound::DATAGRAMS_PER_TURN;
 use super::*;
 use crate::config::Config;
 use crate::engine::{
     CloseReason, Counters, Event, Input, Operation, Output, Pings, Readiness, StreamId, View,
 };
-use crate::id::{ClusterId, NodeName, ProcessId};
+use crate::id::{ClusterId, NodeName, ProcessId, StoreId};
 use crate::net::memory::Network;
 use crate::net::plain::Plain;
 use crate::net::{BoxStream, NetTally, Transport};
 use crate::time::Now;
+#[cfg(feature = "persist")]
+use crate::wire::Entry;
 use crate::wire::envelope::Envelope;
 use crate::wire::frame::{FRAME_BYTES_MAX, encode_frame_header};
 use bytes::Bytes;
@@ -88,8 +90,9 @@ impl Machine for RecordingMachine {
             this: ProcessId { name, boot: 1 },
             addr: "127.0.0.1:1".parse().unwrap(),
             members: Vec::new(),
-            readiness: Readiness::Alone,
+            readiness: Readiness::Alone { seeds: Vec::new() },
             full_stores: Vec::new(),
+            disk_failing: false,
             expulsions: Vec::new(),
             revision: 0,
         }
@@ -100,11 +103,25 @@ impl Machine for RecordingMachine {
     fn counters(&self) -> Counters {
         Counters::default()
     }
+    #[cfg(feature = "metrics")]
+    fn take_pings(&mut self) -> Vec<Duration> {
+        Vec::new()
+    }
+    fn unsent(&self) -> usize {
+        0
+    }
+    fn progress(&self, _write: &crate::store::WriteId) -> crate::store::Progress {
+        crate::store::Progress::default()
+    }
     fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>> {
         Arc::default()
     }
     fn entries_owed(&self) -> usize {
         0
+    }
+    #[cfg(feature = "persist")]
+    fn unkept(&mut self) -> Vec<(StoreId, Entry)> {
+        Vec::new()
     }
 }
 
@@ -158,11 +175,15 @@ impl Rig {
                 requests: requests_in,
                 stores_changed,
             },
+            tracker: Arc::new(NodeTracker::new()),
+            #[cfg(feature = "metrics")]
+            stores: Vec::new(),
             published: Published {
                 views: views_in,
                 events: broadcast::Sender::new(16),
                 counted: Arc::default(),
             },
+            disk: None,
         };
         let mut config = Config::lan();
         config.streams_max = 8;
@@ -382,7 +403,7 @@ async fn a_foreign_cluster_is_counted_on_both_sides_and_never_opened() {
         Rig::start(b, Envelope::of(&ClusterId::default())),
     );
     a.put_out([open(b.addr)]);
-    assert_eq!(a.closed().await, (StreamId(2), CloseReason::Unreachable));
+    assert_eq!(a.closed().await, (StreamId(2), CloseReason::ForeignCluster));
     assert_eq!(a.tally.snapshot().streams_foreign_cluster, 1);
     while b.tally.snapshot().streams_foreign_cluster == 0 {
         tokio::task::yield_now().await;
@@ -653,14 +674,14 @@ async fn a_panic_in_the_engine_ends_all_that_waits_for_it() {
     let mut rig = Rig::start(a, ours());
     let (reply, outcome) = oneshot::channel();
     let write = crate::store::WriteId {
-        store: crate::id::StoreId(1),
+        store: StoreId(1),
         key: crate::id::Key([0; 16]),
         seq: 1,
     };
     let watch = Request::Watch {
         ticket: 1,
         write,
-        copies: 1,
+        copies: crate::store::Copies::N(1),
         within: Duration::from_secs(1),
         reply,
     };

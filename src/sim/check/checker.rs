@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use super::firings::Firings;
 use super::history::{Glance, History};
-use super::memberships::Memberships;
+use super::memberships::{Facts, Memberships};
 use super::violation::{Breach, Violation};
 use crate::engine::{Event, View};
 use crate::id::{Key, MemberState, NodeId, NodeName, ProcessId, Refusal, StoreId};
 use crate::sim::lies::Claims;
 use crate::sim::nodes::clock::ProcessTime;
 use crate::sim::nodes::node::Life;
-use crate::store::{Held, Store, WriteId};
+use crate::store::{Copies, Held, Store, WriteId};
 use crate::wire::Entry;
 
 /// A write that was acknowledged to its writer.
@@ -43,7 +43,7 @@ struct Watching {
     write: WriteId,
     entry: Entry,
     /// How many copies were asked for.
-    copies: usize,
+    copies: Copies,
 }
 
 /// Remembers what every process has held, said and seen, and the first promise that was broken.
@@ -145,15 +145,15 @@ impl Checker {
         self.vouched.iter().filter(in_vain).count()
     }
 
-    /// Looks at a new view of a process, with whether nothing keeps anybody from answering.
+    /// Looks at a new view of a process: see [`Memberships::view_changed`].
     pub(in crate::sim) fn view_changed(
         &mut self,
         at: Duration,
-        observer: (Life, bool),
+        observer: Life,
         view: &View,
-        is_of_cluster: impl Fn(&NodeName) -> bool,
+        facts: Facts<'_>,
     ) {
-        for breach in self.members.view_changed(at, observer, view, is_of_cluster) {
+        for breach in self.members.view_changed(at, observer, view, facts) {
             self.report(at, breach);
         }
     }
@@ -208,7 +208,7 @@ impl Checker {
         life: Life,
         write: WriteId,
         entry: Entry,
-        copies: usize,
+        copies: Copies,
     ) {
         let watching = Watching {
             life,
@@ -249,7 +249,7 @@ impl Checker {
             };
             return self.report(at, breach);
         }
-        if watching.copies == 0 && own_disk == Some(false) {
+        if watching.copies == Copies::DURABLE && own_disk == Some(false) {
             return self.report(at, Breach::NotDurable { node, ticket });
         }
         let mine = |ack: &&mut Acknowledged| {
@@ -361,7 +361,7 @@ mod tests {
             let mut checker = Checker::new(0);
             change(&mut checker, (0, 0), entry(5, 50), Origin::Writer);
             change(&mut checker, (1, 0), entry(5, 50), Origin::Peers);
-            checker.watch(1, (0, 0), write(), entry(5, 50), claimed);
+            checker.watch(1, (0, 0), write(), entry(5, 50), claimed.into());
             let on_disk = |_: usize, _: StoreId, _: &Entry| durable.then_some(false);
             checker.watched(AT, 1, Held { copies: claimed }, on_disk, clock);
             checker.violation
@@ -383,7 +383,7 @@ mod tests {
             clock: clock(1),
         };
         checker.changed(&glance, STORE, entry(5, 50));
-        checker.watch(1, (0, 0), write(), entry(5, 50), 1);
+        checker.watch(1, (0, 0), write(), entry(5, 50), Copies::N(1));
         checker.watched(AT, 1, Held { copies: 1 }, |_, _, _| None, clock);
         assert!(matches!(
             breach(&checker),
@@ -406,7 +406,7 @@ mod tests {
             if later {
                 change(&mut checker, (0, 0), entry(6, 50), Origin::Writer);
             }
-            checker.watch(1, (0, 0), write(), lasting, 1);
+            checker.watch(1, (0, 0), write(), lasting, Copies::N(1));
             checker.watched(AT, 1, Held { copies: 1 }, |_, _, _| None, clock);
             checker.violation
         };
@@ -420,7 +420,7 @@ mod tests {
             let mut checker = Checker::new(0);
             change(&mut checker, (0, 0), entry(5, 50), Origin::Writer);
             change(&mut checker, (1, 0), entry(5, 50), Origin::Peers);
-            checker.watch(1, (0, 0), write(), entry(5, 50), asked);
+            checker.watch(1, (0, 0), write(), entry(5, 50), asked.into());
             let on_disk = |node: usize, _: StoreId, _: &Entry| Some(node != 0);
             checker.watched(AT, 1, Held { copies: 1 }, on_disk, clock);
             checker.violation.map(|violation| violation.breach)

@@ -133,8 +133,10 @@ impl Look<'_> {
         latest.retain(|key, _| !excepted.contains(&(id, *key)));
         group.iter().zip(&held).find_map(|(node, held)| {
             let odd = |(key, (_, entry)): &(&Key, &(usize, &Entry))| match held.get(key) {
-                Some(held) => held != *entry,
-                None => !self.has_no_room(*node, store(*node), **key),
+                // A later version is refused for want of room only for what it is longer.
+                Some(held) if held.body.len() >= entry.body.len() => held != *entry,
+                Some(held) if held == *entry => false,
+                _ => !self.has_no_room(*node, store(*node), **key),
             };
             let (key, (other, _)) = latest.iter().find(odd)?;
             Some(Breach::Differs {

@@ -10,6 +10,9 @@ use crate::engine::{Event, Member, View};
 use crate::id::{MemberState, NodeName, ProcessId};
 use crate::sim::nodes::node::Life;
 
+/// Whether a name is of the observer's cluster; and whether who has it answers the observer, and has for a while.
+pub(in crate::sim) type Facts<'a> = (&'a dyn Fn(&NodeName) -> bool, &'a dyn Fn(&NodeName) -> bool);
+
 /// What every process has seen of the others, and what it was itself.
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Memberships {
@@ -120,14 +123,13 @@ impl Memberships {
         }
     }
 
-    /// Looks at a new view of a process. `calm` is whether nothing keeps anybody from answering, and
-    /// nothing did so a moment ago.
+    /// Looks at a new view of a process.
     pub(super) fn view_changed(
         &mut self,
         at: Duration,
-        (life, calm): (Life, bool),
+        life: Life,
         view: &View,
-        is_of_cluster: impl Fn(&NodeName) -> bool,
+        (is_of_cluster, answers): Facts<'_>,
     ) -> Vec<Breach> {
         let observer = life.0;
         let mut breaches = Vec::new();
@@ -141,9 +143,13 @@ impl Memberships {
                 .next_if(|known| known.process.name < process.name)
                 .is_some()
             {}
-            if known.next_if(|known| *known == member).is_some() {
+            let known = known.next_if(|known| known.process.name == process.name);
+            if known.is_some_and(|known| known == member) {
                 continue;
             }
+            // It was a member, and would have said what is so.
+            let asked = known.is_some_and(|known| self.processes.contains_key(&known.process))
+                && answers(&process.name);
             let place = (life, process.name.clone());
             if member.state == MemberState::Failed {
                 self.failed.entry(place).or_insert(at);
@@ -158,7 +164,7 @@ impl Memberships {
                 continue;
             }
             self.see_boot(life, process, &mut breaches);
-            self.see_state((life, calm), process, member.state, &mut breaches);
+            self.see_state((life, asked), process, member.state, &mut breaches);
         }
         self.views.insert(life, view.members.clone());
         let has_left = |member: &&Member| member.state == MemberState::Left;
@@ -237,7 +243,7 @@ impl Memberships {
     /// Invariant 10: who is said to have left did leave, and stays so; who is a member was there.
     fn see_state(
         &mut self,
-        (life, calm): (Life, bool),
+        (life, asked): (Life, bool),
         process: &ProcessId,
         seen: MemberState,
         breaches: &mut Vec<Breach>,
@@ -247,7 +253,7 @@ impl Memberships {
             let vouched = self.voices.len() > 1 || self.voices.contains(&process.name);
             // Of a process that does not answer, a lone voice may say that a later one is there; and who joins by a
             // liar knows nobody else to ask.
-            if (vouched || !calm) && self.claimed.contains_key(process) {
+            if (vouched || !asked) && self.claimed.contains_key(process) {
                 return;
             }
             return breaches.push(Breach::UnknownProcess {
@@ -318,8 +324,9 @@ mod tests {
                 addr: addr(2),
                 state,
             }],
-            readiness: Readiness::Alone,
+            readiness: Readiness::Alone { seeds: Vec::new() },
             full_stores: Vec::new(),
+            disk_failing: false,
             expulsions: Vec::new(),
             revision: 1,
         }
@@ -335,7 +342,7 @@ mod tests {
     }
 
     fn see(seen: &mut Memberships, boot: u64, state: MemberState) -> Vec<Breach> {
-        seen.view_changed(AT, (OBSERVER, true), &view(boot, state), |_| true)
+        seen.view_changed(AT, OBSERVER, &view(boot, state), (&|_| true, &|_| true))
     }
 
     #[test]
@@ -404,11 +411,16 @@ mod tests {
     fn foreigners_and_oneself_are_no_members() {
         let mut seen = memberships();
         let view = view(5, MemberState::Alive);
-        let breaches = seen.view_changed(AT, (OBSERVER, true), &view, |name| name.as_str() == "n0");
+        let breaches = seen.view_changed(
+            AT,
+            OBSERVER,
+            &view,
+            (&|name| name.as_str() == "n0", &|_| true),
+        );
         assert!(matches!(breaches[..], [Breach::ClusterCrossed { .. }]));
         let mut own = view.clone();
         own.members[0].process = process("n0", 9);
-        let breaches = seen.view_changed(AT, (OBSERVER, true), &own, |_| true);
+        let breaches = seen.view_changed(AT, OBSERVER, &own, (&|_| true, &|_| true));
         assert!(matches!(breaches[..], [Breach::ClusterCrossed { .. }]));
     }
 

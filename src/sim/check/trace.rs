@@ -198,6 +198,9 @@ pub(in crate::sim) fn tag_name(tag: Option<&u8>) -> &'static str {
         "hashes",
         "wants",
     ];
+    if tag == Some(&70) {
+        return "arrived";
+    }
     if let Some(tag @ 50..=55) = tag {
         let names = ["roots", "totals", "probe", "recheck", "cells", "peeled"];
         return names[usize::from(tag - 50)];

@@ -387,6 +387,14 @@ pub enum Breach {
         /// Whom.
         member: NodeName,
     },
+    /// A job that members took turns at was not run once, though they all see each other.
+    #[error("the job {job} was run by the nodes {by:?}")]
+    TurnsTaken {
+        /// The job.
+        job: u64,
+        /// Who ran it.
+        by: Vec<usize>,
+    },
     /// More copies were reported than there are.
     #[error("ticket {ticket}: {claimed} copies reported, {found} found")]
     WatchLied {
@@ -409,6 +417,16 @@ pub enum Breach {
         /// The key.
         key: Key,
     },
+    /// A write is not on a node that runs, though nothing has disturbed anybody.
+    #[error("a write of node {writer} is not on node {node} after {limit:?}")]
+    Undelivered {
+        /// Who wrote it.
+        writer: usize,
+        /// Who lacks it.
+        node: usize,
+        /// How long it may have taken.
+        limit: Duration,
+    },
     /// A write without a condition lost against what its writer had seen.
     #[error("a write of node {node} lost against what the node itself held")]
     WriteOverruled {
@@ -418,7 +436,7 @@ pub enum Breach {
 }
 
 impl Breach {
-    /// The promise that is broken; `None` for an invariant of the caller's own.
+    /// The promise that is broken; `None` for an invariant of the caller's own, and for turns.
     #[must_use]
     pub fn invariant(&self) -> Option<Invariant> {
         Some(match self {
@@ -427,7 +445,8 @@ impl Breach {
             | Self::DigestWrong { .. }
             | Self::MutesWrongly { .. }
             | Self::NotReady { .. }
-            | Self::SelfCheckFailed { .. } => Invariant::Convergence,
+            | Self::SelfCheckFailed { .. }
+            | Self::Undelivered { .. } => Invariant::Convergence,
             Self::NotConverged { because, .. } => return because.invariant(),
             Self::NotDurable { .. } | Self::WatchLied { .. } | Self::WriteLost { .. } => {
                 Invariant::Kept
@@ -460,7 +479,7 @@ impl Breach {
             | Self::Returned { .. }
             | Self::UnknownProcess { .. }
             | Self::ViewWrong { .. } => Invariant::StatesApart,
-            Self::Custom { .. } => return None,
+            Self::Custom { .. } | Self::TurnsTaken { .. } => return None,
         })
     }
 

@@ -25,6 +25,8 @@ const LEAVE_ACK: u8 = 10;
 const INSPECT_EVERY: Duration = Duration::from_secs(5);
 /// A process's queues are measured every so many turns.
 const MEASURE_EVERY: u64 = 32;
+/// After so long in peace, two members have asked and answered each other whatever was in doubt between them.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 impl Simulator {
     /// Keeps what is broken, if something is and nothing was before.
@@ -171,15 +173,29 @@ impl Simulator {
         if self.nodes[life.0].is_liar() {
             return self.checker.members.is_there(life, &view.this);
         }
-        let calm = self.look().calm(&self.nodes[life.0].spec.config).is_some();
         let (cluster, nodes) = (self.nodes[life.0].cluster, &self.nodes);
-        let of_cluster = |name: &NodeName| {
-            let index = name.as_str().strip_prefix('n');
-            let node = index.and_then(|index| nodes.get(index.parse::<usize>().ok()?));
-            node.is_some_and(|node| node.cluster == cluster)
+        let index = |name: &NodeName| {
+            let index: usize = name.as_str().strip_prefix('n')?.parse().ok()?;
+            (index < nodes.len()).then_some(index)
+        };
+        let of_cluster = |name: &NodeName| index(name).is_some_and(|n| nodes[n].cluster == cluster);
+        let calm_since = self.time.checked_sub(ANSWERS_WITHIN);
+        let calm_since = calm_since.filter(|since| self.all_disturbed <= *since);
+        let wakes = |node: usize| {
+            let node = &nodes[node];
+            let rested = calm_since.is_some_and(|since| node.disturbed <= since);
+            let slow = node.paused_until.is_some() || !node.service.is_zero();
+            rested && !slow && !node.leaving && !node.is_liar() && node.process.is_some()
+        };
+        let latency_max = self.nodes[life.0].spec.config.probe_timeout / 4;
+        let links = &self.network.links;
+        let answers = |name: &NodeName| {
+            index(name).is_some_and(|node| {
+                wakes(node) && wakes(life.0) && links.is_whole(life.0, node, latency_max)
+            })
         };
         self.checker
-            .view_changed(self.time, (life, calm), view, of_cluster);
+            .view_changed(self.time, life, view, (&of_cluster, &answers));
     }
 
     /// The checker looks at what a process's peers have brought it.

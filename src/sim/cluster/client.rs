@@ -10,7 +10,9 @@ use super::simulator::Simulator;
 use crate::engine::Operation;
 use crate::sim::check::violation::Breach;
 use crate::sim::nodes::registers::{Register, Registers};
-use crate::store::{Expiry, Held, Map, ReplicationError, Store, WriteError, WriteId, Written};
+use crate::store::{
+    Copies, Expiry, Held, Map, ReplicationError, Store, WriteError, WriteId, Written,
+};
 
 impl Simulator {
     /// Writes a register; it is visible at once, and on its way when time next passes.
@@ -173,7 +175,14 @@ impl Simulator {
     ///
     /// # Panics
     /// If the node is down, or its store does not hold the key.
-    pub fn watch(&mut self, node: usize, write: WriteId, copies: usize, within: Duration) -> u64 {
+    pub fn watch(
+        &mut self,
+        node: usize,
+        write: WriteId,
+        copies: impl Into<Copies>,
+        within: Duration,
+    ) -> u64 {
+        let copies = copies.into();
         self.tickets += 1;
         let ticket = self.tickets;
         let stores = self.process(node).stores.iter();

@@ -202,12 +202,14 @@ impl Simulator {
     /// stand still, since they need acknowledgements.
     pub fn cut_one_way(&mut self, from: usize, to: usize) {
         self.fault(from, format_args!("*** cut to n{to}"), &[]);
+        self.disturb(to);
         self.network.links.cut(from, to);
     }
 
     /// Cuts datagrams between two nodes, both ways, as a firewall does that lets TCP through.
     pub fn cut_datagrams(&mut self, a: usize, b: usize) {
         self.fault(a, format_args!("*** cut datagrams with n{b}"), &[]);
+        self.disturb(b);
         self.network.links.cut_datagrams(a, b);
         self.network.links.cut_datagrams(b, a);
     }
@@ -215,6 +217,7 @@ impl Simulator {
     /// Heals the link between two nodes, both ways.
     pub fn heal(&mut self, a: usize, b: usize) {
         self.fault(a, format_args!("*** heal with n{b}"), &[]);
+        self.disturb(b);
         self.network.links.heal(a, b);
         self.network.links.heal(b, a);
     }
@@ -374,11 +377,18 @@ impl Simulator {
 
     fn fault_all(&mut self, what: std::fmt::Arguments<'_>) {
         self.disturbed = self.time;
+        self.all_disturbed = self.time;
         self.trace.record(self.time, None, what, &[]);
     }
 
     fn fault(&mut self, node: usize, what: std::fmt::Arguments<'_>, bytes: &[u8]) {
-        self.disturbed = self.time;
+        self.disturb(node);
         self.note(node, what, bytes);
+    }
+
+    /// Something is done to a node, or to one of its links.
+    pub(super) fn disturb(&mut self, node: usize) {
+        self.disturbed = self.time;
+        self.nodes[node].disturbed = self.time;
     }
 }

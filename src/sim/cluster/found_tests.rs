@@ -91,6 +91,12 @@ impl Store for Faulty {
     fn len(&self) -> usize {
         self.inner.len()
     }
+    fn tombstones(&self) -> usize {
+        self.inner.tombstones()
+    }
+    fn quarantined(&self) -> usize {
+        self.inner.quarantined()
+    }
     fn bytes(&self) -> u64 {
         self.inner.bytes()
     }

@@ -29,7 +29,7 @@ impl Simulator {
     pub fn set_lying(&mut self, node: usize, lying: Option<Lying>) {
         let what = lying.as_ref().map(|lying| lying.every);
         self.note(node, format_args!("*** lies every {what:?}"), &[]);
-        self.disturbed = self.time;
+        self.disturb(node);
         self.network.links.hosts[node].deaf = false;
         let liar = self.nodes[node].liar.as_mut();
         let liar = liar.unwrap_or_else(|| panic!("node {node} is no liar"));

@@ -9,12 +9,14 @@
 //! | `client`, `alerts`, `firing` | what applications do |
 //! | `faults` | everything that can be done to a node, a link or the network |
 //! | `lies`, `lie_log` | what liars do, and what was counted of it |
-//! | `converge` | waiting until everybody agrees |
+//! | `converge`, `deliver` | waiting until everybody agrees, and until one write is everywhere |
+//! | `turns` | members take turns at jobs |
 
 mod alerts;
 mod checks;
 mod client;
 mod converge;
+mod deliver;
 mod faults;
 mod firing;
 #[cfg(test)]
@@ -27,3 +29,4 @@ pub(super) mod simulator;
 mod start;
 pub(super) mod tap;
 mod turn;
+mod turns;

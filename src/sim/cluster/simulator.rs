@@ -97,6 +97,8 @@ pub struct Simulator {
     pub(super) tickets: u64,
     /// When somebody or something was last disturbed.
     pub(super) disturbed: Duration,
+    /// When something was last done to all.
+    pub(super) all_disturbed: Duration,
     pub(super) next_inspection: Duration,
     pub(super) invariants: Vec<(String, InvariantCheck)>,
     pub(super) final_invariants: Vec<(String, InvariantCheck)>,
@@ -128,6 +130,7 @@ impl Simulator {
             outcomes: BTreeMap::new(),
             tickets: 0,
             disturbed: Duration::ZERO,
+            all_disturbed: Duration::ZERO,
             next_inspection: Duration::ZERO,
             invariants: Vec::new(),
             final_invariants: Vec::new(),

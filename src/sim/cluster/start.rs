@@ -142,7 +142,7 @@ impl Simulator {
             liars_mismatches: 0,
             turns: 0,
         };
-        self.disturbed = self.time;
+        self.disturb(index);
         self.see_view(life, &process.view);
         self.note(index, format_args!("{line}"), &[]);
         self.lie_later(index);

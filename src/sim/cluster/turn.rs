@@ -189,7 +189,7 @@ impl Simulator {
             return;
         }
         self.nodes[index].paused_until = None;
-        self.disturbed = self.time;
+        self.disturb(index);
         self.note(index, format_args!("resume"), &[]);
         let inbox = self.nodes[index].process.as_mut().map(|p| p.inbox.take());
         for input in inbox.unwrap_or_default() {
@@ -366,7 +366,7 @@ impl Simulator {
 
     /// Ends a node's process, with or without its machine.
     pub(super) fn stop_process(&mut self, index: usize, power_off: bool) {
-        self.disturbed = self.time;
+        self.disturb(index);
         let effects = self.network.stop(self.time, index, power_off);
         let node = &mut self.nodes[index];
         node.process = None;

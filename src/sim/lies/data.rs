@@ -9,8 +9,11 @@ use super::kinds::Lie;
 use super::knowledge::Knowledge;
 use crate::id::{Key, NodeName, ProcessId, Refusal, SchemaId, StoreId, WriterTag};
 use crate::time::Timestamp;
-use crate::wire::codec::{SECTION_OVERHEAD, delta_overhead};
-use crate::wire::{Ack, Delta, Entry, HeldVersion, Message, RefusedEntry, Relayed, Section};
+use crate::wire::codec::{HANDED_OVERHEAD, SECTION_OVERHEAD, delta_overhead};
+use crate::wire::{
+    Ack, Arrived, CoverReport, Covered, Delta, Entry, Handed, HeldVersion, Message, Recall,
+    RefusedEntry, Relayed, Section,
+};
 
 /// Keys that liars write of their own, so that what they hold is bounded by more than time.
 const KEYS: u64 = 48;
@@ -46,11 +49,20 @@ pub(super) fn delta(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> Mes
         1 => knows.sent,
         _ => knows.sent.saturating_add(1 + choice.below(4)),
     };
-    Message::Delta(Delta {
+    let handed = lie == Lie::HandedFalse;
+    let delta = Delta {
         token: knows.token,
         packet,
         uncovered,
-        sections: sections(entries, room),
+        sections: sections(entries, room.saturating_sub(HANDED_OVERHEAD)),
+    };
+    if !handed {
+        return Message::Delta(delta);
+    }
+    Message::Handed(Handed {
+        bits: u8::try_from(choice.below(256)).unwrap_or(0) >> choice.below(8),
+        list: choice.edge(),
+        delta,
     })
 }
 
@@ -238,8 +250,17 @@ fn uncovered(choice: &mut dyn Choice, knows: &Knowledge) -> Vec<NodeName> {
 
 /// Acknowledgements, the liar's own and those that it passes on.
 pub(super) fn acknowledgement(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> Message {
-    if lie == Lie::RelayedFalse {
-        return Message::Relayed(relayed(choice, knows));
+    match lie {
+        Lie::CoveredFalse => return Message::Covered(covered(choice, knows)),
+        Lie::RecallAlways => {
+            let packets = (0..=choice.below(64)).map(|_| recalled(choice, knows));
+            return Message::Recall(Recall {
+                token: knows.token,
+                packets: packets.collect(),
+            });
+        }
+        Lie::RelayedFalse => return Message::Relayed(relayed(choice, knows)),
+        _ => {}
     }
     let packet = knows.received;
     let ranges = match lie {
@@ -257,6 +278,10 @@ pub(super) fn acknowledgement(lie: Lie, choice: &mut dyn Choice, knows: &Knowled
             ranges
         }
     };
+    let token = knows.token;
+    if lie != Lie::RefusesEverything && packet % 3 == 1 {
+        return Message::Arrived(Arrived { token, ranges });
+    }
     let mut refused = Vec::new();
     if lie == Lie::RefusesEverything || choice.one_in(10) {
         let reason = match choice.below(6) {
@@ -278,10 +303,37 @@ pub(super) fn acknowledgement(lie: Lie, choice: &mut dyn Choice, knows: &Knowled
         }
     }
     Message::Ack(Ack {
-        token: knows.token,
+        token,
         ranges,
         refused,
     })
+}
+
+/// The number of a packet, sent or not.
+fn recalled(choice: &mut dyn Choice, knows: &Knowledge) -> u64 {
+    match choice.below(4) {
+        0 => choice.edge(),
+        1 => knows.sent,
+        _ => knows.received.saturating_sub(choice.below(8)),
+    }
+}
+
+fn covered(choice: &mut dyn Choice, knows: &Knowledge) -> Covered {
+    let mut reports = Vec::new();
+    for _ in 0..=choice.below(16) {
+        let holders = (0..choice.below(8)).map(|_| choice.edge());
+        reports.push(CoverReport {
+            holders: holders.collect(),
+            packet: recalled(choice, knows),
+            taken: u16::try_from(choice.below(4)).unwrap_or(0),
+            complete: choice.one_in(2),
+            list: choice.edge(),
+        });
+    }
+    Covered {
+        token: knows.token,
+        reports,
+    }
 }
 
 fn relayed(choice: &mut dyn Choice, knows: &Knowledge) -> Relayed {

@@ -14,6 +14,8 @@ pub enum Lie {
     AcksTwisted,
     /// Cells that are noise, too many or too few.
     CellsOfNoise,
+    /// A whole group is said to hold what it was to be handed, or somebody else.
+    CoveredFalse,
     /// Thousands of entries of its own, and nothing else wrong with them: for a store with little room.
     DeltaCrowds,
     /// Entries in the name of other writers, or of none.
@@ -44,6 +46,8 @@ pub enum Lie {
     DoneEarly,
     /// Others are said to be expelled.
     ExpelsOthers,
+    /// Entries that are to be handed on to everybody, or to nobody.
+    HandedFalse,
     /// Whole hashes that nobody has, in any order.
     HashesOfNoise,
     /// Another store, another boot, another nonce, another name.
@@ -72,6 +76,8 @@ pub enum Lie {
     RawNoise,
     /// A message of no known version.
     RawUnknown,
+    /// It is asked how far packets are that were handed on, or never sent.
+    RecallAlways,
     /// Every entry is refused.
     RefusesEverything,
     /// A stream is refused that is open.
@@ -108,11 +114,12 @@ pub enum Lie {
 
 impl Lie {
     /// All of them but [`DeltaCrowds`](Self::DeltaCrowds), which leaves room for no other.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 51] = [
         Self::AcksEverything,
         Self::AcksTheUnsent,
         Self::AcksTwisted,
         Self::CellsOfNoise,
+        Self::CoveredFalse,
         Self::DeltaDisguised,
         Self::DeltaDuplicates,
         Self::DeltaEmpty,
@@ -127,6 +134,7 @@ impl Lie {
         Self::DeltaUnreadable,
         Self::DoneEarly,
         Self::ExpelsOthers,
+        Self::HandedFalse,
         Self::HashesOfNoise,
         Self::HelloFalse,
         Self::ItemsOfNoise,
@@ -141,6 +149,7 @@ impl Lie {
         Self::RawCut,
         Self::RawNoise,
         Self::RawUnknown,
+        Self::RecallAlways,
         Self::RefusesEverything,
         Self::RejectLate,
         Self::RelayedFalse,
@@ -168,6 +177,7 @@ impl Lie {
             AcksEverything
                 | AcksTheUnsent
                 | AcksTwisted
+                | CoveredFalse
                 | DeltaDisguised
                 | DeltaDuplicates
                 | DeltaEmpty
@@ -178,11 +188,13 @@ impl Lie {
                 | DeltaTombstones
                 | DeltaUnknown
                 | DeltaUnreadable
+                | HandedFalse
                 | LeaveAckOfOthers
                 | LeaveOfOthers
                 | RawCut
                 | RawNoise
                 | RawUnknown
+                | RecallAlways
                 | RefusesEverything
                 | RelayedFalse
                 | RootsFalse
@@ -216,7 +228,7 @@ impl Lie {
         )
     }
 
-    /// Kinds that a message of this kind may be replaced by: those of the same tag.
+    /// Kinds that a message of this kind may be replaced by: those of the same tag, or of what stands for it.
     pub(super) fn like(message: &Message) -> &'static [Self] {
         match message {
             Message::Ack(_) => &[
@@ -225,6 +237,7 @@ impl Lie {
                 Self::AcksTwisted,
                 Self::RefusesEverything,
             ],
+            Message::Arrived(_) => &[Self::AcksEverything, Self::AcksTheUnsent, Self::AcksTwisted],
             Message::Cells(_) => &[Self::CellsOfNoise],
             Message::Delta(_) => &[
                 Self::DeltaDisguised,
@@ -252,7 +265,10 @@ impl Lie {
             ],
             Message::More(_) => &[Self::MoreAlways],
             Message::Peeled(_) => &[Self::PeeledFalse],
-            Message::Reject(_) => &[Self::RejectLate],
+            Message::Objection(_) | Message::Reject(_) => &[Self::RejectLate],
+            Message::Covered(_) => &[Self::CoveredFalse],
+            Message::Handed(_) => &[Self::HandedFalse],
+            Message::Recall(_) => &[Self::RecallAlways],
             Message::Relayed(_) => &[Self::RelayedFalse],
             Message::Recheck(_) | Message::Probe(_) | Message::Roots(_) => &[Self::RootsFalse],
             Message::Settled(_) => &[Self::SettledFalse],

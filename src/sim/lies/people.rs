@@ -8,8 +8,8 @@ use super::knowledge::Knowledge;
 use crate::engine::SwimClaim;
 use crate::id::{MemberState, NodeId, NodeName, ProcessId, SchemaId, StoreId};
 use crate::wire::{
-    Capabilities, Expelled, Hello, Leave, MemberRecord, Members, Message, Purpose, Reject,
-    RejectReason, StoreOffer, Welcome,
+    Capabilities, Expelled, Hello, Leave, MemberRecord, Members, Message, Objection,
+    ObjectionReason, Purpose, Reject, RejectReason, StoreOffer, Welcome,
 };
 
 /// How many members a liar invents in all, so that what they cost can be told from what each new one
@@ -26,6 +26,15 @@ pub(super) fn message(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> M
         Lie::HelloFalse => Message::Hello(hello(choice, knows)),
         Lie::LeaveAckOfOthers => Message::LeaveAck(leave(choice, knows)),
         Lie::LeaveOfOthers => Message::Leave(leave(choice, knows)),
+        Lie::RejectLate if choice.one_in(4) => Message::Objection(Objection {
+            reason: match choice.below(4) {
+                0 => ObjectionReason::NameNotAllowed,
+                1 => ObjectionReason::NameTaken,
+                2 => ObjectionReason::NameTakenHere,
+                _ => ObjectionReason::Unreadable,
+            },
+            twin: knows.to.addr,
+        }),
         Lie::RejectLate => Message::Reject(Reject {
             reason: match choice.below(6) {
                 0 => RejectReason::Busy,

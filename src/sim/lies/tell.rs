@@ -23,6 +23,8 @@ pub fn tell_as(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> Bytes {
         Lie::AcksEverything
         | Lie::AcksTheUnsent
         | Lie::AcksTwisted
+        | Lie::CoveredFalse
+        | Lie::RecallAlways
         | Lie::RefusesEverything
         | Lie::RelayedFalse => data::acknowledgement(lie, choice, knows),
         Lie::DeltaCrowds
@@ -37,7 +39,8 @@ pub fn tell_as(lie: Lie, choice: &mut dyn Choice, knows: &Knowledge) -> Bytes {
         | Lie::DeltaPassedOn
         | Lie::DeltaTombstones
         | Lie::DeltaUnknown
-        | Lie::DeltaUnreadable => data::delta(lie, choice, knows),
+        | Lie::DeltaUnreadable
+        | Lie::HandedFalse => data::delta(lie, choice, knows),
         Lie::CellsOfNoise
         | Lie::DoneEarly
         | Lie::HashesOfNoise

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::engine::SwimClaim;
 use crate::id::{MemberState, NodeId, NodeName, ProcessId, StoreId};
 use crate::wire::codec::{self, CodecLimits, Decoded};
-use crate::wire::{Entry, Message};
+use crate::wire::{Entry, Handed, Message};
 
 /// What messages claim.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +44,7 @@ impl Claims {
     fn add(&mut self, message: Message) {
         let alive = MemberState::Alive;
         match message {
-            Message::Delta(delta) => {
+            Message::Delta(delta) | Message::Handed(Handed { delta, .. }) => {
                 for section in delta.sections {
                     let entries = section.entries.into_iter();
                     self.entries.extend(entries.map(|e| (section.store, e)));

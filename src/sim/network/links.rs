@@ -159,6 +159,18 @@ impl Links {
             && !self.hosts.iter().any(|host| host.egress.is_limited())
     }
 
+    /// Whether everything that two hosts send each other arrives, and soon.
+    pub(in crate::sim) fn is_whole(&self, a: usize, b: usize, latency_max: Duration) -> bool {
+        let free = |host: usize| !self.hosts[host].egress.is_limited();
+        self.config.loss + self.config.corruption == 0.0
+            && self.config.latency_max <= latency_max
+            && self.carries_streams(a, b)
+            && self.carries_datagrams(a, b)
+            && self.carries_datagrams(b, a)
+            && free(a)
+            && free(b)
+    }
+
     /// Whether a stream between two hosts moves at all. It needs both ways, for acknowledgements.
     pub(super) fn carries_streams(&self, a: usize, b: usize) -> bool {
         self.hosts[a].powered

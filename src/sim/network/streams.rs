@@ -172,7 +172,7 @@ impl SimStreams {
         let refusal = if !links.hosts[host].up {
             Some(CloseReason::Refused)
         } else if !speaks_to(links.hosts[dialler].envelope, links.hosts[host].envelope) {
-            Some(CloseReason::Ended)
+            Some(CloseReason::ForeignCluster)
         } else {
             None
         };

@@ -28,7 +28,7 @@ fn opened() -> Testbed {
 fn closes(line: &Testbed, host: usize) -> Vec<(Duration, CloseReason)> {
     line.inputs_of(host)
         .filter_map(|(at, input)| match input {
-            Input::StreamClosed { reason, .. } => Some((*at, *reason)),
+            Input::StreamClosed { reason, .. } => Some((*at, reason.clone())),
             _ => None,
         })
         .collect()
@@ -103,7 +103,10 @@ fn a_stream_of_another_cluster_is_closed_and_never_accepted() {
     line.network.links.hosts[1].envelope = Envelope::of(&other);
     line.open(0, A, addr(1));
     line.run();
-    assert!(matches!(closes(&line, 0)[..], [(_, CloseReason::Ended)]));
+    assert!(matches!(
+        closes(&line, 0)[..],
+        [(_, CloseReason::ForeignCluster)]
+    ));
     assert_eq!(line.inputs_of(0).count(), 1);
     assert_eq!(line.inputs_of(1).count(), 0);
 }

@@ -36,6 +36,8 @@ pub(in crate::sim) struct SimNode {
     pub(in crate::sim) life: u64,
     pub(in crate::sim) process: Option<Process>,
     pub(in crate::sim) paused_until: Option<Duration>,
+    /// When something was last done to it, or to one of its links.
+    pub(in crate::sim) disturbed: Duration,
     /// It was asked to leave.
     pub(in crate::sim) leaving: bool,
     /// It has left, and has not been restarted since.
@@ -72,6 +74,7 @@ impl SimNode {
             life: 0,
             process: None,
             paused_until: None,
+            disturbed: Duration::ZERO,
             leaving: false,
             left: false,
             swim_received: 0,

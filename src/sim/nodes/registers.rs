@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{Key, SchemaId};
-use crate::store::{Body, ReplicationError, Schema, Tracker, Unreadable, Watch, WriteId};
+use crate::store::{Body, Copies, ReplicationError, Schema, Tracker, Unreadable, Watch, WriteId};
 use crate::wire::Entry;
 
 /// The schema of the store that every simulated node has: registers of bytes under `u64` keys.
@@ -136,7 +136,7 @@ pub enum Poison {
 pub(in crate::sim) struct SimTracker;
 
 impl Tracker for SimTracker {
-    fn watch(&self, _write: WriteId, _copies: usize) -> Watch {
+    fn watch(&self, _write: WriteId, _copies: Copies) -> Watch {
         Box::pin(std::future::ready(Err(ReplicationError::NotRunning)))
     }
 }

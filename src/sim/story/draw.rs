@@ -21,6 +21,10 @@ use crate::sim::nodes::spec::{NodeSpec, brisk};
 /// Members at the start; up to [`JOINERS_MAX`] more may come.
 const NODES: std::ops::RangeInclusive<usize> = 2..=7;
 const NODES_MAX: usize = *NODES.end() + JOINERS_MAX;
+/// Members at the start of a large cluster, which is beyond direct mode.
+const CROWD: std::ops::RangeInclusive<usize> = 17..=60;
+/// One in so many clusters is large.
+const CROWD_EVERY: u64 = 40;
 /// Writes in a story, beside bursts.
 const WRITES: std::ops::Range<usize> = 110..200;
 /// Writes of silences and notifications, where there are such stores.
@@ -42,12 +46,17 @@ const LONG_AFTERMATH: Duration = Duration::from_secs(200);
 const COLLECTED: Duration = Duration::from_secs(1_500);
 
 impl Scenario {
-    /// Draws a cluster of 2 to 7 nodes, a third of them durable, its configuration, at least 30
-    /// virtual seconds with at least 100 writes and three kinds of faults, and a calm end. One in four has one or two members that lie.
+    /// Draws a cluster of 2 to 7 nodes, or now and then of 17 to 60, a third of them durable, its
+    /// configuration, at least 30 virtual seconds with at least 100 writes and three kinds of faults, and a
+    /// calm end. One in four has one or two members that lie.
     #[must_use]
     pub fn random(seed: u64) -> Self {
         let mut rng = Pcg64::seed_from_u64(seed ^ 0x7363_656e_6172_696f);
-        let nodes = rng.random_range(NODES);
+        let crowd = seed % CROWD_EVERY == CROWD_EVERY - 1;
+        let nodes = match rng.random_range(NODES) {
+            _ if crowd => Pcg64::seed_from_u64(seed).random_range(CROWD),
+            nodes => nodes,
+        };
         let alerting = rng.random_bool(1.0 / 3.0);
         let durable = rng.random_bool(1.0 / 3.0);
         let long = rng.random_bool(0.05);
@@ -130,13 +139,16 @@ impl Dice<'_> {
             config.items_chunk_max = self.rng.random_range(8..200);
             config.exchanges_max = self.rng.random_range(1..4);
         }
-        if self.chance(0.1) {
+        if self.chance(0.2) {
             config.direct_peers_max = self.rng.random_range(0..4);
         }
         if self.chance(0.1) {
             // Just as many as the configuration must have, or a few more.
             let least = config.direct_peers_max + config.exchanges_max;
-            config.streams_max = (least + self.rng.random_range(0..4)).max(STREAMS_MIN);
+            let few = (least + self.rng.random_range(0..4)).max(STREAMS_MIN);
+            if self.nodes <= NODES_MAX {
+                config.streams_max = few;
+            }
         }
         if self.chance(0.08) {
             config.entries_max = self.rng.random_range(60..300);
@@ -156,7 +168,8 @@ impl Dice<'_> {
         // Up to `direct_peers_max` a write gets everywhere without it; what was refused for want of
         // room does not.
         let room = config.entries_max == Config::lan().entries_max;
-        if room && config.direct_peers_max >= NODES_MAX && self.chance(0.3) {
+        let direct = self.nodes <= NODES_MAX && config.direct_peers_max >= NODES_MAX;
+        if room && direct && self.chance(0.3) {
             config.push_pull_interval = None;
         }
         if self.chance(0.2) {
@@ -284,7 +297,9 @@ mod tests {
         for seed in 0..1000 {
             let scenario = Scenario::random(seed);
             assert_eq!(scenario.steps, Scenario::random(seed).steps);
-            assert!((2..=7).contains(&scenario.nodes));
+            let crowd = seed % CROWD_EVERY == CROWD_EVERY - 1;
+            let expected = if crowd { CROWD } else { NODES };
+            assert!(expected.contains(&scenario.nodes));
             assert_eq!(scenario.spec.config.validate(), Ok(()));
             let times: Vec<_> = scenario.steps.iter().map(|(at, _)| *at).collect();
             assert!(times.is_sorted());

@@ -20,6 +20,18 @@ use crate::sim::nodes::spec::NodeSpec;
 pub(super) const CONVERGENCE_MAX: Duration = Duration::from_secs(60);
 /// A key that nothing else writes.
 const HIDDEN_KEY: u64 = 777_777;
+/// Registers that no step writes: the jobs that members take turns at in the end.
+const JOBS_FROM: u64 = 1 << 40;
+const JOBS: u64 = 3;
+const JOB_STEP: Duration = Duration::from_secs(5);
+/// How long a write may take to be everywhere where nothing is wrong but that somebody has just died.
+const DELIVERY_MAX: Duration = Duration::from_secs(1);
+/// The longest latency at which that is promised.
+const LATENCY_CALM: Duration = Duration::from_millis(5);
+/// Stores that have room for so many entries have room for one more.
+const ROOM: usize = 100_000;
+/// The key of the last write; no other step uses it.
+const LAST_KEY: u64 = 1 << 41;
 /// The shortest time between two looks at whether a promise is broken.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -63,12 +75,39 @@ impl<'a> Runner<'a> {
         self.pass(sim, self.scenario.story)?;
         self.make_peace(sim);
         let took = sim.converge(CONVERGENCE_MAX)?;
+        if self.scenario.liars == 0 {
+            sim.take_turns(JOBS_FROM, JOBS, JOB_STEP)?;
+            sim.converge(CONVERGENCE_MAX)?;
+        }
         self.hide_one(sim)?;
         if !self.scenario.aftermath.is_zero() {
             self.wait(sim, sim.time() + self.scenario.aftermath)?;
             sim.converge(CONVERGENCE_MAX)?;
+            self.write_last(sim)?;
         }
         Ok(took)
+    }
+
+    /// Now that all agree and nothing happens, one more write is everywhere at once; also if somebody dies with
+    /// it, in every other story.
+    fn write_last(&self, sim: &mut Simulator) -> Result<(), Violation> {
+        let scenario = self.scenario;
+        let calm = scenario.clocks_mend
+            && scenario.liars == 0
+            && scenario.network.loss == 0.0
+            && scenario.network.latency_max <= LATENCY_CALM;
+        let room = scenario.spec.config.entries_max >= ROOM;
+        let ready: Vec<usize> = (0..scenario.nodes).filter(|n| is_ready(sim, *n)).collect();
+        // What the next version writes the present one cannot read.
+        let alike = !ready.iter().any(|node| sim.is_next_version(*node));
+        let (Some(&writer), true, true) = (ready.first(), calm && alike, room) else {
+            return Ok(());
+        };
+        let several = ready.len() > 2 && scenario.seed.is_multiple_of(2);
+        let lost = ready.get(1 + scenario.seed as usize % (ready.len().max(2) - 1));
+        let lost = lost.copied().filter(|_| several);
+        sim.write_everywhere(writer, LAST_KEY, lost, DELIVERY_MAX)
+            .map(drop)
     }
 
     /// Where no timer begins exchanges: one node holds something that it does not know it has to send, and

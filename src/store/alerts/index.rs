@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::alert::Alert;
 use super::lease::{Extent, Prefix, prefix};
 use super::record::{AlertRecord, HeldAlert};
+use super::rules::extensible_until;
 use crate::id::Key;
 use crate::store::schema::Index;
 use crate::time::Timestamp;
@@ -18,8 +19,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub struct AlertIndex {
     alerts: BTreeMap<Key, Indexed>,
-    /// What leases say, of alerts that are held and of others; ascending.
-    extents: BTreeMap<Prefix, Vec<Extent>>,
+    /// What leases say, of alerts that are held and of others, and how many of them say it.
+    extents: BTreeMap<(Prefix, Extent), u32>,
     /// The ones that fire, by their ends.
     ending: BTreeSet<(Timestamp, Key)>,
     /// The other ones that are whole, by their ends.
@@ -75,9 +76,7 @@ impl Index<AlertRecord> for AlertIndex {
                 self.add(key, record);
             }
             AlertRecord::Lease(lease) => lease.each(|extent, prefix| {
-                let extents = self.extents.entry(prefix).or_default();
-                let at = extents.partition_point(|other| *other < extent);
-                extents.insert(at, extent);
+                *self.extents.entry((prefix, extent)).or_default() += 1;
                 self.extend(prefix, extent);
             }),
         }
@@ -87,16 +86,14 @@ impl Index<AlertRecord> for AlertIndex {
         match &**old {
             AlertRecord::Alert(_) => self.forget(&key),
             AlertRecord::Lease(lease) => lease.each(|extent, prefix| {
-                let Some(extents) = self.extents.get_mut(&prefix) else {
+                let Some(count) = self.extents.get_mut(&(prefix, extent)) else {
                     return;
                 };
-                if let Ok(at) = extents.binary_search(&extent) {
-                    extents.remove(at);
+                *count -= 1;
+                if *count == 0 {
+                    self.extents.remove(&(prefix, extent));
+                    self.reduce(prefix, extent);
                 }
-                if extents.is_empty() {
-                    self.extents.remove(&prefix);
-                }
-                self.reduce(prefix, extent);
             }),
         }
     }
@@ -215,29 +212,36 @@ impl AlertIndex {
         }
     }
 
-    /// Takes over what another extent says of the alerts with its prefix: mostly one. It looks at no other
-    /// extent.
+    /// Takes over what another extent says of the alerts with its prefix: mostly one. It looks at others only where
+    /// they may say more: mostly the last one says the latest end.
     fn extend(&mut self, prefix: Prefix, extent: Extent) {
         for key in self.alike(prefix) {
             let Some(indexed) = self.alerts.get(&key) else {
                 continue;
             };
+            if !indexed.held().is_extended_by(extent) {
+                continue;
+            }
             let was = (indexed.ends_at, indexed.updated_at);
-            let is = (was.0.max(extent.ends_at), was.1.max(extent.received_at));
-            if indexed.held().is_extended_by(extent) && is != was {
+            let is_last = extent.received_at >= was.1 && extent.ends_at >= was.0;
+            let is = if is_last {
+                (extent.ends_at, extent.received_at)
+            } else {
+                self.times_of(&key, indexed.held())
+            };
+            if is != was {
                 self.change(key, is);
             }
         }
     }
 
-    /// Takes back what an extent said that is gone. It looks at the others only if none said more.
+    /// Takes back what an extent said that is gone.
     fn reduce(&mut self, prefix: Prefix, gone: Extent) {
         for key in self.alike(prefix) {
             let Some(indexed) = self.alerts.get(&key) else {
                 continue;
             };
-            let decided = gone.ends_at >= indexed.ends_at || gone.received_at >= indexed.updated_at;
-            if indexed.held().is_extended_by(gone) && decided {
+            if indexed.held().is_extended_by(gone) {
                 let is = self.times_of(&key, indexed.held());
                 if is != (indexed.ends_at, indexed.updated_at) {
                     self.change(key, is);
@@ -279,18 +283,22 @@ impl AlertIndex {
         self.fires(ends_at, key);
     }
 
-    /// The end of an alert by what is held, and when what says so was received.
+    /// The end of an alert by what is held, and when what says so was received. Of the extents that count for it, it
+    /// looks at those that were received last, [`EXTENTS_MAX`] of them.
     fn times_of(&self, key: &Key, held: &HeldAlert) -> (Timestamp, Timestamp) {
-        let from = held.updated_at;
-        let extents = self
-            .extents
-            .get(&prefix(key))
-            .map_or(&[][..], Vec::as_slice);
-        let first = extents.partition_point(|extent| extent.received_at < from);
-        let extents = extents[first..].iter();
-        let extents = extents.take_while(|extent| held.is_extended_by(**extent));
+        let (prefix, from) = (prefix(key), held.updated_at);
+        let of = |received_at, ends_at| {
+            let extent = Extent {
+                received_at,
+                ends_at,
+            };
+            (prefix, extent)
+        };
+        let first = of(from, Timestamp::ZERO);
+        let last = of(extensible_until(from), Timestamp::MAX);
+        let extents = self.extents.range(first..=last).rev().take(EXTENTS_MAX);
         let (mut ends_at, mut updated_at) = (held.ends_at, from);
-        for extent in extents {
+        for ((_, extent), _) in extents {
             ends_at = ends_at.max(extent.ends_at);
             updated_at = updated_at.max(extent.received_at);
         }
@@ -342,6 +350,10 @@ fn name(indexed: &Indexed) -> Option<&str> {
     let alert = indexed.alert.as_ref()?;
     Some(alert.name().unwrap_or_default())
 }
+
+/// Extents of one alert that are looked at: more than clients make in half an hour, whichever nodes they tell. Each of
+/// them says a later end than those before it, so the last ones decide.
+const EXTENTS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -408,6 +420,43 @@ mod tests {
             assert_eq!(times(&index), (at(*end), at(*received)), "after {n}");
         }
         assert!(index.extents.is_empty());
+    }
+
+    /// In whatever order they come.
+    #[test]
+    fn of_many_extents_the_last_ones_decide() {
+        let (mut index, alert) = (AlertIndex::default(), alert());
+        let key = alert.alert().unwrap().key();
+        index.insert(key, None, &alert);
+        let ends = |index: &AlertIndex| index.get(&key).unwrap().ends_at;
+        // One that says the latest end, and as many as are looked at that were received later.
+        let long = lease(&key, 101, 9_000);
+        let others: Vec<_> = (0..EXTENTS_MAX as u64)
+            .map(|n| lease(&key, 110 + n, 400 + n))
+            .collect();
+        let last = at(400 + EXTENTS_MAX as u64 - 1);
+        for is_first in [true, false] {
+            let (before, after) = others.split_at(if is_first { 0 } else { EXTENTS_MAX });
+            for lease in before {
+                index.insert(Key([7; 16]), None, lease);
+            }
+            index.insert(Key([7; 16]), None, &long);
+            assert_eq!(ends(&index) == at(9_000), is_first);
+            for lease in after {
+                index.insert(Key([7; 16]), None, lease);
+            }
+            assert_eq!(ends(&index), last);
+            // With one less it is looked at again.
+            index.remove(Key([7; 16]), &others[5]);
+            assert_eq!(ends(&index), at(9_000));
+            index.remove(Key([7; 16]), &long);
+            assert_eq!(ends(&index), last);
+            for lease in others[..5].iter().chain(&others[6..]) {
+                index.remove(Key([7; 16]), lease);
+            }
+            assert_eq!(ends(&index), at(200));
+            assert!(index.extents.is_empty());
+        }
     }
 
     #[test]

@@ -30,7 +30,8 @@
 //!   hash of its bytes, so leases are never replaced, and nodes that received the same repeats write the
 //!   same one.
 //! - An alert ends at the latest of its own end, and the ends in leases that rest on a repeat received
-//!   not before the alert's own version was. That is a function of what is held, so all nodes agree. **A
+//!   not before the alert's own version was: of those, the 64 that were received last. That is a function
+//!   of what is held, so all nodes agree. **A
 //!   lease carries the time of the repeat, never the time at which it is written**: whenever it is
 //!   written and whenever it arrives, it says nothing about an alert that was resolved after that repeat.
 //!   One that rests on a repeat that was received after a resolve says that the alert fires, and it does.

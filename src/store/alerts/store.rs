@@ -81,6 +81,27 @@ impl Leases {
     }
 }
 
+/// What is new in an alert that was received.
+enum Novelty {
+    /// Nothing but a later end.
+    LaterEnd {
+        extent: Extent,
+        /// It is to be written now.
+        is_due: bool,
+    },
+    /// Nothing.
+    None,
+    /// This is the next version of what is shown.
+    Version {
+        next: Alert,
+        /// What is shown takes so much, and whether it fires.
+        bytes: usize,
+        was_firing: bool,
+    },
+    /// All: it is not shown yet.
+    Whole,
+}
+
 /// What is known of an alert that is shown.
 struct Known {
     record: Arc<AlertRecord>,
@@ -149,6 +170,18 @@ impl Alerts {
         Err(AlertError::Contended {
             attempts: ATTEMPTS_MAX,
         })
+    }
+
+    /// Whether [`put`](Self::put) would write a version of this alert, received at `now`: there is more in it than a
+    /// later end of what is shown. Nodes that are sent the same by a client can so let one of them write it, and look
+    /// again when they have heard from it.
+    #[must_use]
+    pub fn has_news(&self, alert: &Alert, now: Timestamp) -> bool {
+        let key = alert.key();
+        let repeats = self.lock();
+        let header = self.shared.map.header(&key);
+        let novelty = self.novelty(key, alert, (now, header), &repeats);
+        matches!(novelty, Novelty::Whole | Novelty::Version { .. })
     }
 
     /// Writes the later ends of what was [`put`](Self::put), if that has to be now: many in one entry.
@@ -340,9 +373,42 @@ impl Alerts {
         repeats: &mut Repeats,
     ) -> Result<Option<Written>, AlertError> {
         let header = self.shared.map.header(&key);
+        match self.novelty(key, alert, (now, header), repeats) {
+            Novelty::None => Ok(None),
+            Novelty::LaterEnd { extent, is_due } => {
+                repeats.latest.insert(key, extent);
+                if is_due {
+                    repeats.due.insert(key);
+                }
+                Ok(None)
+            }
+            Novelty::Whole => {
+                self.admit_new(alert, now, repeats)?;
+                self.write(alert.clone(), header, now, repeats).map(Some)
+            }
+            Novelty::Version {
+                next,
+                bytes,
+                was_firing,
+            } => {
+                if !was_firing {
+                    self.admit_firing(&next, now)?;
+                }
+                self.admit_bytes((alert.bytes(), bytes), now, repeats)?;
+                self.write(next, header, now, repeats).map(Some)
+            }
+        }
+    }
+
+    fn novelty(
+        &self,
+        key: Key,
+        alert: &Alert,
+        (now, header): (Timestamp, Option<HeldHeader>),
+        repeats: &Repeats,
+    ) -> Novelty {
         let Some(known) = self.known(&key, repeats, now) else {
-            self.admit_new(alert, now, repeats)?;
-            return self.write(alert.clone(), header, now, repeats).map(Some);
+            return Novelty::Whole;
         };
         let next = known.before.merged(alert.clone(), now);
         let held = known.record.alert();
@@ -353,7 +419,7 @@ impl Alerts {
             // node may have been told otherwise.
             let resolved = held.ends_at <= held.updated_at;
             if resolved && next.ends_at == known.before.ends_at && next.is_resolved(now) {
-                return Ok(None);
+                return Novelty::None;
             }
             let received_at = stamp(now).max(held.updated_at);
             let extent = Extent {
@@ -364,18 +430,15 @@ impl Alerts {
             // What is further ahead than a lease can say is written anew when it cannot be extended.
             let said = extent.ends_at == next.ends_at || extent.ends_at <= known.ends_at;
             if later && said && self.can_extend(extent, held.updated_at, header) {
-                repeats.latest.insert(key, extent);
-                if is_due(known.ends_at, extent.received_at, extent.ends_at) {
-                    repeats.due.insert(key);
-                }
-                return Ok(None);
+                let is_due = is_due(known.ends_at, extent.received_at, extent.ends_at);
+                return Novelty::LaterEnd { extent, is_due };
             }
         }
-        if known.before.ends_at <= now {
-            self.admit_firing(&next, now)?;
+        Novelty::Version {
+            next,
+            bytes: known.bytes,
+            was_firing: known.before.ends_at > now,
         }
-        self.admit_bytes((alert.bytes(), known.bytes), now, repeats)?;
-        self.write(next, header, now, repeats).map(Some)
     }
 
     /// Whether a lease is enough: the entry of the alert is kept long enough.

@@ -41,7 +41,9 @@ impl Site {
 
     fn put_at(&self, now: Timestamp, alert: &Alert) -> usize {
         self.clock.set(now);
+        let is_news = self.alerts.has_news(alert, now);
         let written = self.alerts.put(alert.clone(), now).expect("it is valid");
+        assert_eq!(is_news, written.is_some(), "{alert:?} at {now:?}");
         let extended = self.alerts.extend(now).expect("there is room");
         usize::from(written.is_some()) + extended.len()
     }

@@ -279,9 +279,11 @@ impl Shares {
         check(counted, self.size, more, limits)
     }
 
-    /// What has no name, each deliverer's counted up to a share, as what writers delivered themselves is.
+    /// What has no name, each deliverer's counted up to a share, as what writers delivered themselves is. What
+    /// nobody is known to have delivered counts as that already.
     fn counted_unnamed(&self) -> Amount {
-        let unnamed = |account: &&PairShare| account.pair.0 == WriterTag::NONE;
+        let nobody = WriterTag::NONE;
+        let unnamed = |account: &&PairShare| account.pair.0 == nobody && account.pair.1 != nobody;
         let accounts = self.accounts.iter().filter(unnamed);
         let counted = accounts.map(|account| account.held.up_to(self.share));
         counted.fold(Amount::default(), |sum, held| sum + held)

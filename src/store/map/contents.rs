@@ -115,6 +115,8 @@ pub(super) struct Contents<S: Schema> {
     pub(super) index: S::Index,
     /// Slots of the quarantined entries.
     pub(super) quarantine: BTreeSet<u32>,
+    /// How many of the entries are tombstones.
+    pub(super) tombstones: usize,
     /// Up to this place of the expiry order, records have been removed from the index.
     hidden: Expiring,
 }
@@ -131,6 +133,7 @@ impl<S: Schema> Contents<S> {
             entries: EntryMap::new(bounds),
             index: S::Index::default(),
             quarantine: BTreeSet::new(),
+            tombstones: 0,
             hidden: Expiring::default(),
             accounts: Shares::new(limits, writer),
         }
@@ -285,6 +288,8 @@ impl<S: Schema> Contents<S> {
             } else if matches!(old, Some(Value::Quarantined(_))) {
                 self.quarantine.remove(&at);
             }
+            self.tombstones += usize::from(matches!(slot.value.value, Value::Removed));
+            self.tombstones -= usize::from(matches!(old, Some(Value::Removed)));
         }
         let was = match &old {
             Some(Value::Record {
@@ -376,6 +381,7 @@ impl<S: Schema> Contents<S> {
         let (at, slot) = self.entries.collect(wall)?;
         self.accounts.release(charged(&slot));
         self.quarantine.remove(&at);
+        self.tombstones -= usize::from(matches!(slot.value.value, Value::Removed));
         if let Value::Record {
             record,
             indexed: true,

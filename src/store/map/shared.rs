@@ -56,6 +56,14 @@ impl<S: Schema> MapStore<S> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a local write reaches anybody still, or will.
+    pub(super) fn still_runs(&self) -> Result<(), WriteError> {
+        if self.context.tracker.has_stopped() {
+            return Err(WriteError::Stopped);
+        }
+        Ok(())
+    }
+
     /// Calls the hooks.
     pub(super) fn notify(&self) {
         let hooks = Arc::clone(&self.hooks.read().unwrap_or_else(PoisonError::into_inner));
@@ -265,6 +273,14 @@ impl<S: Schema> Store for MapStore<S> {
         self.lock().entries.len()
     }
 
+    fn tombstones(&self) -> usize {
+        self.lock().tombstones
+    }
+
+    fn quarantined(&self) -> usize {
+        self.lock().quarantine.len()
+    }
+
     fn bytes(&self) -> u64 {
         self.lock().accounts.bytes()
     }
@@ -302,6 +318,7 @@ impl<S: Schema> Store for MapStore<S> {
         writer: WriterTag,
         position: usize,
     ) -> Result<(usize, Option<usize>), WriteError> {
+        self.still_runs()?;
         let now = self.context.clock.wall();
         let (mut removed, mut displaced) = (0, Vec::new());
         let mut contents = self.lock();

@@ -17,7 +17,7 @@ use crate::id::SchemaId;
 use crate::id::{Refusal, StoreId, WriterTag};
 use crate::store::schema::Body;
 use crate::store::{
-    Digest, HashedItem, Index, Merged, ReplicationError, Tracker, Unreadable, Watch,
+    Copies, Digest, HashedItem, Index, Merged, ReplicationError, Tracker, Unreadable, Watch,
 };
 use crate::time::WallClock;
 use crate::wire::Entry;
@@ -115,7 +115,7 @@ impl WallClock for TestClock {
 struct Untracked;
 
 impl Tracker for Untracked {
-    fn watch(&self, _: WriteId, _: usize) -> Watch {
+    fn watch(&self, _: WriteId, _: Copies) -> Watch {
         Box::pin(async { Err(ReplicationError::NotRunning) })
     }
 }

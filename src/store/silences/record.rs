@@ -148,6 +148,20 @@ pub struct Silence {
 }
 
 impl Silence {
+    /// One of this name, with nothing in it.
+    pub(in crate::store) fn named(id: SilenceId) -> Self {
+        Self {
+            id,
+            matcher_sets: Vec::new(),
+            starts_at: Timestamp::ZERO,
+            ends_at: Timestamp::ZERO,
+            updated_at: Timestamp::ZERO,
+            created_by: String::new(),
+            comment: String::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
     /// A silence that was written when it starts, without an author or a comment.
     /// [`Silences::set`](super::Silences::set) makes one from a [`NewSilence`](super::NewSilence).
     #[must_use]
@@ -184,7 +198,7 @@ impl Silence {
 
     /// The tie of its entry: at equal timestamps the earlier end wins, so a silence that was
     /// expired and extended in the same instant is expired everywhere.
-    pub(super) fn tie(&self) -> u64 {
+    pub(in crate::store) fn tie(&self) -> u64 {
         u64::MAX - self.ends_at.as_nanos()
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::store::any::Store;
 use crate::store::replica::Merged;
 use crate::store::setup::Context;
-use crate::store::tracking::{ReplicationError, Tracker, Watch, WriteId};
+use crate::store::tracking::{Copies, ReplicationError, Tracker, Watch, WriteId};
 use crate::time::{Timestamp, WallClock};
 use crate::wire::Entry;
 
@@ -24,7 +24,7 @@ impl ManualClock {
         Self(Arc::new(AtomicU64::new(at(0).as_nanos())))
     }
 
-    pub(in crate::store) fn set(&self, now: Timestamp) {
+    pub(crate) fn set(&self, now: Timestamp) {
         self.0.store(now.as_nanos(), Ordering::SeqCst);
     }
 
@@ -42,13 +42,13 @@ impl WallClock for ManualClock {
 struct Nobody;
 
 impl Tracker for Nobody {
-    fn watch(&self, _: WriteId, _: usize) -> Watch {
+    fn watch(&self, _: WriteId, _: Copies) -> Watch {
         Box::pin(async { Err(ReplicationError::NotRunning) })
     }
 }
 
 /// `seconds` after tests begin.
-pub(in crate::store) fn at(seconds: u64) -> Timestamp {
+pub(crate) fn at(seconds: u64) -> Timestamp {
     Timestamp::from_secs(BEGIN + seconds)
 }
 

@@ -6,12 +6,15 @@ use super::error::{DecodeError, check_count, check_end};
 use super::limits::{CodecLimits, DELTA_ENTRIES_MAX, MESSAGE_HEADER_BYTES};
 use crate::id::{NAME_BYTES_MAX, NodeName, StoreId};
 use crate::wire::entry::{Entry, HEADER_BYTES};
-use crate::wire::message::{Delta, Section};
+use crate::wire::message::{Delta, Handed, Section};
 
 /// What a section of a delta takes beside its entries: `store u32, count u16`. Exact.
 pub const SECTION_OVERHEAD: usize = 6;
 /// `token u64, packet u64, names u16, sections u16`.
 const DELTA_FIXED: usize = 20;
+
+/// What a `Handed` takes beside its delta: `bits u8, list u64`. Exact.
+pub const HANDED_OVERHEAD: usize = 9;
 
 /// What a delta takes beside its sections, message header included: `token u64, packet u64`, a
 /// `u16` count of names, each a length byte and its bytes, and a `u16` count of sections. Exact: a
@@ -71,6 +74,20 @@ pub(super) fn encode_delta(delta: &Delta, out: &mut BytesMut) {
 )]
 fn put_count(count: usize, out: &mut BytesMut) {
     out.put_u16(u16::try_from(count).expect("a delta's lists are cut to 65,535 elements"));
+}
+
+pub(super) fn encode_handed(handed: &Handed, out: &mut BytesMut) {
+    out.put_u8(handed.bits);
+    out.put_u64(handed.list);
+    encode_delta(&handed.delta, out);
+}
+
+pub(super) fn decode_handed(mut body: Bytes, limits: &CodecLimits) -> Result<Handed, DecodeError> {
+    let truncated = |_| DecodeError::Truncated { what: "handed" };
+    let bits = body.try_get_u8().map_err(truncated)?;
+    let list = body.try_get_u64().map_err(truncated)?;
+    let delta = decode_delta(body, limits)?;
+    Ok(Handed { bits, list, delta })
 }
 
 #[expect(

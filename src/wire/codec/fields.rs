@@ -20,9 +20,10 @@ use crate::id::{
 };
 use crate::time::Timestamp;
 use crate::wire::message::{
-    Ack, Capabilities, Done, Expelled, HeldVersion, Hello, Leave, MemberRecord, Members, Message,
-    More, Probe, Purpose, Recheck, RefusedEntry, Reject, RejectReason, Relayed, Roots, Settled,
-    StoreOffer, StoreSummary, StoreTotal, Summary, Totals, Verdict, Verdicts, Welcome,
+    Ack, Arrived, Capabilities, CoverReport, Covered, Done, Expelled, HeldVersion, Hello, Leave,
+    MemberRecord, Members, Message, More, Objection, ObjectionReason, Probe, Purpose, Recall,
+    Recheck, RefusedEntry, Reject, RejectReason, Relayed, Roots, Settled, StoreOffer, StoreSummary,
+    StoreTotal, Summary, Totals, Verdict, Verdicts, Welcome,
 };
 
 type Enc<W> = EncoderImpl<W, Settings>;
@@ -56,21 +57,26 @@ fn put_message<W: Writer>(message: &Message, to: &mut Enc<W>) -> Result<(), Enco
         Message::Welcome(welcome) => welcome.put(to),
         Message::Reject(reject) => reject.put(to),
         Message::Ack(ack) => ack.put(to),
+        Message::Arrived(arrived) => arrived.put(to),
         Message::Relayed(relayed) => relayed.put(to),
         Message::Members(members) => members.put(to),
         Message::Expelled(expelled) => expelled.put(to),
+        Message::Objection(objection) => objection.put(to),
         Message::Leave(leave) | Message::LeaveAck(leave) => leave.put(to),
         Message::Summary(summary) => summary.put(to),
         Message::Verdicts(verdicts) => verdicts.put(to),
         Message::More(more) => more.put(to),
         Message::Settled(settled) => settled.put(to),
         Message::Done(done) => done.put(to),
+        Message::Covered(covered) => covered.put(to),
+        Message::Recall(recall) => recall.put(to),
         Message::Roots(roots) => roots.put(to),
         Message::Totals(totals) => totals.put(to),
         Message::Probe(probe) => probe.put(to),
         Message::Recheck(look) => look.put(to),
         Message::Cells(_)
         | Message::Delta(_)
+        | Message::Handed(_)
         | Message::Hashes(_)
         | Message::Items(_)
         | Message::Peeled(_)
@@ -98,11 +104,15 @@ pub(super) fn decode(
         9 => Message::Leave(Field::take(from)?),
         10 => Message::LeaveAck(Field::take(from)?),
         25 => Message::Expelled(Field::take(from)?),
+        60 => Message::Objection(Field::take(from)?),
         15 => Message::Done(Field::take(from)?),
         16 => Message::Summary(Field::take(from)?),
         17 => Message::Verdicts(Field::take(from)?),
         19 => Message::More(Field::take(from)?),
         21 => Message::Settled(Field::take(from)?),
+        70 => Message::Arrived(take_arrived(from)?),
+        41 => Message::Covered(Field::take(from)?),
+        42 => Message::Recall(Field::take(from)?),
         50 => Message::Roots(Field::take(from)?),
         51 => Message::Totals(Field::take(from)?),
         52 => Message::Probe(Field::take(from)?),
@@ -116,10 +126,20 @@ pub(super) fn decode(
 /// Ranges pass only if they ascend and do not overlap: the engine may rely on it.
 fn take_ack(from: &mut Dec<'_>) -> Result<Ack, DecodeError> {
     let ack = Ack::take(from)?;
-    let forward = ack.ranges.iter().all(|(first, last)| first <= last);
-    let mut gaps = ack.ranges.iter().zip(ack.ranges.iter().skip(1));
+    check_ranges(&ack.ranges).map(|()| ack)
+}
+
+/// As those of an acknowledgement.
+fn take_arrived(from: &mut Dec<'_>) -> Result<Arrived, DecodeError> {
+    let arrived = Arrived::take(from)?;
+    check_ranges(&arrived.ranges).map(|()| arrived)
+}
+
+fn check_ranges(ranges: &[(u64, u64)]) -> Result<(), DecodeError> {
+    let forward = ranges.iter().all(|(first, last)| first <= last);
+    let mut gaps = ranges.iter().zip(ranges.iter().skip(1));
     if forward && gaps.all(|((_, last), (first, _))| last < first) {
-        Ok(ack)
+        Ok(())
     } else {
         Err(DecodeError::Disorder { what: "ranges" })
     }
@@ -200,6 +220,7 @@ macro_rules! enum_fields {
 
 enum_fields! {
     MemberState { 0 Alive, 1 Suspect, 2 Failed, 3 Left }
+    ObjectionReason { 0 NameNotAllowed, 1 NameTaken, 2 NameTakenHere, 3 Unreadable }
     Purpose { 0 Link, 1 PushPull }
     Refusal { 0 ClockAhead, 1 Full, 2 TooLarge, 3 NoStore, 4 Share, 5 TooLasting }
     RejectReason { 0 Busy, 1 Itself, 2 NameTaken, 3 StaleBoot, 4 Leaving, 5 Expelled }
@@ -230,6 +251,9 @@ macro_rules! struct_fields {
 
 struct_fields! {
     Ack { token; ranges: ranges_max, refused: refused_max }
+    Arrived { token; ranges: ranges_max }
+    CoverReport { packet, taken, complete, list; holders: holders_max }
+    Covered { token; reports: recalls_max }
     Done { complete; }
     Expelled { ; names: expelled_max }
     HeldVersion { store, key, ts, tag; }
@@ -239,9 +263,11 @@ struct_fields! {
     MemberRecord { id, incarnation, state; }
     Members { ask; records: records_max }
     More { store; }
+    Objection { reason, twin; }
     NodeId { process, renewal, addr; }
     Probe { token, ack, number, incarnation; }
     ProcessId { name, boot; }
+    Recall { token; packets: recalls_max }
     RefusedEntry { packet, index, reason; }
     Reject { reason, boot_known; }
     Relayed { token, holder; held: held_max }

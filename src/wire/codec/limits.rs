@@ -20,6 +20,16 @@ pub const ACK_REFUSED_BYTES: usize = U64_MAX + U16_MAX + 1;
 pub const RELAYED_OVERHEAD: usize = MESSAGE_HEADER_BYTES + U64_MAX + PROCESS_MAX + U32_MAX;
 /// An upper bound on what one held version adds to a `Relayed`.
 pub const RELAYED_HELD_BYTES: usize = U32_MAX + 16 + U64_MAX + U32_MAX;
+/// An upper bound on a `Covered` without reports, or a `Recall` without packets, header included.
+pub const COVERED_OVERHEAD: usize = MESSAGE_HEADER_BYTES + U64_MAX + U32_MAX;
+/// An upper bound on what one report without holders adds to a `Covered`.
+pub const REPORT_OVERHEAD: usize = 2 * U64_MAX + U16_MAX + 1 + U32_MAX;
+/// An upper bound on what one word of a bitmap, one mark or one packet number takes.
+pub const HOLDER_BYTES: usize = U64_MAX;
+/// Most holders, or words of a bitmap, in one report.
+pub const HOLDERS_MAX: usize = 4096;
+/// Most packets that one `Recall` names, or one `Covered` tells of.
+pub const RECALLS_MAX: usize = 256;
 /// Most cells in one table.
 pub const CELLS_MAX: usize = 32_768;
 /// Most entries in one delta, all sections together: what a turn decodes, and an acknowledgement names,
@@ -44,6 +54,8 @@ pub struct CodecLimits {
     pub expelled_max: usize,
     /// Versions in a `Relayed`. Default 4096.
     pub held_max: usize,
+    /// Holders in a report. Default [`HOLDERS_MAX`].
+    pub holders_max: usize,
     /// Items in an `Items`, and hashes in a `Hashes`, a `Wants` and each list of a `Peeled`.
     /// Default 65,536.
     pub items_max: usize,
@@ -51,6 +63,8 @@ pub struct CodecLimits {
     pub names_max: usize,
     /// Ranges in an `Ack`. Default 4096.
     pub ranges_max: usize,
+    /// Reports in a `Covered`, packets in a `Recall`. Default [`RECALLS_MAX`].
+    pub recalls_max: usize,
     /// Members in a `Members`. Default 4096.
     pub records_max: usize,
     /// Refusals in an `Ack`. Default 4096, one per entry of the largest packet.
@@ -70,9 +84,11 @@ impl Default for CodecLimits {
             entry_bytes_max: BODY_BYTES_MAX,
             expelled_max: EXPELLED_MAX,
             held_max: 4096,
+            holders_max: HOLDERS_MAX,
             items_max: 65_536,
             names_max: 16,
             ranges_max: 4096,
+            recalls_max: RECALLS_MAX,
             records_max: 4096,
             refused_max: DELTA_ENTRIES_MAX,
             schemas_max: 256,

@@ -20,7 +20,7 @@ pub(crate) struct Row {
 }
 
 /// All of them.
-pub(crate) const ROWS: [Row; 8] = [
+pub(crate) const ROWS: [Row; 9] = [
     Row {
         name: "repeat",
         about: "one alert sent to all three, for four repeats of 30 s",
@@ -45,6 +45,11 @@ pub(crate) const ROWS: [Row; 8] = [
         name: "resolve",
         about: "40 alerts that fire and resolve, with the default peer timeout",
         run: resolve,
+    },
+    Row {
+        name: "burst",
+        about: "5,000 new alerts of 400 bytes in 300 groups, sent to all three at the same time",
+        run: burst,
     },
     Row {
         name: "unchanged",
@@ -305,6 +310,60 @@ fn steady(system: System, changing: bool) -> Result<Found, Failure> {
             "slowest POST of 500",
             format!("{:.0} ms", longest.as_secs_f64() * 1e3),
         ),
+    ])
+}
+
+fn burst(system: System) -> Result<Found, Failure> {
+    const ALERTS: usize = 5_000;
+    let hook = Hook::start(Duration::ZERO)?;
+    let fleet = Fleet::start(system, &config(&hook, "5s", "30s", "4h"), &[])?;
+    let idle = sent(&fleet, Duration::from_secs(10))?;
+    let text = "x".repeat(250);
+    let bodies: Vec<String> = (0..ALERTS / 500)
+        .map(|part| {
+            let part = part * 500..(part + 1) * 500;
+            list(part.map(|n| alert(&format!("A{}", n % 300), n, Some(600), &text)))
+        })
+        .collect();
+    let payload: usize = bodies.iter().map(String::len).sum();
+    let lost = |fleet: &Fleet| -> Result<f64, Failure> {
+        let each = fleet.members.iter();
+        each.map(|it| it.metric("rumormill_packets_lost_total"))
+            .sum()
+    };
+    let before = (totals(&fleet)?.sent, lost(&fleet)?);
+    let began = Instant::now();
+    let posted = std::thread::scope(|scope| {
+        let posting: Vec<_> = fleet
+            .members
+            .iter()
+            .map(|member| scope.spawn(|| bodies.iter().try_for_each(|body| send(member, body))))
+            .collect();
+        let panicked = |_| Err("a client panicked".into());
+        let mut posting = posting.into_iter();
+        posting.try_for_each(|it| it.join().unwrap_or_else(panicked))
+    });
+    posted?;
+    let took = began.elapsed();
+    sleep(Duration::from_secs(15).saturating_sub(began.elapsed()));
+    let span = began.elapsed().as_secs_f64();
+    let after = (totals(&fleet)?.sent, lost(&fleet)?);
+    let sent = after.0 - before.0 - idle * 3.0 * span;
+    let told = hook.told();
+    Ok(vec![
+        ("posted in", seconds(took)),
+        (
+            "bytes of the requests to one",
+            format!("{:.1} MB", payload as f64 / 1e6),
+        ),
+        ("sent by all nodes", format!("{:.1} MB", sent / 1e6)),
+        (
+            "of two copies",
+            format!("{:.2}", sent / (2.0 * payload as f64)),
+        ),
+        ("packets sent again", format!("{:.0}", after.1 - before.1)),
+        ("messages in 15 s", told.len().to_string()),
+        ("groups told", by_group(&told).len().to_string()),
     ])
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
-use rumormill::node::SystemClock;
+use rumormill::node::{Node, SystemClock};
 use rumormill::store::Written;
 use rumormill::store::matcher::{Matcher, set_matches};
 use rumormill::store::silences::SilenceId;
@@ -17,6 +17,7 @@ use super::answer::{Answer, Refusal};
 use super::json::{self, Pairs, read_in_any_case};
 use super::params::Params;
 use super::payload::Payload;
+use super::sharing::Sharing;
 use super::{ALERTS_BYTES_MAX, Reading, Seat, Shared, blocking};
 use crate::acknowledge;
 use crate::alerts::{Alert, AlertError, Alerts, is_limited, told};
@@ -248,18 +249,21 @@ pub(super) async fn taken(
     answer
 }
 
-/// Reads every alert of a body, and says what is wrong with it as a whole.
+/// Reads every alert of a body, and says what is wrong with it as a whole; returns how many there are.
 ///
 /// # Errors
 /// It is no list of alerts, or one has no labels.
-pub(super) fn check(body: &[u8]) -> Result<(), Refusal> {
+pub(super) fn check(body: &[u8]) -> Result<usize, Refusal> {
+    let mut count = 0;
     json::each(body, "alerts", |index, alert: Postable| {
+        count += 1;
         let labels = alert.labels.as_ref();
         labels.map_or_else(
             || Err(Refusal::required(&format!("{index}.labels"))),
             |_| Ok(()),
         )
-    })
+    })?;
+    Ok(count)
 }
 
 /// Takes the alerts of a body.
@@ -269,67 +273,112 @@ pub(super) fn take(
     turn: &Turn,
     written: &mut Vec<Written>,
 ) -> Answer {
-    // Twice, so that there is never more than one alert that is not taken yet.
-    check(body)?;
-    let now = SystemClock.wall();
-    let (mut firing, mut resolved, mut errors) = (0, 0, Vec::new());
-    let (mut invalid, mut limited) = (0, 0);
-    let taken = json::each(body, "alerts", |_, alert: Postable| {
+    // More than once, so that there is never more than one alert that is not taken yet.
+    let count = check(body)?;
+    let mut taking = Taking::new(app, written);
+    let view = app.node().map(Node::view);
+    let mut sharing = Sharing::of(view, count, taking.now);
+    let mut taken = json::each(body, "alerts", |place, alert: Postable| {
         turn.goes_on()?;
-        let taken = alert.complete(now, app).and_then(|alert| {
-            if alert.is_resolved(now) {
-                resolved += 1;
-            } else {
-                firing += 1;
+        let alert = alert.complete(taking.now, app);
+        let is_left = |alert: &Alert| sharing.leaves(&app.alerts, place, alert);
+        if !alert.as_ref().is_ok_and(is_left) {
+            taking.take(alert);
+        }
+        Ok(())
+    });
+    let left = sharing.wait(&app.alerts);
+    if taken.is_ok() && !left.is_empty() {
+        let mut left = left.into_iter().peekable();
+        taken = json::each(body, "alerts", |place, alert: Postable| {
+            turn.goes_on()?;
+            if left.next_if_eq(&place).is_some() {
+                taking.take(alert.complete(taking.now, app));
             }
-            app.alerts.put(alert, now)
+            Ok(())
         });
-        let error = match taken {
-            Ok(write) => {
-                written.extend(write);
-                return Ok(());
+    }
+    let answer = taking.end(version);
+    taken?;
+    answer
+}
+
+/// What became of the alerts of a request so far.
+struct Taking<'a> {
+    app: &'a App,
+    /// When it was received.
+    now: Timestamp,
+    written: &'a mut Vec<Written>,
+    counts: AlertCounts,
+    errors: Vec<String>,
+}
+
+impl<'a> Taking<'a> {
+    fn new(app: &'a App, written: &'a mut Vec<Written>) -> Self {
+        Self {
+            app,
+            now: SystemClock.wall(),
+            written,
+            counts: AlertCounts::default(),
+            errors: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, alert: Result<Alert, AlertError>) {
+        let taken = alert.and_then(|alert| {
+            if alert.is_resolved(self.now) {
+                self.counts.resolved += 1;
+            } else {
+                self.counts.firing += 1;
             }
-            Err(error) => error,
-        };
+            self.app.alerts.put(alert, self.now)
+        });
+        match taken {
+            Ok(write) => self.written.extend(write),
+            Err(error) => self.refused(&error),
+        }
+    }
+
+    fn refused(&mut self, error: &AlertError) {
         if matches!(
             error,
             AlertError::TooLarge { .. } | AlertError::TooManyBytes { .. }
         ) {
-            app.reached.hit(Limit::AlertBytes);
+            self.app.reached.hit(Limit::AlertBytes);
         }
-        if is_limited(&error) {
-            limited += 1;
+        if is_limited(error) {
+            self.counts.limited += 1;
         } else {
-            invalid += 1;
+            self.counts.invalid += 1;
         }
-        // As many as an operator reads.
-        if errors.len() < ERRORS_MAX {
-            errors.push(told(&error));
-        }
-        Ok(())
-    });
-    match app.alerts.extend(now) {
-        Ok(leases) => written.extend(leases),
-        Err(error) => {
-            limited += 1;
-            errors.push(told(&error.into()));
+        self.said(error);
+    }
+
+    /// As many as an operator reads.
+    fn said(&mut self, error: &AlertError) {
+        if self.errors.len() < ERRORS_MAX {
+            self.errors.push(told(error));
         }
     }
-    let counts = AlertCounts {
-        firing,
-        resolved,
-        invalid,
-        limited,
-    };
-    app.stats.alerts(version, counts);
-    taken?;
-    match (invalid, limited) {
-        (0, 0) => Ok(StatusCode::OK.into_response()),
-        (0, _) => {
-            let message = format!("{limited} alerts are not taken: {}", errors[0]);
-            Err(Refusal::text(StatusCode::INSUFFICIENT_STORAGE, message))
+
+    /// Writes what the alerts say of later ends, counts, and says what was not taken.
+    fn end(mut self, version: ApiVersion) -> Answer {
+        match self.app.alerts.extend(self.now) {
+            Ok(leases) => self.written.extend(leases),
+            Err(error) => {
+                self.counts.limited += 1;
+                self.said(&error.into());
+            }
         }
-        _ => Err(Refusal::bad(errors.join("; "))),
+        self.app.stats.alerts(version, self.counts);
+        match (self.counts.invalid, self.counts.limited) {
+            (0, 0) => Ok(StatusCode::OK.into_response()),
+            (0, limited) => {
+                let message = format!("{limited} alerts are not taken: {}", self.errors[0]);
+                Err(Refusal::text(StatusCode::INSUFFICIENT_STORAGE, message))
+            }
+            _ => Err(Refusal::bad(self.errors.join("; "))),
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 //! page could silence alerts in the name of whose browser shows it.
 //!
 //! Browsers ask first only about what a form cannot send, and much that changes something is not that: an alert or a
-//! silence of API v1, a reload. So whatever may change something is refused where its `Origin` is a foreign one.
-//! Clients that are no browsers send none.
+//! silence of API v1, a reload. So whatever a form could send, and may change something, is refused where its `Origin`
+//! is a foreign one. Clients that are no browsers send none. What a form cannot send is taken: a browser that sends it
+//! has asked before, and was let; and programs that pass on what their own pages send, such as karma, pass on the
+//! `Origin` too.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -47,7 +49,8 @@ fn is_foreign(request: &Request, allowed: Option<&str>, external_url: &str) -> b
     if matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
-    ) {
+    ) || is_asked_about(request)
+    {
         return false;
     }
     let Some(origin) = request.headers().get(header::ORIGIN) else {
@@ -75,6 +78,14 @@ fn is_foreign(request: &Request, allowed: Option<&str>, external_url: &str) -> b
         external == scheme && without_port(scheme, host).eq_ignore_ascii_case(from)
     });
     !is_host && !is_external
+}
+
+/// Whether a browser asks before it sends this for a page of another origin: no form can send it.
+fn is_asked_about(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let media = kind.split(';').next().unwrap_or_default().trim();
+    *request.method() != Method::POST || media.eq_ignore_ascii_case("application/json")
 }
 
 /// A host and its port, without that if it goes without saying.
@@ -109,10 +120,20 @@ mod tests {
     use super::*;
 
     fn is_foreign_from(method: &str, origin: Option<&str>, allowed: Option<&str>) -> bool {
+        is_foreign_of(method, origin, allowed, "text/plain")
+    }
+
+    fn is_foreign_of(
+        method: &str,
+        origin: Option<&str>,
+        allowed: Option<&str>,
+        kind: &str,
+    ) -> bool {
         let mut request = Request::builder()
             .method(method)
             .uri("/api/v1/silences")
-            .header(header::HOST, "am.example:9093");
+            .header(header::HOST, "am.example:9093")
+            .header(header::CONTENT_TYPE, kind);
         if let Some(origin) = origin {
             request = request.header(header::ORIGIN, origin);
         }
@@ -133,7 +154,6 @@ mod tests {
             "",
         ] {
             assert!(is_foreign_from("POST", Some(origin), karma), "{origin}");
-            assert!(is_foreign_from("DELETE", Some(origin), None), "{origin}");
             assert!(!is_foreign_from("GET", Some(origin), karma), "{origin}");
             assert!(
                 !is_foreign_from("POST", Some(origin), Some("*")),
@@ -149,5 +169,28 @@ mod tests {
             assert!(!is_foreign_from("POST", Some(origin), karma), "{origin}");
         }
         assert!(!is_foreign_from("POST", None, None), "no browser");
+    }
+
+    /// A form sends three kinds, and POST alone.
+    #[test]
+    fn what_no_form_can_send_was_asked_about() {
+        let evil = Some("https://evil.example");
+        for (method, kind, is_foreign) in [
+            ("POST", "application/json", false),
+            ("POST", "Application/JSON; charset=utf-8", false),
+            ("DELETE", "", false),
+            ("POST", "", true),
+            ("POST", "text/plain", true),
+            ("POST", "text/plain; application/json", true),
+            (
+                "POST",
+                "multipart/form-data; boundary=application/json",
+                true,
+            ),
+            ("POST", "application/x-www-form-urlencoded", true),
+        ] {
+            let found = is_foreign_of(method, evil, None, kind);
+            assert_eq!(found, is_foreign, "{method} {kind}");
+        }
     }
 }

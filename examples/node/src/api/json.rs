@@ -227,29 +227,75 @@ pub(super) struct First<T, const MAX: usize> {
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for First<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Some<T, const MAX: usize>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Some<T, MAX> {
-            type Value = First<T, MAX>;
+        Keep::<T, MAX>(MAX, PhantomData).deserialize(from)
+    }
+}
+
+/// Reads a list and keeps so many of its values, `MAX` or fewer.
+struct Keep<T, const MAX: usize>(usize, PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> DeserializeSeed<'de> for Keep<T, MAX> {
+    type Value = First<T, MAX>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Keep<T, MAX> {
+    type Value = First<T, MAX>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::new();
+        while values.len() < self.0
+            && let Some(value) = list.next_element()?
+        {
+            values.push(value);
+        }
+        let mut count = values.len();
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(First { values, count })
+    }
+}
+
+/// The first values of a list of lists, and how many there are in all. An empty list takes the room of a value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FirstOfLists<T, const MAX: usize> {
+    /// The first lists. The last of them may be cut.
+    pub(super) lists: Vec<First<T, MAX>>,
+    pub(super) count: usize,
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for FirstOfLists<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Lists<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Lists<T, MAX> {
+            type Value = FirstOfLists<T, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
+                f.write_str("a list of lists")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut values = Vec::new();
-                while values.len() < MAX
-                    && let Option::Some(value) = list.next_element()?
-                {
-                    values.push(value);
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+                let (mut lists, mut left, mut count) = (Vec::new(), MAX, 0);
+                while let Some(list) = all.next_element_seed(Keep::<T, MAX>(left, PhantomData))? {
+                    let taken = list.count.max(1);
+                    count += taken;
+                    if left > 0 {
+                        lists.push(list);
+                    }
+                    left = left.saturating_sub(taken);
                 }
-                let mut count = values.len();
-                while list.next_element::<IgnoredAny>()?.is_some() {
-                    count += 1;
-                }
-                Ok(First { values, count })
+                Ok(FirstOfLists { lists, count })
             }
         }
-        from.deserialize_seq(Some(PhantomData))
+        from.deserialize_seq(Lists(PhantomData))
     }
 }
 
@@ -302,6 +348,21 @@ mod tests {
         assert_eq!((read("[1,2]").values, read("[1,2]").count), (vec![1, 2], 2));
         let over = read("[1,2,3,{},\"x\"]");
         assert_eq!((over.values, over.count), (vec![1, 2], 5));
+    }
+
+    #[test]
+    fn only_the_first_values_of_all_lists_are_kept() {
+        let read = |text: &str| {
+            let read = serde_json::from_str::<FirstOfLists<u8, 3>>(text).unwrap();
+            let lists = read.lists.into_iter().map(|it| it.values);
+            (lists.collect::<Vec<_>>(), read.count)
+        };
+        assert_eq!(read("[]"), (vec![], 0));
+        assert_eq!(read("[[1],[2,3]]"), (vec![vec![1], vec![2, 3]], 3));
+        assert_eq!(read("[[],[1],[]]"), (vec![vec![], vec![1], vec![]], 3));
+        let over = read("[[1],[2,3,{},5],[\"x\"],[]]");
+        assert_eq!(over, (vec![vec![1], vec![2, 3]], 7));
+        assert!(serde_json::from_str::<FirstOfLists<u8, 3>>("[1]").is_err());
     }
 
     /// As Go reads them. What is under other keys is left as it is.

@@ -11,6 +11,7 @@ mod json;
 mod page;
 mod params;
 mod payload;
+mod sharing;
 mod silences;
 mod status;
 mod v1;

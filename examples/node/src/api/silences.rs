@@ -9,11 +9,11 @@ use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use rumormill::node::SystemClock;
-use rumormill::store::WriteError;
 use rumormill::store::matcher::{Matcher, Op};
 use rumormill::store::silences::{
     NewSilence, Query, RuleError, Silence, SilenceError, SilenceId, SilenceState, Silences,
 };
+use rumormill::store::{WriteError, Written};
 use rumormill::time::{Timestamp, WallClock as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,10 +21,11 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::answer::{Answer, List, Refusal, json_of};
-use super::json::{self, First, Pairs, read_in_any_case};
+use super::json::{self, First, FirstOfLists, Pairs, read_in_any_case};
 use super::params::Params;
 use super::payload::Payload;
 use super::{Reading, SILENCE_BYTES_MAX, Seat, Shared, blocking};
+use crate::acknowledge;
 use crate::app::App;
 use crate::client::Client;
 use crate::limits::Limit;
@@ -71,7 +72,7 @@ struct Postable {
     id: Option<String>,
     matchers: Option<PostableSet>,
     /// All sets, as they are answered; `matchers` is the first of them, or not given.
-    matcher_sets: Option<First<PostableSet, { SILENCE.matchers }>>,
+    matcher_sets: Option<FirstOfLists<PostableMatcher, { SILENCE.matchers }>>,
     starts_at: Option<Moment>,
     ends_at: Option<Moment>,
     created_by: Option<String>,
@@ -153,8 +154,19 @@ pub(super) async fn post(
     body: Payload<SILENCE_BYTES_MAX>,
 ) -> Answer {
     let turn = Arc::new(app.work.write(place.client).await?);
+    let taking = Arc::clone(&app);
     // Its patterns may have to be compiled.
-    blocking(turn, move |_| take(&app, body.json("silence")?)).await
+    let taken = blocking(turn, move |_| take(&taking, body.json("silence")?)).await;
+    let (id, written) = taken?;
+    spread(&app, Some(written)).await;
+    Ok(json_of(&json!({"silenceID": id.to_string()})))
+}
+
+/// Waits until the other members hold what was written: then it outlives this node.
+pub(super) async fn spread(app: &App, written: Option<Written>) {
+    if !acknowledge::by_all(app, written.into_iter().collect()).await {
+        app.stats.silence_unacknowledged();
+    }
 }
 
 /// Reads the silence in a body.
@@ -174,35 +186,37 @@ pub(super) enum ReadError {
     Other(Refusal),
 }
 
-fn take(app: &App, body: &[u8]) -> Answer {
-    let read = read(body, SystemClock.wall());
-    let id = set(app, read)?;
-    Ok(json_of(&json!({"silenceID": id.to_string()})))
+fn take(app: &App, body: &[u8]) -> Result<(SilenceId, Written), Refusal> {
+    set(app, read(body, SystemClock.wall()))
 }
 
 /// Writes a silence that was read; returns its id.
-fn set(app: &App, read: Result<NewSilence, ReadError>) -> Result<SilenceId, Refusal> {
+fn set(app: &App, read: Result<NewSilence, ReadError>) -> Result<(SilenceId, Written), Refusal> {
     let mut new = read.map_err(|error| match error {
         ReadError::Other(refusal) => refusal,
         ReadError::Excess(excess) => {
             app.reached.hit(Limit::Matchers);
             Refusal::bad(match excess {
-                Excess::Bytes(_) => format!("silence exceeded maximum size: {excess}"),
+                Excess::Bytes(_) | Excess::PatternBytes(_) => {
+                    format!("silence exceeded maximum size: {excess}")
+                }
                 _ => format!("silence invalid: {excess}"),
             })
         }
     })?;
     keep_sets(&app.silences, &mut new)?;
     let author = new.created_by.clone();
-    let (id, _) = app.silences.set(new).map_err(refusal)?;
+    disk_works(app)?;
+    let (id, written) = app.silences.set(new).map_err(refusal)?;
+    on_disk(id, Some(&written))?;
     if app.log_silences {
         info!(%id, author, "silence made or changed");
     }
-    Ok(id)
+    Ok((id, written))
 }
 
 /// Writes the silence in a body of API v1, where what is missing is empty; returns its id.
-pub(super) fn take_v1(app: &App, body: &[u8]) -> Result<SilenceId, Refusal> {
+pub(super) fn take_v1(app: &App, body: &[u8]) -> Result<(SilenceId, Written), Refusal> {
     let now = SystemClock.wall();
     let read = json::value(body, "silence", b'{').map_err(ReadError::Other);
     let read = read.and_then(|mut posted: Postable| {
@@ -230,13 +244,18 @@ pub(super) fn shown(app: &App, id: &str) -> Result<Value, Refusal> {
 }
 
 /// Expires a silence of which the id is given as a text.
-pub(super) fn expire(app: &App, id: &str) -> Result<(), Refusal> {
+///
+/// # Errors
+/// There is none, or it cannot be written.
+pub(super) fn expire(app: &App, id: &str) -> Result<Option<Written>, Refusal> {
     let id = id.parse().map_err(|_| not_found())?;
-    app.silences.expire(id).map_err(refusal)?;
+    disk_works(app)?;
+    let written = app.silences.expire(id).map_err(refusal)?;
+    on_disk(id, written.as_ref())?;
     if app.log_silences {
         info!(%id, "silence expired");
     }
-    Ok(())
+    Ok(written)
 }
 
 pub(super) async fn get(
@@ -253,8 +272,10 @@ pub(super) async fn get(
 pub(super) async fn delete(State(app): Shared, Extension(place): Seat, id: IdPath) -> Answer {
     let id = parse_id(id)?;
     let turn = Arc::new(app.work.write(place.client).await?);
-    let expired = blocking(turn, move |_| expire(&app, &id.to_string())).await;
-    expired.map(|()| StatusCode::OK.into_response())
+    let expiring = Arc::clone(&app);
+    let expired = blocking(turn, move |_| expire(&expiring, &id.to_string())).await;
+    spread(&app, expired?).await;
+    Ok(StatusCode::OK.into_response())
 }
 
 /// The id in a path, which need not even be a text.
@@ -275,19 +296,15 @@ fn not_found() -> Refusal {
 impl Postable {
     /// Whether its matchers are few and small enough to be looked at.
     fn check_size(&self) -> Result<(), Excess> {
-        let sets = self.matcher_sets.iter();
-        let cut = |count: usize| Tally {
-            matchers: count,
-            ..Tally::default()
-        };
         // `matchers` is the first set once more.
         let mut all = [Tally::default(), Tally::default()];
-        for set in sets.clone().flat_map(|sets| &sets.values) {
-            all[0] = all[0].and(set.tally());
+        if let Some(sets) = &self.matcher_sets {
+            let read = sets.lists.iter().map(PostableSet::tally);
+            all[0] = Tally {
+                matchers: sets.count,
+                ..read.fold(Tally::default(), Tally::and)
+            };
         }
-        all[0] = sets.fold(all[0], |all, sets| {
-            all.and(cut(sets.count - sets.values.len()))
-        });
         if let Some(set) = &self.matchers {
             all[1] = set.tally();
         }
@@ -300,7 +317,7 @@ impl Postable {
         let comment = self.comment.ok_or_else(required("comment"))?;
         let created_by = self.created_by.ok_or_else(required("createdBy"))?;
         let ends_at = self.ends_at.ok_or_else(required("endsAt"))?;
-        let sets = self.matcher_sets.map(|sets| sets.values);
+        let sets = self.matcher_sets.map(|sets| sets.lists);
         let sets = sets.filter(|sets| !sets.is_empty());
         let given = self.matchers;
         let given = given.filter(|set| sets.is_none() || set.count > 0);
@@ -450,6 +467,24 @@ fn refusal(error: SilenceError) -> Refusal {
         }
         other => Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
     }
+}
+
+/// While the disk takes nothing, nothing is changed either: an operator would take it for done.
+fn disk_works(app: &App) -> Result<(), Refusal> {
+    if app.disk_fails() {
+        let message = "the disk takes nothing at the moment: nothing was changed";
+        return Err(Refusal::text(StatusCode::SERVICE_UNAVAILABLE, message));
+    }
+    Ok(())
+}
+
+/// Waits until a change is on disk.
+fn on_disk(id: SilenceId, written: Option<&Written>) -> Result<(), Refusal> {
+    let kept = written.map_or(Ok(()), acknowledge::on_disk);
+    kept.map_err(|_| {
+        let message = format!("the silence {id} is changed, and that is not on the disk");
+        Refusal::text(StatusCode::SERVICE_UNAVAILABLE, message)
+    })
 }
 
 /// How long a silence lasts at most. The store keeps nothing for over 100 years.

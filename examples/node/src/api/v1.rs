@@ -207,9 +207,13 @@ async fn post_silence(
     let taken = async {
         let body = body?;
         let turn = Arc::new(app.work.write(place.client).await?);
-        blocking(turn, move |_| silences::take_v1(&app, body.bytes())).await
+        let taking = Arc::clone(&app);
+        let taken = blocking(turn, move |_| silences::take_v1(&taking, body.bytes())).await;
+        let (id, written) = taken?;
+        silences::spread(&app, Some(written)).await;
+        Ok(id)
     };
-    let answer = taken.await;
+    let answer: Result<_, Refusal> = taken.await;
     shaped(answer.map(|id| success(&json!({"silenceId": id.to_string()}))))
 }
 
@@ -235,9 +239,12 @@ async fn delete_silence(
 ) -> Response {
     let expired = async {
         let turn = Arc::new(app.work.write(place.client).await?);
-        blocking(turn, move |_| silences::expire(&app, &id)).await
+        let expiring = Arc::clone(&app);
+        let expired = blocking(turn, move |_| silences::expire(&expiring, &id)).await;
+        silences::spread(&app, expired?).await;
+        Ok(done())
     };
-    shaped(expired.await.map(|()| done()))
+    shaped(expired.await)
 }
 
 #[cfg(test)]

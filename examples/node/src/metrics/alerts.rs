@@ -118,6 +118,11 @@ fn received(page: &mut Page, counts: &Counts) {
         "Requests with alerts that were answered after a second, before all live members held them.",
         counts.alerts_unacknowledged,
     );
+    page.counter(
+        "alertmanager_alerts_extensions_failed_total",
+        "How often later ends of alerts could not be written, and were to be tried again.",
+        counts.extensions_failed,
+    );
 }
 
 /// How long the page may look for what silences alerts: well below the ten seconds that Prometheus waits.

@@ -36,6 +36,8 @@ struct Counts {
     alerts_v1: AlertCounts,
     alerts_v2: AlertCounts,
     alerts_unacknowledged: u64,
+    silences_unacknowledged: u64,
+    extensions_failed: u64,
     gets_refused: u64,
     joined: u64,
     left: u64,
@@ -135,6 +137,8 @@ impl Stats {
             alerts_v1: AlertCounts::default(),
             alerts_v2: AlertCounts::default(),
             alerts_unacknowledged: 0,
+            silences_unacknowledged: 0,
+            extensions_failed: 0,
             gets_refused: 0,
             joined: 0,
             left: 0,
@@ -219,6 +223,16 @@ impl Stats {
     /// A client was answered before all live members held what it had sent.
     pub(crate) fn alerts_unacknowledged(&self) {
         self.lock().alerts_unacknowledged += 1;
+    }
+
+    /// A client was answered before all live members held the silence that it had changed.
+    pub(crate) fn silence_unacknowledged(&self) {
+        self.lock().silences_unacknowledged += 1;
+    }
+
+    /// Later ends of alerts could not be written, and are tried again.
+    pub(crate) fn extension_failed(&self) {
+        self.lock().extensions_failed += 1;
     }
 
     pub(crate) fn member(&self, change: MemberChange) {

@@ -67,6 +67,11 @@ pub(crate) fn render(app: &App) -> String {
          compile, and whatever else is wrong with them.",
         app.silences.map().quarantined_len(),
     );
+    page.counter(
+        "alertmanager_silences_unacknowledged_total",
+        "Changes of silences that were answered after a second, before all live members held them.",
+        counts.silences_unacknowledged,
+    );
     let queries = &counts.nflog_queries;
     store(
         &mut page,
@@ -96,6 +101,11 @@ pub(crate) fn render(app: &App) -> String {
         "Summary of latencies for the processing of alerts.",
         took,
         processed,
+    );
+    page.gauge(
+        "rumormill_disk_failing",
+        "1 while the disk takes nothing, so that what is written is not durable.",
+        u8::from(app.disk_fails()),
     );
     cluster::render(&mut page, app, &counts);
     http::render(&mut page, app, &counts);

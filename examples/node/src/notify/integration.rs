@@ -244,7 +244,7 @@ fn common<'a>(mut all: impl Iterator<Item = &'a Labels>) -> Labels {
 
 /// Threads that may be taken to write texts, and to read files: a quarter of those that there are.
 const ASIDE_MAX: usize = 8;
-const READING_MAX: usize = 128;
+const READING_MAX: usize = 64;
 /// Alerts beyond are counted as truncated: some 5,000 ordinary ones.
 pub(super) const MESSAGE_BYTES_MAX: usize = 8 << 20;
 

@@ -157,7 +157,10 @@ async fn dispatch(
             app.dispatch.woken(),
         )
         .await;
-        sleep_until(ended + ended.duration_since(started) * PAUSE).await;
+        let rested = ended + ended.duration_since(started) * PAUSE;
+        // A group that is due meanwhile is not held up for long.
+        let soon = next.map_or(rested, |next| next.max(ended + DUE_PAUSE));
+        sleep_until(rested.min(soon)).await;
     }
 }
 
@@ -196,5 +199,7 @@ const SENDING_BYTES_MAX: usize = 64 << 20;
 const SENDING_EACH_MAX: usize = 64;
 /// Groups are looked at again no sooner than after so many times what that took: a fifth of a processor.
 const PAUSE: u32 = 4;
+/// But no later than after this, where a group is due.
+const DUE_PAUSE: Duration = Duration::from_millis(200);
 /// How long what is being sent may take once the node is to stop, or the receiver was configured anew.
 const LANDING_MAX: Duration = Duration::from_secs(4);

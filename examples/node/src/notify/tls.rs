@@ -114,7 +114,8 @@ impl TlsMaterial {
         provider: Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ServerCertVerifier>, TlsClientError> {
         if self.config.insecure_skip_verify {
-            return Ok(Arc::new(TrustsAll(provider)));
+            let whose = Whose::Anybody;
+            return Ok(Arc::new(Checked { provider, whose }));
         }
         let mut roots = RootCertStore::empty();
         match self.authorities() {
@@ -132,14 +133,18 @@ impl TlsMaterial {
         if roots.is_empty() {
             return Err(TlsClientError::NoAuthorities);
         }
-        let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-        let verifier = built.map_err(|error| TlsClientError::Authorities(error.to_string()))?;
+        let roots = Arc::new(roots);
+        let built = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+        let verifier = built
+            .build()
+            .map_err(|error| TlsClientError::Authorities(error.to_string()))?;
         let Some(name) = &self.config.server_name else {
             return Ok(verifier);
         };
         let parsed = ServerName::try_from(name.clone());
         let name = parsed.map_err(|_| TlsClientError::ServerName(name.clone()))?;
-        Ok(Arc::new(Renamed { name, verifier }))
+        let whose = Whose::Named(name, verifier);
+        Ok(Arc::new(Checked { provider, whose }))
     }
 }
 
@@ -150,20 +155,38 @@ fn certificates(
     tls_parts::certificates(pem.as_bytes()).map_err(|_| TlsClientError::Pem(what))
 }
 
-/// `insecure_skip_verify`: a certificate of anybody will do.
+/// Checks the certificate of a server in another way than rustls does: whom it is to be of. What a server signs is
+/// checked against its certificate all the same.
 #[derive(Debug)]
-struct TrustsAll(Arc<CryptoProvider>);
+struct Checked {
+    provider: Arc<CryptoProvider>,
+    whose: Whose,
+}
 
-impl ServerCertVerifier for TrustsAll {
+/// Whose certificate will do.
+#[derive(Debug)]
+enum Whose {
+    /// `insecure_skip_verify`: that of anybody.
+    Anybody,
+    /// `server_name`: that of this name, whatever the host is called.
+    Named(ServerName<'static>, Arc<WebPkiServerVerifier>),
+}
+
+impl ServerCertVerifier for Checked {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
+        ocsp: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        match &self.whose {
+            Whose::Anybody => Ok(ServerCertVerified::assertion()),
+            Whose::Named(name, verifier) => {
+                verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now)
+            }
+        }
     }
 
     fn verify_tls12_signature(
@@ -172,7 +195,7 @@ impl ServerCertVerifier for TrustsAll {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
     }
 
@@ -182,56 +205,12 @@ impl ServerCertVerifier for TrustsAll {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// `server_name`: the certificate is to be of another name than the host's.
-#[derive(Debug)]
-struct Renamed {
-    name: ServerName<'static>,
-    verifier: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for Renamed {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verifier = &self.verifier;
-        verifier.verify_server_cert(end_entity, intermediates, &self.name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        let algorithms = &self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
     }
 }

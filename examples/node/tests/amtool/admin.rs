@@ -64,6 +64,7 @@ fn without_the_flag_nobody_can_be_expelled() {
     }
     assert_eq!(node.get("/-/expelled").0, 403);
     let node = Process::start(&dir, "other", &[ADMIN]);
+    until("it is ready", || node.get("/-/ready").0 == 200);
     for wrong in ["/-/expel", "/-/expel?name=", "/-/expel?name=other"] {
         assert_eq!(post(&node, wrong), 400, "{wrong}");
     }

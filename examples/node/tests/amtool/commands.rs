@@ -218,3 +218,70 @@ fn amtool_reads_the_routes_of_a_node() {
     let routes = ["config", "routes", "test", "alertname=x"];
     assert_eq!(amtool(&node.url, &routes).unwrap(), "everyone");
 }
+
+/// Of a tree with what people write in theirs: the node shows it without its secrets, and `amtool` finds the same way
+/// through what it shows as through the file.
+#[test]
+fn amtool_finds_the_same_routes_as_in_the_file() {
+    if !has_amtool() {
+        return;
+    }
+    let dir = Dir::new("routes-test");
+    fs::write(dir.0.join("am.yml"), ROUTES).unwrap();
+    let node = Process::start(&dir, "am", &["--cluster.listen-address="]);
+    let file = format!("--config.file={}", dir.0.join("am.yml").display());
+    let both = |words: &[&str]| {
+        let of_node = amtool(&node.url, words).unwrap();
+        let of_file = amtool(&node.url, &[words, &[file.as_str()]].concat()).unwrap();
+        assert_eq!(of_node, of_file, "{words:?}");
+        of_node
+    };
+    let shown = both(&["config", "routes", "show"]);
+    assert!(shown.contains("receiver: nobody"), "{shown}");
+    for (labels, receivers) in [
+        (&["severity=page", "team=db"][..], "pager,db"),
+        (&["severity=page", "team=web"], "pager"),
+        (&["service=foo", "env=test"], "nobody"),
+        (&["service=bar"], "hook"),
+        (&["service=foobar"], "everyone"),
+        (&["owner=it's mine"], "owner"),
+        (&["alertname=x"], "everyone"),
+    ] {
+        let words = [&["config", "routes", "test"], labels].concat();
+        assert_eq!(both(&words), receivers, "{labels:?}");
+    }
+    let secrets = ["hush", "s3cret"].map(|secret| {
+        amtool(&node.url, &["config", "show"])
+            .unwrap()
+            .contains(secret)
+    });
+    assert_eq!(secrets, [false; 2]);
+}
+
+const ROUTES: &str = r#"
+global: {smtp_smarthost: 'mail:25', smtp_from: am@example.org, smtp_auth_password: hush}
+route:
+  receiver: everyone
+  group_by: [alertname]
+  routes:
+  - {receiver: pager, match: {severity: page}, continue: true}
+  - {receiver: db, matchers: ['team = "db"', 'severity =~ page|warning']}
+  - receiver: hook
+    match_re: {service: '^(foo|bar)$'}
+    routes:
+    - {receiver: nobody, matchers: ['env!~"prod.*|"']}
+  - {receiver: owner, matchers: ['owner="it''s mine"']}
+receivers:
+- name: everyone
+  email_configs: [{to: all@example.org}]
+  slack_configs:
+  - api_url: https://hooks.slack.example/services/T0/B0/s3cret
+    channel: '#alerts'
+    title: "runbook url: https://runbooks.example.org/x"
+    text: 'Dashboard url: https://grafana.example.org/d/abc'
+- {name: pager, webhook_configs: [{url: 'http://user:s3cret@127.0.0.1:1/page'}]}
+- {name: db}
+- {name: hook, webhook_configs: [{url: 'http://127.0.0.1:1/', http_config: {bearer_token: s3cret}}]}
+- {name: nobody}
+- {name: owner}
+"#;

@@ -248,18 +248,18 @@ fn matchers_have_a_number_and_bytes() {
             "exceeded maximum size: more than 65536 bytes",
         ),
         (
-            json!([matcher("x"), matcher(&"x".repeat(65_535))]),
+            json!([matcher("x"), matcher(&"x".repeat(65_536))]),
             "more than 65536 bytes",
         ),
         // The last one is no pattern at all, and is not looked at.
         (
             json!(
-                vec![matcher("x"); 257]
+                vec![matcher("x"); 4097]
                     .into_iter()
                     .chain([matcher("(")])
                     .collect::<Vec<_>>()
             ),
-            "more than 256 matchers",
+            "more than 4096 matchers",
         ),
     ] {
         let (status, why) = posted(matchers);
@@ -267,14 +267,25 @@ fn matchers_have_a_number_and_bytes() {
     }
     let mut sets: Value = serde_json::from_str(&silence("[]", -5, 60)).unwrap();
     sets["matchers"] = Value::Null;
-    sets["matcherSets"] = json!(vec![vec![matcher("x"); 2]; 129]);
+    sets["matcherSets"] = json!(vec![vec![matcher("x"); 2]; 2049]);
     let (status, why) = node.post("/api/v2/silences", &sets.to_string());
     assert!(
-        status == 400 && why.contains("more than 256 matchers"),
+        status == 400 && why.contains("more than 4096 matchers"),
         "{status} {why}"
     );
     assert_eq!(met(&node, "matchers"), 4);
     assert_eq!(posted(json!([matcher(&"x|y".repeat(1000))])).0, 200);
+    // Plain ones take little.
+    let hosts: Vec<_> = (0..1000)
+        .map(|n| json!({"name": format!("host{n}"), "value": format!("node-{n}.example.org:9100"), "isRegex": false}))
+        .collect();
+    assert_eq!(posted(json!(hosts)).0, 200);
+    let shown = node.get("/api/v2/silences").1;
+    let counts = shown.as_array().unwrap().iter();
+    let counts: Vec<_> = counts
+        .map(|it| it["matchers"].as_array().unwrap().len())
+        .collect();
+    assert!(counts.contains(&1000), "{counts:?}");
 
     let filters = |filter: &str, count: usize| {
         format!(

@@ -8,12 +8,16 @@
 
 mod admin;
 mod alerts;
+mod cases;
 mod certs;
 mod commands;
 mod config;
+mod durable;
 mod http;
+mod karma;
 mod life;
 mod limits;
+mod nginx;
 mod notify;
 mod notify_tls;
 mod prometheus;

@@ -140,7 +140,7 @@ fn next(taken: &Receiver<Value>) -> (String, String) {
     )
 }
 
-fn assert_quiet(taken: &Receiver<Value>, span: Duration) {
+pub(crate) fn assert_quiet(taken: &Receiver<Value>, span: Duration) {
     let more = taken.recv_timeout(span);
     assert!(more.is_err(), "told twice: {more:?}");
 }

@@ -1,11 +1,12 @@
 //! Nodes as processes, `amtool`, and HTTP.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -81,24 +82,41 @@ impl Process {
 
     /// Starts a node; `None` if it ends instead of answering.
     fn try_start_at(dir: &Dir, name: &str, web: u16, cluster: u16, flags: &[&str]) -> Option<Self> {
-        let log = fs::File::create(dir.0.join(format!("{name}.log"))).unwrap();
         let alone = flags.contains(&"--cluster.listen-address=");
+        let named = format!("--cluster.peer-name={name}");
+        let listen = format!("--cluster.listen-address=127.0.0.1:{cluster}");
+        let own = if alone {
+            &[named.as_str()][..]
+        } else {
+            &[named.as_str(), listen.as_str()]
+        };
+        let mut process = Self::spawn(dir, name, (web, ""), &[own, flags].concat())?;
+        process.cluster = format!("127.0.0.1:{cluster}");
+        Some(process)
+    }
+
+    /// Starts a node with nothing but these flags, its files and its port for HTTP, where all its paths are under a
+    /// prefix; `None` if it ends instead of answering.
+    pub(crate) fn spawn(
+        dir: &Dir,
+        name: &str,
+        (web, prefix): (u16, &str),
+        flags: &[&str],
+    ) -> Option<Self> {
+        let log = dir.0.join(format!("{name}.log"));
         let child = Command::new(node())
             .arg(format!("--config.file={}", dir.0.join("am.yml").display()))
             .arg(format!("--storage.path={}", dir.0.join(name).display()))
             .arg(format!("--web.listen-address=127.0.0.1:{web}"))
-            .arg(format!("--cluster.peer-name={name}"))
-            .args((!alone).then(|| format!("--cluster.listen-address=127.0.0.1:{cluster}")))
             .args(flags)
-            .stderr(log)
+            .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
         let mut process = Self {
             child,
-            url: format!("http://127.0.0.1:{web}"),
-            cluster: format!("127.0.0.1:{cluster}"),
+            url: format!("http://127.0.0.1:{web}{prefix}"),
+            cluster: String::new(),
         };
-        let log = dir.0.join(format!("{name}.log"));
         let mut ended = false;
         until(&format!("{name} is healthy ({})", log.display()), || {
             let url = format!("{}/-/healthy", process.url);
@@ -313,12 +331,15 @@ pub(crate) fn has_amtool() -> bool {
     })
 }
 
-/// A port that was free a moment ago, for TCP and UDP.
+/// A port that was free a moment ago, for TCP and UDP, and that no other test of this process was given: another test's
+/// node would answer at it.
 pub(crate) fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+        let is_free = UdpSocket::bind(("127.0.0.1", port)).is_ok();
+        if is_free && GIVEN.lock().unwrap().insert(port) {
             return port;
         }
     }

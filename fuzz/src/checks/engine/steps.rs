@@ -118,7 +118,7 @@ impl World {
             return;
         }
         let open = self.open.remove(feed.below(self.open.len()));
-        let reason = [CloseReason::Ended, CloseReason::Local][feed.below(2)];
+        let reason = [CloseReason::Ended, CloseReason::Local][feed.below(2)].clone();
         let stream = open.id;
         self.input(Input::StreamClosed { stream, reason });
     }
@@ -135,7 +135,7 @@ impl World {
         ];
         match feed.byte() {
             how @ 0..4 => {
-                let reason = reasons[usize::from(how)];
+                let reason = reasons[usize::from(how)].clone();
                 self.input(Input::StreamClosed { stream, reason });
             }
             how => {
@@ -163,7 +163,7 @@ impl World {
             3 => Operation::Watch {
                 ticket: self.accepted + u64::from(feed.byte()),
                 write: self.some_write(feed),
-                copies: feed.below(4),
+                copies: feed.below(4).into(),
                 within: Duration::from_secs(u64::from(feed.byte())),
             },
             4 if feed.byte() == 4 => Operation::Leave,

@@ -67,6 +67,16 @@ fn what_all_writers_write_together_is_limited() {
 }
 
 #[test]
+fn what_nobody_wrote_or_delivered_counts_once() {
+    let mut accounts = accounts();
+    let nobody = WriterTag::NONE;
+    assert_eq!(fill(&mut accounts, (nobody, nobody), 500), (500, None));
+    assert_eq!(fill(&mut accounts, (PEER, PEER), 500), (500, None));
+    let most = 1_600 - 1_000;
+    assert_eq!(write(&mut accounts, 999), (most, Some(StoreLimit::Entries)));
+}
+
+#[test]
 fn one_member_cannot_close_the_store_to_the_others() {
     let mut accounts = accounts();
     // As itself, as others, and as everybody that it can think of.

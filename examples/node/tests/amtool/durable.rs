@@ -1,0 +1,100 @@
+//! What survives: a node that is killed, a move from Alertmanager, and the way back.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Dir, Process, node, silence, three, until};
+
+const X: &str = r#"[{"name":"a","value":"x","isRegex":false}]"#;
+
+/// What both programs say of their silences, by id.
+fn silences(process: &Process) -> Vec<Value> {
+    let (status, mut listed) = process.get("/api/v2/silences");
+    assert_eq!(status, 200, "{listed}");
+    let listed = listed.as_array_mut().unwrap();
+    let mut shown: Vec<Value> = listed
+        .iter_mut()
+        .map(|silence| {
+            // A field that only one of them shows.
+            silence.as_object_mut().unwrap().remove("matcherSets");
+            silence.take()
+        })
+        .collect();
+    shown.sort_by_key(|silence| silence["id"].to_string());
+    shown
+}
+
+/// Killed at once after it was acknowledged, all three of them.
+#[test]
+fn a_silence_survives_the_death_of_every_node() {
+    let dir = Dir::new("survives");
+    let nodes = three(&dir);
+    let (status, answer) = nodes[0].post("/api/v2/silences", &silence(X, -5, 3600));
+    assert_eq!(status, 200, "{answer}");
+    for node in &nodes {
+        node.signal("-KILL");
+    }
+    drop(nodes);
+    let node = Process::start(&dir, "am-1", &["--cluster.listen-address="]);
+    assert_eq!(silences(&node).len(), 1);
+    assert!(node.metrics().contains("rumormill_disk_failing 0\n"));
+}
+
+/// Its directory is taken over and left as it was; what is exported it reads again.
+#[test]
+fn there_and_back_with_the_real_one() {
+    let dir = Dir::new("moved");
+    let Some(mut real) = Process::start_real(&dir) else {
+        assert!(std::env::var_os("CI").is_none(), "no Alertmanager");
+        return;
+    };
+    let matchers = r#"[{"name":"alertname","value":"Disk.*","isRegex":true},
+        {"name":"host","value":"db-1","isRegex":false,"isEqual":false},
+        {"name":"zone","value":"eu-.*","isRegex":true,"isEqual":false}]"#;
+    for matchers in [X, matchers] {
+        let (status, answer) = real.post("/api/v2/silences", &silence(matchers, -5, 3600));
+        assert_eq!(status, 200, "{answer}");
+    }
+    let there = silences(&real);
+    assert_eq!(there.len(), 2);
+    real.signal("-TERM");
+    assert!(real.ended().success());
+    let file = dir.0.join("real").join("silences");
+    let whole = fs::read(&file).unwrap();
+
+    let mut ours = Process::start(&dir, "real", &["--cluster.listen-address="]);
+    assert_eq!(silences(&ours), there);
+    let log = fs::read_to_string(dir.0.join("real.log")).unwrap();
+    assert!(log.contains("snapshot was taken over"), "{log}");
+    let umlaut = r#"[{"name":"größe","value":"klein","isRegex":false}]"#;
+    assert_eq!(
+        ours.post("/api/v2/silences", &silence(umlaut, -5, 3600)).0,
+        200
+    );
+    ours.signal("-TERM");
+    assert!(ours.ended().success());
+    assert_eq!(fs::read(&file).unwrap(), whole, "the old file is as it was");
+
+    // Once more, and everything is there: what was taken over, and what came after it.
+    let mut ours = Process::start(&dir, "real", &["--cluster.listen-address="]);
+    let here = silences(&ours);
+    assert_eq!(here.len(), 3);
+    ours.signal("-TERM");
+    assert!(ours.ended().success());
+
+    let back = Dir::new("moved-back");
+    let exported = Command::new(node())
+        .arg(format!("--config.file={}", dir.0.join("am.yml").display()))
+        .arg(format!("--storage.path={}", dir.0.join("real").display()))
+        .arg(format!(
+            "--storage.export={}",
+            back.0.join("real").display()
+        ))
+        .arg("--cluster.listen-address=")
+        .status();
+    assert!(exported.unwrap().success());
+    let real = Process::start_real(&back).unwrap();
+    until("it has all three", || silences(&real) == here);
+}

@@ -1,0 +1,262 @@
+//! Handing on what another node has handed to this one, and what both tell each other of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::engine::core::ask::Ask;
+use crate::engine::core::delta::Hand;
+use crate::engine::core::grid::GroupId;
+use crate::engine::core::place::{SentItem, StoreKey};
+use crate::engine::core::timers::TimerKind;
+use crate::engine::core::{Core, Facts};
+use crate::id::ProcessId;
+use crate::wire::codec::{
+    COVERED_OVERHEAD, HOLDER_BYTES, HOLDERS_MAX, RECALLS_MAX, REPORT_OVERHEAD,
+};
+use crate::wire::{CoverReport, Covered, Message, Recall};
+
+use super::Spread;
+use super::duties::Duty;
+
+impl Spread {
+    /// A packet was merged that this node is to hand on.
+    pub(super) fn take_duty(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        parent: &ProcessId,
+        packet: u64,
+        hand: Hand,
+        places: &[StoreKey],
+    ) {
+        let group = GroupId::of(core.setup.name.cell(), hand.bits);
+        let held = places.iter().filter_map(|place| {
+            let held = core.stores.held(place)?;
+            Some((*place, held.seq))
+        });
+        // Each once, whatever the packet has.
+        let held: BTreeMap<StoreKey, u64> = held.collect();
+        let items: Vec<SentItem> = held.into_iter().collect();
+        let others = core.grid.members(group).filter(|member| member != parent);
+        let due = core.now.mono + self.patience(group);
+        let duty = Duty::new(
+            parent.clone(),
+            packet,
+            (group, hand.list),
+            items,
+            others,
+            due,
+        );
+        let lacking = self.duties.open(duty);
+        self.send_on(core, facts, hand.bits, lacking);
+    }
+
+    /// How long it may take until all of this node's peers in a group have acknowledged what they are sent.
+    fn patience(&self, group: GroupId) -> Duration {
+        let lanes = self.lanes.iter();
+        let within = lanes.filter(|(process, _)| group.has(&process.name));
+        let waits = within.map(|(_, lane)| lane.pace.patience());
+        waits.max().unwrap_or_default().clamp(PART_MIN, PART_MAX)
+    }
+
+    /// Owes members what they lack: those of this node's row themselves, others by way of their groups.
+    fn send_on(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        bits: u8,
+        lacking: BTreeMap<ProcessId, Vec<StoreKey>>,
+    ) {
+        let leaves = core.grid.leaves(bits);
+        let groups = core.grid.groups_below(bits);
+        let direct = self.groups.shape.is_none();
+        let mut by_group: BTreeMap<GroupId, BTreeSet<StoreKey>> = BTreeMap::new();
+        for (member, places) in lacking {
+            if direct || leaves.has(&member.name) {
+                self.owe_member(core, facts, &member, &places);
+            } else if let Some(group) = groups.iter().find(|group| group.has(&member.name)) {
+                by_group.entry(*group).or_default().extend(places);
+            }
+        }
+        for (group, places) in by_group {
+            let places: Vec<StoreKey> = places.into_iter().collect();
+            self.hand_to(core, group, &places);
+        }
+    }
+
+    fn owe_member(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        member: &ProcessId,
+        places: &[StoreKey],
+    ) {
+        let lane = self.lanes.get_mut(member);
+        let (Some(lane), Some(session)) = (lane, facts.sessions.get(member)) else {
+            // The session that this needs begins with an exchange.
+            return core.ask(Ask::CatchUp(member.clone()));
+        };
+        for place in places.iter().filter(|(id, _)| session.stores.contains(id)) {
+            let seq = core.stores.held(place).map_or(0, |held| held.seq);
+            lane.owed.owe_change(*place, seq);
+        }
+    }
+
+    /// A peer tells who holds what it was handed.
+    pub(in crate::engine) fn covered_received(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        process: &ProcessId,
+        covered: &Covered,
+    ) {
+        let now = core.now.mono;
+        for report in &covered.reports {
+            let Some(lane) = self.lanes.get_mut(process) else {
+                return;
+            };
+            let under_way = lane.flight.has(report.packet);
+            let Some(told) = lane.handed.report(report, under_way, now) else {
+                continue;
+            };
+            if told.complete {
+                lane.pace.sample_done(told.took);
+                lane.standing.done();
+            }
+            self.groups.undone.behind.extend(told.unknown);
+            for (place, seq) in told.items {
+                self.note_held(core, facts, &told.holders, place, seq);
+            }
+        }
+        if let Some(lane) = self.lanes.get(process) {
+            super::loss::arm_loss(core, process, lane);
+        }
+    }
+
+    /// Processes hold a change: those who wait for that are told.
+    pub(super) fn note_held(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        holders: &[ProcessId],
+        place: StoreKey,
+        seq: u64,
+    ) {
+        for holder in holders {
+            self.watch_held(core, facts, holder, place, seq);
+            self.duties.held(holder, &place, seq);
+        }
+    }
+
+    /// A peer asks how far this node is with what it was handed.
+    pub(in crate::engine) fn recall_received(&mut self, process: &ProcessId, recall: &Recall) {
+        for packet in &recall.packets {
+            self.duties.recall(process, *packet);
+        }
+    }
+
+    /// Asks a peer how far it is.
+    pub(super) fn recall(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        process: &ProcessId,
+        packets: &[u64],
+    ) {
+        let Some(session) = facts.sessions.get(process) else {
+            return;
+        };
+        let (addr, token) = (session.addr, session.their_token);
+        let room = core.datagram_room().saturating_sub(COVERED_OVERHEAD);
+        let most = (room / HOLDER_BYTES).clamp(1, RECALLS_MAX);
+        for packets in packets.chunks(most) {
+            let packets = packets.to_vec();
+            core.send_datagram(addr, &Message::Recall(Recall { token, packets }));
+        }
+    }
+
+    /// Some of those who handed something on are told how far it is.
+    pub(in crate::engine) fn duties_due(&mut self, core: &Core) {
+        self.duties.look(core.now.mono);
+    }
+
+    /// Tells those who handed something on who holds it.
+    pub(super) fn send_reports(&mut self, core: &mut Core, facts: Facts<'_>) {
+        if self.duties.has_ready() {
+            for (parent, duties) in self.duties.take_ready() {
+                let Some(session) = facts.sessions.get(&parent) else {
+                    continue;
+                };
+                let room = core.datagram_room().saturating_sub(COVERED_OVERHEAD);
+                let reports = duties.into_iter().map(|duty| report(core, duty, room));
+                let reports: Vec<CoverReport> = reports.collect();
+                for reports in packed(reports, room) {
+                    let token = session.their_token;
+                    let message = Message::Covered(Covered { token, reports });
+                    core.send_datagram(session.addr, &message);
+                }
+            }
+        }
+        match self.duties.due() {
+            Some(due) => core.timers.set(TimerKind::Duties, due.max(core.now.mono)),
+            None => core.timers.cancel(&TimerKind::Duties),
+        }
+    }
+}
+
+/// What a parent is told of a duty: a bitmap if it knows the same members, otherwise their marks, as many as
+/// have room; who is left out counts as not reached.
+fn report(core: &Core, duty: &Duty, room: usize) -> CoverReport {
+    let marks = || core.grid.marks(duty.group);
+    let list = marks().fold(0, u64::wrapping_add);
+    let same = list == duty.list && list != 0;
+    let members = core.grid.members(duty.group).zip(marks());
+    let held = members.map(|(member, mark)| (duty.holders.contains(&member), mark));
+    let mut holders = Vec::new();
+    if same {
+        for (at, (is_holder, _)) in held.enumerate() {
+            if at.is_multiple_of(64) {
+                holders.push(0);
+            }
+            if let Some(word) = holders.last_mut() {
+                *word |= u64::from(is_holder) << (at % 64);
+            }
+        }
+    } else {
+        let most = room.saturating_sub(REPORT_OVERHEAD) / HOLDER_BYTES;
+        let marks = held.filter(|(is_holder, _)| *is_holder).map(|it| it.1);
+        holders.extend(marks.take(most.min(HOLDERS_MAX)));
+    }
+    CoverReport {
+        packet: duty.packet,
+        taken: u16::try_from(duty.items.len()).unwrap_or(u16::MAX),
+        complete: duty.is_done(),
+        list: if same { list } else { 0 },
+        holders,
+    }
+}
+
+/// Reports in parts that fit a datagram.
+fn packed(reports: Vec<CoverReport>, room: usize) -> Vec<Vec<CoverReport>> {
+    let mut parts: Vec<Vec<CoverReport>> = Vec::new();
+    let mut left = 0;
+    for report in reports {
+        let needed = REPORT_OVERHEAD + report.holders.len() * HOLDER_BYTES;
+        match parts.last_mut() {
+            Some(part) if needed <= left && part.len() < RECALLS_MAX => {
+                left -= needed;
+                part.push(report);
+            }
+            _ => {
+                left = room.saturating_sub(needed);
+                parts.push(vec![report]);
+            }
+        }
+    }
+    parts
+}
+
+/// How long at least a duty is worked at before its parent is told of a part.
+const PART_MIN: Duration = Duration::from_millis(50);
+/// And how long at most.
+const PART_MAX: Duration = Duration::from_secs(1);

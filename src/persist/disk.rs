@@ -1,0 +1,324 @@
+//! The thread that does the work of one node's disk.
+//!
+//! Jobs come in one at a time; of commits one is out, so what waits is bounded by the engine's batch:
+//! 4 MiB and one entry. While there is nothing to do it notes that the node runs, and removes from the
+//! disk what its stores have collected.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use super::error::StorageError;
+use super::event::{DiskEvent, DiskWork, LoadReport};
+use super::load::{OpenedDisk, SCAN_BYTES, StoreDisk};
+use super::meta::{Remembered, put_alive};
+use super::record::{Parsed, RecordKind, parse, put_entry};
+use super::storage::StorageWrite;
+use crate::crdt::compare_versions;
+use crate::id::{StoreId, WriterTag};
+use crate::wire::Entry;
+
+/// What a disk is to do.
+#[derive(Debug)]
+pub(crate) enum DiskJob {
+    /// Write a batch, and say so.
+    Commit {
+        batch: u64,
+        entries: Vec<(StoreId, Entry)>,
+    },
+    /// Remember this of the node.
+    Remember(Remembered),
+}
+
+/// What a disk says.
+#[derive(Debug)]
+pub(crate) enum DiskNews {
+    /// A batch is written, or could not be.
+    Committed { batch: u64, ok: bool },
+    /// Something happened.
+    Event(DiskEvent),
+}
+
+/// The way to the thread of a disk. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct DiskLink {
+    pub(crate) jobs: SyncSender<DiskJob>,
+    /// Ends once the disk is let go.
+    pub(crate) news: mpsc::Receiver<DiskNews>,
+}
+
+/// Starts the thread of a disk that was opened.
+///
+/// # Errors
+/// The system has no room for another thread.
+pub(crate) fn start(opened: OpenedDisk) -> io::Result<DiskLink> {
+    let (jobs, jobs_in) = sync_channel(JOBS_MAX);
+    let (news_out, news) = mpsc::channel(NEWS_MAX);
+    let _ = news_out.try_send(DiskNews::Event(DiskEvent::Loaded(opened.report)));
+    let worker = Worker {
+        disk: opened.disk,
+        news: news_out,
+        is_failing: false,
+        position: None,
+        idle: Duration::ZERO,
+        noted: Duration::ZERO,
+        swept: 0,
+    };
+    let thread = thread::Builder::new().name("rumormill-disk".to_owned());
+    thread.spawn(move || worker.run(&jobs_in))?;
+    Ok(DiskLink { jobs, news })
+}
+
+struct Worker {
+    disk: StoreDisk,
+    news: mpsc::Sender<DiskNews>,
+    is_failing: bool,
+    /// The sweep under way: the key that it has come to.
+    position: Option<Vec<u8>>,
+    /// How long this thread has waited, since the last sweep and since it last noted that the node runs.
+    idle: Duration,
+    noted: Duration,
+    /// Records that this sweep has looked at.
+    swept: u64,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &Receiver<DiskJob>) {
+        loop {
+            let wait = self.wait();
+            match jobs.recv_timeout(wait) {
+                Ok(job) => self.job(job),
+                Err(RecvTimeoutError::Timeout) => self.waited(wait),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let alive = put_alive(self.disk.clock.wall());
+        if let Err(error) = self.write(&[alive]) {
+            debug!(%error, "the end was not noted");
+        }
+        drop(self.disk);
+        // The way to the driver ends after the disk: who waits for that finds it free.
+        drop(self.news);
+    }
+
+    fn wait(&self) -> Duration {
+        if self.is_failing || !self.disk.is_loaded {
+            RETRY_EVERY
+        } else if self.position.is_some() {
+            SWEEP_PAUSE
+        } else {
+            NOTE_EVERY
+        }
+    }
+
+    fn job(&mut self, job: DiskJob) {
+        match job {
+            DiskJob::Commit { batch, entries } => {
+                let ok = self.commit(entries);
+                self.tell(DiskNews::Committed { batch, ok });
+            }
+            DiskJob::Remember(remembered) => {
+                let written = self.write(&remembered.writes());
+                self.report(written);
+            }
+        }
+    }
+
+    fn commit(&mut self, entries: Vec<(StoreId, Entry)>) -> bool {
+        let writes = entries.into_iter().map(|(id, entry)| {
+            let store = self.disk.stores.get(&id);
+            let held = store.and_then(|store| store.replica().held(&entry.key));
+            let deliverer = held.map_or(WriterTag::NONE, |held| held.deliverer);
+            put_entry(RecordKind::Entry, id, deliverer, &entry)
+        });
+        let writes: Vec<StorageWrite> = writes.collect();
+        let written = self.write(&writes);
+        self.report(written)
+    }
+
+    /// Writes a batch, once what is on disk has been read: before that it would be taken for what is
+    /// there.
+    fn write(&mut self, batch: &[StorageWrite]) -> Result<(), StorageError> {
+        self.load()?;
+        self.disk.storage.write(batch)
+    }
+
+    /// Reads what is on disk, if that has not happened yet.
+    fn load(&mut self) -> Result<(), StorageError> {
+        if self.disk.is_loaded {
+            return Ok(());
+        }
+        match self.disk.load() {
+            Ok((report, ..)) => {
+                self.tell(DiskNews::Event(DiskEvent::Loaded(report)));
+                Ok(())
+            }
+            Err(super::error::PersistError::Storage(error)) => Err(error),
+            Err(error) => {
+                warn!(%error, "the storage cannot be used");
+                Err(StorageError::Io(io::ErrorKind::InvalidData.into()))
+            }
+        }
+    }
+
+    /// Tells whether the disk works, where that has changed; returns whether it does.
+    fn report(&mut self, done: Result<(), StorageError>) -> bool {
+        if let Err(error) = &done {
+            if !self.is_failing {
+                warn!(%error, "the disk does not take what is written");
+            }
+            if error.is_damage() {
+                self.begin_anew();
+            }
+        }
+        let is_failing = done.is_err();
+        if self.is_failing != is_failing {
+            self.is_failing = is_failing;
+            let event = if is_failing {
+                DiskEvent::Failing
+            } else {
+                DiskEvent::Recovered
+            };
+            self.tell(DiskNews::Event(event));
+        }
+        !is_failing
+    }
+
+    /// The database was damaged while the node ran. It is set aside, and all that is held is written to
+    /// a new one.
+    fn begin_anew(&mut self) {
+        self.position = None;
+        let begun = self.disk.storage.start_over().and_then(|aside| {
+            let held = self.disk.held();
+            self.disk.storage.write(&held)?;
+            Ok(aside)
+        });
+        match begun {
+            Ok(aside) => {
+                warn!(
+                    ?aside,
+                    "the database was damaged: it is set aside, and a new one has all that is held"
+                );
+                let report = LoadReport {
+                    aside: aside.into_iter().collect(),
+                    ..LoadReport::default()
+                };
+                self.tell(DiskNews::Event(DiskEvent::Loaded(report)));
+            }
+            Err(error) => warn!(%error, "the damaged database cannot be replaced now"),
+        }
+    }
+
+    /// Nothing came for so long.
+    fn waited(&mut self, wait: Duration) {
+        self.idle = self.idle.saturating_add(wait);
+        self.noted = self.noted.saturating_add(wait);
+        if self.is_failing || !self.disk.is_loaded || self.noted >= NOTE_EVERY {
+            self.noted = Duration::ZERO;
+            let alive = put_alive(self.disk.clock.wall());
+            let noted = self.write(&[alive]);
+            self.report(noted);
+            return;
+        }
+        if self.position.is_some() || self.idle >= SWEEP_EVERY {
+            self.idle = Duration::ZERO;
+            let swept = self.sweep();
+            self.report(swept);
+        }
+    }
+
+    /// Looks at some records, and removes those whose entries are not held any more.
+    fn sweep(&mut self) -> Result<(), StorageError> {
+        let after = self.position.take().unwrap_or_default();
+        let mut records = Vec::new();
+        self.disk.storage.scan(&after, SCAN_BYTES, &mut records)?;
+        let gone = records
+            .iter()
+            .filter(|record| self.disk.is_gone(&parse(record)));
+        let removals = gone.map(|(key, _)| StorageWrite::Remove { key: key.clone() });
+        let removals: Vec<StorageWrite> = removals.collect();
+        if !removals.is_empty() {
+            self.disk.storage.write(&removals)?;
+        }
+        let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
+        self.swept = self.swept.saturating_add(count);
+        self.position = records.pop().map(|(key, _)| key);
+        let done = std::mem::take(&mut self.swept);
+        if self.position.is_some() {
+            self.swept = done;
+        } else if done >= SWEEP_TOLD_MIN {
+            let work = DiskWork::Sweep;
+            self.tell(DiskNews::Event(DiskEvent::Working { work, done }));
+        }
+        Ok(())
+    }
+
+    fn tell(&self, news: DiskNews) {
+        // An error means that the node is gone, which shows at the next job.
+        let _ = self.news.blocking_send(news);
+    }
+}
+
+impl StoreDisk {
+    /// Whether an entry's store holds nothing of its key, or all that was held back of it.
+    fn is_gone(&self, parsed: &Parsed) -> bool {
+        let Parsed::Entry {
+            kind, store, entry, ..
+        } = parsed
+        else {
+            return false;
+        };
+        let Some(store) = self.stores.get(store) else {
+            return false;
+        };
+        let held = store.replica().held(&entry.key);
+        match kind {
+            RecordKind::Entry => held.is_none(),
+            RecordKind::HeldBack => {
+                held.is_some_and(|held| compare_versions(&held.entry, entry).is_ge())
+            }
+        }
+    }
+
+    /// What puts all that is held on disk.
+    fn held(&self) -> Vec<StorageWrite> {
+        let mut writes = super::meta::put_identity(&self.cluster).to_vec();
+        for (&id, store) in &self.stores {
+            let (head, mut after) = (store.head(), 0);
+            while after < head {
+                let changes = store
+                    .replica()
+                    .changes(after, CHANGES_AT_A_TIME, SCAN_BYTES);
+                let Some(last) = changes.last() else {
+                    break;
+                };
+                after = last.seq;
+                let changes = changes.iter();
+                writes.extend(changes.map(|change| {
+                    put_entry(RecordKind::Entry, id, change.deliverer, &change.entry)
+                }));
+            }
+        }
+        writes
+    }
+}
+
+/// Jobs that wait; of commits there is one at most.
+const JOBS_MAX: usize = 8;
+/// What waits to be told.
+const NEWS_MAX: usize = 64;
+/// How soon a disk that fails is tried again while nothing is to be written.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How often it is noted that the node runs.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
+/// How often what has been collected is removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// Between two looks of a sweep.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+/// A sweep over so many records is told of.
+const SWEEP_TOLD_MIN: u64 = 100_000;
+const CHANGES_AT_A_TIME: usize = 256;

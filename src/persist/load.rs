@@ -1,0 +1,393 @@
+//! From the disk into the stores, at the start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::aside::write_aside;
+use super::error::{PersistError, StorageError};
+use super::event::LoadReport;
+use super::meta::{FORMAT_NOW, Meta, Remembered, put_alive, put_identity};
+use super::record::{Parsed, RecordKind, entry_key, parse, put_entry};
+use super::storage::{Storage, StorageRecord, StorageWrite};
+use crate::id::{StoreId, WriterTag};
+use crate::store::{Merged, Store};
+use crate::time::{Timestamp, WallClock};
+use crate::wire::Entry;
+
+/// A disk, and the stores that it keeps.
+pub(crate) struct StoreDisk {
+    pub(super) storage: Box<dyn Storage>,
+    pub(super) stores: BTreeMap<StoreId, Arc<dyn Store>>,
+    pub(super) clock: Arc<dyn WallClock>,
+    pub(super) cluster: String,
+    /// Entries are taken back however far they are ahead of the clock by more than this: it is the clock
+    /// that was set back.
+    pub(super) max_clock_drift: Duration,
+    /// A node that was away for longer holds back what has no expiry.
+    pub(super) away_max: Duration,
+    /// Holds nothing back, and takes in what was held back before.
+    pub(super) bring_back: bool,
+    /// What is on disk is in the stores.
+    pub(super) is_loaded: bool,
+}
+
+/// What to open.
+pub(crate) struct Opening {
+    pub(crate) storage: Box<dyn Storage>,
+    pub(crate) stores: Vec<Arc<dyn Store>>,
+    pub(crate) clock: Arc<dyn WallClock>,
+    pub(crate) cluster: String,
+    pub(crate) max_clock_drift: Duration,
+    pub(crate) away_max: Duration,
+    /// What was expelled or lives without expiry comes back whatever has happened meanwhile.
+    pub(crate) bring_back: bool,
+}
+
+/// A disk that was read.
+pub(crate) struct OpenedDisk {
+    pub(crate) disk: StoreDisk,
+    pub(crate) report: LoadReport,
+    pub(crate) remembered: Remembered,
+    /// Up to which change each store is on disk.
+    pub(crate) through: BTreeMap<StoreId, u64>,
+}
+
+/// Reads what is on disk into the stores. A disk that does not work is no error: it is tried again later.
+///
+/// # Errors
+/// [`PersistError::OtherCluster`]; nothing was read.
+pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
+    let stores = opening.stores.into_iter();
+    let mut disk = StoreDisk {
+        storage: opening.storage,
+        stores: stores.map(|store| (store.id(), store)).collect(),
+        clock: opening.clock,
+        cluster: opening.cluster,
+        max_clock_drift: opening.max_clock_drift,
+        away_max: opening.away_max,
+        bring_back: opening.bring_back,
+        is_loaded: false,
+    };
+    match disk.load() {
+        Ok((report, remembered, through)) => Ok(OpenedDisk {
+            disk,
+            report,
+            remembered,
+            through,
+        }),
+        Err(PersistError::Storage(error @ (StorageError::Io(_) | StorageError::Damaged))) => {
+            warn!(%error, "what is on disk cannot be read now: it is tried again");
+            let report = LoadReport {
+                unread: true,
+                ..LoadReport::default()
+            };
+            Ok(OpenedDisk {
+                disk,
+                report,
+                remembered: Remembered::default(),
+                through: BTreeMap::new(),
+            })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+type LoadedParts = (LoadReport, Remembered, BTreeMap<StoreId, u64>);
+
+impl StoreDisk {
+    /// Reads everything in, and sets aside what cannot be read.
+    ///
+    /// # Errors
+    /// [`PersistError`]; what was read before that is in the stores.
+    pub(super) fn load(&mut self) -> Result<LoadedParts, PersistError> {
+        let mut report = LoadReport::default();
+        let mut loading = Loading::default();
+        if let Err(error) = self.storage.compact() {
+            info!(%error, "the storage was not made smaller");
+        }
+        let meta = match self.meta() {
+            Ok(meta) if meta.format.is_none_or(|format| format <= FORMAT_NOW) => meta,
+            Ok(meta) => {
+                let format = meta.format;
+                warn!(
+                    format,
+                    "the storage is of a later version, and is set aside"
+                );
+                self.start_over(&mut report)?;
+                Meta::default()
+            }
+            Err(error) if error.is_damage() => {
+                self.start_over(&mut report)?;
+                Meta::default()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // One without a name may get one.
+        let is_other = |found: &String| *found != self.cluster && !found.is_empty();
+        if let Some(found) = meta.cluster.clone().filter(is_other) {
+            let expected = self.cluster.clone();
+            return Err(PersistError::OtherCluster { found, expected });
+        }
+        for (&id, store) in &self.stores {
+            // What was written before this is on no disk.
+            let is_new = store.head() == 0;
+            loading.through.insert(id, Through::new(is_new));
+        }
+        let wall = self.clock.wall();
+        let away = meta.alive.map(|alive| wall.since(alive));
+        let hold_back = !self.bring_back && away.is_some_and(|away| away > self.away_max);
+        match self.read_entries(wall, hold_back, &mut loading, &mut report) {
+            Ok(()) => {}
+            Err(error) if error.is_damage() => {
+                self.start_over(&mut report)?;
+                // What was read before is written again.
+                loading.through.clear();
+                loading.changes.clear();
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.set_aside(&mut loading, &mut report);
+        let mut remembered = meta.remembered;
+        // Boots only grow, also where the clock was set back.
+        remembered.boot = remembered.boot.saturating_add(1).max(wall.as_nanos());
+        loading.changes.extend(put_identity(&self.cluster));
+        loading.changes.extend(remembered.writes());
+        loading.changes.push(put_alive(wall));
+        if let Err(error) = self.storage.write(&loading.changes) {
+            info!(%error, "the storage cannot be written to now");
+        }
+        self.is_loaded = true;
+        let through = loading.through.into_iter();
+        let through = through.map(|(id, through)| (id, through.seq)).collect();
+        Ok((report, remembered, through))
+    }
+
+    fn start_over(&mut self, report: &mut LoadReport) -> Result<(), StorageError> {
+        let aside = self.storage.start_over()?;
+        warn!(
+            ?aside,
+            "the storage cannot be read: it is set aside, and peers fill the stores"
+        );
+        report.aside.extend(aside);
+        Ok(())
+    }
+
+    fn meta(&mut self) -> Result<Meta, StorageError> {
+        let mut meta = Meta::default();
+        self.scan(b"m", &mut |_, record| {
+            if let Parsed::Meta { name, value } = parse(record) {
+                meta.take(&name, &value);
+            }
+            Ok(())
+        })?;
+        Ok(meta)
+    }
+
+    /// Calls `each` with every record after a key, and with this.
+    fn scan(
+        &mut self,
+        after: &[u8],
+        each: &mut dyn FnMut(&mut Self, &StorageRecord) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let mut after = after.to_vec();
+        loop {
+            let mut records = Vec::new();
+            let scanned = self.storage.scan(&after, SCAN_BYTES, &mut records);
+            for record in &records {
+                if record.0 <= after {
+                    // Such a database would be read for ever.
+                    return Err(StorageError::Damaged);
+                }
+                after.clone_from(&record.0);
+                each(self, record)?;
+            }
+            scanned?;
+            if records.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read_entries(
+        &mut self,
+        wall: Timestamp,
+        hold_back: bool,
+        loading: &mut Loading,
+        report: &mut LoadReport,
+    ) -> Result<(), StorageError> {
+        let read = self.scan(b"", &mut |disk, record| {
+            match parse(record) {
+                Parsed::Damaged => loading.aside(record.clone(), report),
+                Parsed::Meta { .. } => {}
+                Parsed::Entry {
+                    kind,
+                    store,
+                    deliverer,
+                    entry,
+                } => disk.entry(hold_back, (kind, store, deliverer, entry), loading, report),
+            }
+            if loading.bytes >= SCAN_BYTES {
+                disk.merge(wall, loading, report);
+            }
+            Ok(())
+        });
+        // Also what was read before the storage failed.
+        self.merge(wall, loading, report);
+        read
+    }
+
+    /// An entry was read.
+    fn entry(
+        &self,
+        hold_back: bool,
+        (kind, store, deliverer, entry): (RecordKind, StoreId, WriterTag, Entry),
+        loading: &mut Loading,
+        report: &mut LoadReport,
+    ) {
+        if !self.stores.contains_key(&store) {
+            report.strange += 1;
+            return;
+        }
+        let may_return = entry.schema.is_lasting() && !entry.schema.is_tombstone();
+        let stays_back = match kind {
+            RecordKind::Entry => hold_back && may_return,
+            RecordKind::HeldBack => !self.bring_back,
+        };
+        let to = if stays_back {
+            RecordKind::HeldBack
+        } else {
+            RecordKind::Entry
+        };
+        if kind != to {
+            let key = entry_key(kind, store, &entry.key);
+            loading.changes.push(StorageWrite::Remove { key });
+            loading
+                .changes
+                .push(put_entry(to, store, deliverer, &entry));
+        }
+        if stays_back {
+            report.held_back_count += 1;
+            if report.held_back.len() < HELD_BACK_LISTED {
+                report.held_back.push((store, entry.key));
+            }
+            return;
+        }
+        loading.bytes = loading.bytes.saturating_add(entry.encoded_len());
+        let of_store = loading.entries.entry((store, deliverer)).or_default();
+        of_store.push(entry);
+    }
+
+    /// Joins in what was read.
+    fn merge(&self, wall: Timestamp, loading: &mut Loading, report: &mut LoadReport) {
+        let horizon = wall.plus(self.max_clock_drift);
+        loading.bytes = 0;
+        for ((id, deliverer), entries) in std::mem::take(&mut loading.entries) {
+            let Some(store) = self.stores.get(&id) else {
+                continue;
+            };
+            let (ahead, sane): (Vec<_>, Vec<_>) =
+                entries.into_iter().partition(|it| it.ts > horizon);
+            let mut results = Vec::with_capacity(sane.len());
+            let replica = store.replica();
+            replica.merge_into(&sane, deliverer, wall, &mut results);
+            for entry in &ahead {
+                // Each at its own time: at a later one it might count as expired.
+                let entry = std::slice::from_ref(entry);
+                let then = entry.first().map_or(wall, |entry| entry.ts);
+                replica.merge_into(entry, deliverer, then, &mut results);
+            }
+            for (entry, result) in sane.iter().chain(&ahead).zip(results) {
+                match result {
+                    Merged::Known => report.known += 1,
+                    Merged::Refused(reason) => {
+                        warn!(store = store.name(), key = ?entry.key, ?reason, "an entry on disk is refused");
+                        if let StorageWrite::Put { key, value } =
+                            put_entry(RecordKind::Entry, id, deliverer, entry)
+                        {
+                            loading.aside((key, value), report);
+                        }
+                    }
+                    Merged::Stored { seq, as_sent, .. } => {
+                        report.entries += 1;
+                        if let Some(through) = loading.through.get_mut(&id) {
+                            through.stored(seq, as_sent);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts records that are set aside into a file, and has them removed where that worked.
+    fn set_aside(&self, loading: &mut Loading, report: &mut LoadReport) {
+        if loading.aside.is_empty() {
+            return;
+        }
+        let written = self
+            .storage
+            .directory()
+            .map(|directory| write_aside(&directory, &loading.aside));
+        match written.transpose() {
+            Ok(path) => {
+                warn!(count = loading.aside.len(), ?path, "records are set aside");
+                report.aside.extend(path);
+                let keys = std::mem::take(&mut loading.aside).into_iter();
+                let removed = keys.map(|(key, _)| StorageWrite::Remove { key });
+                loading.changes.extend(removed);
+            }
+            Err(error) => warn!(%error, "records cannot be set aside, and stay where they are"),
+        }
+    }
+}
+
+/// What has been read and is not in its place yet.
+#[derive(Default)]
+struct Loading {
+    entries: BTreeMap<(StoreId, WriterTag), Vec<Entry>>,
+    bytes: usize,
+    aside: Vec<StorageRecord>,
+    aside_bytes: usize,
+    changes: Vec<StorageWrite>,
+    through: BTreeMap<StoreId, Through>,
+}
+
+impl Loading {
+    fn aside(&mut self, record: StorageRecord, report: &mut LoadReport) {
+        report.set_aside += 1;
+        self.aside_bytes = self.aside_bytes.saturating_add(record.1.len());
+        // Of more, the rest stays on disk, and is met again at the next start.
+        if self.aside_bytes <= ASIDE_BYTES_MAX {
+            self.aside.push(record);
+        }
+    }
+}
+
+/// Up to which change of a store everything came from the disk.
+#[derive(Debug)]
+struct Through {
+    seq: u64,
+    goes_on: bool,
+}
+
+impl Through {
+    fn new(goes_on: bool) -> Self {
+        Self { seq: 0, goes_on }
+    }
+
+    fn stored(&mut self, seq: u64, as_sent: bool) {
+        self.goes_on &= as_sent && self.seq.checked_add(1) == Some(seq);
+        if self.goes_on {
+            self.seq = seq;
+        }
+    }
+}
+
+/// Records that are read at a time.
+pub(super) const SCAN_BYTES: usize = 1 << 20;
+/// Records that are set aside at one start.
+const ASIDE_BYTES_MAX: usize = 64 << 20;
+/// Entries that are listed of those that are held back.
+const HELD_BACK_LISTED: usize = 1000;

@@ -1,0 +1,143 @@
+//! What a node has to remember beside its entries.
+
+use std::net::SocketAddr;
+
+use super::record::put_meta;
+use super::storage::StorageWrite;
+use crate::id::NodeName;
+use crate::time::Timestamp;
+
+/// What a node remembers of itself and of its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    /// The highest boot that the node has had.
+    pub(crate) boot: u64,
+    /// Where members were reached.
+    pub(crate) members: Vec<SocketAddr>,
+    /// Members that were expelled here.
+    pub(crate) expelled: Vec<NodeName>,
+}
+
+/// What is on disk beside entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Meta {
+    /// The format of everything; `None` where nothing was written yet.
+    pub(super) format: Option<u16>,
+    /// The cluster.
+    pub(super) cluster: Option<String>,
+    /// When the node was last known to run.
+    pub(super) alive: Option<Timestamp>,
+    pub(super) remembered: Remembered,
+}
+
+impl Meta {
+    /// Takes one record in. What does not read is as if it was not there: names of later versions, too.
+    pub(super) fn take(&mut self, name: &[u8], value: &[u8]) {
+        let text = || std::str::from_utf8(value).ok();
+        let number = || value.try_into().ok().map(u64::from_be_bytes);
+        match name {
+            ALIVE => self.alive = number().map(Timestamp::from_nanos),
+            BOOT => self.remembered.boot = number().unwrap_or(0),
+            CLUSTER => self.cluster = text().map(str::to_owned),
+            EXPELLED => {
+                let names = text().unwrap_or("").lines().take(LINES_MAX);
+                self.remembered.expelled = names.filter_map(|it| NodeName::new(it).ok()).collect();
+            }
+            FORMAT => self.format = value.try_into().ok().map(u16::from_be_bytes),
+            MEMBERS => {
+                let addrs = text().unwrap_or("").lines().take(LINES_MAX);
+                self.remembered.members = addrs.filter_map(|it| it.parse().ok()).collect();
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Remembered {
+    /// What puts it on disk.
+    pub(super) fn writes(&self) -> Vec<StorageWrite> {
+        vec![
+            put_meta(BOOT, &self.boot.to_be_bytes()),
+            put_meta(MEMBERS, lines(&self.members).as_bytes()),
+            put_meta(EXPELLED, lines(&self.expelled).as_bytes()),
+        ]
+    }
+}
+
+/// Says of which format, and of which cluster, everything is.
+pub(super) fn put_identity(cluster: &str) -> [StorageWrite; 2] {
+    [
+        put_meta(FORMAT, &FORMAT_NOW.to_be_bytes()),
+        put_meta(CLUSTER, cluster.as_bytes()),
+    ]
+}
+
+/// Says that the node runs.
+pub(super) fn put_alive(wall: Timestamp) -> StorageWrite {
+    put_meta(ALIVE, &wall.as_nanos().to_be_bytes())
+}
+
+fn lines(of: &[impl ToString]) -> String {
+    let lines = of.iter().take(LINES_MAX).map(ToString::to_string);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The format that is written.
+pub(super) const FORMAT_NOW: u16 = 1;
+const ALIVE: &[u8] = b"alive";
+const BOOT: &[u8] = b"boot";
+const CLUSTER: &[u8] = b"cluster";
+const EXPELLED: &[u8] = b"expelled";
+const FORMAT: &[u8] = b"format";
+const MEMBERS: &[u8] = b"members";
+/// More are not kept.
+const LINES_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::record::{Parsed, parse};
+
+    fn read(writes: impl IntoIterator<Item = StorageWrite>) -> Meta {
+        let mut meta = Meta::default();
+        for write in writes {
+            let StorageWrite::Put { key, value } = write else {
+                panic!("nothing is removed");
+            };
+            let Parsed::Meta { name, value } = parse(&(key, value)) else {
+                panic!("it is readable");
+            };
+            meta.take(&name, &value);
+        }
+        meta
+    }
+
+    #[test]
+    fn what_is_remembered_is_read_again() {
+        let remembered = Remembered {
+            boot: 77,
+            members: vec!["10.0.0.1:9094".parse().unwrap(), "[::1]:9".parse().unwrap()],
+            expelled: vec![NodeName::new("mallory").unwrap()],
+        };
+        let wall = Timestamp::from_nanos(5);
+        let writes = remembered.writes().into_iter();
+        let writes = writes.chain(put_identity("prod")).chain([put_alive(wall)]);
+        let expected = Meta {
+            format: Some(FORMAT_NOW),
+            cluster: Some("prod".to_owned()),
+            alive: Some(wall),
+            remembered,
+        };
+        assert_eq!(read(writes), expected);
+        assert_eq!(read(Remembered::default().writes()), Meta::default());
+    }
+
+    #[test]
+    fn what_does_not_read_is_not_there() {
+        let mut meta = Meta::default();
+        for name in [ALIVE, BOOT, CLUSTER, EXPELLED, FORMAT, MEMBERS, b"later"] {
+            meta.take(name, b"\xff\n\xfe");
+        }
+        assert_eq!(meta, Meta::default());
+    }
+}

@@ -1,0 +1,241 @@
+//! A storage in one file of the embedded database redb.
+//!
+//! Records are in one table. redb flushes a commit once, and finds its last whole commit after a crash
+//! by its own checksums. It may panic over a damaged file, which stops here: whatever it says, or however
+//! it ends, the file is closed, and opened again by the next call.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+#[cfg(not(test))]
+use redb::backends::InMemoryBackend as NoFile;
+use redb::{Database, ReadableDatabase as _, StorageBackend, TableDefinition};
+use tracing::debug;
+
+use super::directory::Directory;
+use super::error::StorageError;
+use super::storage::{Storage, StorageRecord, StorageWrite};
+#[cfg(test)]
+use super::testbed::TestFile;
+
+/// Records in the file `rumormill.redb` of a directory, which one process at a time may use.
+///
+/// The file grows with what is held, and room that is freed is used again; it is made smaller at a start
+/// where more than half of it, and more than 64 MiB, is free.
+pub struct RedbStorage {
+    directory: Directory,
+    database: Option<Database>,
+    durability: redb::Durability,
+    /// In the place of the file.
+    #[cfg(test)]
+    file: Option<TestFile>,
+}
+
+impl fmt::Debug for RedbStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbStorage")
+            .field("directory", &self.directory.path())
+            .field("is_open", &self.database.is_some())
+            .finish()
+    }
+}
+
+impl RedbStorage {
+    /// Takes a directory, and makes it if it is not there. The file in it is opened when it is first
+    /// needed.
+    ///
+    /// # Errors
+    /// [`StorageError::InUse`] if another process uses it, [`StorageError::Io`] if it cannot be made or
+    /// locked.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, StorageError> {
+        let mut directory = Directory::new(directory.as_ref());
+        directory.take()?;
+        Ok(Self {
+            directory,
+            database: None,
+            durability: redb::Durability::Immediate,
+            #[cfg(test)]
+            file: None,
+        })
+    }
+
+    /// In a file of the tests, with this durability.
+    #[cfg(test)]
+    pub(super) fn in_file(file: TestFile, durability: redb::Durability) -> Self {
+        Self {
+            directory: Directory::new(Path::new("")),
+            database: None,
+            durability,
+            file: Some(file),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join(FILE)
+    }
+
+    /// Does something with the database, which is opened for it if it is not open. If that fails, or
+    /// panics, it is closed.
+    fn with<T>(
+        &mut self,
+        work: impl FnOnce(&mut Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StorageError> {
+        #[cfg(test)]
+        let in_memory = self.file.clone();
+        #[cfg(not(test))]
+        let in_memory: Option<NoFile> = None;
+        if in_memory.is_none() {
+            self.directory.take()?;
+        }
+        let (path, directory) = (self.path(), &self.directory);
+        let database = &mut self.database;
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            if database.is_none() {
+                *database = Some(create(&path, directory, in_memory)?);
+            }
+            database.as_mut().map(work).transpose()
+        }));
+        let error = match done {
+            Ok(Ok(Some(done))) => return Ok(done),
+            Ok(Ok(None)) => StorageError::Damaged,
+            Ok(Err(error)) => {
+                debug!(path = %path.display(), %error, "the database failed");
+                told(error, self.directory.path())
+            }
+            Err(_) => StorageError::Damaged,
+        };
+        self.close();
+        Err(error)
+    }
+
+    fn close(&mut self) {
+        let database = self.database.take();
+        // It may panic over a damaged file once more.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
+}
+
+/// Opens the file, and makes it if it is not there or empty.
+fn create(
+    path: &Path,
+    directory: &Directory,
+    in_memory: Option<impl StorageBackend>,
+) -> Result<Database, redb::Error> {
+    let is_new = in_memory.is_none() && fs::metadata(path).map_or(true, |it| it.len() == 0);
+    let mut builder = Database::builder();
+    let builder = builder.set_cache_size(CACHE_BYTES);
+    let database = match in_memory {
+        Some(file) => builder.create_with_backend(file)?,
+        None => builder.create(path)?,
+    };
+    let write = database.begin_write()?;
+    write.open_table(RECORDS)?;
+    write.commit()?;
+    if is_new {
+        directory.sync()?;
+    }
+    Ok(database)
+}
+
+/// What an error of redb is to us.
+fn told(error: redb::Error, directory: &Path) -> StorageError {
+    use io::ErrorKind::{InvalidData, UnexpectedEof};
+    match error {
+        redb::Error::DatabaseAlreadyOpen => StorageError::InUse {
+            path: directory.to_owned(),
+        },
+        redb::Error::Io(error) if !matches!(error.kind(), InvalidData | UnexpectedEof) => {
+            StorageError::Io(error)
+        }
+        // It was told before what had failed; the next call opens the file again.
+        redb::Error::PreviousIo => StorageError::Io(io::ErrorKind::Other.into()),
+        _ => StorageError::Damaged,
+    }
+}
+
+impl Storage for RedbStorage {
+    fn scan(
+        &mut self,
+        after: &[u8],
+        bytes_max: usize,
+        out: &mut Vec<StorageRecord>,
+    ) -> Result<(), StorageError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.with(|database| {
+            let read = database.begin_read()?;
+            let table = read.open_table(RECORDS)?;
+            let mut bytes = 0_usize;
+            for record in redb::ReadableTable::range::<&[u8]>(&table, (Excluded(after), Unbounded))?
+            {
+                let (key, value) = record?;
+                let (key, value) = (key.value().to_vec(), value.value().to_vec());
+                bytes = bytes.saturating_add(key.len()).saturating_add(value.len());
+                out.push((key, value));
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn write(&mut self, batch: &[StorageWrite]) -> Result<(), StorageError> {
+        let durability = self.durability;
+        self.with(|database| {
+            let mut write = database.begin_write()?;
+            write.set_durability(durability)?;
+            let mut table = write.open_table(RECORDS)?;
+            for change in batch {
+                match change {
+                    StorageWrite::Put { key, value } => {
+                        table.insert(key.as_slice(), value.as_slice())?;
+                    }
+                    StorageWrite::Remove { key } => {
+                        table.remove(key.as_slice())?;
+                    }
+                }
+            }
+            drop(table);
+            write.commit()?;
+            Ok(())
+        })
+    }
+
+    fn start_over(&mut self) -> Result<Option<PathBuf>, StorageError> {
+        self.directory.take()?;
+        self.close();
+        Ok(Some(self.directory.set_aside(FILE)?))
+    }
+
+    fn directory(&self) -> Option<PathBuf> {
+        Some(self.directory.path().to_owned())
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        fs::metadata(self.path()).ok().map(|it| it.len())
+    }
+
+    fn compact(&mut self) -> Result<(), StorageError> {
+        let bytes = self.bytes().unwrap_or(0);
+        self.with(|database| {
+            let write = database.begin_write()?;
+            let stats = write.stats()?;
+            write.abort()?;
+            let pages = stats.allocated_pages();
+            let used = pages.saturating_mul(u64::try_from(stats.page_size()).unwrap_or(u64::MAX));
+            let free = bytes.saturating_sub(used);
+            if free > COMPACT_BYTES_MIN && free > bytes / 2 {
+                database.compact()?;
+            }
+            Ok(())
+        })
+    }
+}
+
+const FILE: &str = "rumormill.redb";
+const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
+const CACHE_BYTES: usize = 32 << 20;
+/// So much must be free in the file, for it to be made smaller.
+const COMPACT_BYTES_MIN: u64 = 64 << 20;
