@@ -126,8 +126,8 @@ pub(super) struct Exchanges {
     due: BTreeMap<ProcessId, Due>,
     /// For the exchanges that members began.
     debts: Debts,
-    /// When one was dialled last.
-    dialled_at: Duration,
+    /// When one was dialled last, unless that has come to nothing.
+    dialled_at: Option<Duration>,
     roots: RootWatch,
     /// How often cells may lead to lists with each member. Bounded by the members.
     fallbacks: BTreeMap<NodeName, Allowance>,
@@ -139,7 +139,7 @@ impl Default for Exchanges {
             under_way: BTreeMap::new(),
             due: BTreeMap::new(),
             debts: work::debts(),
-            dialled_at: Duration::ZERO,
+            dialled_at: None,
             roots: RootWatch::default(),
             fallbacks: BTreeMap::new(),
         }
@@ -202,6 +202,7 @@ impl Exchanges {
         let _exchange = exchange.span.clone().entered();
         exchange.expect_progress(core);
         if dialled {
+            self.dialled_at = None;
             begin(core, facts, &mut exchange);
         }
         self.under_way.insert(stream, exchange);
