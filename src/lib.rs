@@ -12,8 +12,9 @@
 //!
 //! # Start here
 //! [`Node`] is one node of a cluster, put together by a [`Builder`]. [`Silences`] and [`Nflog`] are
-//! what Prometheus Alertmanager replicates; a [`Map`] replicates records of your own [`Schema`]. What
-//! most programs need is at the root of the crate.
+//! what Prometheus Alertmanager replicates; a [`TypedMap`] replicates keys and values of your own, and
+//! [`Counter`], [`AddWinsSet`], [`MultiRegister`] and [`Flag`] lose no concurrent change. What most programs need is at
+//! the root of the crate.
 //!
 //! ```
 //! # #[cfg(feature = "net")]
@@ -45,12 +46,19 @@
 //! # fn main() {}
 //! ```
 //!
+//! Which type fits what is in [Choosing a type], what is promised of writes, clocks, removals and partitions in
+//! [Consistency], and what to use instead in [When not to use this].
+//!
+//! [Choosing a type]: https://github.com/rumormill/rumormill/blob/main/docs/choosing-a-type.md
+//! [Consistency]: https://github.com/rumormill/rumormill/blob/main/docs/consistency.md
+//! [When not to use this]: https://github.com/rumormill/rumormill/blob/main/docs/when-not.md
+//!
 //! # The map
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `node` | [`Node`] and its [`Builder`], events and changes, the driver (feature `net`) |
-//! | [`store`] | typed records: [`Map`], [`silences`](store::silences), the [notification log](store::nflog), [`alerts`](store::alerts), matchers, snapshots |
+//! | [`store`] | [typed maps](store::typed), [ready types](store::types), records of your own [`Schema`], [`silences`](store::silences), the [notification log](store::nflog), [`alerts`](store::alerts), matchers, snapshots |
 //! | [`config`] | every timer and limit, presets, validation |
 //! | [`id`] | names of nodes, processes, clusters, stores, keys and record shapes |
 //! | [`time`] | wall-clock instants and the two clocks as data; nothing reads a clock |
@@ -122,12 +130,14 @@ pub use engine::{
 };
 pub use id::{Key, MemberState, NodeName, Refusal, SchemaId, StoreId};
 #[cfg(feature = "net")]
-pub use node::{BuildError, Builder, Node, NodeEvent};
+pub use node::{BuildError, Builder, Node, NodeEvent, Presence};
 pub use store::alerts::{Alert, AlertLimits, Alerts};
 pub use store::matcher::{Matcher, Op};
 pub use store::nflog::{Nflog, NflogLimits, Notified, ReceiverKey};
 pub use store::silences::{NewSilence, SilenceId, SilenceLimits, Silences};
-pub use store::{Body, Copies, Durability, Expiry, Map, Schema, Unreadable, Written};
+pub use store::typed::{MapChange, MapChanges, OrderedMap, TypedMap};
+pub use store::types::{AddWinsSet, Counter, Flag, MergedMap, MultiRegister};
+pub use store::{Body, Copies, Durability, Expiry, Map, Schema, Unreadable, WriteError, Written};
 
 /// What the crate is made of, for its own benches, fuzz targets and simulations: the engine with its
 /// inputs and outputs, messages and their bytes, the replicated map.

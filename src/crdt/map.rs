@@ -67,6 +67,10 @@ pub struct EntryMap<V> {
     expiries: SortedRuns<Expiring>,
     head: u64,
     digests: MapDigests,
+    /// No entry was ever stamped later than this.
+    latest: Timestamp,
+    /// Changes up to here were given to somebody who may have them sent.
+    given: u64,
     horizons: Horizons,
 }
 
@@ -84,6 +88,8 @@ impl<V> EntryMap<V> {
             expiries: SortedRuns::new(),
             head: 0,
             digests: MapDigests::default(),
+            latest: Timestamp::ZERO,
+            given: 0,
             horizons: Horizons::default(),
         }
     }
@@ -260,6 +266,8 @@ impl<V> EntryMap<V> {
         self.head += 1;
         slot.seq = self.head;
         let (body, effect) = if version.is_gt() {
+            self.latest = self.latest.max(entry.ts);
+            slot.refused = false;
             slot.entry = entry;
             let old = std::mem::replace(&mut slot.value, value);
             (Some(hashes.body), Effect::Replaced(old))
@@ -290,6 +298,71 @@ impl<V> EntryMap<V> {
             as_sent,
             effect,
         })
+    }
+
+    /// Changes up to `seq` may be held by somebody else from now on.
+    pub fn give(&mut self, seq: u64) {
+        self.given = self.given.max(seq);
+    }
+
+    /// A peer has refused the entry that the change `seq` brought, because it is stamped ahead of the peer's clock.
+    pub fn refuse(&mut self, key: &Key, seq: u64) {
+        if let Some(at) = self.find(digest::kh(key), key)
+            && let Some(slot) = self.slot_mut(at)
+            && slot.seq == seq
+        {
+            slot.refused = true;
+        }
+    }
+
+    /// Whether a held entry is one that this node wrote while its clock was wrong, and that nobody else holds: it
+    /// is further ahead of the clock than any node takes, and it was refused or nobody has been given it.
+    #[must_use]
+    pub fn gives_way(&self, slot: &Slot<V>, wall: Timestamp) -> bool {
+        self.is_ahead(slot.entry.ts, wall) && (slot.refused || slot.seq > self.given)
+    }
+
+    /// Whether there may be an entry that [gives way](Self::gives_way).
+    #[must_use]
+    pub fn may_give_way(&self, wall: Timestamp) -> bool {
+        self.is_ahead(self.latest, wall)
+    }
+
+    fn is_ahead(&self, ts: Timestamp, wall: Timestamp) -> bool {
+        ts > wall.plus(self.bounds.max_clock_drift)
+    }
+
+    /// Takes out what is held under a key, if it [gives way](Self::gives_way), and returns it with its slot number.
+    pub fn take_wrong(&mut self, key: &Key, wall: Timestamp) -> Option<(u32, Slot<V>)> {
+        if !self.may_give_way(wall) {
+            return None;
+        }
+        let (at, slot) = self.get(key)?;
+        if !self.gives_way(slot, wall) {
+            return None;
+        }
+        let expiry = standing_of(slot, at).expiry;
+        if let Some(expiry) = expiry {
+            self.expiries.remove(&expiry);
+        }
+        Some((at, self.take(at)))
+    }
+
+    /// Empties a slot that has left the expiry order.
+    fn take(&mut self, at: u32) -> Slot<V> {
+        let slot = self.slots[at as usize].take().expect(EXPIRY_HAS_SLOT);
+        let (slots, hashing) = (&self.slots, self.hashing);
+        let quick = |at: u32| {
+            let twin = slots[at as usize].as_ref().expect(KEY_HAS_SLOT);
+            hashing.quick(&twin.entry)
+        };
+        self.by_key.remove(slot.kh, &slot.entry.key, at, quick);
+        self.changes.remove(slot.seq);
+        let place = standing_of(&slot, at);
+        self.digests.take_out(&place);
+        self.horizons.collected(&place);
+        self.free.push(at);
+        slot
     }
 
     /// How many keys have changed after `after`, exactly.
@@ -393,19 +466,7 @@ impl<V> EntryMap<V> {
             return None;
         }
         let at = self.expiries.pop_first()?.slot;
-        let slot = self.slots[at as usize].take().expect(EXPIRY_HAS_SLOT);
-        let (slots, hashing) = (&self.slots, self.hashing);
-        let quick = |at: u32| {
-            let twin = slots[at as usize].as_ref().expect(KEY_HAS_SLOT);
-            hashing.quick(&twin.entry)
-        };
-        self.by_key.remove(slot.kh, &slot.entry.key, at, quick);
-        self.changes.remove(slot.seq);
-        let place = standing_of(&slot, at);
-        self.digests.take_out(&place);
-        self.horizons.collected(&place);
-        self.free.push(at);
-        Some((at, slot))
+        Some((at, self.take(at)))
     }
 
     /// When the next entry may be collected; `None` if none ever may.
@@ -441,6 +502,8 @@ impl<V> EntryMap<V> {
     #[inline]
     fn judge_at(&self, place: Option<u32>, entry: &Entry, wall: Timestamp) -> Judgement {
         let held = place.and_then(|at| self.slot(at));
+        let is_ahead = self.is_ahead(entry.ts, wall);
+        let held = held.filter(|held| is_ahead || !self.gives_way(held, wall));
         let known = match held {
             Some(held) => !changes_held(&held.entry, entry),
             None if self.collectable(entry, wall) => return Judgement::Gone,
@@ -450,7 +513,7 @@ impl<V> EntryMap<V> {
             Judgement::Known
         } else if entry.body.len() > self.bounds.entry_bytes_max {
             Judgement::Refused(Refusal::TooLarge)
-        } else if entry.ts > wall.plus(self.bounds.max_clock_drift) {
+        } else if is_ahead {
             Judgement::Refused(Refusal::ClockAhead)
         } else if entry.expires_at > entry.ts.plus(self.bounds.lifetime_max) {
             Judgement::Refused(Refusal::TooLasting)
@@ -465,6 +528,7 @@ impl<V> EntryMap<V> {
         let next = || slot_number(self.slots.len());
         let at = self.free.pop().unwrap_or_else(next);
         let (kh, quick) = (hashes.kh, hashes.quick);
+        self.latest = self.latest.max(entry.ts);
         self.by_key.put(kh, entry.key, HeldAt { at, quick });
         self.head += 1;
         let place = standing_hashed(&entry, hashes, at);
@@ -473,6 +537,7 @@ impl<V> EntryMap<V> {
             seq: self.head,
             kh,
             hash: hashes.entry,
+            refused: false,
             value,
             entry,
         };

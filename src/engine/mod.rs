@@ -295,6 +295,7 @@ impl Engine {
 
     /// Sends what this turn made ready.
     fn flush(&mut self) {
+        self.core.collect_sooner();
         self.commits.begin(&mut self.core);
         self.spread.flush(&mut self.core, facts!(self));
         self.route_asks();

@@ -4,6 +4,7 @@
 mod disk;
 mod disk_setup;
 mod error;
+mod types;
 
 use std::collections::BTreeMap;
 // Without the feature no node has a disk.
@@ -27,6 +28,7 @@ use super::event_log::EventLog;
 use super::events::Events;
 use super::frames_in::INTRODUCTION_BYTES_MAX;
 use super::handle::{Node, Running};
+use super::presence::Presences;
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use crate::config::Config;
 use crate::engine::{Engine, Setup};
@@ -67,6 +69,7 @@ pub struct Builder {
     tracker: Arc<NodeTracker>,
     stores_changed: (mpsc::Sender<()>, mpsc::Receiver<()>),
     changed: BTreeMap<StoreId, Arc<Notify>>,
+    presences: Presences,
     events: broadcast::Sender<NodeEvent>,
     first_error: Option<BuildError>,
     #[cfg(feature = "persist")]
@@ -115,6 +118,7 @@ impl Builder {
             tracker: Arc::new(NodeTracker::new()),
             stores_changed: mpsc::channel(1),
             changed: BTreeMap::new(),
+            presences: Presences::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
             first_error: None,
             #[cfg(feature = "persist")]
@@ -421,6 +425,7 @@ impl Builder {
         let local_addr = transport.local_addr();
         let view = watch::Sender::new(Arc::new(engine.view()));
         let views = view.subscribe();
+        self.presences.start(&views);
         let counted = Arc::new(Mutex::new(Counted::of(&engine)));
         let tally = transport.tally().unwrap_or_default();
         let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
@@ -434,7 +439,7 @@ impl Builder {
             transport,
             envelope,
             tally: Arc::clone(&tally),
-            event_log: EventLog::new(names.collect()),
+            event_log: EventLog::new(names.collect()).with_keys_of(&self.stores),
             incoming: Incoming {
                 requests: requests_in,
                 stores_changed: self.stores_changed.1,

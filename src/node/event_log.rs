@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::mem::{Discriminant, discriminant};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::field::display;
@@ -11,15 +12,18 @@ use tracing::{debug, error, info, warn};
 
 use super::event::NodeEvent;
 use crate::engine::{Event, Expulsion, Readiness, SeedTrouble};
-use crate::id::{NodeName, Refusal, StoreId};
+use crate::id::{Key, NodeName, Refusal, StoreId};
 use crate::net::{HandshakeRefusal, TlsEvent};
 #[cfg(feature = "persist")]
 use crate::persist::DiskEvent;
+use crate::store::Store;
 use crate::time::{Allowance, Said, Timestamp};
 
 /// Logs events at levels that fit them, with the names of stores.
 pub(super) struct EventLog {
     stores: BTreeMap<StoreId, String>,
+    /// Those of the node, to read keys from.
+    held: Vec<Arc<dyn Store>>,
     said: Said<About>,
     /// What strangers are told of: they may have as many addresses as they like.
     strangers: Allowance,
@@ -50,10 +54,17 @@ impl EventLog {
     pub(super) fn new(stores: BTreeMap<StoreId, String>) -> Self {
         Self {
             stores,
+            held: Vec::new(),
             said: Said::new(SAID_MAX),
             strangers: Allowance::new(STRANGERS_MAX, STRANGERS_EVERY),
             unsaid: 0,
         }
+    }
+
+    /// Says keys as the node's own stores read them.
+    pub(super) fn with_keys_of(mut self, stores: &[Arc<dyn Store>]) -> Self {
+        self.held = stores.to_vec();
+        self
     }
 
     /// Logs one event.
@@ -113,10 +124,18 @@ impl EventLog {
             Event::DirectModeRestored { members } => {
                 info!(members, times, "writes go directly again");
             }
-            Event::EntryQuarantined { store, peer, .. } => {
+            Event::EntryQuarantined {
+                store,
+                key,
+                writer,
+                peer,
+            } => {
+                let key = self.key(*store, key);
                 let store = self.name(*store);
                 warn!(
                     store,
+                    key,
+                    %writer,
                     %peer,
                     times, "entries cannot be used here: they are kept and passed on"
                 );
@@ -124,12 +143,14 @@ impl EventLog {
             Event::EntryRefused {
                 peer,
                 store,
+                key,
+                writer,
                 reason,
                 by_us,
-                ..
             } => {
+                let key = self.key(*store, key);
                 let store = self.name(*store);
-                warn!(store, %peer, ?reason, by_us, times, "entries are refused");
+                warn!(store, key, %writer, %peer, ?reason, by_us, times, "entries are refused");
             }
             Event::ExpulsionChanged(expulsion) => {
                 let Expulsion {
@@ -189,6 +210,13 @@ impl EventLog {
         }
         self.unsaid = self.unsaid.saturating_add(times);
         None
+    }
+
+    /// A key as people read it, where it is held and its body tells; its hash otherwise.
+    fn key(&self, store: StoreId, key: &Key) -> String {
+        let of_store = self.held.iter().find(|held| held.id() == store);
+        let text = of_store.and_then(|held| held.key_text(key));
+        text.unwrap_or_else(|| format!("{key:?}"))
     }
 
     fn name(&self, store: StoreId) -> &str {

@@ -133,6 +133,7 @@ pub use network::links::NetworkCounters;
 pub use nodes::clock::{Skew, WALL_BASE};
 pub use nodes::disk::DiskConfig;
 pub use nodes::liar::{Lying, Trick};
+pub use nodes::ready::ReadyAct;
 pub use nodes::registers::{Poison, Register, Registers};
 pub use nodes::spec::{NodeSpec, brisk};
 pub use story::kept::{Kept, KeptError};

@@ -51,6 +51,12 @@ pub trait Store: Send + Sync {
     /// (a time not after `wall` if there is more to do now), or `None` if nothing will ever expire. A
     /// running node calls it by itself.
     fn collect(&self, wall: Timestamp) -> Option<Timestamp>;
+    /// The key of an entry that is held, as people read it; `None` if the store's keys tell nothing or the key is
+    /// not held. See [`Schema::key_text`](super::Schema::key_text).
+    fn key_text(&self, key: &Key) -> Option<String> {
+        let _ = key;
+        None
+    }
     /// Removes everything that `writer` says it wrote, also what cannot be used here: leaves tombstones, as
     /// removing key by key does, which all nodes take over. Looks at 256 entries from `position` on, and
     /// returns how many were removed and the position to go on from, `None` at the end.
@@ -81,12 +87,22 @@ pub trait Store: Send + Sync {
 /// lock, by [`merge_into`](Self::merge_into); decoding and [`is_urgent`](super::Schema::is_urgent) run
 /// outside of it.
 pub trait Replica: Store {
+    /// When [`collect`](Store::collect) should be called because of what was written since the last call; the
+    /// last instant is never. Costs one look at memory.
+    fn due(&self) -> Timestamp {
+        Timestamp::MAX
+    }
     /// How many keys have changed after `after`.
     fn backlog(&self, after: u64) -> usize;
     /// The changes after `after`, oldest first, one per key: at most `entries_max` (itself at
     /// most 256), and no more once their encoded length reaches `bytes_max`; always at least one
     /// if there is any.
     fn changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change>;
+    /// A peer has refused the entry that the change `seq` brought, because it is stamped ahead of the peer's
+    /// clock.
+    fn refused_as_ahead(&self, key: &Key, seq: u64) {
+        let _ = (key, seq);
+    }
     /// The current entry of a key, if one is held, also if reads do not show it.
     fn held(&self, key: &Key) -> Option<Change>;
     /// Joins entries in that `from` delivers, at `wall`, which is now. Appends what became of each to `out`, in order. An

@@ -5,16 +5,19 @@
 //! costs a join and an update of the index.
 
 mod accounts;
+pub(in crate::store) mod contained;
 mod contents;
+pub(in crate::store) mod feed;
 mod run;
 mod shared;
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::{self, Poll};
 
 use super::any::Store;
 use super::read::{ChangedRecords, Quarantined};
-use super::schema::Schema;
+use super::schema::{Body, Schema};
 use super::setup::{Context, Limits};
 use super::tracking::WriteId;
 use super::write::{Expiry, WriteError, Written};
@@ -22,7 +25,8 @@ use crate::crdt::digest::BodyHash;
 use crate::id::Key;
 use crate::time::Timestamp;
 use crate::wire::codec::BODY_BYTES_MAX;
-use contents::{Draft, Value, Wrote, live_record};
+use contents::{Draft, WrittenAt, Wrote, live_record};
+use feed::FeedEvent;
 use run::RUN;
 use shared::MapStore;
 
@@ -82,48 +86,102 @@ impl<S: Schema> Map<S> {
     /// # Errors
     /// [`WriteError::Invalid`], [`WriteError::Stopped`], [`WriteError::StoreFull`] and [`WriteError::TooLarge`].
     pub fn put(&self, record: S::Record, expiry: Expiry) -> Result<Written, WriteError> {
-        self.write_record(record, expiry, (0, None), None)
+        self.write_record(record, expiry, (0, WrittenAt::Now), None)
     }
 
     /// Writes a record with a tie, if the key has not changed since `seen` (the sequence that
     /// [`read`](Self::read) returned; 0 for a key that was not held).
     ///
-    /// It compares with this node's copy alone. A concurrent write on another node is not seen: of the
-    /// two, the later one wins.
+    /// It compares with this node's copy alone, so it is no way to count or to lock: a concurrent write on
+    /// another node is not seen, and of the two the later one wins, though both calls returned `Ok`.
     ///
     /// # Errors
     /// As [`put`](Self::put), and [`WriteError::Conflict`].
-    pub fn put_if(
+    pub fn put_if_local(
         &self,
         record: S::Record,
         expiry: Expiry,
         tie: u64,
         seen: u64,
     ) -> Result<Written, WriteError> {
-        self.write_record(record, expiry, (tie, None), Some(seen))
+        self.write_record(record, expiry, (tie, WrittenAt::Now), Some(seen))
     }
 
-    /// Removes a record: leaves a tombstone for at least `tombstone_ttl`, longer if what it
-    /// removes would have lived longer. A quarantined entry can be removed too. `None` if there
-    /// is nothing to remove: the key is not held, has been removed or has expired.
+    /// Removes a record. A quarantined entry can be removed too. `None` if there is nothing to remove: the key
+    /// is not held, has been removed or has expired.
+    ///
+    /// What is removed leaves a tombstone, which takes the room of an entry until it is forgotten: as long as
+    /// the record would have lived, or for `tombstone_ttl` (5 days by default) if it had no expiry.
+    /// Whatever misses the tombstone for longer may bring the record back.
     ///
     /// # Errors
     /// [`WriteError::Stopped`].
     pub fn remove(&self, key: &Key) -> Result<Option<Written>, WriteError> {
+        self.remove_at(key, WrittenAt::Now, None)
+    }
+
+    /// Removes one version of a record, the one that the change `seen` brought: what was written over it
+    /// elsewhere and is not known here yet stays, if it has a tie. `None` if it is not held any more.
+    ///
+    /// # Errors
+    /// Those of a write.
+    pub(in crate::store) fn remove_seen(
+        &self,
+        key: &Key,
+        seen: u64,
+    ) -> Result<Option<Written>, WriteError> {
+        self.remove_at(key, WrittenAt::Seen, Some(seen))
+    }
+
+    fn remove_at(
+        &self,
+        key: &Key,
+        at: WrittenAt,
+        seen: Option<u64>,
+    ) -> Result<Option<Written>, WriteError> {
         let shared = &self.shared;
         shared.still_runs()?;
-        let now = shared.context.clock.wall();
-        let tombstone = shared.tombstone(*key, now);
-        let mut contents = shared.lock();
-        let live = contents.entries.get(key).is_some_and(|(_, slot)| {
-            !slot.entry().schema.is_tombstone() && slot.entry().outlives(now)
-        });
-        if !live {
-            return Ok(None);
+        for _ in 0..REMOVES_TRIED {
+            let now = shared.context.clock.wall();
+            let Some((entry, seq)) = shared.removable(key, now) else {
+                return Ok(None);
+            };
+            if seen.is_some_and(|seen| seen != seq) {
+                return Ok(None);
+            }
+            let mut tombstone = shared.tombstone(&entry, now);
+            tombstone.at = at;
+            let written = shared.lock().write(tombstone, now, Some(seq));
+            match written {
+                // It has changed between the look and the write.
+                Err(WriteError::Conflict) => {}
+                other => return self.finish(*key, other).map(Some),
+            }
         }
-        let written = contents.write(tombstone, now, None);
-        drop(contents);
-        self.finish(*key, written).map(Some)
+        Err(WriteError::Conflict)
+    }
+
+    /// How many records [`records`](Self::records) would return. What has expired since this was last asked,
+    /// or since the node last looked, is counted out first, 256 in one hold of the lock.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let now = self.shared.context.clock.wall();
+        loop {
+            let mut contents = self.shared.lock();
+            let crossed = contents.hide(now);
+            let len = contents.shown();
+            drop(contents);
+            self.shared.feed.wake();
+            if crossed < RUN {
+                return len;
+            }
+        }
+    }
+
+    /// Whether there is no record that reads show.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The record of a key: neither removed, nor expired, nor quarantined.
@@ -191,7 +249,19 @@ impl<S: Schema> Map<S> {
     #[must_use]
     pub fn quarantined(&self, max: usize) -> Vec<Quarantined> {
         let contents = self.shared.lock();
-        contents.quarantined().take(max).collect()
+        let found: Vec<_> = contents.quarantined().take(max).collect();
+        drop(contents);
+        let named = found.into_iter().map(|(found, bytes)| {
+            let body = Body {
+                schema: found.schema.shape(),
+                bytes,
+            };
+            Quarantined {
+                key_text: self.shared.text_of(found.key, &body),
+                ..found
+            }
+        });
+        named.collect()
     }
 
     /// How many entries are kept but cannot be used here.
@@ -237,10 +307,10 @@ impl<S: Schema> Map<S> {
 
     /// Writes a record that several nodes may write alike, so that theirs is one version: it has no
     /// writer, and the timestamp and the expiry that are given. `seen` is as for
-    /// [`put_if`](Self::put_if).
+    /// [`put_if_local`](Self::put_if_local).
     ///
     /// # Errors
-    /// As [`put_if`](Self::put_if); [`WriteError::Conflict`] also if the key holds a later version.
+    /// As [`put_if_local`](Self::put_if_local); [`WriteError::Conflict`] also if the key holds a later version.
     pub(in crate::store) fn put_alike(
         &self,
         record: S::Record,
@@ -248,7 +318,25 @@ impl<S: Schema> Map<S> {
         seen: u64,
     ) -> Result<Written, WriteError> {
         let expiry = Expiry::At(stamp.expires_at);
-        self.write_record(record, expiry, (stamp.tie, Some(stamp.ts)), Some(seen))
+        let at = WrittenAt::Alike(stamp.ts);
+        self.write_record(record, expiry, (stamp.tie, at), Some(seen))
+    }
+
+    /// The records of at most [`RUN`] slots from `position` on, and the position to go on from.
+    pub(in crate::store) fn run(&self, position: usize) -> (Vec<Arc<S::Record>>, Option<usize>) {
+        let now = self.shared.context.clock.wall();
+        let contents = self.shared.lock();
+        let (run, next) = contents.entries.run(position, RUN);
+        let records = run.filter_map(|(_, slot)| live_record(slot, now).cloned());
+        (records.collect(), next)
+    }
+
+    /// Follows what changes from now on.
+    pub(in crate::store) fn follow(&self) -> FeedReader<S> {
+        FeedReader {
+            id: self.shared.feed.follow(),
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// Whether this node can write a new key, with a body of so many bytes.
@@ -287,13 +375,40 @@ impl<S: Schema> Map<S> {
         &self,
         record: S::Record,
         expiry: Expiry,
-        (tie, alike): (u64, Option<Timestamp>),
+        how: (u64, WrittenAt),
+        seen: Option<u64>,
+    ) -> Result<Written, WriteError> {
+        let body = self.shared.schema.encode(&record);
+        self.write_body(record, body, expiry, how, seen)
+    }
+
+    /// Writes a record whose body is there already, as the schema encodes it; with a tie. `seen` is as for
+    /// [`put_if_local`](Self::put_if_local), if it is given.
+    ///
+    /// # Errors
+    /// As [`put_if_local`](Self::put_if_local).
+    pub(in crate::store) fn put_body(
+        &self,
+        record: S::Record,
+        body: Body,
+        expiry: Expiry,
+        tie: u64,
+        seen: Option<u64>,
+    ) -> Result<Written, WriteError> {
+        self.write_body(record, body, expiry, (tie, WrittenAt::Now), seen)
+    }
+
+    fn write_body(
+        &self,
+        record: S::Record,
+        mut body: Body,
+        expiry: Expiry,
+        (tie, at): (u64, WrittenAt),
         seen: Option<u64>,
     ) -> Result<Written, WriteError> {
         let shared = &self.shared;
         shared.still_runs()?;
         let key = shared.schema.key(&record);
-        let mut body = shared.schema.encode(&record);
         let (bytes, max) = (body.bytes.len(), shared.limits.entry_bytes_max);
         // A larger body has no encoding on the wire, whatever the limits are.
         let max = max.min(BODY_BYTES_MAX);
@@ -322,11 +437,11 @@ impl<S: Schema> Map<S> {
         let draft = Draft {
             key,
             tie,
-            alike,
+            at,
             expires_at,
             hash,
             body,
-            value: Value::record(Arc::new(record)),
+            value: shared.value_of(record),
         };
         let written = shared.lock().write(draft, now, seen);
         self.finish(key, written)
@@ -346,6 +461,31 @@ impl<S: Schema> Map<S> {
         Ok(Written::new(id, Arc::clone(&self.shared.context.tracker)))
     }
 }
+
+/// One that follows a map.
+pub(in crate::store) struct FeedReader<S: Schema> {
+    shared: Arc<MapStore<S>>,
+    id: u64,
+}
+
+impl<S: Schema> FeedReader<S> {
+    /// The next event, or how many were missed.
+    pub(in crate::store) fn poll_next(
+        &self,
+        context: &mut task::Context<'_>,
+    ) -> Poll<Result<Arc<FeedEvent<S::Record>>, u64>> {
+        self.shared.feed.poll_next(self.id, context)
+    }
+}
+
+impl<S: Schema> Drop for FeedReader<S> {
+    fn drop(&mut self) {
+        self.shared.feed.unfollow(self.id);
+    }
+}
+
+/// How often a removal is tried that others outrun.
+const REMOVES_TRIED: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,10 @@
 //! Who needs what:
 //!
 //! - The author of a store implements a [`Schema`].
-//! - An application reads and writes through [`Map`], or through the ready stores [`silences`],
-//!   [`nflog`] and [`alerts`]. [`Store`] is any of them, whatever its records.
+//! - An application reads and writes through a [`TypedMap`](typed::TypedMap) of keys and values of its own,
+//!   through the ready [`types`] (counter, set, register, flag), or through the ready stores [`silences`],
+//!   [`nflog`] and [`alerts`]. [`Map`] is what lies beneath all of them, and [`Store`] is any of them, whatever
+//!   its records.
 //! - The node, or the simulator, makes stores with [`Limits`] and a [`Context`], and follows writes as
 //!   their [`Tracker`].
 //! - The engine calls the store's replica side, which is not for anybody else.
@@ -28,11 +30,14 @@ mod setup;
 pub mod silences;
 pub mod snapshot;
 mod tracking;
+pub mod typed;
+pub mod types;
 mod write;
 
 pub use any::Store;
 pub use durability::Durability;
 pub use map::Map;
+pub use map::feed::{Cause, ChangeOrigin};
 pub use read::{ChangedRecords, Quarantined};
 pub use schema::{Body, Index, Schema, Unreadable};
 pub use setup::{Context, Limits};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::schema::Unreadable;
-use crate::id::{Key, SchemaId};
+use crate::id::{Key, SchemaId, WriterTag};
 
 /// An entry that is kept and relayed but cannot be used here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,10 @@ use crate::id::{Key, SchemaId};
 pub struct Quarantined {
     /// Its key.
     pub key: Key,
+    /// Its key as people read it, where the body still tells it.
+    pub key_text: Option<String>,
+    /// Who wrote it, as it says.
+    pub writer: WriterTag,
     /// Its shape.
     pub schema: SchemaId,
     /// Why.

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::id::{Key, SchemaId};
+use crate::id::{Key, SchemaId, WriterTag};
 use crate::time::Timestamp;
 
 /// What a store's author writes: the shape of records and how they become bytes.
 ///
-/// No method may panic. If [`decode`](Self::decode), [`key`](Self::key) or [`check_ts`](Self::check_ts)
-/// panics while an entry of a peer is read, the panic is contained: the entry is quarantined as [`Unreadable::Invalid`]. (In a
+/// No method may panic. If [`decode`](Self::decode), [`key`](Self::key) or a check
+/// panics while an entry of a peer is read, the panic is contained: the entry is quarantined as [`Unreadable::Invalid`]. If a
+/// record panics when it is dropped, that is contained too, and logged with the name of its type. (In a
 /// program built with `panic = "abort"`, nothing can contain it.) If [`encode`](Self::encode) or `key`
 /// panics during a local write, the caller of the write gets the panic, and the store is unchanged.
 ///
@@ -98,6 +99,44 @@ pub trait Schema: Send + Sync + 'static {
     fn check_ts(&self, record: &Self::Record, ts: Timestamp) -> Result<(), Unreadable> {
         let _ = (record, ts);
         Ok(())
+    }
+    /// Whether the entry of a peer with this record may say that it was written by `writer`. For a store whose
+    /// records belong to somebody: what another one writes in their place is then not used. It is not called
+    /// for local writes. Default: yes.
+    ///
+    /// # Errors
+    /// [`Unreadable`] quarantines the entry.
+    fn check_writer(&self, record: &Self::Record, writer: WriterTag) -> Result<(), Unreadable> {
+        let _ = (record, writer);
+        Ok(())
+    }
+    /// From when on the record is hidden, where it says so itself. Reads show it until then, or until its entry
+    /// expires, whichever comes first: an entry's expiry never shrinks, and this can. It must be a function
+    /// of the record alone. Default: never. A panic counts as never.
+    fn hidden_from(&self, record: &Self::Record) -> Timestamp {
+        let _ = record;
+        Timestamp::MAX
+    }
+    /// What is left of a record once it is removed: the body of its tombstone, given its own. A store whose
+    /// natural keys are hashed leaves the natural key, so that a removal can be told by it. Default: nothing.
+    fn tombstone(&self, key: Key, body: &Body) -> Bytes {
+        let _ = (key, body);
+        Bytes::new()
+    }
+    /// Whether the tombstone of a peer may have this body, which is not empty. The key is removed in any
+    /// case. Default: yes, whatever it is.
+    ///
+    /// # Errors
+    /// [`Unreadable`] lists the tombstone as quarantined.
+    fn check_tombstone(&self, key: Key, bytes: &Bytes) -> Result<(), Unreadable> {
+        let _ = (key, bytes);
+        Ok(())
+    }
+    /// The natural key of an entry as people read it, from the body of a record or of a tombstone; `None` if
+    /// the body does not tell. Default: it does not.
+    fn key_text(&self, key: Key, body: &Body) -> Option<String> {
+        let _ = (key, body);
+        None
     }
     /// About how long [`decode`](Self::decode) takes for a body on a slow machine, and what the index does with
     /// its record, as the bytes show it to one look. A node does so much in one turn and puts off the

@@ -12,7 +12,9 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expiry {
-    /// So long after the write, by the store's clock; otherwise as [`At`](Self::At).
+    /// So long after the write, by the store's clock; otherwise as [`At`](Self::At). What is removed is
+    /// remembered as long as it would have lived, so a record that may be removed soon should not be given
+    /// an end that is years away: give it [`Never`](Self::Never).
     After(Duration),
     /// At this instant, or later if an earlier version of the key had a later expiry. An instant that
     /// has passed is accepted: the record is hidden from the start.
@@ -22,6 +24,14 @@ pub enum Expiry {
     At(Timestamp),
     /// Not before it is removed.
     Never,
+}
+
+impl Expiry {
+    /// So long after the write, by the store's clock.
+    #[must_use]
+    pub const fn after(span: Duration) -> Self {
+        Self::After(span)
+    }
 }
 
 /// Why a local write did not happen. The store is unchanged.
@@ -41,13 +51,22 @@ pub enum WriteError {
     /// The node of this store is leaving or has stopped: the record would reach nobody.
     #[error("the node of this store is leaving or has stopped")]
     Stopped,
-    /// The store holds as much as it may, or as much of this node.
-    #[error("the store is full: {limit} of {max} {}", limit.unit())]
+    /// The store holds as much as it may, or as much of this node. Removed records count until they may be
+    /// forgotten: see [`Map::remove`](super::Map::remove).
+    #[error("the store is full: {limit} of {max} {}, with {removed} removed records", limit.unit())]
     StoreFull {
         /// Which limit is reached.
         limit: StoreLimit,
         /// The limit.
         max: u64,
+        /// Entries that are held only because their keys were removed.
+        removed: usize,
+    },
+    /// The key or the value of a typed map has no encoding.
+    #[error("a {type_name} has no encoding")]
+    Unencodable {
+        /// Its type.
+        type_name: &'static str,
     },
     /// The record is too large.
     #[error("a record of {bytes} bytes is over the limit of {max}")]

@@ -25,6 +25,7 @@ pub(super) mod error;
 mod fields;
 pub(super) mod limits;
 mod records;
+mod serial;
 mod settings;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -40,6 +41,7 @@ pub use limits::{
     RECALLS_MAX, RELAYED_HELD_BYTES, RELAYED_OVERHEAD, REPORT_OVERHEAD, STORE_NAME_BYTES_MAX,
 };
 pub use records::{Values, decode_body, encode_body, is_text};
+pub use serial::{NoEncoding, decode_value, encode_u64, encode_value, with_encoded};
 
 /// One message off the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -83,3 +83,24 @@ fn an_expired_write_replaces_a_lasting_one_though_only_its_holder_asks() {
         sim.assert_sound();
     }
 }
+
+/// The time to collect follows what expires first, also if it was written after the last look.
+#[test]
+fn a_full_store_has_room_as_soon_as_what_expired_may_be_collected() {
+    let config = Config::lan()
+        .entries_max(2_000)
+        .share_percent(100)
+        .max_clock_drift(secs(1));
+    let mut sim = calm_cluster(11, 1, config);
+    for key in 0..2_000 {
+        sim.write_expiring(0, key, "short", secs(1)).expect("room");
+    }
+    let full = |sim: &mut Simulator| sim.write(0, 2_000, "one more").is_err();
+    assert!(full(&mut sim));
+    // A second of life, and a grace of 61.
+    sim.run_for(secs(61));
+    assert!(full(&mut sim));
+    sim.run_for(secs(3));
+    assert!(!full(&mut sim), "what has expired is still there");
+    sim.assert_sound();
+}

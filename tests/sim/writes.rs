@@ -1,10 +1,12 @@
 //! A write goes everywhere at once, and is followed until it has.
 
+use std::time::Duration;
+
 use rumormill::Event;
 use rumormill::sim::{NodeSpec, Register, Simulator, Skew, brisk};
 use rumormill::store::{Copies, Expiry, ReplicationError};
 
-use crate::support::{MINUTE, calm_cluster, cluster, cluster_of, millis, quiet, secs};
+use crate::support::{MINUTE, calm_cluster, cluster, cluster_of, converge, millis, quiet, secs};
 
 #[test]
 fn a_write_reaches_all_within_ten_milliseconds() {
@@ -163,6 +165,28 @@ fn a_write_overtaken_before_it_was_sent_is_not_taken_for_held() {
         sim.outcome(ticket)
     );
     assert!(sim.all_read(1, b"later"));
+    sim.assert_sound();
+}
+
+/// A node whose clock was ten minutes ahead for a while is not stuck with what it wrote then.
+#[test]
+fn what_was_written_by_a_clock_far_ahead_yields_once_the_clock_is_right() {
+    let mut sim = cluster(5, 3);
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    sim.set_skew(0, Skew::Ahead(minutes(10)));
+    for key in 1..=3 {
+        sim.write(0, key, "from the future").expect("room");
+    }
+    sim.run_for(secs(2));
+    assert!(sim.read(1, 1).is_none(), "it is refused");
+    sim.set_skew(0, Skew::None);
+    sim.write(0, 1, "again").expect("room");
+    sim.write(1, 2, "theirs").expect("room");
+    assert!(sim.remove(0, 3).expect("room").is_some());
+    converge(&mut sim, 60);
+    assert!(sim.all_read(1, b"again"));
+    assert!(sim.all_read(2, b"theirs"));
+    assert!((0..3).all(|node| sim.read(node, 3).is_none()));
     sim.assert_sound();
 }
 

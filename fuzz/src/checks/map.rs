@@ -211,7 +211,7 @@ impl Model {
             };
             conflicts = seen != seq;
             entry.tie = feed.edge();
-            self.map.put_if(text, expiry, entry.tie, seen)
+            self.map.put_if_local(text, expiry, entry.tie, seen)
         } else {
             self.map.put(text, expiry)
         };
@@ -243,7 +243,11 @@ impl Model {
             ts: self.now.max(held.ts.plus(Duration::from_nanos(1))),
             tie: 0,
             writer: OWN,
-            expires_at: self.now.plus(TTL),
+            expires_at: if held.schema.is_lasting() {
+                self.now.plus(TTL)
+            } else {
+                held.expires_at
+            },
             schema: SchemaId::TOMBSTONE,
             body: Bytes::new(),
         })

@@ -16,6 +16,8 @@ pub struct Slot<V> {
     pub(super) kh: u64,
     /// Low and high half of its hash.
     pub(super) hash: [u64; 2],
+    /// A peer has refused it, because it is stamped ahead of the peer's clock.
+    pub(super) refused: bool,
     /// What the map's user keeps with the entry.
     pub value: V,
 }

@@ -344,6 +344,16 @@ impl Core {
         boot <= self.now.wall.plus(BOOT_AHEAD_MAX / 2).as_nanos()
     }
 
+    /// Frees what expires earlier than the next time, because it was written since, in its time.
+    pub(super) fn collect_sooner(&mut self) {
+        if let Some(at) = self.stores.due() {
+            let wait = at.since(self.now.wall);
+            let wait = wait.clamp(COLLECT_WAIT_MIN, COLLECT_WAIT_MAX);
+            let due = self.now.mono + wait;
+            self.timers.set_by(TimerKind::Collect, due);
+        }
+    }
+
     /// Frees what has expired, and sets when to do so again.
     pub(super) fn collect_expired(&mut self) {
         let wall = self.now.wall;

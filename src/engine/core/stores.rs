@@ -50,6 +50,13 @@ impl Stores {
         self.by_id.get(&store)?.held(key)
     }
 
+    /// A peer has refused a change, because it is stamped ahead of the peer's clock.
+    pub(in crate::engine) fn refused_as_ahead(&self, &(store, ref key): &StoreKey, seq: u64) {
+        if let Some(store) = self.by_id.get(&store) {
+            store.refused_as_ahead(key, seq);
+        }
+    }
+
     /// The current entry of a key, as it is compared: nothing is hashed for it.
     pub(in crate::engine) fn found(&self, &(store, ref key): &StoreKey) -> Option<Found> {
         let mut found = Vec::new();
@@ -119,6 +126,13 @@ impl Stores {
     /// Stores that have refused an entry for want of room, and have none yet.
     pub(in crate::engine) fn full(&self) -> impl Iterator<Item = StoreId> {
         self.full.iter().copied()
+    }
+
+    /// When what was written since the last [`collect`](Self::collect) is to be collected, if that is known to be
+    /// at some time.
+    pub(in crate::engine) fn due(&self) -> Option<Timestamp> {
+        let due = self.by_id.values().map(|store| store.due()).min()?;
+        (due < Timestamp::MAX).then_some(due)
     }
 
     /// Frees what has expired. Returns when to come back, and whether some store has room again.

@@ -40,7 +40,7 @@ mod watches;
 
 use std::collections::BTreeMap;
 
-use crate::id::{MemberState, NodeName, ProcessId, StoreId, WriterTag};
+use crate::id::{MemberState, NodeName, ProcessId, Refusal, StoreId, WriterTag};
 
 use super::core::ask::{Ask, SessionStart};
 use super::core::flight::Receipt;
@@ -222,6 +222,9 @@ impl Spread {
             if let Some(lane) = self.lanes.get_mut(process) {
                 lane.relayed_for.remove(&place);
                 lane.refused.add((place, seq), reason);
+            }
+            if reason == Refusal::ClockAhead {
+                core.stores.refused_as_ahead(&place, seq);
             }
             let held = core.stores.held(&place);
             core.emit_bounded(Event::EntryRefused {

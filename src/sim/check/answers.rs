@@ -51,7 +51,10 @@ impl Look<'_> {
             let alerts = self.nodes[node].process.as_ref();
             let alerts = alerts.and_then(|process| process.alerts.as_ref());
             let all = alerts.map(|alerts| alerts.all().alerts);
-            (self.alerting(node).map(Alerting::answers), all)
+            let ready = self.nodes[node].process.as_ref();
+            let ready = ready.and_then(|process| process.ready.as_ref());
+            let ready = ready.map(|ready| (ready.counter.values(), ready.set.elements()));
+            (self.alerting(node).map(Alerting::answers), all, ready)
         };
         let expected = answers(first);
         let other = asked.find(|node| answers(**node) != expected)?;

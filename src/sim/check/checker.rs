@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::acts::Deeds;
 use super::firings::Firings;
 use super::history::{Glance, History};
 use super::memberships::{Facts, Memberships};
@@ -53,6 +54,7 @@ pub(in crate::sim) struct Checker {
     pub(in crate::sim) history: History,
     pub(in crate::sim) members: Memberships,
     pub(in crate::sim) firings: Firings,
+    pub(in crate::sim) deeds: Deeds,
     watching: BTreeMap<u64, Watching>,
     /// What each process has said that it refused for want of room.
     no_room: BTreeSet<(Life, StoreId, Key)>,
@@ -70,6 +72,7 @@ impl Checker {
             history: History::default(),
             members: Memberships::default(),
             firings: Firings::default(),
+            deeds: Deeds::default(),
             watching: BTreeMap::new(),
             no_room: BTreeSet::new(),
             vouched: BTreeSet::new(),
@@ -302,6 +305,7 @@ mod tests {
             cluster: CLUSTER,
             origin,
             clock: clock(life.0),
+            horizon: Timestamp::MAX,
         };
         checker.changed(&glance, STORE, entry);
     }
@@ -381,6 +385,7 @@ mod tests {
             cluster: CLUSTER + 1,
             origin: Origin::Writer,
             clock: clock(1),
+            horizon: Timestamp::MAX,
         };
         checker.changed(&glance, STORE, entry(5, 50));
         checker.watch(1, (0, 0), write(), entry(5, 50), Copies::N(1));

@@ -73,6 +73,7 @@ impl Look<'_> {
             let whole = |node: &usize| !self.stores(*node).iter().any(|store| store.is_full());
             if excepted.is_empty() && group.iter().all(whole) {
                 let differ = self.answers_differ(&group, cut);
+                let differ = differ.or_else(|| self.misremembered(&group));
                 if differ.is_some() {
                     return differ;
                 }
@@ -169,7 +170,9 @@ impl Look<'_> {
         let cluster = self.nodes[*group.first()?].cluster;
         for write in &self.checker.acknowledged {
             let (writer, life) = write.life;
+            let history = &self.checker.history;
             if self.nodes[writer].cluster != cluster
+                || history.gave_way(cluster, write.store, &write.entry)
                 || excepted.contains(&(write.store, write.entry.key))
             {
                 continue;

@@ -13,6 +13,7 @@ use crate::id::{Key, StoreId};
 use crate::sim::nodes::clock::ProcessTime;
 use crate::sim::nodes::node::Life;
 use crate::store::{Change, Store};
+use crate::time::Timestamp;
 use crate::wire::Entry;
 
 /// How changes got into a store.
@@ -39,6 +40,8 @@ pub(in crate::sim) struct Glance {
     pub(in crate::sim) origin: Origin,
     /// What time it is for the process.
     pub(in crate::sim) clock: ProcessTime,
+    /// An entry that is stamped later gives way, if its writer alone holds it: its clock was wrong.
+    pub(in crate::sim) horizon: Timestamp,
 }
 
 /// What one process has held.
@@ -73,6 +76,8 @@ pub(in crate::sim) struct History {
     written: BTreeSet<(u64, u64)>,
     /// The same of every version that liars have sent and nobody else had written before.
     lied: BTreeSet<(u64, u64)>,
+    /// Versions that have given way because their writer's clock was wrong.
+    wrong: BTreeSet<(u64, u64)>,
     /// Versions of each key that were seen, at most [`VERSIONS_MAX`] each, by cluster.
     pub(super) versions: BTreeMap<(u64, StoreId, Key), Vec<Entry>>,
 }
@@ -122,14 +127,17 @@ impl History {
             let collected = glance.clock.has_collected(old);
             let older = compare_versions(&entry, old).is_lt();
             let shrank = entry.expires_at < old.expires_at;
-            if older && collected {
+            let gave_way = older && old.ts > glance.horizon;
+            if gave_way {
+                self.wrong.insert((cluster, version_hash(store, old)));
+            } else if older && collected {
                 let (old, before) = (old.clone(), seen.outlived.get(&(store, key)));
                 if before.is_none_or(|before| compare_versions(&old, before).is_gt()) {
                     seen.outlived.insert((store, key), old);
                 }
             } else if older {
                 breach = breach.or(Some(Breach::OlderReplacedNewer { node, store, key }));
-            } else if shrank && !collected {
+            } else if shrank && !collected && old.ts <= glance.horizon {
                 breach = breach.or(Some(Breach::ExpiryShrank { node, store, key }));
             }
         }
@@ -153,6 +161,11 @@ impl History {
         if !self.written.contains(&version) {
             self.lied.insert(version);
         }
+    }
+
+    /// Whether a version has given way because its writer's clock was wrong.
+    pub(super) fn gave_way(&self, cluster: u64, store: StoreId, entry: &Entry) -> bool {
+        self.wrong.contains(&(cluster, version_hash(store, entry)))
     }
 
     /// Whether an entry comes from a liar.

@@ -6,10 +6,11 @@
 //! | `checker` | what is remembered, and the first violation |
 //! | `history`, `memberships` | what every process has held, and what it has seen of the others |
 //! | `look` | everybody at one instant |
-//! | `inspection`, `answers`, `firings` | what is looked at now and then |
+//! | `inspection`, `answers`, `firings`, `acts`, `ready` | what is looked at now and then |
 //! | `convergence`, `settled`, `laws` | what holds when the faults are over and all is settled |
 //! | `trace` | a hash over everything that happened, and the last lines of a log |
 
+pub(super) mod acts;
 pub(super) mod answers;
 pub(super) mod checker;
 pub(super) mod convergence;
@@ -20,6 +21,7 @@ pub(super) mod invariant;
 mod laws;
 pub(super) mod look;
 mod memberships;
+mod ready;
 mod settled;
 pub(super) mod trace;
 pub(super) mod violation;

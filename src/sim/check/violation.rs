@@ -163,6 +163,14 @@ pub enum Breach {
         /// Whom.
         member: NodeName,
     },
+    /// An element is not in a set though it was added, and no removal saw that.
+    #[error("node {node} does not show element {element}, which was added and not removed")]
+    ElementLost {
+        /// Where.
+        node: usize,
+        /// Which.
+        element: u64,
+    },
     /// An alert fires that was resolved, and was not sent as firing since.
     #[error("node {node} shows alert {alert} as firing, which is over")]
     FiresAgain {
@@ -294,6 +302,28 @@ pub enum Breach {
         key: Key,
         /// What it does.
         mistake: &'static str,
+    },
+    /// A count is not the sum of the additions that the node has heard of.
+    #[error("node {node} counts {value} under {key}, and must count from {least} to {most}")]
+    Miscounted {
+        /// Where.
+        node: usize,
+        /// Of what.
+        key: u64,
+        /// What it counts.
+        value: i64,
+        /// The least that it may be.
+        least: i64,
+        /// The most that it may be.
+        most: i64,
+    },
+    /// A node does not show what a member says of itself, or shows what no member says.
+    #[error("node {node} is wrong about what {of} says of itself")]
+    Misplaced {
+        /// Who is.
+        node: usize,
+        /// About whom.
+        of: String,
     },
     /// What an alert is muted by is not what a look at every silence finds.
     #[error("node {node} does not mute by the silences that match and are active")]
@@ -443,6 +473,9 @@ impl Breach {
             Self::AnswersDiffer { .. }
             | Self::Differs { .. }
             | Self::DigestWrong { .. }
+            | Self::ElementLost { .. }
+            | Self::Miscounted { .. }
+            | Self::Misplaced { .. }
             | Self::MutesWrongly { .. }
             | Self::NotReady { .. }
             | Self::SelfCheckFailed { .. }

@@ -210,6 +210,7 @@ impl Simulator {
             cluster: node.cluster,
             origin: Origin::Peers,
             clock: node.latest_process_time(),
+            horizon: node.horizon(),
         };
         self.checker.observe(&glance, &process.stores);
     }
@@ -223,7 +224,7 @@ impl Simulator {
 
     pub(super) fn notice_writes_of(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        let clock = node.latest_process_time();
+        let (clock, horizon) = (node.latest_process_time(), node.horizon());
         let Some(process) = node.process.as_mut() else {
             return;
         };
@@ -236,6 +237,7 @@ impl Simulator {
             cluster: node.cluster,
             origin: Origin::Writer,
             clock,
+            horizon,
         };
         self.checker.observe(&glance, &process.stores);
         if !std::mem::replace(&mut process.notified, true) {

@@ -335,6 +335,7 @@ fn a_drop_behind_the_stores_back_is_found_out() {
         cluster: sim.nodes[0].cluster,
         origin: Origin::Writer,
         clock: sim.nodes[0].process_time(),
+        horizon: Timestamp::MAX,
     };
     sim.checker.observe(&glance, &[other.store()]);
     sim.run_for(secs(6));

@@ -6,7 +6,7 @@
 //! | `happening`, `tap` | what is to come; a look at what goes in and out |
 //! | `checks` | when the checks are made |
 //! | `outputs`, `turn`, `start` | what an engine wants is done; turns; processes start |
-//! | `client`, `alerts`, `firing` | what applications do |
+//! | `client`, `alerts`, `firing`, `ready` | what applications do |
 //! | `faults` | everything that can be done to a node, a link or the network |
 //! | `lies`, `lie_log` | what liars do, and what was counted of it |
 //! | `converge`, `deliver` | waiting until everybody agrees, and until one write is everywhere |
@@ -25,6 +25,7 @@ mod happening;
 pub(super) mod lie_log;
 mod lies;
 mod outputs;
+mod ready;
 pub(super) mod simulator;
 mod start;
 pub(super) mod tap;

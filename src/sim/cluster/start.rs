@@ -18,6 +18,7 @@ use crate::sim::nodes::inbox::Inbox;
 use crate::sim::nodes::liar::Liar;
 use crate::sim::nodes::node::{SimNode, peers_of};
 use crate::sim::nodes::process::Process;
+use crate::sim::nodes::ready::ReadyTypes;
 use crate::sim::nodes::registers::{Registers, SimTracker};
 use crate::sim::nodes::spec::NodeSpec;
 use crate::store::alerts::Alerts;
@@ -95,9 +96,8 @@ impl Simulator {
         let wall = node.clock.wall();
         node.latest_wall = wall;
         let made = self.make_stores(index);
-        let stores = made.stores;
         let changed = Arc::new(AtomicBool::new(false));
-        for store in &stores {
+        for store in &made.stores {
             let raise = Arc::clone(&changed);
             store.on_change(Arc::new(move || raise.store(true, Ordering::Relaxed)));
         }
@@ -109,8 +109,9 @@ impl Simulator {
             cluster: node.cluster,
             origin: Origin::Disk,
             clock: node.process_time(),
+            horizon: node.horizon(),
         };
-        self.checker.observe(&glance, &stores);
+        self.checker.observe(&glance, &made.stores);
         let setup = self.setup(index, wall);
         let node = &self.nodes[index];
         let version = if node.next_version { " next" } else { "" };
@@ -119,15 +120,16 @@ impl Simulator {
             node.name, node.addr, setup.boot
         );
         let config = node.spec.config.clone();
-        let engine = Engine::new(setup, config, stores.clone(), node.now(self.time));
+        let engine = Engine::new(setup, config, made.stores.clone(), node.now(self.time));
         let process = Process {
             view: engine.view(),
             revision: engine.revision(),
             engine,
-            stores,
+            stores: made.stores,
             registers: made.registers,
             alerting: made.alerting,
             alerts: made.alerts,
+            ready: made.ready,
             started: self.time,
             wake: None,
             spins: (Duration::ZERO, 0),
@@ -188,9 +190,16 @@ impl Simulator {
         let spec = &self.nodes[index].spec;
         let alerts = spec.alerts.then(|| firing::store_of(spec, &context));
         stores.extend(alerts.iter().map(Alerts::store));
+        let node = &self.nodes[index];
+        let ready = node.spec.ready_types.then(|| {
+            let limits = node.spec.limits();
+            ReadyTypes::new(node.name.as_str(), limits, &context)
+        });
+        stores.extend(ready.iter().flat_map(ReadyTypes::stores));
         if let Some(factory) = self.factory.as_mut() {
             stores.extend(factory(index, &context));
         }
+        let node = &self.nodes[index];
         let (wall, limits) = (node.clock.wall(), node.spec.limits());
         for store in &stores {
             fill(&**store, node.disk.entries(store.id()), wall, limits);
@@ -199,6 +208,7 @@ impl Simulator {
             registers,
             alerting,
             alerts,
+            ready,
             stores,
         }
     }
@@ -209,6 +219,7 @@ struct ProcessStores {
     registers: Map<Registers>,
     alerting: Option<Alerting>,
     alerts: Option<Alerts>,
+    ready: Option<ReadyTypes>,
     /// All of them, and those of the factory.
     stores: Vec<Arc<dyn Store>>,
 }

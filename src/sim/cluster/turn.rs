@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::happening::Happening;
+use super::ready::say_again;
 use super::simulator::Simulator;
 use crate::engine::{Engine, Event, Input, Output};
 use crate::id::NodeId;
@@ -340,10 +341,12 @@ impl Simulator {
         let revision = process.engine.revision();
         if revision != process.revision {
             process.revision = revision;
+            let boot = process.view.this.boot;
             let view = process.engine.view();
             let was = std::mem::replace(&mut process.view, view);
             self.see_joined(index, &was.readiness, &process);
             self.see_view(life, &process.view);
+            say_again(&process, boot);
         }
         self.measure(index, &mut process);
         let started = process.started;

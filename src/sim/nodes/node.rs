@@ -115,6 +115,11 @@ impl SimNode {
         }
     }
 
+    /// The latest that an entry may be stamped that its process takes from others.
+    pub(in crate::sim) fn horizon(&self) -> Timestamp {
+        self.clock.wall().plus(self.spec.config.max_clock_drift)
+    }
+
     /// The latest time that it has been for its process: what was collected before its clock was
     /// set back is gone.
     pub(in crate::sim) fn latest_process_time(&self) -> ProcessTime {

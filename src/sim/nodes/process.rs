@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::alerting::Alerting;
 use super::inbox::Inbox;
+use super::ready::ReadyTypes;
 use super::registers::Registers;
 use crate::engine::{Engine, View, Work};
 use crate::store::alerts::Alerts;
@@ -21,6 +22,7 @@ pub(in crate::sim) struct Process {
     pub(in crate::sim) registers: Map<Registers>,
     pub(in crate::sim) alerting: Option<Alerting>,
     pub(in crate::sim) alerts: Option<Alerts>,
+    pub(in crate::sim) ready: Option<ReadyTypes>,
     pub(in crate::sim) started: Duration,
     /// The wake-up that counts; others are stale.
     pub(in crate::sim) wake: Option<Duration>,

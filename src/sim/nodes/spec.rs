@@ -25,6 +25,9 @@ pub struct NodeSpec {
     /// Whether it may [lie](crate::sim::Simulator::set_lying): the others need not agree with it, and
     /// nothing that is promised is promised to it. Default false.
     pub liar: bool,
+    /// Whether it has the [ready types](crate::store::types) and presence. All nodes of a cluster should agree on
+    /// it. Default false.
+    pub ready_types: bool,
     /// Seeds to resolve; `None` (the default) is every other node of its cluster added so far or
     /// with it.
     pub seeds: Option<Vec<String>>,
@@ -41,6 +44,7 @@ impl Default for NodeSpec {
             config: Config::lan(),
             durable: false,
             liar: false,
+            ready_types: false,
             seeds: None,
             skew: Skew::None,
         }

@@ -117,6 +117,7 @@ impl Scenario {
             kept: None,
         }
         .with_drawn_alerts()
+        .with_drawn_deeds()
         .with_drawn_liars()
     }
 }

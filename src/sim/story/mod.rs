@@ -4,7 +4,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `step`, `scenario`, `kept` | what happens, all that happens in one scenario, and parts of it |
-//! | `draw`, `faults`, `alerts`, `liars`, `dice` | a scenario is drawn from a seed |
+//! | `draw`, `faults`, `alerts`, `ready`, `liars`, `dice` | a scenario is drawn from a seed |
 //! | `workload` | a program of the caller's beside it |
 //! | `runner`, `under_way`, `tell` | it is told |
 //! | `outcome` | how it ended |
@@ -17,6 +17,7 @@ mod faults;
 pub(super) mod kept;
 mod liars;
 pub(super) mod outcome;
+mod ready;
 mod runner;
 pub(super) mod scenario;
 mod shrink;

@@ -299,6 +299,7 @@ impl<'a> Runner<'a> {
             Step::ChangeSilence { node, pick, lasts } if is_ready(sim, node) => {
                 sim.change_silence(node, pick, lasts);
             }
+            Step::Ready { node, act } if is_ready(sim, node) => sim.do_act(node, act),
             Step::Notify {
                 node,
                 group,

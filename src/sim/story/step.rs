@@ -6,6 +6,7 @@ use crate::sim::network::bandwidth::Bandwidth;
 use crate::sim::network::config::LatencyShape;
 use crate::sim::nodes::clock::Skew;
 use crate::sim::nodes::liar::Lying;
+use crate::sim::nodes::ready::ReadyAct;
 use crate::sim::nodes::registers::Poison;
 
 /// One thing that happens in a scenario. A fault that lasts says for how long, and its end comes
@@ -74,6 +75,13 @@ pub enum Step {
     Concurrent {
         /// The key.
         key: u64,
+    },
+    /// A client does something with a ready type.
+    Ready {
+        /// Where.
+        node: usize,
+        /// What.
+        act: ReadyAct,
     },
     /// Bytes of datagrams are changed on the way.
     Corruption {
@@ -286,6 +294,7 @@ impl Step {
             | Self::Burst { .. }
             | Self::ChangeSilence { .. }
             | Self::Concurrent { .. }
+            | Self::Ready { .. }
             | Self::Notify { .. }
             | Self::Remove { .. }
             | Self::Silence { .. }
@@ -334,6 +343,7 @@ impl Step {
             Self::Concurrent { .. } => nodes as u64,
             Self::Alert { .. }
             | Self::ChangeSilence { .. }
+            | Self::Ready { .. }
             | Self::Notify { .. }
             | Self::Poison { .. }
             | Self::Remove { .. }
@@ -356,6 +366,7 @@ impl Step {
             | Self::Burst { node, .. }
             | Self::ChangeSilence { node, .. }
             | Self::Crash { node, .. }
+            | Self::Ready { node, .. }
             | Self::Join { node }
             | Self::Leave { node }
             | Self::Lie { node, .. }

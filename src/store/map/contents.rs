@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use super::accounts::{AccountId, Amount, Charged, Shares};
+use super::contained::Contained;
+use super::feed::{Cause, ChangeFeed, ChangeOrigin, FeedEvent};
 use super::run::RUN;
 use crate::crdt::digest::BodyHash;
 use crate::crdt::expiring::Expiring;
@@ -19,7 +22,7 @@ use crate::store::read::Quarantined;
 use crate::store::replica::{Change, Merged};
 use crate::store::schema::{Body, Index, Schema, Unreadable};
 use crate::store::setup::Limits;
-use crate::store::write::WriteError;
+use crate::store::write::{StoreLimit, WriteError};
 use crate::time::Timestamp;
 use crate::wire::Entry;
 
@@ -29,9 +32,13 @@ pub(super) enum Value<R> {
     Quarantined(Box<Unreadable>),
     /// It was decoded.
     Record {
-        record: Arc<R>,
+        record: Contained<R>,
+        /// From when on it is hidden, by what it says itself.
+        until: Timestamp,
         /// Whether it is in the index.
         indexed: bool,
+        /// Whether followers have last been told that it is there.
+        told: bool,
     },
     /// It is a tombstone.
     Removed,
@@ -39,17 +46,27 @@ pub(super) enum Value<R> {
 
 impl<R> Value<R> {
     /// A record that is not in the index yet.
-    pub(super) fn record(record: Arc<R>) -> Self {
+    pub(super) fn record(record: R, until: Timestamp) -> Self {
         Self::Record {
-            record,
+            record: Contained::new(record),
+            until,
             indexed: false,
+            told: false,
         }
     }
 
-    fn into_record(self) -> Option<Arc<R>> {
+    fn into_record(self) -> Option<Contained<R>> {
         match self {
             Self::Record { record, .. } => Some(record),
             Self::Quarantined(_) | Self::Removed => None,
+        }
+    }
+
+    /// From when on it is hidden, if it says so itself.
+    fn until(&self) -> Timestamp {
+        match self {
+            Self::Record { until, .. } => *until,
+            Self::Quarantined(_) | Self::Removed => Timestamp::MAX,
         }
     }
 }
@@ -78,17 +95,43 @@ pub(super) fn charged<R>(slot: &Slot<Holding<R>>) -> Charged {
 /// The record in a slot, if reads show it at `now`.
 pub(super) fn live_record<R>(slot: &Slot<Holding<R>>, now: Timestamp) -> Option<&Arc<R>> {
     match &slot.value.value {
-        Value::Record { record, .. } if slot.entry().outlives(now) => Some(record),
+        Value::Record { record, until, .. } if slot.entry().outlives(now) && *until > now => {
+            Some(record)
+        }
         _ => None,
     }
+}
+
+/// Whether there is something in a slot at `now` that can be removed.
+pub(super) fn can_be_removed<R>(slot: &Slot<Holding<R>>, now: Timestamp) -> bool {
+    let entry = slot.entry();
+    !entry.schema.is_tombstone() && entry.outlives(now) && slot.value.value.until() > now
+}
+
+/// Where a slot stands among those that are hidden before they expire; `None` if it is hidden then.
+fn early<R>(slot: &Slot<Holding<R>>, at: u32) -> Option<Expiring> {
+    let (entry, until) = (slot.entry(), slot.value.value.until());
+    let is_early =
+        until < Timestamp::MAX && (entry.schema.is_lasting() || until < entry.expires_at);
+    is_early.then_some(Expiring::new(until, at))
+}
+
+/// When a local write is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WrittenAt {
+    /// Then: it is what several nodes write alike, and has no writer.
+    Alike(Timestamp),
+    /// Now, or right after what is held if that is later.
+    Now,
+    /// Right after what is held, whatever time it is.
+    Seen,
 }
 
 /// A local write before it has a timestamp.
 pub(super) struct Draft<R> {
     pub(super) key: Key,
     pub(super) tie: u64,
-    /// Set for what several nodes write alike: its timestamp. It has no writer then.
-    pub(super) alike: Option<Timestamp>,
+    pub(super) at: WrittenAt,
     pub(super) expires_at: Timestamp,
     pub(super) body: Body,
     pub(super) hash: BodyHash,
@@ -97,7 +140,7 @@ pub(super) struct Draft<R> {
 
 /// The result of a local write: its sequence, and the record that it displaced, to be dropped outside
 /// the lock.
-pub(super) type Wrote<R> = Result<(u64, Option<Arc<R>>), WriteError>;
+pub(super) type Wrote<R> = Result<(u64, Option<Contained<R>>), WriteError>;
 
 /// A new entry of a merge, checked and decoded.
 pub(super) struct NewEntry<R> {
@@ -115,10 +158,19 @@ pub(super) struct Contents<S: Schema> {
     pub(super) index: S::Index,
     /// Slots of the quarantined entries.
     pub(super) quarantine: BTreeSet<u32>,
+    /// Tells followers what has changed.
+    pub(super) feed: Arc<ChangeFeed<S::Record>>,
     /// How many of the entries are tombstones.
     pub(super) tombstones: usize,
     /// Up to this place of the expiry order, records have been removed from the index.
     hidden: Expiring,
+    /// Records that are hidden before their entries expire, by when.
+    early: BTreeSet<Expiring>,
+    /// When there is something to hide or to free that [`next_expiry`](Self::next_expiry) has not told of, in
+    /// nanoseconds; the largest number is never.
+    pub(super) due: Arc<AtomicU64>,
+    /// Records in the index.
+    shown: usize,
 }
 
 impl<S: Schema> Contents<S> {
@@ -133,9 +185,27 @@ impl<S: Schema> Contents<S> {
             entries: EntryMap::new(bounds),
             index: S::Index::default(),
             quarantine: BTreeSet::new(),
+            feed: Arc::default(),
             tombstones: 0,
             hidden: Expiring::default(),
+            early: BTreeSet::new(),
+            due: Arc::new(AtomicU64::new(u64::MAX)),
+            shown: 0,
             accounts: Shares::new(limits, writer),
+        }
+    }
+
+    /// Records that had not expired when [`hide`](Self::hide) last came by.
+    pub(super) fn shown(&self) -> usize {
+        self.shown
+    }
+
+    fn full(&self, (limit, max): (StoreLimit, u64)) -> WriteError {
+        let removed = self.tombstones;
+        WriteError::StoreFull {
+            limit,
+            max,
+            removed,
         }
     }
 
@@ -152,11 +222,14 @@ impl<S: Schema> Contents<S> {
         if seen.is_some_and(|seen| seen != seq) {
             return Err(WriteError::Conflict);
         }
-        let ts = draft
-            .alike
-            .unwrap_or_else(|| held.map_or(now, |held| now.max(after(held.entry().ts))));
+        let next = held.filter(|held| !self.entries.gives_way(held, now));
+        let next = next.map(|held| after(held.entry().ts));
         let own = self.accounts.own();
-        let writer = draft.alike.map_or(own, |_| WriterTag::NONE);
+        let (ts, writer) = match draft.at {
+            WrittenAt::Alike(ts) => (ts, WriterTag::NONE),
+            WrittenAt::Now => (next.map_or(now, |next| now.max(next)), own),
+            WrittenAt::Seen => (next.unwrap_or(now), own),
+        };
         let entry = Entry {
             key: draft.key,
             ts,
@@ -172,7 +245,11 @@ impl<S: Schema> Contents<S> {
         }
         let (amount, replaced) = (Amount::of(&entry), held.map(charged));
         let admitted = self.accounts.admit_own(writer, amount, replaced);
-        admitted.map_err(|(limit, max)| WriteError::StoreFull { limit, max })?;
+        admitted.map_err(|reached| self.full(reached))?;
+        let (given_way, replaced) = match self.give_way(&draft.key, now) {
+            Some(given_way) => (Some(given_way), None),
+            None => (None, replaced),
+        };
         let kept = Holding::new(draft.value);
         let applied = self.entries.apply(entry, draft.hash, kept);
         // `None` is possible only if the held entry is stamped with the last instant that there is, so that
@@ -180,7 +257,9 @@ impl<S: Schema> Contents<S> {
         let applied = applied.ok_or(WriteError::Conflict)?;
         let seq = applied.seq;
         self.settle(&applied, (writer, own), amount, replaced);
-        Ok((seq, self.follow(applied, now)))
+        let before = replaced.map_or(0, |replaced| replaced.amount.bytes);
+        let displaced = self.follow(applied, now, ChangeOrigin::Local, before);
+        Ok((seq, displaced.or_else(|| given_way.flatten())))
     }
 
     /// The current change of a slot.
@@ -198,7 +277,7 @@ impl<S: Schema> Contents<S> {
         let admitted = self
             .accounts
             .admit_own(own, Amount::of_body(body_bytes), None);
-        admitted.map_err(|(limit, max)| WriteError::StoreFull { limit, max })
+        admitted.map_err(|reached| self.full(reached))
     }
 
     /// Joins a new entry in, takes the body and the value out of `new`, and writes what became of it to
@@ -210,7 +289,7 @@ impl<S: Schema> Contents<S> {
         new: &mut NewEntry<S::Record>,
         wall: Timestamp,
         merged: &mut Merged,
-    ) -> Option<Arc<S::Record>> {
+    ) -> Option<Contained<S::Record>> {
         let entry = Entry {
             key: entry.key,
             ts: entry.ts,
@@ -221,6 +300,10 @@ impl<S: Schema> Contents<S> {
             body: std::mem::take(&mut new.body),
         };
         let kept = Holding::new(std::mem::replace(&mut new.value, Value::Removed));
+        // Only where the clock was wrong is there anything that gives way.
+        if self.entries.may_give_way(wall) && self.entries.judge(&entry, wall) == Judgement::Fresh {
+            self.give_way(&entry.key, wall);
+        }
         let (pair, amount) = ((entry.writer, from), Amount::of(&entry));
         let (accounts, mut replaced) = (&mut self.accounts, None);
         let admit = |held: Option<&Slot<_>>| {
@@ -240,7 +323,10 @@ impl<S: Schema> Contents<S> {
         };
         let (seq, at, as_sent) = (applied.seq, applied.at, applied.as_sent);
         self.settle(&applied, pair, amount, replaced);
-        let displaced = self.follow(applied, wall);
+        let before = replaced.map_or(0, |replaced| replaced.amount.bytes);
+        let (writer, deliverer) = pair;
+        let origin = ChangeOrigin::Peer { writer, deliverer };
+        let displaced = self.follow(applied, wall, origin, before);
         *merged = Merged::Stored {
             seq,
             as_sent,
@@ -268,107 +354,183 @@ impl<S: Schema> Contents<S> {
         }
     }
 
-    /// Updates quarantine and index after a change. Returns the record that it displaced.
+    /// Updates quarantine and index after a change, and tells followers. `bytes_before` is what the entry that
+    /// was held counts. Returns the record that was displaced.
     fn follow(
         &mut self,
         applied: Applied<Holding<S::Record>>,
         now: Timestamp,
-    ) -> Option<Arc<S::Record>> {
+        origin: ChangeOrigin,
+        bytes_before: u64,
+    ) -> Option<Contained<S::Record>> {
         let Applied { at, effect, .. } = applied;
         let (old, replaced) = match effect {
             Effect::Extended(unused) => (Some(unused.value), false),
             Effect::Inserted => (None, true),
             Effect::Replaced(old) => (Some(old.value), true),
         };
-        let slot = self.entries.slot_mut(at).expect(CHANGED_IS_HELD);
-        let key = slot.entry().key;
         if replaced {
-            if matches!(slot.value.value, Value::Quarantined(_)) {
-                self.quarantine.insert(at);
-            } else if matches!(old, Some(Value::Quarantined(_))) {
-                self.quarantine.remove(&at);
-            }
-            self.tombstones += usize::from(matches!(slot.value.value, Value::Removed));
-            self.tombstones -= usize::from(matches!(old, Some(Value::Removed)));
+            self.replace_marks(at, old.as_ref());
         }
-        let was = match &old {
+        let slot = self.entries.slot_mut(at).expect(CHANGED_IS_HELD);
+        self.early.extend(early(slot, at));
+        let key = slot.entry().key;
+        let (was, before) = match &old {
             Some(Value::Record {
                 record,
-                indexed: true,
-            }) => Some(record),
-            _ => None,
+                indexed,
+                told,
+                ..
+            }) => (indexed.then_some(record), told.then(|| record.clone())),
+            _ => (None, None),
         };
+        let end = early(slot, at).unwrap_or_else(|| Expiring::new(slot.entry().expires_at, at));
+        if early(slot, at).is_some() || !slot.entry().schema.is_lasting() {
+            let due = whole_second(end.expires_at).as_nanos();
+            self.due.fetch_min(due, Ordering::Relaxed);
+        }
+        let shown = live_record(slot, now).is_some();
         // A record that has expired, but lies after `hidden`, is put into the index all the same. `hide`
         // removes it again. If the clock is set back before that, `hide` would not add what it never
         // removed.
-        let live =
-            slot.entry().outlives(now) || Expiring::new(slot.entry().expires_at, at) > self.hidden;
+        let live = shown || end > self.hidden;
+        let mut is_new = replaced;
         match &mut slot.value.value {
-            Value::Record { record, indexed } if live && !*indexed => {
-                *indexed = contained(|| self.index.insert(key, was, record));
-                if !*indexed {
+            Value::Record {
+                record,
+                indexed,
+                told,
+                ..
+            } if live && !*indexed => {
+                *indexed = contained(|| self.index.insert(key, was.map(|was| &**was), record));
+                is_new |= shown && !*told;
+                *told = shown;
+                if *indexed {
+                    self.shown += usize::from(was.is_none());
+                } else {
+                    self.shown -= usize::from(was.is_some());
                     slot.value.value = Value::Quarantined(Box::new(INDEX_PANICKED));
                     self.quarantine.insert(at);
                 }
             }
             _ => {
                 if let Some(was) = was {
+                    self.shown -= 1;
                     contained(|| self.index.remove(key, was));
                 }
             }
         }
+        if is_new && self.feed.is_followed() {
+            tell(&self.feed, slot, before, origin, bytes_before);
+        }
         old.and_then(Value::into_record)
     }
 
-    /// The quarantined entries, by slot.
-    pub(super) fn quarantined(&self) -> impl Iterator<Item = Quarantined> + '_ {
+    /// What is noted of a slot follows the value that is in it now.
+    fn replace_marks(&mut self, at: u32, old: Option<&Value<S::Record>>) {
+        let slot = self.entries.slot(at).expect(CHANGED_IS_HELD);
+        match (&slot.value.value, old) {
+            (Value::Quarantined(_), _) => drop(self.quarantine.insert(at)),
+            (_, Some(Value::Quarantined(_))) => drop(self.quarantine.remove(&at)),
+            _ => {}
+        }
+        self.tombstones += usize::from(matches!(slot.value.value, Value::Removed));
+        self.tombstones -= usize::from(matches!(old, Some(Value::Removed)));
+        if let Some(old) = old {
+            self.early.remove(&Expiring::new(old.until(), at));
+        }
+    }
+
+    /// The quarantined entries, by slot, without their keys as texts, and with their bodies.
+    pub(super) fn quarantined(&self) -> impl Iterator<Item = (Quarantined, Bytes)> + '_ {
         self.quarantine.iter().filter_map(|&at| {
             let slot = self.entries.slot(at)?;
             let Value::Quarantined(why) = &slot.value.value else {
                 return None;
             };
-            Some(Quarantined {
-                key: slot.entry().key,
-                schema: slot.entry().schema,
+            let entry = slot.entry();
+            let found = Quarantined {
+                key: entry.key,
+                key_text: None,
+                writer: entry.writer,
+                schema: entry.schema,
                 why: (**why).clone(),
-            })
+            };
+            Some((found, entry.body.clone()))
         })
     }
 
-    /// Removes records that have expired by `wall` from the index, at most [`RUN`]; if the clock was set
-    /// back, adds them again. Returns how many entries it went over.
+    /// Removes records that have expired by `wall` from the index, at most [`RUN`], and tells followers; if the
+    /// clock was set back, adds them again. Returns how many entries it went over.
     pub(super) fn hide(&mut self, wall: Timestamp) -> usize {
         let to = Expiring::end_of(wall);
         let forward = self.hidden <= to;
-        let batch: Vec<_> = if forward {
-            let crossed = (Excluded(self.hidden), Included(to));
-            self.entries.expiring(crossed).take(RUN).collect()
-        } else {
-            let crossed = (Excluded(to), Included(self.hidden));
-            self.entries.expiring(crossed).rev().take(RUN).collect()
-        };
+        let batch = self.crossed(to);
         self.hidden = match batch.last() {
             Some(&last) if batch.len() == RUN && forward => last,
             Some(&last) if batch.len() == RUN => last.before(),
             _ => to,
         };
+        let is_followed = self.feed.is_followed();
         for expiring in &batch {
             let at = expiring.slot;
             let slot = self.entries.slot_mut(at).expect(EXPIRING_IS_HELD);
             let key = slot.entry().key;
-            if let Value::Record { record, indexed } = &mut slot.value.value
-                && *indexed == forward
-            {
-                *indexed = !forward;
-                if forward {
-                    contained(|| self.index.remove(key, record));
-                } else if !contained(|| self.index.insert(key, None, record)) {
-                    slot.value.value = Value::Quarantined(Box::new(INDEX_PANICKED));
-                    self.quarantine.insert(at);
+            let entry_lives = slot.entry().outlives(wall);
+            let Value::Record {
+                record,
+                until,
+                indexed,
+                told,
+            } = &mut slot.value.value
+            else {
+                continue;
+            };
+            if *indexed != forward || !(forward || entry_lives && *until > wall) {
+                continue;
+            }
+            *indexed = !forward;
+            if forward {
+                self.shown -= 1;
+                contained(|| self.index.remove(key, record));
+                if std::mem::take(told) && is_followed {
+                    let before = record.clone();
+                    let bytes = slot.entry().body.len();
+                    self.feed.push(expired(key, before), bytes);
                 }
+            } else if contained(|| self.index.insert(key, None, record)) {
+                self.shown += 1;
+            } else {
+                slot.value.value = Value::Quarantined(Box::new(INDEX_PANICKED));
+                self.quarantine.insert(at);
             }
         }
         batch.len()
+    }
+
+    /// The next places between what is hidden and `to`, at most [`RUN`], the nearest first.
+    fn crossed(&mut self, to: Expiring) -> Vec<Expiring> {
+        let mut batch: Vec<_> = if self.hidden <= to {
+            let range = (Excluded(self.hidden), Included(to));
+            let early = self.early.range(range).take(RUN).copied();
+            self.entries
+                .expiring(range)
+                .take(RUN)
+                .chain(early)
+                .collect()
+        } else {
+            let range = (Excluded(to), Included(self.hidden));
+            let early = self.early.range(range).rev().take(RUN).copied();
+            let all = self.entries.expiring(range).rev().take(RUN);
+            all.chain(early).collect()
+        };
+        if self.hidden <= to {
+            batch.sort_unstable();
+        } else {
+            batch.sort_unstable_by(|a, b| b.cmp(a));
+        }
+        batch.truncate(RUN);
+        batch
     }
 
     /// Whether records are hidden that have not expired at `wall`: the clock was set back.
@@ -379,29 +541,111 @@ impl<S: Schema> Contents<S> {
     /// Removes the first entry that is past its grace, and returns it, to be dropped outside the lock.
     pub(super) fn free(&mut self, wall: Timestamp) -> Option<Slot<Holding<S::Record>>> {
         let (at, slot) = self.entries.collect(wall)?;
-        self.accounts.release(charged(&slot));
+        self.forget(at, &slot);
+        Some(slot)
+    }
+
+    /// Takes out what this node wrote under a key while its clock was wrong, if that is what is held. Returns the
+    /// record, to be dropped outside the lock, if it was one.
+    fn give_way(&mut self, key: &Key, now: Timestamp) -> Option<Option<Contained<S::Record>>> {
+        let (at, slot) = self.entries.take_wrong(key, now)?;
+        self.forget(at, &slot);
+        if let Value::Record {
+            record, told: true, ..
+        } = &slot.value.value
+            && self.feed.is_followed()
+        {
+            let event = FeedEvent {
+                cause: Cause::Removed,
+                ..expired(*key, record.clone())
+            };
+            self.feed.push(event, slot.entry().body.len());
+        }
+        Some(slot.value.value.into_record())
+    }
+
+    /// What is noted of an entry goes with it.
+    fn forget(&mut self, at: u32, slot: &Slot<Holding<S::Record>>) {
+        self.accounts.release(charged(slot));
         self.quarantine.remove(&at);
+        self.early
+            .remove(&Expiring::new(slot.value.value.until(), at));
         self.tombstones -= usize::from(matches!(slot.value.value, Value::Removed));
         if let Value::Record {
             record,
             indexed: true,
+            ..
         } = &slot.value.value
         {
+            self.shown -= 1;
             contained(|| self.index.remove(slot.entry().key, record));
         }
-        Some(slot)
     }
 
     /// When there is next something to hide or to free.
     pub(super) fn next_expiry(&mut self, wall: Timestamp) -> Option<Timestamp> {
-        let free = self.entries.next_collection()?;
+        self.due.store(u64::MAX, Ordering::Relaxed);
+        let free = self.entries.next_collection();
         let unseen = (Excluded(self.hidden), Unbounded);
         let hide = self.entries.expiring(unseen).next();
-        let due = hide.map_or(free, |hide| free.min(hide.expires_at));
+        let early = self.early.range(unseen).next().copied();
+        let hide = hide.into_iter().chain(early).min();
+        let due = match (hide.map(|hide| hide.expires_at), free) {
+            (Some(hide), Some(free)) => hide.min(free),
+            (hide, free) => hide.or(free)?,
+        };
         if self.hides_too_much(wall) {
             return Some(wall);
         }
         Some(if due <= wall { due } else { whole_second(due) })
+    }
+}
+
+/// Tells followers of a change that was made in a slot.
+fn tell<R>(
+    feed: &ChangeFeed<R>,
+    slot: &Slot<Holding<R>>,
+    before: Option<Contained<R>>,
+    origin: ChangeOrigin,
+    bytes_before: u64,
+) {
+    let entry = slot.entry();
+    let (now, cause) = match &slot.value.value {
+        Value::Record { record, told, .. } if *told => (Some(record.clone()), Cause::Put),
+        Value::Record { .. } => (None, Cause::Expired),
+        Value::Quarantined(_) => (None, Cause::Unreadable),
+        Value::Removed => (None, Cause::Removed),
+    };
+    // What was not there and is not is no change; but what cannot be read should be known of.
+    if before.is_none() && now.is_none() && cause != Cause::Unreadable {
+        return;
+    }
+    let body = now.is_none().then(|| Body {
+        schema: entry.schema.shape(),
+        bytes: entry.body.clone(),
+    });
+    let was = if before.is_some() { bytes_before } else { 0 };
+    let bytes = entry.body.len() + usize::try_from(was).unwrap_or(usize::MAX);
+    let event = FeedEvent {
+        key: entry.key,
+        before,
+        now,
+        cause,
+        origin,
+        body,
+    };
+    feed.push(event, bytes);
+}
+
+/// What followers are told of a record whose time is over.
+fn expired<R>(key: Key, before: Contained<R>) -> FeedEvent<R> {
+    FeedEvent {
+        key,
+        before: Some(before),
+        now: None,
+        cause: Cause::Expired,
+        origin: ChangeOrigin::Local,
+        body: None,
     }
 }
 

@@ -6,13 +6,18 @@
 //! meanwhile.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::accounts::Amount;
-use super::contents::{Contents, Draft, Holding, NewEntry, Value, charged};
+use super::contained::Contained;
+use super::contents::{
+    Contents, Draft, Holding, NewEntry, Value, WrittenAt, can_be_removed, charged,
+};
+use super::feed::ChangeFeed;
 use super::run::RUN;
 use crate::crdt::digest::BodyHash;
 use crate::crdt::hashes::Hashing;
@@ -33,6 +38,10 @@ pub(super) struct MapStore<S: Schema> {
     pub(super) limits: Limits,
     pub(super) context: Context,
     contents: Mutex<Contents<S>>,
+    /// That of the contents.
+    pub(super) feed: Arc<ChangeFeed<S::Record>>,
+    /// That of the contents.
+    due: Arc<AtomicU64>,
     hooks: RwLock<Arc<[Hook]>>,
 }
 
@@ -40,11 +49,14 @@ type Hook = Arc<dyn Fn() + Send + Sync>;
 
 impl<S: Schema> MapStore<S> {
     pub(super) fn new(schema: S, limits: Limits, context: Context) -> Self {
+        let contents = Contents::new(&limits, context.writer);
         Self {
             id: StoreId::of(schema.name()),
             schema,
             limits,
-            contents: Mutex::new(Contents::new(&limits, context.writer)),
+            feed: Arc::clone(&contents.feed),
+            due: Arc::clone(&contents.due),
+            contents: Mutex::new(contents),
             context,
             hooks: RwLock::new(Arc::new([])),
         }
@@ -64,8 +76,9 @@ impl<S: Schema> MapStore<S> {
         Ok(())
     }
 
-    /// Calls the hooks.
+    /// Wakes followers and calls the hooks.
     pub(super) fn notify(&self) {
+        self.feed.wake();
         let hooks = Arc::clone(&self.hooks.read().unwrap_or_else(PoisonError::into_inner));
         hooks.iter().for_each(|hook| hook());
     }
@@ -91,20 +104,39 @@ impl<S: Schema> MapStore<S> {
         }
     }
 
-    /// What removes a key.
-    pub(super) fn tombstone(&self, key: Key, now: Timestamp) -> Draft<S::Record> {
+    /// What removes an entry. It lives no longer than the entry would have: by
+    /// then nobody holds what it removes.
+    pub(super) fn tombstone(&self, held: &Entry, now: Timestamp) -> Draft<S::Record> {
+        let body = Body {
+            schema: held.schema.shape(),
+            bytes: held.body.clone(),
+        };
+        let left = AssertUnwindSafe(|| self.schema.tombstone(held.key, &body));
+        let bytes = catch_unwind(left).unwrap_or_default();
+        let expires_at = if held.schema.is_lasting() {
+            now.plus(self.limits.tombstone_ttl)
+        } else {
+            held.expires_at
+        };
         Draft {
-            key,
+            key: held.key,
             tie: 0,
-            alike: None,
-            expires_at: now.plus(self.limits.tombstone_ttl),
+            at: WrittenAt::Now,
+            expires_at,
+            hash: BodyHash::of(&bytes),
             body: Body {
                 schema: SchemaId::TOMBSTONE,
-                bytes: Bytes::new(),
+                bytes,
             },
-            hash: BodyHash::of(&[]),
             value: Value::Removed,
         }
+    }
+
+    /// The entry of a key that can be removed at `now`, with its change.
+    pub(super) fn removable(&self, key: &Key, now: Timestamp) -> Option<(Entry, u64)> {
+        let contents = self.lock();
+        let (_, slot) = contents.entries.get(key)?;
+        can_be_removed(slot, now).then(|| (slot.entry().clone(), slot.seq()))
     }
 
     fn is_urgent(&self, record: &S::Record, now: Timestamp) -> bool {
@@ -204,11 +236,14 @@ impl<S: Schema> MapStore<S> {
             bytes: Bytes::copy_from_slice(&entry.body),
         };
         let value = if entry.schema.is_tombstone() {
-            Value::Removed
+            match self.check_tombstone(entry.key, &body.bytes) {
+                Ok(()) => Value::Removed,
+                Err(why) => Value::Quarantined(Box::new(why)),
+            }
         } else {
             let decoded = self.decode(entry.key, &body);
-            match decoded.and_then(|record| self.check_ts(record, entry.ts)) {
-                Ok(record) => Value::record(Arc::new(record)),
+            match decoded.and_then(|record| self.check_header(record, entry)) {
+                Ok(record) => self.value_of(record),
                 Err(why) => Value::Quarantined(Box::new(why)),
             }
         };
@@ -240,15 +275,46 @@ impl<S: Schema> MapStore<S> {
         if own == key {
             Ok(record)
         } else {
+            drop(Contained::new(record));
             Err(Unreadable::WrongKey)
         }
     }
 
-    /// The record of a peer's entry, if that may have its timestamp.
-    fn check_ts(&self, record: S::Record, ts: Timestamp) -> Result<S::Record, Unreadable> {
-        let check = AssertUnwindSafe(|| self.schema.check_ts(&record, ts));
+    /// The record of a peer's entry, if that may have its timestamp and its writer.
+    fn check_header(&self, record: S::Record, entry: &Entry) -> Result<S::Record, Unreadable> {
+        let check = AssertUnwindSafe(|| {
+            self.schema.check_ts(&record, entry.ts)?;
+            self.schema.check_writer(&record, entry.writer)
+        });
         let checked = catch_unwind(check).unwrap_or(Err(Unreadable::Invalid { rule: PANICKED }));
-        checked.map(|()| record)
+        match checked {
+            Ok(()) => Ok(record),
+            Err(why) => {
+                drop(Contained::new(record));
+                Err(why)
+            }
+        }
+    }
+
+    /// Whether a peer's tombstone may have its body.
+    fn check_tombstone(&self, key: Key, bytes: &Bytes) -> Result<(), Unreadable> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let check = AssertUnwindSafe(|| self.schema.check_tombstone(key, bytes));
+        catch_unwind(check).unwrap_or(Err(Unreadable::Invalid { rule: PANICKED }))
+    }
+
+    /// The key of an entry as people read it, if its body tells.
+    pub(super) fn text_of(&self, key: Key, body: &Body) -> Option<String> {
+        let text = AssertUnwindSafe(|| self.schema.key_text(key, body));
+        catch_unwind(text).unwrap_or_default()
+    }
+
+    /// A record as it is kept.
+    pub(super) fn value_of(&self, record: S::Record) -> Value<S::Record> {
+        let until = catch_unwind(AssertUnwindSafe(|| self.schema.hidden_from(&record)));
+        Value::record(record, until.unwrap_or(Timestamp::MAX))
     }
 }
 
@@ -310,7 +376,19 @@ impl<S: Schema> Store for MapStore<S> {
         }
         let next = contents.next_expiry(wall);
         drop(contents);
+        self.feed.wake();
         next
+    }
+
+    fn key_text(&self, key: &Key) -> Option<String> {
+        let contents = self.lock();
+        let (_, slot) = contents.entries.get(key)?;
+        let body = Body {
+            schema: slot.entry().schema.shape(),
+            bytes: slot.entry().body.clone(),
+        };
+        drop(contents);
+        self.text_of(*key, &body)
     }
 
     fn purge(
@@ -320,29 +398,29 @@ impl<S: Schema> Store for MapStore<S> {
     ) -> Result<(usize, Option<usize>), WriteError> {
         self.still_runs()?;
         let now = self.context.clock.wall();
-        let (mut removed, mut displaced) = (0, Vec::new());
-        let mut contents = self.lock();
+        let contents = self.lock();
         let (run, next) = contents.entries.run(position, RUN);
-        let theirs = run.filter(|(_, slot)| {
-            let entry = slot.entry();
-            entry.writer == writer && !entry.schema.is_tombstone() && entry.outlives(now)
-        });
-        let keys: Vec<Key> = theirs.map(|(_, slot)| slot.entry().key).collect();
+        let theirs =
+            run.filter(|(_, slot)| slot.entry().writer == writer && can_be_removed(slot, now));
+        let theirs: Vec<_> = theirs
+            .map(|(_, slot)| (slot.entry().clone(), slot.seq()))
+            .collect();
+        drop(contents);
+        let mut removed = 0;
         let mut result = Ok(());
-        for key in keys {
-            match contents.write(self.tombstone(key, now), now, None) {
-                Ok((_, old)) => {
-                    removed += 1;
-                    displaced.extend(old);
-                }
+        for (entry, seq) in &theirs {
+            let tombstone = self.tombstone(entry, now);
+            let written = self.lock().write(tombstone, now, Some(*seq));
+            match written {
+                Ok(_) => removed += 1,
+                // It has changed meanwhile: what is there now was written after the purge began.
+                Err(WriteError::Conflict) => {}
                 Err(error) => {
                     result = Err(error);
                     break;
                 }
             }
         }
-        drop(contents);
-        drop(displaced);
         if removed > 0 {
             self.notify();
         }
@@ -364,12 +442,16 @@ impl<S: Schema> Store for MapStore<S> {
 }
 
 impl<S: Schema> Replica for MapStore<S> {
+    fn due(&self) -> Timestamp {
+        Timestamp::from_nanos(self.due.load(Ordering::Relaxed))
+    }
+
     fn backlog(&self, after: u64) -> usize {
         self.lock().entries.backlog(after)
     }
 
     fn changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change> {
-        let contents = self.lock();
+        let mut contents = self.lock();
         let mut bytes = 0;
         let mut out = Vec::new();
         for slot in contents
@@ -383,13 +465,22 @@ impl<S: Schema> Replica for MapStore<S> {
                 break;
             }
         }
+        if let Some(last) = out.last() {
+            contents.entries.give(last.seq);
+        }
         out
     }
 
     fn held(&self, key: &Key) -> Option<Change> {
-        let contents = self.lock();
+        let mut contents = self.lock();
         let (_, slot) = contents.entries.get(key)?;
-        Some(contents.change(slot))
+        let change = contents.change(slot);
+        contents.entries.give(change.seq);
+        Some(change)
+    }
+
+    fn refused_as_ahead(&self, key: &Key, seq: u64) {
+        self.lock().entries.refuse(key, seq);
     }
 
     fn merge_into(
@@ -470,13 +561,15 @@ impl<S: Schema> Replica for MapStore<S> {
         bytes_max: usize,
         out: &mut Vec<Change>,
     ) -> Option<usize> {
-        let contents = self.lock();
+        let mut contents = self.lock();
+        let head = contents.entries.head();
+        contents.entries.give(head);
         let (run, next) = contents.entries.run(position, RUN);
         let alive = run.filter(|(_, slot)| slot.entry().outlives(sweep.cut));
         let met: Vec<_> = alive
             .map(|(at, slot)| {
                 let record = match &slot.value.value {
-                    Value::Record { record, .. } => Some(Arc::clone(record)),
+                    Value::Record { record, .. } => Some(record.clone()),
                     Value::Quarantined(_) | Value::Removed => None,
                 };
                 (at, contents.change(slot), record)

@@ -324,8 +324,8 @@ fn growing_expiry_shows_a_hidden_record_again() {
 fn the_greater_tie_wins_at_equal_timestamps() {
     let clock = TestClock::at(100);
     let (a, b) = (notes(&clock), notes(&clock));
-    a.put_if(note(1, "a"), until(200), 9, 0).unwrap();
-    b.put_if(note(1, "b"), until(200), 8, 0).unwrap();
+    a.put_if_local(note(1, "a"), until(200), 9, 0).unwrap();
+    b.put_if_local(note(1, "b"), until(200), 8, 0).unwrap();
     exchange(&a, &b);
     assert_eq!(text(&a, 1).as_deref(), Some("a"));
     assert_eq!(held(&a), held(&b));
@@ -440,6 +440,7 @@ fn a_full_store_stops_writers_at_once_and_peers_at_twice_as_much() {
     let full = WriteError::StoreFull {
         limit: crate::store::StoreLimit::WriterEntries,
         max: 2,
+        removed: 0,
     };
     assert_eq!(map.put(note(3, "c"), until(200)).unwrap_err(), full);
     assert!(stored(merge(&map, &raw(3, 100, 200, "c"))));
@@ -465,12 +466,16 @@ fn a_full_store_stops_writers_at_once_and_peers_at_twice_as_much() {
 #[test]
 fn put_if_conflicts_with_any_change_it_has_not_seen() {
     let map = notes(&TestClock::at(100));
-    map.put_if(note(1, "a"), until(200), 0, 0).unwrap();
-    let conflict = map.put_if(note(1, "b"), until(200), 0, 0).unwrap_err();
+    map.put_if_local(note(1, "a"), until(200), 0, 0).unwrap();
+    let conflict = map
+        .put_if_local(note(1, "b"), until(200), 0, 0)
+        .unwrap_err();
     assert_eq!(conflict, WriteError::Conflict);
     let (_, seen) = map.read(&key(1));
     merge(&map, &raw(1, 150, 200, "from a peer"));
-    let conflict = map.put_if(note(1, "b"), until(200), 0, seen).unwrap_err();
+    let conflict = map
+        .put_if_local(note(1, "b"), until(200), 0, seen)
+        .unwrap_err();
     assert_eq!(conflict, WriteError::Conflict);
     assert_eq!(text(&map, 1).as_deref(), Some("from a peer"));
 }
@@ -536,7 +541,7 @@ fn hooks_are_called_once_per_change_and_never_for_the_known() {
         Merged::Refused(Refusal::ClockAhead)
     );
     assert!(map.remove(&key(99)).unwrap().is_none());
-    assert!(map.put_if(note(1, "b"), until(200), 0, 77).is_err());
+    assert!(map.put_if_local(note(1, "b"), until(200), 0, 77).is_err());
     assert_eq!((called(), map.store().head()), ([2, 2], head));
     remove(&map, 1);
     assert_eq!(called(), [3, 3]);

@@ -302,7 +302,7 @@ impl Silences {
         let tie = silence.tie();
         let expiry = Expiry::At(silence.ends_at.plus(self.limits.retention));
         let silence = HeldSilence::of(silence, self.programs());
-        self.map.put_if(silence, expiry, tie, seen)
+        self.map.put_if_local(silence, expiry, tie, seen)
     }
 
     fn check_size(&self, silence: &Silence) -> Result<(), SilenceError> {

@@ -116,6 +116,12 @@ impl<'a> Values<'a> {
         Ok(*array)
     }
 
+    /// All bytes that are left.
+    #[must_use]
+    pub const fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     /// Ends the reading.
     ///
     /// # Errors

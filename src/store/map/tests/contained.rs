@@ -46,7 +46,8 @@ fn refused(map: &Map<Brittle>, record: u8) -> Unreadable {
     let before = map.store().head();
     let why = [
         map.put(record, until(200)).unwrap_err(),
-        map.put_if(record, Expiry::Never, 0, before).unwrap_err(),
+        map.put_if_local(record, Expiry::Never, 0, before)
+            .unwrap_err(),
     ];
     assert_eq!(map.store().head(), before);
     let [
@@ -241,4 +242,75 @@ fn an_index_that_panics_quarantines_what_it_panicked_at() {
         (map.quarantined_len(), map.get(&key(3)).is_some()),
         (1, true)
     );
+}
+
+/// A number that panics when it is dropped, if it is 13.
+struct Bomb(u8);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 == 13 {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    }
+}
+
+/// Bombs under key 0.
+struct Bombs;
+
+impl Schema for Bombs {
+    type Record = Bomb;
+    type Index = ();
+
+    fn name(&self) -> &str {
+        "bombs"
+    }
+    fn schemas(&self) -> &[SchemaId] {
+        SCHEMAS
+    }
+    fn key(&self, _: &Bomb) -> Key {
+        key(0)
+    }
+    fn encode(&self, bomb: &Bomb) -> Body {
+        Body {
+            schema: NOTE,
+            bytes: vec![bomb.0].into(),
+        }
+    }
+    fn decode(&self, _: Key, body: &Body) -> Result<Bomb, Unreadable> {
+        Ok(Bomb(body.bytes[0]))
+    }
+    fn check_ts(&self, _: &Bomb, ts: Timestamp) -> Result<(), Unreadable> {
+        if ts == at(103) {
+            return Err(Unreadable::Invalid { rule: "not then" });
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_record_that_panics_when_it_is_dropped_stops_nobody() {
+    let clock = TestClock::at(100);
+    let context = notes(&clock).context().clone();
+    let map = Map::new(Bombs, Limits::default(), context);
+    let store = map.store();
+    let entry = |id, ts, number| Entry {
+        body: vec![number].into(),
+        ..raw(id, ts, 200, "")
+    };
+    let merge = |entries: &[Entry]| store.replica().merge(entries, clock.wall());
+    // Replaced, known, of another key, refused by its time, replaced by a removal, collected.
+    merge(&[entry(0, 100, 13)]);
+    merge(&[entry(0, 101, 13)]);
+    merge(&[entry(0, 101, 13), entry(0, 99, 13)]);
+    merge(&[entry(7, 101, 13), entry(0, 103, 13)]);
+    merge(&[entry(0, 104, 13)]);
+    assert!(map.remove(&key(0)).unwrap().is_some());
+    merge(&[entry(0, 106, 13)]);
+    clock.set(10_000);
+    while !store.is_empty() {
+        store.collect(clock.wall());
+    }
+    assert_eq!(map.put(Bomb(1), until(20_000)).map(drop), Ok(()));
+    assert_eq!(map.get(&key(0)).map(|bomb| bomb.0), Some(1));
 }

@@ -163,7 +163,7 @@ fn add_one(map: &Map<Notes>, id: u8) {
         let (record, seen) = map.read(&key(id));
         let count: u64 = record.map_or(0, |note| note.text.parse().unwrap());
         let next = note(id, &(count + 1).to_string());
-        match map.put_if(next, until(900), 0, seen) {
+        match map.put_if_local(next, until(900), 0, seen) {
             Ok(_) => return,
             Err(WriteError::Conflict) => {}
             Err(other) => panic!("{other}"),

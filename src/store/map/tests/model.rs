@@ -204,7 +204,12 @@ proptest! {
                     let there = there.is_some_and(|it| !it.schema.is_tombstone() && it.outlives(at(now)));
                     prop_assert_eq!(removed, there);
                     if there {
-                        model.write(id, now, tombstone(id, 0, now + TTL));
+                        let held = &model.entries[&key(id)];
+                        let expires_at = match held.schema.is_lasting() {
+                            true => at(now + TTL),
+                            false => held.expires_at,
+                        };
+                        model.write(id, now, Entry { expires_at, ..tombstone(id, 0, 0) });
                     }
                 }
             }

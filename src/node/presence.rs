@@ -1,0 +1,248 @@
+//! Presence: what processes say of themselves, shown as long as they are members.
+//!
+//! Whether an entry is shown is a function of its owner, by name and boot, and of this node's list of members,
+//! and of nothing else. So nobody has to clean up after a process that died, and nothing comes back with
+//! an old entry. The owner writes its entries again at half of their lifetime, and when it gets another boot.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{Notify, watch};
+
+use super::clock;
+use super::events::Stopped;
+use crate::engine::{Member, View};
+use crate::id::MemberState;
+use crate::store::typed::MapValue;
+use crate::store::types::{PartKey, PresenceStore, Present, RENEWED_EVERY};
+use crate::store::{WriteError, Written};
+
+/// What the processes of a cluster say of themselves, each under keys of its choice. Cheap to clone. Made by
+/// [`Builder::presence`](super::Builder::presence).
+///
+/// An entry is shown while the process that wrote it is a member here: alive or suspect. It is gone when
+/// its owner leaves or fails, and back when that turns out to be a false alarm. A process that starts anew says
+/// it anew. Several processes may say something under one key. On the two sides of a partition, each
+/// shows what its own members say.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use rumormill::Node;
+///
+/// let mut builder = Node::builder("a").listen("127.0.0.1:0");
+/// let services = builder.presence::<String, String>("services");
+/// let node = builder.start().await?;
+///
+/// services.insert("web", "10.0.0.7:80".to_owned())?;
+/// let found = services.get("web");
+/// assert_eq!((found[0].node(), found[0].as_str()), ("a", "10.0.0.7:80"));
+/// # node.leave().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Presence<K: PartKey, V: MapValue + Clone> {
+    store: Arc<PresenceStore<K, V>>,
+    woken: Arc<Notify>,
+    views: ViewsOfLater,
+}
+
+/// The views of a node that has not started yet.
+type ViewsOfLater = Arc<OnceLock<watch::Receiver<Arc<View>>>>;
+
+impl<K: PartKey, V: MapValue + Clone> Presence<K, V> {
+    pub(super) fn new(
+        store: Arc<PresenceStore<K, V>>,
+        woken: Arc<Notify>,
+        presences: &Presences,
+    ) -> Self {
+        Self {
+            store,
+            woken,
+            views: Arc::clone(&presences.views),
+        }
+    }
+
+    /// Says something of this process, in the place of what it says under the key. Before the node has started
+    /// it returns `None`, and says it when it starts.
+    ///
+    /// # Errors
+    /// [`WriteError`]: `StoreFull`, `TooLarge`, `Unencodable`. What was said before stays.
+    pub fn insert(&self, key: impl Into<K>, value: V) -> Result<Option<Written>, WriteError> {
+        self.store.insert(key.into(), value, self.boot())
+    }
+
+    /// Says it no more; `None` if this process says nothing under the key.
+    ///
+    /// # Errors
+    /// None today but those of a write.
+    pub fn remove<Q>(&self, key: &Q) -> Result<Option<Written>, WriteError>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.store.remove(key, self.boot())
+    }
+
+    /// What members say under a key, this process included. Nothing before the node has started.
+    #[must_use]
+    pub fn get<Q>(&self, key: &Q) -> Vec<Present<K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let view = self.view();
+        let view = view.as_deref();
+        let is_member = |name: &str, boot| is_member(view, name, boot);
+        self.store.present_of(key, is_member)
+    }
+
+    /// All that members say, this process included, in the order of keys. Nothing before the node has started.
+    #[must_use]
+    pub fn list(&self) -> Vec<Present<K, V>> {
+        let view = self.view();
+        let view = view.as_deref();
+        self.store.present(|name, boot| is_member(view, name, boot))
+    }
+
+    /// Waits for changes of [`list`](Self::list).
+    #[must_use]
+    pub fn changes(&self) -> PresenceChanges<K, V> {
+        PresenceChanges {
+            presence: self.clone(),
+            seen: None,
+        }
+    }
+
+    fn view(&self) -> Option<Arc<View>> {
+        let views = self.views.get()?;
+        Some(Arc::clone(&views.borrow()))
+    }
+
+    fn boot(&self) -> Option<u64> {
+        self.view().map(|view| view.this.boot)
+    }
+}
+
+impl<K: PartKey, V: MapValue + Clone> Clone for Presence<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            woken: Arc::clone(&self.woken),
+            views: Arc::clone(&self.views),
+        }
+    }
+}
+
+impl<K: PartKey, V: MapValue + Clone + fmt::Debug> fmt::Debug for Presence<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presence")
+            .field("list", &self.list())
+            .finish()
+    }
+}
+
+/// The list of a [`Presence`] as it changes: intermediate lists may be skipped, the latest never is.
+#[derive(Debug)]
+pub struct PresenceChanges<K: PartKey, V: MapValue + Clone> {
+    presence: Presence<K, V>,
+    /// What was returned last.
+    seen: Option<Vec<Present<K, V>>>,
+}
+
+impl<K: PartKey, V: MapValue + Clone> PresenceChanges<K, V> {
+    /// Waits for a list that this has not returned yet; the first call returns the current one. What a process says
+    /// once more, as it does every six hours, counts as a change. Cancel safe.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node has stopped, or was not started when this was called.
+    pub async fn next(&mut self) -> Result<Vec<Present<K, V>>, Stopped> {
+        let mut views = self.presence.views.get().ok_or(Stopped)?.clone();
+        loop {
+            // Registered before the look, so that a change after it is not missed.
+            let mut woken = std::pin::pin!(self.presence.woken.notified());
+            woken.as_mut().enable();
+            views.mark_unchanged();
+            let list = self.presence.list();
+            let is_same = self.seen.as_ref().is_some_and(|seen| {
+                let mut pairs = seen.iter().zip(&list);
+                seen.len() == list.len() && pairs.all(|(a, b)| a.is_same(b))
+            });
+            if !is_same {
+                self.seen = Some(list.clone());
+                return Ok(list);
+            }
+            tokio::select! {
+                () = woken => {}
+                changed = views.changed() => changed.map_err(|_| Stopped)?,
+            }
+        }
+    }
+}
+
+/// All that a node says of itself, whatever it is, and where it will find out as whom.
+#[derive(Default)]
+pub(super) struct Presences {
+    views: ViewsOfLater,
+    renewals: Vec<Renewal>,
+}
+
+/// Says everything again under this boot.
+type Renewal = Box<dyn Fn(u64) -> Result<(), WriteError> + Send>;
+
+impl Presences {
+    pub(super) fn add<K: PartKey, V: MapValue + Clone>(&mut self, presence: &Presence<K, V>) {
+        let store = Arc::clone(&presence.store);
+        self.renewals.push(Box::new(move |boot| store.renew(boot)));
+    }
+
+    /// The node runs from now on.
+    pub(super) fn start(self, views: &watch::Receiver<Arc<View>>) {
+        // It is set once, here: a node starts once.
+        let _ = self.views.set(views.clone());
+        if !self.renewals.is_empty() {
+            tokio::spawn(renew(self.renewals, views.clone()));
+        }
+    }
+}
+
+/// Says everything when the node starts, when it gets another boot, and again and again, until it stops.
+async fn renew(renewals: Vec<Renewal>, mut views: watch::Receiver<Arc<View>>) {
+    loop {
+        let boot = views.borrow_and_update().this.boot;
+        let failed = renewals.iter().filter(|renewal| renewal(boot).is_err());
+        let failed = failed.count();
+        if failed > 0 {
+            tracing::warn!(failed, "presence could not be written");
+        }
+        let again = clock::now() + RENEWED_EVERY;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(again) => break,
+                changed = views.changed() => match changed {
+                    Err(_) => return,
+                    Ok(()) if views.borrow_and_update().this.boot != boot => break,
+                    Ok(()) => {}
+                },
+            }
+        }
+    }
+}
+
+/// Whether a process is this one or a live member.
+fn is_member(view: Option<&View>, name: &str, boot: u64) -> bool {
+    let Some(view) = view else {
+        return false;
+    };
+    if view.this.name.as_str() == name {
+        return view.this.boot == boot;
+    }
+    let by_name = |member: &Member| member.process.name.as_str().cmp(name);
+    let found = view.members.binary_search_by(by_name);
+    let member = found.ok().and_then(|at| view.members.get(at));
+    member.is_some_and(|member| {
+        let is_live = matches!(member.state, MemberState::Alive | MemberState::Suspect);
+        is_live && member.process.boot == boot
+    })
+}

@@ -1,0 +1,62 @@
+//! What clients do with the ready types.
+
+use super::simulator::Simulator;
+use crate::sim::nodes::process::Process;
+use crate::sim::nodes::ready::{ReadyAct, ReadyTypes};
+use crate::store::{WriteError, Written};
+
+impl Simulator {
+    /// A client does something with a ready type on a node. Does nothing if the node is down or does not have
+    /// [`NodeSpec::ready_types`](crate::sim::NodeSpec::ready_types).
+    pub fn do_act(&mut self, node: usize, act: ReadyAct) {
+        let Some(process) = self.nodes[node].process.as_mut() else {
+            return;
+        };
+        let boot = process.view.this.boot;
+        let Some(ready) = process.ready.as_mut() else {
+            return;
+        };
+        let done = carry_out(ready, act, boot);
+        self.note(node, format_args!("{act:?}"), &[]);
+        let (cluster, life) = (self.nodes[node].cluster, (node, self.nodes[node].life));
+        // A full store is no failure.
+        for written in done.unwrap_or_default() {
+            self.acknowledged(node, &written);
+            let acknowledged = self.checker.acknowledged.last();
+            if let Some(entry) = acknowledged.map(|it| it.entry.clone()) {
+                self.checker.deeds.done(cluster, life, act, entry);
+            }
+        }
+    }
+}
+
+fn carry_out(ready: &mut ReadyTypes, act: ReadyAct, boot: u64) -> Result<Vec<Written>, WriteError> {
+    let written = match act {
+        ReadyAct::Add { key, amount } => ready.counter.add(key, amount)?,
+        ReadyAct::Subtract { key, amount } => ready.counter.subtract(key, amount)?,
+        ReadyAct::Insert { element } => ready.set.add(element)?,
+        ReadyAct::Remove { element } => return ready.set.remove(&element),
+        ReadyAct::Appear { key } => {
+            let written = ready.presence.insert(key, key, Some(boot))?;
+            ready.said.insert(key);
+            return Ok(written.into_iter().collect());
+        }
+        ReadyAct::Disappear { key } => {
+            ready.said.remove(&key);
+            let written = ready.presence.remove(&key, Some(boot))?;
+            return Ok(written.into_iter().collect());
+        }
+    };
+    Ok(vec![written])
+}
+
+/// A process that has got another boot says under it what it says of itself, as a running node does.
+pub(super) fn say_again(process: &Process, boot_before: u64) {
+    let boot = process.view.this.boot;
+    if let Some(ready) = &process.ready
+        && boot != boot_before
+    {
+        // A full store is no failure.
+        let _ = ready.presence.renew(boot);
+    }
+}

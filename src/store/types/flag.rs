@@ -1,0 +1,55 @@
+//! A flag that several nodes turn on and off at once; on wins over an off that had not seen it.
+
+use std::sync::Arc;
+
+use super::set::AddWinsSet;
+use crate::store::any::Store;
+use crate::store::setup::{Context, Limits};
+use crate::store::write::{WriteError, Written};
+
+/// A flag that all nodes turn on and off: a set of one element. Of two that do not know of each other, on wins.
+/// Cheap to clone. Made by [`Builder::flag`](crate::node::Builder::flag).
+///
+/// Where off should win, as for a permission, keep a flag that says the opposite.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    set: AddWinsSet<()>,
+}
+
+impl Flag {
+    /// A flag of the node of that name, for a program that runs stores without a node, such as a simulation.
+    #[must_use]
+    pub fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
+        Self {
+            set: AddWinsSet::new(name, node, limits, context),
+        }
+    }
+
+    /// Its store.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.set.store()
+    }
+
+    /// Turns it on.
+    ///
+    /// # Errors
+    /// [`WriteError::StoreFull`].
+    pub fn turn_on(&self) -> Result<Written, WriteError> {
+        self.set.add(())
+    }
+
+    /// Turns it off, as far as this node has seen it turned on. Returns a write for each process that had.
+    ///
+    /// # Errors
+    /// Those of a write.
+    pub fn turn_off(&self) -> Result<Vec<Written>, WriteError> {
+        self.set.remove(&())
+    }
+
+    /// Whether it is on.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.set.contains(&())
+    }
+}
