@@ -398,12 +398,8 @@ fn summary(count: u64, root: u128) -> Message {
 }
 
 fn cells(random: &mut Random) -> Message {
-    let cell = |random: &mut Random| Cell {
-        kh: random.next(),
-        ts: random.next(),
-        tag: 1,
-        check: 2,
-    };
+    let cell =
+        |random: &mut Random| Cell(u128::from(random.next()) << 64 | u128::from(random.next()));
     Message::Cells(Cells {
         store: StoreId::of("nflog"),
         exponent: 16,

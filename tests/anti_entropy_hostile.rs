@@ -292,12 +292,7 @@ fn forge(message: &Message, random: &mut Random) -> Message {
                 *cell = match any() % 3 {
                     0 => Cell::default(),
                     1 => *cell,
-                    _ => Cell {
-                        kh: any(),
-                        ts: any(),
-                        tag: any() as u32,
-                        check: any() as u32,
-                    },
+                    _ => Cell(u128::from(any()) << 64 | u128::from(any())),
                 };
             }
             match any() % 4 {

@@ -86,8 +86,10 @@ fn messages_stay_what_they_are() {
         .iter()
         .map(|(_, message, _)| encoded(message)[0])
         .collect();
-    // 11 to 14 are retired.
-    for tag in (1..=10).chain(15..=25) {
+    // 11 to 14, 18 and 20 are retired.
+    let retired = [18, 20];
+    let known = (1..=10).chain(15..=25).chain(50..=55);
+    for tag in known.filter(|tag| !retired.contains(tag)) {
         assert!(tags.contains(&tag), "no golden vector for tag {tag}");
     }
 }

@@ -212,7 +212,7 @@ setters! {
     /// Default 4; 1 to 1024.
     ///
     /// Too low: when many nodes start at once they queue. Too high: memory, for each exchange and
-    /// store up to 786 kB, and where a list is needed 3 MB.
+    /// store up to 524 kB, and where a list is needed 3 MB.
     exchanges_max: usize;
     /// How many members are known, failed and left ones included.
     ///

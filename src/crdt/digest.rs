@@ -5,7 +5,7 @@
 //! ```text
 //! body  = H128(body bytes)
 //! entry = H128(key, ts, tie, writer, expires_at, schema, body)  summed in the root, tag = its low 32 bits
-//! kh    = H64(key)
+//! kh    = the low 48 bits of H64(key)
 //! ```
 //!
 //! The body is hashed by itself, so that this can be done before any lock is taken: a local write gets
@@ -15,6 +15,7 @@
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::SipHasher13 as SipHasher13x128;
 
+use super::narrow::KH_BITS;
 use crate::id::Key;
 use crate::time::Timestamp;
 use crate::wire::{Entry, Item};
@@ -66,10 +67,11 @@ pub const fn tag(hash: u128) -> u32 {
     hash as u32
 }
 
-/// The hash of a key, by which item lists are sorted.
+/// The 48-bit hash of a key, by which item lists are sorted.
 #[must_use]
 pub fn kh(key: &Key) -> u64 {
-    SipHasher13::new_with_keys(KEY_KEY.0, KEY_KEY.1).hash(&key.0)
+    let hash = SipHasher13::new_with_keys(KEY_KEY.0, KEY_KEY.1).hash(&key.0);
+    hash & KH_MAX
 }
 
 /// The item that stands for an entry in a sorted list.
@@ -124,6 +126,8 @@ fn hash128(key: (u64, u64), bytes: &[u8]) -> u128 {
         .as_u128()
 }
 
+/// The greatest hash of a key.
+pub const KH_MAX: u64 = (1 << KH_BITS) - 1;
 const BODY_KEY: (u64, u64) = (0x7275_6d6f_726d_696c, 0x626f_6479_2d68_6173);
 const ENTRY_KEY: (u64, u64) = (0x7275_6d6f_726d_696c, 0x656e_7472_792d_6861);
 const KEY_KEY: (u64, u64) = (0x7275_6d6f_726d_696c, 0x6b65_792d_6861_7368);
@@ -200,7 +204,7 @@ mod tests {
 
     /// Computed with another implementation of SipHash-1-3.
     const GOLDEN: (u64, u32, u128) = (
-        4_492_141_623_170_268_183,
+        4_492_141_623_170_268_183 & KH_MAX,
         3_802_553_877,
         43_710_838_506_789_873_157_927_863_988_957_634_069,
     );

@@ -6,7 +6,7 @@
 //! the entries between the old and the new cut are removed from the digests, or added again.
 //!
 //! The table begins at 4 x 2^4 cells with the first entry and quadruples when there are more than two
-//! entries to a cell, up to 4 x 2^13 (786 kB, from 32,769 entries on). The larger table is filled
+//! entries to a cell, up to 4 x 2^13 (524 kB, from 32,769 entries on). The larger table is filled
 //! beside the smaller one, a few slots with every new key, and replaces it when all slots are in. So no
 //! single write is slow, and the table in use is always complete.
 

@@ -16,6 +16,7 @@ pub mod horizon;
 mod join;
 mod keys;
 pub mod map;
+pub mod narrow;
 mod order;
 pub mod sketch;
 

@@ -2,8 +2,8 @@
 //! write, from which the difference to another map's table can be read.
 //!
 //! A table has four *partitions* of `2^exponent` cells. An item is in one cell of each partition,
-//! chosen by 16 bits of its keyed hash. A cell is the XOR of its items, each with a 32-bit checksum: 24
-//! bytes. When two tables are XORed cell by cell, the items that they share cancel. A cell in which one
+//! chosen by 16 bits of its keyed hash. A cell is the XOR of its items, each shortened and with a checksum
+//! ([`Narrow`]): 16 bytes. When two tables are XORed cell by cell, the items that they share cancel. A cell in which one
 //! item is left shows that item; it is removed from its other cells, which leaves more cells with one
 //! item, and so on (*peeling*).
 //!
@@ -16,15 +16,13 @@
 //! difference? Efficient set reconciliation without prior context". Integers only, and every loop is
 //! bounded by the number of cells.
 
-use siphasher::sip::SipHasher13;
-
-use crate::time::Timestamp;
+use super::narrow::Narrow;
 use crate::wire::codec::CELLS_MAX as WIRE_CELLS_MAX;
 use crate::wire::{Cell, Item};
 
 /// The smallest table that is kept: 4 x 2^4 cells.
 pub const EXPONENT_MIN: u8 = 4;
-/// The largest: 4 x 2^13 cells, 786 kB, enough for differences of about 20,000 items.
+/// The largest: 4 x 2^13 cells, 524 kB, enough for differences of about 20,000 items.
 pub const EXPONENT_MAX: u8 = 13;
 /// Most cells in one table.
 pub const CELLS_MAX: usize = PARTITIONS << EXPONENT_MAX;
@@ -32,46 +30,14 @@ const _: () = assert!(CELLS_MAX == WIRE_CELLS_MAX);
 
 const PARTITIONS: usize = 4;
 
-/// The cell that holds this item and no other.
-fn cell_of(item: &Item, hash: u64) -> Cell {
-    Cell {
-        kh: item.kh,
-        ts: item.ts.as_nanos(),
-        tag: item.tag,
-        check: check_of(hash),
-    }
+fn xor(cell: &mut Cell, other: Cell) {
+    cell.0 ^= other.0;
 }
 
-/// The item of a cell that holds exactly one, and the item's hash.
-fn alone(cell: &Cell) -> Option<(Item, u64)> {
-    if *cell == Cell::default() {
-        return None;
-    }
-    let item = Item {
-        kh: cell.kh,
-        ts: Timestamp::from_nanos(cell.ts),
-        tag: cell.tag,
-    };
-    let hash = item_hash(&item);
-    (check_of(hash) == cell.check).then_some((item, hash))
-}
-
-fn xor(cell: &mut Cell, other: &Cell) {
-    cell.kh ^= other.kh;
-    cell.ts ^= other.ts;
-    cell.tag ^= other.tag;
-    cell.check ^= other.check;
-}
-
-/// The hash of an item: it chooses the item's cells in a table and its signs in an estimator.
-/// SipHash-1-3 of the item's 20 bytes under a fixed protocol key.
+/// The hash of an item: [`Narrow::hash`].
 #[must_use]
 pub fn item_hash(item: &Item) -> u64 {
-    let mut bytes = [0; 20];
-    bytes[..8].copy_from_slice(&item.kh.to_le_bytes());
-    bytes[8..16].copy_from_slice(&item.ts.as_nanos().to_le_bytes());
-    bytes[16..].copy_from_slice(&item.tag.to_le_bytes());
-    SipHasher13::new_with_keys(ITEM_KEY.0, ITEM_KEY.1).hash(&bytes)
+    Narrow::of(item).hash()
 }
 
 /// Which cells of a table are sent: `width << exponent` of them.
@@ -94,15 +60,16 @@ impl Shape {
         (sound && shape.needs() <= EXPONENT_MAX).then_some(shape)
     }
 
-    /// The smallest with at least `1.5 d + 3 sqrt(d) + 8` cells, where `d` items differ: with so many,
-    /// about one first attempt in ten fails. `None` if no table is large enough.
+    /// The smallest with at least `1.4 d + 2 sqrt(d) + 8` cells, where `d` items differ: the first attempt
+    /// fails now and then, and the cells that the next shape adds mend that. `None` if no table is large
+    /// enough.
     #[must_use]
     pub fn for_items(items: u64) -> Option<Self> {
         let root = items.isqrt();
         let cells = items
-            .saturating_mul(3)
-            .div_ceil(2)
-            .saturating_add(root.saturating_mul(3) + 8);
+            .saturating_mul(7)
+            .div_ceil(5)
+            .saturating_add(root.saturating_mul(2) + 8);
         let cells = usize::try_from(cells).ok()?;
         // Three partitions peel better than four that are partly unfolded: they come first where
         // the numbers are equal.
@@ -206,10 +173,10 @@ impl Sketch {
 
     /// Adds an item with this [`item_hash`], or removes it if it is there.
     pub fn toggle(&mut self, item: &Item, hash: u64) {
-        let cell = cell_of(item, hash);
+        let cell = Narrow::of(item).cell(hash);
         let size = 1 << self.exponent;
         for (partition, cells) in self.cells.chunks_exact_mut(size).enumerate() {
-            xor(&mut cells[slot(hash, partition) & (size - 1)], &cell);
+            xor(&mut cells[slot(hash, partition) & (size - 1)], cell);
         }
     }
 
@@ -305,7 +272,7 @@ impl Difference {
     /// The cells come from a peer and may be anything: this gives up after as many items as there are
     /// cells, and takes a cell for an item only if the checksum is right and the item belongs in it.
     #[must_use]
-    pub fn peel(&self) -> Option<Vec<Item>> {
+    pub fn peel(&self) -> Option<Vec<Narrow>> {
         let mut partitions = self.partitions.clone();
         let mut items = Vec::new();
         let count = self.shape.cells();
@@ -316,7 +283,7 @@ impl Difference {
             .flat_map(|(at, cells)| places(at, cells.len()))
             .collect();
         while let Some((at, place)) = queue.pop() {
-            let Some((item, hash)) = alone(&partitions[at][place]) else {
+            let Some((item, hash)) = Narrow::alone(partitions[at][place]) else {
                 continue;
             };
             if slot(hash, at) & (partitions[at].len() - 1) != place {
@@ -326,13 +293,13 @@ impl Difference {
                 return None;
             }
             items.push(item);
-            let cell = cell_of(&item, hash);
+            let cell = item.cell(hash);
             for (other, cells) in partitions.iter_mut().enumerate() {
                 if cells.is_empty() {
                     continue;
                 }
                 let place = slot(hash, other) & (cells.len() - 1);
-                xor(&mut cells[place], &cell);
+                xor(&mut cells[place], cell);
                 queue.push((other, place));
             }
         }
@@ -356,7 +323,7 @@ fn fold(cells: &[Cell], exponent: u8) -> Vec<Cell> {
 
 fn xor_into(cells: &mut [Cell], others: &[Cell]) {
     for (cell, other) in cells.iter_mut().zip(others) {
-        xor(cell, other);
+        xor(cell, *other);
     }
 }
 
@@ -365,14 +332,6 @@ fn slot(hash: u64, partition: usize) -> usize {
     usize::from((hash >> (16 * partition)) as u16)
 }
 
-/// The high half of a product. It is not linear in the hash, so the XOR of several checksums is not the
-/// checksum of an item.
-fn check_of(hash: u64) -> u32 {
-    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 32) as u32
-}
-
-const ITEM_KEY: (u64, u64) = (0x7275_6d6f_726d_696c, 0x6974_656d_2d68_6173);
 const SHAPE_EXPONENT_MIN: u8 = 2;
 
 #[cfg(test)]

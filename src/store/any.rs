@@ -134,7 +134,7 @@ pub trait Replica: Store {
     /// `None` and be further the next time.
     fn root_at(&self, cut: Timestamp, at: Timestamp, wall: Timestamp) -> Option<u64>;
     /// The table above `cut`, folded to at most `4 x 2^exponent` cells. Folding the largest table
-    /// reads 786 kB under the lock, about as long as merging 256 entries takes.
+    /// reads 524 kB under the lock, about as long as merging 256 entries takes.
     fn sketch(&self, cut: Timestamp, exponent: u8) -> Sketched;
     /// Appends what is held under these hashes of keys to `out`, in their order: at most one entry for
     /// each, unless hashes collide. Holds the lock for 256 hashes at a time.

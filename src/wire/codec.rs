@@ -8,8 +8,8 @@
 //! | 1 | `Swim` | opaque |
 //! | 5 | `Delta` | fixed layout, see [`delta_overhead`] |
 //! | 40 | `Handed` | `bits u8, list u64`, then as a `Delta` |
-//! | 18, 20, 22, 23, 24 | `Cells`, `Peeled`, `Items`, `Hashes`, `Wants` | fixed layouts: the fields in order, see [`ITEMS_OVERHEAD`] for one |
-//! | 11 to 14 | retired | never to be used again |
+//! | 22, 23, 24, 54, 55 | `Items`, `Hashes`, `Wants`, `Cells`, `Peeled` | fixed layouts: the fields in order, see [`ITEMS_OVERHEAD`] for one |
+//! | 11 to 14, 18, 20 | retired | never to be used again |
 //! | others | as numbered at [`Message`] | the fields in order, as bincode 2 `standard()` writes them |
 //!
 //! What bincode does not define, or not as we need it: a name or text is its length and its bytes;
@@ -148,9 +148,7 @@ fn tag(message: &Message) -> u8 {
         Message::Done(_) => 15,
         Message::Summary(_) => 16,
         Message::Verdicts(_) => 17,
-        Message::Cells(_) => 18,
         Message::More(_) => 19,
-        Message::Peeled(_) => 20,
         Message::Settled(_) => 21,
         Message::Items(_) => 22,
         Message::Hashes(_) => 23,
@@ -165,5 +163,7 @@ fn tag(message: &Message) -> u8 {
         Message::Totals(_) => 51,
         Message::Probe(_) => 52,
         Message::Recheck(_) => 53,
+        Message::Cells(_) => 54,
+        Message::Peeled(_) => 55,
     }
 }

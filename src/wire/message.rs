@@ -38,11 +38,11 @@ pub enum Message {
     Summary(Summary),
     /// (17) The responder's verdict on each store.
     Verdicts(Verdicts),
-    /// (18) Cells of the responder's table.
+    /// (54) Cells of the responder's table.
     Cells(Cells),
     /// (19) The initiator cannot read the difference from these cells, and asks for more.
     More(More),
-    /// (20) What the initiator read from the cells.
+    /// (55) What the initiator read from the cells.
     Peeled(Peeled),
     /// (21) The responder has finished comparing a store.
     Settled(Settled),
@@ -123,6 +123,7 @@ pub struct StoreOffer {
 /// | 0 | [`TREES`](Self::TREES) |
 /// | 4 | [`READS_OBJECTIONS`](Self::READS_OBJECTIONS) |
 /// | 8 | [`ROOTS`](Self::ROOTS) |
+/// | 9 | [`NARROW`](Self::NARROW) |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
 
@@ -131,11 +132,14 @@ impl Capabilities {
     pub const TREES: Self = Self(1);
     /// It reads an [`Objection`] in the place of a [`Reject`].
     pub const READS_OBJECTIONS: Self = Self(1 << 4);
+    /// Cells of 16 bytes, hashes of keys of 48 bits.
+    pub const NARROW: Self = Self(1 << 9);
     /// Roots in passing, short probes, and exchanges that begin with the totals: [`Roots`], [`Recheck`], [`Probe`],
     /// [`Totals`].
     pub const ROOTS: Self = Self(1 << 8);
     /// What this version can do.
-    pub const OURS: Self = Self(Self::TREES.0 | Self::READS_OBJECTIONS.0 | Self::ROOTS.0);
+    pub const OURS: Self =
+        Self(Self::TREES.0 | Self::READS_OBJECTIONS.0 | Self::ROOTS.0 | Self::NARROW.0);
 
     /// Whether all of these are among what it can do.
     #[must_use]
@@ -543,18 +547,10 @@ pub struct Item {
     pub tag: u32,
 }
 
-/// One cell of a table: the XOR of items and of their checksums. 24 bytes.
+/// One cell of a table: the XOR of items, each with its checksum, in 16 bytes. What the bits are is the
+/// business of [`Narrow`](crate::crdt::narrow::Narrow).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cell {
-    /// XOR of the keyed hashes of their keys.
-    pub kh: u64,
-    /// XOR of their timestamps.
-    pub ts: u64,
-    /// XOR of their tags.
-    pub tag: u32,
-    /// XOR of their checksums.
-    pub check: u32,
-}
+pub struct Cell(pub u128);
 
 /// Cells of a store's table: first all cells of a shape, later only those that the next shape adds.
 /// Without cells, there are no more.
@@ -585,9 +581,9 @@ pub struct Peeled {
     /// The initiator's root without its own differing entries, as of its table: must be the
     /// responder's without its own. `None` if some of them have changed since.
     pub common: Option<u128>,
-    /// Hashes of the keys whose entries the initiator wants.
+    /// 48-bit hashes of the keys whose entries the initiator wants.
     pub wants: Vec<u64>,
-    /// Hashes of the other keys whose entries at the responder differ: the initiator sends newer ones.
+    /// Those of the other keys whose entries at the responder differ: the initiator sends newer ones.
     pub stale: Vec<u64>,
 }
 

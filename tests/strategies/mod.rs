@@ -175,9 +175,14 @@ fn key_hashes() -> impl Strategy<Value = Vec<u64>> {
     prop::collection::btree_set(any::<u64>(), 0..6).prop_map(|hashes| hashes.into_iter().collect())
 }
 
+/// Of 48 bits.
+fn short_hashes() -> impl Strategy<Value = Vec<u64>> {
+    prop::collection::btree_set(0..1_u64 << 48, 0..6)
+        .prop_map(|hashes| hashes.into_iter().collect())
+}
+
 fn cells() -> impl Strategy<Value = Cells> {
-    let cell =
-        any::<(u64, u64, u32, u32)>().prop_map(|(kh, ts, tag, check)| Cell { kh, ts, tag, check });
+    let cell = any::<u128>().prop_map(Cell);
     (stores(), any::<(u8, u8)>(), vec(cell, 0..6)).prop_map(|(store, (exponent, width), cells)| {
         Cells {
             store,
@@ -302,14 +307,18 @@ fn exchanges() -> impl Strategy<Value = Message> {
         }),
         cells().prop_map(Message::Cells),
         stores().prop_map(|store| Message::More(More { store })),
-        (stores(), any::<Option<u128>>(), key_hashes(), key_hashes()).prop_map(
-            |(store, common, wants, stale)| Message::Peeled(Peeled {
+        (
+            stores(),
+            any::<Option<u128>>(),
+            short_hashes(),
+            short_hashes()
+        )
+            .prop_map(|(store, common, wants, stale)| Message::Peeled(Peeled {
                 store,
                 common,
                 wants,
                 stale
-            })
-        ),
+            })),
         (stores(), any::<bool>())
             .prop_map(|(store, agrees)| Message::Settled(Settled { store, agrees })),
         lists().prop_map(Message::Items),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rumormill::time::Timestamp;
 use rumormill::unstable::crdt::estimator::{BitCounts, Estimator};
+use rumormill::unstable::crdt::narrow::Narrow;
 use rumormill::unstable::crdt::sketch::{Difference, Shape, Sketch, item_hash};
 use rumormill::unstable::wire::{Cell, Cells, Item};
 
@@ -42,18 +43,15 @@ fn any_cells(feed: &mut Feed<'_>) {
 }
 
 fn cell(feed: &mut Feed<'_>) -> Cell {
-    Cell {
-        kh: feed.u64(),
-        ts: feed.u64(),
-        tag: feed.u32(),
-        check: feed.u32(),
-    }
+    Cell(u128::from(feed.u64()) << 64 | u128::from(feed.u64()))
 }
 
+/// One that a table tells from others: of a 48-bit hash, in whole milliseconds.
 fn item(feed: &mut Feed<'_>) -> Item {
+    const MILLI: u64 = 1_000_000;
     Item {
-        kh: feed.edge(),
-        ts: Timestamp::from_nanos(feed.edge()),
+        kh: feed.edge() >> 16,
+        ts: Timestamp::from_nanos(feed.edge() / MILLI % (1 << 44) * MILLI),
         tag: u32::from(feed.byte()),
     }
 }
@@ -81,7 +79,8 @@ fn two_sets(feed: &mut Feed<'_>) {
             our_counts.sub(hash);
         }
     }
-    let expected: Vec<Item> = in_ours.symmetric_difference(&in_theirs).copied().collect();
+    let expected = in_ours.symmetric_difference(&in_theirs);
+    let expected: Vec<Narrow> = expected.map(Narrow::of).collect();
     let counters = (
         our_counts.estimator(in_ours.len() as u64),
         their_counts.estimator(in_theirs.len() as u64),

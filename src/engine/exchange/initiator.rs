@@ -1,18 +1,19 @@
 //! The initiator's side of a comparison: reads the responder's cells.
 
+use crate::crdt::narrow::Narrow;
 use crate::crdt::sketch::{Difference, Shape};
 use crate::id::StoreId;
 use crate::store::{Found, Sketched};
 use crate::wire::{
-    Cells, Item, Message, More, Peeled, Settled, StoreSummary, StoreTotal, Summary, Totals,
-    Verdict, Verdicts,
+    Cells, Message, More, Peeled, Settled, StoreSummary, StoreTotal, Summary, Totals, Verdict,
+    Verdicts,
 };
 
 use crate::engine::core::Core;
 use crate::engine::event::Comparison;
 
 use super::cut::cut_grace;
-use super::list::{by_timestamp, compare};
+use super::list::{by_millisecond, compare};
 use super::talk::{BreakOff, Comparing, Exchange, Reading, STEPS_MAX};
 
 impl Exchange {
@@ -42,7 +43,8 @@ impl Exchange {
                 store: *store,
                 count: digests.digest.count,
                 root: digests.digest.root,
-                exponent: digests.exponent,
+                // Who knows other cells than ours is told that there are none.
+                exponent: if self.narrow { digests.exponent } else { 0 },
                 counters: digests.estimator.0,
             })
         };
@@ -111,8 +113,7 @@ impl Exchange {
             (Some(Comparing::AwaitingCells | Comparing::Reading(_)), _)
                 if cells.cells.is_empty() =>
             {
-                self.list_next(store, false);
-                return Ok(());
+                return self.fall_back(core, store, false);
             }
             (Some(Comparing::AwaitingCells), Some(shape)) => {
                 let ours = self.sketch_for(core, store, shape);
@@ -138,15 +139,20 @@ impl Exchange {
         };
         match reading {
             Some(reading) => self.read_cells(core, store, reading),
-            None => return Err(BreakOff::Unexpected),
+            None => Err(BreakOff::Unexpected),
         }
-        Ok(())
     }
 
     /// Takes the cells apart, asks for more, or turns to the list.
-    fn read_cells(&mut self, core: &mut Core, store: StoreId, mut reading: Box<Reading>) {
+    fn read_cells(
+        &mut self,
+        core: &mut Core,
+        store: StoreId,
+        mut reading: Box<Reading>,
+    ) -> Result<(), BreakOff> {
         if let Some(items) = reading.difference.peel() {
-            return self.cells_peeled(core, store, &reading.ours, &items);
+            self.cells_peeled(core, store, &reading.ours, &items);
+            return Ok(());
         }
         let next = reading.difference.shape().next();
         let room = next.is_some_and(|next| next.needs() <= reading.ours.table.exponent());
@@ -157,12 +163,13 @@ impl Exchange {
             core.counters.push_pull_extensions += 1;
             self.send(core, &Message::More(More { store }));
         } else {
-            self.list_next(store, false);
+            return self.fall_back(core, store, false);
         }
+        Ok(())
     }
 
     /// The difference is known: says what is wanted, and owes what is newer here.
-    fn cells_peeled(&mut self, core: &mut Core, store: StoreId, ours: &Sketched, items: &[Item]) {
+    fn cells_peeled(&mut self, core: &mut Core, store: StoreId, ours: &Sketched, items: &[Narrow]) {
         let Some(held) = core.stores.get(store) else {
             return;
         };
@@ -184,6 +191,13 @@ impl Exchange {
         self.send(core, &Message::Peeled(peeled));
     }
 
+    /// Cells have led nowhere: the store is listed, unless that has been so with this peer too often lately.
+    fn fall_back(&mut self, core: &Core, store: StoreId, by_hashes: bool) -> Result<(), BreakOff> {
+        self.use_fallback(core)?;
+        self.list_next(store, by_hashes);
+        Ok(())
+    }
+
     /// The responder says whether a store's comparison accounts for its root.
     pub(super) fn settled_received(
         &mut self,
@@ -195,7 +209,7 @@ impl Exchange {
             Some(Comparing::AwaitingSettled { .. }) if settled.agrees => {}
             Some(Comparing::AwaitingSettled { by_hashes: false }) => {
                 core.counters.digest_mismatches += 1;
-                self.list_next(store, true);
+                self.fall_back(core, store, true)?;
             }
             _ => return Err(BreakOff::Unexpected),
         }
@@ -217,7 +231,7 @@ struct SortedOut {
 /// Tells our items of a difference from theirs, by what is held under their keys. Both `items` and
 /// `found` ascend by hash.
 #[expect(clippy::indexing_slicing, reason = "a search in it ends within it")]
-fn sort_out(ours: &Sketched, items: &[Item], found: &[Found]) -> SortedOut {
+fn sort_out(ours: &Sketched, items: &[Narrow], found: &[Found]) -> SortedOut {
     let (mut mine, mut theirs, mut unsure) = (Vec::new(), Vec::new(), Vec::new());
     let mut common = ours.digest.root;
     for item in items {
@@ -227,14 +241,14 @@ fn sort_out(ours: &Sketched, items: &[Item], found: &[Found]) -> SortedOut {
         if here.clone().any(|found| found.seq > ours.head) {
             // It has changed since the table: whose the item was is not known any more.
             unsure.push(item.kh);
-        } else if let Some(found) = here.find(|found| found.hashed.item == *item) {
+        } else if let Some(found) = here.find(|found| Narrow::of(&found.hashed.item) == *item) {
             common = common.wrapping_sub(found.hashed.hash);
             mine.push(*item);
         } else {
             theirs.push(*item);
         }
     }
-    let (mut push, mut wants) = compare(&mine, &theirs, by_timestamp);
+    let (mut push, mut wants) = compare(&mine, &theirs, by_millisecond);
     push.extend(&unsure);
     wants.extend(&unsure);
     for list in [&mut push, &mut wants] {
@@ -259,10 +273,18 @@ mod tests {
     use crate::id::Key;
     use crate::store::{Digest, HashedItem};
     use crate::time::Timestamp;
+    use crate::wire::Item;
 
-    fn item(kh: u64, ts: u64, tag: u32) -> Item {
-        let ts = Timestamp::from_nanos(ts);
+    /// `ms` is in milliseconds.
+    fn item(kh: u64, ms: u64, tag: u32) -> Item {
+        let ts = Timestamp::from_nanos(ms * 1_000_000 + kh);
         Item { kh, ts, tag }
+    }
+
+    fn narrow(items: &[Item]) -> Vec<Narrow> {
+        let mut narrow: Vec<_> = items.iter().map(Narrow::of).collect();
+        narrow.sort_unstable();
+        narrow
     }
 
     fn found(item: Item, hash: u128, seq: u64) -> Found {
@@ -283,8 +305,7 @@ mod tests {
     fn what_is_newer_moves_and_what_ties_moves_both_ways() {
         let ours = [item(1, 5, 0), item(2, 5, 0), item(3, 5, 0), item(4, 5, 0)];
         let theirs = [item(2, 6, 0), item(3, 4, 0), item(4, 5, 1), item(5, 5, 0)];
-        let mut all = [ours, theirs].concat();
-        all.sort_unstable();
+        let all = narrow(&[ours, theirs].concat());
         let held = ours.map(|item| found(item, u128::from(item.kh), 1));
         let sorted = sort_out(&sketched(100), &all, &held);
         let expected = SortedOut {
@@ -300,7 +321,7 @@ mod tests {
     fn an_entry_that_has_changed_since_moves_both_ways_and_proves_nothing() {
         let items = [item(1, 5, 0), item(2, 5, 0)];
         let held = [found(items[0], 7, 11), found(items[1], 8, 10)];
-        let sorted = sort_out(&sketched(100), &items, &held);
+        let sorted = sort_out(&sketched(100), &narrow(&items), &held);
         let expected = SortedOut {
             common: None,
             wants: vec![1],

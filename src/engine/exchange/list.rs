@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 
+use crate::crdt::narrow::Narrow;
 use crate::id::StoreId;
 use crate::wire::{Hashed, Hashes, Item, Items, Message, Wants};
 
@@ -59,6 +60,12 @@ pub(super) trait ByHash: Copy + Ord {
 }
 
 impl ByHash for Hashed {
+    fn kh(&self) -> u64 {
+        self.kh
+    }
+}
+
+impl ByHash for Narrow {
     fn kh(&self) -> u64 {
         self.kh
     }
@@ -262,6 +269,11 @@ pub(super) fn compare<T: ByHash>(
 /// The later version moves; of one instant, both do, and so does an expiry that alone has grown.
 pub(super) fn by_timestamp(our: &Item, their: &Item) -> Ordering {
     our.ts.cmp(&their.ts)
+}
+
+/// The same of items that tell milliseconds apart, and no more.
+pub(super) fn by_millisecond(our: &Narrow, their: &Narrow) -> Ordering {
+    our.ms.cmp(&their.ms)
 }
 
 /// Takes the lines of a key off the front.

@@ -102,26 +102,35 @@ impl Exchange {
     }
 
     /// A chunk of items came.
-    pub(super) fn items_received(&mut self, theirs: Items) -> Result<(), BreakOff> {
+    pub(super) fn items_received(&mut self, core: &Core, theirs: Items) -> Result<(), BreakOff> {
         let (from, to) = (theirs.from, theirs.to);
         let came = Came::new(Theirs::Items(theirs.items), to, theirs.sum);
-        self.chunk_received(theirs.store, from, came)
+        self.chunk_received(core, theirs.store, from, came)
     }
 
     /// A chunk of whole hashes came.
-    pub(super) fn hashes_received(&mut self, theirs: Hashes) -> Result<(), BreakOff> {
+    pub(super) fn hashes_received(&mut self, core: &Core, theirs: Hashes) -> Result<(), BreakOff> {
         let (from, to) = (theirs.from, theirs.to);
         let came = Came::new(Theirs::Hashes(theirs.hashes), to, 0);
-        self.chunk_received(theirs.store, from, came)
+        self.chunk_received(core, theirs.store, from, came)
     }
 
     /// Takes a chunk that is due: of this kind, and right after the last one.
-    fn chunk_received(&mut self, store: StoreId, from: u64, came: Came) -> Result<(), BreakOff> {
+    fn chunk_received(
+        &mut self,
+        core: &Core,
+        store: StoreId,
+        from: u64,
+        came: Came,
+    ) -> Result<(), BreakOff> {
         let by_hashes = matches!(came.lines, Theirs::Hashes(_));
         let due = match self.comparing.get(&store) {
             Some(Comparing::Listed { by_hashes: due }) => *due == by_hashes,
             // Where cells led nowhere, the initiator lists without asking.
-            Some(Comparing::Telling(_)) => !by_hashes,
+            Some(Comparing::Telling(_)) => {
+                self.use_fallback(core)?;
+                !by_hashes
+            }
             _ => false,
         };
         let begins = self.list.is_none();

@@ -63,12 +63,12 @@
 //! roots as of the tables that were compared, root A less A's differing entries must be root B less
 //! B's: both are the sum of what is common. The initiator sends its sum, and the hashes of all keys
 //! at which B differs; B takes off its own and compares. If that fails, an item stands for two
-//! different entries (a chance of 2^-32 for each pair of one key and timestamp) or a digest lies:
+//! different entries (a chance of 2^-16 for each pair of one key and millisecond) or a digest lies:
 //! `digest_mismatches` is counted and whole hashes are listed, which leaves no doubt. Where one of
 //! these entries has changed since, nothing can be said, and the next exchange will tell.
 //!
 //! **Bounds.** A side keeps for each store under comparison a table of at most 6.4 times the first shape
-//! (its exponent raised by two, or by three from five partitions on) and at most 786 kB; or, for one
+//! (its exponent raised by two, or by three from five partitions on) and at most 524 kB; or, for one
 //! store at a time, a window of a sorted list: at most 65,536 lines, 3 MB, read over turns, whatever
 //! the size of the store. What is to be sent is two words an entry, once each, or a position where
 //! everything is. Each step of a comparison is taken once; what exchange after exchange may cost the
@@ -100,6 +100,7 @@ use tracing::debug_span;
 
 use crate::crdt::horizon::cut_of;
 use crate::id::{Misbehaviour, NodeName, ProcessId};
+use crate::time::Allowance;
 use crate::wire::{Capabilities, Message};
 
 use super::core::ask::{Ask, ExchangeOpening};
@@ -125,9 +126,11 @@ pub(super) struct Exchanges {
     due: BTreeMap<ProcessId, Due>,
     /// For the exchanges that members began.
     debts: Debts,
-    /// When one was dialled last.
-    dialled_at: Duration,
+    /// When one was dialled last, unless that has come to nothing.
+    dialled_at: Option<Duration>,
     roots: RootWatch,
+    /// How often cells may lead to lists with each member. Bounded by the members.
+    fallbacks: BTreeMap<NodeName, Allowance>,
 }
 
 impl Default for Exchanges {
@@ -136,8 +139,9 @@ impl Default for Exchanges {
             under_way: BTreeMap::new(),
             due: BTreeMap::new(),
             debts: work::debts(),
-            dialled_at: Duration::ZERO,
+            dialled_at: None,
             roots: RootWatch::default(),
+            fallbacks: BTreeMap::new(),
         }
     }
 }
@@ -184,6 +188,11 @@ impl Exchanges {
         heads.retain(|id, _| facts.sessions.share(process, *id));
         let mut exchange = Exchange::new(stream, process.clone(), dialled, heads);
         exchange.since = core.now.mono;
+        let session = facts.sessions.get(process);
+        exchange.narrow = session.is_some_and(|it| it.capabilities.has(Capabilities::NARROW));
+        if let Some(&left) = self.fallbacks.get(&process.name) {
+            exchange.fallbacks = left;
+        }
         if let Some(due) = self.due.get_mut(process) {
             exchange.withheld = due.withheld(core.now.mono);
             exchange.found = dialled && std::mem::take(&mut due.found);
@@ -193,6 +202,7 @@ impl Exchanges {
         let _exchange = exchange.span.clone().entered();
         exchange.expect_progress(core);
         if dialled {
+            self.dialled_at = None;
             begin(core, facts, &mut exchange);
         }
         self.under_way.insert(stream, exchange);
@@ -261,7 +271,11 @@ impl Exchanges {
 
     /// Takes one off the books.
     pub(super) fn take(&mut self, stream: StreamId) -> Option<Exchange> {
-        self.under_way.remove(&stream)
+        let exchange = self.under_way.remove(&stream)?;
+        // Of two at a time with one peer, the one that ends last counts.
+        let left = exchange.fallbacks;
+        self.fallbacks.insert(exchange.peer.name.clone(), left);
+        Some(exchange)
     }
 
     /// One broke off.
@@ -350,6 +364,7 @@ impl Exchanges {
         self.debts.forget(name);
         self.due.retain(|process, _| process.name != *name);
         self.roots.member_forgotten(name);
+        self.fallbacks.remove(name);
     }
 
     /// Ends all: this process becomes another one.

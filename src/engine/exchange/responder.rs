@@ -80,6 +80,7 @@ impl Exchange {
         }
         let fit = CutFit::of(core, cut);
         let mut runs = 0;
+        let narrow = self.narrow;
         let mut decide = |theirs: &StoreSummary| match core.stores.get(theirs.store) {
             None => (Verdict::NoStore, None),
             // The exchange ends here: no digest is owed.
@@ -89,7 +90,7 @@ impl Exchange {
             Some(store) => {
                 let ours = store.digests(cut);
                 runs += ours.runs;
-                decide(theirs, &ours)
+                decide(theirs, &ours, narrow)
             }
         };
         let decided: Vec<_> = summary
@@ -199,6 +200,7 @@ impl Exchange {
         if !agrees {
             tracing::debug!(node = %core.setup.name, ?store, "the tables do not account for the roots");
             core.counters.digest_mismatches += 1;
+            self.use_fallback(core)?;
             self.await_list(store, true);
         }
         self.owe(store, peeled.wants);
@@ -259,9 +261,13 @@ fn at_a_glance((count, root): (u64, u128), ours: &Digests) -> Option<Verdict> {
 }
 
 /// What to do about a store; for cells, the first shape.
-fn decide(theirs: &StoreSummary, ours: &Digests) -> (Verdict, Option<Shape>) {
+fn decide(theirs: &StoreSummary, ours: &Digests, narrow: bool) -> (Verdict, Option<Shape>) {
     if let Some(verdict) = at_a_glance((theirs.count, theirs.root), ours) {
         return (verdict, None);
+    }
+    if !narrow {
+        // It knows keys by other hashes than ours: there is nothing to compare by.
+        return (Verdict::All, None);
     }
     let apart = ours.digest.count.abs_diff(theirs.count);
     let estimate = ours.estimator.difference(&theirs.counters.into());

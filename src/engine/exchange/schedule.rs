@@ -45,7 +45,7 @@ impl Exchanges {
             && self.may_begin(core, dialling.exchanges.len())
             && !self.is_seeking(core, dialling)
         {
-            self.dialled_at = core.now.mono;
+            self.dialled_at = Some(core.now.mono);
             core.ask(Ask::DialExchange(name));
         }
     }
@@ -94,7 +94,7 @@ impl Exchanges {
                 break;
             }
             (room, dialled) = (room - 1, dialled + 1);
-            self.dialled_at = now;
+            self.dialled_at = Some(now);
             if Self::awaits_state(core) {
                 // The others once it is complete, or if nothing comes of it.
                 core.timers.set_by(TimerKind::Unsynced, now + LOOK_AGAIN);
@@ -117,6 +117,7 @@ impl Exchanges {
     /// The dial of an exchange failed.
     pub(in crate::engine) fn dial_failed(&mut self, core: &mut Core, name: &NodeName) {
         core.counters.push_pulls_failed += 1;
+        self.dialled_at = None;
         tracing::debug!(peer = %name, "push/pull: dial failed");
         // Its time to try again may have passed unused while it was dialled.
         core.timers.set_by(TimerKind::Unsynced, core.now.mono);
@@ -195,7 +196,7 @@ impl Exchanges {
         if self.is_overworked_by(core, &process.name) {
             return ExchangeRoom::Overworked;
         }
-        if self.is_fetching(core) {
+        if self.is_fetching(core) || self.is_dialling(core) {
             return ExchangeRoom::Full;
         }
         let max = core.config.exchanges_max;

@@ -36,8 +36,15 @@ impl Exchanges {
     /// The same, or a peer is being dialled for it.
     pub(super) fn is_seeking(&self, core: &Core, dialling: &Dialling) -> bool {
         let dials = !dialling.exchanges.is_empty();
-        let patient = core.now.mono < self.dialled_at + DIAL_PATIENCE;
-        self.is_fetching(core) || (Self::awaits_state(core) && dials && patient)
+        self.is_fetching(core) || (dials && self.is_dialling(core))
+    }
+
+    /// Whether a peer is being dialled for it, and not for too long.
+    pub(super) fn is_dialling(&self, core: &Core) -> bool {
+        let dialled = self
+            .dialled_at
+            .is_some_and(|at| core.now.mono < at + DIAL_PATIENCE);
+        Self::awaits_state(core) && dialled
     }
 }
 
@@ -101,7 +108,7 @@ mod tests {
     fn a_dial_keeps_others_from_being_tried_for_a_second() {
         let mut core = core();
         let exchanges = Exchanges {
-            dialled_at: core.now.mono,
+            dialled_at: Some(core.now.mono),
             ..Exchanges::default()
         };
         assert!(exchanges.is_seeking(&core, &dialling(&["a"])));

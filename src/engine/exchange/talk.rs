@@ -16,7 +16,7 @@ use crate::engine::event::Comparison;
 use crate::engine::io::StreamId;
 use crate::id::{ProcessId, StoreId};
 use crate::store::{Sketched, Sweep};
-use crate::time::Timestamp;
+use crate::time::{Allowance, Timestamp};
 use crate::wire::Message;
 
 use super::cut::cut_grace;
@@ -30,6 +30,10 @@ pub(in crate::engine) struct Exchange {
     pub(super) initiator: bool,
     /// Roots differed in passing: that led to it.
     pub(super) found: bool,
+    /// The other side has cells and hashes of keys as this one has.
+    pub(super) narrow: bool,
+    /// How often cells may lead to lists with this peer.
+    pub(super) fallbacks: Allowance,
     /// Entries that may still be told on.
     pub(super) news_left: usize,
     /// The responder has said what to do about the totals.
@@ -146,6 +150,8 @@ impl Exchange {
             peer,
             initiator,
             found: false,
+            narrow: true,
+            fallbacks: fallbacks(),
             news_left: NEWS_MAX,
             totalled: false,
             measuring: Vec::new(),
@@ -242,8 +248,8 @@ impl Exchange {
             (Message::Settled(settled), true) => self.settled_received(core, settled)?,
             (Message::Verdicts(verdicts), true) => self.verdicts_received(core, &verdicts)?,
             (Message::Wants(wants), true) => self.wants_received(&wants)?,
-            (Message::Hashes(hashes), false) => self.hashes_received(hashes)?,
-            (Message::Items(items), false) => self.items_received(items)?,
+            (Message::Hashes(hashes), false) => self.hashes_received(core, hashes)?,
+            (Message::Items(items), false) => self.items_received(core, items)?,
             (Message::More(more), false) => self.more_asked(core, more.store)?,
             (Message::Peeled(peeled), false) => self.peeled_received(core, peeled)?,
             (Message::Summary(summary), false) => self.summary_received(core, &summary)?,
@@ -303,6 +309,15 @@ impl Exchange {
         covers.then_some(covered)
     }
 
+    /// Cells have led nowhere, and a list has to.
+    pub(super) fn use_fallback(&mut self, core: &Core) -> Result<(), BreakOff> {
+        if self.fallbacks.take(core.now.mono) {
+            return Ok(());
+        }
+        tracing::debug!(node = %core.setup.name, peer = %self.peer.name, "cells lead nowhere too often");
+        Err(BreakOff::GivenUp)
+    }
+
     /// Work was done for it.
     pub(super) fn charge(&mut self, work: Duration) {
         self.work += work;
@@ -311,6 +326,12 @@ impl Exchange {
 
 /// Entries of one exchange that are told on.
 const NEWS_MAX: usize = 64;
+/// Lists where cells have led nowhere: by chance that is rare, and who looks for keys of one hash can have it
+/// so each time.
+pub(super) const fn fallbacks() -> Allowance {
+    Allowance::new(4, Duration::from_secs(60))
+}
+
 /// Extensions after the first cells.
 pub(super) const STEPS_MAX: u32 = 6;
 /// By how much they can raise the exponent that a shape needs.

@@ -255,6 +255,7 @@ fn a_newcomer_begins_one_exchange_and_the_others_when_that_is_complete() {
     exchanges.completed(&mut core, known.facts(), &exchange, true);
     core.timers.cancel(&TimerKind::Unsynced);
     exchanges.report(&mut core, known.facts(), &exchange);
+    core.take_asks();
     assert!(core.timers.is_set(&TimerKind::Unsynced));
     exchanges.start(&mut core, known.facts(), &dialling(&[], 9));
     assert_eq!(dials(&mut core), [name("b"), name("c")]);

@@ -201,8 +201,9 @@ pub(in crate::sim) fn tag_name(tag: Option<&u8>) -> &'static str {
     if tag == Some(&70) {
         return "arrived";
     }
-    if let Some(tag @ 50..=53) = tag {
-        return ["roots", "totals", "probe", "recheck"][usize::from(tag - 50)];
+    if let Some(tag @ 50..=55) = tag {
+        let names = ["roots", "totals", "probe", "recheck", "cells", "peeled"];
+        return names[usize::from(tag - 50)];
     }
     tag.and_then(|tag| NAMES.get(usize::from(tag.wrapping_sub(1))))
         .copied()

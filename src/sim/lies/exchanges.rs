@@ -286,12 +286,7 @@ fn cells(choice: &mut dyn Choice, store: StoreId, exponent: u8, width: u8, fits:
     let (first, step) = (choice.any(), choice.any() | 1);
     let cells = (0..count as u64).map(|place| {
         let noise = first.wrapping_add(step.wrapping_mul(place));
-        Cell {
-            kh: noise,
-            ts: noise.rotate_left(17),
-            tag: (noise >> 32) as u32,
-            check: noise as u32,
-        }
+        Cell(u128::from(noise) << 64 | u128::from(noise.rotate_left(17)))
     });
     Cells {
         store,

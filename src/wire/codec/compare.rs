@@ -14,8 +14,10 @@ use crate::wire::message::{Cell, Cells, Hashed, Hashes, Item, Items, Message, Pe
 pub const ITEMS_OVERHEAD: usize = MESSAGE_HEADER_BYTES + 40;
 /// What one item takes: `kh u64, ts u64, tag u32`.
 pub const ITEM_BYTES: usize = 20;
-/// What one cell takes: `kh u64, ts u64, tag u32, check u32`.
-pub const CELL_BYTES: usize = 24;
+/// What one cell takes.
+pub const CELL_BYTES: usize = 16;
+/// What one hash of a key takes in a `Peeled`.
+const KH_BYTES: usize = 6;
 
 /// What one hashed entry takes: `kh u64, hash u128`.
 const HASHED_BYTES: usize = 24;
@@ -60,7 +62,7 @@ pub(super) fn encoded_len(message: &Message) -> Option<usize> {
             } else {
                 0
             };
-            PEELED_FIXED + common + 8 * (peeled.wants.len() + peeled.stale.len())
+            PEELED_FIXED + common + KH_BYTES * (peeled.wants.len() + peeled.stale.len())
         }
         Message::Wants(wants) => WANTS_FIXED + 8 * wants.wants.len(),
         _ => return None,
@@ -76,8 +78,8 @@ pub(super) fn decode(
 ) -> Result<Option<Message>, DecodeError> {
     let mut from = Rest(body.clone());
     let message = match tag {
-        18 => Message::Cells(decode_cells(&mut from, limits)?),
-        20 => Message::Peeled(decode_peeled(&mut from, limits)?),
+        54 => Message::Cells(decode_cells(&mut from, limits)?),
+        55 => Message::Peeled(decode_peeled(&mut from, limits)?),
         22 => Message::Items(decode_items(&mut from, limits)?),
         23 => Message::Hashes(decode_hashes(&mut from, limits)?),
         24 => Message::Wants(decode_wants(&mut from, limits)?),
@@ -93,10 +95,7 @@ fn encode_cells(cells: &Cells, out: &mut BytesMut) {
     out.put_u8(cells.width);
     put_count(cells.cells.len(), out);
     for cell in &cells.cells {
-        out.put_u64(cell.kh);
-        out.put_u64(cell.ts);
-        out.put_u32(cell.tag);
-        out.put_u32(cell.check);
+        out.put_u128(cell.0);
     }
 }
 
@@ -104,14 +103,7 @@ fn decode_cells(from: &mut Rest, limits: &CodecLimits) -> Result<Cells, DecodeEr
     let store = from.store()?;
     let (exponent, width) = (from.u8()?, from.u8()?);
     let count = from.count("cells", limits.cells_max, CELL_BYTES)?;
-    let cell = |from: &mut Rest| {
-        Ok(Cell {
-            kh: from.u64()?,
-            ts: from.u64()?,
-            tag: from.u32()?,
-            check: from.u32()?,
-        })
-    };
+    let cell = |from: &mut Rest| from.u128().map(Cell);
     Ok(Cells {
         store,
         exponent,
@@ -129,7 +121,7 @@ fn encode_peeled(peeled: &Peeled, out: &mut BytesMut) {
     put_count(peeled.wants.len(), out);
     put_count(peeled.stale.len(), out);
     let all = peeled.wants.iter().chain(&peeled.stale);
-    all.for_each(|&kh| out.put_u64(kh));
+    all.for_each(|&kh| out.put_uint(kh, KH_BYTES));
 }
 
 fn decode_peeled(from: &mut Rest, limits: &CodecLimits) -> Result<Peeled, DecodeError> {
@@ -142,13 +134,14 @@ fn decode_peeled(from: &mut Rest, limits: &CodecLimits) -> Result<Peeled, Decode
             return Err(DecodeError::Variant { what, found });
         }
     };
-    let wants = from.count("wants", limits.items_max, 8)?;
-    let stale = from.count("stale keys", limits.items_max, 8)?;
+    let wants = from.count("wants", limits.items_max, KH_BYTES)?;
+    let stale = from.count("stale keys", limits.items_max, KH_BYTES)?;
+    let kh = |from: &mut Rest| from.0.try_get_uint(KH_BYTES).map_err(|_| TRUNCATED);
     Ok(Peeled {
         store,
         common,
-        wants: from.ascending("wants", wants)?,
-        stale: from.ascending("stale keys", stale)?,
+        wants: ascending("wants", from.list(wants, kh)?)?,
+        stale: ascending("stale keys", from.list(stale, kh)?)?,
     })
 }
 
@@ -165,7 +158,7 @@ fn decode_wants(from: &mut Rest, limits: &CodecLimits) -> Result<Wants, DecodeEr
     Ok(Wants {
         store,
         to,
-        wants: from.ascending("wants", count)?,
+        wants: ascending("wants", from.list(count, Rest::u64)?)?,
     })
 }
 
@@ -306,15 +299,14 @@ impl Rest {
     ) -> Result<Vec<T>, DecodeError> {
         (0..count).map(|_| take(self)).collect()
     }
+}
 
-    /// Hashes that ascend, each once.
-    fn ascending(&mut self, what: &'static str, count: usize) -> Result<Vec<u64>, DecodeError> {
-        let list = self.list(count, Self::u64)?;
-        if list.is_sorted_by(|a, b| a < b) {
-            Ok(list)
-        } else {
-            Err(DecodeError::Disorder { what })
-        }
+/// Hashes that ascend, each once.
+fn ascending(what: &'static str, list: Vec<u64>) -> Result<Vec<u64>, DecodeError> {
+    if list.is_sorted_by(|a, b| a < b) {
+        Ok(list)
+    } else {
+        Err(DecodeError::Disorder { what })
     }
 }
 
