@@ -167,7 +167,7 @@ pub(in crate::engine) fn linked(core: &Core, names: &[&str]) -> Known {
         let process = id.process.clone();
         let our_token = 100 + u64::from(place);
         let session = Session {
-            capabilities: Capabilities::NARROW,
+            capabilities: Capabilities(Capabilities::NARROW.0 | Capabilities::TREES.0),
             addr: id.addr,
             link: Some(StreamId(u64::from(place) * 2)),
             our_token,

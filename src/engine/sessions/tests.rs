@@ -212,7 +212,8 @@ fn another_node_of_this_nodes_name_is_rejected_and_told_of() {
     let roster = linked(&core, &[]).roster;
     let stream = StreamId(1);
     sessions.stream_opened(&mut core, &roster, stream, other.addr);
-    let hello = Box::new(hello(&core, &other, Purpose::Link));
+    let mut hello = Box::new(hello(&core, &other, Purpose::Link));
+    hello.capabilities = Capabilities::READS_OBJECTIONS;
     sessions.hello_received(&mut core, &roster, stream, hello, ExchangeRoom::Free);
     assert!(core.outputs.iter().any(|output| matches!(
         output,
