@@ -175,11 +175,6 @@ impl Flight {
         (self.datagram_bytes, self.stream_bytes) = (0, 0);
     }
 
-    /// Whether a packet is under way.
-    pub(in crate::engine) fn has(&self, number: u64) -> bool {
-        self.packets.contains_key(&number)
-    }
-
     pub(in crate::engine) fn is_empty(&self) -> bool {
         self.packets.is_empty()
     }

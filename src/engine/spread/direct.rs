@@ -479,7 +479,9 @@ impl Lane {
             sent_at: now,
             due: now + self.pace.patience_done(),
             asked: false,
+            acked: false,
             told: false,
+            reached: false,
         };
         let any = !handed.missing.is_empty();
         self.handed.sent(packet, handed);

@@ -27,6 +27,8 @@ pub(super) struct Duties {
     dues: BTreeSet<(Duration, u64)>,
     /// Entries in all of them.
     items: usize,
+    /// What the members of all of them take.
+    weight: usize,
 }
 
 /// One packet that this node was handed.
@@ -43,6 +45,8 @@ pub(super) struct Duty {
     pub(super) holders: BTreeSet<ProcessId>,
     /// When the parent is told of a part; `None` once it is.
     due: Option<Duration>,
+    /// What its members take: one each, and one for every 64 entries.
+    weight: usize,
 }
 
 /// Which entries of a duty.
@@ -63,12 +67,14 @@ impl Duty {
         due: Duration,
     ) -> Self {
         let all = ItemSet::all(items.len());
+        let missing: BTreeMap<_, _> = members.map(|member| (member, all.clone())).collect();
         Self {
             parent,
             packet,
             group: group.0,
             list: group.1,
-            missing: members.map(|member| (member, all.clone())).collect(),
+            weight: missing.len() * (1 + all.words.len()),
+            missing,
             items,
             holders: BTreeSet::new(),
             due: Some(due),
@@ -127,6 +133,7 @@ impl Duties {
             }
         }
         self.items += duty.items.len();
+        self.weight += duty.weight;
         let packet = (duty.parent.clone(), duty.packet);
         crowded.extend(self.by_packet.insert(packet, id));
         match duty.due {
@@ -272,6 +279,12 @@ impl Duties {
         self.items
     }
 
+    /// What the members of all duties take, done ones included.
+    #[cfg(feature = "sim")]
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
     /// How many duties are remembered.
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn len(&self) -> usize {
@@ -280,7 +293,10 @@ impl Duties {
 
     /// Forgets the oldest, those that are done first: a parent that hears nothing covers its group.
     fn limit(&mut self) {
-        while self.done.len() > DONE_MAX || self.known.len() > DUTIES_MAX || self.items > ITEMS_MAX
+        while self.done.len() > DONE_MAX
+            || self.known.len() > DUTIES_MAX
+            || self.items > ITEMS_MAX
+            || self.weight > WEIGHT_MAX
         {
             let oldest = self.done.pop_front();
             let oldest = oldest.or_else(|| self.known.keys().next().copied());
@@ -297,6 +313,7 @@ impl Duties {
             return;
         };
         self.items -= duty.items.len();
+        self.weight -= duty.weight;
         self.ready.remove(&id);
         if let Some(due) = duty.due {
             self.dues.remove(&(due, id));
@@ -351,6 +368,8 @@ const TAKEN_OVER: usize = 2;
 pub(super) const DUTIES_MAX: usize = 8192;
 /// Entries in all of them.
 pub(super) const ITEMS_MAX: usize = 65_536;
+/// Members in all of them, each counted once and once more for every 64 entries: some 25 MB.
+pub(super) const WEIGHT_MAX: usize = 262_144;
 
 #[cfg(test)]
 mod tests {
@@ -474,5 +493,29 @@ mod tests {
         assert_eq!(duties.items, items.sum::<usize>());
         let places = duties.by_place.values().map(BTreeMap::len).sum::<usize>();
         assert_eq!(duties.items, places);
+        let weights = duties.known.values().map(|duty| duty.weight);
+        assert_eq!(duties.weight, weights.sum::<usize>());
+    }
+
+    #[test]
+    fn no_more_members_are_waited_for_than_there_is_room_for() {
+        let mut duties = Duties::default();
+        let members: Vec<ProcessId> = (0..1_000).map(|n| process(&format!("m{n}"))).collect();
+        // 2,000 of the weight each: a member, and a word of entries.
+        for packet in 0..140 {
+            let items = vec![(place(packet), 1)];
+            let group = (GroupId::ALL, 5);
+            let members = members.iter().cloned();
+            let packet = packet.into();
+            duties.open(Duty::new(process("p"), packet, group, items, members, MS));
+        }
+        assert_eq!(duties.len(), WEIGHT_MAX / 2_000);
+        assert_eq!(duties.weight, duties.len() * 2_000);
+        let oldest = duties.known.values().map(|duty| duty.packet).min();
+        assert_eq!(
+            oldest,
+            Some(140 - duties.len() as u64),
+            "the oldest are forgotten"
+        );
     }
 }

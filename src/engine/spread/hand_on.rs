@@ -30,6 +30,11 @@ impl Spread {
         places: &[StoreKey],
     ) {
         let group = GroupId::of(core.setup.name.cell(), hand.bits);
+        if group.has(&parent.name) {
+            // Nobody hands on within its own group: the entries are taken, and nothing else.
+            core.counters.unexpected += 1;
+            return;
+        }
         let held = places.iter().filter_map(|place| {
             let held = core.stores.held(place)?;
             Some((*place, held.seq))
@@ -96,9 +101,14 @@ impl Spread {
             // The session that this needs begins with an exchange.
             return core.ask(Ask::CatchUp(member.clone()));
         };
-        for place in places.iter().filter(|(id, _)| session.stores.contains(id)) {
-            let seq = core.stores.held(place).map_or(0, |held| held.seq);
-            lane.owed.owe_change(*place, seq);
+        for place in places {
+            if session.stores.contains(&place.0) {
+                let seq = core.stores.held(place).map_or(0, |held| held.seq);
+                lane.owed.owe_change(*place, seq);
+            } else {
+                // It will never hold that.
+                self.duties.denied(member, place);
+            }
         }
     }
 
@@ -115,8 +125,7 @@ impl Spread {
             let Some(lane) = self.lanes.get_mut(process) else {
                 return;
             };
-            let under_way = lane.flight.has(report.packet);
-            let Some(told) = lane.handed.report(report, under_way, now) else {
+            let Some(told) = lane.handed.report(report, now) else {
                 continue;
             };
             if told.complete {

@@ -15,6 +15,8 @@ use crate::wire::CoverReport;
 #[derive(Debug, Default)]
 pub(super) struct HandedOn {
     packets: BTreeMap<u64, HandedPacket>,
+    /// Packets of which the peer has told all before it acknowledged them: it may refuse a part still.
+    unacknowledged: BTreeMap<u64, GroupId>,
 }
 
 /// One packet that a peer was handed.
@@ -32,8 +34,12 @@ pub(super) struct HandedPacket {
     /// When the peer is asked, or given up.
     pub(super) due: Duration,
     pub(super) asked: bool,
+    /// The peer has acknowledged it, and named what it refuses of it.
+    pub(super) acked: bool,
     /// The peer has told how far it is.
     pub(super) told: bool,
+    /// It has told of somebody who holds it.
+    pub(super) reached: bool,
 }
 
 /// What a report brought.
@@ -82,11 +88,28 @@ impl HandedOn {
     /// A packet is lost: what it carried is sent once more.
     pub(super) fn lost(&mut self, packet: u64) {
         self.packets.remove(&packet);
+        self.unacknowledged.remove(&packet);
+    }
+
+    /// The peer has acknowledged these ranges of packets, and all that it refuses of them is known.
+    pub(super) fn acknowledged(&mut self, ranges: &[(u64, u64)]) {
+        for &(first, last) in ranges.iter().filter(|(first, last)| first <= last) {
+            for (_, handed) in self.packets.range_mut(first..=last) {
+                handed.acked = true;
+            }
+            let over = self.unacknowledged.range(first..=last);
+            let over: Vec<u64> = over.map(|(packet, _)| *packet).collect();
+            for packet in over {
+                self.unacknowledged.remove(&packet);
+            }
+        }
     }
 
     /// The peer has not taken an entry of a packet: it does not hand it on. Returns the group.
     pub(super) fn refused(&mut self, packet: u64, place: &StoreKey) -> Option<GroupId> {
-        let handed = self.packets.get_mut(&packet)?;
+        let Some(handed) = self.packets.get_mut(&packet) else {
+            return self.unacknowledged.get(&packet).copied();
+        };
         handed.items.retain(|(item, _)| item != place);
         Some(handed.group)
     }
@@ -104,16 +127,11 @@ impl HandedOn {
         self.packets.values().map(|handed| handed.due).min()
     }
 
-    /// The peer tells who holds a packet. `under_way` says that it has not acknowledged it: then it may have
-    /// refused a part, which it does not speak of here.
-    pub(super) fn report(
-        &mut self,
-        report: &CoverReport,
-        under_way: bool,
-        now: Duration,
-    ) -> Option<HolderNews> {
+    /// The peer tells who holds a packet. While it has not acknowledged it, it may have refused a part, which it
+    /// does not speak of here: then the report counts only if it has taken all.
+    pub(super) fn report(&mut self, report: &CoverReport, now: Duration) -> Option<HolderNews> {
         let handed = self.packets.get_mut(&report.packet)?;
-        if under_way && usize::from(report.taken) != handed.items.len() {
+        if !handed.acked && usize::from(report.taken) != handed.items.len() {
             return None;
         }
         let same = report.list == handed.list && report.list != 0;
@@ -125,10 +143,14 @@ impl HandedOn {
             let told = members.filter(|member| marks.contains(&mark(member)));
             told.cloned().collect()
         };
+        handed.reached |= !told.is_empty();
         let new = told.into_iter();
         let holders: Vec<_> = new.filter(|it| handed.missing.remove(it)).collect();
-        (handed.told, handed.asked) = (true, false);
-        handed.due = now + TOLD_WAIT;
+        if !handed.told {
+            // Once: one that tells again and again of a part is given up all the same.
+            (handed.told, handed.asked) = (true, false);
+            handed.due = now + TOLD_WAIT;
+        }
         let complete = report.complete || handed.missing.is_empty();
         let mut brought = HolderNews {
             holders,
@@ -138,6 +160,9 @@ impl HandedOn {
             took: now.saturating_sub(handed.sent_at),
         };
         if complete && let Some(handed) = self.packets.remove(&report.packet) {
+            if !handed.acked && self.unacknowledged.len() < HANDED_MAX {
+                self.unacknowledged.insert(report.packet, handed.group);
+            }
             // With the same members in view, the others have refused it or are gone.
             let rest = handed.missing.into_iter().filter(|_| !same);
             brought.unknown = rest.collect();
@@ -188,7 +213,7 @@ impl HandedOn {
                 continue;
             }
             if handed.asked || crowded {
-                overdue.missed |= !handed.told;
+                overdue.missed |= !handed.reached;
                 if handed.told {
                     overdue.behind.append(&mut handed.missing);
                     given_up.push(*packet);
@@ -253,7 +278,9 @@ mod tests {
                 sent_at: MS,
                 due: MS * 300,
                 asked: false,
+                acked: true,
                 told: false,
+                reached: false,
             },
         );
         (handed, members)
@@ -272,11 +299,11 @@ mod tests {
     #[test]
     fn holders_are_told_by_name_and_once() {
         let (mut handed, members) = handed();
-        let told = handed.report(&report(false, 99, vec![0b101]), false, MS * 9);
+        let told = handed.report(&report(false, 99, vec![0b101]), MS * 9);
         let told = told.expect("it is known");
         assert_eq!(told.holders, [members[0].clone(), members[2].clone()]);
         assert!(!told.complete);
-        let again = handed.report(&report(true, 99, vec![0b111]), false, MS * 11);
+        let again = handed.report(&report(true, 99, vec![0b111]), MS * 11);
         let again = again.expect("it is known");
         assert_eq!(
             again.holders,
@@ -285,22 +312,19 @@ mod tests {
         );
         assert_eq!((again.complete, again.took), (true, MS * 10));
         assert!(handed.is_empty());
-        assert_eq!(
-            handed.report(&report(true, 99, vec![7]), false, MS * 12),
-            None
-        );
+        assert_eq!(handed.report(&report(true, 99, vec![7]), MS * 12), None);
     }
 
     #[test]
     fn who_is_not_on_the_list_of_the_other_is_not_taken_for_done() {
         let (mut handed, members) = handed();
         let others = vec![mark(&members[0]), mark(&members[1])];
-        let told = handed.report(&report(true, 5, others), false, MS * 9);
+        let told = handed.report(&report(true, 5, others), MS * 9);
         let told = told.expect("it is known");
         assert_eq!(told.holders, members[..2]);
         assert_eq!(told.unknown, members[2..]);
         let (mut same, members) = self::handed();
-        let told = same.report(&report(true, 99, vec![0b011]), false, MS * 9);
+        let told = same.report(&report(true, 99, vec![0b011]), MS * 9);
         let told = told.expect("it is known");
         assert_eq!(
             (told.holders, told.unknown),
@@ -311,12 +335,56 @@ mod tests {
     #[test]
     fn a_report_that_may_leave_out_what_was_refused_waits_for_the_acknowledgement() {
         let (mut handed, _) = handed();
+        unacknowledged(&mut handed);
         let mut part = report(true, 99, vec![7]);
         part.taken = 1;
-        assert_eq!(handed.report(&part, true, MS), None);
+        assert_eq!(handed.report(&part, MS), None);
+        handed.acknowledged(&[(1, 6), (8, 9)]);
+        assert_eq!(handed.report(&part, MS), None, "those are others");
+        handed.acknowledged(&[(3, 7)]);
         assert_eq!(handed.refused(7, &item(2).0), Some(GroupId::ALL));
-        let told = handed.report(&part, true, MS).expect("the rest is meant");
+        let told = handed.report(&part, MS).expect("the rest is meant");
         assert_eq!(told.items, [item(1)]);
+        assert_eq!(handed.refused(7, &item(2).0), None, "all is said");
+    }
+
+    #[test]
+    fn what_is_refused_after_all_is_told_is_known_of_its_group() {
+        let (mut handed, _) = handed();
+        unacknowledged(&mut handed);
+        let told = handed.report(&report(true, 99, vec![7]), MS);
+        assert!(told.is_some_and(|told| told.complete), "it has taken all");
+        assert!(handed.is_empty());
+        assert_eq!(handed.refused(7, &item(2).0), Some(GroupId::ALL));
+        handed.acknowledged(&[(7, 7)]);
+        assert_eq!(handed.refused(7, &item(2).0), None);
+    }
+
+    fn unacknowledged(handed: &mut HandedOn) {
+        for packet in handed.packets.values_mut() {
+            packet.acked = false;
+        }
+    }
+
+    #[test]
+    fn one_that_tells_of_a_part_again_and_again_is_given_up() {
+        let (mut handed, members) = handed();
+        let part = report(false, 99, vec![0b001]);
+        handed.report(&part, MS * 9);
+        assert_eq!(handed.overdue(MS * 50, MS * 2_009).ask, [7]);
+        handed.report(&part, MS * 2_020);
+        let over = handed.overdue(MS * 50, MS * 2_059);
+        assert_eq!(over.behind, members[1..].iter().cloned().collect());
+        assert!(!over.missed, "it has got it to somebody");
+        assert!(handed.is_empty());
+        // One that has got it to nobody does not do what it was handed.
+        let (mut idle, members) = self::handed();
+        idle.report(&report(false, 99, vec![0]), MS * 9);
+        assert_eq!(idle.overdue(MS * 50, MS * 2_009).ask, [7]);
+        idle.report(&report(false, 99, vec![0]), MS * 2_020);
+        let over = idle.overdue(MS * 50, MS * 2_059);
+        assert_eq!(over.behind, members.into_iter().collect());
+        assert!(over.missed && idle.is_empty());
     }
 
     #[test]
@@ -333,7 +401,7 @@ mod tests {
         assert!(undone.behind.is_empty() && handed.is_empty());
         // One that told how far it is keeps the rest for a while.
         let (mut handed, _) = self::handed();
-        handed.report(&report(false, 99, vec![0b011]), false, MS * 9);
+        handed.report(&report(false, 99, vec![0b011]), MS * 9);
         assert_eq!(handed.overdue(MS * 50, MS * 2_000), Overdue::default());
         assert_eq!(handed.overdue(MS * 50, MS * 2_009).ask, [7]);
         let over = handed.overdue(MS * 50, MS * 2_059);
@@ -346,7 +414,7 @@ mod tests {
         let (mut handed, members) = handed();
         handed.settle(&members[0], |item| item.1 < 2);
         handed.settle(&members[1], |_| true);
-        let undone = handed.report(&report(false, 99, vec![0b011]), false, MS);
+        let undone = handed.report(&report(false, 99, vec![0b011]), MS);
         assert_eq!(undone.expect("it is known").holders, members[..1]);
         handed.settle(&members[2], |_| true);
         assert!(handed.is_empty());

@@ -37,7 +37,7 @@ impl Spread {
         let was_uncovered = lane.uncovered;
         all.extend(lane.landed(core, ack));
         if all.is_empty() {
-            return;
+            return lane.handed.acknowledged(&ack.ranges);
         }
         self.groups.stale |= was_uncovered && !lane.uncovered;
         let mut receipt = Receipt::default();
@@ -51,6 +51,7 @@ impl Spread {
             }
             receipt.add(landed);
         }
+        lane.handed.acknowledged(&ack.ranges);
         arm_loss(core, process, lane);
         core.ask(Ask::Acknowledged(process.clone(), receipt));
     }

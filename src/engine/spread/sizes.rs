@@ -8,7 +8,7 @@ use crate::wire::frame::FRAME_BYTES_MAX;
 
 use super::Spread;
 use super::acks::UNCOMMITTED_MAX;
-use super::duties::{DUTIES_MAX, ITEMS_MAX};
+use super::duties::{DUTIES_MAX, ITEMS_MAX, WEIGHT_MAX};
 use super::groups::WAITING_MAX;
 use super::handed::HANDED_MAX;
 use super::lane::Lane;
@@ -23,6 +23,7 @@ impl Spread {
             size("watches", self.watches.len(), config.watches_max),
             size("duties", self.duties.len(), DUTIES_MAX),
             size("entries of duties", self.duties.items(), ITEMS_MAX),
+            size("members of duties", self.duties.weight(), WEIGHT_MAX),
             size(
                 "groups",
                 self.groups.by_id.len(),

@@ -12,7 +12,9 @@ use crate::engine::core::tests::{
 };
 use crate::engine::io::Output;
 use crate::store::{Held, Store, WriteId};
-use crate::wire::{Ack, CoverReport, Covered, Delta, Handed, Message, Recall, Section};
+use crate::wire::{
+    Ack, Arrived, CoverReport, Covered, Delta, Handed, Message, Recall, RefusedEntry, Section,
+};
 
 /// The node `self` in tree mode, linked with all of these.
 struct Node {
@@ -387,6 +389,91 @@ fn what_is_handed_to_this_node_goes_to_its_row_and_is_told_of_when_all_hold_it()
     node.core.outputs.clear();
     let sent = node.flush();
     assert!(matches!(&sent[..], [(_, Message::Covered(_))]), "{sent:?}");
+}
+
+#[test]
+fn a_member_that_lacks_a_store_is_not_waited_for() {
+    let mut node = Node::new();
+    let (parent, row) = (node.others_parent(), node.row());
+    let lacking = process(&row[0]);
+    let session = node.known.sessions.by_process.get_mut(&lacking);
+    session.expect("a session").stores.clear();
+    node.is_handed(&parent, 9, 1, 2);
+    node.core.outputs.clear();
+    let (_, mut plain) = node.sent_to();
+    plain.sort();
+    assert_eq!(plain, row[1..]);
+    for mate in &plain[..plain.len() - 1] {
+        node.acknowledge(mate, 1);
+    }
+    assert_eq!(node.flush(), []);
+    node.acknowledge(&plain[plain.len() - 1], 1);
+    let sent = node.flush();
+    let [(to, Message::Covered(covered))] = &sent[..] else {
+        panic!("{sent:?}");
+    };
+    let report = &covered.reports[0];
+    let told: u32 = report.holders.iter().map(|word| word.count_ones()).sum();
+    assert_eq!((to, report.complete), (&parent, true));
+    assert_eq!(told as usize, plain.len(), "it is no holder");
+}
+
+#[test]
+fn what_is_handed_within_a_group_is_taken_and_not_handed_on() {
+    let mut node = Node::new();
+    let (parent, row) = (node.others_parent(), node.row());
+    // All members, one of which has sent it; and a member of the row, for the row.
+    for (n, (from, bits)) in [(&parent, 0), (&row[0], 2)].into_iter().enumerate() {
+        node.is_handed(from, 9, n as u8 + 1, bits);
+        node.core.outputs.clear();
+        let (handed, plain) = node.sent_to();
+        assert_eq!((handed, plain), (Vec::new(), Vec::new()));
+        assert_eq!(node.spread.duties.len(), 0);
+        assert_eq!(node.core.counters.unexpected, n as u64 + 1);
+        assert_eq!(node.store.head(), n as u64 + 1, "it is held");
+    }
+}
+
+/// A durable peer tells that it has merged a packet before it acknowledges it, and what it refuses only then.
+#[test]
+fn what_a_durable_relay_refuses_is_brought_to_its_group_all_the_same() {
+    let mut node = Node::new();
+    node.write(1);
+    node.write(2);
+    let (handed, _) = node.sent_to();
+    let relay = handed[0].0.clone();
+    let others = node.others(&relay);
+    let arrived = Arrived {
+        token: 0,
+        ranges: vec![(1, 1)],
+    };
+    node.spread
+        .arrived(&mut node.core, &process(&relay), arrived);
+    // It tells of the one that it has taken; which one that is is not known yet.
+    node.covers(&relay, 1, true, &[]);
+    let lane = &node.spread.lanes[&process(&relay)];
+    assert!(!lane.handed.is_empty(), "nothing follows from that");
+    let ack = Ack {
+        token: 0,
+        ranges: vec![(1, 1)],
+        refused: vec![RefusedEntry {
+            packet: 1,
+            index: 0,
+            reason: Refusal::Full,
+        }],
+    };
+    node.spread
+        .ack_received(&mut node.core, &process(&relay), &ack);
+    node.core.outputs.clear();
+    let sent = node.flush();
+    for other in &others {
+        let to_it = sent.iter().filter(|(to, _)| *to == other.name.as_str());
+        let entries = to_it.map(|(_, message)| match message {
+            Message::Delta(delta) => delta.sections[0].entries.len(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(entries.sum::<usize>(), 1, "the one that is refused");
+    }
 }
 
 impl Node {
