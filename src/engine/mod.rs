@@ -641,6 +641,7 @@ impl Engine {
             Ask::RecheckWatches => self.spread.recheck_watches(core, facts!(self)),
             Ask::RefreshLeft(names) => self.members.refresh_left(core, &names),
             Ask::Rejoin => self.sessions.rejoin(core, roster),
+            Ask::RoundTrip(process, took) => self.spread.round_trip(&process, took),
             Ask::SessionBegun(start) => {
                 self.spread.session_begun(core, &start);
                 self.exchanges.session_begun(core, &start);

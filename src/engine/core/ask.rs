@@ -108,6 +108,8 @@ pub(in crate::engine) enum Ask {
     RefreshLeft(Vec<NodeName>),
     /// This process has become another one: it joins again.
     Rejoin,
+    /// A process has answered a probe itself, after so long.
+    RoundTrip(ProcessId, Duration),
     /// A session began.
     SessionBegun(SessionStart),
     /// An unknown node probes this one, or one that it was told of is silent: a member is asked about it.

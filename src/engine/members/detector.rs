@@ -85,6 +85,7 @@ impl Detector {
             let took = core.now.mono.saturating_sub(at);
             core.counters.ping_answered(took);
             core.pings.answered(&header.src.process.name, took);
+            core.ask(Ask::RoundTrip(header.src.process.clone(), took));
             return true;
         }
         false

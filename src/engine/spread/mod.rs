@@ -39,6 +39,7 @@ mod watch_list;
 mod watches;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::id::{MemberState, NodeName, ProcessId, Refusal, StoreId, WriterTag};
 
@@ -101,6 +102,13 @@ impl Spread {
         }
         lane.pace.hint = start.round_trip.or(lane.pace.hint);
         self.groups.stale = true;
+    }
+
+    /// A process has answered a probe after so long.
+    pub(super) fn round_trip(&mut self, process: &ProcessId, took: Duration) {
+        if let Some(lane) = self.lanes.get_mut(process) {
+            lane.pace.hinted(took);
+        }
     }
 
     /// A member came, went, or is another process now.
