@@ -15,6 +15,9 @@ pub(in crate::engine) struct Received {
     pub(in crate::engine) refused: Vec<(u16, Refusal)>,
     /// Entries held now, whether they were new or not.
     pub(in crate::engine) held: Vec<StoreKey>,
+    /// Entries that were new here, and their bytes.
+    pub(in crate::engine) stored: u64,
+    pub(in crate::engine) stored_bytes: u64,
     /// What must be on disk before the delta may be acknowledged; empty where memory suffices.
     pub(in crate::engine) needs: Vec<SentItem>,
     /// Keys of which the sender still has what an entry replaced that has expired here since.

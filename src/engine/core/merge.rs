@@ -56,6 +56,10 @@ impl Core {
             if result == Merged::Known && self.has_replaced(id, entry) {
                 received.replaced.push(place);
             }
+            if matches!(result, Merged::Stored { .. }) {
+                received.stored += 1;
+                received.stored_bytes += entry.encoded_len() as u64;
+            }
             let merged = MergedEntry {
                 place,
                 writer: entry.writer,

@@ -116,6 +116,7 @@ use super::io::StreamId;
 pub(super) use doubts::DOUBTS_MAX;
 use doubts::RootWatch;
 use due::{Due, Ended};
+use source::LOOK_AGAIN;
 use talk::BreakOff;
 pub(super) use talk::Exchange;
 
@@ -126,8 +127,8 @@ pub(super) struct Exchanges {
     due: BTreeMap<ProcessId, Due>,
     /// For the exchanges that members began.
     debts: Debts,
-    /// When one was dialled last, unless that has come to nothing.
-    dialled_at: Option<Duration>,
+    /// When one was dialled last, and with whom, unless that has come to its end.
+    dialled_at: Option<(Duration, NodeName)>,
     roots: RootWatch,
     /// How often cells may lead to lists with each member. Bounded by the members.
     fallbacks: BTreeMap<NodeName, Allowance>,
@@ -183,6 +184,15 @@ impl Exchanges {
             ref process,
             dialled,
         } = *opening;
+        if dialled {
+            self.dial_ended(&process.name);
+            if self.is_fetching(core) {
+                // Another one has begun meanwhile: this one is dialled again once that is over.
+                core.timers
+                    .set_by(TimerKind::Unsynced, core.now.mono + LOOK_AGAIN);
+                return core.ask(Ask::AbandonStream(stream));
+            }
+        }
         // What only one side has is not exchanged, and not covered.
         let mut heads = core.stores.heads();
         heads.retain(|id, _| facts.sessions.share(process, *id));
@@ -202,7 +212,6 @@ impl Exchanges {
         let _exchange = exchange.span.clone().entered();
         exchange.expect_progress(core);
         if dialled {
-            self.dialled_at = None;
             begin(core, facts, &mut exchange);
         }
         self.under_way.insert(stream, exchange);
@@ -343,13 +352,14 @@ impl Exchanges {
         }
     }
 
-    /// Charges the work that an exchange has taken to the member that began it.
+    /// Charges the work that an exchange has taken to the member that began it, or whose roots led to it.
     fn settle_work(&mut self, core: &Core, stream: StreamId) {
         let Some(exchange) = self.under_way.get_mut(&stream) else {
             return;
         };
         let cost = std::mem::take(&mut exchange.work);
-        if !exchange.initiator && !cost.is_zero() {
+        let is_theirs = !exchange.initiator || exchange.found;
+        if is_theirs && !cost.is_zero() {
             self.debts.charge(core.now.mono, &exchange.peer.name, cost);
         }
     }

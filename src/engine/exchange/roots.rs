@@ -18,9 +18,9 @@
 //!   ([`Replica::root_at`](crate::store::Replica::root_at)). An instant beside them is not looked at.
 //! - **Bounded**: [`DOUBTS_MAX`] differences are looked into at a time, one for each peer, in
 //!   [`LOOKS_MAX`] looks each; each member is answered 32 times at once, then ten times a second.
-//! - **A liar costs a few exchanges.** One that its roots led to and that moved nothing has the next wait,
-//!   2 s at first and twice as long each time, up to an hour, until one moves something or ten minutes pass
-//!   without. After eight in a row, without equal roots in between, the member is named, and its
+//! - **A liar costs a few exchanges.** One that its roots led to and that brought nothing new has the next wait,
+//!   2 s at first and twice as long each time, up to an hour, until one brings something or ten minutes pass
+//!   without. Their work is charged to it like that of those it begins. After eight in a row, without equal roots in between, the member is named, and its
 //!   roots are not heeded for an hour. It may be that somebody else was quicker: where this side's sum as of
 //!   then has changed since, nothing follows. Where all that moved was refused, the wait is that of
 //!   the refusals, and nobody is named for ten minutes: what was refused is left out meanwhile.
@@ -64,7 +64,8 @@ impl Exchanges {
             record.excused = now + EXCUSED_FOR;
         }
         let pending = record.pending.take();
-        if tally.received + tally.sent > tally.refused {
+        // What was only sent may be sent to a liar once more, and again.
+        if tally.stored > 0 {
             (record.idle, record.strikes, record.until) = (0, 0, Duration::ZERO);
         } else if let Some((at, ours)) = pending {
             let session = comparing(facts, &exchange.peer);
@@ -200,6 +201,9 @@ impl Exchanges {
     /// A peer has something else: an exchange with it is due.
     fn found(&mut self, core: &mut Core, process: &ProcessId, of: (Timestamp, u64)) {
         let now = core.now.mono;
+        if self.is_overworked_by(core, &process.name) {
+            return;
+        }
         let Some(due) = self.due.get_mut(process) else {
             return;
         };
@@ -436,7 +440,9 @@ mod tests {
             }
             if is_due(&exchanges) {
                 found += 1;
-                let exchange = Exchange::new(StreamId(2), a.clone(), true, BTreeMap::new());
+                let mut exchange = Exchange::new(StreamId(2), a.clone(), true, BTreeMap::new());
+                // It takes the same as before, and brings nothing.
+                exchange.tally.sent = 3;
                 exchanges.completed(&mut core, known.facts(), &exchange, true);
                 core.outputs
                     .retain(|output| matches!(output, Output::Event(_)));
@@ -452,6 +458,27 @@ mod tests {
         // Who forgets the member forgets all of it.
         exchanges.member_forgotten(&name("a"));
         assert_eq!(exchanges.roots.sizes(), (0, 0));
+    }
+
+    #[test]
+    fn one_that_had_too_much_work_done_is_not_heeded_and_one_that_brings_something_is() {
+        let (mut exchanges, mut core, known, _) = bed();
+        let (a, now) = (process("a"), core.now.mono);
+        let of = (core.now.wall, 1);
+        exchanges
+            .debts
+            .charge(now, &a.name, Duration::from_secs(10));
+        exchanges.found(&mut core, &a, of);
+        assert!(!is_due(&exchanges));
+        core.now.mono = exchanges.debts.free_at(&a.name);
+        for n in 1..=2 * u64::from(STRIKES_MAX) {
+            exchanges.found(&mut core, &a, of);
+            assert!(is_due(&exchanges), "what it brought is new");
+            assert_eq!(core.counters.differences_found, n);
+            let mut exchange = Exchange::new(StreamId(2), a.clone(), true, BTreeMap::new());
+            (exchange.tally.received, exchange.tally.stored) = (3, 1);
+            exchanges.completed(&mut core, known.facts(), &exchange, true);
+        }
     }
 
     #[test]

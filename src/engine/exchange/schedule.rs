@@ -45,7 +45,7 @@ impl Exchanges {
             && self.may_begin(core, dialling.exchanges.len())
             && !self.is_seeking(core, dialling)
         {
-            self.dialled_at = Some(core.now.mono);
+            self.dialled_at = Some((core.now.mono, name.clone()));
             core.ask(Ask::DialExchange(name));
         }
     }
@@ -86,7 +86,7 @@ impl Exchanges {
             self.postpone(core, &process);
             let begins = self.may_begin(core, dialled);
             if begins {
-                core.ask(Ask::DialExchange(process.name));
+                core.ask(Ask::DialExchange(process.name.clone()));
             }
             if !begins || room == 0 {
                 // The limit: the end of an exchange starts the next.
@@ -94,8 +94,8 @@ impl Exchanges {
                 break;
             }
             (room, dialled) = (room - 1, dialled + 1);
-            self.dialled_at = Some(now);
-            if Self::awaits_state(core) {
+            self.dialled_at = Some((now, process.name));
+            if Self::lacks_state(core) {
                 // The others once it is complete, or if nothing comes of it.
                 core.timers.set_by(TimerKind::Unsynced, now + LOOK_AGAIN);
                 break;
@@ -117,10 +117,18 @@ impl Exchanges {
     /// The dial of an exchange failed.
     pub(in crate::engine) fn dial_failed(&mut self, core: &mut Core, name: &NodeName) {
         core.counters.push_pulls_failed += 1;
-        self.dialled_at = None;
+        self.dial_ended(name);
         tracing::debug!(peer = %name, "push/pull: dial failed");
         // Its time to try again may have passed unused while it was dialled.
         core.timers.set_by(TimerKind::Unsynced, core.now.mono);
+    }
+
+    /// The dial of an exchange has come to its end, whatever it was.
+    pub(super) fn dial_ended(&mut self, name: &NodeName) {
+        let is_last = |(_, dialled): &(Duration, NodeName)| dialled == name;
+        if self.dialled_at.as_ref().is_some_and(is_last) {
+            self.dialled_at = None;
+        }
     }
 
     /// A session began: its first exchange is due.
@@ -191,12 +199,16 @@ impl Exchanges {
 
     /// Whether an exchange that a process begins can be taken part in: one of each at a time, and
     /// one place is kept for this node's own. A newcomer that takes its state from one takes part in no
-    /// other.
+    /// other; of two that dial each other, the one whose name is greater takes part in the other's.
     pub(in crate::engine) fn room_for(&self, core: &Core, process: &ProcessId) -> ExchangeRoom {
         if self.is_overworked_by(core, &process.name) {
             return ExchangeRoom::Overworked;
         }
-        if self.is_fetching(core) || self.is_dialling(core) {
+        let meets = self
+            .dialled_at
+            .as_ref()
+            .is_some_and(|(_, dialled)| *dialled == process.name && process.name < core.setup.name);
+        if self.is_fetching(core) || (self.is_dialling(core) && !meets) {
             return ExchangeRoom::Full;
         }
         let max = core.config.exchanges_max;

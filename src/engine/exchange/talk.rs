@@ -85,6 +85,9 @@ pub(super) struct Tally {
     pub(super) bytes_sent: u64,
     pub(super) received: u64,
     pub(super) sent: u64,
+    /// Of what was received, what was new here: entries, and their bytes.
+    pub(super) stored: u64,
+    pub(super) stored_bytes: u64,
     /// Of what was received and sent, and of what was withheld, what was refused.
     pub(super) refused: u64,
     pub(super) withheld: u64,
@@ -178,6 +181,8 @@ impl Exchange {
                 bytes_sent: 0,
                 received: 0,
                 sent: 0,
+                stored: 0,
+                stored_bytes: 0,
                 refused: 0,
                 withheld: 0,
                 ahead: 0,

@@ -348,6 +348,43 @@ fn what_this_node_began_is_not_charged() {
     exchange.charge(Duration::from_secs(10));
     exchanges.settle_work(&core, STREAM);
     assert_eq!(exchanges.debts.len(), 0);
+    // Unless roots that the other side has shown led to it.
+    let exchange = exchanges.under_way.get_mut(&STREAM).unwrap();
+    exchange.found = true;
+    exchange.charge(Duration::from_secs(10));
+    exchanges.settle_work(&core, STREAM);
+    assert!(exchanges.is_overworked_by(&core, &name("a")));
+}
+
+#[test]
+fn a_stream_that_opens_while_the_state_arrives_is_given_up() {
+    let mut core = core();
+    let (mut exchanges, known) = opened(&mut core, false);
+    core.take_asks();
+    let late = ExchangeOpening {
+        stream: StreamId(4),
+        ..opening(true)
+    };
+    exchanges.opened(&mut core, known.facts(), &late);
+    assert_eq!(core.take_asks(), [Ask::AbandonStream(StreamId(4))]);
+    assert_eq!(exchanges.streams(), [STREAM]);
+    assert!(core.timers.is_set(&TimerKind::Unsynced));
+    // Who has its state goes on with both.
+    has_joined(&mut core);
+    exchanges.opened(&mut core, known.facts(), &late);
+    assert_eq!(exchanges.streams(), [STREAM, StreamId(4)]);
+}
+
+#[test]
+fn the_end_of_a_dial_ends_no_later_one() {
+    let mut core = core();
+    let mut exchanges = Exchanges::default();
+    core.readiness = Readiness::Joining { seeds: Vec::new() };
+    exchanges.dialled_at = Some((core.now.mono, name("b")));
+    exchanges.dial_failed(&mut core, &name("a"));
+    assert!(exchanges.is_dialling(&core), "another one");
+    exchanges.dial_failed(&mut core, &name("b"));
+    assert!(!exchanges.is_dialling(&core));
 }
 
 /// A summary whose cut is not where the digests are, though nothing differs.

@@ -6,7 +6,7 @@
 //! cost a [`SHARE`]th of the time that passes, and [`ALLOWANCE`] ahead of it, which is several lists
 //! of a million entries. While it has had more, further exchanges are refused as busy, and
 //! counted; honest retries back off for longer than that takes. What this node began is not
-//! charged: it chose the time.
+//! charged, for it chose the time, unless roots that the member showed led to it.
 
 use std::time::Duration;
 
