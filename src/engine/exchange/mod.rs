@@ -21,8 +21,13 @@
 //!
 //! ```text
 //! initiator                                  responder
+//!   Totals {cut; count, root of           ->
+//!           every store}
+//!                                         <- Verdicts {one per store}
+//!
+//!   and of those that are to be measured, or at once where something is known to differ:
 //!   Summary {cut; count, root, estimator  ->
-//!            of every store}
+//!            of each}
 //!                                         <- Verdicts {one per store}
 //!
 //!   Equal: nothing more
@@ -116,7 +121,6 @@ use super::io::StreamId;
 pub(super) use doubts::DOUBTS_MAX;
 use doubts::RootWatch;
 use due::{Due, Ended};
-use source::LOOK_AGAIN;
 use talk::BreakOff;
 pub(super) use talk::Exchange;
 
@@ -188,8 +192,7 @@ impl Exchanges {
             self.dial_ended(&process.name);
             if self.is_fetching(core) {
                 // Another one has begun meanwhile: this one is dialled again once that is over.
-                core.timers
-                    .set_by(TimerKind::Unsynced, core.now.mono + LOOK_AGAIN);
+                Self::look_again_later(core);
                 return core.ask(Ask::AbandonStream(stream));
             }
         }

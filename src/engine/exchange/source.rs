@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Dialling};
 use crate::engine::event::Readiness;
 
@@ -39,6 +40,12 @@ impl Exchanges {
         let now = core.now.mono;
         let mut under_way = self.under_way.values();
         under_way.any(|exchange| exchange.is_on_pace(now)) && Self::lacks_state(core)
+    }
+
+    /// Has this node look again whether its source gets on.
+    pub(super) fn look_again_later(core: &mut Core) {
+        core.timers
+            .set_by(TimerKind::Unsynced, core.now.mono + LOOK_AGAIN);
     }
 
     /// The same, or a peer is being dialled for it.
