@@ -120,6 +120,15 @@ impl Grid {
         place.is_some_and(|place| place.boot == process.boot)
     }
 
+    /// The live process of a name.
+    pub(in crate::engine) fn process_of(&self, name: &NodeName) -> Option<ProcessId> {
+        let place = self.live.get(&name.cell())?.get(name)?;
+        Some(ProcessId {
+            name: name.clone(),
+            boot: place.boot,
+        })
+    }
+
     fn places(&self, group: GroupId) -> impl Iterator<Item = (&NodeName, &GridPlace)> {
         self.live.range(group.cells()).flat_map(|(_, names)| names)
     }
@@ -363,6 +372,8 @@ mod tests {
         let before: Vec<u64> = grid.marks(GroupId::ALL).collect();
         grid.insert(&later);
         assert_eq!(grid.len(), 2);
+        assert_eq!(grid.process_of(&later.name), Some(later.clone()));
+        assert_eq!(grid.process_of(&name("n0")), None);
         assert!(grid.has(&later) && !grid.has(&process("n1")));
         assert_ne!(grid.marks(GroupId::ALL).collect::<Vec<_>>(), before);
         grid.remove(&later.name);

@@ -165,9 +165,22 @@ impl Spread {
         let Some(lane) = self.lanes.get_mut(process) else {
             return;
         };
-        // An exchange with a relay would not get to its group.
-        if lane.role == Role::Leaf {
-            lane.limit_backlog(core, process, session);
+        match lane.role {
+            Role::Leaf => lane.limit_backlog(core, process, session),
+            role if lane.owed.outstanding.len() > core.config.backlog_keys_max => {
+                // An exchange with a relay would not get to its group.
+                lane.leave_to_exchange(core.stores.heads());
+                core.ask(Ask::CatchUp(process.clone()));
+                if let Role::Relay(group) = role {
+                    let others = core.grid.members(group).filter(|other| other != process);
+                    let live: Vec<_> = others.filter(|it| facts.roster.is_live(it)).collect();
+                    live.into_iter()
+                        .for_each(|other| core.ask(Ask::CatchUp(other)));
+                } else {
+                    lane.owed.rest();
+                }
+            }
+            Role::Relay(_) | Role::Resting => {}
         }
         while !core.send_left.is_spent() {
             // What is owed and fits first, then one large value a frame.
@@ -190,7 +203,12 @@ impl Spread {
     pub(super) fn prune_foreign(&self, core: &mut Core) {
         core.stores.prune_foreign(|id| {
             let lanes = self.lanes.values();
-            lanes.filter_map(|lane| lane.owed.cursor_kept(id)).min()
+            let of_lanes = lanes.filter_map(|lane| lane.owed.cursor_kept(id));
+            // Groups that nobody hands on to go on from where they were.
+            let groups = self.groups.by_id.values();
+            let alone = groups.filter(|group| group.relay.is_none());
+            let of_groups = alone.filter_map(|group| group.cursor.get(&id).copied());
+            of_lanes.chain(of_groups).min()
         });
     }
 }

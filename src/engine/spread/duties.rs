@@ -45,6 +45,8 @@ pub(super) struct Duty {
     pub(super) holders: BTreeSet<ProcessId>,
     /// When the parent is told of a part; `None` once it is.
     due: Option<Duration>,
+    /// How often the parent has asked.
+    recalls: u32,
     /// What its members take: one each, and one for every 64 entries.
     weight: usize,
 }
@@ -78,6 +80,7 @@ impl Duty {
             items,
             holders: BTreeSet::new(),
             due: Some(due),
+            recalls: 0,
         }
     }
 
@@ -100,6 +103,11 @@ impl Duty {
         self.missing.remove(holder);
         self.holders.insert(holder.clone());
         self.is_done()
+    }
+
+    /// A member is not waited for. Returns whether nobody is any more, and somebody was.
+    fn leave_out(&mut self, member: &ProcessId) -> bool {
+        self.missing.remove(member).is_some() && self.is_done()
     }
 
     fn knows_held(&self, member: &ProcessId, at: usize) -> bool {
@@ -177,36 +185,39 @@ impl Duties {
 
     /// A member holds the change of a key, or a later one.
     pub(super) fn held(&mut self, holder: &ProcessId, place: &StoreKey, seq: u64) {
-        for (id, at) in self.by_place.get(place).cloned().unwrap_or_default() {
+        let mut done = Vec::new();
+        for (&id, &at) in self.by_place.get(place).into_iter().flatten() {
             let duty = self.known.get_mut(&id);
             if duty.is_some_and(|duty| duty.held(holder, at, seq)) {
-                self.finish(id);
+                done.push(id);
             }
         }
+        done.into_iter().for_each(|id| self.finish(id));
     }
 
-    /// A member has refused the change of a key: it is not waited for, and holds not all.
-    pub(super) fn denied(&mut self, member: &ProcessId, place: &StoreKey) {
-        for (id, _) in self.by_place.get(place).cloned().unwrap_or_default() {
-            self.drop_member(id, member);
+    /// A member has refused the change of a key, and what came before it: it is not waited for, and holds not
+    /// all.
+    pub(super) fn denied(&mut self, member: &ProcessId, place: &StoreKey, seq: u64) {
+        let mut done = Vec::new();
+        for (&id, &at) in self.by_place.get(place).into_iter().flatten() {
+            let duty = self.known.get_mut(&id);
+            let duty = duty.filter(|duty| duty.items.get(at).is_some_and(|item| item.1 <= seq));
+            if duty.is_some_and(|duty| duty.leave_out(member)) {
+                done.push(id);
+            }
         }
+        done.into_iter().for_each(|id| self.finish(id));
     }
 
     /// A member is gone.
     pub(super) fn gone(&mut self, member: &ProcessId) {
-        let ids: Vec<u64> = self.known.keys().copied().collect();
-        for id in ids {
-            self.drop_member(id, member);
+        let mut done = Vec::new();
+        for (&id, duty) in &mut self.known {
+            if duty.leave_out(member) {
+                done.push(id);
+            }
         }
-    }
-
-    fn drop_member(&mut self, id: u64, member: &ProcessId) {
-        if let Some(duty) = self.known.get_mut(&id)
-            && duty.missing.remove(member).is_some()
-            && duty.is_done()
-        {
-            self.finish(id);
-        }
+        done.into_iter().for_each(|id| self.finish(id));
     }
 
     /// An exchange that began at these heads covers a member.
@@ -231,9 +242,15 @@ impl Duties {
         self.done.push_back(id);
     }
 
-    /// The parent asks how far this node is.
+    /// The parent asks how far this node is. It is told [`RECALLS_MAX`] times.
     pub(super) fn recall(&mut self, parent: &ProcessId, packet: u64) {
-        if let Some(&id) = self.by_packet.get(&(parent.clone(), packet)) {
+        let Some(&id) = self.by_packet.get(&(parent.clone(), packet)) else {
+            return;
+        };
+        if let Some(duty) = self.known.get_mut(&id)
+            && duty.recalls < RECALLS_MAX
+        {
+            duty.recalls += 1;
             self.ready.insert(id);
         }
     }
@@ -358,6 +375,8 @@ impl ItemSet {
     }
 }
 
+/// How often a parent is told of a duty because it asks: it does so twice, unless something is lost.
+const RECALLS_MAX: u32 = 16;
 /// Duties that are remembered once they are done.
 const DONE_MAX: usize = 1024;
 /// Duties that one key may be in; of more, the oldest are forgotten.
@@ -418,13 +437,20 @@ mod tests {
         duties.recall(&process("p"), 1);
         duties.recall(&process("q"), 1);
         assert_eq!(told(&mut duties), [(1, true, 2)], "who asks is told again");
+        let answered = (0..1_000).filter(|_| {
+            duties.recall(&process("p"), 1);
+            !told(&mut duties).is_empty()
+        });
+        assert_eq!(answered.count(), 15, "of a thousand, after the first one");
     }
 
     #[test]
     fn who_is_gone_or_refuses_is_not_waited_for_and_is_no_holder() {
         let mut duties = Duties::default();
         duties.open(duty("p", 1, &[3]));
-        duties.denied(&process("a"), &place(3));
+        duties.denied(&process("a"), &place(3), 2);
+        assert_eq!(duties.known[&1].missing.len(), 2, "that was another change");
+        duties.denied(&process("a"), &place(3), 3);
         duties.held(&process("a"), &place(3), 3);
         duties.gone(&process("b"));
         assert_eq!(told(&mut duties), [(1, true, 0)]);

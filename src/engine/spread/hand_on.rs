@@ -107,7 +107,7 @@ impl Spread {
                 lane.owed.owe_change(*place, seq);
             } else {
                 // It will never hold that.
-                self.duties.denied(member, place);
+                self.duties.denied(member, place, u64::MAX);
             }
         }
     }
@@ -151,8 +151,8 @@ impl Spread {
         place: StoreKey,
         seq: u64,
     ) {
+        self.watch_held(core, facts, holders, place, seq);
         for holder in holders {
-            self.watch_held(core, facts, holder, place, seq);
             self.duties.held(holder, &place, seq);
         }
     }

@@ -118,6 +118,10 @@ impl Spread {
             if core.grid.has(process) {
                 return;
             }
+            if let Some(before) = core.grid.process_of(&process.name) {
+                // It is another process now: what the one before was handed it does not know of.
+                self.relay_gone(&before);
+            }
             core.grid.insert(process);
             // What was written while it was away was not brought to its group.
             if self.mode == Mode::Tree && self.lanes.contains_key(process) {
@@ -243,7 +247,7 @@ impl Spread {
                 reason,
                 by_us: false,
             });
-            self.duties.denied(process, &place);
+            self.duties.denied(process, &place, seq);
             self.watch_refused(core, facts, process, place, seq, reason);
         }
         let mut relays: BTreeMap<ProcessId, Vec<StoreKey>> = BTreeMap::new();

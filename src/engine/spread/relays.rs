@@ -67,7 +67,11 @@ impl Spread {
         let uncovered = match &lane {
             Some(lane) => lane.uncovered,
             // In tree mode a member of the row may be there before there is a session with it.
-            None => self.groups.shape.is_some() && facts.roster.is_live(&relayed.holder),
+            None => {
+                self.groups.shape.is_some()
+                    && core.grid.row().has(&relayed.holder.name)
+                    && facts.roster.is_live(&relayed.holder)
+            }
         };
         if !uncovered || !asked {
             // It may just have come within reach.

@@ -287,7 +287,10 @@ impl Spread {
             }
             if lane.role != Role::Resting {
                 let cursor = lane.owed.rest();
-                lowest = Some(behind(lowest, &cursor));
+                // Who is gone is compared with when it comes back.
+                if core.grid.has(process) {
+                    lowest = Some(behind(lowest, &cursor));
+                }
                 if let Role::Relay(group) = lane.role {
                     self.groups.release(group, cursor);
                 }

@@ -11,6 +11,7 @@ use crate::engine::core::tests::{
     Known, core_with, datagrams, linked, merged, note, notes, process,
 };
 use crate::engine::io::Output;
+use crate::id::Key;
 use crate::store::{Held, Store, WriteId};
 use crate::wire::{
     Ack, Arrived, CoverReport, Covered, Delta, Handed, Message, Recall, RefusedEntry, Section,
@@ -568,6 +569,113 @@ fn a_large_value_is_handed_on_too() {
         frames.len(),
         node.row().len() + node.spread.groups.by_id.len()
     );
+}
+
+/// A relay that takes nothing is owed no more than anybody is.
+#[test]
+fn what_a_relay_is_owed_beyond_the_limit_is_left_to_exchanges_with_its_group() {
+    let mut node = Node::new();
+    node.core.config.backlog_keys_max = 3;
+    node.write(1);
+    let (handed, _) = node.sent_to();
+    let relay = process(&handed[0].0);
+    let group = node.core.grid.group_of(&relay.name).expect("another group");
+    node.acknowledge(&handed[0].0, 1);
+    let places: Vec<StoreKey> = (100..109)
+        .map(|n| (node.store.id(), Key([n; 16])))
+        .collect();
+    node.spread.hand_to(&mut node.core, group, &places[..3]);
+    node.flush();
+    assert_eq!(node.core.take_asks(), []);
+    node.spread.hand_to(&mut node.core, group, &places);
+    node.flush();
+    let asks = node.core.take_asks();
+    let members: Vec<ProcessId> = node.core.grid.members(group).collect();
+    for member in members {
+        assert!(asks.contains(&Ask::CatchUp(member)));
+    }
+    let lane = &node.spread.lanes[&relay];
+    assert_eq!(lane.role, Role::Relay(group), "it hands on what comes next");
+    assert!(lane.owed.outstanding.is_empty());
+}
+
+#[test]
+fn what_a_process_was_handed_is_not_done_by_the_next_one_of_its_name() {
+    let mut node = Node::new();
+    node.write(1);
+    let (handed, _) = node.sent_to();
+    let relay = process(&handed[0].0);
+    let bits = handed[0].1;
+    node.acknowledge(&handed[0].0, 1);
+    let known = node.known.roster.table.get_mut(&relay.name);
+    let known = known.expect("a member");
+    known.id.process.boot += 1;
+    let member = known.member();
+    node.spread.member_changed(&mut node.core, &member);
+    let sent = node.flush();
+    let handed = sent.iter().filter(|(to, message)| {
+        *to != relay.name.as_str()
+            && matches!(message, Message::Handed(handed) if handed.bits == bits)
+    });
+    assert_eq!(handed.count(), 1, "another one does it");
+}
+
+/// What came from others is not sent to a group for which somebody hands on later.
+#[test]
+fn groups_that_nobody_hands_on_to_keep_what_is_not_theirs_to_get() {
+    let mut node = Node::new();
+    node.write(1);
+    let (handed, _) = node.sent_to();
+    let group = node.core.grid.group_of(&process(&handed[0].0).name);
+    let group = group.expect("another group");
+    let before = node.store.head();
+    for member in node.core.grid.members(group) {
+        node.known.sessions.by_process.remove(&member);
+    }
+    let members: Vec<ProcessId> = node.core.grid.members(group).collect();
+    for member in &members {
+        node.spread.forget(&mut node.core, member);
+    }
+    node.flush();
+    // More ranges of what came from others than are kept for nobody, and a write of its own after each.
+    for range in 0..1_100 {
+        node.core
+            .stores
+            .add_foreign(node.store.id(), before + 1 + 2 * range);
+    }
+    for lane in node.spread.lanes.values_mut() {
+        lane.owed.advance(node.store.id(), before + 5_000);
+    }
+    node.spread.prune_foreign(&mut node.core);
+    assert!(node.core.stores.is_foreign(node.store.id(), before + 1));
+}
+
+/// When groups change, they are served from where the last of the old ones was. Who is gone is none of them.
+#[test]
+fn one_that_is_gone_has_nothing_sent_again_when_groups_change() {
+    let mut node = Node::new();
+    node.write(1);
+    let (handed, plain) = node.sent_to();
+    for to in plain.iter().chain(handed.iter().map(|(to, _)| to)) {
+        node.acknowledge(to, 1);
+    }
+    for (relay, _) in &handed {
+        node.covers(relay, 1, true, &[]);
+    }
+    let gone = process(&node.row()[0]);
+    let store = node.store.id();
+    let lane = node.spread.lanes.get_mut(&gone).expect("a lane");
+    lane.owed.advance(store, 0);
+    let mut member = node.known.roster.table[&gone.name].member();
+    member.state = MemberState::Failed;
+    node.spread.member_changed(&mut node.core, &member);
+    let shape = node.core.grid.shape();
+    for n in 0..12 {
+        node.core.grid.insert(&process(&format!("new{n}")));
+    }
+    assert_ne!(node.core.grid.shape(), shape);
+    node.spread.groups.stale = true;
+    assert_eq!(node.sent_to(), (Vec::new(), Vec::new()));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::engine::core::flight::Landed;
 use crate::engine::core::place::{SentItem, StoreKey};
-use crate::id::StoreId;
+use crate::id::{Refusal, StoreId};
 use crate::wire::Ack;
 
 /// Packets that a peer has merged and not told to be on its disk.
@@ -50,6 +50,10 @@ impl Unkept {
     /// Takes the packets that an acknowledgement names out: what it says of each of their entries.
     pub(super) fn acknowledge(&mut self, ack: &Ack) -> Vec<Landed> {
         let mut landed = Vec::new();
+        let refused = ack.refused.iter();
+        let refused: BTreeMap<(u64, u16), Refusal> = refused
+            .map(|it| ((it.packet, it.index), it.reason))
+            .collect();
         for &(start, end) in ack.ranges.iter().filter(|(start, end)| start <= end) {
             while let Some((&number, _)) = self.packets.range(start..=end).next() {
                 let Some(merging) = self.packets.remove(&number) else {
@@ -58,14 +62,10 @@ impl Unkept {
                 self.doublings = 0;
                 for (item, index) in merging.items.into_iter().zip(0_u16..) {
                     self.leave(item.0, number);
-                    let of_item =
-                        |it: &&crate::wire::RefusedEntry| (it.packet, it.index) == (number, index);
-                    let refused = ack.refused.iter().find(of_item).map(|it| it.reason);
-                    let packet = number;
                     landed.push(Landed {
-                        packet,
+                        packet: number,
                         item,
-                        refused,
+                        refused: refused.get(&(number, index)).copied(),
                     });
                 }
             }
@@ -152,7 +152,7 @@ const DOUBLINGS_MAX: u32 = 6;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{Key, Refusal};
+    use crate::id::Key;
     use crate::wire::RefusedEntry;
 
     const STORE: StoreId = StoreId(1);

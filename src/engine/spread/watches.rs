@@ -149,12 +149,13 @@ impl Spread {
             .collect()
     }
 
-    /// A process holds a change.
+    /// Processes hold a change. What that means to those who wait is looked at once for all of them: it costs a
+    /// look at every member.
     pub(in crate::engine) fn watch_held(
         &mut self,
         core: &mut Core,
         facts: Facts<'_>,
-        process: &ProcessId,
+        holders: &[ProcessId],
         place: StoreKey,
         seq: u64,
     ) {
@@ -162,9 +163,11 @@ impl Spread {
             let Some(watch) = self.watches.open.get_mut(&ticket) else {
                 continue;
             };
-            if watch.write.seq <= seq {
-                watch.refused.remove(process);
-                watch.holders.insert(process.clone());
+            if watch.write.seq <= seq && !holders.is_empty() {
+                for process in holders {
+                    watch.refused.remove(process);
+                    watch.holders.insert(process.clone());
+                }
                 self.check_watch(core, facts, ticket);
             }
         }
@@ -209,7 +212,7 @@ impl Spread {
         });
         let held: Vec<_> = held.collect();
         for (place, seq) in held {
-            self.watch_held(core, facts, process, place, seq);
+            self.watch_held(core, facts, std::slice::from_ref(process), place, seq);
         }
     }
 
