@@ -21,9 +21,9 @@ use crate::store::silences::support::{ManualClock, at};
 use crate::store::silences::{NewSilence, SilenceId, SilenceLimits, Silences};
 use crate::wire::Entry;
 
-const DAYS: u64 = 86_400;
+pub(super) const DAYS: u64 = 86_400;
 
-fn silences(clock: &ManualClock, seed: u8) -> Silences {
+pub(super) fn silences(clock: &ManualClock, seed: u8) -> Silences {
     Silences::new(
         SilenceLimits::default(),
         Limits::default(),
@@ -33,7 +33,7 @@ fn silences(clock: &ManualClock, seed: u8) -> Silences {
 }
 
 /// So many silences that end in a month.
-fn filled(clock: &ManualClock, count: u64) -> (Silences, Vec<SilenceId>) {
+pub(super) fn filled(clock: &ManualClock, count: u64) -> (Silences, Vec<SilenceId>) {
     let store = silences(clock, 1);
     let ids = (0..count).map(|number| {
         let matcher = Matcher::new("host", Op::Equal, format!("h{number}")).unwrap();
@@ -44,7 +44,7 @@ fn filled(clock: &ManualClock, count: u64) -> (Silences, Vec<SilenceId>) {
     (store, ids)
 }
 
-fn entries(store: &Silences) -> Vec<(StoreId, Entry)> {
+pub(super) fn entries(store: &Silences) -> Vec<(StoreId, Entry)> {
     let store = store.store();
     let changes = store.replica().changes(0, 256, usize::MAX);
     changes
@@ -53,7 +53,7 @@ fn entries(store: &Silences) -> Vec<(StoreId, Entry)> {
         .collect()
 }
 
-fn opening(storage: impl Storage, clock: &ManualClock, store: &Silences) -> Opening {
+pub(super) fn opening(storage: impl Storage, clock: &ManualClock, store: &Silences) -> Opening {
     Opening {
         storage: Box::new(storage),
         stores: vec![store.store()],
@@ -66,13 +66,13 @@ fn opening(storage: impl Storage, clock: &ManualClock, store: &Silences) -> Open
 }
 
 /// Opens a storage, writes what a store holds, and lets it go.
-fn keep(storage: impl Storage, clock: &ManualClock, store: &Silences) {
+pub(super) fn keep(storage: impl Storage, clock: &ManualClock, store: &Silences) {
     let link = start(open(opening(storage, clock, store)).unwrap()).unwrap();
     assert!(commit(link, entries(store)));
 }
 
 /// Commits one batch, and waits until the disk is free again. Returns whether it was written.
-fn commit(mut link: DiskLink, entries: Vec<(StoreId, Entry)>) -> bool {
+pub(super) fn commit(mut link: DiskLink, entries: Vec<(StoreId, Entry)>) -> bool {
     link.jobs
         .send(DiskJob::Commit { batch: 1, entries })
         .unwrap();
@@ -86,7 +86,7 @@ fn commit(mut link: DiskLink, entries: Vec<(StoreId, Entry)>) -> bool {
     written
 }
 
-fn found(storage: impl Storage, clock: &ManualClock) -> (Silences, LoadReport) {
+pub(super) fn found(storage: impl Storage, clock: &ManualClock) -> (Silences, LoadReport) {
     let store = silences(clock, 2);
     let opened = open(opening(storage, clock, &store)).unwrap();
     (store, opened.report)
@@ -280,7 +280,7 @@ fn a_database_that_is_damaged_while_it_is_used_is_written_anew() {
     assert_eq!(report.entries, 5);
 }
 
-fn note(number: u8) -> Entry {
+pub(super) fn note(number: u8) -> Entry {
     let mut note = testbed::entry(number, 5, b"no silence");
     note.expires_at = at(40 * DAYS);
     note

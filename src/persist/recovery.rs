@@ -1,0 +1,190 @@
+//! What a node's disk does by itself, and what is on it after it failed, was damaged, or the node was
+//! killed at a bad moment: no end is noted.
+
+use tokio::sync::mpsc;
+
+use super::disk::Worker;
+use super::meta::{Remembered, put_alive, put_identity};
+use super::record::{Parsed, RecordKind, entry_key, parse, put_entry};
+use super::testbed::TestDisk;
+use super::tests::{DAYS, commit, entries, filled, found, keep, note, opening, silences};
+use super::*;
+use crate::id::{NodeName, StoreId, WriterTag};
+use crate::store::silences::Silences;
+use crate::store::silences::support::{ManualClock, at};
+use crate::wire::Entry;
+
+/// The work of a disk, done in the test's own thread: so nothing waits, and the clock is the test's.
+fn worker(disk: &TestDisk, clock: &ManualClock, store: &Silences) -> Worker {
+    let opened = open(opening(disk.clone(), clock, store)).unwrap();
+    // Nobody listens: what is told is lost.
+    let (news, _) = mpsc::channel(1);
+    Worker::new(opened.disk, news)
+}
+
+fn job(entries: Vec<(StoreId, Entry)>) -> DiskJob {
+    DiskJob::Commit { batch: 1, entries }
+}
+
+fn has(disk: &TestDisk, kind: RecordKind, id: StoreId, entry: &Entry) -> bool {
+    let key = entry_key(kind, id, &entry.key);
+    disk.lock().records.contains_key(&key)
+}
+
+/// A note without expiry that is on disk, of a node that ran then.
+fn with_note(disk: &TestDisk, clock: &ManualClock) -> (StoreId, Entry) {
+    let id = silences(clock, 1).store().id();
+    let mut lasting = note(1);
+    lasting.ts = at(1);
+    let put = put_entry(RecordKind::Entry, id, WriterTag(7), &lasting);
+    let mut storage = disk.clone();
+    storage.write(&[put, put_alive(at(10))]).unwrap();
+    storage.write(&put_identity("prod")).unwrap();
+    (id, lasting)
+}
+
+/// A node that has run for half an hour and was never idle for long.
+#[test]
+fn what_was_collected_leaves_the_disk_while_the_node_runs() {
+    let (clock, disk) = (ManualClock::new(), TestDisk::default());
+    let (store, _) = filled(&clock, 300);
+    let mut worker = worker(&disk, &clock, &store);
+    for batch in entries(&store).chunks(100) {
+        worker.job(job(batch.to_vec()));
+    }
+    let count = |disk: &TestDisk| {
+        let records = disk.lock().records.clone().into_keys();
+        records.filter(|key| key.starts_with(b"e")).count()
+    };
+    assert_eq!(count(&disk), 256);
+    let wall = at(90 * DAYS);
+    clock.set(wall);
+    while store.store().collect(wall).is_some_and(|due| due <= wall) {}
+    assert!(store.store().is_empty());
+    for second in 0..1800 {
+        clock.set(at(90 * DAYS + second));
+        worker.look_after(second % 2 == 0);
+    }
+    assert_eq!(count(&disk), 0);
+}
+
+/// A node that has something to write all the time, and is killed after six days of it.
+#[test]
+fn a_busy_node_notes_that_it_runs() {
+    let (clock, disk) = (ManualClock::new(), TestDisk::default());
+    with_note(&disk, &clock);
+    clock.set(at(60));
+    let store = silences(&clock, 2);
+    let mut worker = worker(&disk, &clock, &store);
+    for hour in 0..6 * 24 {
+        clock.set(at(60 + hour * 3600));
+        worker.job(job(entries(&store)));
+    }
+    drop(worker);
+    let (store, report) = found(disk, &clock);
+    assert_eq!((report.held_back_count, store.store().len()), (0, 1));
+}
+
+/// What comes back joins with what is held: the later of two versions stays.
+#[test]
+fn what_comes_back_is_on_disk_as_it_is_held() {
+    let (clock, disk) = (ManualClock::new(), TestDisk::default());
+    let (id, early) = with_note(&disk, &clock);
+    let mut late = early.clone();
+    late.ts = at(2);
+    let back = put_entry(RecordKind::HeldBack, id, WriterTag(7), &early);
+    let now = put_entry(RecordKind::Entry, id, WriterTag(7), &late);
+    disk.clone().write(&[back, now]).unwrap();
+    let store = silences(&clock, 2);
+    let mut opening_all = opening(disk.clone(), &clock, &store);
+    opening_all.bring_back = true;
+    drop(open(opening_all).unwrap());
+    assert!(!has(&disk, RecordKind::HeldBack, id, &early));
+    let (store, _) = found(disk, &clock);
+    let held = store.store().replica().held(&early.key).unwrap();
+    assert_eq!(held.entry.ts, late.ts);
+}
+
+/// The disk takes nothing while a node that was away for long starts, and works a day later.
+#[test]
+fn what_was_found_at_the_start_is_written_before_the_node_counts_as_running() {
+    let (clock, disk) = (ManualClock::new(), TestDisk::default());
+    let (id, lasting) = with_note(&disk, &clock);
+    clock.set(at(10 * DAYS));
+    disk.lock().writes_left = Some(0);
+    let store = silences(&clock, 2);
+    let mut worker = worker(&disk, &clock, &store);
+    assert!(worker.disk.is_loaded && store.store().is_empty());
+    worker.look_after(true);
+    assert!(has(&disk, RecordKind::Entry, id, &lasting));
+    // One piece of what is pending, and then no more.
+    disk.lock().writes_left = Some(1);
+    worker.look_after(true);
+    assert!(has(&disk, RecordKind::HeldBack, id, &lasting));
+    drop(worker);
+    disk.lock().writes_left = None;
+    let (store, report) = found(disk.clone(), &clock);
+    assert_eq!((report.held_back_count, store.store().len()), (1, 0));
+    // So is what the node has to remember.
+    let mut boots = disk.lock().records.clone().into_iter();
+    let boot = boots.find_map(|record| match parse(&record) {
+        Parsed::Meta { name, value } if name == b"boot" => Some(value),
+        _ => None,
+    });
+    assert!(boot.is_some());
+}
+
+/// The disk is full when a database that was damaged is written anew, and works later: what was written
+/// long before is there, and what the node remembered.
+#[test]
+fn a_new_database_gets_all_that_is_held_though_the_disk_fails_meanwhile() {
+    for writes in 0..4 {
+        let (clock, disk) = (ManualClock::new(), TestDisk::default());
+        let (id, lasting) = with_note(&disk, &clock);
+        clock.set(at(10 * DAYS));
+        let (store, _) = filled(&clock, 200);
+        let mut worker = worker(&disk, &clock, &store);
+        let all = entries(&store);
+        worker.job(job(all.clone()));
+        let told = Remembered {
+            boot: at(11 * DAYS).as_nanos(),
+            members: Vec::new(),
+            expelled: vec![NodeName::new("mallory").unwrap()],
+        };
+        worker.job(DiskJob::Remember(told.clone()));
+        assert!(has(&disk, RecordKind::HeldBack, id, &lasting));
+        let held_back = disk.lock().records.clone();
+        disk.lock().damaged = true;
+        disk.lock().writes_left = Some(writes);
+        worker.job(job(all[..1].to_vec()));
+        disk.lock().writes_left = None;
+        worker.job(job(all[..1].to_vec()));
+        drop(worker);
+        assert_eq!(disk.lock().begun_anew, 1);
+        // What was held back could not be read any more.
+        assert!(held_back.len() > disk.lock().records.len());
+        let again = silences(&clock, 2);
+        let opened = open(opening(disk, &clock, &again)).unwrap();
+        assert_eq!(again.store().len(), 200, "after {writes} writes");
+        assert_eq!(opened.remembered.expelled, told.expelled);
+        assert_eq!(opened.remembered.boot, told.boot + 1);
+    }
+}
+
+/// Twice, and the thread is still there.
+#[test]
+fn a_storage_that_panics_has_failed() {
+    let (clock, disk) = (ManualClock::new(), TestDisk::default());
+    let (store, _) = filled(&clock, 3);
+    keep(disk.clone(), &clock, &store);
+    let link = start(open(opening(disk.clone(), &clock, &store)).unwrap()).unwrap();
+    disk.lock().panics = true;
+    assert!(!commit(link, entries(&store)));
+    let unread = silences(&clock, 2);
+    let opened = open(opening(disk.clone(), &clock, &unread)).unwrap();
+    assert!(opened.report.unread);
+    let link = start(opened).unwrap();
+    disk.lock().panics = false;
+    assert!(commit(link, entries(&store)));
+    assert_eq!(unread.store().len(), 3);
+}
