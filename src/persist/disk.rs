@@ -40,6 +40,8 @@ pub(crate) enum DiskJob {
 pub(crate) enum DiskNews {
     /// A batch is written, or could not be.
     Committed { batch: u64, ok: bool },
+    /// What is to be remembered is written, or could not be. Each such job has one answer, in order.
+    Remembered { ok: bool },
     /// Something happened.
     Event(DiskEvent),
 }
@@ -142,7 +144,8 @@ impl Worker {
             DiskJob::Remember(remembered) => {
                 let writes = self.disk.remember(remembered);
                 let written = self.write(&writes);
-                self.report(written);
+                let ok = self.report(written);
+                self.tell(DiskNews::Remembered { ok });
             }
         }
     }

@@ -229,6 +229,7 @@ fn a_disk_that_fails_says_so_and_recovers() {
             match link.news.blocking_recv().unwrap() {
                 DiskNews::Committed { ok, .. } => return (ok, events),
                 DiskNews::Event(event) => events.push(event),
+                DiskNews::Remembered { .. } => panic!("nothing is to be remembered"),
             }
         }
     };
@@ -261,7 +262,7 @@ fn what_could_not_be_read_at_the_start_comes_in_when_the_disk_works() {
         match link.news.blocking_recv().unwrap() {
             DiskNews::Committed { ok, .. } => break assert!(ok),
             DiskNews::Event(DiskEvent::Loaded(report)) => loaded.push(report.entries),
-            DiskNews::Event(_) => {}
+            DiskNews::Event(_) | DiskNews::Remembered { .. } => {}
         }
     }
     assert_eq!((loaded, store.store().len()), (vec![0, 3], 3));
