@@ -99,6 +99,19 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Of what was kept, the fields that are whole and not known here. Anybody may write something under
+/// [`KEPT`], and must not change what is known by it.
+fn kept_fields(kept: &str, known: &[u64]) -> Vec<u8> {
+    let kept = unhex(kept);
+    let (mut out, mut fields) = (Vec::new(), fields::MessageFields::of(&kept));
+    while let Ok(Some(field)) = fields.next_field() {
+        if !known.contains(&field.number) {
+            out.extend_from_slice(field.raw);
+        }
+    }
+    out
+}
+
 /// The bytes of hexadecimal digits; nothing if they are none.
 fn unhex(text: &str) -> Bytes {
     let pairs = text.as_bytes().chunks(2);

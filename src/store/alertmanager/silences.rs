@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::str::FromStr as _;
 
 use super::fields::{FieldValue, MessageFields, MessageWriter, NoMessage};
-use super::{ImportError, Imported, KEPT, each_entry, hex, join, unhex};
+use super::{ImportError, Imported, KEPT, each_entry, hex, join, kept_fields};
 use crate::id::WriterTag;
 use crate::store::matcher::{Matcher, Op};
 use crate::store::schema::Schema as _;
@@ -226,7 +226,7 @@ fn written(silence: &Silence, expires_at: Timestamp) -> Vec<u8> {
         message.bytes(11, &of_set.into_bytes());
     }
     if let Some(kept) = silence.annotations.get(KEPT) {
-        message.raw(&unhex(kept));
+        message.raw(&kept_fields(kept, &[1, 2, 3, 4, 5, 8, 9, 10, 11]));
     }
     let mut mesh = MessageWriter::default();
     mesh.bytes(1, &message.into_bytes());
