@@ -35,6 +35,10 @@ impl StoreDisk {
                 self.owed = None;
                 break;
             };
+            if self.in_memory.contains(&id) {
+                self.owed = id.0.checked_add(1).map(|next| (StoreId(next), 0));
+                continue;
+            }
             let after = if id == from { after } else { 0 };
             let changes = store
                 .replica()
@@ -58,16 +62,40 @@ impl StoreDisk {
         self.pending.is_empty() && self.owed.is_none()
     }
 
-    /// Says that the node runs.
+    /// Says that the node runs, of each store that is kept.
     pub(super) fn alive(&self, wall: Timestamp) -> Vec<StorageWrite> {
-        vec![put_alive(wall)]
+        let kept = self.stores.keys().filter(|id| !self.in_memory.contains(id));
+        kept.map(|&id| put_alive(id, wall)).collect()
     }
 
-    /// Remembers this from now on, and returns what puts it on disk. The boot never goes back.
-    pub(super) fn remember(&mut self, told: Remembered) -> Vec<StorageWrite> {
-        let boot = told.boot.max(self.remembered.boot);
-        self.remembered = Remembered { boot, ..told };
+    /// Remembers this from now on, and returns what puts it on disk. The boot never goes back. Whom a disk
+    /// that was read late says to be expelled, the node does not know: they stay.
+    pub(super) fn remember(&mut self, mut told: Remembered) -> Vec<StorageWrite> {
+        told.boot = told.boot.max(self.remembered.boot);
+        for name in &self.found_late.expelled {
+            if !told.expelled.contains(name) {
+                told.expelled.push(name.clone());
+            }
+        }
+        if told.members.is_empty() {
+            told.members.clone_from(&self.found_late.members);
+        }
+        self.remembered = told;
         self.remembered.writes()
+    }
+
+    /// What is remembered once the disk has been read: what it has, and what the node said before.
+    pub(super) fn join_remembered(&mut self, mut found: Remembered, wall: Timestamp) -> Remembered {
+        // Boots only grow, also where the clock was set back.
+        found.boot = found.boot.saturating_add(1).max(wall.as_nanos());
+        if !self.is_late {
+            return found;
+        }
+        self.found_late = found.clone();
+        Remembered {
+            boot: found.boot,
+            ..self.remembered.clone()
+        }
     }
 
     /// Sets a database aside that was damaged while the node ran. From then on all that is held is

@@ -315,6 +315,12 @@ impl StoreDisk {
         else {
             return false;
         };
+        if self.in_memory.contains(store) {
+            return true;
+        }
+        if self.spared.contains(store) {
+            return false;
+        }
         let Some(store) = self.stores.get(store) else {
             return false;
         };

@@ -1,6 +1,6 @@
 //! From the disk into the stores, at the start.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,14 @@ pub(crate) struct StoreDisk {
     pub(super) bring_back: bool,
     /// What is on disk is in the stores.
     pub(super) is_loaded: bool,
+    /// The node has started, and this was not read by then.
+    pub(super) is_late: bool,
+    /// Stores that are not kept: what there is of them on disk is removed.
+    pub(super) in_memory: BTreeSet<StoreId>,
+    /// Stores of which entries that were refused stay on disk until the next start: no file has them.
+    pub(super) spared: BTreeSet<StoreId>,
+    /// What a disk that was read late has had to be remembered.
+    pub(super) found_late: Remembered,
     /// What the node has to remember, as far as it is known.
     pub(super) remembered: Remembered,
     /// Goes to disk before anything else.
@@ -45,6 +53,8 @@ pub(crate) struct StoreDisk {
 pub(crate) struct Opening {
     pub(crate) storage: Box<dyn Storage>,
     pub(crate) stores: Vec<Arc<dyn Store>>,
+    /// Those of them that are not kept.
+    pub(crate) in_memory: BTreeSet<StoreId>,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) cluster: String,
     pub(crate) max_clock_drift: Duration,
@@ -77,6 +87,10 @@ pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
         away_max: opening.away_max,
         bring_back: opening.bring_back,
         is_loaded: false,
+        is_late: false,
+        in_memory: opening.in_memory,
+        spared: BTreeSet::new(),
+        found_late: Remembered::default(),
         remembered: Remembered::default(),
         pending: VecDeque::new(),
         owed: None,
@@ -93,6 +107,7 @@ pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
         }),
         Err(PersistError::Storage(error @ (StorageError::Io(_) | StorageError::Damaged))) => {
             warn!(%error, "what is on disk cannot be read now: it is tried again");
+            disk.is_late = true;
             let report = LoadReport {
                 unread: true,
                 ..LoadReport::default()
@@ -147,9 +162,12 @@ impl StoreDisk {
             loading.through.insert(id, Through::new(is_new));
         }
         let wall = self.clock.wall();
-        let away = meta.alive.map(|alive| wall.since(alive));
-        let hold_back = !self.bring_back && away.is_some_and(|away| away > self.away_max);
-        match self.read_entries(wall, hold_back, &mut loading, &mut report) {
+        if !self.bring_back {
+            let away = meta.alive.iter();
+            let long = away.filter(|(_, alive)| wall.since(**alive) > self.away_max);
+            loading.long_away = long.map(|(&id, _)| id).collect();
+        }
+        match self.read_entries(wall, &mut loading, &mut report) {
             Ok(()) => {}
             Err(error) if error.is_damage() => {
                 self.start_over(&mut report)?;
@@ -161,10 +179,9 @@ impl StoreDisk {
             Err(error) => return Err(error.into()),
         }
         self.set_aside(&mut loading, &mut report);
+        self.spared.append(&mut loading.spared);
         self.return_held_back(&mut loading);
-        let mut remembered = meta.remembered;
-        // Boots only grow, also where the clock was set back.
-        remembered.boot = remembered.boot.saturating_add(1).max(wall.as_nanos());
+        let remembered = self.join_remembered(meta.remembered, wall);
         self.pending.extend(loading.changes);
         self.pending.extend(put_identity(&self.cluster));
         let remember = self.remember(remembered.clone());
@@ -228,20 +245,21 @@ impl StoreDisk {
     fn read_entries(
         &mut self,
         wall: Timestamp,
-        hold_back: bool,
         loading: &mut Loading,
         report: &mut LoadReport,
     ) -> Result<(), StorageError> {
         let read = self.scan(b"", &mut |disk, record| {
             match parse(record) {
-                Parsed::Damaged => loading.aside(record.clone(), report),
+                Parsed::Damaged => {
+                    loading.aside(record.clone(), report);
+                }
                 Parsed::Meta { .. } => {}
                 Parsed::Entry {
                     kind,
                     store,
                     deliverer,
                     entry,
-                } => disk.entry(hold_back, (kind, store, deliverer, entry), loading, report),
+                } => disk.entry((kind, store, deliverer, entry), loading, report),
             }
             if loading.bytes >= SCAN_BYTES {
                 disk.merge(wall, loading, report);
@@ -256,7 +274,6 @@ impl StoreDisk {
     /// An entry was read.
     fn entry(
         &self,
-        hold_back: bool,
         (kind, store, deliverer, entry): (RecordKind, StoreId, WriterTag, Entry),
         loading: &mut Loading,
         report: &mut LoadReport,
@@ -265,9 +282,13 @@ impl StoreDisk {
             report.strange += 1;
             return;
         }
+        if self.in_memory.contains(&store) {
+            // The next sweep removes it.
+            return;
+        }
         let may_return = entry.schema.is_lasting() && !entry.schema.is_tombstone();
         let stays_back = match kind {
-            RecordKind::Entry => hold_back && may_return,
+            RecordKind::Entry => may_return && loading.long_away.contains(&store),
             RecordKind::HeldBack => !self.bring_back,
         };
         if stays_back {
@@ -319,7 +340,10 @@ impl StoreDisk {
                         if let StorageWrite::Put { key, value } =
                             put_entry(kind, id, deliverer, entry)
                         {
-                            loading.aside((key, value), report);
+                            loading.refused.insert(id);
+                            if !loading.aside((key, value), report) {
+                                loading.spared.insert(id);
+                            }
                         }
                     }
                     Merged::Stored { seq, as_sent, .. } => {
@@ -365,7 +389,10 @@ impl StoreDisk {
                 let removed = keys.map(|(key, _)| StorageWrite::Remove { key });
                 loading.changes.extend(removed);
             }
-            Err(error) => warn!(%error, "records cannot be set aside, and stay where they are"),
+            Err(error) => {
+                loading.spared.append(&mut loading.refused);
+                warn!(%error, "records cannot be set aside, and stay where they are");
+            }
         }
     }
 }
@@ -377,6 +404,11 @@ struct Loading {
     bytes: usize,
     /// Keys of which something was held back, and is not any more.
     returned: Vec<(StoreId, Key)>,
+    /// Stores that were away for long.
+    long_away: BTreeSet<StoreId>,
+    /// Stores that refused something, and those of them where that stays on disk.
+    refused: BTreeSet<StoreId>,
+    spared: BTreeSet<StoreId>,
     aside: Vec<StorageRecord>,
     aside_bytes: usize,
     changes: Vec<StorageWrite>,
@@ -384,13 +416,16 @@ struct Loading {
 }
 
 impl Loading {
-    fn aside(&mut self, record: StorageRecord, report: &mut LoadReport) {
+    /// Has a record set aside, if there is room for it.
+    fn aside(&mut self, record: StorageRecord, report: &mut LoadReport) -> bool {
         report.set_aside += 1;
         self.aside_bytes = self.aside_bytes.saturating_add(record.1.len());
         // Of more, the rest stays on disk, and is met again at the next start.
-        if self.aside_bytes <= ASIDE_BYTES_MAX {
+        let has_room = self.aside_bytes <= ASIDE_BYTES_MAX;
+        if has_room {
             self.aside.push(record);
         }
+        has_room
     }
 }
 

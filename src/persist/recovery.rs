@@ -1,17 +1,20 @@
 //! What a node's disk does by itself, and what is on it after it failed, was damaged, or the node was
 //! killed at a bad moment: no end is noted.
 
+use std::collections::BTreeSet;
+use std::fs;
+
 use tokio::sync::mpsc;
 
 use super::disk::Worker;
 use super::meta::{Remembered, put_alive, put_identity};
 use super::record::{Parsed, RecordKind, entry_key, parse, put_entry};
 use super::testbed::TestDisk;
-use super::tests::{DAYS, commit, entries, filled, found, keep, note, opening, silences};
+use super::tests::{DAYS, TestDir, commit, entries, filled, found, keep, note, opening, silences};
 use super::*;
 use crate::id::{NodeName, StoreId, WriterTag};
-use crate::store::silences::Silences;
 use crate::store::silences::support::{ManualClock, at};
+use crate::store::silences::Silences;
 use crate::wire::Entry;
 
 /// The work of a disk, done in the test's own thread: so nothing waits, and the clock is the test's.
@@ -38,7 +41,7 @@ fn with_note(disk: &TestDisk, clock: &ManualClock) -> (StoreId, Entry) {
     lasting.ts = at(1);
     let put = put_entry(RecordKind::Entry, id, WriterTag(7), &lasting);
     let mut storage = disk.clone();
-    storage.write(&[put, put_alive(at(10))]).unwrap();
+    storage.write(&[put, put_alive(id, at(10))]).unwrap();
     storage.write(&put_identity("prod")).unwrap();
     (id, lasting)
 }
@@ -187,4 +190,100 @@ fn a_storage_that_panics_has_failed() {
     disk.lock().panics = false;
     assert!(commit(link, entries(&store)));
     assert_eq!(unread.store().len(), 3);
+}
+
+/// A day without a disk that can be read, in which the node had members and expelled one.
+#[test]
+fn what_a_disk_that_was_read_late_remembers_is_kept() {
+    let (clock, disk) = (ManualClock::new(), TestDisk::default());
+    let names = ["mallory", "oscar"].map(|name| NodeName::new(name).unwrap());
+    let first = Remembered {
+        boot: at(5 * DAYS).as_nanos(),
+        members: vec!["10.0.0.1:9094".parse().unwrap()],
+        expelled: vec![names[0].clone()],
+    };
+    let mut before = disk.clone();
+    before.write(&put_identity("prod")).unwrap();
+    before.write(&first.writes()).unwrap();
+    disk.lock().fails = true;
+    let store = silences(&clock, 1);
+    let mut worker = worker(&disk, &clock, &store);
+    let told = |expelled: &NodeName| Remembered {
+        boot: at(1).as_nanos(),
+        members: Vec::new(),
+        expelled: vec![expelled.clone()],
+    };
+    worker.job(DiskJob::Remember(told(&names[1])));
+    disk.lock().fails = false;
+    let read = || {
+        let again = silences(&clock, 2);
+        open(opening(disk.clone(), &clock, &again))
+            .unwrap()
+            .remembered
+    };
+    worker.look_after(true);
+    worker.job(DiskJob::Remember(told(&names[1])));
+    drop(worker);
+    let found = read();
+    let expelled: BTreeSet<NodeName> = found.expelled.into_iter().collect();
+    assert_eq!(expelled, BTreeSet::from(names));
+    assert_eq!(found.members, first.members);
+    assert!(found.boot > first.boot);
+}
+
+/// A store that is in memory for ten days, or is not there, was away: its node ran.
+#[test]
+fn a_store_that_was_not_kept_for_long_was_away() {
+    for is_there in [true, false] {
+        let (clock, disk) = (ManualClock::new(), TestDisk::default());
+        let (id, lasting) = with_note(&disk, &clock);
+        for day in 1..10 {
+            clock.set(at(day * DAYS));
+            let store = silences(&clock, 2);
+            let mut without = opening(disk.clone(), &clock, &store);
+            without.in_memory = BTreeSet::from([id]);
+            if !is_there {
+                without.stores.clear();
+            }
+            drop(open(without).unwrap());
+            assert!(store.store().is_empty());
+        }
+        assert!(has(&disk, RecordKind::Entry, id, &lasting));
+        let (store, report) = found(disk, &clock);
+        assert_eq!((report.held_back_count, store.store().len()), (1, 0));
+    }
+}
+
+#[test]
+fn what_is_on_disk_of_a_store_in_memory_is_removed() {
+    let (clock, disk) = (ManualClock::new(), TestDisk::default());
+    let (id, lasting) = with_note(&disk, &clock);
+    let store = silences(&clock, 2);
+    let mut in_memory = opening(disk.clone(), &clock, &store);
+    in_memory.in_memory = BTreeSet::from([id]);
+    let (news, _) = mpsc::channel(1);
+    Worker::new(open(in_memory).unwrap().disk, news).look_after(true);
+    assert!(!has(&disk, RecordKind::Entry, id, &lasting));
+}
+
+/// A directory of which the lock cannot be taken, and later can. One that cannot be made stays an error.
+#[test]
+fn a_directory_that_cannot_be_used_now_is_used_later() {
+    let (clock, dir) = (ManualClock::new(), TestDir::new("not-now"));
+    let in_the_way = dir.0.join("rumormill.lock");
+    fs::create_dir_all(&in_the_way).unwrap();
+    let storage = RedbStorage::open_when_it_works(&dir.0).unwrap();
+    let (store, _) = filled(&clock, 3);
+    let opened = open(opening(storage, &clock, &store)).unwrap();
+    assert!(opened.report.unread);
+    fs::remove_dir(&in_the_way).unwrap();
+    assert!(commit(start(opened).unwrap(), entries(&store)));
+    let (again, _) = found(RedbStorage::open(&dir.0).unwrap(), &clock);
+    assert_eq!(again.store().len(), 3);
+    fs::write(dir.0.join("file"), b"").unwrap();
+    let below = dir.0.join("file").join("below");
+    assert!(matches!(
+        RedbStorage::open_when_it_works(&below),
+        Err(StorageError::Io(_))
+    ));
 }

@@ -57,6 +57,7 @@ pub(super) fn opening(storage: impl Storage, clock: &ManualClock, store: &Silenc
     Opening {
         storage: Box::new(storage),
         stores: vec![store.store()],
+        in_memory: BTreeSet::new(),
         clock: Arc::new(clock.clone()),
         cluster: "prod".to_owned(),
         max_clock_drift: Duration::from_secs(300),
@@ -92,10 +93,10 @@ pub(super) fn found(storage: impl Storage, clock: &ManualClock) -> (Silences, Lo
     (store, opened.report)
 }
 
-struct TestDir(PathBuf);
+pub(super) struct TestDir(pub(super) PathBuf);
 
 impl TestDir {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("rumormill-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         Self(path)
@@ -300,7 +301,7 @@ fn what_may_have_been_removed_meanwhile_is_held_back_until_it_is_asked_for() {
     let mut storage = disk.clone();
     let put = |entry: &Entry| put_entry(RecordKind::Entry, id, WriterTag(7), entry);
     storage
-        .write(&[put(&lasting), put(&ends), put_alive(at(10))])
+        .write(&[put(&lasting), put(&ends), put_alive(id, at(10))])
         .unwrap();
     storage.write(&put_identity("prod")).unwrap();
 
