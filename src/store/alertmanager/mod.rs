@@ -41,8 +41,8 @@ pub struct Imported {
     pub known: u64,
     /// Entries that the store refused: too large, too many, or stamped too far ahead of the clock.
     pub refused: u64,
-    /// Entries that have no place here: a silence whose id is not a UUID, or without a matcher that can be
-    /// read.
+    /// Entries that have no place here: a silence whose id is not a UUID, or with a matcher that compares in
+    /// a way that is not known here.
     pub unreadable: u64,
 }
 

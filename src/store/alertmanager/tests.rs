@@ -164,6 +164,27 @@ fn what_is_written_under_the_name_of_what_was_kept_changes_nothing_else() {
     assert_eq!(silence.annotations[KEPT], hex(&known.into_bytes()));
 }
 
+/// It is kept and passed on, and mutes nothing; the one behind it is used.
+#[test]
+fn a_silence_that_cannot_be_evaluated_is_quarantined() {
+    let clock = ManualClock::new();
+    let (store, ids) = filled(&clock);
+    let mut file = exported(&store);
+    let pattern = b"eu-.*|us-.*";
+    let at = file.windows(pattern.len()).position(|it| it == pattern);
+    while let Some(at) = file.windows(pattern.len()).position(|it| it == pattern) {
+        file[at..at + pattern.len()].copy_from_slice(b"eu-(*|us-.*");
+    }
+    assert!(at.is_some());
+    let again = silences(&clock, 2);
+    let imported = import_silences(&again, &file).unwrap();
+    assert_eq!((imported.stored, imported.quarantined), (3, 1));
+    assert_eq!(imported.unreadable, 0);
+    assert!(again.get(ids[0]).is_none());
+    assert_eq!(again.get(ids[1]), store.get(ids[1]));
+    assert!(again.store().replica().held(&ids[0].key()).is_some());
+}
+
 #[test]
 fn a_log_goes_there_and_back() {
     let clock = ManualClock::new();
