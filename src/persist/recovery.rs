@@ -13,8 +13,9 @@ use super::testbed::TestDisk;
 use super::tests::{DAYS, TestDir, commit, entries, filled, found, keep, note, opening, silences};
 use super::*;
 use crate::id::{NodeName, StoreId, WriterTag};
+use crate::store::Limits;
 use crate::store::silences::support::{ManualClock, at};
-use crate::store::silences::Silences;
+use crate::store::silences::{SilenceLimits, Silences};
 use crate::wire::Entry;
 
 /// The work of a disk, done in the test's own thread: so nothing waits, and the clock is the test's.
@@ -286,4 +287,62 @@ fn a_directory_that_cannot_be_used_now_is_used_later() {
         RedbStorage::open_when_it_works(&below),
         Err(StorageError::Io(_))
     ));
+}
+
+/// No file can be written for what a store refuses, so it stays where it is: for a node with more room.
+#[test]
+fn what_is_refused_and_in_no_file_stays_on_disk() {
+    let (clock, disk) = (ManualClock::new(), TestDisk::default());
+    let (store, _) = filled(&clock, 3);
+    keep(disk.clone(), &clock, &store);
+    disk.lock().directory = Some(std::env::temp_dir().join("rumormill-is-not-there"));
+    let limits = Limits::default().entries_max(1).share_percent(100);
+    let small = Silences::new(SilenceLimits::default(), limits, clock.context(), [2; 32]);
+    let opened = open(opening(disk.clone(), &clock, &small)).unwrap();
+    assert_eq!((opened.report.set_aside, small.store().len()), (1, 2));
+    let (news, _) = mpsc::channel(1);
+    let mut worker = Worker::new(opened.disk, news);
+    for _ in 0..3 {
+        worker.look_after(true);
+    }
+    drop(worker);
+    let (large, _) = found(disk, &clock);
+    assert_eq!(large.store().len(), 3);
+}
+
+/// Whether it could not be read, or not be written to.
+#[test]
+fn a_disk_that_does_not_work_at_the_start_says_when_it_does() {
+    for is_read in [true, false] {
+        let (clock, disk) = (ManualClock::new(), TestDisk::default());
+        let (store, _) = filled(&clock, 3);
+        keep(disk.clone(), &clock, &store);
+        disk.lock().fails = !is_read;
+        disk.lock().writes_left = Some(0);
+        let again = silences(&clock, 2);
+        let mut link = start(open(opening(disk.clone(), &clock, &again)).unwrap()).unwrap();
+        let entries = entries(&store);
+        let mut says = || link.news.blocking_recv().unwrap();
+        let loaded = says();
+        assert!(
+            matches!(&loaded, DiskNews::Event(DiskEvent::Loaded(report)) if report.unread != is_read),
+            "{loaded:?}"
+        );
+        if is_read {
+            assert!(matches!(says(), DiskNews::Event(DiskEvent::Failing)));
+        }
+        disk.lock().fails = false;
+        disk.lock().writes_left = None;
+        link.jobs
+            .send(DiskJob::Commit { batch: 1, entries })
+            .unwrap();
+        if !is_read {
+            assert!(matches!(
+                says(),
+                DiskNews::Event(DiskEvent::Loaded(report)) if report.entries == 3
+            ));
+        }
+        assert!(matches!(says(), DiskNews::Event(DiskEvent::Recovered)));
+        assert!(matches!(says(), DiskNews::Committed { ok: true, .. }));
+    }
 }

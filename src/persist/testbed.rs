@@ -26,6 +26,8 @@ pub(crate) struct TestRecords {
     pub(crate) writes_left: Option<usize>,
     /// Every call panics.
     pub(crate) panics: bool,
+    /// Where it says that files can be put beside it.
+    pub(crate) directory: Option<PathBuf>,
     /// What is there cannot be read.
     pub(crate) damaged: bool,
     /// How often it began anew.
@@ -104,6 +106,10 @@ impl Storage for TestDisk {
         records.damaged = false;
         records.begun_anew += 1;
         Ok(None)
+    }
+
+    fn directory(&self) -> Option<PathBuf> {
+        self.lock().directory.clone()
     }
 }
 
