@@ -194,15 +194,15 @@ impl<V> EntryMap<V> {
         }
     }
 
-    /// EntryHashes entries for this map.
+    /// What hashes entries for this map.
     #[must_use]
     pub fn hashing(&self) -> Hashing {
         self.hashing
     }
 
     /// Joins an entry of a peer in, if [`judge`](Self::judge) finds it fresh and `admit` lets it in, which
-    /// is given what is held under its key. `hashes` must come from the [`hashing`](Self::hashing) of this very map: with those of another map the entry would not
-    /// be recognized when it comes again.
+    /// is given what is held under its key. `hashes` must come from the [`hashing`](Self::hashing) of this
+    /// very map: with those of another map the entry would not be recognized when it comes again.
     ///
     /// # Errors
     /// The judgement, if it is not `Fresh`. Nothing has changed.

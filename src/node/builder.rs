@@ -317,7 +317,8 @@ impl Builder {
     /// runtime with I/O and time enabled; the node runs on it.
     ///
     /// Returns once the node listens, before it has found anyone: see [`Node::ready`]. Cancel
-    /// safe: nothing has started until it returns.
+    /// safe: nothing has started until it returns. Only a disk that is being read is read to the end, and its
+    /// directory is in use until then.
     ///
     /// # Errors
     /// [`BuildError`]; nothing was started. [`BuildError::NoRuntime`] outside of a tokio runtime.

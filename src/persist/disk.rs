@@ -1,8 +1,8 @@
 //! The thread that does the work of one node's disk.
 //!
 //! Jobs come in one at a time; of commits one is out, so what waits is bounded by the engine's batch:
-//! 4 MiB and one entry. While there is nothing to do it notes that the node runs, and removes from the
-//! disk what its stores have collected.
+//! 4 MiB and one entry. Between them it notes that the node runs, and removes from the disk what its
+//! stores have collected. When that is due the clock says, so a node that is never idle does it too.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -15,11 +15,12 @@ use tracing::{debug, warn};
 use super::error::StorageError;
 use super::event::{DiskEvent, DiskWork, LoadReport};
 use super::load::{OpenedDisk, SCAN_BYTES, StoreDisk};
-use super::meta::{Remembered, put_alive};
+use super::meta::Remembered;
 use super::record::{Parsed, RecordKind, parse, put_entry};
-use super::storage::StorageWrite;
+use super::storage::{Storage as _, StorageWrite};
 use crate::crdt::compare_versions;
 use crate::id::{StoreId, WriterTag};
+use crate::time::Timestamp;
 use crate::wire::Entry;
 
 /// What a disk is to do.
@@ -39,6 +40,8 @@ pub(crate) enum DiskJob {
 pub(crate) enum DiskNews {
     /// A batch is written, or could not be.
     Committed { batch: u64, ok: bool },
+    /// What is to be remembered is written, or could not be. Each such job has one answer, in order.
+    Remembered { ok: bool },
     /// Something happened.
     Event(DiskEvent),
 }
@@ -59,45 +62,61 @@ pub(crate) fn start(opened: OpenedDisk) -> io::Result<DiskLink> {
     let (jobs, jobs_in) = sync_channel(JOBS_MAX);
     let (news_out, news) = mpsc::channel(NEWS_MAX);
     let _ = news_out.try_send(DiskNews::Event(DiskEvent::Loaded(opened.report)));
-    let worker = Worker {
-        disk: opened.disk,
-        news: news_out,
-        is_failing: false,
-        position: None,
-        idle: Duration::ZERO,
-        noted: Duration::ZERO,
-        swept: 0,
-    };
+    let worker = Worker::new(opened.disk, news_out);
+    if worker.is_failing && worker.disk.is_loaded {
+        let _ = worker.news.try_send(DiskNews::Event(DiskEvent::Failing));
+    }
     let thread = thread::Builder::new().name("rumormill-disk".to_owned());
     thread.spawn(move || worker.run(&jobs_in))?;
     Ok(DiskLink { jobs, news })
 }
 
-struct Worker {
-    disk: StoreDisk,
+pub(super) struct Worker {
+    pub(super) disk: StoreDisk,
     news: mpsc::Sender<DiskNews>,
     is_failing: bool,
+    /// When it was last noted that the node runs.
+    noted: Timestamp,
+    /// When the last sweep began, and when it last looked at something.
+    swept_from: Option<Timestamp>,
+    looked: Timestamp,
     /// The sweep under way: the key that it has come to.
     position: Option<Vec<u8>>,
-    /// How long this thread has waited, since the last sweep and since it last noted that the node runs.
-    idle: Duration,
-    noted: Duration,
     /// Records that this sweep has looked at.
     swept: u64,
+    /// That the storage cannot be used at all was said.
+    is_refusal_told: bool,
 }
 
 impl Worker {
+    pub(super) fn new(disk: StoreDisk, news: mpsc::Sender<DiskNews>) -> Self {
+        let wall = disk.clock.wall();
+        Self {
+            is_failing: !disk.is_loaded || !disk.is_settled(),
+            disk,
+            news,
+            noted: wall,
+            swept_from: None,
+            looked: wall,
+            position: None,
+            swept: 0,
+            is_refusal_told: false,
+        }
+    }
+
     fn run(mut self, jobs: &Receiver<DiskJob>) {
         loop {
-            let wait = self.wait();
-            match jobs.recv_timeout(wait) {
-                Ok(job) => self.job(job),
-                Err(RecvTimeoutError::Timeout) => self.waited(wait),
+            match jobs.recv_timeout(self.wait()) {
+                Ok(job) => {
+                    self.job(job);
+                    self.look_after(false);
+                }
+                Err(RecvTimeoutError::Timeout) => self.look_after(true),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        let alive = put_alive(self.disk.clock.wall());
-        if let Err(error) = self.write(&[alive]) {
+        let alive = self.disk.alive(self.disk.clock.wall());
+        if let Err(error) = self.write(&alive) {
             debug!(%error, "the end was not noted");
         }
         drop(self.disk);
@@ -111,19 +130,22 @@ impl Worker {
         } else if self.position.is_some() {
             SWEEP_PAUSE
         } else {
-            NOTE_EVERY
+            let since = self.disk.clock.wall().since(self.noted);
+            NOTE_EVERY.saturating_sub(since).max(RETRY_EVERY)
         }
     }
 
-    fn job(&mut self, job: DiskJob) {
+    pub(super) fn job(&mut self, job: DiskJob) {
         match job {
             DiskJob::Commit { batch, entries } => {
                 let ok = self.commit(entries);
                 self.tell(DiskNews::Committed { batch, ok });
             }
             DiskJob::Remember(remembered) => {
-                let written = self.write(&remembered.writes());
-                self.report(written);
+                let writes = self.disk.remember(remembered);
+                let written = self.write(&writes);
+                let ok = self.report(written);
+                self.tell(DiskNews::Remembered { ok });
             }
         }
     }
@@ -135,15 +157,24 @@ impl Worker {
             let deliverer = held.map_or(WriterTag::NONE, |held| held.deliverer);
             put_entry(RecordKind::Entry, id, deliverer, &entry)
         });
-        let writes: Vec<StorageWrite> = writes.collect();
+        let mut writes: Vec<StorageWrite> = writes.collect();
+        // A node that is busy all the time runs, too.
+        let wall = self.disk.clock.wall();
+        let notes = is_due(self.noted, NOTE_EVERY, wall);
+        if notes {
+            writes.extend(self.disk.alive(wall));
+        }
         let written = self.write(&writes);
+        if notes && written.is_ok() {
+            self.noted = wall;
+        }
         self.report(written)
     }
 
-    /// Writes a batch, once what is on disk has been read: before that it would be taken for what is
-    /// there.
+    /// Writes a batch, once what is on disk has been read and what has to be there before is there.
     fn write(&mut self, batch: &[StorageWrite]) -> Result<(), StorageError> {
         self.load()?;
+        self.disk.settle()?;
         self.disk.storage.write(batch)
     }
 
@@ -159,7 +190,9 @@ impl Worker {
             }
             Err(super::error::PersistError::Storage(error)) => Err(error),
             Err(error) => {
-                warn!(%error, "the storage cannot be used");
+                if !std::mem::replace(&mut self.is_refusal_told, true) {
+                    warn!(%error, "the storage cannot be used");
+                }
                 Err(StorageError::Io(io::ErrorKind::InvalidData.into()))
             }
         }
@@ -189,43 +222,53 @@ impl Worker {
     }
 
     /// The database was damaged while the node ran. It is set aside, and all that is held is written to
-    /// a new one.
+    /// a new one: now if that works, else before anything else is.
     fn begin_anew(&mut self) {
         self.position = None;
-        let begun = self.disk.storage.start_over().and_then(|aside| {
-            let held = self.disk.held();
-            self.disk.storage.write(&held)?;
-            Ok(aside)
-        });
-        match begun {
+        match self.disk.begin_anew() {
             Ok(aside) => {
                 warn!(
                     ?aside,
-                    "the database was damaged: it is set aside, and a new one has all that is held"
+                    "the database was damaged: it is set aside, and a new one gets all that is held"
                 );
                 let report = LoadReport {
                     aside: aside.into_iter().collect(),
                     ..LoadReport::default()
                 };
                 self.tell(DiskNews::Event(DiskEvent::Loaded(report)));
+                if let Err(error) = self.disk.settle() {
+                    debug!(%error, "the new database has not got all that is held yet");
+                }
             }
             Err(error) => warn!(%error, "the damaged database cannot be replaced now"),
         }
     }
 
-    /// Nothing came for so long.
-    fn waited(&mut self, wait: Duration) {
-        self.idle = self.idle.saturating_add(wait);
-        self.noted = self.noted.saturating_add(wait);
-        if self.is_failing || !self.disk.is_loaded || self.noted >= NOTE_EVERY {
-            self.noted = Duration::ZERO;
-            let alive = put_alive(self.disk.clock.wall());
-            let noted = self.write(&[alive]);
-            self.report(noted);
+    /// Does what is due beside jobs: after each of them, and when none came for a while.
+    pub(super) fn look_after(&mut self, is_idle: bool) {
+        let wall = self.disk.clock.wall();
+        let is_retried = self.is_failing || !self.disk.is_loaded;
+        if is_retried && !is_idle {
+            // Jobs try it often enough.
             return;
         }
-        if self.position.is_some() || self.idle >= SWEEP_EVERY {
-            self.idle = Duration::ZERO;
+        if is_retried || is_due(self.noted, NOTE_EVERY, wall) {
+            let alive = self.disk.alive(wall);
+            let noted = self.write(&alive);
+            if !self.report(noted) {
+                return;
+            }
+            self.noted = wall;
+        }
+        let begins = self
+            .swept_from
+            .is_none_or(|from| is_due(from, SWEEP_EVERY, wall));
+        if self.position.is_none() && begins {
+            self.swept_from = Some(wall);
+            self.position = Some(Vec::new());
+        }
+        if self.position.is_some() && (is_idle || is_due(self.looked, SWEEP_PAUSE, wall)) {
+            self.looked = wall;
             let swept = self.sweep();
             self.report(swept);
         }
@@ -272,6 +315,12 @@ impl StoreDisk {
         else {
             return false;
         };
+        if self.in_memory.contains(store) {
+            return true;
+        }
+        if self.spared.contains(store) {
+            return false;
+        }
         let Some(store) = self.stores.get(store) else {
             return false;
         };
@@ -283,28 +332,11 @@ impl StoreDisk {
             }
         }
     }
+}
 
-    /// What puts all that is held on disk.
-    fn held(&self) -> Vec<StorageWrite> {
-        let mut writes = super::meta::put_identity(&self.cluster).to_vec();
-        for (&id, store) in &self.stores {
-            let (head, mut after) = (store.head(), 0);
-            while after < head {
-                let changes = store
-                    .replica()
-                    .changes(after, CHANGES_AT_A_TIME, SCAN_BYTES);
-                let Some(last) = changes.last() else {
-                    break;
-                };
-                after = last.seq;
-                let changes = changes.iter();
-                writes.extend(changes.map(|change| {
-                    put_entry(RecordKind::Entry, id, change.deliverer, &change.entry)
-                }));
-            }
-        }
-        writes
-    }
+/// Whether so much time has passed since; or nobody knows, because the clock was set back.
+fn is_due(since: Timestamp, every: Duration, wall: Timestamp) -> bool {
+    wall < since || wall.since(since) >= every
 }
 
 /// Jobs that wait; of commits there is one at most.
@@ -321,4 +353,3 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 /// A sweep over so many records is told of.
 const SWEEP_TOLD_MIN: u64 = 100_000;
-const CHANGES_AT_A_TIME: usize = 256;

@@ -14,7 +14,8 @@ pub struct LoadReport {
     pub known: u64,
     /// Entries of stores that this node does not have: they stay on disk.
     pub strange: u64,
-    /// Records that were not as they were written, or that a store refused: they were set aside.
+    /// Records that were not as they were written, or that a store refused: they were set aside. Up to
+    /// 64 MiB of them go into a file at one start; the rest stays where it is until the next.
     pub set_aside: u64,
     /// Where they are. With a whole database that could not be read, where that is.
     pub aside: Vec<PathBuf>,
@@ -36,7 +37,7 @@ pub enum DiskEvent {
     Failing,
     /// What was on disk has been read.
     Loaded(LoadReport),
-    /// The disk works again, and what had waited is written.
+    /// The disk works again. What has waited in the node is written next, batch by batch.
     Recovered,
     /// Long work goes on: so much of it is done.
     #[non_exhaustive]
@@ -52,10 +53,6 @@ pub enum DiskEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DiskWork {
-    /// Writing a backup.
-    Backup,
-    /// Reading what is there.
-    Load,
     /// Removing what has been collected.
     Sweep,
 }

@@ -1,6 +1,6 @@
 //! From the disk into the stores, at the start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,17 +9,18 @@ use tracing::{info, warn};
 use super::aside::write_aside;
 use super::error::{PersistError, StorageError};
 use super::event::LoadReport;
-use super::meta::{FORMAT_NOW, Meta, Remembered, put_alive, put_identity};
+use super::guard::GuardedStorage;
+use super::meta::{FORMAT_NOW, Meta, Remembered, put_identity};
 use super::record::{Parsed, RecordKind, entry_key, parse, put_entry};
 use super::storage::{Storage, StorageRecord, StorageWrite};
-use crate::id::{StoreId, WriterTag};
+use crate::id::{Key, StoreId, WriterTag};
 use crate::store::{Merged, Store};
 use crate::time::{Timestamp, WallClock};
 use crate::wire::Entry;
 
 /// A disk, and the stores that it keeps.
 pub(crate) struct StoreDisk {
-    pub(super) storage: Box<dyn Storage>,
+    pub(super) storage: GuardedStorage,
     pub(super) stores: BTreeMap<StoreId, Arc<dyn Store>>,
     pub(super) clock: Arc<dyn WallClock>,
     pub(super) cluster: String,
@@ -32,12 +33,28 @@ pub(crate) struct StoreDisk {
     pub(super) bring_back: bool,
     /// What is on disk is in the stores.
     pub(super) is_loaded: bool,
+    /// The node has started, and this was not read by then.
+    pub(super) is_late: bool,
+    /// Stores that are not kept: what there is of them on disk is removed.
+    pub(super) in_memory: BTreeSet<StoreId>,
+    /// Stores of which entries that were refused stay on disk until the next start: no file has them.
+    pub(super) spared: BTreeSet<StoreId>,
+    /// What a disk that was read late has had to be remembered.
+    pub(super) found_late: Remembered,
+    /// What the node has to remember, as far as it is known.
+    pub(super) remembered: Remembered,
+    /// Goes to disk before anything else.
+    pub(super) pending: VecDeque<StorageWrite>,
+    /// All that is held is to be written, from this change of this store on.
+    pub(super) owed: Option<(StoreId, u64)>,
 }
 
 /// What to open.
 pub(crate) struct Opening {
     pub(crate) storage: Box<dyn Storage>,
     pub(crate) stores: Vec<Arc<dyn Store>>,
+    /// Those of them that are not kept.
+    pub(crate) in_memory: BTreeSet<StoreId>,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) cluster: String,
     pub(crate) max_clock_drift: Duration,
@@ -62,7 +79,7 @@ pub(crate) struct OpenedDisk {
 pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
     let stores = opening.stores.into_iter();
     let mut disk = StoreDisk {
-        storage: opening.storage,
+        storage: GuardedStorage(opening.storage),
         stores: stores.map(|store| (store.id(), store)).collect(),
         clock: opening.clock,
         cluster: opening.cluster,
@@ -70,7 +87,17 @@ pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
         away_max: opening.away_max,
         bring_back: opening.bring_back,
         is_loaded: false,
+        is_late: false,
+        in_memory: opening.in_memory,
+        spared: BTreeSet::new(),
+        found_late: Remembered::default(),
+        remembered: Remembered::default(),
+        pending: VecDeque::new(),
+        owed: None,
     };
+    if let Err(error) = disk.storage.compact() {
+        info!(%error, "the storage was not made smaller");
+    }
     match disk.load() {
         Ok((report, remembered, through)) => Ok(OpenedDisk {
             disk,
@@ -80,6 +107,7 @@ pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
         }),
         Err(PersistError::Storage(error @ (StorageError::Io(_) | StorageError::Damaged))) => {
             warn!(%error, "what is on disk cannot be read now: it is tried again");
+            disk.is_late = true;
             let report = LoadReport {
                 unread: true,
                 ..LoadReport::default()
@@ -105,9 +133,6 @@ impl StoreDisk {
     pub(super) fn load(&mut self) -> Result<LoadedParts, PersistError> {
         let mut report = LoadReport::default();
         let mut loading = Loading::default();
-        if let Err(error) = self.storage.compact() {
-            info!(%error, "the storage was not made smaller");
-        }
         let meta = match self.meta() {
             Ok(meta) if meta.format.is_none_or(|format| format <= FORMAT_NOW) => meta,
             Ok(meta) => {
@@ -137,29 +162,35 @@ impl StoreDisk {
             loading.through.insert(id, Through::new(is_new));
         }
         let wall = self.clock.wall();
-        let away = meta.alive.map(|alive| wall.since(alive));
-        let hold_back = !self.bring_back && away.is_some_and(|away| away > self.away_max);
-        match self.read_entries(wall, hold_back, &mut loading, &mut report) {
+        if !self.bring_back {
+            let away = meta.alive.iter();
+            let long = away.filter(|(_, alive)| wall.since(**alive) > self.away_max);
+            loading.long_away = long.map(|(&id, _)| id).collect();
+        }
+        match self.read_entries(wall, &mut loading, &mut report) {
             Ok(()) => {}
             Err(error) if error.is_damage() => {
                 self.start_over(&mut report)?;
                 // What was read before is written again.
                 loading.through.clear();
-                loading.changes.clear();
+                let is_put = |write: &StorageWrite| matches!(write, StorageWrite::Put { .. });
+                loading.changes.retain(is_put);
             }
             Err(error) => return Err(error.into()),
         }
         self.set_aside(&mut loading, &mut report);
-        let mut remembered = meta.remembered;
-        // Boots only grow, also where the clock was set back.
-        remembered.boot = remembered.boot.saturating_add(1).max(wall.as_nanos());
-        loading.changes.extend(put_identity(&self.cluster));
-        loading.changes.extend(remembered.writes());
-        loading.changes.push(put_alive(wall));
-        if let Err(error) = self.storage.write(&loading.changes) {
-            info!(%error, "the storage cannot be written to now");
-        }
+        self.spared.append(&mut loading.spared);
+        self.return_held_back(&mut loading);
+        let remembered = self.join_remembered(meta.remembered, wall);
+        self.pending.extend(loading.changes);
+        self.pending.extend(put_identity(&self.cluster));
+        let remember = self.remember(remembered.clone());
+        self.pending.extend(remember);
+        self.pending.extend(self.alive(wall));
         self.is_loaded = true;
+        if let Err(error) = self.settle() {
+            warn!(%error, "the storage cannot be written to now: it is tried again");
+        }
         let through = loading.through.into_iter();
         let through = through.map(|(id, through)| (id, through.seq)).collect();
         Ok((report, remembered, through))
@@ -214,20 +245,21 @@ impl StoreDisk {
     fn read_entries(
         &mut self,
         wall: Timestamp,
-        hold_back: bool,
         loading: &mut Loading,
         report: &mut LoadReport,
     ) -> Result<(), StorageError> {
         let read = self.scan(b"", &mut |disk, record| {
             match parse(record) {
-                Parsed::Damaged => loading.aside(record.clone(), report),
+                Parsed::Damaged => {
+                    loading.aside(record.clone(), report);
+                }
                 Parsed::Meta { .. } => {}
                 Parsed::Entry {
                     kind,
                     store,
                     deliverer,
                     entry,
-                } => disk.entry(hold_back, (kind, store, deliverer, entry), loading, report),
+                } => disk.entry((kind, store, deliverer, entry), loading, report),
             }
             if loading.bytes >= SCAN_BYTES {
                 disk.merge(wall, loading, report);
@@ -242,7 +274,6 @@ impl StoreDisk {
     /// An entry was read.
     fn entry(
         &self,
-        hold_back: bool,
         (kind, store, deliverer, entry): (RecordKind, StoreId, WriterTag, Entry),
         loading: &mut Loading,
         report: &mut LoadReport,
@@ -251,24 +282,22 @@ impl StoreDisk {
             report.strange += 1;
             return;
         }
+        if self.in_memory.contains(&store) {
+            // The next sweep removes it.
+            return;
+        }
         let may_return = entry.schema.is_lasting() && !entry.schema.is_tombstone();
         let stays_back = match kind {
-            RecordKind::Entry => hold_back && may_return,
+            RecordKind::Entry => may_return && loading.long_away.contains(&store),
             RecordKind::HeldBack => !self.bring_back,
         };
-        let to = if stays_back {
-            RecordKind::HeldBack
-        } else {
-            RecordKind::Entry
-        };
-        if kind != to {
-            let key = entry_key(kind, store, &entry.key);
-            loading.changes.push(StorageWrite::Remove { key });
-            loading
-                .changes
-                .push(put_entry(to, store, deliverer, &entry));
-        }
         if stays_back {
+            if kind != RecordKind::HeldBack {
+                let to = put_entry(RecordKind::HeldBack, store, deliverer, &entry);
+                // In this order: whatever happens in between, one of them is there.
+                let key = entry_key(kind, store, &entry.key);
+                loading.changes.extend([to, StorageWrite::Remove { key }]);
+            }
             report.held_back_count += 1;
             if report.held_back.len() < HELD_BACK_LISTED {
                 report.held_back.push((store, entry.key));
@@ -276,7 +305,8 @@ impl StoreDisk {
             return;
         }
         loading.bytes = loading.bytes.saturating_add(entry.encoded_len());
-        let of_store = loading.entries.entry((store, deliverer)).or_default();
+        let place = (store, deliverer, kind);
+        let of_store = loading.entries.entry(place).or_default();
         of_store.push(entry);
     }
 
@@ -284,7 +314,7 @@ impl StoreDisk {
     fn merge(&self, wall: Timestamp, loading: &mut Loading, report: &mut LoadReport) {
         let horizon = wall.plus(self.max_clock_drift);
         loading.bytes = 0;
-        for ((id, deliverer), entries) in std::mem::take(&mut loading.entries) {
+        for ((id, deliverer, kind), entries) in std::mem::take(&mut loading.entries) {
             let Some(store) = self.stores.get(&id) else {
                 continue;
             };
@@ -300,24 +330,45 @@ impl StoreDisk {
                 replica.merge_into(entry, deliverer, then, &mut results);
             }
             for (entry, result) in sane.iter().chain(&ahead).zip(results) {
+                if kind == RecordKind::HeldBack && !matches!(result, Merged::Refused(_)) {
+                    loading.returned.push((id, entry.key));
+                }
                 match result {
                     Merged::Known => report.known += 1,
                     Merged::Refused(reason) => {
                         warn!(store = store.name(), key = ?entry.key, ?reason, "an entry on disk is refused");
                         if let StorageWrite::Put { key, value } =
-                            put_entry(RecordKind::Entry, id, deliverer, entry)
+                            put_entry(kind, id, deliverer, entry)
                         {
-                            loading.aside((key, value), report);
+                            loading.refused.insert(id);
+                            if !loading.aside((key, value), report) {
+                                loading.spared.insert(id);
+                            }
                         }
                     }
                     Merged::Stored { seq, as_sent, .. } => {
                         report.entries += 1;
                         if let Some(through) = loading.through.get_mut(&id) {
-                            through.stored(seq, as_sent);
+                            // What was held back is on disk, and not in this place.
+                            through.stored(seq, as_sent && kind == RecordKind::Entry);
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// What was held back and is part of its store again goes to the place of what is, as it is held now:
+    /// it may have been joined with a later one.
+    fn return_held_back(&self, loading: &mut Loading) {
+        for (id, key) in std::mem::take(&mut loading.returned) {
+            let store = self.stores.get(&id);
+            if let Some(held) = store.and_then(|store| store.replica().held(&key)) {
+                let put = put_entry(RecordKind::Entry, id, held.deliverer, &held.entry);
+                loading.changes.push(put);
+            }
+            let key = entry_key(RecordKind::HeldBack, id, &key);
+            loading.changes.push(StorageWrite::Remove { key });
         }
     }
 
@@ -338,7 +389,10 @@ impl StoreDisk {
                 let removed = keys.map(|(key, _)| StorageWrite::Remove { key });
                 loading.changes.extend(removed);
             }
-            Err(error) => warn!(%error, "records cannot be set aside, and stay where they are"),
+            Err(error) => {
+                loading.spared.append(&mut loading.refused);
+                warn!(%error, "records cannot be set aside, and stay where they are");
+            }
         }
     }
 }
@@ -346,8 +400,15 @@ impl StoreDisk {
 /// What has been read and is not in its place yet.
 #[derive(Default)]
 struct Loading {
-    entries: BTreeMap<(StoreId, WriterTag), Vec<Entry>>,
+    entries: BTreeMap<(StoreId, WriterTag, RecordKind), Vec<Entry>>,
     bytes: usize,
+    /// Keys of which something was held back, and is not any more.
+    returned: Vec<(StoreId, Key)>,
+    /// Stores that were away for long.
+    long_away: BTreeSet<StoreId>,
+    /// Stores that refused something, and those of them where that stays on disk.
+    refused: BTreeSet<StoreId>,
+    spared: BTreeSet<StoreId>,
     aside: Vec<StorageRecord>,
     aside_bytes: usize,
     changes: Vec<StorageWrite>,
@@ -355,13 +416,16 @@ struct Loading {
 }
 
 impl Loading {
-    fn aside(&mut self, record: StorageRecord, report: &mut LoadReport) {
+    /// Has a record set aside, if there is room for it.
+    fn aside(&mut self, record: StorageRecord, report: &mut LoadReport) -> bool {
         report.set_aside += 1;
         self.aside_bytes = self.aside_bytes.saturating_add(record.1.len());
         // Of more, the rest stays on disk, and is met again at the next start.
-        if self.aside_bytes <= ASIDE_BYTES_MAX {
+        let has_room = self.aside_bytes <= ASIDE_BYTES_MAX;
+        if has_room {
             self.aside.push(record);
         }
+        has_room
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a node has to remember beside its entries.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::record::put_meta;
 use super::storage::StorageWrite;
-use crate::id::NodeName;
+use crate::id::{NodeName, StoreId};
 use crate::time::Timestamp;
 
 /// What a node remembers of itself and of its cluster.
@@ -25,8 +26,9 @@ pub(super) struct Meta {
     pub(super) format: Option<u16>,
     /// The cluster.
     pub(super) cluster: Option<String>,
-    /// When the node was last known to run.
-    pub(super) alive: Option<Timestamp>,
+    /// When a node was last known to run that kept this store here. A store that is not kept for a while
+    /// is away, though its node runs.
+    pub(super) alive: BTreeMap<StoreId, Timestamp>,
     pub(super) remembered: Remembered,
 }
 
@@ -36,7 +38,6 @@ impl Meta {
         let text = || std::str::from_utf8(value).ok();
         let number = || value.try_into().ok().map(u64::from_be_bytes);
         match name {
-            ALIVE => self.alive = number().map(Timestamp::from_nanos),
             BOOT => self.remembered.boot = number().unwrap_or(0),
             CLUSTER => self.cluster = text().map(str::to_owned),
             EXPELLED => {
@@ -48,7 +49,13 @@ impl Meta {
                 let addrs = text().unwrap_or("").lines().take(LINES_MAX);
                 self.remembered.members = addrs.filter_map(|it| it.parse().ok()).collect();
             }
-            _ => {}
+            _ => {
+                let store = name.strip_prefix(ALIVE).and_then(|it| it.try_into().ok());
+                if let (Some(store), Some(nanos)) = (store, number()) {
+                    let store = StoreId(u32::from_be_bytes(store));
+                    self.alive.insert(store, Timestamp::from_nanos(nanos));
+                }
+            }
         }
     }
 }
@@ -72,9 +79,10 @@ pub(super) fn put_identity(cluster: &str) -> [StorageWrite; 2] {
     ]
 }
 
-/// Says that the node runs.
-pub(super) fn put_alive(wall: Timestamp) -> StorageWrite {
-    put_meta(ALIVE, &wall.as_nanos().to_be_bytes())
+/// Says that the node runs, and keeps this store.
+pub(super) fn put_alive(store: StoreId, wall: Timestamp) -> StorageWrite {
+    let name = [ALIVE, &store.0.to_be_bytes()].concat();
+    put_meta(&name, &wall.as_nanos().to_be_bytes())
 }
 
 fn lines(of: &[impl ToString]) -> String {
@@ -84,7 +92,7 @@ fn lines(of: &[impl ToString]) -> String {
 
 /// The format that is written.
 pub(super) const FORMAT_NOW: u16 = 1;
-const ALIVE: &[u8] = b"alive";
+const ALIVE: &[u8] = b"alive ";
 const BOOT: &[u8] = b"boot";
 const CLUSTER: &[u8] = b"cluster";
 const EXPELLED: &[u8] = b"expelled";
@@ -121,11 +129,13 @@ mod tests {
         };
         let wall = Timestamp::from_nanos(5);
         let writes = remembered.writes().into_iter();
-        let writes = writes.chain(put_identity("prod")).chain([put_alive(wall)]);
+        let writes = writes
+            .chain(put_identity("prod"))
+            .chain([put_alive(StoreId(7), wall)]);
         let expected = Meta {
             format: Some(FORMAT_NOW),
             cluster: Some("prod".to_owned()),
-            alive: Some(wall),
+            alive: BTreeMap::from([(StoreId(7), wall)]),
             remembered,
         };
         assert_eq!(read(writes), expected);

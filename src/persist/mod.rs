@@ -19,16 +19,22 @@
 //! - Nothing here runs in the engine's task. One thread does the work of one node's disk, one batch at a
 //!   time.
 //! - A disk that fails stops nothing but durability: it is reported, tried again, and what waits is
-//!   written once it works again.
+//!   written once it works again. A storage that panics has failed.
+//! - What reading the disk has found to be changed there is written before anything else is, and before
+//!   it is noted that the node runs.
 
 mod aside;
+mod debt;
 mod directory;
 mod disk;
 mod error;
 mod event;
+mod guard;
 mod load;
 mod meta;
 mod record;
+#[cfg(test)]
+mod recovery;
 mod redb_storage;
 mod storage;
 #[cfg(test)]

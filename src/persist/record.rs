@@ -11,7 +11,7 @@ use crate::wire::Entry;
 use crate::wire::codec::BODY_BYTES_MAX;
 
 /// An entry on disk, or one that is held back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RecordKind {
     /// It is part of its store.
     Entry,

@@ -12,7 +12,7 @@ use std::{fs, io};
 #[cfg(not(test))]
 use redb::backends::InMemoryBackend as NoFile;
 use redb::{Database, ReadableDatabase as _, StorageBackend, TableDefinition};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::directory::Directory;
 use super::error::StorageError;
@@ -59,6 +59,24 @@ impl RedbStorage {
             #[cfg(test)]
             file: None,
         })
+    }
+
+    /// As [`open`](Self::open). But a directory that is there and cannot be used now, because it is full or
+    /// read-only, is no error: it is taken as soon as that works.
+    pub(crate) fn open_when_it_works(directory: &Path) -> Result<Self, StorageError> {
+        match Self::open(directory) {
+            Err(StorageError::Io(error)) if directory.is_dir() => {
+                warn!(directory = %directory.display(), %error, "the directory cannot be used now");
+                Ok(Self {
+                    directory: Directory::new(directory),
+                    database: None,
+                    durability: redb::Durability::Immediate,
+                    #[cfg(test)]
+                    file: None,
+                })
+            }
+            opened => opened,
+        }
     }
 
     /// In a file of the tests, with this durability.
@@ -130,9 +148,12 @@ fn create(
         Some(file) => builder.create_with_backend(file)?,
         None => builder.create(path)?,
     };
-    let write = database.begin_write()?;
-    write.open_table(RECORDS)?;
-    write.commit()?;
+    // Only where it is not there: a disk that is full can be read.
+    if database.begin_read()?.open_table(RECORDS).is_err() {
+        let write = database.begin_write()?;
+        write.open_table(RECORDS)?;
+        write.commit()?;
+    }
     if is_new {
         directory.sync()?;
     }

@@ -24,6 +24,23 @@ pub enum StorageWrite {
     },
 }
 
+impl StorageWrite {
+    /// Of which record it is.
+    pub(super) fn key(&self) -> &[u8] {
+        match self {
+            Self::Put { key, .. } | Self::Remove { key } => key,
+        }
+    }
+
+    /// How much it has to say, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Put { key, value } => key.len().saturating_add(value.len()),
+            Self::Remove { key } => key.len(),
+        }
+    }
+}
+
 /// A database of one node: records in the order of their keys.
 ///
 /// It is called from one thread at a time, and may block. What it holds need not be whole: every record

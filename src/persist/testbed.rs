@@ -22,6 +22,12 @@ pub(crate) struct TestRecords {
     pub(crate) records: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Every call fails.
     pub(crate) fails: bool,
+    /// So many writes work, and none after them.
+    pub(crate) writes_left: Option<usize>,
+    /// Every call panics.
+    pub(crate) panics: bool,
+    /// Where it says that files can be put beside it.
+    pub(crate) directory: Option<PathBuf>,
     /// What is there cannot be read.
     pub(crate) damaged: bool,
     /// How often it began anew.
@@ -38,6 +44,10 @@ impl TestDisk {
         let records = self.lock();
         if records.fails {
             return Err(StorageError::Io(io::ErrorKind::StorageFull.into()));
+        }
+        if records.panics {
+            drop(records);
+            panic!("the storage has a bug");
         }
         if records.damaged {
             return Err(StorageError::Damaged);
@@ -68,6 +78,11 @@ impl Storage for TestDisk {
 
     fn write(&mut self, batch: &[StorageWrite]) -> Result<(), StorageError> {
         let mut records = self.ready()?;
+        match records.writes_left.as_mut() {
+            Some(0) => return Err(StorageError::Io(io::ErrorKind::StorageFull.into())),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         records.writes += 1;
         for write in batch {
             match write {
@@ -91,6 +106,10 @@ impl Storage for TestDisk {
         records.damaged = false;
         records.begun_anew += 1;
         Ok(None)
+    }
+
+    fn directory(&self) -> Option<PathBuf> {
+        self.lock().directory.clone()
     }
 }
 

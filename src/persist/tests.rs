@@ -21,9 +21,9 @@ use crate::store::silences::support::{ManualClock, at};
 use crate::store::silences::{NewSilence, SilenceId, SilenceLimits, Silences};
 use crate::wire::Entry;
 
-const DAYS: u64 = 86_400;
+pub(super) const DAYS: u64 = 86_400;
 
-fn silences(clock: &ManualClock, seed: u8) -> Silences {
+pub(super) fn silences(clock: &ManualClock, seed: u8) -> Silences {
     Silences::new(
         SilenceLimits::default(),
         Limits::default(),
@@ -33,7 +33,7 @@ fn silences(clock: &ManualClock, seed: u8) -> Silences {
 }
 
 /// So many silences that end in a month.
-fn filled(clock: &ManualClock, count: u64) -> (Silences, Vec<SilenceId>) {
+pub(super) fn filled(clock: &ManualClock, count: u64) -> (Silences, Vec<SilenceId>) {
     let store = silences(clock, 1);
     let ids = (0..count).map(|number| {
         let matcher = Matcher::new("host", Op::Equal, format!("h{number}")).unwrap();
@@ -44,7 +44,7 @@ fn filled(clock: &ManualClock, count: u64) -> (Silences, Vec<SilenceId>) {
     (store, ids)
 }
 
-fn entries(store: &Silences) -> Vec<(StoreId, Entry)> {
+pub(super) fn entries(store: &Silences) -> Vec<(StoreId, Entry)> {
     let store = store.store();
     let changes = store.replica().changes(0, 256, usize::MAX);
     changes
@@ -53,10 +53,11 @@ fn entries(store: &Silences) -> Vec<(StoreId, Entry)> {
         .collect()
 }
 
-fn opening(storage: impl Storage, clock: &ManualClock, store: &Silences) -> Opening {
+pub(super) fn opening(storage: impl Storage, clock: &ManualClock, store: &Silences) -> Opening {
     Opening {
         storage: Box::new(storage),
         stores: vec![store.store()],
+        in_memory: BTreeSet::new(),
         clock: Arc::new(clock.clone()),
         cluster: "prod".to_owned(),
         max_clock_drift: Duration::from_secs(300),
@@ -66,13 +67,13 @@ fn opening(storage: impl Storage, clock: &ManualClock, store: &Silences) -> Open
 }
 
 /// Opens a storage, writes what a store holds, and lets it go.
-fn keep(storage: impl Storage, clock: &ManualClock, store: &Silences) {
+pub(super) fn keep(storage: impl Storage, clock: &ManualClock, store: &Silences) {
     let link = start(open(opening(storage, clock, store)).unwrap()).unwrap();
     assert!(commit(link, entries(store)));
 }
 
 /// Commits one batch, and waits until the disk is free again. Returns whether it was written.
-fn commit(mut link: DiskLink, entries: Vec<(StoreId, Entry)>) -> bool {
+pub(super) fn commit(mut link: DiskLink, entries: Vec<(StoreId, Entry)>) -> bool {
     link.jobs
         .send(DiskJob::Commit { batch: 1, entries })
         .unwrap();
@@ -86,16 +87,16 @@ fn commit(mut link: DiskLink, entries: Vec<(StoreId, Entry)>) -> bool {
     written
 }
 
-fn found(storage: impl Storage, clock: &ManualClock) -> (Silences, LoadReport) {
+pub(super) fn found(storage: impl Storage, clock: &ManualClock) -> (Silences, LoadReport) {
     let store = silences(clock, 2);
     let opened = open(opening(storage, clock, &store)).unwrap();
     (store, opened.report)
 }
 
-struct TestDir(PathBuf);
+pub(super) struct TestDir(pub(super) PathBuf);
 
 impl TestDir {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("rumormill-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         Self(path)
@@ -229,6 +230,7 @@ fn a_disk_that_fails_says_so_and_recovers() {
             match link.news.blocking_recv().unwrap() {
                 DiskNews::Committed { ok, .. } => return (ok, events),
                 DiskNews::Event(event) => events.push(event),
+                DiskNews::Remembered { .. } => panic!("nothing is to be remembered"),
             }
         }
     };
@@ -261,7 +263,7 @@ fn what_could_not_be_read_at_the_start_comes_in_when_the_disk_works() {
         match link.news.blocking_recv().unwrap() {
             DiskNews::Committed { ok, .. } => break assert!(ok),
             DiskNews::Event(DiskEvent::Loaded(report)) => loaded.push(report.entries),
-            DiskNews::Event(_) => {}
+            DiskNews::Event(_) | DiskNews::Remembered { .. } => {}
         }
     }
     assert_eq!((loaded, store.store().len()), (vec![0, 3], 3));
@@ -280,7 +282,7 @@ fn a_database_that_is_damaged_while_it_is_used_is_written_anew() {
     assert_eq!(report.entries, 5);
 }
 
-fn note(number: u8) -> Entry {
+pub(super) fn note(number: u8) -> Entry {
     let mut note = testbed::entry(number, 5, b"no silence");
     note.expires_at = at(40 * DAYS);
     note
@@ -299,7 +301,7 @@ fn what_may_have_been_removed_meanwhile_is_held_back_until_it_is_asked_for() {
     let mut storage = disk.clone();
     let put = |entry: &Entry| put_entry(RecordKind::Entry, id, WriterTag(7), entry);
     storage
-        .write(&[put(&lasting), put(&ends), put_alive(at(10))])
+        .write(&[put(&lasting), put(&ends), put_alive(id, at(10))])
         .unwrap();
     storage.write(&put_identity("prod")).unwrap();
 

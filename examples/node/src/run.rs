@@ -45,6 +45,8 @@ pub(crate) enum RunError {
     Snapshot,
     #[error("{path} cannot be used for storage: {error}")]
     Storage { path: String, error: io::Error },
+    #[error("what is kept on disk cannot be read now: there is nothing to export")]
+    Unread,
     #[error("cannot listen on {addr} for HTTP: {error}")]
     Web { addr: String, error: io::Error },
 }
@@ -90,13 +92,16 @@ async fn run_with(
     let dispatch = Dispatch::new(Arc::new(SystemClock));
     let app = app(&mut builder, name, (flags, &settings), dispatch);
     let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
-    load(&mut builder).await?;
+    let is_read = load(&mut builder).await?;
     // With an empty store this node would save over what it could not read, and notify of what is silenced.
     keeper.load().map_err(|(path, error)| RunError::Storage {
         path: path.display().to_string(),
         error,
     })?;
     if let Some(to) = &app.export {
+        if !is_read {
+            return Err(RunError::Unread);
+        }
         return keeper.export(to).map_err(|error| RunError::Storage {
             path: to.display().to_string(),
             error,
@@ -242,12 +247,23 @@ async fn alone(builder: Builder) -> Result<Node, BuildError> {
     builder.start_on(Network::new().bind(nowhere)?).await
 }
 
-/// Reads what the last run kept.
-async fn load(builder: &mut Builder) -> Result<(), RunError> {
+/// Reads what the last run kept. Returns whether the disk could be read.
+async fn load(builder: &mut Builder) -> Result<bool, RunError> {
     let report = builder.load().await;
     let report = report.map_err(|error| RunError::Disk { error })?;
     info!(entries = report.entries, set_aside = report.set_aside, aside = ?report.aside, "the disk was read");
-    Ok(())
+    if report.unread {
+        warn!("the disk cannot be read now: what is on it comes in later");
+    }
+    if report.held_back_count > 0 {
+        let (count, first) = (report.held_back_count, report.held_back.first());
+        warn!(
+            count,
+            ?first,
+            "entries are held back: they may have been removed while this node was away"
+        );
+    }
+    Ok(!report.unread)
 }
 
 fn builder(name: Option<&str>, settings: &Settings) -> Builder {

@@ -55,7 +55,9 @@ impl Builder {
         self
     }
 
-    /// How a store is kept, where the node keeps anything: [`Durability::Immediate`] by default.
+    /// How a store is kept, where the node keeps anything: [`Durability::Immediate`] by default. To be said
+    /// before [`load`](Self::load): what is on disk of a store that is in memory alone is not read, and is
+    /// removed while the node runs.
     pub fn durability(&mut self, store: StoreId, durability: Durability) {
         self.disk.policies.insert(store, durability);
     }
@@ -73,7 +75,8 @@ impl Builder {
     /// A start does it too; this is for those who want it before, and want to know what was found. Without
     /// a disk it finds nothing. A second call finds nothing new.
     ///
-    /// A disk that does not work is no error, unless the directory cannot be made: the node runs without it,
+    /// A disk that does not work is no error, unless the directory is not there and cannot be made: the
+    /// node runs without it,
     /// shows [`View::disk_failing`](crate::View::disk_failing), and tries again.
     ///
     /// Not cancel safe: dropped before it returns, the disk is read to the end all the same, and is not this
@@ -94,17 +97,23 @@ impl Builder {
         };
         let cluster = self.cluster_id()?.as_str().to_owned();
         let (stores, clock) = (self.stores.clone(), Arc::clone(&self.wall));
+        let policies = self.disk.policies.iter();
+        let in_memory = policies.filter(|(_, policy)| **policy == Durability::Memory);
+        let in_memory = in_memory.map(|(&id, _)| id).collect();
         let (max_clock_drift, away_max) = (self.config.max_clock_drift, self.config.tombstone_ttl);
         let bring_back = self.disk.bring_back || self.seeds.is_empty();
         let opened = tokio::task::spawn_blocking(move || {
             let storage: Box<dyn Storage> = match place {
-                DiskPlace::Directory(directory) => Box::new(RedbStorage::open(directory)?),
+                DiskPlace::Directory(directory) => {
+                    Box::new(RedbStorage::open_when_it_works(&directory)?)
+                }
                 DiskPlace::Storage(storage) => storage,
                 DiskPlace::None | DiskPlace::Opened(_) => return Ok(None),
             };
             open(Opening {
                 storage,
                 stores,
+                in_memory,
                 clock,
                 cluster,
                 max_clock_drift,

@@ -1,9 +1,9 @@
 //! The driver's side of the disk: batches go out, what became of them comes in.
 
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::super::driver_disk::DriverDisk;
 use super::intake::{Intake, take};
@@ -18,15 +18,21 @@ impl<M: Machine> Driver<M> {
             let Some(disk) = self.disk.as_mut() else {
                 return Poll::Pending;
             };
-            let Some(news) = ready!(disk.news.poll_recv(cx)) else {
-                // Only a bug ends the thread of a disk: batches will be answered as failed.
-                return Poll::Pending;
+            let news = match disk.news.poll_recv(cx) {
+                Poll::Ready(Some(news)) => news,
+                Poll::Ready(None) if !disk.is_over => {
+                    self.disk_is_over();
+                    return Poll::Ready(true);
+                }
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             };
             match news {
                 DiskNews::Committed { batch, ok } => {
+                    disk.batch = None;
                     let input = Input::Committed { batch, ok };
                     self.machine.handle(self.clock.now(), input);
                 }
+                DiskNews::Remembered { ok } => disk.remembered(ok),
                 DiskNews::Event(event) => {
                     let works = match &event {
                         DiskEvent::Failing => Some(false),
@@ -45,13 +51,30 @@ impl<M: Machine> Driver<M> {
         })
     }
 
+    /// Only a bug ends the thread of a disk. Who waits for it is told, and all that comes later fails at
+    /// once.
+    fn disk_is_over(&mut self) {
+        let Some(disk) = self.disk.as_mut() else {
+            return;
+        };
+        disk.is_over = true;
+        error!("the thread of the disk has ended: nothing is durable until a restart");
+        if let Some(batch) = disk.batch.take() {
+            let input = Input::Committed { batch, ok: false };
+            self.machine.handle(self.clock.now(), input);
+        }
+        let works = Input::DiskWorks(false);
+        self.machine.handle(self.clock.now(), works);
+        self.tell(DiskEvent::Failing.into());
+    }
+
     /// Has the disk remember who is here, where that has changed, at most once a second.
     pub(super) fn remember(&mut self) {
         let now = self.clock.now().mono;
         let Some(disk) = self.disk.as_mut() else {
             return;
         };
-        if disk.revision == self.revision || now < disk.remember_after {
+        if !disk.is_to_remember(self.revision, now) {
             return;
         }
         let view = self.published.views.borrow();
@@ -66,17 +89,7 @@ impl<M: Machine> Driver<M> {
             expelled: here.map(|expulsion| expulsion.name.clone()).collect(),
         };
         drop(view);
-        disk.remember_after = now + REMEMBER_EVERY;
-        if remembered == disk.remembered {
-            disk.revision = self.revision;
-        } else if disk
-            .jobs
-            .try_send(DiskJob::Remember(remembered.clone()))
-            .is_ok()
-        {
-            disk.revision = self.revision;
-            disk.remembered = remembered;
-        }
+        disk.remember(remembered, self.revision, now);
     }
 
     /// Writes what is not on disk yet, and lets the disk go.
@@ -120,6 +133,5 @@ impl<M: Machine> Driver<M> {
 const NEWS_PER_TURN: usize = 16;
 /// Of so many members the addresses are remembered.
 const MEMBERS_MAX: usize = 16;
-const REMEMBER_EVERY: Duration = Duration::from_secs(1);
 /// For a node that leaves, to write what is not on disk.
 const FINISH_DISK_MAX: Duration = Duration::from_secs(5);

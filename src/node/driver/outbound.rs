@@ -116,7 +116,7 @@ impl<M: Machine> Driver<M> {
     /// Without a disk stores live in memory: what they hold is as committed as it gets.
     fn commit(&mut self, batch: u64, entries: Vec<(StoreId, Entry)>) {
         #[cfg(feature = "persist")]
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = &mut self.disk {
             let ok = disk.commit(batch, entries);
             if !ok {
                 self.answers.push(Input::Committed { batch, ok });

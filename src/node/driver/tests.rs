@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::super::clock::{Clocks, SystemClock};
+#[cfg(feature = "persist")]
+use super::super::driver_disk::DriverDisk;
 use super::super::event_log::EventLog;
 use super::super::tracker::{NodeTracker, Request};
 use super::inbound::DATAGRAMS_PER_TURN;
@@ -29,6 +31,8 @@ use crate::id::{ClusterId, NodeName, ProcessId, StoreId};
 use crate::net::memory::Network;
 use crate::net::plain::Plain;
 use crate::net::{BoxStream, NetTally, Transport};
+#[cfg(feature = "persist")]
+use crate::persist::{DiskLink, Remembered};
 use crate::time::Now;
 #[cfg(feature = "persist")]
 use crate::wire::Entry;
@@ -715,4 +719,46 @@ async fn a_commit_and_an_address_are_answered_at_once() {
         Input::Resolved { addrs, .. } => assert_eq!(addrs, ["127.0.0.1:5".parse().unwrap()]),
         other => panic!("expected addresses, got {other:?}"),
     }
+}
+
+/// While a batch is out. All that comes later is answered too.
+#[cfg(feature = "persist")]
+#[tokio::test(start_paused = true)]
+async fn a_disk_whose_thread_ends_has_failed() {
+    let (_network, a, _b) = in_memory();
+    let (rig, mut driver) = Rig::make(a, ours(), None);
+    let (jobs, jobs_in) = std::sync::mpsc::sync_channel(8);
+    let (news_in, news) = mpsc::channel(8);
+    driver.disk = Some(DriverDisk::new(
+        DiskLink { jobs, news },
+        Remembered::default(),
+    ));
+    let mut rig = rig.run(driver);
+    let commit = |batch| {
+        let entries = Vec::new();
+        Output::Commit { batch, entries }
+    };
+    rig.put_out([commit(3)]);
+    while jobs_in.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+    drop((jobs_in, news_in));
+    let committed = rig.input().await;
+    assert!(matches!(
+        committed,
+        Input::Committed {
+            batch: 3,
+            ok: false
+        }
+    ));
+    assert!(matches!(rig.input().await, Input::DiskWorks(false)));
+    rig.put_out([commit(4)]);
+    let committed = rig.input().await;
+    assert!(matches!(
+        committed,
+        Input::Committed {
+            batch: 4,
+            ok: false
+        }
+    ));
 }

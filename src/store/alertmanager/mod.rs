@@ -41,8 +41,8 @@ pub struct Imported {
     pub known: u64,
     /// Entries that the store refused: too large, too many, or stamped too far ahead of the clock.
     pub refused: u64,
-    /// Entries that have no place here: a silence whose id is not a UUID, or without a matcher that can be
-    /// read.
+    /// Entries that have no place here: a silence whose id is not a UUID, or with a matcher that compares in
+    /// a way that is not known here.
     pub unreadable: u64,
 }
 
@@ -97,6 +97,19 @@ fn each_entry<E>(
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Of what was kept, the fields that are whole and not known here. Anybody may write something under
+/// [`KEPT`], and must not change what is known by it.
+fn kept_fields(kept: &str, known: &[u64]) -> Vec<u8> {
+    let kept = unhex(kept);
+    let (mut out, mut fields) = (Vec::new(), fields::MessageFields::of(&kept));
+    while let Ok(Some(field)) = fields.next_field() {
+        if !known.contains(&field.number) {
+            out.extend_from_slice(field.raw);
+        }
+    }
+    out
 }
 
 /// The bytes of hexadecimal digits; nothing if they are none.

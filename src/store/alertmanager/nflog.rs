@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::fields::{FieldValue, MessageFields, MessageWriter, NoMessage};
-use super::{ImportError, Imported, KEPT, each_entry, hex, join, unhex};
+use super::{ImportError, Imported, KEPT, each_entry, hex, join, kept_fields};
 use crate::id::WriterTag;
 use crate::store::nflog::{HeldEntry, Nflog, NflogEntry, ReceiverKey, ReceiverValue};
 use crate::store::schema::Schema as _;
@@ -208,7 +208,7 @@ fn written(entry: &NflogEntry) -> Vec<u8> {
         message.bytes(8, &pair.into_bytes());
     }
     if let Some(kept) = kept {
-        message.raw(&unhex(kept));
+        message.raw(&kept_fields(kept, &[1, 2, 5, 6, 7, 8]));
     }
     message.into_bytes()
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::str::FromStr as _;
 
 use super::fields::{FieldValue, MessageFields, MessageWriter, NoMessage};
-use super::{ImportError, Imported, KEPT, each_entry, hex, join, unhex};
+use super::{ImportError, Imported, KEPT, each_entry, hex, join, kept_fields};
 use crate::id::WriterTag;
 use crate::store::matcher::{Matcher, Op};
 use crate::store::schema::Schema as _;
@@ -150,7 +150,8 @@ fn read_silence(message: &[u8]) -> Result<Option<Silence>, NoMessage> {
     Ok(readable.then_some(silence))
 }
 
-/// A matcher; `None` if it cannot be evaluated here.
+/// A matcher; `None` if it compares in a way that is not known here. One that cannot be evaluated here, by
+/// its pattern or its name, is as it stands there: the store quarantines what has it.
 fn read_matcher(value: FieldValue<'_>) -> Result<Option<Matcher>, NoMessage> {
     let (mut kind, mut name, mut pattern) = (0, String::new(), String::new());
     let mut fields = MessageFields::of(value.bytes()?);
@@ -169,7 +170,10 @@ fn read_matcher(value: FieldValue<'_>) -> Result<Option<Matcher>, NoMessage> {
         3 => Op::NotRegex,
         _ => return Ok(None),
     };
-    Ok(Matcher::new(&*name, op, &*pattern).ok())
+    let matcher = Matcher::new(&*name, op, &*pattern);
+    Ok(Some(matcher.unwrap_or_else(|_| {
+        Matcher::checked(&name, op, &pattern, None, None)
+    })))
 }
 
 fn read_set(value: FieldValue<'_>) -> Result<Option<Vec<Matcher>>, NoMessage> {
@@ -226,7 +230,7 @@ fn written(silence: &Silence, expires_at: Timestamp) -> Vec<u8> {
         message.bytes(11, &of_set.into_bytes());
     }
     if let Some(kept) = silence.annotations.get(KEPT) {
-        message.raw(&unhex(kept));
+        message.raw(&kept_fields(kept, &[1, 2, 3, 4, 5, 8, 9, 10, 11]));
     }
     let mut mesh = MessageWriter::default();
     mesh.bytes(1, &message.into_bytes());

@@ -137,6 +137,54 @@ fn fields_that_are_not_known_are_written_again() {
     assert!(found, "{written:x?}");
 }
 
+/// The annotation is anybody's: fields that are known, and what is no field, are not taken from it.
+#[test]
+fn what_is_written_under_the_name_of_what_was_kept_changes_nothing_else() {
+    let clock = ManualClock::new();
+    let mut forged = fields::MessageWriter::default();
+    forged.varint(200, 77);
+    forged.text(1, "another");
+    forged.timestamp(4, at(9999));
+    let mut forged = forged.into_bytes();
+    forged.extend([0xff; 3]);
+    let store = silences(&clock, 1);
+    let matcher = Matcher::new("a", Op::Equal, "b").unwrap();
+    let mut new = NewSilence::new(vec![matcher], at(3600));
+    new.annotations.insert(KEPT.to_owned(), hex(&forged));
+    let id = store.set(new).unwrap().0;
+    let again = silences(&clock, 2);
+    assert_eq!(
+        import_silences(&again, &exported(&store)).unwrap().stored,
+        1
+    );
+    let silence = again.get(id).expect("it is the same one");
+    assert_eq!(silence.ends_at, at(3600));
+    let mut known = fields::MessageWriter::default();
+    known.varint(200, 77);
+    assert_eq!(silence.annotations[KEPT], hex(&known.into_bytes()));
+}
+
+/// It is kept and passed on, and mutes nothing; the one behind it is used.
+#[test]
+fn a_silence_that_cannot_be_evaluated_is_quarantined() {
+    let clock = ManualClock::new();
+    let (store, ids) = filled(&clock);
+    let mut file = exported(&store);
+    let pattern = b"eu-.*|us-.*";
+    let at = file.windows(pattern.len()).position(|it| it == pattern);
+    while let Some(at) = file.windows(pattern.len()).position(|it| it == pattern) {
+        file[at..at + pattern.len()].copy_from_slice(b"eu-(*|us-.*");
+    }
+    assert!(at.is_some());
+    let again = silences(&clock, 2);
+    let imported = import_silences(&again, &file).unwrap();
+    assert_eq!((imported.stored, imported.quarantined), (3, 1));
+    assert_eq!(imported.unreadable, 0);
+    assert!(again.get(ids[0]).is_none());
+    assert_eq!(again.get(ids[1]), store.get(ids[1]));
+    assert!(again.store().replica().held(&ids[0].key()).is_some());
+}
+
 #[test]
 fn a_log_goes_there_and_back() {
     let clock = ManualClock::new();
