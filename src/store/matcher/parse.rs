@@ -104,7 +104,7 @@ pub enum ParseError {
 
 /// Most matchers in one text, and in one silence over all its sets. A limit of the protocol. What matchers
 /// cost goes by their bytes, and what patterns cost has a limit of its own
-/// ([`PATTERN_COST_MAX`](super::PATTERN_COST_MAX)); this one bounds what is kept for each.
+/// ([`PATTERN_COST_MAX`]); this one bounds what is kept for each.
 pub const MATCHERS_MAX: usize = 4096;
 /// Longest text that is parsed to matchers. It is as large as the largest silence is by default.
 pub const MATCHERS_TEXT_BYTES_MAX: usize = 1 << 20;
