@@ -453,12 +453,9 @@ impl<S: Schema> Contents<S> {
                 *indexed = contained(|| self.index.insert(key, was.map(|was| &**was), record));
                 is_new |= shown && !*told;
                 *told = shown;
-                if *indexed {
-                    self.shown += usize::from(was.is_none());
-                } else {
-                    self.shown -= usize::from(was.is_some());
-                    panicked = true;
-                }
+                panicked = !*indexed;
+                self.shown += usize::from(*indexed);
+                self.shown -= usize::from(was.is_some());
             }
             _ => {
                 if let Some(was) = was {

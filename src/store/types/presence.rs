@@ -22,11 +22,11 @@ use crate::store::write::{WriteError, Written};
 pub(crate) struct PresenceStore<K: PartKey, V: MapValue + Clone> {
     parts: OwnedParts<K, V>,
     /// What this process says, whether or not it has a boot to say it under.
-    own: Mutex<Said<K, V>>,
+    own: Mutex<Sayings<K, V>>,
 }
 
 /// What a process says of itself.
-struct Said<K, V> {
+struct Sayings<K, V> {
     /// Each with the number of the call that said it.
     by_key: BTreeMap<K, (u64, Arc<V>)>,
     calls: u64,
@@ -87,7 +87,7 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
     pub(crate) fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
             parts: OwnedParts::new(name, node, limits, context),
-            own: Mutex::new(Said {
+            own: Mutex::new(Sayings {
                 by_key: BTreeMap::new(),
                 calls: 0,
             }),
@@ -98,7 +98,7 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
         self.parts.map().store()
     }
 
-    fn own(&self) -> MutexGuard<'_, Said<K, V>> {
+    fn own(&self) -> MutexGuard<'_, Sayings<K, V>> {
         let own = self.own.lock();
         own.unwrap_or_else(PoisonError::into_inner)
     }
