@@ -80,9 +80,10 @@
 //! # What always holds
 //! 1. When faults stop, all connected nodes hold the same entries, but for those that one of them refused: for
 //!    its clock, or for want of room.
-//! 2. An acknowledged write is lost only if every process that held it lost its memory.
+//! 2. An acknowledged write is lost only if every process that held it lost its memory, and its disk where it
+//!    has one.
 //! 3. No older version ever replaces a newer one, nor a removed one until its tombstone is
-//!    collected.
+//!    collected; but for what this node wrote while its clock was ahead, and every peer refused for that.
 //! 4. The join is commutative, associative and idempotent, before and after collection.
 //! 5. A healthy node is not declared failed for long; boots only grow.
 //! 6. Nothing crosses cluster ids.

@@ -115,9 +115,13 @@ impl Horizons {
 
     /// Keeps the steps around this time from now on.
     pub(super) fn keep(&mut self, wall: Timestamp) {
-        if self.steps.is_empty() {
+        // Nothing within the ring's reach of the clock: then the clock was set back, and would be mute until it has
+        // caught up.
+        let is_set_back = self.since > wall.plus(RECENT_KEPT);
+        if self.steps.is_empty() || is_set_back {
             // What changed before was not put into the ring.
             self.since = wall;
+            self.recent.clear();
         }
         let kept_from = wall.as_nanos().saturating_sub(nanos(RECENT_KEPT));
         self.since = self.since.max(Timestamp::from_nanos(kept_from));
@@ -297,6 +301,30 @@ mod tests {
         assert_eq!((root(9), root(10)), (None, Some(10)));
         horizons.keep(at(9_000));
         assert!(horizons.recent.is_empty(), "they are old");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_is_not_mute_until_it_has_caught_up() {
+        let mut horizons = kept(WALL);
+        horizons.changed(at(100), &place(1, None), None);
+        let back = Timestamp::from_secs(100);
+        horizons.keep(back);
+        while horizons.to_pass().is_some() {
+            horizons.pass(&[], true);
+        }
+        let later = |millis| back.plus(Duration::from_millis(millis));
+        horizons.changed(later(300), &place(2, None), None);
+        // What was stamped by the clock as it was counts at once.
+        let root = |millis| horizons.root_at(cut_of(back), later(millis));
+        assert_eq!([0, 299, 300].map(root), [1, 1, 3].map(Some));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_a_little_does_not_forget_what_the_ring_lacks() {
+        let mut horizons = kept(WALL);
+        let back = Timestamp::from_nanos(WALL.as_nanos() - 1_000_000_000);
+        horizons.keep(back);
+        assert_eq!(horizons.root_at(cut_of(back), back), None);
     }
 
     #[test]

@@ -35,7 +35,7 @@ use super::horizon::Horizons;
 use super::join::compare_versions;
 use super::keys::KeyIndex;
 use super::order::SortedRuns;
-use crate::id::{Key, Refusal};
+use crate::id::{Key, Refusal, WriterTag};
 use crate::time::Timestamp;
 use crate::wire::Entry;
 use slot::{standing_hashed, standing_of};
@@ -71,6 +71,8 @@ pub struct EntryMap<V> {
     latest: Timestamp,
     /// Changes up to here were given to somebody who may have them sent.
     given: u64,
+    /// Who writes here, if that is known.
+    own: Option<WriterTag>,
     horizons: Horizons,
 }
 
@@ -90,7 +92,17 @@ impl<V> EntryMap<V> {
             digests: MapDigests::default(),
             latest: Timestamp::ZERO,
             given: 0,
+            own: None,
             horizons: Horizons::default(),
+        }
+    }
+
+    /// With who writes here: nobody else's entry ever [gives way](Self::gives_way).
+    #[must_use]
+    pub fn written_by(self, own: WriterTag) -> Self {
+        Self {
+            own: Some(own),
+            ..self
         }
     }
 
@@ -202,7 +214,8 @@ impl<V> EntryMap<V> {
 
     /// Joins an entry of a peer in, if [`judge`](Self::judge) finds it fresh and `admit` lets it in, which
     /// is given what is held under its key. `hashes` must come from the [`hashing`](Self::hashing) of this
-    /// very map: with those of another map the entry would not be recognized when it comes again.
+    /// very map: with those of another map the entry would not be recognized when it comes again. `value` is
+    /// called only if the entry changes something.
     ///
     /// # Errors
     /// The judgement, if it is not `Fresh`. Nothing has changed.
@@ -214,7 +227,7 @@ impl<V> EntryMap<V> {
         &mut self,
         entry: Entry,
         hashes: &EntryHashes,
-        value: V,
+        value: impl FnOnce() -> V,
         wall: Timestamp,
         admit: impl FnOnce(Option<&Slot<V>>) -> Result<(), Refusal>,
     ) -> Result<Applied<V>, Judgement> {
@@ -225,7 +238,7 @@ impl<V> EntryMap<V> {
         }
         admit(place.and_then(|at| self.slot(at))).map_err(Judgement::Refused)?;
         match place {
-            None => Ok(self.insert(entry, hashes, value)),
+            None => Ok(self.insert(entry, hashes, value())),
             Some(at) => self
                 .join_at(at, entry, hashes, value)
                 .ok_or(Judgement::Known),
@@ -238,11 +251,24 @@ impl<V> EntryMap<V> {
     /// # Panics
     /// If 2^32 - 1 entries are held.
     pub fn apply(&mut self, entry: Entry, body: BodyHash, value: V) -> Option<Applied<V>> {
+        self.apply_with(entry, body, || value)
+    }
+
+    /// As [`apply`](Self::apply), with a value that is made only if the entry changes something.
+    ///
+    /// # Panics
+    /// As [`apply`](Self::apply).
+    pub fn apply_with(
+        &mut self,
+        entry: Entry,
+        body: BodyHash,
+        value: impl FnOnce() -> V,
+    ) -> Option<Applied<V>> {
         let kh = digest::kh(&entry.key);
         let place = self.find(kh, &entry.key);
         let hashes = self.hashing.of(kh, &entry, body);
         match place {
-            None => Some(self.insert(entry, &hashes, value)),
+            None => Some(self.insert(entry, &hashes, value())),
             Some(at) => self.join_at(at, entry, &hashes, value),
         }
     }
@@ -253,7 +279,7 @@ impl<V> EntryMap<V> {
         at: u32,
         entry: Entry,
         hashes: &EntryHashes,
-        value: V,
+        value: impl FnOnce() -> V,
     ) -> Option<Applied<V>> {
         let slot = self.slots[at as usize].as_mut().expect(KEY_HAS_SLOT);
         let version = compare_versions(&entry, &slot.entry);
@@ -263,16 +289,21 @@ impl<V> EntryMap<V> {
         }
         let was = standing_of(slot, at);
         let old_seq = slot.seq;
+        let is_own = self.own == Some(slot.entry.writer);
+        let is_alone = is_own && (slot.refused || old_seq > self.given);
         self.head += 1;
         slot.seq = self.head;
         let (body, effect) = if version.is_gt() {
             self.latest = self.latest.max(entry.ts);
             slot.refused = false;
+            if !is_alone {
+                slot.floor = slot.entry.ts;
+            }
             slot.entry = entry;
-            let old = std::mem::replace(&mut slot.value, value);
+            let old = std::mem::replace(&mut slot.value, value());
             (Some(hashes.body), Effect::Replaced(old))
         } else {
-            (None, Effect::Extended(value))
+            (None, Effect::Extended(value()))
         };
         slot.entry.expires_at = came.max(had);
         let as_sent = version.is_ge() && came >= had;
@@ -305,13 +336,14 @@ impl<V> EntryMap<V> {
         self.given = self.given.max(seq);
     }
 
-    /// A peer has refused the entry that the change `seq` brought, because it is stamped ahead of the peer's clock.
-    pub fn refuse(&mut self, key: &Key, seq: u64) {
+    /// Whether a peer has refused the entry that the change `seq` brought, because it is stamped ahead of the peer's
+    /// clock, and no peer has taken it.
+    pub fn set_refused(&mut self, key: &Key, seq: u64, refused: bool) {
         if let Some(at) = self.find(digest::kh(key), key)
             && let Some(slot) = self.slot_mut(at)
             && slot.seq == seq
         {
-            slot.refused = true;
+            slot.refused = refused;
         }
     }
 
@@ -319,7 +351,18 @@ impl<V> EntryMap<V> {
     /// is further ahead of the clock than any node takes, and it was refused or nobody has been given it.
     #[must_use]
     pub fn gives_way(&self, slot: &Slot<V>, wall: Timestamp) -> bool {
-        self.is_ahead(slot.entry.ts, wall) && (slot.refused || slot.seq > self.given)
+        self.is_ahead(slot.entry.ts, wall)
+            && (slot.refused || slot.seq > self.given)
+            && self.own == Some(slot.entry.writer)
+    }
+
+    /// What a write must be later than for which the entry in a slot [gives way](Self::gives_way): the timestamp of
+    /// what others may hold under its key. `None` if there is no such thing, or if it is further ahead
+    /// than anybody takes.
+    #[must_use]
+    pub fn floor(&self, slot: &Slot<V>, wall: Timestamp) -> Option<Timestamp> {
+        let is_known = slot.floor > Timestamp::ZERO && !self.is_ahead(slot.floor, wall);
+        is_known.then_some(slot.floor)
     }
 
     /// Whether there may be an entry that [gives way](Self::gives_way).
@@ -538,6 +581,7 @@ impl<V> EntryMap<V> {
             kh,
             hash: hashes.entry,
             refused: false,
+            floor: Timestamp::ZERO,
             value,
             entry,
         };

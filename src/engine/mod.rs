@@ -146,6 +146,7 @@ impl Engine {
     /// Says how stores are kept on disk, and what of them is there already. To be called before anything
     /// else; without it all stores of a durable node are kept immediately, and none is on disk.
     pub fn keep(&mut self, kept: BTreeMap<StoreId, KeptStore>) {
+        self.core.stores.loaded(&kept);
         self.core.ledger.keep(kept);
     }
 

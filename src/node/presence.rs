@@ -7,6 +7,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -17,6 +18,7 @@ use crate::id::MemberState;
 use crate::store::typed::MapValue;
 use crate::store::types::{PartKey, PresenceStore, Present, RENEWED_EVERY};
 use crate::store::{WriteError, Written};
+use crate::time::Timestamp;
 
 /// What the processes of a cluster say of themselves, each under keys of its choice. Cheap to clone. Made by
 /// [`Builder::presence`](super::Builder::presence).
@@ -70,7 +72,7 @@ impl<K: PartKey, V: MapValue + Clone> Presence<K, V> {
     /// # Errors
     /// [`WriteError`]: `StoreFull`, `TooLarge`, `Unencodable`. What was said before stays.
     pub fn insert(&self, key: impl Into<K>, value: V) -> Result<Option<Written>, WriteError> {
-        self.store.insert(key.into(), value, self.boot())
+        self.store.insert(key.into(), value, || self.boot())
     }
 
     /// Says it no more; `None` if this process says nothing under the key.
@@ -82,7 +84,7 @@ impl<K: PartKey, V: MapValue + Clone> Presence<K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        self.store.remove(key, self.boot())
+        self.store.remove(key, || self.boot())
     }
 
     /// What members say under a key, this process included. Nothing before the node has started.
@@ -186,44 +188,78 @@ impl<K: PartKey, V: MapValue + Clone> PresenceChanges<K, V> {
 pub(super) struct Presences {
     views: ViewsOfLater,
     renewals: Vec<Renewal>,
+    /// The wall clock of the stores; all have the same.
+    wall: Option<Wall>,
 }
 
 /// Says everything again under this boot.
 type Renewal = Box<dyn Fn(u64) -> Result<(), WriteError> + Send>;
+type Wall = Box<dyn Fn() -> Timestamp + Send>;
 
 impl Presences {
     pub(super) fn add<K: PartKey, V: MapValue + Clone>(&mut self, presence: &Presence<K, V>) {
         let store = Arc::clone(&presence.store);
         self.renewals.push(Box::new(move |boot| store.renew(boot)));
+        let store = Arc::clone(&presence.store);
+        self.wall = Some(Box::new(move || store.wall()));
     }
 
     /// The node runs from now on.
     pub(super) fn start(self, views: &watch::Receiver<Arc<View>>) {
         // It is set once, here: a node starts once.
         let _ = self.views.set(views.clone());
-        if !self.renewals.is_empty() {
-            tokio::spawn(renew(self.renewals, views.clone()));
+        if let Some(wall) = self.wall {
+            let boots = Boots(views.clone());
+            tokio::spawn(renew(self.renewals, wall, boots));
         }
     }
 }
 
-/// Says everything when the node starts, when it gets another boot, and again and again, until it stops.
-async fn renew(renewals: Vec<Renewal>, mut views: watch::Receiver<Arc<View>>) {
+/// The boots of a node.
+struct Boots(watch::Receiver<Arc<View>>);
+
+impl Boots {
+    fn current(&mut self) -> u64 {
+        self.0.borrow_and_update().this.boot
+    }
+
+    /// Waits until the boot is another one. Cancel safe.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    async fn other_than(&mut self, boot: u64) -> Result<(), watch::error::RecvError> {
+        let other = self.0.wait_for(|view| view.this.boot != boot).await;
+        other.map(drop)
+    }
+}
+
+/// Says everything when the node starts, when it gets another boot, and again and again, until it stops. Both clocks
+/// count: what is said expires by the wall clock, which goes on where the machine sleeps.
+async fn renew(renewals: Vec<Renewal>, wall: Wall, mut boots: Boots) {
+    let mut patience = RETRIED_AFTER;
     loop {
-        let boot = views.borrow_and_update().this.boot;
+        let (boot, begun) = (boots.current(), wall());
         let failed = renewals.iter().filter(|renewal| renewal(boot).is_err());
         let failed = failed.count();
-        if failed > 0 {
-            tracing::warn!(failed, "presence could not be written");
-        }
-        let again = clock::now() + RENEWED_EVERY;
-        loop {
+        let wait = if failed > 0 {
+            tracing::warn!(failed, again_in = ?patience, "presence could not be written");
+            patience
+        } else {
+            RENEWED_EVERY
+        };
+        patience = if failed > 0 {
+            (patience * 2).min(RETRIED_EVERY)
+        } else {
+            RETRIED_AFTER
+        };
+        let (again, wall_again) = (clock::now() + wait, begun.plus(wait));
+        while clock::now() < again && wall() < wall_again {
+            let look = again.min(clock::now() + WALL_LOOKED_AT_EVERY);
             tokio::select! {
-                () = tokio::time::sleep_until(again) => break,
-                changed = views.changed() => match changed {
+                () = tokio::time::sleep_until(look) => {}
+                other = boots.other_than(boot) => match other {
                     Err(_) => return,
-                    Ok(()) if views.borrow_and_update().this.boot != boot => break,
-                    Ok(()) => {}
+                    Ok(()) => break,
                 },
             }
         }
@@ -245,4 +281,102 @@ fn is_member(view: Option<&View>, name: &str, boot: u64) -> bool {
         let is_live = matches!(member.state, MemberState::Alive | MemberState::Suspect);
         is_live && member.process.boot == boot
     })
+}
+
+/// How long after a failure everything is said again; each time twice as long.
+const RETRIED_AFTER: Duration = Duration::from_secs(1);
+/// But never longer than this.
+const RETRIED_EVERY: Duration = Duration::from_secs(600);
+/// How often the wall clock is looked at.
+const WALL_LOOKED_AT_EVERY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    use super::*;
+    use crate::engine::Readiness;
+    use crate::id::{NodeName, ProcessId};
+    use crate::store::StoreLimit;
+
+    fn view(boot: u64) -> Arc<View> {
+        Arc::new(View {
+            this: ProcessId {
+                name: NodeName::new("a").unwrap(),
+                boot,
+            },
+            addr: "127.0.0.1:1".parse().unwrap(),
+            members: Vec::new(),
+            readiness: Readiness::Joining { seeds: Vec::new() },
+            full_stores: Vec::new(),
+            disk_failing: false,
+            expulsions: Vec::new(),
+            revision: 0,
+        })
+    }
+
+    /// A renewal that fails as long as it is told to, and what it was called with, and the wall clock.
+    struct Bed {
+        calls: Arc<AtomicU64>,
+        fails: Arc<AtomicBool>,
+        wall: Arc<AtomicU64>,
+        views: watch::Sender<Arc<View>>,
+    }
+
+    fn bed() -> Bed {
+        let (views, receiver) = watch::channel(view(1));
+        let bed = Bed {
+            calls: Arc::default(),
+            fails: Arc::default(),
+            wall: Arc::new(AtomicU64::new(1_000)),
+            views,
+        };
+        let (calls, fails) = (Arc::clone(&bed.calls), Arc::clone(&bed.fails));
+        let renewal: Renewal = Box::new(move |_| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            if !fails.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            Err(WriteError::StoreFull {
+                limit: StoreLimit::Bytes,
+                max: 0,
+                removed: 0,
+            })
+        });
+        let wall = Arc::clone(&bed.wall);
+        let wall: Wall = Box::new(move || Timestamp::from_secs(wall.load(Ordering::Relaxed)));
+        tokio::spawn(renew(vec![renewal], wall, Boots(receiver)));
+        bed
+    }
+
+    /// How often the renewal was called by so many seconds later, of time that is paused.
+    async fn calls_after(bed: &Bed, secs: u64) -> u64 {
+        tokio::time::sleep(Duration::from_secs(secs)).await;
+        bed.calls.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_said_is_tried_again_within_seconds() {
+        let bed = bed();
+        bed.fails.store(true, Ordering::Relaxed);
+        // At 0, 1, 3 and 7 seconds.
+        assert_eq!(calls_after(&bed, 8).await, 4);
+        bed.fails.store(false, Ordering::Relaxed);
+        assert_eq!(calls_after(&bed, 8).await, 5);
+        assert_eq!(calls_after(&bed, 3_600).await, 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_is_said_again_by_either_clock_and_under_another_boot() {
+        let bed = bed();
+        assert_eq!(calls_after(&bed, 3_600).await, 1);
+        bed.wall
+            .fetch_add(RENEWED_EVERY.as_secs(), Ordering::Relaxed);
+        assert_eq!(calls_after(&bed, 61).await, 2);
+        assert_eq!(calls_after(&bed, RENEWED_EVERY.as_secs() + 1).await, 3);
+        bed.views.send(view(2)).unwrap();
+        assert_eq!(calls_after(&bed, 1).await, 4);
+        bed.views.send(view(2)).unwrap();
+        assert_eq!(calls_after(&bed, 1).await, 4);
+    }
 }

@@ -42,7 +42,7 @@ impl StoreDisk {
             let after = if id == from { after } else { 0 };
             let changes = store
                 .replica()
-                .changes(after, CHANGES_AT_A_TIME, SCAN_BYTES);
+                .peek_changes(after, CHANGES_AT_A_TIME, SCAN_BYTES);
             let Some(last) = changes.last().map(|change| change.seq) else {
                 self.owed = id.0.checked_add(1).map(|next| (StoreId(next), 0));
                 continue;

@@ -153,7 +153,7 @@ impl Worker {
     fn commit(&mut self, entries: Vec<(StoreId, Entry)>) -> bool {
         let writes = entries.into_iter().map(|(id, entry)| {
             let store = self.disk.stores.get(&id);
-            let held = store.and_then(|store| store.replica().held(&entry.key));
+            let held = store.and_then(|store| store.replica().peek(&entry.key));
             let deliverer = held.map_or(WriterTag::NONE, |held| held.deliverer);
             put_entry(RecordKind::Entry, id, deliverer, &entry)
         });
@@ -324,7 +324,7 @@ impl StoreDisk {
         let Some(store) = self.stores.get(store) else {
             return false;
         };
-        let held = store.replica().held(&entry.key);
+        let held = store.replica().peek(&entry.key);
         match kind {
             RecordKind::Entry => held.is_none(),
             RecordKind::HeldBack => {

@@ -363,7 +363,7 @@ impl StoreDisk {
     fn return_held_back(&self, loading: &mut Loading) {
         for (id, key) in std::mem::take(&mut loading.returned) {
             let store = self.stores.get(&id);
-            if let Some(held) = store.and_then(|store| store.replica().held(&key)) {
+            if let Some(held) = store.and_then(|store| store.replica().peek(&key)) {
                 let put = put_entry(RecordKind::Entry, id, held.deliverer, &held.entry);
                 loading.changes.push(put);
             }

@@ -103,8 +103,25 @@ pub trait Replica: Store {
     fn refused_as_ahead(&self, key: &Key, seq: u64) {
         let _ = (key, seq);
     }
+    /// Another peer has taken it.
+    fn taken_all_the_same(&self, key: &Key, seq: u64) {
+        let _ = (key, seq);
+    }
     /// The current entry of a key, if one is held, also if reads do not show it.
     fn held(&self, key: &Key) -> Option<Change>;
+    /// As [`changes`](Self::changes), for one who passes them to nobody: no peer has them because of that.
+    fn peek_changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change> {
+        self.changes(after, entries_max, bytes_max)
+    }
+    /// As [`held`](Self::held), for one who passes it to nobody.
+    fn peek(&self, key: &Key) -> Option<Change> {
+        self.held(key)
+    }
+    /// Peers may have what changed up to `seq`: it was read from the disk of an earlier process, which may have sent
+    /// it.
+    fn given(&self, seq: u64) {
+        let _ = seq;
+    }
     /// Joins entries in that `from` delivers, at `wall`, which is now. Appends what became of each to `out`, in order. An
     /// entry that is known allocates nothing but its place in `out`.
     fn merge_into(

@@ -8,6 +8,7 @@ mod accounts;
 pub(in crate::store) mod contained;
 mod contents;
 pub(in crate::store) mod feed;
+mod locked;
 mod run;
 mod shared;
 
@@ -22,10 +23,10 @@ use super::setup::{Context, Limits};
 use super::tracking::WriteId;
 use super::write::{Expiry, WriteError, Written};
 use crate::crdt::digest::BodyHash;
-use crate::id::Key;
+use crate::id::{Key, WriterTag};
 use crate::time::Timestamp;
 use crate::wire::codec::BODY_BYTES_MAX;
-use contents::{Draft, WrittenAt, Wrote, live_record};
+use contents::{Draft, WrittenAt, live_record};
 use feed::FeedEvent;
 use run::RUN;
 use shared::MapStore;
@@ -270,12 +271,15 @@ impl<S: Schema> Map<S> {
         self.shared.lock().quarantine.len()
     }
 
-    /// Calls `look` with the index, under the store's lock. Keep it short, and do not call the store from
-    /// it: that would deadlock.
+    /// Calls `look` with the index, under the store's lock. Keep it short, and do not call the store from it, nor
+    /// from the index itself.
     ///
     /// The index holds the records that had not expired at the last [`collect`](Store::collect); if the
     /// clock was set back, also those that are not expired any more. So it may hold records that have
     /// expired since: check when a record ends where that matters to the instant.
+    ///
+    /// # Panics
+    /// If `look` calls the store.
     pub fn with_index<T>(&self, look: impl FnOnce(&S::Index) -> T) -> T {
         let now = self.shared.context.clock.wall();
         let mut contents = self.shared.lock();
@@ -420,8 +424,12 @@ impl<S: Schema> Map<S> {
             "a schema encodes records under numbers of its own"
         );
         body.schema = body.schema.shape();
+        let writer = match at {
+            WrittenAt::Alike(_) => WriterTag::NONE,
+            WrittenAt::Now | WrittenAt::Seen => shared.context.writer,
+        };
         // A record that no node can read must not leave this one.
-        if let Err(why) = shared.decode(key, &body) {
+        if let Err(why) = shared.check_written(key, &body, writer) {
             return Err(WriteError::Invalid { why });
         }
         let hash = BodyHash::of(&body.bytes);
@@ -447,11 +455,9 @@ impl<S: Schema> Map<S> {
         self.finish(key, written)
     }
 
-    /// Does what follows a write outside the lock: drops the record that it displaced and calls the
-    /// hooks.
-    fn finish(&self, key: Key, written: Wrote<S::Record>) -> Result<Written, WriteError> {
-        let (seq, displaced) = written?;
-        drop(displaced);
+    /// Calls the hooks after a write.
+    fn finish(&self, key: Key, written: Result<u64, WriteError>) -> Result<Written, WriteError> {
+        let seq = written?;
         self.shared.notify();
         let id = WriteId {
             store: self.shared.id,

@@ -5,6 +5,7 @@ use crate::crdt::digests::Standing;
 use crate::crdt::expiring::Expiring;
 use crate::crdt::hashes::{EntryHashes, whole};
 use crate::crdt::sketch::item_hash;
+use crate::time::Timestamp;
 use crate::wire::{Entry, Item};
 
 /// An entry as held.
@@ -18,6 +19,8 @@ pub struct Slot<V> {
     pub(super) hash: [u64; 2],
     /// A peer has refused it, because it is stamped ahead of the peer's clock.
     pub(super) refused: bool,
+    /// When the last version under this key was stamped that others may hold, if this one took its place.
+    pub(super) floor: Timestamp,
     /// What the map's user keeps with the entry.
     pub value: V,
 }

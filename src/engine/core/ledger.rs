@@ -123,7 +123,7 @@ impl Ledger {
             .batch
             .as_ref()
             .is_some_and(|batch| batch.places.contains_key(&place));
-        (seen && !queued && !writing) || stores.held(&place).is_none()
+        (seen && !queued && !writing) || stores.peek(&place).is_none()
     }
 
     /// Marks this moment: [`keeps`](Self::keeps) tells when all that is held now is on disk.
@@ -223,7 +223,7 @@ impl Ledger {
             let seen = self.seen.entry(id).or_default();
             loop {
                 let head = store.head();
-                let changes = store.changes(*seen, CHUNK, usize::MAX);
+                let changes = store.peek_changes(*seen, CHUNK, usize::MAX);
                 let Some(last) = changes.last().map(|change| change.seq) else {
                     *seen = head.max(*seen);
                     break;
@@ -254,7 +254,7 @@ impl Ledger {
             };
             self.order_of.remove(&place);
             // A key that was collected meanwhile needs no disk.
-            if let Some(change) = stores.held(&place) {
+            if let Some(change) = stores.peek(&place) {
                 bytes += change.entry.encoded_len();
                 let seq = change.seq;
                 places.insert(place, Writing { order, seq });

@@ -84,7 +84,7 @@ impl Core {
     /// Whether something replaced this entry that has expired since.
     fn has_replaced(&self, store: StoreId, entry: &Entry) -> bool {
         let wall = self.now.wall;
-        let held = || self.stores.held(&(store, entry.key));
+        let held = || self.stores.peek(&(store, entry.key));
         entry.outlives(wall)
             && held().is_some_and(|held| {
                 !held.entry.outlives(wall) && compare_versions(&held.entry, entry).is_gt()
@@ -106,7 +106,7 @@ impl Core {
             Merged::Known => {
                 received.held.push(place);
                 if self.ledger.is_durable() {
-                    let held = self.stores.held(&place).map(|change| (place, change.seq));
+                    let held = self.stores.peek(&place).map(|change| (place, change.seq));
                     let unkept = held.filter(|held| !self.ledger.covers(&self.stores, held));
                     received.needs.extend(unkept);
                 }

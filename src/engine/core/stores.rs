@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::crdt::digest;
+use crate::engine::io::KeptStore;
 use crate::id::StoreId;
 use crate::store::{Change, Found, Replica, Store};
 use crate::time::Timestamp;
@@ -50,10 +51,31 @@ impl Stores {
         self.by_id.get(&store)?.held(key)
     }
 
+    /// The current entry of a key, for one who passes it to nobody.
+    pub(in crate::engine) fn peek(&self, &(store, ref key): &StoreKey) -> Option<Change> {
+        self.by_id.get(&store)?.peek(key)
+    }
+
+    /// What was read from the disk of an earlier process may be elsewhere by now.
+    pub(in crate::engine) fn loaded(&self, kept: &BTreeMap<StoreId, KeptStore>) {
+        for (id, kept) in kept {
+            if let Some(store) = self.by_id.get(id) {
+                store.given(kept.through);
+            }
+        }
+    }
+
     /// A peer has refused a change, because it is stamped ahead of the peer's clock.
     pub(in crate::engine) fn refused_as_ahead(&self, &(store, ref key): &StoreKey, seq: u64) {
         if let Some(store) = self.by_id.get(&store) {
             store.refused_as_ahead(key, seq);
+        }
+    }
+
+    /// A change that a peer has refused as ahead of its clock another peer has taken.
+    pub(in crate::engine) fn taken_all_the_same(&self, &(store, ref key): &StoreKey, seq: u64) {
+        if let Some(store) = self.by_id.get(&store) {
+            store.taken_all_the_same(key, seq);
         }
     }
 
@@ -76,7 +98,7 @@ impl Stores {
 
     /// The current change of a key is this node's to send, though it came from another one.
     pub(in crate::engine) fn adopt(&mut self, place: &StoreKey) {
-        if let Some(current) = self.held(place)
+        if let Some(current) = self.peek(place)
             && let Some(foreign) = self.foreign.get_mut(&place.0)
         {
             foreign.remove(current.seq);
@@ -97,7 +119,7 @@ impl Stores {
 
     /// Whether a key's current version came from another process.
     pub(in crate::engine) fn is_overtaken(&self, place: &StoreKey) -> bool {
-        let current = self.held(place);
+        let current = self.peek(place);
         current.is_some_and(|current| self.is_foreign(place.0, current.seq))
     }
 

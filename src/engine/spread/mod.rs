@@ -38,7 +38,7 @@ mod unkept;
 mod watch_list;
 mod watches;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::id::{MemberState, NodeName, ProcessId, Refusal, StoreId, WriterTag};
@@ -67,6 +67,8 @@ pub(super) struct Spread {
     mode: Mode,
     groups: Groups,
     duties: Duties,
+    /// Changes that peers have refused as ahead of their clocks, and that no peer is known to hold.
+    ahead: BTreeSet<(StoreKey, u64)>,
 }
 
 impl Spread {
@@ -79,6 +81,7 @@ impl Spread {
             mode: Mode::Direct,
             groups: Groups::default(),
             duties: Duties::default(),
+            ahead: BTreeSet::new(),
         }
     }
 
@@ -236,9 +239,9 @@ impl Spread {
                 lane.refused.add((place, seq), reason);
             }
             if reason == Refusal::ClockAhead {
-                core.stores.refused_as_ahead(&place, seq);
+                self.refused_as_ahead(core, place, seq);
             }
-            let held = core.stores.held(&place);
+            let held = core.stores.peek(&place);
             core.emit_bounded(Event::EntryRefused {
                 writer: held.map_or(WriterTag::NONE, |held| held.entry.writer),
                 peer: process.name.clone(),
@@ -257,12 +260,15 @@ impl Spread {
                 continue;
             };
             lane.refused.take_back((place, seq));
+            if self.ahead.remove(&(place, seq)) {
+                core.stores.taken_all_the_same(&place, seq);
+            }
             if !lane.relayed_for.contains_key(&place) {
                 continue;
             }
             // What it acknowledged may be older than what is held here by now; the newer one is
             // forwarded, and acknowledged, in its turn.
-            let current = core.stores.held(&place);
+            let current = core.stores.peek(&place);
             if current.is_some_and(|current| current.seq == seq)
                 && let Some(writers) = lane.relayed_for.remove(&place)
             {
@@ -274,6 +280,21 @@ impl Spread {
         for (writer, places) in relays {
             self.send_relayed(core, facts, &writer, process, &places);
         }
+    }
+
+    /// A peer finds a change ahead of its clock. It is taken for the mistake of this node's clock only as long as no
+    /// other peer holds it.
+    fn refused_as_ahead(&mut self, core: &Core, place: StoreKey, seq: u64) {
+        let overtaken = core.stores.is_overtaken(&place);
+        let mut lanes = self.lanes.values();
+        if lanes.any(|lane| lane.holds(&place, seq, overtaken)) {
+            return;
+        }
+        if self.ahead.len() >= AHEAD_MAX {
+            self.ahead.pop_first();
+        }
+        self.ahead.insert((place, seq));
+        core.stores.refused_as_ahead(&place, seq);
     }
 
     /// Whether an exchange with a process that began at these heads covers all that was left to
@@ -311,3 +332,6 @@ impl Spread {
         }
     }
 }
+
+/// Refused changes of which it is remembered that nobody holds them.
+const AHEAD_MAX: usize = 1024;

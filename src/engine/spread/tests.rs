@@ -321,6 +321,24 @@ fn a_refused_entry_is_told_and_not_counted_as_held() {
 }
 
 #[test]
+fn what_one_finds_ahead_of_its_clock_is_no_mistake_if_another_takes_it() {
+    for taken_first in [true, false] {
+        let mut node = Node::beside(&["b", "c"]);
+        node.write(1);
+        node.flush();
+        if taken_first {
+            node.acknowledge("c", None);
+            node.acknowledge("b", Some(Refusal::ClockAhead));
+        } else {
+            node.acknowledge("b", Some(Refusal::ClockAhead));
+            assert_eq!(node.spread.ahead.len(), 1, "nobody is known to hold it");
+            node.acknowledge("c", None);
+        }
+        assert!(node.spread.ahead.is_empty(), "it is held");
+    }
+}
+
+#[test]
 fn a_watch_goes_on_while_others_can_take_what_one_has_refused() {
     let mut node = Node::beside(&["a", "b"]);
     let write = node.write(1);

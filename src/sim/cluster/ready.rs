@@ -37,13 +37,13 @@ fn carry_out(ready: &mut ReadyTypes, act: ReadyAct, boot: u64) -> Result<Vec<Wri
         ReadyAct::Insert { element } => ready.set.add(element)?,
         ReadyAct::Remove { element } => return ready.set.remove(&element),
         ReadyAct::Appear { key } => {
-            let written = ready.presence.insert(key, key, Some(boot))?;
+            let written = ready.presence.insert(key, key, || Some(boot))?;
             ready.said.insert(key);
             return Ok(written.into_iter().collect());
         }
         ReadyAct::Disappear { key } => {
             ready.said.remove(&key);
-            let written = ready.presence.remove(&key, Some(boot))?;
+            let written = ready.presence.remove(&key, || Some(boot))?;
             return Ok(written.into_iter().collect());
         }
     };

@@ -78,8 +78,9 @@ pub(super) struct Holding<R> {
 }
 
 impl<R> Holding<R> {
-    /// With an account that is to be set once the entry is stored.
-    fn new(value: Value<R>) -> Self {
+    /// A value that is taken from there, with an account that is to be set once the entry is stored.
+    fn taken(from: &mut Value<R>) -> Self {
+        let value = std::mem::replace(from, Value::Removed);
         Self { value, account: 0 }
     }
 }
@@ -138,10 +139,6 @@ pub(super) struct Draft<R> {
     pub(super) value: Value<R>,
 }
 
-/// The result of a local write: its sequence, and the record that it displaced, to be dropped outside
-/// the lock.
-pub(super) type Wrote<R> = Result<(u64, Option<Contained<R>>), WriteError>;
-
 /// A new entry of a merge, checked and decoded.
 pub(super) struct NewEntry<R> {
     /// Its place in the run.
@@ -171,6 +168,8 @@ pub(super) struct Contents<S: Schema> {
     pub(super) due: Arc<AtomicU64>,
     /// Records in the index.
     shown: usize,
+    /// Records that are to be dropped once the lock is released: that runs code of their author.
+    waste: Vec<Contained<S::Record>>,
 }
 
 impl<S: Schema> Contents<S> {
@@ -182,7 +181,7 @@ impl<S: Schema> Contents<S> {
             grace: limits.grace(),
         };
         Self {
-            entries: EntryMap::new(bounds),
+            entries: EntryMap::new(bounds).written_by(writer),
             index: S::Index::default(),
             quarantine: BTreeSet::new(),
             feed: Arc::default(),
@@ -191,6 +190,7 @@ impl<S: Schema> Contents<S> {
             early: BTreeSet::new(),
             due: Arc::new(AtomicU64::new(u64::MAX)),
             shown: 0,
+            waste: Vec::new(),
             accounts: Shares::new(limits, writer),
         }
     }
@@ -209,21 +209,44 @@ impl<S: Schema> Contents<S> {
         }
     }
 
+    /// What the holder of the lock has to drop once it is released.
+    pub(super) fn take_waste(&mut self) -> Vec<Contained<S::Record>> {
+        std::mem::take(&mut self.waste)
+    }
+
     /// Makes a local write, with a later timestamp than the entry that the key has; if it is stamped
-    /// already, one that is later than that entry.
+    /// already, one that is later than that entry. Returns its sequence.
     pub(super) fn write(
         &mut self,
-        draft: Draft<S::Record>,
+        mut draft: Draft<S::Record>,
         now: Timestamp,
         seen: Option<u64>,
-    ) -> Wrote<S::Record> {
+    ) -> Result<u64, WriteError> {
+        let written = self.write_draft(&mut draft, now, seen);
+        self.waste.extend(draft.value.into_record());
+        written
+    }
+
+    /// Takes the value out of the draft, if it is written.
+    fn write_draft(
+        &mut self,
+        draft: &mut Draft<S::Record>,
+        now: Timestamp,
+        seen: Option<u64>,
+    ) -> Result<u64, WriteError> {
         let held = self.entries.get(&draft.key).map(|(_, slot)| slot);
         let seq = held.map_or(0, Slot::seq);
         if seen.is_some_and(|seen| seen != seq) {
             return Err(WriteError::Conflict);
         }
-        let next = held.filter(|held| !self.entries.gives_way(held, now));
-        let next = next.map(|held| after(held.entry().ts));
+        let last = held.and_then(|held| {
+            if self.entries.gives_way(held, now) {
+                self.entries.floor(held, now)
+            } else {
+                Some(held.entry().ts)
+            }
+        });
+        let next = last.map(after);
         let own = self.accounts.own();
         let (ts, writer) = match draft.at {
             WrittenAt::Alike(ts) => (ts, WriterTag::NONE),
@@ -237,7 +260,7 @@ impl<S: Schema> Contents<S> {
             writer,
             expires_at: draft.expires_at,
             schema: draft.body.schema,
-            body: draft.body.bytes,
+            body: std::mem::take(&mut draft.body.bytes),
         };
         let lifetime_max = self.entries.bounds().lifetime_max;
         if entry.expires_at > ts.plus(lifetime_max) {
@@ -246,20 +269,19 @@ impl<S: Schema> Contents<S> {
         let (amount, replaced) = (Amount::of(&entry), held.map(charged));
         let admitted = self.accounts.admit_own(writer, amount, replaced);
         admitted.map_err(|reached| self.full(reached))?;
-        let (given_way, replaced) = match self.give_way(&draft.key, now) {
-            Some(given_way) => (Some(given_way), None),
-            None => (None, replaced),
-        };
-        let kept = Holding::new(draft.value);
-        let applied = self.entries.apply(entry, draft.hash, kept);
+        let replaced = replaced.filter(|_| !self.give_way(&draft.key, now));
+        let value = &mut draft.value;
+        let applied = self
+            .entries
+            .apply_with(entry, draft.hash, || Holding::taken(value));
         // `None` is possible only if the held entry is stamped with the last instant that there is, so that
         // no write can be later, or if the write is stamped already and is not later.
         let applied = applied.ok_or(WriteError::Conflict)?;
         let seq = applied.seq;
         self.settle(&applied, (writer, own), amount, replaced);
         let before = replaced.map_or(0, |replaced| replaced.amount.bytes);
-        let displaced = self.follow(applied, now, ChangeOrigin::Local, before);
-        Ok((seq, displaced.or_else(|| given_way.flatten())))
+        self.follow(applied, now, ChangeOrigin::Local, before);
+        Ok(seq)
     }
 
     /// The current change of a slot.
@@ -271,6 +293,21 @@ impl<S: Schema> Contents<S> {
         }
     }
 
+    /// The changes after `after`, at most so many, up to [`RUN`], and of about so many bytes.
+    pub(super) fn changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change> {
+        let mut bytes = 0;
+        let mut out = Vec::new();
+        let changes = self.entries.changes(after);
+        for slot in changes.take(entries_max.clamp(1, RUN)) {
+            out.push(self.change(slot));
+            bytes += slot.entry().encoded_len();
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        out
+    }
+
     /// Whether this node can write a new key, with a body of so many bytes.
     pub(super) fn room_for(&self, body_bytes: usize) -> Result<(), WriteError> {
         let own = self.accounts.own();
@@ -280,8 +317,8 @@ impl<S: Schema> Contents<S> {
         admitted.map_err(|reached| self.full(reached))
     }
 
-    /// Joins a new entry in, takes the body and the value out of `new`, and writes what became of it to
-    /// `merged`. Returns the record that it displaced, to be dropped outside the lock.
+    /// Joins a new entry in, takes the body out of `new`, and the value if it is stored, and writes what became
+    /// of it to `merged`.
     pub(super) fn merge(
         &mut self,
         entry: &Entry,
@@ -289,7 +326,7 @@ impl<S: Schema> Contents<S> {
         new: &mut NewEntry<S::Record>,
         wall: Timestamp,
         merged: &mut Merged,
-    ) -> Option<Contained<S::Record>> {
+    ) {
         let entry = Entry {
             key: entry.key,
             ts: entry.ts,
@@ -299,17 +336,23 @@ impl<S: Schema> Contents<S> {
             schema: entry.schema,
             body: std::mem::take(&mut new.body),
         };
-        let kept = Holding::new(std::mem::replace(&mut new.value, Value::Removed));
-        // Only where the clock was wrong is there anything that gives way.
-        if self.entries.may_give_way(wall) && self.entries.judge(&entry, wall) == Judgement::Fresh {
-            self.give_way(&entry.key, wall);
-        }
         let (pair, amount) = ((entry.writer, from), Amount::of(&entry));
+        // Only where the clock was wrong is there anything that gives way.
+        let given_way = self.entries.may_give_way(wall)
+            && self.entries.judge(&entry, wall) == Judgement::Fresh
+            && self.admits(&entry.key, pair, amount)
+            && self.give_way(&entry.key, wall);
         let (accounts, mut replaced) = (&mut self.accounts, None);
         let admit = |held: Option<&Slot<_>>| {
             replaced = held.map(charged);
+            // It was let in before something gave way for it.
+            if given_way {
+                return Ok(());
+            }
             accounts.admit(pair, amount, replaced)
         };
+        let value = &mut new.value;
+        let kept = || Holding::taken(value);
         let applied = self.entries.merge(entry, &new.hashes, kept, wall, admit);
         let applied = match applied {
             Ok(applied) => applied,
@@ -318,7 +361,7 @@ impl<S: Schema> Contents<S> {
                     Judgement::Refused(why) => Merged::Refused(why),
                     Judgement::Fresh | Judgement::Gone | Judgement::Known => Merged::Known,
                 };
-                return None;
+                return;
             }
         };
         let (seq, at, as_sent) = (applied.seq, applied.at, applied.as_sent);
@@ -326,13 +369,18 @@ impl<S: Schema> Contents<S> {
         let before = replaced.map_or(0, |replaced| replaced.amount.bytes);
         let (writer, deliverer) = pair;
         let origin = ChangeOrigin::Peer { writer, deliverer };
-        let displaced = self.follow(applied, wall, origin, before);
+        self.follow(applied, wall, origin, before);
         *merged = Merged::Stored {
             seq,
             as_sent,
             quarantined: self.quarantine.contains(&at),
         };
-        displaced
+    }
+
+    /// Whether there is room for an entry in the place of what its key holds.
+    fn admits(&mut self, key: &Key, pair: (WriterTag, WriterTag), amount: Amount) -> bool {
+        let held = self.entries.get(key).map(|(_, slot)| charged(slot));
+        self.accounts.admit(pair, amount, held).is_ok()
     }
 
     /// Puts what has come on its account, and takes off what it replaced.
@@ -355,14 +403,14 @@ impl<S: Schema> Contents<S> {
     }
 
     /// Updates quarantine and index after a change, and tells followers. `bytes_before` is what the entry that
-    /// was held counts. Returns the record that was displaced.
+    /// was held counts.
     fn follow(
         &mut self,
         applied: Applied<Holding<S::Record>>,
         now: Timestamp,
         origin: ChangeOrigin,
         bytes_before: u64,
-    ) -> Option<Contained<S::Record>> {
+    ) {
         let Applied { at, effect, .. } = applied;
         let (old, replaced) = match effect {
             Effect::Extended(unused) => (Some(unused.value), false),
@@ -394,7 +442,7 @@ impl<S: Schema> Contents<S> {
         // removes it again. If the clock is set back before that, `hide` would not add what it never
         // removed.
         let live = shown || end > self.hidden;
-        let mut is_new = replaced;
+        let (mut is_new, mut panicked) = (replaced, false);
         match &mut slot.value.value {
             Value::Record {
                 record,
@@ -405,13 +453,9 @@ impl<S: Schema> Contents<S> {
                 *indexed = contained(|| self.index.insert(key, was.map(|was| &**was), record));
                 is_new |= shown && !*told;
                 *told = shown;
-                if *indexed {
-                    self.shown += usize::from(was.is_none());
-                } else {
-                    self.shown -= usize::from(was.is_some());
-                    slot.value.value = Value::Quarantined(Box::new(INDEX_PANICKED));
-                    self.quarantine.insert(at);
-                }
+                panicked = !*indexed;
+                self.shown += usize::from(*indexed);
+                self.shown -= usize::from(was.is_some());
             }
             _ => {
                 if let Some(was) = was {
@@ -420,10 +464,26 @@ impl<S: Schema> Contents<S> {
                 }
             }
         }
+        if panicked {
+            self.set_apart(at);
+        }
         if is_new && self.feed.is_followed() {
+            let slot = self.entries.slot(at).expect(CHANGED_IS_HELD);
             tell(&self.feed, slot, before, origin, bytes_before);
         }
-        old.and_then(Value::into_record)
+        self.waste.extend(old.and_then(Value::into_record));
+    }
+
+    /// Quarantines a record over which the index panicked.
+    fn set_apart(&mut self, at: u32) {
+        let slot = self.entries.slot_mut(at).expect(CHANGED_IS_HELD);
+        // It is not hidden early any more: the slot may be another key's by then.
+        self.early
+            .remove(&Expiring::new(slot.value.value.until(), at));
+        let why = Value::Quarantined(Box::new(INDEX_PANICKED));
+        let record = std::mem::replace(&mut slot.value.value, why);
+        self.waste.extend(record.into_record());
+        self.quarantine.insert(at);
     }
 
     /// What is noted of a slot follows the value that is in it now.
@@ -501,8 +561,7 @@ impl<S: Schema> Contents<S> {
             } else if contained(|| self.index.insert(key, None, record)) {
                 self.shown += 1;
             } else {
-                slot.value.value = Value::Quarantined(Box::new(INDEX_PANICKED));
-                self.quarantine.insert(at);
+                self.set_apart(at);
             }
         }
         batch.len()
@@ -545,10 +604,12 @@ impl<S: Schema> Contents<S> {
         Some(slot)
     }
 
-    /// Takes out what this node wrote under a key while its clock was wrong, if that is what is held. Returns the
-    /// record, to be dropped outside the lock, if it was one.
-    fn give_way(&mut self, key: &Key, now: Timestamp) -> Option<Option<Contained<S::Record>>> {
-        let (at, slot) = self.entries.take_wrong(key, now)?;
+    /// Takes out what this node wrote under a key while its clock was wrong, if that is what is held. Returns
+    /// whether it was.
+    fn give_way(&mut self, key: &Key, now: Timestamp) -> bool {
+        let Some((at, slot)) = self.entries.take_wrong(key, now) else {
+            return false;
+        };
         self.forget(at, &slot);
         if let Value::Record {
             record, told: true, ..
@@ -561,7 +622,8 @@ impl<S: Schema> Contents<S> {
             };
             self.feed.push(event, slot.entry().body.len());
         }
-        Some(slot.value.value.into_record())
+        self.waste.extend(slot.value.value.into_record());
+        true
     }
 
     /// What is noted of an entry goes with it.

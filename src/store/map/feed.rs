@@ -168,8 +168,10 @@ impl<R> ChangeFeed<R> {
         let gone = log.followers.remove(&id);
         let read = gone.map(|gone| log.has_read(gone.next));
         self.followed.store(log.followers.len(), Ordering::Release);
+        // Nobody may come to drop it: who wakes followers looks whether there are any.
+        let dropped = std::mem::take(&mut log.dropped);
         drop(log);
-        drop(read);
+        drop((read, dropped));
     }
 
     /// The next event of a follower, or how many it has missed for being too slow.
@@ -245,3 +247,29 @@ impl<R> FeedLog<R> {
 pub(super) const FEED_BYTES_MAX: usize = 8 << 20;
 /// What an event takes beside its records.
 const EVENT_BYTES: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_follower_takes_along_what_was_pushed_out() {
+        let feed = ChangeFeed::<u8>::default();
+        let follower = feed.follow();
+        for _ in 0..2 {
+            let event = FeedEvent {
+                key: Key([0; 16]),
+                before: None,
+                now: Some(Contained::new(1)),
+                cause: Cause::Put,
+                origin: ChangeOrigin::Local,
+                body: None,
+            };
+            feed.push(event, FEED_BYTES_MAX);
+        }
+        assert_eq!(feed.lock().dropped.len(), 1);
+        feed.unfollow(follower);
+        let log = feed.lock();
+        assert!(log.dropped.is_empty() && log.events.is_empty());
+    }
+}

@@ -7,7 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use super::contents::{
     Contents, Draft, Holding, NewEntry, Value, WrittenAt, can_be_removed, charged,
 };
 use super::feed::ChangeFeed;
+use super::locked::{Locked, StoreLock};
 use super::run::RUN;
 use crate::crdt::digest::BodyHash;
 use crate::crdt::hashes::Hashing;
@@ -37,7 +38,7 @@ pub(super) struct MapStore<S: Schema> {
     pub(super) schema: S,
     pub(super) limits: Limits,
     pub(super) context: Context,
-    contents: Mutex<Contents<S>>,
+    contents: StoreLock<S>,
     /// That of the contents.
     pub(super) feed: Arc<ChangeFeed<S::Record>>,
     /// That of the contents.
@@ -56,16 +57,18 @@ impl<S: Schema> MapStore<S> {
             limits,
             feed: Arc::clone(&contents.feed),
             due: Arc::clone(&contents.due),
-            contents: Mutex::new(contents),
+            contents: StoreLock::new(contents),
             context,
             hooks: RwLock::new(Arc::new([])),
         }
     }
 
-    /// Takes the lock. That it may be poisoned does not matter: a panic under it can only come from a
-    /// schema's index, and entries are stored before the index is called.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Contents<S>> {
-        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes the lock.
+    ///
+    /// # Panics
+    /// If this thread has it.
+    pub(super) fn lock(&self) -> Locked<'_, S> {
+        self.contents.lock(&self.schema)
     }
 
     /// Whether a local write reaches anybody still, or will.
@@ -211,11 +214,11 @@ impl<S: Schema> MapStore<S> {
         if new.is_empty() {
             return false;
         }
-        let (mut changed, mut displaced) = (false, Vec::new());
+        let mut changed = false;
         let mut contents = self.lock();
         for new in &mut new {
             let merged = &mut out[new.index];
-            displaced.extend(contents.merge(&run[new.index], from, new, wall, merged));
+            contents.merge(&run[new.index], from, new, wall, merged);
             changed |= matches!(merged, Merged::Stored { .. });
         }
         drop(contents);
@@ -278,6 +281,20 @@ impl<S: Schema> MapStore<S> {
             drop(Contained::new(record));
             Err(Unreadable::WrongKey)
         }
+    }
+
+    /// Whether other nodes could read what is to be written here.
+    pub(super) fn check_written(
+        &self,
+        key: Key,
+        body: &Body,
+        writer: WriterTag,
+    ) -> Result<(), Unreadable> {
+        let record = self.decode(key, body)?;
+        let check = AssertUnwindSafe(|| self.schema.check_writer(&record, writer));
+        let checked = catch_unwind(check).unwrap_or(Err(Unreadable::Invalid { rule: PANICKED }));
+        drop(Contained::new(record));
+        checked
     }
 
     /// The record of a peer's entry, if that may have its timestamp and its writer.
@@ -452,23 +469,15 @@ impl<S: Schema> Replica for MapStore<S> {
 
     fn changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change> {
         let mut contents = self.lock();
-        let mut bytes = 0;
-        let mut out = Vec::new();
-        for slot in contents
-            .entries
-            .changes(after)
-            .take(entries_max.clamp(1, RUN))
-        {
-            out.push(contents.change(slot));
-            bytes += slot.entry().encoded_len();
-            if bytes >= bytes_max {
-                break;
-            }
-        }
-        if let Some(last) = out.last() {
+        let changes = contents.changes(after, entries_max, bytes_max);
+        if let Some(last) = changes.last() {
             contents.entries.give(last.seq);
         }
-        out
+        changes
+    }
+
+    fn peek_changes(&self, after: u64, entries_max: usize, bytes_max: usize) -> Vec<Change> {
+        self.lock().changes(after, entries_max, bytes_max)
     }
 
     fn held(&self, key: &Key) -> Option<Change> {
@@ -479,8 +488,22 @@ impl<S: Schema> Replica for MapStore<S> {
         Some(change)
     }
 
+    fn peek(&self, key: &Key) -> Option<Change> {
+        let contents = self.lock();
+        let (_, slot) = contents.entries.get(key)?;
+        Some(contents.change(slot))
+    }
+
+    fn given(&self, seq: u64) {
+        self.lock().entries.give(seq);
+    }
+
     fn refused_as_ahead(&self, key: &Key, seq: u64) {
-        self.lock().entries.refuse(key, seq);
+        self.lock().entries.set_refused(key, seq, true);
+    }
+
+    fn taken_all_the_same(&self, key: &Key, seq: u64) {
+        self.lock().entries.set_refused(key, seq, false);
     }
 
     fn merge_into(

@@ -626,6 +626,112 @@ fn what_was_written_by_a_wrong_clock_gives_way() {
 }
 
 #[test]
+fn what_another_node_wrote_never_gives_way() {
+    let (ahead, right) = (HandClock::at(1_000), HandClock::at(1_000));
+    let (a, b) = (texts("a", &ahead), texts("b", &ahead));
+    a.insert("x", 1).unwrap();
+    bring(&a, &b);
+    let store = b.map().store();
+    let seq = store.head();
+    ahead.set(100);
+    store
+        .replica()
+        .refused_as_ahead(&hash_of("x").unwrap(), seq);
+    b.insert("x", 2).unwrap();
+    bring(&b, &a);
+    assert_eq!((*a.get("x").unwrap(), *b.get("x").unwrap()), (1, 2));
+    // It is later than what it took the place of: who has the right time takes it.
+    let c = texts("c", &right);
+    bring(&a, &c);
+    bring(&b, &c);
+    assert_eq!(*c.get("x").unwrap(), 2);
+}
+
+#[test]
+fn what_another_peer_has_taken_does_not_give_way_though_one_refused_it() {
+    let clock = HandClock::at(1_000);
+    let (a, b) = (texts("a", &clock), texts("b", &clock));
+    a.insert("x", 1).unwrap();
+    bring(&a, &b);
+    let (store, hash) = (a.map().store(), hash_of("x").unwrap());
+    let replica = store.replica();
+    replica.refused_as_ahead(&hash, store.head());
+    replica.taken_all_the_same(&hash, store.head());
+    clock.set(100);
+    a.insert("x", 2).unwrap();
+    clock.set(1_000);
+    bring(&a, &b);
+    assert_eq!(*b.get("x").unwrap(), 2);
+}
+
+#[test]
+fn what_came_from_the_disk_does_not_give_way_and_a_look_for_the_disk_gives_nothing() {
+    for loaded in [true, false] {
+        let clock = HandClock::at(1_000);
+        let a = texts("a", &clock);
+        a.insert("x", 1).unwrap();
+        let (store, hash) = (a.map().store(), hash_of("x").unwrap());
+        let replica = store.replica();
+        assert_eq!(replica.peek_changes(0, 256, usize::MAX).len(), 1);
+        let before = replica.peek(&hash).unwrap().entry.ts;
+        if loaded {
+            replica.given(store.head());
+        }
+        clock.set(100);
+        a.insert("x", 2).unwrap();
+        let after = replica.peek(&hash).unwrap().entry.ts;
+        assert_eq!(after > before, loaded);
+    }
+}
+
+#[test]
+fn what_gives_way_is_followed_by_what_is_later_than_what_others_hold() {
+    let (mine, theirs) = (HandClock::at(100), HandClock::at(300));
+    let (a, b) = (texts("a", &mine), texts("b", &theirs));
+    b.insert("x", 1).unwrap();
+    bring(&b, &a);
+    mine.set(9_000);
+    a.insert("x", 2).unwrap();
+    a.insert("x", 3).unwrap();
+    mine.set(100);
+    a.insert("x", 4).unwrap();
+    bring(&a, &b);
+    assert_eq!((*a.get("x").unwrap(), *b.get("x").unwrap()), (4, 4));
+}
+
+#[test]
+fn what_would_give_way_stays_if_there_is_no_room_for_what_came() {
+    let mut met = 0;
+    for bytes in (250..8_000).step_by(250) {
+        let clock = HandClock::at(9_000);
+        let limits = Limits {
+            store_bytes_max: 4_096,
+            ..Limits::default()
+        };
+        let a = Texts::new("texts", MapShape::default(), limits, context("a", &clock));
+        a.insert("x", 1).unwrap();
+        let store = a.map().store();
+        let ours = store.replica().peek(&hash_of("x").unwrap()).unwrap().entry;
+        clock.set(100);
+        let came = |key| Entry {
+            key,
+            ts: clock.wall(),
+            writer: WriterTag::of(&NodeName::new("b").unwrap()),
+            body: vec![0; bytes].into(),
+            ..ours.clone()
+        };
+        // There is room for the second one until the first one takes it.
+        let run = [came(hash_of("y").unwrap()), came(ours.key)];
+        let merged = store.replica().merge(&run, clock.wall());
+        if let [Merged::Stored { .. }, Merged::Refused(_)] = merged[..] {
+            met += 1;
+            assert_eq!(store.replica().peek(&ours.key).unwrap().entry, ours);
+        }
+    }
+    assert!(met > 0, "no size was the one");
+}
+
+#[test]
 fn what_others_hold_is_written_over_by_a_clock_that_was_set_back() {
     let clock = HandClock::at(1_000);
     let (a, b) = (texts("a", &clock), texts("b", &clock));

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::{OwnedPart, OwnedParts, PartKey};
 use crate::store::any::Store;
+use crate::store::schema::Unreadable;
 use crate::store::setup::{Context, Limits};
 use crate::store::write::{WriteError, Written};
 use crate::time::Timestamp;
@@ -88,10 +89,11 @@ impl<K: PartKey> Counter<K> {
         self.parts.map().store()
     }
 
-    /// Adds to the count of a key. Of one process, all additions together are at most 2^64 - 1.
+    /// Adds to the count of a key.
     ///
     /// # Errors
-    /// [`WriteError`]: `StoreFull`, `TooLarge`, `Unencodable`. Nothing was added.
+    /// [`WriteError`]: `StoreFull`, `TooLarge`, `Unencodable`; `Invalid` if all additions of this process to the
+    /// key would together be more than 2^64 - 1. Nothing was added.
     pub fn add(&self, key: impl Into<K>, amount: u64) -> Result<Written, WriteError> {
         self.change(&key.into(), amount, 0)
     }
@@ -139,19 +141,20 @@ impl<K: PartKey> Counter<K> {
 
     fn change(&self, key: &K, plus: u64, minus: u64) -> Result<Written, WriteError> {
         let mut before = self.parts.of(key);
+        self.parts.outrank(&before);
         let own = before.iter().find(|part| self.parts.is_own(part)).cloned();
         before.retain(|part| self.parts.is_predecessors(part));
         let at = self.parts.now().as_nanos();
-        let changed = |own: Option<&CounterPart>| {
+        let changed = |own: Option<&CounterPart>| -> Result<CounterPart, WriteError> {
             let mut own = own.cloned().unwrap_or_default();
-            own.plus = own.plus.saturating_add(plus);
-            own.minus = own.minus.saturating_add(minus);
+            own.plus = own.plus.checked_add(plus).ok_or_else(too_much)?;
+            own.minus = own.minus.checked_add(minus).ok_or_else(too_much)?;
             for part in &before {
                 own.take_over(part.key().2, part, at);
             }
-            own
+            Ok(own)
         };
-        let written = self.parts.write(key, changed, Timestamp::MAX)?;
+        let written = self.parts.try_write(key, changed, Timestamp::MAX)?;
         for part in before {
             let boot = part.key().2;
             let settled = own.as_ref().is_some_and(|own| {
@@ -164,6 +167,13 @@ impl<K: PartKey> Counter<K> {
             }
         }
         Ok(written)
+    }
+}
+
+/// Why an addition is not made that this process cannot write down.
+fn too_much() -> WriteError {
+    WriteError::Invalid {
+        why: Unreadable::Invalid { rule: TOO_MUCH },
     }
 }
 
@@ -272,3 +282,4 @@ fn sum<K>(parts: &[Arc<OwnedPart<K, CounterPart>>]) -> i64 {
 /// Earlier processes of a name that are told apart; what older ones had counted is one sum, and what
 /// comes to be known of them later counts no more.
 const EARLIER_MAX: usize = 64;
+const TOO_MUCH: &str = "the additions of one process to a key are at most 2^64 - 1";

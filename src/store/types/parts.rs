@@ -46,10 +46,11 @@ pub(super) type OwnedPart<K, P> = TypedRecord<OwnedKey<K>, P>;
 pub(super) type PartsOfKey<K, P> = (K, Vec<Arc<OwnedPart<K, P>>>);
 
 /// Which process writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) name: String,
-    pub(super) boot: u64,
+#[derive(Clone, Debug)]
+struct Owner {
+    name: String,
+    /// Greater than that of every process before it under its name, as far as is known.
+    boot: Arc<AtomicU64>,
 }
 
 /// Typed records whose key names their owner, who alone may write them.
@@ -91,7 +92,7 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         let schema = PartSchema(TypedSchema::new(name.to_owned(), MapShape::default()));
         let owner = Owner {
             name: node.to_owned(),
-            boot: context.clock.wall().as_nanos(),
+            boot: Arc::new(AtomicU64::new(context.clock.wall().as_nanos())),
         };
         Self {
             map: Map::new(schema, limits, context),
@@ -112,8 +113,26 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         &self.map
     }
 
-    pub(super) fn owner(&self) -> &Owner {
-        &self.owner
+    /// The name of this process's node.
+    pub(super) fn name(&self) -> &str {
+        &self.owner.name
+    }
+
+    /// Which process of that name this is.
+    pub(super) fn boot(&self) -> u64 {
+        self.owner.boot.load(Ordering::Relaxed)
+    }
+
+    /// Takes a later boot if one of these parts has one under this name: the clock was set back since. What this
+    /// process has written before is a predecessor's from then on.
+    pub(super) fn outrank(&self, parts: &[Arc<OwnedPart<K, P>>]) {
+        let of_name = parts.iter().map(|part| part.key());
+        let of_name = of_name.filter(|(_, name, _)| *name == self.owner.name);
+        let latest = of_name.map(|(_, _, boot)| *boot).max();
+        if let Some(latest) = latest.filter(|&latest| latest > self.boot()) {
+            let next = latest.saturating_add(1);
+            self.owner.boot.fetch_max(next, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -169,31 +188,50 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         part: impl Fn(Option<&P>) -> P,
         until: Timestamp,
     ) -> Result<Written, WriteError> {
-        let owned = (key.clone(), self.owner.name.clone(), self.owner.boot);
-        self.write_as(&owned, part, until)
+        self.try_write(key, |own| Ok(part(own)), until)
     }
 
-    /// Writes the part of a process of this node's name.
-    pub(super) fn write_as(
+    /// As [`write`](Self::write), of a part that there may be none of.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), and those of `part`.
+    pub(super) fn try_write(
         &self,
-        owned: &OwnedKey<K>,
-        part: impl Fn(Option<&P>) -> P,
+        key: &K,
+        part: impl Fn(Option<&P>) -> Result<P, WriteError>,
         until: Timestamp,
     ) -> Result<Written, WriteError> {
+        let written = self.write_as((key, self.boot()), |own| part(own).map(Some), until)?;
+        written.ok_or(WriteError::Conflict)
+    }
+
+    /// Writes the part of a process of this node's name, the one with that boot; nothing if `part` is `None`.
+    ///
+    /// # Errors
+    /// As [`try_write`](Self::try_write).
+    pub(super) fn write_as(
+        &self,
+        (key, boot): (&K, u64),
+        part: impl Fn(Option<&P>) -> Result<Option<P>, WriteError>,
+        until: Timestamp,
+    ) -> Result<Option<Written>, WriteError> {
+        let owned = (key.clone(), self.owner.name.clone(), boot);
         let schema = &self.map.schema().0;
         let expiry = match until {
             Timestamp::MAX => Expiry::Never,
             at => Expiry::At(at),
         };
-        let hash = crate::store::typed::hash_of(owned).map_err(|_| unencodable::<K>())?;
+        let hash = crate::store::typed::hash_of(&owned).map_err(|_| unencodable::<K>())?;
         for _ in 0..WRITES_TRIED {
             let (held, seen) = self.map.read(&hash);
-            let part = part(held.as_deref().map(|held| &held.value));
+            let Some(part) = part(held.as_deref().map(|held| &held.value))? else {
+                return Ok(None);
+            };
             let record = schema.record(owned.clone(), part, until);
             let (record, body) = record.ok_or_else(unencodable::<(K, P)>)?;
             match self.map.put_body(record, body, expiry, TIE, Some(seen)) {
                 Err(WriteError::Conflict) => {}
-                done => return done,
+                done => return done.map(Some),
             }
         }
         Err(WriteError::Conflict)
@@ -238,13 +276,13 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
     /// Whether a part is of an earlier process of this node's name.
     pub(super) fn is_predecessors(&self, part: &OwnedPart<K, P>) -> bool {
         let (_, name, boot) = part.key();
-        *name == self.owner.name && *boot < self.owner.boot
+        *name == self.owner.name && *boot < self.boot()
     }
 
     /// Whether a part is this process's own.
     pub(super) fn is_own(&self, part: &OwnedPart<K, P>) -> bool {
         let (_, name, boot) = part.key();
-        *name == self.owner.name && *boot == self.owner.boot
+        *name == self.owner.name && *boot == self.boot()
     }
 }
 

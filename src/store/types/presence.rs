@@ -22,7 +22,14 @@ use crate::store::write::{WriteError, Written};
 pub(crate) struct PresenceStore<K: PartKey, V: MapValue + Clone> {
     parts: OwnedParts<K, V>,
     /// What this process says, whether or not it has a boot to say it under.
-    own: Mutex<BTreeMap<K, V>>,
+    own: Mutex<Sayings<K, V>>,
+}
+
+/// What a process says of itself.
+struct Sayings<K, V> {
+    /// Each with the number of the call that said it.
+    by_key: BTreeMap<K, (u64, Arc<V>)>,
+    calls: u64,
 }
 
 /// What a process says of itself, as it was when it was read. It dereferences to the value.
@@ -80,7 +87,10 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
     pub(crate) fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
             parts: OwnedParts::new(name, node, limits, context),
-            own: Mutex::default(),
+            own: Mutex::new(Sayings {
+                by_key: BTreeMap::new(),
+                calls: 0,
+            }),
         }
     }
 
@@ -88,25 +98,54 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
         self.parts.map().store()
     }
 
-    fn own(&self) -> MutexGuard<'_, BTreeMap<K, V>> {
+    fn own(&self) -> MutexGuard<'_, Sayings<K, V>> {
         let own = self.own.lock();
         own.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says something of this process, under this boot if it has one by now.
+    /// Says something of this process, under its boot if it has one by now. That may change meanwhile, so it is
+    /// asked for.
     ///
     /// # Errors
-    /// Those of a write; nothing is said then.
+    /// Those of a write; what was said before stays.
     pub(crate) fn insert(
         &self,
         key: K,
         value: V,
-        boot: Option<u64>,
+        boot: impl Fn() -> Option<u64>,
     ) -> Result<Option<Written>, WriteError> {
-        let written = boot
-            .map(|boot| self.write(&key, &value, boot))
-            .transpose()?;
-        self.own().insert(key, value);
+        // It is noted first: who renews what is said from now on renews this.
+        let mut own = self.own();
+        own.calls += 1;
+        let call = own.calls;
+        let before = own.by_key.insert(key.clone(), (call, Arc::new(value)));
+        drop(own);
+        let written = self.say(&key, boot);
+        if written.is_err() {
+            let mut own = self.own();
+            let is_last = own.by_key.get(&key).is_some_and(|it| it.0 == call);
+            let unsaid = match before {
+                Some(before) if is_last => own.by_key.insert(key, before),
+                None if is_last => own.by_key.remove(&key),
+                other => other,
+            };
+            drop(own);
+            drop(unsaid);
+        }
+        written
+    }
+
+    fn say(&self, key: &K, boot: impl Fn() -> Option<u64>) -> Result<Option<Written>, WriteError> {
+        let mut written = None;
+        for _ in 0..BOOTS_TRIED {
+            let Some(under) = boot() else {
+                break;
+            };
+            written = self.write(key, under)?;
+            if boot() == Some(under) {
+                break;
+            }
+        }
         Ok(written)
     }
 
@@ -117,19 +156,29 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
     pub(crate) fn remove<Q>(
         &self,
         key: &Q,
-        boot: Option<u64>,
+        boot: impl Fn() -> Option<u64>,
     ) -> Result<Option<Written>, WriteError>
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        self.own().remove(key);
-        let Some(boot) = boot else {
-            return Ok(None);
-        };
-        let name = &self.parts.owner().name;
+        let unsaid = self.own().by_key.remove(key);
+        drop(unsaid);
+        match boot() {
+            Some(boot) => self.take_away(key, boot),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes away what is said under a key and a boot.
+    fn take_away<Q>(&self, key: &Q, boot: u64) -> Result<Option<Written>, WriteError>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let name = self.parts.name();
         let mut parts = self.parts.of(key).into_iter();
-        let own = parts.find(|part| (&part.key().1, part.key().2) == (name, boot));
+        let own = parts.find(|part| (part.key().1.as_str(), part.key().2) == (name, boot));
         match own {
             Some(own) => self.parts.take_away(&own),
             None => Ok(None),
@@ -141,16 +190,21 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
     /// # Errors
     /// The first of those of the writes. All were tried.
     pub(crate) fn renew(&self, boot: u64) -> Result<(), WriteError> {
-        let own = self.own().clone();
+        let keys: Vec<K> = self.own().by_key.keys().cloned().collect();
         let mut result = Ok(());
-        for (key, value) in &own {
-            let written = self.write(key, value, boot).map(drop);
+        for key in &keys {
+            let written = self.write(key, boot).map(drop);
             result = result.and(written);
+            // It may have been removed between the look at what is said and the write.
+            if !self.own().by_key.contains_key(key) {
+                let taken = self.take_away(key, boot).map(drop);
+                result = result.and(taken);
+            }
         }
         // What earlier processes of this node have said of themselves nobody shows any more.
         let all = self.parts.all().into_iter().flat_map(|(_, parts)| parts);
-        let owner = &self.parts.owner().name;
-        let earlier = all.filter(|part| part.key().1 == *owner && part.key().2 < boot);
+        let name = self.parts.name();
+        let earlier = all.filter(|part| part.key().1 == name && part.key().2 < boot);
         for part in earlier {
             let taken = self.parts.take_away(&part).map(drop);
             result = result.and(taken);
@@ -179,13 +233,25 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
         parts.filter(|it| is_member(it.node(), it.boot())).collect()
     }
 
-    fn write(&self, key: &K, value: &V, boot: u64) -> Result<Written, WriteError> {
-        let owned = (key.clone(), self.parts.owner().name.clone(), boot);
+    /// The wall clock that the store was made with.
+    #[cfg(feature = "net")]
+    pub(crate) fn wall(&self) -> crate::time::Timestamp {
+        self.parts.now()
+    }
+
+    /// Writes what this process says under a key at the moment of the write; nothing if it says nothing.
+    fn write(&self, key: &K, boot: u64) -> Result<Option<Written>, WriteError> {
         let until = self.parts.now().plus(LIFETIME);
-        self.parts.write_as(&owned, |_| value.clone(), until)
+        let said = |_: Option<&V>| {
+            let said = self.own().by_key.get(key).map(|it| Arc::clone(&it.1));
+            Ok(said.map(|value| V::clone(&value)))
+        };
+        self.parts.write_as((key, boot), said, until)
     }
 }
 
+/// Boots under which something is said that change while it is.
+const BOOTS_TRIED: usize = 8;
 /// How long an entry lives that its owner does not write again.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 /// How often its owner writes it again.

@@ -94,13 +94,12 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
         let parts = self.parts.of(&key);
         let now = self.parts.now().as_nanos();
         let own = parts.iter().find(|part| self.parts.is_own(part));
-        let covers = self.covers(&parts, now);
         let written = self.parts.write(
             &key,
-            |_| RegisterPart {
+            |own| RegisterPart {
                 number: self.parts.next_number(),
                 value: value.clone(),
-                covers: covers.clone(),
+                covers: self.covers(own, &parts, now),
             },
             Timestamp::MAX,
         )?;
@@ -153,8 +152,14 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
         all.map(|(key, _)| key).collect()
     }
 
-    /// What a write of this process replaces that has seen these parts.
-    fn covers(&self, parts: &[Arc<OwnedPart<K, RegisterPart<V>>>], now: u64) -> Vec<Cover> {
+    /// What a write of this process replaces that has seen these parts, and takes the place of `own`: another thread
+    /// may have written that after these were read.
+    fn covers(
+        &self,
+        own: Option<&RegisterPart<V>>,
+        parts: &[Arc<OwnedPart<K, RegisterPart<V>>>],
+        now: u64,
+    ) -> Vec<Cover> {
         let mut covers = Covers::new();
         let mut note = |name: &str, boot: u64, number: u64, at: u64| {
             let known = covers
@@ -165,18 +170,15 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
             }
         };
         // What it had written down itself keeps its time.
-        for part in parts.iter().filter(|part| self.parts.is_own(part)) {
-            let own = part.covers.iter();
-            own.for_each(|it| note(&it.name, it.boot, it.number, it.at));
-        }
+        let of_own = own.into_iter().flat_map(|own| &own.covers);
+        of_own.for_each(|it| note(&it.name, it.boot, it.number, it.at));
         for part in parts.iter().filter(|part| !self.parts.is_own(part)) {
             let (_, name, boot) = part.key();
             note(name, *boot, part.number, now);
             let of_it = part.covers.iter();
             of_it.for_each(|it| note(&it.name, it.boot, it.number, now));
         }
-        let own = self.parts.owner();
-        covers.remove(&(own.name.clone(), own.boot));
+        covers.remove(&(self.parts.name().to_owned(), self.parts.boot()));
         let covers = covers
             .into_iter()
             .map(|((name, boot), (number, at))| Cover {

@@ -2,6 +2,7 @@
 //! hear of each other entry by entry and not always of all, they end and start anew with what others hold. Then all
 //! hear of everything, and what they read is what the law says.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,6 +66,16 @@ replicated!(MultiRegister<u8, u32>);
 replicated!(MergedMap<u8, Tags>);
 replicated!(Flag);
 replicated!(PresenceStore<u8, u32>);
+replicated!(PresenceStore<u8, Vec<u8>>);
+
+impl Replicated for Arc<PresenceStore<u8, u32>> {
+    fn start(node: &str, context: Context) -> Self {
+        Self::new(PresenceStore::start(node, context))
+    }
+    fn its_store(&self) -> Arc<dyn Store> {
+        self.store()
+    }
+}
 
 /// Processes, each with a clock that is off by as many seconds as its number.
 struct Crowd<T> {
@@ -313,8 +324,11 @@ fn a_count_goes_below_zero_and_stops_at_its_ends() {
     assert_eq!((counter.value(&1), counter.value(&2)), (-5, 0));
     counter.add(1, u64::MAX).unwrap();
     assert_eq!(counter.value(&1), i64::MAX);
-    counter.add(1, u64::MAX).unwrap();
-    assert_eq!(counter.value(&1), i64::MAX);
+    // What could not be written down is not taken for added.
+    let error = counter.add(1, 1).unwrap_err();
+    assert!(matches!(error, WriteError::Invalid { .. }), "{error}");
+    counter.subtract(1, u64::MAX - 5).unwrap();
+    assert_eq!(counter.value(&1), 0);
 }
 
 #[test]
@@ -336,6 +350,23 @@ fn a_new_process_takes_over_what_the_one_before_it_counted() {
     let alive: Vec<_> = alive.collect();
     assert_eq!(alive.len(), 1, "one process has counted");
     assert!(alive[0].body.len() < 3_000, "{} bytes", alive[0].body.len());
+}
+
+#[test]
+fn what_is_added_after_the_clock_was_set_back_counts() {
+    let mut crowd: Crowd<Counter<u8>> = Crowd::new(2);
+    for _ in 0..100 {
+        crowd.processes[0].add(1, 1).unwrap();
+        crowd.restart(0);
+        crowd.hear_all();
+    }
+    crowd.clock.0.fetch_sub(1_000, Ordering::Relaxed);
+    crowd.restart(0);
+    crowd.hear_all();
+    crowd.processes[0].add(1, 5).unwrap();
+    crowd.processes[0].add(1, 2).unwrap();
+    crowd.hear_all();
+    assert!(crowd.processes.iter().all(|it| it.value(&1) == 107));
 }
 
 #[test]
@@ -415,6 +446,40 @@ fn a_register_keeps_what_was_written_at_once_until_it_is_written_again() {
     assert!(crowd.processes.iter().all(|it| it.get(&1).is_empty()));
 }
 
+thread_local! {
+    /// What the next clone of a [`Meddling`] does.
+    static MEDDLING: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+/// A value during whose next clone something else is done.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Meddling(u32);
+
+impl Clone for Meddling {
+    fn clone(&self) -> Self {
+        if let Some(meddle) = MEDDLING.take() {
+            meddle();
+        }
+        Self(self.0)
+    }
+}
+
+replicated!(MultiRegister<u8, Meddling>);
+
+#[test]
+fn a_write_covers_what_another_thread_covered_while_it_was_made() {
+    let crowd: Crowd<MultiRegister<u8, Meddling>> = Crowd::new(2);
+    crowd.processes[1].set(1, Meddling(11)).unwrap();
+    let (register, entries) = (crowd.processes[0].clone(), crowd.entries(1));
+    let now = crowd.clock.wall();
+    MEDDLING.set(Some(Box::new(move || {
+        register.store().replica().merge(&entries, now);
+        register.set(1, Meddling(12)).unwrap();
+    })));
+    crowd.processes[0].set(1, Meddling(13)).unwrap();
+    assert_eq!(crowd.processes[0].get(&1), [Meddling(13)]);
+}
+
 #[test]
 fn parts_that_were_replaced_are_taken_away_a_minute_later() {
     let crowd: Crowd<MultiRegister<u8, u32>> = Crowd::new(3);
@@ -443,10 +508,10 @@ fn presence_is_of_processes_that_are_members() {
             .map(|it| (it.node().to_owned(), *it.key(), **it));
         said.collect::<Vec<_>>()
     };
-    crowd.processes[0].insert(1, 10, None).unwrap();
+    crowd.processes[0].insert(1, 10, || None).unwrap();
     assert_eq!(shown(&crowd, 0, &[("n0", 5)]), []);
     crowd.processes[0].renew(5).unwrap();
-    crowd.processes[1].insert(1, 11, Some(6)).unwrap();
+    crowd.processes[1].insert(1, 11, || Some(6)).unwrap();
     crowd.hear_all();
     let (first, second) = (("n0".to_owned(), 1, 10), ("n1".to_owned(), 1, 11));
     let both = [first.clone(), second.clone()];
@@ -457,21 +522,80 @@ fn presence_is_of_processes_that_are_members() {
     crowd.processes[0] = Crowd::process(&crowd.clock, 0);
     crowd.hear_all();
     assert_eq!(shown(&crowd, 1, &[("n0", 7), ("n1", 6)]), &both[1..]);
-    crowd.processes[0].insert(1, 10, Some(7)).unwrap();
+    crowd.processes[0].insert(1, 10, || Some(7)).unwrap();
     crowd.processes[0].renew(7).unwrap();
     crowd.hear_all();
     assert_eq!(shown(&crowd, 1, &[("n0", 7), ("n1", 6)]), [first, second]);
     assert_eq!(shown(&crowd, 1, &[("n0", 5)]), []);
-    let removed = crowd.processes[0].remove(&1, Some(7)).unwrap();
+    let removed = crowd.processes[0].remove(&1, || Some(7)).unwrap();
     assert!(removed.is_some());
     crowd.hear_all();
     assert_eq!(shown(&crowd, 1, &[("n0", 7)]), []);
 }
 
 #[test]
+fn what_is_said_while_the_boot_changes_is_said_under_the_new_one() {
+    let crowd: Crowd<PresenceStore<u8, u32>> = Crowd::new(1);
+    let asked = Cell::new(0);
+    let boot = || {
+        asked.set(asked.get() + 1);
+        Some(if asked.get() == 1 { 5 } else { 7 })
+    };
+    crowd.processes[0].insert(1, 10, boot).unwrap();
+    let said = crowd.processes[0].present(|_, boot| boot == 7);
+    assert_eq!(said.iter().map(|it| **it).collect::<Vec<_>>(), [10]);
+}
+
+#[test]
+fn what_is_removed_while_all_is_said_again_stays_removed() {
+    for removed in [1, 2] {
+        let crowd: Crowd<Arc<PresenceStore<u8, u32>>> = Crowd::new(1);
+        let presence = &crowd.processes[0];
+        for key in [1, 2] {
+            presence.insert(key, 10, || Some(5)).unwrap();
+        }
+        let (remover, done) = (Arc::downgrade(presence), AtomicU64::new(0));
+        presence.its_store().on_change(Arc::new(move || {
+            if done.fetch_add(1, Ordering::Relaxed) == 0 {
+                let presence = remover.upgrade().unwrap();
+                presence.remove(&removed, || Some(7)).unwrap();
+            }
+        }));
+        // The removal comes after the first of the two is said again.
+        presence.renew(7).unwrap();
+        let said = presence.present(|_, boot| boot == 7);
+        let keys: Vec<u8> = said.iter().map(|it| *it.key()).collect();
+        assert_eq!(keys, [3 - removed]);
+    }
+}
+
+#[test]
+fn what_cannot_be_said_leaves_what_was_said_before() {
+    let crowd: Crowd<PresenceStore<u8, Vec<u8>>> = Crowd::new(1);
+    let presence = &crowd.processes[0];
+    presence.insert(1, vec![1], || Some(5)).unwrap();
+    let error = presence.insert(1, vec![0; 2 << 20], || Some(5));
+    assert!(matches!(error, Err(WriteError::TooLarge { .. })));
+    presence.renew(7).unwrap();
+    let said = presence.present(|_, boot| boot == 7);
+    assert_eq!(said.iter().map(|it| it.to_vec()).collect::<Vec<_>>(), [[1]]);
+}
+
+#[test]
+fn what_would_be_written_under_another_nodes_name_is_not_written() {
+    let clock = Ticking(Arc::new(AtomicU64::new(1_700_000_000_000_000_000)));
+    let writer = WriterTag::of(&NodeName::new("a").unwrap());
+    let context = Context::new(writer, Arc::new(clock), Arc::new(Unfollowed));
+    let counter: Counter<u8> = Counter::new("count", "b", Limits::default(), context);
+    let error = counter.add(1, 1).unwrap_err();
+    assert!(matches!(error, WriteError::Invalid { .. }), "{error}");
+    assert_eq!((counter.value(&1), counter.store().len()), (0, 0));
+}
+
+#[test]
 fn presence_ends_after_half_a_day_unless_it_is_said_again() {
     let crowd: Crowd<PresenceStore<u8, u32>> = Crowd::new(2);
-    crowd.processes[0].insert(1, 10, Some(5)).unwrap();
+    crowd.processes[0].insert(1, 10, || Some(5)).unwrap();
     crowd.hear_all();
     let count = |node: usize| crowd.processes[node].present(|_, _| true).len();
     crowd.clock.pass(11 * 3_600 * 1_000_000_000);

@@ -1,6 +1,9 @@
 //! Schemas and limits that are not what they should be.
 
+use std::cell::{Cell, RefCell};
+
 use super::*;
+use crate::id::NodeName;
 
 /// Numbers under key 0. Some cannot be read back: 13 panics, 66 is refused, 99 claims another key.
 struct Brittle;
@@ -203,6 +206,33 @@ impl Schema for PickyNotes {
     fn decode(&self, key: Key, body: &Body) -> Result<Note, Unreadable> {
         Notes.decode(key, body)
     }
+
+    fn hidden_from(&self, note: &Note) -> Timestamp {
+        let is_early = note.text == "in";
+        if is_early { at(150) } else { Timestamp::MAX }
+    }
+}
+
+#[test]
+fn what_an_index_panicked_at_is_not_hidden_early_any_more() {
+    let clock = TestClock::at(100);
+    let context = notes(&clock).context().clone();
+    let map = Map::new(PickyNotes, Limits::default(), context);
+    let collect = |secs| {
+        clock.set(secs);
+        let more = || map.store().collect(at(secs));
+        while more().is_some_and(|next| next <= at(secs)) {}
+    };
+    map.store()
+        .replica()
+        .merge(&[raw(1, 100, 200, "in")], at(100));
+    collect(200 + grace());
+    assert!(map.store().is_empty());
+    // Its place in the order is not met again, nor taken for that of the next key in its slot.
+    collect(120);
+    let _ = map.put(note(2, "fine"), until(300)).unwrap();
+    collect(160);
+    assert_eq!(map.with_index(|index| index.0), 1);
 }
 
 #[test]
@@ -313,4 +343,118 @@ fn a_record_that_panics_when_it_is_dropped_stops_nobody() {
     }
     assert_eq!(map.put(Bomb(1), until(20_000)).map(drop), Ok(()));
     assert_eq!(map.get(&key(0)).map(|bomb| bomb.0), Some(1));
+}
+
+/// A number that calls the store when it is dropped.
+#[derive(Debug)]
+struct Calling(u8);
+
+thread_local! {
+    static CALLED: RefCell<Option<Map<Callings>>> = const { RefCell::new(None) };
+    /// Calls that were begun, and that returned.
+    static CALLS: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        let Some(store) = CALLED.with_borrow(Clone::clone) else {
+            return;
+        };
+        CALLS.set((CALLS.get().0 + 1, CALLS.get().1));
+        let _ = store.len();
+        CALLS.set((CALLS.get().0, CALLS.get().1 + 1));
+    }
+}
+
+/// An index that panics at 13.
+#[derive(Default)]
+struct Unlucky;
+
+impl Index<Calling> for Unlucky {
+    fn insert(&mut self, _: Key, _: Option<&Arc<Calling>>, record: &Arc<Calling>) {
+        assert_ne!(record.0, 13, "on purpose");
+    }
+
+    fn remove(&mut self, _: Key, _: &Arc<Calling>) {}
+}
+
+/// Numbers under keys of their own.
+struct Callings;
+
+impl Schema for Callings {
+    type Record = Calling;
+    type Index = Unlucky;
+
+    fn name(&self) -> &str {
+        "callings"
+    }
+    fn schemas(&self) -> &[SchemaId] {
+        SCHEMAS
+    }
+    fn key(&self, record: &Calling) -> Key {
+        key(record.0)
+    }
+    fn encode(&self, record: &Calling) -> Body {
+        Body {
+            schema: NOTE,
+            bytes: vec![record.0].into(),
+        }
+    }
+    fn decode(&self, _: Key, body: &Body) -> Result<Calling, Unreadable> {
+        Ok(Calling(body.bytes[0]))
+    }
+}
+
+#[test]
+fn a_record_may_call_the_store_when_it_is_dropped() {
+    let clock = TestClock::at(9_000);
+    let limits = Limits {
+        store_bytes_max: 4_096,
+        ..Limits::default()
+    };
+    let map = Map::new(Callings, limits, notes(&clock).context().clone());
+    CALLED.set(Some(map.clone()));
+    let ends = || {
+        let (begun, ended) = CALLS.take();
+        assert_eq!(begun, ended, "one was called under the lock");
+        begun
+    };
+    let entry = |id: u8, ts, expires, bytes: usize| Entry {
+        writer: WriterTag::of(&NodeName::new("b").unwrap()),
+        body: vec![id; bytes].into(),
+        ..raw(id, ts, expires, "")
+    };
+    let merge = |entry: Entry| map.store().replica().merge(&[entry], clock.wall())[0];
+    let put = |id, seen| map.put_if_local(Calling(id), until(20_000), 0, seen);
+    // What a write displaces, and what is not written; each is read back once before it is written.
+    assert!(put(1, 0).is_ok() && ends() == 1);
+    assert!(put(1, 1).is_ok() && ends() == 2);
+    assert!(put(1, 1).is_err() && ends() == 2);
+    // What only extends, and what there is no room for.
+    assert!(stored(merge(entry(1, 8_000, 30_000, 1))) && ends() == 1);
+    let refused = merge(entry(2, 9_000, 30_000, 20_000));
+    assert!(matches!(refused, Merged::Refused(_)) && ends() == 0);
+    // What the index panics at.
+    assert!(stored(merge(entry(13, 9_000, 30_000, 1))) && ends() == 1);
+    // What gives way to a write, and to what comes.
+    assert!(put(3, 0).is_ok() && put(4, 0).is_ok());
+    ends();
+    clock.set(100);
+    assert!(put(3, map.read(&key(3)).1).is_ok() && ends() == 2);
+    assert!(stored(merge(entry(4, 100, 30_000, 1))) && ends() == 1);
+    drop(CALLED.take());
+}
+
+#[test]
+fn a_thread_that_has_the_lock_is_not_left_waiting_for_it() {
+    let map = notes(&TestClock::at(100));
+    put(&map, note(1, "one"), until(200));
+    let call = || map.with_index(|_| map.get(&key(1)).is_some());
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
+    let said = panicked.downcast_ref::<String>().unwrap();
+    assert_eq!(
+        said,
+        "the store \"notes\" is called from under its own lock"
+    );
+    assert_eq!(text(&map, 1).as_deref(), Some("one"));
 }
