@@ -151,9 +151,9 @@ impl Checker {
         at: Duration,
         observer: Life,
         view: &View,
-        facts: NameChecks<'_>,
+        checks: NameChecks<'_>,
     ) {
-        for breach in self.members.view_changed(at, observer, view, facts) {
+        for breach in self.members.view_changed(at, observer, view, checks) {
             self.report(at, breach);
         }
     }

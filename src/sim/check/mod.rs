@@ -19,7 +19,7 @@ pub(super) mod inspection;
 pub(super) mod invariant;
 mod laws;
 pub(super) mod look;
-mod memberships;
+pub(super) mod memberships;
 mod settled;
 pub(super) mod trace;
 pub(super) mod violation;
