@@ -348,6 +348,8 @@ impl StoreDisk {
                     }
                     Merged::Stored { seq, as_sent, .. } => {
                         report.entries += 1;
+                        // An earlier process may have sent it, so peers may have it.
+                        replica.given(seq);
                         if let Some(through) = loading.through.get_mut(&id) {
                             // What was held back is on disk, and not in this place.
                             through.stored(seq, as_sent && kind == RecordKind::Entry);

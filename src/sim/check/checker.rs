@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::acts::Deeds;
 use super::firings::Firings;
 use super::history::{Glance, History};
-use super::memberships::{Memberships, PeerFacts};
+use super::memberships::{Memberships, NameChecks};
 use super::violation::{Breach, Violation};
 use crate::engine::{Event, View};
 use crate::id::{Key, MemberState, NodeId, NodeName, ProcessId, Refusal, StoreId};
@@ -154,9 +154,9 @@ impl Checker {
         at: Duration,
         observer: Life,
         view: &View,
-        facts: PeerFacts<'_>,
+        checks: NameChecks<'_>,
     ) {
-        for breach in self.members.view_changed(at, observer, view, facts) {
+        for breach in self.members.view_changed(at, observer, view, checks) {
             self.report(at, breach);
         }
     }

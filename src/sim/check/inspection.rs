@@ -241,8 +241,8 @@ impl Look<'_> {
     /// have healed.
     pub(in crate::sim) fn calm(&self, config: &Config) -> Option<Duration> {
         let links = &self.network.links;
-        let slow = |node: &SimNode| node.paused_until.is_some() || !node.service.is_zero();
-        let peace = links.is_peaceful(config.probe_timeout / 4) && !self.nodes.iter().any(slow);
+        let held_up = self.nodes.iter().any(SimNode::is_held_up);
+        let peace = links.is_peaceful(config.probe_timeout / 4) && !held_up;
         let calm = self.time - self.disturbed;
         let enough = alarm_heals_within(config) + links.config.stream_timeout;
         (peace && calm >= enough).then_some(calm)

@@ -10,9 +10,14 @@ use crate::engine::{Event, Member, View};
 use crate::id::{MemberState, NodeName, ProcessId};
 use crate::sim::nodes::node::Life;
 
-/// Whether a name is of the observer's cluster; and whether who has it answers the observer, and has for a while.
-pub(in crate::sim) type PeerFacts<'a> =
-    (&'a dyn Fn(&NodeName) -> bool, &'a dyn Fn(&NodeName) -> bool);
+/// What is asked about a name in the view of an observer.
+#[derive(Clone, Copy)]
+pub(in crate::sim) struct NameChecks<'a> {
+    /// Whether it is of the observer's cluster.
+    pub(in crate::sim) is_of_cluster: &'a dyn Fn(&NodeName) -> bool,
+    /// Whether who has it answers the observer, and has for a while.
+    pub(in crate::sim) answers: &'a dyn Fn(&NodeName) -> bool,
+}
 
 /// What every process has seen of the others, and what it was itself.
 #[derive(Debug, Default)]
@@ -130,7 +135,7 @@ impl Memberships {
         at: Duration,
         life: Life,
         view: &View,
-        (is_of_cluster, answers): PeerFacts<'_>,
+        checks: NameChecks<'_>,
     ) -> Vec<Breach> {
         let observer = life.0;
         let mut breaches = Vec::new();
@@ -150,7 +155,7 @@ impl Memberships {
             }
             // It was a member, and would have said what is so.
             let asked = known.is_some_and(|known| self.processes.contains_key(&known.process))
-                && answers(&process.name);
+                && (checks.answers)(&process.name);
             let place = (life, process.name.clone());
             if member.state == MemberState::Failed {
                 self.failed.entry(place).or_insert(at);
@@ -159,7 +164,7 @@ impl Memberships {
             }
             let itself = process.name == view.this.name;
             let spoken_of = self.slandered.contains_key(&process.name);
-            if itself || !(is_of_cluster(&process.name) || spoken_of) {
+            if itself || !((checks.is_of_cluster)(&process.name) || spoken_of) {
                 let member = process.name.clone();
                 breaches.push(Breach::ClusterCrossed { observer, member });
                 continue;
@@ -306,6 +311,10 @@ mod tests {
     const OBSERVER: Life = (0, 1);
     const OTHER: Life = (1, 1);
     const AT: Duration = Duration::from_secs(1);
+    const ALL_WELL: NameChecks<'_> = NameChecks {
+        is_of_cluster: &|_| true,
+        answers: &|_| true,
+    };
 
     fn process(name: &str, boot: u64) -> ProcessId {
         let name = NodeName::new(name).expect("a name");
@@ -343,7 +352,7 @@ mod tests {
     }
 
     fn see(seen: &mut Memberships, boot: u64, state: MemberState) -> Vec<Breach> {
-        seen.view_changed(AT, OBSERVER, &view(boot, state), (&|_| true, &|_| true))
+        seen.view_changed(AT, OBSERVER, &view(boot, state), ALL_WELL)
     }
 
     #[test]
@@ -416,12 +425,15 @@ mod tests {
             AT,
             OBSERVER,
             &view,
-            (&|name| name.as_str() == "n0", &|_| true),
+            NameChecks {
+                is_of_cluster: &|name| name.as_str() == "n0",
+                ..ALL_WELL
+            },
         );
         assert!(matches!(breaches[..], [Breach::ClusterCrossed { .. }]));
         let mut own = view.clone();
         own.members[0].process = process("n0", 9);
-        let breaches = seen.view_changed(AT, OBSERVER, &own, (&|_| true, &|_| true));
+        let breaches = seen.view_changed(AT, OBSERVER, &own, ALL_WELL);
         assert!(matches!(breaches[..], [Breach::ClusterCrossed { .. }]));
     }
 

@@ -20,7 +20,7 @@ pub(super) mod inspection;
 pub(super) mod invariant;
 mod laws;
 pub(super) mod look;
-mod memberships;
+pub(super) mod memberships;
 mod ready;
 mod settled;
 pub(super) mod trace;

@@ -11,6 +11,7 @@ use crate::engine::{Event, Readiness, View};
 use crate::id::{NodeName, ProcessId};
 use crate::sim::check::history::{Glance, Origin};
 use crate::sim::check::inspection::{COLLECT_WITHIN, over_budget, over_limit, oversized};
+use crate::sim::check::memberships::NameChecks;
 use crate::sim::check::violation::Breach;
 use crate::sim::nodes::node::Life;
 use crate::sim::nodes::process::Process;
@@ -181,21 +182,25 @@ impl Simulator {
         let of_cluster = |name: &NodeName| index(name).is_some_and(|n| nodes[n].cluster == cluster);
         let calm_since = self.time.checked_sub(ANSWERS_WITHIN);
         let calm_since = calm_since.filter(|since| self.all_disturbed <= *since);
-        let wakes = |node: usize| {
+        let is_at_work = |node: usize| {
             let node = &nodes[node];
             let rested = calm_since.is_some_and(|since| node.disturbed <= since);
-            let slow = node.paused_until.is_some() || !node.service.is_zero();
-            rested && !slow && !node.leaving && !node.is_liar() && node.process.is_some()
+            let runs = node.process.is_some() && !node.leaving && !node.is_held_up();
+            rested && runs && !node.is_liar()
         };
         let latency_max = self.nodes[life.0].spec.config.probe_timeout / 4;
         let links = &self.network.links;
         let answers = |name: &NodeName| {
             index(name).is_some_and(|node| {
-                wakes(node) && wakes(life.0) && links.is_whole(life.0, node, latency_max)
+                let at_work = is_at_work(node) && is_at_work(life.0);
+                at_work && links.is_whole(life.0, node, latency_max)
             })
         };
-        self.checker
-            .view_changed(self.time, life, view, (&of_cluster, &answers));
+        let checks = NameChecks {
+            is_of_cluster: &of_cluster,
+            answers: &answers,
+        };
+        self.checker.view_changed(self.time, life, view, checks);
     }
 
     /// The checker looks at what a process's peers have brought it.

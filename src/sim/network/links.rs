@@ -152,18 +152,21 @@ impl Links {
 
     /// Whether nothing is lost, damaged, cut or held up, and delays are short.
     pub(in crate::sim) fn is_peaceful(&self, latency_max: Duration) -> bool {
-        self.config.loss + self.config.corruption == 0.0
-            && self.config.latency_max <= latency_max
+        self.is_clean(latency_max)
             && self.cuts.is_empty()
             && self.datagram_cuts.is_empty()
             && !self.hosts.iter().any(|host| host.egress.is_limited())
     }
 
+    /// Whether nothing is lost or damaged by chance, and delays are short.
+    fn is_clean(&self, latency_max: Duration) -> bool {
+        self.config.loss + self.config.corruption == 0.0 && self.config.latency_max <= latency_max
+    }
+
     /// Whether everything that two hosts send each other arrives, and soon.
     pub(in crate::sim) fn is_whole(&self, a: usize, b: usize, latency_max: Duration) -> bool {
         let free = |host: usize| !self.hosts[host].egress.is_limited();
-        self.config.loss + self.config.corruption == 0.0
-            && self.config.latency_max <= latency_max
+        self.is_clean(latency_max)
             && self.carries_streams(a, b)
             && self.carries_datagrams(a, b)
             && self.carries_datagrams(b, a)

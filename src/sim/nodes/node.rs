@@ -87,6 +87,11 @@ impl SimNode {
         }
     }
 
+    /// Whether it stands still, or takes its time over each input.
+    pub(in crate::sim) fn is_held_up(&self) -> bool {
+        self.paused_until.is_some() || !self.service.is_zero()
+    }
+
     /// Whether it is a liar.
     pub(in crate::sim) fn is_liar(&self) -> bool {
         self.liar.is_some()

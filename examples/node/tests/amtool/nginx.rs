@@ -6,45 +6,26 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Dir, Process, free_port, request, silence, three, until};
+use crate::support::{Dir, PATIENCE, Process, Server, has_program, request, silence, three, until};
 
-/// A proxy in a process of its own; killed when dropped.
-struct Nginx {
-    child: Child,
-    url: String,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Nginx {
-    /// Starts one that asks the nodes in turn, and the next one where one does not answer.
-    fn start(dir: &Dir, nodes: &[Process]) -> Self {
-        // Somebody else may take the port between its choice and its use: then others are tried.
-        let started = (0..5).find_map(|_| Self::try_start(dir, nodes));
-        started.expect("nginx starts; see its log")
-    }
-
-    fn try_start(dir: &Dir, nodes: &[Process]) -> Option<Self> {
-        let (port, at) = (free_port(), dir.0.display());
-        let servers: String = nodes
-            .iter()
-            .map(|node| format!("server {};", node.url.trim_start_matches("http://")))
-            .collect();
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|of| format!("{of}_temp_path {at}/nginx-{of};"))
-            .concat();
+/// Starts a proxy that asks the nodes in turn, and the next one where one does not answer.
+fn start(dir: &Dir, nodes: &[Process]) -> Server {
+    let at = dir.0.display();
+    let servers: String = nodes
+        .iter()
+        .map(|node| format!("server {};", node.url.trim_start_matches("http://")))
+        .collect();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|of| format!("{of}_temp_path {at}/nginx-{of};"))
+        .concat();
+    let started = Server::start(PATIENCE, "/-/healthy", |port| {
         let config = format!(
             "daemon off; master_process off; pid {at}/nginx.pid; events {{}}\n\
              http {{ access_log off; {temporary} upstream nodes {{ {servers} }}\n\
@@ -52,47 +33,28 @@ impl Nginx {
              proxy_next_upstream error timeout non_idempotent; proxy_next_upstream_tries 3; }} }} }}\n"
         );
         fs::write(dir.0.join("nginx.conf"), config).unwrap();
-        let child = Command::new("nginx")
+        let mut command = Command::new("nginx");
+        command
             .arg("-p")
             .arg(&dir.0)
             .arg("-c")
             .arg(dir.0.join("nginx.conf"))
             .arg("-e")
             .arg(log(dir))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut nginx = Self {
-            child,
-            url: format!("http://127.0.0.1:{port}"),
-        };
-        let mut ended = false;
-        until(&format!("nginx passes on ({at}/nginx.log)"), || {
-            let healthy = request("GET", &format!("{}/-/healthy", nginx.url), None, b"");
-            ended = nginx.child.try_wait().unwrap().is_some();
-            ended || healthy.is_some_and(|it| it.0 == 200)
-        });
-        (!ended).then_some(nginx)
-    }
+            .stderr(Stdio::null());
+        command
+    });
+    started.unwrap_or_else(|| panic!("nginx starts; see {}", log(dir).display()))
 }
 
 fn log(dir: &Dir) -> std::path::PathBuf {
     dir.0.join("nginx.log")
 }
 
-/// Whether `nginx` is there. In CI it must be.
+/// Whether `nginx` is there.
 fn has_nginx() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
-    *THERE.get_or_init(|| {
-        let there = Command::new("nginx").arg("-v").output().is_ok();
-        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(there || !ci, "CI needs nginx: apt-get install nginx");
-        if !there {
-            eprintln!("skipped: nginx is not installed (package nginx)");
-        }
-        there
-    })
+    has_program(&THERE, ["nginx", "-v"], "nginx")
 }
 
 /// What a client was told of its requests.
@@ -174,7 +136,7 @@ fn behind_nginx_a_node_that_dies_costs_nothing() {
     let span = Duration::from_secs(seconds);
     let dir = Dir::new("nginx");
     let mut nodes = Vec::from(three(&dir));
-    let nginx = Nginx::start(&dir, &nodes);
+    let nginx = start(&dir, &nodes);
     let url = &nginx.url;
     let until_then = Instant::now() + span;
     let told = scope(|scope| {

@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::notify::webhook;
-use crate::support::{Dir, Process, free_port, request, three, until_within};
+use crate::support::{Dir, Process, Server, has_program, request, three, until_within};
 
 /// How long what comes with the next scrape or the next evaluation may take, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -26,18 +26,8 @@ groups:
   - {alert: Always, expr: vector(1), labels: {severity: page}, annotations: {summary: it fires}}
 ";
 
-/// A Prometheus in a process of its own; killed when dropped.
-struct Prometheus {
-    child: Child,
-    url: String,
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// A Prometheus beside the nodes.
+struct Prometheus(Server);
 
 impl Prometheus {
     /// Scrapes the nodes every second, and sends its alerts to those of `told`; waits until it is ready.
@@ -56,42 +46,25 @@ impl Prometheus {
         });
         fs::write(dir.0.join("prometheus.yml"), config.to_string()).unwrap();
         fs::write(dir.0.join("rules.yml"), RULES).unwrap();
-        // Somebody else may take the port between its choice and its use: then others are tried.
-        let started = (0..5).find_map(|_| Self::try_start(dir));
-        started.expect("Prometheus starts; see its log")
-    }
-
-    fn try_start(dir: &Dir) -> Option<Self> {
-        let port = free_port();
         let log = dir.0.join("prometheus.log");
-        let child = Command::new("prometheus")
-            .current_dir(&dir.0)
-            .arg("--config.file=prometheus.yml")
-            .arg("--storage.tsdb.path=prometheus")
-            .arg("--rules.alert.resend-delay=1s")
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut prometheus = Self {
-            child,
-            url: format!("http://127.0.0.1:{port}"),
-        };
-        let mut ended = false;
-        let what = format!("Prometheus is ready ({})", log.display());
-        until_within(PATIENCE, &what, || {
-            ended = prometheus.child.try_wait().unwrap().is_some();
-            let url = format!("{}/-/ready", prometheus.url);
-            ended || request("GET", &url, None, b"").is_some_and(|it| it.0 == 200)
+        let started = Server::start(PATIENCE, "/-/ready", |port| {
+            let mut command = Command::new("prometheus");
+            command
+                .current_dir(&dir.0)
+                .arg("--config.file=prometheus.yml")
+                .arg("--storage.tsdb.path=prometheus")
+                .arg("--rules.alert.resend-delay=1s")
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .stderr(fs::File::create(&log).unwrap());
+            command
         });
-        (!ended).then_some(prometheus)
+        Self(started.unwrap_or_else(|| panic!("Prometheus starts; see {}", log.display())))
     }
 
     /// The values that an expression has now, by the instance they are of.
     fn ask(&self, expression: &str) -> BTreeMap<String, f64> {
         let encoded: String = expression.bytes().map(|it| format!("%{it:02x}")).collect();
-        let url = format!("{}/api/v1/query?query={encoded}", self.url);
+        let url = format!("{}/api/v1/query?query={encoded}", self.0.url);
         let (status, body) = request("GET", &url, None, b"").expect("Prometheus answers");
         assert_eq!(status, 200, "{expression}: {body}");
         let answer: Value = serde_json::from_str(&body).unwrap();
@@ -116,7 +89,7 @@ impl Prometheus {
 
     /// The value of one of its own samples.
     fn own(&self, sample: &str) -> Option<f64> {
-        let url = format!("{}/metrics", self.url);
+        let url = format!("{}/metrics", self.0.url);
         let (_, page) = request("GET", &url, None, b"").expect("Prometheus answers");
         let start = format!("{sample} ");
         let value = page.lines().find_map(|line| line.strip_prefix(&start));
@@ -129,22 +102,10 @@ fn target(node: &Process) -> &str {
     node.url.trim_start_matches("http://")
 }
 
-/// Whether `prometheus` is there. In CI it must be.
+/// Whether `prometheus` is there.
 fn has_prometheus() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
-    *THERE.get_or_init(|| {
-        let version = Command::new("prometheus").arg("--version").output();
-        let there = version.is_ok();
-        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(
-            there || !ci,
-            "CI needs prometheus: apt-get install prometheus"
-        );
-        if !there {
-            eprintln!("skipped: prometheus is not installed (package prometheus)");
-        }
-        there
-    })
+    has_program(&THERE, ["prometheus", "--version"], "prometheus")
 }
 
 /// Three nodes that tell a webhook.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 
 /// How long anything may take that should be there in a moment.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a node may take to end after a signal.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -314,21 +314,71 @@ pub(crate) fn amtool(url: &str, arguments: &[&str]) -> Result<String, String> {
     }
 }
 
-/// Whether `amtool` is there. In CI it must be.
+/// Whether `amtool` is there.
 pub(crate) fn has_amtool() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
-    *THERE.get_or_init(|| {
-        let there = Command::new("amtool").arg("--version").output().is_ok();
+    has_program(&THERE, ["amtool", "--version"], "prometheus-alertmanager")
+}
+
+/// Whether a program of a Debian package is there, found out once. In CI it must be.
+pub(crate) fn has_program(
+    known: &'static OnceLock<bool>,
+    [program, version]: [&str; 2],
+    package: &str,
+) -> bool {
+    *known.get_or_init(|| {
+        let there = Command::new(program).arg(version).output().is_ok();
         let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
         assert!(
             there || !ci,
-            "CI needs amtool: apt-get install prometheus-alertmanager"
+            "CI needs {program}: apt-get install {package}"
         );
         if !there {
-            eprintln!("skipped: amtool is not installed (package prometheus-alertmanager)");
+            eprintln!("skipped: {program} is not installed (package {package})");
         }
         there
     })
+}
+
+/// A server beside the nodes, in a process of its own; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// Starts one at ports that are given to `command`, and waits until it answers at this path. Somebody else may take
+    /// a port between its choice and its use: then others are tried.
+    pub(crate) fn start(
+        patience: Duration,
+        path: &str,
+        command: impl Fn(u16) -> Command,
+    ) -> Option<Self> {
+        (0..5).find_map(|_| Self::try_start(patience, path, &command))
+    }
+
+    /// `None` if it ends instead of answering.
+    fn try_start(patience: Duration, path: &str, command: impl Fn(u16) -> Command) -> Option<Self> {
+        let port = free_port();
+        let mut server = Self {
+            child: command(port).stdout(Stdio::null()).spawn().unwrap(),
+            url: format!("http://127.0.0.1:{port}"),
+        };
+        let url = format!("{}{path}", server.url);
+        let mut ended = false;
+        until_within(patience, &format!("{url} answers"), || {
+            ended = server.child.try_wait().unwrap().is_some();
+            ended || request("GET", &url, None, b"").is_some_and(|it| it.0 == 200)
+        });
+        (!ended).then_some(server)
+    }
 }
 
 /// A port that was free a moment ago, for TCP and UDP, and that no other test of this process was given: another test's
