@@ -56,8 +56,10 @@ impl Look<'_> {
             for ((_, id, key), versions) in versions {
                 let held = store.replica().held(key).map(|change| change.entry);
                 let known = |entry: &&Entry| match &held {
+                    // What is ahead of the clock of its own node may give way to an earlier one.
                     Some(held) => {
-                        compare_versions(entry, held).is_le()
+                        held.ts <= ahead
+                            && compare_versions(entry, held).is_le()
                             && entry.expires_at <= held.expires_at
                             && entry.ts <= ahead
                     }

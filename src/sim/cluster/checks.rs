@@ -151,14 +151,19 @@ impl Simulator {
     }
 
     /// Invariant 7: a process to which the state arrives is sent it once. What changes meanwhile comes on top,
-    /// and what a source that fell away had sent.
+    /// and what a source that fell away had sent. Who was alone and has something is no newcomer: several others
+    /// may need what it has at the same time.
     pub(super) fn see_joined(&mut self, node: usize, was: &Readiness, process: &Process) {
         let is_synced = |readiness: &Readiness| matches!(readiness, Readiness::Synced { .. });
         let joins = !is_synced(was) && is_synced(&process.view.readiness);
         if !joins || self.nodes[node].is_liar() || self.lie_log.expected {
             return;
         }
-        let received = process.engine.counters().push_pull_entries_received;
+        let counters = process.engine.counters();
+        if matches!(was, Readiness::Alone { .. }) && counters.push_pull_entries_sent > 0 {
+            return;
+        }
+        let received = counters.push_pull_entries_received;
         let held = process.stores.iter().map(|store| store.len() as u64).sum();
         let breach = Breach::StateRepeated {
             node,
