@@ -65,9 +65,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::core::arrivals::Arrivals;
 pub use self::core::counters::Counters;
 pub use self::core::pings::Pings;
-pub use event::{Comparison, Event, Expulsion, Member, Readiness, SeedFault, SeedTrouble, View};
+pub use event::{
+    Comparison, Event, Expulsion, Lag, Lags, Member, Readiness, SeedFault, SeedTrouble, View,
+};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
 pub use io::{CloseReason, Input, KeptStore, Operation, Output, Setup, StreamId};
@@ -355,6 +358,7 @@ impl Engine {
             // What peers lack is sent at the end of every turn.
             TimerKind::Flush => {}
             TimerKind::Forget(process) => self.sessions.session_expired(core, roster, &process),
+            TimerKind::Lag => self.look_at_lag(),
             TimerKind::Leave => {
                 let exchanges = &self.exchanges;
                 let synced = |process: &ProcessId| exchanges.is_synced(process);

@@ -279,7 +279,11 @@ fn about(event: &Event) -> About {
         Event::ExpulsionChanged(expulsion) => {
             About::Event(discriminant(event), Some(expulsion.name.clone()))
         }
-        Event::PushPullFailed { peer } => About::Event(discriminant(event), Some(peer.clone())),
+        Event::PushPullFailed { peer }
+        | Event::MemberBehind { peer, .. }
+        | Event::MemberCaughtUp { peer, .. } => {
+            About::Event(discriminant(event), Some(peer.clone()))
+        }
         _ => About::Event(discriminant(event), None),
     }
 }

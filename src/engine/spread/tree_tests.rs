@@ -53,7 +53,7 @@ impl Node {
                 dialled: true,
                 round_trip: Some(MS),
             };
-            node.spread.session_begun(&node.core, &start);
+            node.spread.session_begun(&mut node.core, &start);
         }
         node.flush();
         node.core.take_asks();
@@ -522,7 +522,7 @@ fn a_group_that_nobody_hands_on_to_is_served_once_somebody_does() {
             dialled: true,
             round_trip: None,
         };
-        node.spread.session_begun(&node.core, &start);
+        node.spread.session_begun(&mut node.core, &start);
     }
     let sent = node.flush();
     let to_group = sent.iter().filter(|(to, _)| members.contains(&process(to)));

@@ -407,6 +407,20 @@ pub enum Breach {
         /// How long it may take.
         within: Duration,
     },
+    /// Nothing has happened for long, and somebody is told to be behind.
+    #[error("node {node} has {member} for {changes} keys behind in {store:?}, {within:?} on")]
+    StillBehind {
+        /// Who has.
+        node: usize,
+        /// Whom.
+        member: NodeName,
+        /// Where.
+        store: StoreId,
+        /// How many keys it is behind.
+        changes: usize,
+        /// How long it may take to catch up.
+        within: Duration,
+    },
     /// Messages of a version to come were not skipped, or others were.
     #[error("node {node} skipped {skipped} messages of {given} that it does not know")]
     StrangeMessages {
@@ -510,6 +524,7 @@ impl Breach {
             | Self::MutesWrongly { .. }
             | Self::NotReady { .. }
             | Self::SelfCheckFailed { .. }
+            | Self::StillBehind { .. }
             | Self::Undelivered { .. } => Invariant::Convergence,
             Self::NotConverged { because, .. } => return because.invariant(),
             Self::NotDurable { .. } | Self::WatchLied { .. } | Self::WriteLost { .. } => {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | one link is cut, both ways, and one end writes | the other end has the write: the first within [`FIRST_PAST_CUT_MAX`], the others within [`PAST_CUT_MAX`] |
 //! | two halves are apart until each holds the other for failed | once they are not, and no seed names anybody, all are members of each other within [`islands_heal_within`] |
+//! | nothing, for a while | nobody is [behind](crate::Lag), as far as anybody can tell |
 //! | a machine sleeps just after its node has sent a ping, and what it is sent meanwhile is lost | it holds that against nobody when it wakes up |
 
 use std::time::Duration;
@@ -75,6 +76,39 @@ impl Simulator {
             let breach = apart.map(|&(node, peer)| Breach::StillApart { node, peer, within });
             self.report(breach);
         }
+        self.judged()
+    }
+
+    /// Waits until none of these nodes has a member for behind. They agree, and nobody refuses anything.
+    ///
+    /// # Errors
+    /// The first violation: [`Breach::StillBehind`], or of another promise on the way.
+    ///
+    /// # Panics
+    /// If one of them is down.
+    pub fn catch_up(&mut self, nodes: &[usize]) -> Result<(), Violation> {
+        let within = CAUGHT_UP_MAX;
+        let behind = |sim: &Self| {
+            let of_node = |node: &usize| {
+                let lags = sim.process(*node).engine.lag().into_iter();
+                let (member, lags) = lags.last()?;
+                let lag = *lags.last()?;
+                Some(Breach::StillBehind {
+                    node: *node,
+                    member,
+                    store: lag.store,
+                    changes: lag.changes,
+                    within,
+                })
+            };
+            nodes.iter().find_map(of_node)
+        };
+        let end = self.time() + within;
+        while behind(self).is_some() && self.time() < end && self.violation().is_none() {
+            self.run_for(LOOK);
+        }
+        let breach = behind(self);
+        self.report(breach);
         self.judged()
     }
 
@@ -165,6 +199,10 @@ const BETWEEN_WRITES: Duration = Duration::from_millis(400);
 const APART_MAX: Duration = Duration::from_secs(60);
 /// For the introductions, and for word of those who have met to get around.
 const GREETED_WITHIN: Duration = Duration::from_secs(1);
+/// For the members that are gone to be held for failed, and for exchanges that are due.
+const CAUGHT_UP_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked who is behind.
+const LOOK: Duration = Duration::from_millis(50);
 const STALL_ROUNDS: u32 = 4;
 /// Probe intervals that a machine sleeps.
 const SLEPT: u32 = 2;

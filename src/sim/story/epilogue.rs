@@ -4,6 +4,7 @@
 //! |---|---|
 //! | differences are found without a timer | no timer begins exchanges |
 //! | a write is everywhere at once, whoever dies with it | the network is calm |
+//! | nobody is behind | nobody refuses anything |
 //! | a broken link costs a write next to nothing | every third, in direct mode, if the network is calm |
 //! | islands find each other without seeds | every third, in direct mode |
 //! | one's own stall is nobody's fault | every third |
@@ -66,6 +67,9 @@ pub(super) fn keep_time(scenario: &Scenario, sim: &mut Simulator) -> Result<(), 
         return Ok(());
     }
     sim.converge(CONVERGENCE_MAX)?;
+    if scenario.clocks_mend && scenario.spec.config.entries_max >= ROOM {
+        sim.catch_up(&live)?;
+    }
     let direct = live.len() <= scenario.spec.config.direct_peers_max;
     let calm = direct && live.len() > 2 && writes_are_calm(scenario, sim, &live);
     match scenario.seed % 3 {
