@@ -47,6 +47,7 @@ mod core;
 pub mod event;
 mod exchange;
 mod expulsions;
+mod handing;
 #[cfg(feature = "sim")]
 mod inspect;
 pub mod io;
@@ -465,13 +466,7 @@ impl Engine {
                 let (bits, list) = (handed.bits, handed.list);
                 self.datagram_delta(process, handed.delta, Some(Hand { bits, list }));
             }
-            Message::Covered(covered) => {
-                self.spread
-                    .covered_received(core, facts, &process, &covered);
-            }
-            Message::Recall(recall) => {
-                self.spread.recall_received(&process, &recall);
-            }
+            Message::Covered(_) | Message::Recall(_) => self.of_handing_on(&process, message),
             Message::Recheck(look) => self.exchanges.look_received(core, facts, &process, &look),
             Message::Probe(probe) => {
                 let sessions = self.sessions.table();
@@ -560,7 +555,7 @@ impl Engine {
                 self.spread.relayed_received(core, facts, peer, &relayed);
             }
             Message::Swim(packet) => self.members.packet_on_link(core, stream, peer, &packet),
-            _ => core.counters.unexpected += 1,
+            _ => self.of_handing_on(peer, message),
         }
     }
 }
