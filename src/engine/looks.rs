@@ -80,16 +80,6 @@ impl Engine {
         self.spread.lag_seen()
     }
 
-    pub(super) fn look_at_lag(&mut self) {
-        let exchanges = &self.exchanges;
-        let synced = |process: &ProcessId| exchanges.is_synced(process);
-        let facts = Facts {
-            roster: self.members.roster(),
-            sessions: self.sessions.table(),
-        };
-        self.spread.look_at_lag(&mut self.core, facts, synced);
-    }
-
     /// Entries that peers are not known to hold yet, those of all peers together, and are to be sent. What is left to
     /// exchanges does not count.
     #[must_use]

@@ -47,7 +47,6 @@ mod core;
 pub mod event;
 mod exchange;
 mod expulsions;
-mod handing;
 #[cfg(feature = "sim")]
 mod inspect;
 pub mod io;
@@ -359,7 +358,11 @@ impl Engine {
             // What peers lack is sent at the end of every turn.
             TimerKind::Flush => {}
             TimerKind::Forget(process) => self.sessions.session_expired(core, roster, &process),
-            TimerKind::Lag => self.look_at_lag(),
+            TimerKind::Lag => {
+                let exchanges = &self.exchanges;
+                let synced = |process: &ProcessId| exchanges.is_synced(process);
+                self.spread.look_at_lag(core, facts!(self), synced);
+            }
             TimerKind::Leave => {
                 let exchanges = &self.exchanges;
                 let synced = |process: &ProcessId| exchanges.is_synced(process);
@@ -466,7 +469,6 @@ impl Engine {
                 let (bits, list) = (handed.bits, handed.list);
                 self.datagram_delta(process, handed.delta, Some(Hand { bits, list }));
             }
-            Message::Covered(_) | Message::Recall(_) => self.of_handing_on(&process, message),
             Message::Recheck(look) => self.exchanges.look_received(core, facts, &process, &look),
             Message::Probe(probe) => {
                 let sessions = self.sessions.table();
@@ -478,7 +480,7 @@ impl Engine {
                     .relayed_received(core, facts, &process, &relayed);
             }
             Message::Roots(roots) => self.exchanges.roots_shown(core, facts, &process, &roots),
-            _ => {}
+            _ => self.spread.told_of_handing(core, facts, &process, message),
         }
         true
     }
@@ -555,7 +557,9 @@ impl Engine {
                 self.spread.relayed_received(core, facts, peer, &relayed);
             }
             Message::Swim(packet) => self.members.packet_on_link(core, stream, peer, &packet),
-            _ => self.of_handing_on(peer, message),
+            _ => self
+                .spread
+                .told_of_handing(core, facts!(self), peer, message),
         }
     }
 }

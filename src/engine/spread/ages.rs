@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// Since when a peer has lacked what it lacks of one store.
 #[derive(Debug, Default)]
-pub(super) struct Ages {
-    batches: VecDeque<Batch>,
+pub(super) struct LackAges {
+    batches: VecDeque<AgedKeys>,
     /// The number of the next batch.
     next: u64,
     /// Changes after the one before, up to this one, were not sent yet, since then.
@@ -20,7 +20,7 @@ pub(super) struct Ages {
 
 /// Keys that became outstanding in one turn, or in several.
 #[derive(Debug)]
-struct Batch {
+struct AgedKeys {
     /// Its number, the least where several became one.
     number: u64,
     /// `None` until the turn has ended.
@@ -28,7 +28,7 @@ struct Batch {
     keys: usize,
 }
 
-impl Ages {
+impl LackAges {
     /// A key is outstanding from now on. Returns what [`settled`](Self::settled) is to be given.
     pub(super) fn outstanding(&mut self) -> u64 {
         if let Some(batch) = self.batches.back_mut().filter(|it| it.since.is_none()) {
@@ -37,7 +37,7 @@ impl Ages {
         }
         let number = self.next;
         self.next += 1;
-        self.batches.push_back(Batch {
+        self.batches.push_back(AgedKeys {
             number,
             since: None,
             keys: 1,
@@ -78,7 +78,7 @@ impl Ages {
 
     fn forget_steps(&mut self) {
         if self.batches.len() > STEPS_MAX {
-            let since = |batch: &Batch| batch.since.unwrap_or_default();
+            let since = |batch: &AgedKeys| batch.since.unwrap_or_default();
             let at = nearest(self.batches.iter().map(since));
             if let Some(later) = self.batches.remove(at + 1)
                 && let Some(batch) = self.batches.get_mut(at)
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_age_is_that_of_the_oldest_that_is_lacking() {
-        let mut ages = Ages::default();
+        let mut ages = LackAges::default();
         let first = ages.outstanding();
         assert_eq!((ages.keys(), ages.since()), (1, None), "the turn goes on");
         ages.turn_ends(ms(5), 1, 1);
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_waits_to_be_sent_ages_and_goes_on_to_age_when_it_is_sent() {
-        let mut ages = Ages::default();
+        let mut ages = LackAges::default();
         ages.turn_ends(ms(10), 0, 4);
         ages.turn_ends(ms(20), 0, 6);
         assert_eq!((ages.keys(), ages.since()), (0, Some(ms(10))));
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_no_age_is_told_too_small() {
-        let mut ages = Ages::default();
+        let mut ages = LackAges::default();
         let mut open = VecDeque::new();
         for turn in 0..10_000 {
             open.push_back((ages.outstanding(), ms(turn)));

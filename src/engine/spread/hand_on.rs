@@ -113,8 +113,23 @@ impl Spread {
         }
     }
 
+    /// A peer tells or asks, by datagram or on the link, of what was handed on; any other message makes no sense there.
+    pub(in crate::engine) fn told_of_handing(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        process: &ProcessId,
+        message: Message,
+    ) {
+        match message {
+            Message::Covered(covered) => self.covered_received(core, facts, process, &covered),
+            Message::Recall(recall) => self.recall_received(process, &recall),
+            _ => core.counters.unexpected += 1,
+        }
+    }
+
     /// A peer tells who holds what it was handed.
-    pub(in crate::engine) fn covered_received(
+    pub(super) fn covered_received(
         &mut self,
         core: &mut Core,
         facts: Facts<'_>,
@@ -159,7 +174,7 @@ impl Spread {
     }
 
     /// A peer asks how far this node is with what it was handed.
-    pub(in crate::engine) fn recall_received(&mut self, process: &ProcessId, recall: &Recall) {
+    pub(super) fn recall_received(&mut self, process: &ProcessId, recall: &Recall) {
         for packet in &recall.packets {
             self.duties.recall(process, *packet);
         }

@@ -2,9 +2,8 @@
 //! up.
 //!
 //! What one peer lacks is what is outstanding to it and what has changed after its cursor, so nothing is kept
-//! for this but [`Ages`](super::ages::Ages). A look costs a few steps a peer and store, however much is lacking.
+//! for this but [`LackAges`](super::ages::LackAges). A look costs a few steps a peer and store, however much is lacking.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,28 +11,11 @@ use crate::engine::core::session::Session;
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Facts};
 use crate::engine::event::{Event, Lag, Lags};
-use crate::id::{NodeName, ProcessId, StoreId};
+use crate::id::{ProcessId, StoreId};
 
 use super::Spread;
 use super::lane::{Lane, Role};
 use super::mode::Mode;
-
-/// Who was behind at the last look.
-#[derive(Debug, Default)]
-pub(super) struct Laggards {
-    by_name: BTreeMap<NodeName, Laggard>,
-    /// As it was then, shared with those who read it.
-    seen: Arc<Lags>,
-}
-
-/// A member that is behind.
-#[derive(Debug)]
-struct Laggard {
-    /// Since which look an exchange with it is due.
-    unsynced: Option<Duration>,
-    /// Since which look it is behind in the way that was told, if it was.
-    told: Option<Duration>,
-}
 
 impl Spread {
     /// Which live members are behind, and how far. `synced` is whether an exchange with a process has covered what
@@ -95,10 +77,7 @@ impl Spread {
             }
         }
         for (peer, of_stores) in &lags {
-            let laggard = by_name.entry(peer.clone()).or_insert(Laggard {
-                unsynced: None,
-                told: None,
-            });
+            let laggard = by_name.entry(peer.clone()).or_default();
             let known = facts.roster.get(peer);
             let is_synced = known.is_some_and(|known| synced(&known.id.process));
             laggard.unsynced = (!is_synced).then(|| laggard.unsynced.unwrap_or(now));

@@ -11,7 +11,7 @@
 //! | `inbox`, `acknowledge`, `acks` | deltas received; acknowledgements owed and sent |
 //! | `unkept` | what a peer has merged and not on its disk yet |
 //! | `relays` | the way past a broken link |
-//! | `lag`, `ages` | how far peers are behind |
+//! | `lag`, `laggards`, `ages` | how far peers are behind |
 //! | `watches`, `watch_list` | following writes to other processes |
 
 mod acknowledge;
@@ -24,6 +24,7 @@ mod hand_on;
 mod handed;
 mod inbox;
 mod lag;
+mod laggards;
 mod lane;
 mod loss;
 mod mode;
@@ -56,7 +57,7 @@ use super::event::{Event, Member};
 
 use duties::Duties;
 use groups::Groups;
-use lag::Laggards;
+use laggards::Laggards;
 use lane::{Lane, Role};
 use mode::Mode;
 use watch_list::Watches;

@@ -11,7 +11,7 @@ use crate::engine::core::place::StoreKey;
 use crate::engine::core::stores::Stores;
 use crate::id::StoreId;
 
-use super::ages::Ages;
+use super::ages::LackAges;
 
 /// A key that the peer is not known to hold.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,7 +48,7 @@ pub(super) struct Owed {
     /// Changes are somebody else's to bring to the peer: the cursor passes over them.
     resting: bool,
     /// For how long it has lacked what it lacks, by store.
-    ages: BTreeMap<StoreId, Ages>,
+    ages: BTreeMap<StoreId, LackAges>,
 }
 
 impl Owed {
@@ -107,7 +107,7 @@ impl Owed {
     /// Changes are somebody else's to bring to the peer from now on. Returns how far it was served.
     pub(super) fn rest(&mut self) -> BTreeMap<StoreId, u64> {
         self.resting = true;
-        self.ages.values_mut().for_each(Ages::all_sent);
+        self.ages.values_mut().for_each(LackAges::all_sent);
         std::mem::take(&mut self.cursor)
     }
 
@@ -179,7 +179,7 @@ impl Owed {
     /// The most steps by which the age of what it lacks is told, of any store.
     #[cfg(feature = "sim")]
     pub(super) fn steps(&self) -> usize {
-        self.ages.values().map(Ages::len).max().unwrap_or(0)
+        self.ages.values().map(LackAges::len).max().unwrap_or(0)
     }
 
     /// The packet that a key is under way in.

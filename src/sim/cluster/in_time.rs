@@ -90,9 +90,8 @@ impl Simulator {
         let within = CAUGHT_UP_MAX;
         let behind = |sim: &Self| {
             let of_node = |node: &usize| {
-                let lags = sim.process(*node).engine.lag().into_iter();
-                let (member, lags) = lags.last()?;
-                let lag = *lags.last()?;
+                let (member, lags) = sim.process(*node).engine.lag().pop_first()?;
+                let lag = *lags.first()?;
                 Some(Breach::StillBehind {
                     node: *node,
                     member,

@@ -3,7 +3,7 @@
 //! | promise | when |
 //! |---|---|
 //! | differences are found without a timer | no timer begins exchanges |
-//! | a write is everywhere at once, whoever dies with it | the network is calm |
+//! | a write is everywhere at once, also if somebody dies with it | the network is calm |
 //! | nobody is behind | nobody refuses anything |
 //! | a broken link costs a write next to nothing | every third, in direct mode, if the network is calm |
 //! | islands find each other without seeds | every third, in direct mode |
