@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rumormill::id::MemberState;
 use rumormill::node::Node;
-use rumormill::{Arrivals, Counters, Pings};
+use rumormill::{Arrivals, Counters, NodeName, Pings};
 
 use super::Counts;
 use super::text::Page;
@@ -226,7 +226,7 @@ fn own(page: &mut Page, engine: &Counters) {
 fn lag(page: &mut Page, node: &Node) {
     let (view, behind) = (node.view(), node.lag());
     let live = || view.live().map(|member| &member.process.name);
-    let of = |peer| behind.get(peer).map_or(&[][..], |lags| lags);
+    let of = |peer: &NodeName| behind.get(peer).map_or(&[][..], Vec::as_slice);
     let name = "rumormill_lag_changes";
     page.metric(
         name,
