@@ -2,6 +2,7 @@
 
 mod lag;
 mod trouble;
+#[cfg(any(feature = "net", feature = "sim"))]
 pub(crate) mod turns;
 
 use std::hash::Hasher as _;
