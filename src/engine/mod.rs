@@ -68,9 +68,8 @@ use bytes::Bytes;
 pub use self::core::arrivals::Arrivals;
 pub use self::core::counters::Counters;
 pub use self::core::pings::Pings;
-pub use event::{
-    Comparison, Event, Expulsion, Lag, Lags, Member, Readiness, SeedFault, SeedTrouble, View,
-};
+pub use event::{Comparison, Event, Expulsion, Member, Readiness, SeedFault, SeedTrouble, View};
+pub use event::{Lag, Lags};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
 pub use io::{CloseReason, Input, KeptStore, Operation, Output, Setup, StreamId};
@@ -359,8 +358,7 @@ impl Engine {
             TimerKind::Flush => {}
             TimerKind::Forget(process) => self.sessions.session_expired(core, roster, &process),
             TimerKind::Lag => {
-                let exchanges = &self.exchanges;
-                let synced = |process: &ProcessId| exchanges.is_synced(process);
+                let synced = |process: &ProcessId| self.exchanges.is_synced(process);
                 self.spread.look_at_lag(core, facts!(self), synced);
             }
             TimerKind::Leave => {
@@ -535,7 +533,7 @@ impl Engine {
     }
 
     fn link_message(&mut self, stream: StreamId, peer: &ProcessId, message: Message) {
-        let core = &mut self.core;
+        let (core, facts) = (&mut self.core, facts!(self));
         match message {
             Message::Ack(ack) => self.spread.ack_received(core, peer, &ack),
             Message::Arrived(arrived) => self.spread.arrived(core, peer, arrived),
@@ -552,14 +550,9 @@ impl Engine {
                 self.sessions
                     .members_received(core, roster, stream, peer, members);
             }
-            Message::Relayed(relayed) => {
-                let facts = facts!(self);
-                self.spread.relayed_received(core, facts, peer, &relayed);
-            }
+            Message::Relayed(relayed) => self.spread.relayed_received(core, facts, peer, &relayed),
             Message::Swim(packet) => self.members.packet_on_link(core, stream, peer, &packet),
-            _ => self
-                .spread
-                .told_of_handing(core, facts!(self), peer, message),
+            _ => self.spread.told_of_handing(core, facts, peer, message),
         }
     }
 }
