@@ -6,6 +6,8 @@
 
 mod accept;
 mod advertise;
+#[cfg(feature = "persist")]
+mod backups;
 mod builder;
 mod changes;
 mod clock;
