@@ -37,6 +37,10 @@ impl RestoreOptions {
         self
     }
 
+    pub(super) fn is_dry(self) -> bool {
+        self.dry_run
+    }
+
     /// Holds nothing back: also what has no expiry, and may have been removed so long ago that nobody knows of it.
     pub fn bring_back(mut self) -> Self {
         self.bring_back = true;

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use tracing::info;
+
 use super::error::BackupError;
 use super::file::{failed, write_whole};
 use super::json::write_lines;
@@ -37,7 +39,9 @@ impl BackupSite {
         let names = (self.node.as_str(), self.cluster.as_str());
         let head = head_of(&self.stores, names, self.clock.wall());
         let mut told = thinned(head.entries(), told);
-        write_whole(path, |out| write(&self.stores, &head, out, &mut told))
+        let taken = write_whole(path, |out| write(&self.stores, &head, out, &mut told))?;
+        info!(path = %path.display(), ?taken, "a backup was written");
+        Ok(taken)
     }
 
     /// Writes lines of JSON. What is told counts entries.
@@ -74,12 +78,16 @@ impl BackupSite {
             cluster: &self.cluster,
         };
         let mut told = thinned(size.saturating_mul(2), told);
-        restore(&mut file, &target, options, &mut told).map_err(|((at, fault), joined)| {
-            BackupError {
-                joined,
-                ..failed(path, at, fault)
-            }
-        })
+        let restored = restore(&mut file, &target, options, &mut told);
+        let report = restored.map_err(|((at, fault), joined)| BackupError {
+            joined,
+            ..failed(path, at, fault)
+        })?;
+        if !options.is_dry() {
+            let changed = report.changed();
+            info!(path = %path.display(), changed, stores = ?report.stores, "a backup was joined in");
+        }
+        Ok(report)
     }
 }
 
