@@ -569,7 +569,7 @@ mod tests {
         old.insert("removed", 1).unwrap();
         let mut bytes = Vec::new();
         old.map().snapshot(&mut bytes).unwrap();
-        let days = |days| at(days * 24 * 3600);
+        let days = |days: u64| at(days * 24 * 3600);
         let live = || {
             let live = notes(&clock);
             live.insert("held", 2).unwrap();

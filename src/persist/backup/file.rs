@@ -32,7 +32,7 @@ pub(super) fn write_whole<T>(
     let written = write_to(&beside, write).and_then(|written| {
         fs::rename(&beside, path)?;
         let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+        File::open(directory.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
         Ok(written)
     });
     written.map_err(|error| {

@@ -121,13 +121,17 @@ pub(super) fn restore(
     options: RestoreOptions,
     told: &mut dyn FnMut(u64),
 ) -> Result<RestoreReport, (Misfit, u64)> {
+    let rewind = |file: &mut dyn Seek| {
+        let rewound = file.seek(SeekFrom::Start(0));
+        rewound.map_err(|error| ((0, error.into()), 0))
+    };
+    rewind(file)?;
     let (head, size) = check(&mut *file, told).map_err(|misfit| (misfit, 0))?;
     if head.cluster != target.cluster && !head.cluster.is_empty() && !options.any_cluster {
         let (found, expected) = (head.cluster, target.cluster.to_owned());
         return Err(((0, BackupFault::OtherCluster { found, expected }), 0));
     }
-    file.seek(SeekFrom::Start(0))
-        .map_err(|error| ((0, error.into()), 0))?;
+    rewind(file)?;
     let mut restoring = Restoring::new(target, options, head);
     match restoring.all(&mut *file, &mut |done| told(done.saturating_add(size))) {
         Ok(()) => Ok(restoring.report),
