@@ -131,7 +131,9 @@ impl<R: Read> BlockReader<R> {
         }
         let contents = reader.exactly(u32::from_be_bytes(len))?;
         reader.check(0, &[&magic, &version, &len, &contents])?;
-        let head = BackupHead::decode(&contents).map_err(|fault| (len_at, fault))?;
+        let what = "the head";
+        let malformed = (len_at, BackupFault::Malformed { what });
+        let head = BackupHead::decode(&contents).ok_or(malformed)?;
         Ok((reader, head))
     }
 

@@ -4,7 +4,6 @@ use std::hash::Hasher as _;
 
 use twox_hash::XxHash64;
 
-use super::error::BackupFault;
 use crate::id::StoreId;
 use crate::time::Timestamp;
 
@@ -70,11 +69,8 @@ impl BackupHead {
     }
 
     /// What the contents say.
-    pub(super) fn decode(mut contents: &[u8]) -> Result<Self, BackupFault> {
-        let malformed = BackupFault::Malformed { what: "the head" };
-        Self::read(&mut contents)
-            .filter(|_| contents.is_empty())
-            .ok_or(malformed)
+    pub(super) fn decode(mut contents: &[u8]) -> Option<Self> {
+        Self::read(&mut contents).filter(|_| contents.is_empty())
     }
 
     fn read(contents: &mut &[u8]) -> Option<Self> {
