@@ -247,7 +247,9 @@ fn about_disk(event: &DiskEvent) {
             }
         }
         DiskEvent::Recovered => info!("the disk works again"),
-        DiskEvent::Working { work, done } => info!(?work, done, "the disk is at work"),
+        DiskEvent::Working { work, done, total } => {
+            info!(?work, done, total, "the disk is at work");
+        }
     }
 }
 

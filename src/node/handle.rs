@@ -81,6 +81,8 @@ pub(super) struct Running {
     pub(super) changed: BTreeMap<StoreId, Arc<Notify>>,
     pub(super) stores: Vec<Arc<dyn Store>>,
     pub(super) driver: AbortHandle,
+    #[cfg(feature = "persist")]
+    pub(super) backups: super::backups::Backups,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<TlsHandle>,
 }
@@ -434,6 +436,11 @@ impl Node {
     pub async fn stopped(&self) {
         let mut views = self.running.views.clone();
         while views.changed().await.is_ok() {}
+    }
+
+    #[cfg(feature = "persist")]
+    pub(super) fn backups(&self) -> super::backups::Backups {
+        self.running.backups.clone()
     }
 
     async fn request(&self, request: Request) -> Result<(), Stopped> {
