@@ -58,10 +58,10 @@ pub(super) fn write(
 }
 
 /// What is called with some of a store's entries.
-type Piece<'a> = &'a mut dyn FnMut(&dyn Store, &[Change]) -> io::Result<()>;
+type FilePiece<'a> = &'a mut dyn FnMut(&dyn Store, &[Change]) -> io::Result<()>;
 
 /// Calls `piece` with all that the stores hold: see [`each_piece`].
-pub(super) fn each(stores: &[Arc<dyn Store>], piece: Piece<'_>) -> io::Result<()> {
+pub(super) fn each(stores: &[Arc<dyn Store>], piece: FilePiece<'_>) -> io::Result<()> {
     for store in stores {
         each_piece(&**store, &mut |changes| piece(&**store, changes))?;
     }
