@@ -22,7 +22,7 @@ use super::super::event_log::EventLog;
 use super::super::resolve::{Resolved, Resolver};
 use super::super::stream_context::StreamEvent;
 use super::super::stream_table::{StreamLimits, StreamTable};
-use super::super::tracker::{NodeTracker, Outcome, Request};
+use super::super::tracker::{NodeTracker, Outcome, ReadOutcome, Request};
 use crate::config::Config;
 use crate::engine::{Counters, Engine, Input, Output, Pings, View};
 use crate::id::NodeName;
@@ -179,6 +179,10 @@ pub(in crate::node) struct Driver<M> {
     pub(super) incoming: Incoming,
     /// Who waits for which write, and since when.
     pub(super) watches: HashMap<u64, (oneshot::Sender<Outcome>, Duration)>,
+    /// Who waits for which read, and how many there have been.
+    pub(super) reads: HashMap<u64, oneshot::Sender<ReadOutcome>>,
+    pub(super) reads_begun: u64,
+    pub(super) read_timeout: Duration,
     pub(super) tracker: Arc<NodeTracker>,
     /// The acceptor and the resolver's lookups.
     pub(super) tasks: JoinSet<()>,
@@ -262,6 +266,9 @@ impl<M: Machine> Driver<M> {
             tally,
             incoming,
             watches: HashMap::new(),
+            reads: HashMap::new(),
+            reads_begun: 0,
+            read_timeout: config.replicated_timeout,
             tracker,
             tasks,
             published,

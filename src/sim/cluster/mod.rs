@@ -25,6 +25,7 @@ mod happening;
 pub(super) mod lie_log;
 mod lies;
 mod outputs;
+mod reads;
 mod ready;
 pub(super) mod simulator;
 mod start;

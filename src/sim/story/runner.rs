@@ -15,6 +15,7 @@ use crate::sim::cluster::simulator::{SimConfig, Simulator};
 use crate::sim::nodes::address::seed_name;
 use crate::sim::nodes::clock::Skew;
 use crate::sim::nodes::spec::NodeSpec;
+use crate::store::Copies;
 
 /// How long convergence may take once the faults are over.
 pub(super) const CONVERGENCE_MAX: Duration = Duration::from_secs(60);
@@ -298,6 +299,10 @@ impl<'a> Runner<'a> {
             }
             Step::ChangeSilence { node, pick, lasts } if is_ready(sim, node) => {
                 sim.change_silence(node, pick, lasts);
+            }
+            Step::Read { node, others } if is_ready(sim, node) => {
+                let from = others.map_or(Copies::Majority, Copies::N);
+                sim.read_from(node, from, Duration::from_secs(5));
             }
             Step::Ready { node, act } if is_ready(sim, node) => sim.do_act(node, act),
             Step::Notify {
