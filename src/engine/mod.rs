@@ -468,9 +468,7 @@ impl Engine {
                 self.spread
                     .covered_received(core, facts, &process, &covered);
             }
-            Message::Recall(recall) => {
-                self.spread.recall_received(&process, &recall);
-            }
+            Message::Recall(recall) => self.spread.recall_received(&process, &recall),
             Message::Recheck(look) => self.exchanges.look_received(core, facts, &process, &look),
             Message::Probe(probe) => {
                 let sessions = self.sessions.table();
@@ -730,6 +728,9 @@ impl Engine {
                 self.exchanges.member_live(core, &member.process);
                 let crowd = self.members.is_crowd(core);
                 self.sessions.member_live(core, &member, crowd);
+                if was == Some(Failed) {
+                    self.sessions.ask_returned(core, &member.process.name);
+                }
             }
             Event::MemberFailed(_) => {
                 self.sessions.member_failed(core, &member.process);
@@ -789,10 +790,9 @@ impl Engine {
     fn end_all(&mut self) {
         let core = &mut self.core;
         self.sessions.close_all(core);
-        self.exchanges.clear();
+        self.exchanges.clear(core);
         self.merges.clear();
         self.spread.end_watches(core);
-        self.exchanges.end_reads(core);
         core.course = Course::Gone;
     }
 }

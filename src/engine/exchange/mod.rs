@@ -397,8 +397,9 @@ impl Exchanges {
         }
     }
 
-    /// Forgets all, without conclusions.
-    pub(super) fn clear(&mut self) {
+    /// Forgets all, without conclusions: the node is gone.
+    pub(super) fn clear(&mut self, core: &mut Core) {
+        self.end_reads(core);
         self.under_way.clear();
     }
 }

@@ -214,7 +214,7 @@ impl Exchanges {
     }
 
     /// The node is gone.
-    pub(in crate::engine) fn end_reads(&mut self, core: &mut Core) {
+    pub(super) fn end_reads(&mut self, core: &mut Core) {
         let tickets: Vec<_> = self.reads.keys().copied().collect();
         for ticket in tickets {
             self.answer_read(core, ticket, Err(ReadFromError::NotRunning));
