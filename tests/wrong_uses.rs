@@ -13,9 +13,12 @@ use rumormill::{BuildError, Builder, Config, Expiry, Node};
 
 /// An error and its causes, as a program prints them.
 fn told(error: &dyn Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<_> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
+    let (mut told, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
 }
 
 fn expect(error: &dyn Error, named: &[&str]) {

@@ -13,7 +13,7 @@
 //! | `listing`, `list`, `window`, `line` | the comparison by sorted lists |
 //! | `transfer` | entries on their way; the end |
 //! | `roots`, `doubts` | what is said in passing, and the exchanges that it leads to |
-//! | `reads` | reads that ask others first |
+//! | `reads`, `pending` | reads that ask others first |
 //! | `source` | a newcomer takes the state from one peer |
 //! | `work` | what the exchanges that a peer begins may cost |
 //!
@@ -88,6 +88,7 @@ mod initiator;
 mod line;
 mod list;
 mod listing;
+mod pending;
 mod reads;
 mod responder;
 mod roots;
@@ -123,9 +124,9 @@ use super::io::StreamId;
 pub(super) use doubts::DOUBTS_MAX;
 use doubts::RootWatch;
 use due::{Due, Ended};
-use reads::PendingRead;
+use pending::PendingRead;
 #[cfg(feature = "sim")]
-pub(super) use reads::READS_MAX;
+pub(super) use pending::READS_MAX;
 use talk::BreakOff;
 pub(super) use talk::Exchange;
 

@@ -137,10 +137,9 @@ impl<M: Machine> Driver<M> {
             Request::PushPull => Operation::PushPull,
             Request::Read { from, reply } => {
                 self.forget_reads();
-                self.reads_begun += 1;
-                let ticket = self.reads_begun;
-                self.reads.insert(ticket, reply);
-                let within = self.read_timeout;
+                self.reads.begun += 1;
+                let (ticket, within) = (self.reads.begun, self.reads.within);
+                self.reads.waiting.insert(ticket, reply);
                 Operation::Read(ReadAsked {
                     ticket,
                     from,
@@ -185,7 +184,7 @@ impl<M: Machine> Driver<M> {
 
     /// Reads whose callers have gone make room for others.
     fn forget_reads(&mut self) {
-        let gone = self.reads.extract_if(|_, reply| reply.is_closed());
+        let gone = self.reads.waiting.extract_if(|_, reply| reply.is_closed());
         let gone: Vec<u64> = gone.map(|(ticket, _)| ticket).collect();
         for ticket in gone {
             let unread = Input::Operation(Operation::Unread { ticket });

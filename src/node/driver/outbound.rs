@@ -44,7 +44,7 @@ impl<M: Machine> Driver<M> {
                 }
             }
             Output::Read { ticket, outcome } => {
-                if let Some(reply) = self.reads.remove(&ticket) {
+                if let Some(reply) = self.reads.waiting.remove(&ticket) {
                     // An error means that the caller has gone.
                     let _ = reply.send(outcome);
                 }

@@ -161,6 +161,25 @@ pub(in crate::node) struct Wiring {
     pub(in crate::node) stores: Vec<Arc<dyn Store>>,
 }
 
+/// Who waits for which read.
+pub(super) struct ReadsAsked {
+    pub(super) waiting: HashMap<u64, oneshot::Sender<ReadOutcome>>,
+    /// How many there have been.
+    pub(super) begun: u64,
+    /// How long each may wait.
+    pub(super) within: Duration,
+}
+
+impl ReadsAsked {
+    fn within(within: Duration) -> Self {
+        Self {
+            waiting: HashMap::new(),
+            begun: 0,
+            within,
+        }
+    }
+}
+
 /// The task's state.
 pub(in crate::node) struct Driver<M> {
     pub(super) machine: M,
@@ -179,10 +198,7 @@ pub(in crate::node) struct Driver<M> {
     pub(super) incoming: Incoming,
     /// Who waits for which write, and since when.
     pub(super) watches: HashMap<u64, (oneshot::Sender<Outcome>, Duration)>,
-    /// Who waits for which read, and how many there have been.
-    pub(super) reads: HashMap<u64, oneshot::Sender<ReadOutcome>>,
-    pub(super) reads_begun: u64,
-    pub(super) read_timeout: Duration,
+    pub(super) reads: ReadsAsked,
     pub(super) tracker: Arc<NodeTracker>,
     /// The acceptor and the resolver's lookups.
     pub(super) tasks: JoinSet<()>,
@@ -266,9 +282,7 @@ impl<M: Machine> Driver<M> {
             tally,
             incoming,
             watches: HashMap::new(),
-            reads: HashMap::new(),
-            reads_begun: 0,
-            read_timeout: config.replicated_timeout,
+            reads: ReadsAsked::within(config.replicated_timeout),
             tracker,
             tasks,
             published,
