@@ -103,6 +103,14 @@ fn seeds_that_found_bugs() {
             1604,
             "a version that expired by the clock of the one that had it compared",
         ),
+        (
+            611,
+            "a counter that lost what was added while the clock was behind",
+        ),
+        (
+            846,
+            "nobody told one that had been apart who had left meanwhile",
+        ),
         (4461, "what a liar's stream brought after its end had gone"),
         (
             8883,

@@ -16,6 +16,9 @@ use crate::store::{Change, Store};
 use crate::time::Timestamp;
 use crate::wire::Entry;
 
+/// All instants after the first, up to the second.
+type Instants = (Timestamp, Timestamp);
+
 /// How changes got into a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sim) enum Origin {
@@ -78,7 +81,7 @@ pub(in crate::sim) struct History {
     lied: BTreeSet<(u64, u64)>,
     /// What has given way because its writer's clock was wrong, by where it was and who wrote it: all that is stamped
     /// after the first instant, up to the second.
-    wrong: BTreeMap<(u64, StoreId, Key, WriterTag), Vec<(Timestamp, Timestamp)>>,
+    wrong: BTreeMap<(u64, StoreId, Key, WriterTag), Vec<Instants>>,
     /// Versions of each key that were seen, at most [`VERSIONS_MAX`] each, by cluster.
     pub(super) versions: BTreeMap<(u64, StoreId, Key), Vec<Entry>>,
 }
