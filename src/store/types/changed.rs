@@ -10,7 +10,7 @@ use futures_core::Stream;
 use crate::store::typed::Lagged;
 
 /// The keys of a ready type as they change, from when this was made, as an asynchronous iterator or as a
-/// [`Stream`](futures_core::Stream). What a key comes to now is read from the type.
+/// [`Stream`]. What a key comes to now is read from the type.
 ///
 /// A key is told for every write of a process, in the order in which this node took them, also where
 /// what is read stays the same: if an element is added once more, or a process takes over what an earlier one under its
