@@ -153,14 +153,15 @@ fn compare(
     mut typed: impl FnMut() -> f64,
     mut plain: impl FnMut() -> f64,
 ) {
-    let mut of_plain = 0.0;
-    let runs = if is_test() { 1 } else { RUNS };
-    let of_typed = mean_of(runs, || {
-        of_plain += plain();
+    let mut of_plain = Vec::new();
+    let of_typed = mean_of(RUNS, || {
+        of_plain.push(plain());
         typed()
     });
-    // One run does not count, and is of neither; with `--test` there is one in all.
-    let of_plain = of_plain / if is_test() { 1.0 } else { (runs + 1) as f64 };
+    // The first run counts for neither; with `--test` there is no other.
+    let counted = of_plain.get(1..).filter(|it| !it.is_empty());
+    let counted = counted.unwrap_or(&of_plain);
+    let of_plain = counted.iter().sum::<f64>() / counted.len() as f64;
     table.row(format!("typed/{what}/ns"), of_typed);
     table.row(format!("plain/{what}/ns"), of_plain);
     table.row(format!("ratio/{what}/times"), of_typed / of_plain);

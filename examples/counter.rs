@@ -7,46 +7,35 @@
 use std::error::Error;
 
 use rumormill::{Config, Counter, Node};
+use tokio::task::JoinSet;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (first, on_first) = start("n1", &[]).await?;
-    let seeds = [first.local_addr().to_string()];
-    let (second, on_second) = start("n2", &seeds).await?;
-    let (third, on_third) = start("n3", &seeds).await?;
-    second.ready().await?;
-    third.ready().await?;
-
-    let adding = [&on_first, &on_second, &on_third].map(|hits| tokio::spawn(add(hits.clone())));
-    for added in adding {
-        added.await??;
+    let mut nodes: Vec<(Node, Counter<String>)> = Vec::new();
+    for name in ["anna", "ben", "cleo"] {
+        let seed = nodes.first().map(|(node, _)| node.local_addr());
+        let mut builder = Node::builder(name)
+            .listen("127.0.0.1:0")
+            .config(Config::local())
+            .seeds(seed);
+        let hits = builder.counter("hits");
+        nodes.push((builder.start().await?, hits));
     }
-    for hits in [&on_first, &on_second, &on_third] {
+    let mut adding = JoinSet::new();
+    for (_, hits) in &nodes {
+        let hits = hits.clone();
+        adding.spawn(async move { (0..500).try_for_each(|_| hits.add("/index", 1).map(drop)) });
+    }
+    for added in adding.join_all().await {
+        added?;
+    }
+    for (node, hits) in nodes {
+        let mut changes = hits.changes();
         while hits.value("/index") < 1_500 {
-            tokio::task::yield_now().await;
+            changes.next().await?;
         }
-        println!("{} hits", hits.value("/index"));
-    }
-    for node in [third, second, first] {
+        println!("{} hits on {}", hits.value("/index"), node.name());
         node.leave().await?;
     }
     Ok(())
-}
-
-async fn add(hits: Counter<String>) -> Result<(), rumormill::WriteError> {
-    for _ in 0..500 {
-        hits.add("/index", 1)?;
-        tokio::task::yield_now().await;
-    }
-    Ok(())
-}
-
-async fn start(name: &str, seeds: &[String]) -> Result<(Node, Counter<String>), Box<dyn Error>> {
-    let mut builder = Node::builder(name)
-        .listen("127.0.0.1:0")
-        .cluster("counter")
-        .config(Config::local())
-        .seeds(seeds);
-    let hits = builder.counter("hits");
-    Ok((builder.start().await?, hits))
 }

@@ -47,8 +47,15 @@
 //! ```
 //!
 //! Which type fits what is in [Choosing a type], what is promised of writes, clocks, removals and partitions in
-//! [Consistency], and what to use instead in [When not to use this].
+//! [Consistency], and what to use instead in [When not to use this]. More pages: [Durability], [TLS], with a recipe for
+//! certificates, [Security], the [metrics] and their names, [Alerts], [Figures].
 //!
+//! [Durability]: https://github.com/rumormill/rumormill/blob/main/docs/durability.md
+//! [TLS]: https://github.com/rumormill/rumormill/blob/main/docs/tls.md
+//! [Security]: https://github.com/rumormill/rumormill/blob/main/docs/security.md
+//! [metrics]: https://github.com/rumormill/rumormill/blob/main/docs/library-metrics.md
+//! [Alerts]: https://github.com/rumormill/rumormill/blob/main/docs/alerts.md
+//! [Figures]: https://github.com/rumormill/rumormill/blob/main/docs/figures.md
 //! [Choosing a type]: https://github.com/rumormill/rumormill/blob/main/docs/choosing-a-type.md
 //! [Consistency]: https://github.com/rumormill/rumormill/blob/main/docs/consistency.md
 //! [When not to use this]: https://github.com/rumormill/rumormill/blob/main/docs/when-not.md

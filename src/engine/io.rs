@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::id::{ClusterId, HandshakeRefusal, NodeName, StoreId};
-use crate::store::{Copies, Durability, Held, ReplicationError, WriteId};
+use crate::store::{Answered, Copies, Durability, Held, ReadFromError, ReplicationError, WriteId};
 use crate::wire::Entry;
 
 use super::event::Event;
@@ -155,6 +155,8 @@ pub enum Operation {
     Leave,
     /// Start a push/pull with a random peer now.
     PushPull,
+    /// Ask others for what they hold, and take it over; answered by [`Output::Read`].
+    Read(ReadAsked),
     /// Let a member in again that was expelled here.
     Readmit {
         /// Its name.
@@ -171,11 +173,27 @@ pub enum Operation {
         /// How long.
         within: Duration,
     },
+    /// Ask no more: the caller has gone.
+    Unread {
+        /// The ticket.
+        ticket: u64,
+    },
     /// Stop following.
     Unwatch {
         /// The ticket.
         ticket: u64,
     },
+}
+
+/// What a read asks of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAsked {
+    /// Chosen by the caller, unique while it waits.
+    pub ticket: u64,
+    /// How many others are to answer.
+    pub from: Copies,
+    /// How long.
+    pub within: Duration,
 }
 
 /// What the engine wants done. Outputs are in order; none may be dropped.
@@ -230,6 +248,13 @@ pub enum Output {
         stream: StreamId,
         /// The message, without the frame's length.
         frame: Bytes,
+    },
+    /// A read that asked others has come to its end.
+    Read {
+        /// The ticket.
+        ticket: u64,
+        /// How it ended.
+        outcome: Result<Answered, ReadFromError>,
     },
     /// A followed write is settled.
     Watched {

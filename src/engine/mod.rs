@@ -72,7 +72,7 @@ pub use event::{Comparison, Event, Expulsion, Member, Readiness, SeedFault, Seed
 pub use event::{Lag, Lags};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
-pub use io::{CloseReason, Input, KeptStore, Operation, Output, Setup, StreamId};
+pub use io::{CloseReason, Input, KeptStore, Operation, Output, ReadAsked, Setup, StreamId};
 #[doc(hidden)]
 pub use members::again as swim;
 
@@ -324,7 +324,9 @@ impl Engine {
                 self.exchanges
                     .with_random_peer(core, facts!(self), &dialling);
             }
+            Operation::Read(asked) => self.exchanges.read(core, facts!(self), asked),
             Operation::Readmit { name } => self.expulsions.readmit(core, facts!(self), name),
+            Operation::Unread { ticket } => self.exchanges.unread(core, ticket),
             Operation::Unwatch { ticket } => self.spread.unwatch(core, ticket),
             Operation::Watch {
                 ticket,
@@ -386,6 +388,7 @@ impl Engine {
                 let dialling = self.sessions.dialling(core);
                 self.exchanges.periodic(core, facts!(self), &dialling);
             }
+            TimerKind::Read(ticket) => self.exchanges.read_timed_out(core, facts!(self), ticket),
             TimerKind::Reconnect => self.sessions.reconnect_failed(core, roster),
             TimerKind::Redial(name) => self.sessions.redial(core, roster, &name),
             TimerKind::Resolve => self.sessions.resolve_seeds(core),
@@ -555,9 +558,7 @@ impl Engine {
             _ => self.spread.told_of_handing(core, facts, peer, message),
         }
     }
-}
 
-impl Engine {
     /// Takes a delta that came on a link.
     fn link_delta(&mut self, stream: StreamId, peer: &ProcessId, delta: Delta, hand: Option<Hand>) {
         let incoming = IncomingDelta {
@@ -635,6 +636,7 @@ impl Engine {
             Ask::PumpExchange(stream) => self.exchanges.pump(core, stream),
             Ask::Readmit(name) => self.members.readmit(core, &name),
             Ask::RecheckDurable => self.spread.watches_committed(core, facts!(self)),
+            Ask::RecheckReads => self.exchanges.recheck_reads(core, facts!(self)),
             Ask::RecheckWatches => self.spread.recheck_watches(core, facts!(self)),
             Ask::RefreshLeft(names) => self.members.refresh_left(core, &names),
             Ask::Rejoin => self.sessions.rejoin(core, roster),
@@ -766,6 +768,7 @@ impl Engine {
         self.exchanges.completed(core, facts, &exchange, covered);
         if let Some((heads, refused)) = exchange.take_covered(core) {
             self.spread.exchanged(&peer, heads, refused);
+            self.exchanges.read_answered(core, facts, &exchange);
         }
         self.spread.watch_synced(core, facts, &peer);
         self.exchanges.report(core, facts, &exchange);
@@ -785,7 +788,7 @@ impl Engine {
     fn end_all(&mut self) {
         let core = &mut self.core;
         self.sessions.close_all(core);
-        self.exchanges.clear();
+        self.exchanges.clear(core);
         self.merges.clear();
         self.spread.end_watches(core);
         core.course = Course::Gone;

@@ -166,8 +166,9 @@ impl Builder {
     /// Adds seeds: addresses, `host:port` or `ip:port`, where members may be found. Names are
     /// resolved again and again, to all of their addresses. This node itself may be among them. Each is one
     /// address: a text with several of them is an error at the start. At most `seeds_max`. Without any, the node is a cluster of its own until others join it.
-    pub fn seeds<T: Into<String>>(mut self, seeds: impl IntoIterator<Item = T>) -> Self {
-        self.seeds.extend(seeds.into_iter().map(Into::into));
+    pub fn seeds<T: ToString>(mut self, seeds: impl IntoIterator<Item = T>) -> Self {
+        let seeds = seeds.into_iter().map(|seed| seed.to_string());
+        self.seeds.extend(seeds);
         self
     }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tracing::warn;
 
@@ -21,7 +21,7 @@ use crate::id::{NodeName, StoreId, WriterTag};
 #[cfg(feature = "tls")]
 use crate::net::tls::TlsHandle;
 use crate::net::{NetCounters, NetTally};
-use crate::store::{Map, Schema, Store, WriteError};
+use crate::store::{Answered, Copies, Map, ReadFromError, Schema, Store, WriteError};
 
 /// A handle to a running node. Cheap to clone; all clones are one node.
 ///
@@ -180,6 +180,18 @@ impl Node {
         }
     }
 
+    /// Waits until the cluster has at least so many nodes, this one included: those that are alive or suspect, as this
+    /// node sees it. For programs that are to begin together; it says nothing of what arrives later. Cancel safe.
+    ///
+    /// It waits for ever where they do not come: set a timeout, or look at what [`ready`](Self::ready) says of the seeds.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node stops before that.
+    pub async fn wait_for_size(&self, nodes: usize) -> Result<Arc<View>, Stopped> {
+        let enough = |view: &View| view.cluster_size() >= nodes;
+        self.views().wait_for(enough).await
+    }
+
     /// The changes of a store from now on, local and merged ones.
     ///
     /// ```
@@ -276,6 +288,55 @@ impl Node {
         self.running.tally.snapshot()
     }
 
+    /// Asks other members for what they hold, and returns once that has arrived here and can be read: as many
+    /// others as asked, or [`Copies::All`], or [`Copies::Majority`]. It covers all stores that both have. What is read
+    /// after that is at least as new as what each of those members held when this was called.
+    ///
+    /// So a write that a majority held, by [`replicated`](crate::store::Written::replicated), is seen by all who
+    /// read from a majority after that; as long as the members stay the same. Members are counted as for
+    /// [`Copies::Majority`]: failed ones too, until they are forgotten after `reconnect_timeout`, so that of two sides of a
+    /// partition at most one can read. It is **not linearizable** across a change of membership: who joins,
+    /// leaves or is forgotten changes what half is. What this node refuses for its clock or for want of room
+    /// ([`View::full_stores`]) does not arrive.
+    ///
+    /// It costs an exchange with each of those members and one to spare, of a few hundred bytes for each store where they hold
+    /// the same; calls at the same time share them. It waits for [`ready`](Self::ready), and in all up to
+    /// `Config::replicated_timeout`. Cancel safe: dropped, what has been begun goes on, and does no harm.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rumormill::{Copies, Node};
+    ///
+    /// let mut builder = Node::builder("a").listen("127.0.0.1:0");
+    /// let on_a = builder.map::<String, u32>("limits");
+    /// let a = builder.start().await?;
+    /// let mut builder = Node::builder("b").listen("127.0.0.1:0").seeds([a.local_addr()]);
+    /// let on_b = builder.map::<String, u32>("limits");
+    /// let b = builder.start().await?;
+    /// b.ready().await?;
+    ///
+    /// on_a.insert("requests", 40_u32)?;
+    /// let answered = b.read_from(Copies::Majority).await?;
+    /// assert_eq!(answered.members, [a.name().clone()]);
+    /// assert_eq!(on_b.get("requests").map(|limit| *limit), Some(40));
+    /// # b.leave().await?;
+    /// # a.leave().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ReadFromError`]: `NotAnswered` names who did not answer, at once where there are not so many members that are not
+    /// down; `TooManyReads` beyond 256 at a time; `NotRunning`.
+    pub async fn read_from(&self, from: impl Into<Copies>) -> Result<Answered, ReadFromError> {
+        let (reply, outcome) = oneshot::channel();
+        let from = from.into();
+        let asked = self.request(Request::Read { from, reply }).await;
+        asked.map_err(|_| ReadFromError::NotRunning)?;
+        outcome.await.unwrap_or(Err(ReadFromError::NotRunning))
+    }
+
     /// Starts a push/pull with a random peer; its end is an event. Returns once the node has taken
     /// the request. Cancel safe: dropped before that, nothing happens.
     ///
@@ -358,7 +419,7 @@ impl Node {
     ///
     /// let node = Node::builder("a").listen("127.0.0.1:0").start().await?;
     /// let step = Duration::from_secs(15);
-    /// let turn = node.wait_turn(b"report-of-monday", step, pending::<()>()).await?;
+    /// let turn = node.wait_turn("report-of-monday", step, pending::<()>()).await?;
     /// // It is alone, so nobody goes before it.
     /// assert_eq!(turn, TurnOutcome::Came { before: 0 });
     /// # node.leave().await?;
@@ -370,11 +431,11 @@ impl Node {
     /// [`Stopped`] if the node stops before that.
     pub async fn wait_turn<T>(
         &self,
-        key: &[u8],
+        key: impl AsRef<[u8]>,
         step: Duration,
         done: impl Future<Output = T>,
     ) -> Result<TurnOutcome<T>, Stopped> {
-        turn::wait_turn(self.running.views.clone(), key, step, done).await
+        turn::wait_turn(self.running.views.clone(), key.as_ref(), step, done).await
     }
 
     /// Leaves the cluster and stops: peers are told, and see the node as left, not as failed.

@@ -8,11 +8,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::{
-    Copies, Held, Progress, ProgressWatch, ReplicationError, Tracker, Watch, WriteId,
+    Answered, Copies, Held, Progress, ProgressWatch, ReadFromError, ReplicationError, Tracker,
+    Watch, WriteId,
 };
 
 /// How a followed write ended.
 pub(super) type Outcome = Result<Held, ReplicationError>;
+
+/// How a read that asked others ended.
+pub(super) type ReadOutcome = Result<Answered, ReadFromError>;
 
 /// What the application asks of the driver.
 #[derive(Debug)]
@@ -23,6 +27,11 @@ pub(super) enum Request {
     Leave,
     /// Start a push/pull.
     PushPull,
+    /// Ask others for what they hold.
+    Read {
+        from: Copies,
+        reply: oneshot::Sender<ReadOutcome>,
+    },
     /// Let a member in again.
     Readmit(NodeName),
     /// Follow a write.

@@ -42,7 +42,8 @@ pub use read::{ChangedRecords, Quarantined};
 pub use schema::{Body, Index, Schema, Unreadable};
 pub use setup::{Context, Limits};
 pub use tracking::{
-    Copies, Held, Progress, ProgressWatch, ReplicationError, Tracker, Watch, WriteId,
+    Answered, Copies, Held, Progress, ProgressWatch, ReadFromError, ReplicationError, Tracker,
+    Watch, WriteId,
 };
 pub use write::{Expiry, StoreLimit, WriteError, Written};
 

@@ -63,11 +63,13 @@ impl From<usize> for Copies {
     }
 }
 
-/// How far a write has come, by name of member. Members that failed or left are in none of the lists, but for
-/// those that are known to have held it.
+/// How far a write has come, by name of member. Members that left are in none of the lists, but for those that are
+/// known to have held it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
+    /// Who has failed and is not known to hold it: until it is forgotten, or is back.
+    pub failed: Vec<NodeName>,
     /// Who holds this version or a later one of the key.
     pub holders: Vec<NodeName>,
     /// Who refused it, and why: [`Refusal::NoStore`] where a member does not have the store.
@@ -128,5 +130,38 @@ pub enum ReplicationError {
     Timeout {
         /// Copies by then.
         held: usize,
+    },
+}
+
+/// What a read that asked others first has of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Answered {
+    /// Who has answered: all that they held when the read was asked for has arrived here.
+    pub members: Vec<NodeName>,
+}
+
+/// Why a read has not heard from as many others as asked. What those that answered held has arrived here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadFromError {
+    /// Not enough members have answered: time ran out, or there are not so many that are not down.
+    #[error("{answered} of {asked} other members answered, and {silent:?} did not")]
+    NotAnswered {
+        /// How many others were to answer.
+        asked: usize,
+        /// How many have.
+        answered: usize,
+        /// Which members did not, those included that have failed and are not forgotten yet.
+        silent: Vec<NodeName>,
+    },
+    /// The node has stopped.
+    #[error("the node is not running")]
+    NotRunning,
+    /// Too many reads wait already.
+    #[error("{max} reads wait already")]
+    TooManyReads {
+        /// The limit.
+        max: usize,
     },
 }

@@ -293,7 +293,7 @@ async fn work_is_done_in_turns_by_those_that_are_there(world: World) {
     let mut peers = [a, b, c];
     peers.sort_by_key(|peer| peer.node.view().rank(b"work"));
     let [first, second, third] = peers;
-    let turn = first.node.wait_turn(b"work", step, pending::<()>()).await;
+    let turn = first.node.wait_turn("work", step, pending::<()>()).await;
     assert_eq!(turn, Ok(TurnOutcome::Came { before: 0 }));
     let expected = note(1, "done");
     let done = second.reads(&expected);

@@ -15,6 +15,7 @@ mod labels;
 mod lies;
 mod links;
 mod membership;
+mod reads;
 mod refusals;
 mod roots;
 mod stores;

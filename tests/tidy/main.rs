@@ -7,6 +7,7 @@ mod circles;
 mod engine;
 mod layers;
 mod names;
+mod pages;
 mod read;
 mod shape;
 mod tree;

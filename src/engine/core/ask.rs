@@ -102,6 +102,8 @@ pub(in crate::engine) enum Ask {
     Readmit(NodeName),
     /// Look again which followed writes are on disk.
     RecheckDurable,
+    /// Look again which reads have heard from enough others.
+    RecheckReads,
     /// Look again which followed writes have lost their chance.
     RecheckWatches,
     /// These names are known to have left.

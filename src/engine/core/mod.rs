@@ -321,6 +321,7 @@ impl Core {
         self.readiness = readiness.clone();
         self.revision += 1;
         self.ask(Ask::RecheckWatches);
+        self.ask(Ask::RecheckReads);
         self.emit(Event::Readiness(readiness));
     }
 

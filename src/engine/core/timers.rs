@@ -54,6 +54,8 @@ pub(in crate::engine) enum TimerKind {
     Roots,
     /// Resolve the seeds again.
     Resolve,
+    /// A read that asks others runs out of time.
+    Read(u64),
     /// Dial the seeds that are due.
     Seeds,
     /// Give up waiting for silent seeds.

@@ -13,6 +13,7 @@
 //! | `listing`, `list`, `window`, `line` | the comparison by sorted lists |
 //! | `transfer` | entries on their way; the end |
 //! | `roots`, `doubts` | what is said in passing, and the exchanges that it leads to |
+//! | `reads`, `pending` | reads that ask others first |
 //! | `source` | a newcomer takes the state from one peer |
 //! | `work` | what the exchanges that a peer begins may cost |
 //!
@@ -87,6 +88,8 @@ mod initiator;
 mod line;
 mod list;
 mod listing;
+mod pending;
+mod reads;
 mod responder;
 mod roots;
 mod schedule;
@@ -121,6 +124,9 @@ use super::io::StreamId;
 pub(super) use doubts::DOUBTS_MAX;
 use doubts::RootWatch;
 use due::{Due, Ended};
+use pending::PendingRead;
+#[cfg(feature = "sim")]
+pub(super) use pending::READS_MAX;
 use talk::BreakOff;
 pub(super) use talk::Exchange;
 
@@ -136,6 +142,8 @@ pub(super) struct Exchanges {
     roots: RootWatch,
     /// How often cells may lead to lists with each member. Bounded by the members.
     fallbacks: BTreeMap<NodeName, Allowance>,
+    /// Reads that ask others first, by ticket.
+    reads: BTreeMap<u64, PendingRead>,
 }
 
 impl Default for Exchanges {
@@ -147,6 +155,7 @@ impl Default for Exchanges {
             dialled_at: None,
             roots: RootWatch::default(),
             fallbacks: BTreeMap::new(),
+            reads: BTreeMap::new(),
         }
     }
 }
@@ -294,6 +303,7 @@ impl Exchanges {
     pub(super) fn failed(&mut self, core: &mut Core, exchange: &Exchange) {
         core.counters.push_pulls_failed += 1;
         let peer = exchange.peer.name.clone();
+        self.read_failed(core, &peer);
         core.emit(Event::PushPullFailed { peer });
         self.place_is_free(core);
     }
@@ -350,7 +360,7 @@ impl Exchanges {
     }
 
     fn place_is_free(&self, core: &mut Core) {
-        if self.due.values().any(|due| !due.synced) {
+        if self.due.values().any(|due| !due.synced) || self.is_read() {
             core.timers.set_by(TimerKind::Unsynced, core.now.mono);
         }
     }
@@ -388,8 +398,9 @@ impl Exchanges {
         }
     }
 
-    /// Forgets all, without conclusions.
-    pub(super) fn clear(&mut self) {
+    /// Forgets all, without conclusions: the node is gone.
+    pub(super) fn clear(&mut self, core: &mut Core) {
+        self.end_reads(core);
         self.under_way.clear();
     }
 }

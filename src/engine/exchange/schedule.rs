@@ -65,9 +65,11 @@ impl Exchanges {
         if self.is_seeking(core, dialling) {
             return core.timers.set_by(TimerKind::Unsynced, now + LOOK_AGAIN);
         }
+        let for_reads = self.dial_for_reads(core, facts, dialling);
         let is_busy = |process: &ProcessId| {
             let mut under_way = self.under_way.values();
-            dialling.exchanges.contains(&process.name)
+            for_reads.contains(&process.name)
+                || dialling.exchanges.contains(&process.name)
                 || under_way.any(|exchange| exchange.peer == *process)
         };
         let due = self.due.iter().filter(|&(process, due)| {
@@ -76,8 +78,8 @@ impl Exchanges {
         let due = due.map(|(process, due)| (due.next, process.clone()));
         let mut due: Vec<(Duration, ProcessId)> = due.collect();
         due.sort();
-        let mut room = dialling.room;
-        let mut dialled = dialling.exchanges.len();
+        let mut room = dialling.room.saturating_sub(for_reads.len());
+        let mut dialled = dialling.exchanges.len() + for_reads.len();
         for (at, process) in due {
             if at > now {
                 core.timers.set_by(TimerKind::Unsynced, at);
@@ -118,6 +120,7 @@ impl Exchanges {
     pub(in crate::engine) fn dial_failed(&mut self, core: &mut Core, name: &NodeName) {
         core.counters.push_pulls_failed += 1;
         self.dial_ended(name);
+        self.read_failed(core, name);
         tracing::debug!(peer = %name, "push/pull: dial failed");
         // Its time to try again may have passed unused while it was dialled.
         core.timers.set_by(TimerKind::Unsynced, core.now.mono);

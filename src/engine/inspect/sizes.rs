@@ -8,7 +8,7 @@
 use crate::engine::Engine;
 use crate::engine::core::size::{Size, size};
 use crate::engine::core::stores::FOREIGN_RANGES_MAX;
-use crate::engine::exchange::DOUBTS_MAX;
+use crate::engine::exchange::{DOUBTS_MAX, READS_MAX};
 use crate::engine::expulsions::EXPELLED_MAX;
 use crate::engine::merges::BYTES_MAX;
 use crate::engine::sessions::discovery::ADDRS_PER_SEED_MAX;
@@ -53,7 +53,7 @@ impl Engine {
         ]
     }
 
-    fn own_sizes(&self) -> [Size; 20] {
+    fn own_sizes(&self) -> [Size; 21] {
         let (core, config) = (&self.core, &self.core.config);
         let (roster, table) = (self.members.roster(), self.sessions.table());
         let (doubts, shown) = self.exchanges.roots_sizes();
@@ -66,6 +66,7 @@ impl Engine {
         let seeds_max = config.seeds_max.max(core.setup.seeds.len());
         let addrs_max = config.seeds_max * ADDRS_PER_SEED_MAX;
         let timers = 64 + 16 * config.members_max + config.watches_max + config.streams_max;
+        let timers = timers + READS_MAX;
         [
             size("sessions", table.by_process.len(), sessions),
             size(
@@ -87,6 +88,7 @@ impl Engine {
             ),
             // Those accepted while this node's own were being dialled may come on top.
             size("exchanges", self.exchanges.len(), 2 * config.exchanges_max),
+            size("reads", self.exchanges.reads_waiting(), READS_MAX),
             size("exchanges due", self.exchanges.due(), sessions),
             size(
                 "members charged",

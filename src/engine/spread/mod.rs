@@ -171,6 +171,7 @@ impl Spread {
     pub(super) fn membership_changed(&mut self, core: &mut Core, members: usize) {
         self.choose_mode(core, members);
         core.ask(Ask::RecheckWatches);
+        core.ask(Ask::RecheckReads);
     }
 
     fn choose_mode(&mut self, core: &mut Core, members: usize) {

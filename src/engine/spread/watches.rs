@@ -272,6 +272,11 @@ impl Spread {
                 None => progress.waiting.push(process.name.clone()),
             }
         }
+        let others = facts.roster.members();
+        let failed = others.filter(|known| known.state == MemberState::Failed);
+        let failed = failed.map(|known| &known.id.process.name);
+        let failed = failed.filter(|name| !holders.contains(name));
+        progress.failed = failed.cloned().collect();
         progress.holders = holders.into_iter().cloned().collect();
         progress
     }

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 use super::super::tracker::Request;
 use super::intake::{Intake, take};
 use super::state::{ACCEPTED_MAX, Driver, Machine, RESOLVED_MAX};
-use crate::engine::{Input, Operation};
+use crate::engine::{Input, Operation, ReadAsked};
 use crate::net::TlsEvent;
 use crate::store::ReplicationError;
 
@@ -135,6 +135,17 @@ impl<M: Machine> Driver<M> {
                 Operation::Leave
             }
             Request::PushPull => Operation::PushPull,
+            Request::Read { from, reply } => {
+                self.forget_reads();
+                self.reads.begun += 1;
+                let (ticket, within) = (self.reads.begun, self.reads.within);
+                self.reads.waiting.insert(ticket, reply);
+                Operation::Read(ReadAsked {
+                    ticket,
+                    from,
+                    within,
+                })
+            }
             Request::Readmit(name) => Operation::Readmit { name },
             Request::Watch {
                 ticket,
@@ -169,6 +180,16 @@ impl<M: Machine> Driver<M> {
             }
         };
         self.machine.handle(now, Input::Operation(operation));
+    }
+
+    /// Reads whose callers have gone make room for others.
+    fn forget_reads(&mut self) {
+        let gone = self.reads.waiting.extract_if(|_, reply| reply.is_closed());
+        let gone: Vec<u64> = gone.map(|(ticket, _)| ticket).collect();
+        for ticket in gone {
+            let unread = Input::Operation(Operation::Unread { ticket });
+            self.machine.handle(self.clock.now(), unread);
+        }
     }
 
     pub(super) fn take_stores_changed(&mut self, cx: &mut Context<'_>) {

@@ -43,6 +43,12 @@ impl<M: Machine> Driver<M> {
                     self.answer_closed(stream, reason);
                 }
             }
+            Output::Read { ticket, outcome } => {
+                if let Some(reply) = self.reads.waiting.remove(&ticket) {
+                    // An error means that the caller has gone.
+                    let _ = reply.send(outcome);
+                }
+            }
             Output::Resolve { seed } => {
                 if let Some((seed, addrs)) = self.resolver.start(&mut self.tasks, seed) {
                     // An address is a name for itself alone: the transport has nothing to learn.

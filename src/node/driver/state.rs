@@ -22,7 +22,7 @@ use super::super::event_log::EventLog;
 use super::super::resolve::{Resolved, Resolver};
 use super::super::stream_context::StreamEvent;
 use super::super::stream_table::{StreamLimits, StreamTable};
-use super::super::tracker::{NodeTracker, Outcome, Request};
+use super::super::tracker::{NodeTracker, Outcome, ReadOutcome, Request};
 use crate::config::Config;
 use crate::engine::{Arrivals, Counters, Engine, Input, Lags, Output, Pings, View};
 use crate::id::NodeName;
@@ -179,6 +179,25 @@ pub(in crate::node) struct Wiring {
     pub(in crate::node) stores: Vec<Arc<dyn Store>>,
 }
 
+/// Who waits for which read.
+pub(super) struct ReadsAsked {
+    pub(super) waiting: HashMap<u64, oneshot::Sender<ReadOutcome>>,
+    /// How many there have been.
+    pub(super) begun: u64,
+    /// How long each may wait.
+    pub(super) within: Duration,
+}
+
+impl ReadsAsked {
+    fn within(within: Duration) -> Self {
+        Self {
+            waiting: HashMap::new(),
+            begun: 0,
+            within,
+        }
+    }
+}
+
 /// The task's state.
 pub(in crate::node) struct Driver<M> {
     pub(super) machine: M,
@@ -197,6 +216,7 @@ pub(in crate::node) struct Driver<M> {
     pub(super) incoming: Incoming,
     /// Who waits for which write, and since when.
     pub(super) watches: HashMap<u64, (oneshot::Sender<Outcome>, Duration)>,
+    pub(super) reads: ReadsAsked,
     pub(super) tracker: Arc<NodeTracker>,
     /// The acceptor and the resolver's lookups.
     pub(super) tasks: JoinSet<()>,
@@ -280,6 +300,7 @@ impl<M: Machine> Driver<M> {
             tally,
             incoming,
             watches: HashMap::new(),
+            reads: ReadsAsked::within(config.replicated_timeout),
             tracker,
             tasks,
             published,

@@ -16,6 +16,12 @@ pub(in crate::sim) struct Deeds {
     counted: BTreeMap<(u64, u64), BTreeMap<Life, Counting>>,
     /// Of every element, the additions.
     added: BTreeMap<(u64, u64), Vec<Addition>>,
+    /// Of every register, the values that were written.
+    set: BTreeMap<(u64, u64), Vec<(u64, Entry)>>,
+    /// Of every register, the values that somebody saw who wrote another one.
+    replaced: BTreeSet<(u64, u64, u64)>,
+    /// Of every key, the numbers that were merged in.
+    merged: BTreeMap<(u64, u64), Vec<(u32, Entry)>>,
     /// Of each cluster, the versions of additions that removals saw.
     removed: BTreeSet<(u64, Key, Timestamp)>,
 }
@@ -49,18 +55,62 @@ impl Deeds {
         match act {
             ReadyAct::Add { key, amount } => count(key, amount, 0, entry),
             ReadyAct::Subtract { key, amount } => count(key, 0, amount, entry),
-            ReadyAct::Insert { element } => {
+            ReadyAct::Insert { .. } | ReadyAct::TurnOn => {
+                let element = match act {
+                    ReadyAct::Insert { element } => element,
+                    _ => FLAG,
+                };
                 let node = life.0;
                 let added = self.added.entry((cluster, element)).or_default();
                 added.push(Addition { node, entry });
             }
-            ReadyAct::Remove { .. } => {
+            ReadyAct::Merge { key, number } => {
+                let merged = self.merged.entry((cluster, key)).or_default();
+                merged.push((number, entry));
+            }
+            ReadyAct::Set { key, value } => {
+                let set = self.set.entry((cluster, key)).or_default();
+                set.push((value, entry));
+            }
+            ReadyAct::Remove { .. } | ReadyAct::TurnOff => {
                 // A removal is stamped right after what it saw.
                 let seen = Timestamp::from_nanos(entry.ts.as_nanos() - 1);
                 self.removed.insert((cluster, entry.key, seen));
             }
             ReadyAct::Appear { .. } | ReadyAct::Disappear { .. } => {}
         }
+    }
+
+    /// A client that saw these values writes another one, whatever becomes of it.
+    pub(in crate::sim) fn replaced(&mut self, cluster: u64, act: ReadyAct, seen: &[u64]) {
+        if let ReadyAct::Set { key, .. } = act {
+            let seen = seen.iter().map(|value| (cluster, key, *value));
+            self.replaced.extend(seen);
+        }
+    }
+
+    /// Whether a value of a register must be shown by a process that has heard of what this history says, and it is
+    /// none of these; or whether one of these was never written.
+    pub(super) fn is_misread(
+        &self,
+        of: (u64, u64),
+        shown: &[u64],
+        heard: impl Fn(&Entry) -> bool,
+    ) -> bool {
+        let set = self.set.get(&of).map_or(&[][..], Vec::as_slice);
+        let is_lost = |(value, entry): &(u64, Entry)| {
+            let is_replaced = self.replaced.contains(&(of.0, of.1, *value));
+            !is_replaced && !shown.contains(value) && heard(entry)
+        };
+        let is_known = |shown: &u64| set.iter().any(|(value, _)| value == shown);
+        set.iter().any(is_lost) || !shown.iter().all(is_known)
+    }
+
+    /// The numbers that must be merged into what a process shows that has heard of what this history says.
+    pub(super) fn numbers(&self, of: (u64, u64), heard: impl Fn(&Entry) -> bool) -> u64 {
+        let merged = self.merged.get(&of).into_iter().flatten();
+        let merged = merged.filter(|(_, entry)| heard(entry));
+        merged.fold(0, |all, (number, _)| all | 1 << number)
     }
 
     /// The least and the most that a count may be for a process that has heard of what this history says.
@@ -102,3 +152,6 @@ impl Deeds {
         })
     }
 }
+
+/// The flag, among elements.
+pub(super) const FLAG: u64 = u64::MAX;

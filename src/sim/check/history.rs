@@ -62,9 +62,9 @@ struct LifeHistory {
 
 /// What a process has held last of a key, and since when, in virtual time.
 #[derive(Debug)]
-pub(super) struct LastHeld {
-    pub(super) entry: Entry,
-    pub(super) since: Duration,
+pub(in crate::sim) struct LastHeld {
+    pub(in crate::sim) entry: Entry,
+    pub(in crate::sim) since: Duration,
 }
 
 /// Whether a process is of the next version, how many keys it has held, and the head and length of
@@ -170,7 +170,7 @@ impl History {
 
     /// Whether a version, or a later one that its writer put in its place, has given way because the writer's clock was
     /// wrong.
-    pub(super) fn gave_way(&self, cluster: u64, store: StoreId, entry: &Entry) -> bool {
+    pub(in crate::sim) fn gave_way(&self, cluster: u64, store: StoreId, entry: &Entry) -> bool {
         let wrong = self.wrong.get(&(cluster, store, entry.key, entry.writer));
         let mut wrong = wrong.into_iter().flatten();
         wrong.any(|&(horizon, last)| horizon < entry.ts && entry.ts <= last)
@@ -204,13 +204,16 @@ impl History {
     }
 
     /// Whether a process has held this version of the key, or a later one.
-    pub(super) fn has_held(&self, life: Life, store: StoreId, entry: &Entry) -> bool {
+    pub(in crate::sim) fn has_held(&self, life: Life, store: StoreId, entry: &Entry) -> bool {
         let mut held = self.held_by(life, store, entry.key);
         held.any(|held| compare_versions(held, entry).is_ge())
     }
 
     /// What a process has held last, by store and key.
-    pub(super) fn held_last(&self, life: Life) -> impl Iterator<Item = (StoreId, &LastHeld)> {
+    pub(in crate::sim) fn held_last(
+        &self,
+        life: Life,
+    ) -> impl Iterator<Item = (StoreId, &LastHeld)> {
         let seen = self.lives.get(&life).into_iter();
         seen.flat_map(|seen| {
             let entries = seen.entries.iter();

@@ -1,5 +1,6 @@
 //! What is promised of the ready types: a count is the sum of the acknowledged additions, a set holds every
-//! acknowledged addition that no later removal saw, and what a process says of itself is there while it is a
+//! acknowledged addition that no later removal saw, a flag likewise, a register every value that nobody saw who wrote
+//! another, a merged map whatever was merged into it, and what a process says of itself is there while it is a
 //! member and gone when it is none.
 //!
 //! All is looked at when everybody agrees. What a process did whose writes died with all who held them
@@ -7,9 +8,11 @@
 
 use std::collections::BTreeSet;
 
+use super::acts::FLAG;
 use super::look::Look;
 use super::violation::Breach;
 use crate::sim::nodes::ready::{READY_KEYS, ReadyTypes};
+use crate::wire::Entry;
 
 impl Look<'_> {
     fn ready(&self, node: usize) -> Option<&ReadyTypes> {
@@ -24,8 +27,12 @@ impl Look<'_> {
         }
         let counts = group.iter().find_map(|node| self.miscounted(*node));
         let sets = || group.iter().find_map(|node| self.element_lost(*node));
+        let flags = || group.iter().find_map(|node| self.flag_lost(*node));
+        let registers = || group.iter().find_map(|node| self.value_lost(*node));
+        let merged = || group.iter().find_map(|node| self.unmerged(*node));
         let present = || group.iter().find_map(|node| self.absent(*node, group));
-        counts.or_else(sets).or_else(present)
+        let sets = counts.or_else(sets).or_else(flags);
+        sets.or_else(registers).or_else(merged).or_else(present)
     }
 
     fn miscounted(&self, node: usize) -> Option<Breach> {
@@ -58,6 +65,39 @@ impl Look<'_> {
             must && !ready.set.contains(element)
         })?;
         Some(Breach::ElementLost { node, element })
+    }
+
+    fn flag_lost(&self, node: usize) -> Option<Breach> {
+        let ready = self.ready(node)?;
+        let of = &self.nodes[node];
+        let (life, store) = ((node, of.life), ready.flag.store().id());
+        let (deeds, history) = (&self.checker.deeds, &self.checker.history);
+        let must = deeds.must_have((of.cluster, FLAG), life, store, history);
+        (must && !ready.flag.is_on()).then_some(Breach::FlagLost { node })
+    }
+
+    fn value_lost(&self, node: usize) -> Option<Breach> {
+        let ready = self.ready(node)?;
+        let of = &self.nodes[node];
+        let (life, store) = ((node, of.life), ready.register.store().id());
+        let (deeds, history) = (&self.checker.deeds, &self.checker.history);
+        let heard = |entry: &Entry| history.has_held(life, store, entry);
+        let key = (0..READY_KEYS)
+            .find(|key| deeds.is_misread((of.cluster, *key), &ready.register.get(key), heard))?;
+        Some(Breach::ValueLost { node, key })
+    }
+
+    fn unmerged(&self, node: usize) -> Option<Breach> {
+        let ready = self.ready(node)?;
+        let of = &self.nodes[node];
+        let (life, store) = ((node, of.life), ready.merged.store().id());
+        let (deeds, history) = (&self.checker.deeds, &self.checker.history);
+        let heard = |entry: &Entry| history.has_held(life, store, entry);
+        let key = (0..READY_KEYS).find(|key| {
+            let has = ready.merged.get(key).unwrap_or_default().0;
+            deeds.numbers((of.cluster, *key), heard) & !has != 0
+        })?;
+        Some(Breach::Unmerged { node, key })
     }
 
     /// A node that does not show what a member says of itself, or shows what no member says.

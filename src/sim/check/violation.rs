@@ -179,6 +179,12 @@ pub enum Breach {
         /// Which.
         element: u64,
     },
+    /// A flag is off though it was turned on, and nobody turned it off who saw that.
+    #[error("node {node} shows the flag as off, which was turned on")]
+    FlagLost {
+        /// Where.
+        node: usize,
+    },
     /// An alert fires that was resolved, and was not sent as firing since.
     #[error("node {node} shows alert {alert} as firing, which is over")]
     FiresAgain {
@@ -383,6 +389,16 @@ pub enum Breach {
         /// How many.
         count: u64,
     },
+    /// A read has ended well, and the node lacks what a member that answered held when it was asked for.
+    #[error("node {node} has read from {peer} and lacks key {key:?}, which that held")]
+    ReadMissed {
+        /// Who has read.
+        node: usize,
+        /// From whom.
+        peer: usize,
+        /// What it lacks.
+        key: Key,
+    },
     /// A newcomer was sent the state more than once.
     #[error(
         "node {node} was sent {received} entries in exchanges before it was ready; it holds {held}"
@@ -440,6 +456,22 @@ pub enum Breach {
         member: NodeName,
         /// Which process.
         boot: u64,
+    },
+    /// A merged map lacks something that was merged in.
+    #[error("node {node} lacks under {key} what was merged in")]
+    Unmerged {
+        /// Where.
+        node: usize,
+        /// Under which key.
+        key: u64,
+    },
+    /// A register does not show a value that nobody has replaced, or shows one that nobody wrote.
+    #[error("node {node} does not show of register {key} what was written and not replaced")]
+    ValueLost {
+        /// Where.
+        node: usize,
+        /// Which.
+        key: u64,
     },
     /// A view is wrong after the faults have stopped.
     #[error("node {observer} sees {member} as {seen:?}, not as {expected:?}")]
@@ -518,6 +550,7 @@ impl Breach {
             | Self::Differs { .. }
             | Self::DigestWrong { .. }
             | Self::ElementLost { .. }
+            | Self::FlagLost { .. }
             | Self::Miscounted { .. }
             | Self::LateBehindCut { .. }
             | Self::Misplaced { .. }
@@ -525,11 +558,14 @@ impl Breach {
             | Self::NotReady { .. }
             | Self::SelfCheckFailed { .. }
             | Self::StillBehind { .. }
-            | Self::Undelivered { .. } => Invariant::Convergence,
+            | Self::Undelivered { .. }
+            | Self::Unmerged { .. }
+            | Self::ValueLost { .. } => Invariant::Convergence,
             Self::NotConverged { because, .. } => return because.invariant(),
-            Self::NotDurable { .. } | Self::WatchLied { .. } | Self::WriteLost { .. } => {
-                Invariant::Kept
-            }
+            Self::NotDurable { .. }
+            | Self::ReadMissed { .. }
+            | Self::WatchLied { .. }
+            | Self::WriteLost { .. } => Invariant::Kept,
             Self::WriteOverruled { .. }
             | Self::CollectedEarly { .. }
             | Self::ExpiryShrank { .. }

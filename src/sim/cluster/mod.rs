@@ -27,6 +27,7 @@ mod in_time;
 pub(super) mod lie_log;
 mod lies;
 mod outputs;
+mod reads;
 mod ready;
 pub(super) mod simulator;
 mod start;

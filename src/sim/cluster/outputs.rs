@@ -45,6 +45,7 @@ impl Simulator {
                 }
                 return self.network.open(time, index, stream, to);
             }
+            Output::Read { ticket, outcome } => self.keep_read(ticket, outcome),
             Output::Resolve { seed } => self.resolve(life, seed),
             Output::StreamFrameDone { stream } => {
                 if let Some(count) = self.nodes[index].not_done.get_mut(&stream) {

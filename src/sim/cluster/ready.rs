@@ -2,7 +2,7 @@
 
 use super::simulator::Simulator;
 use crate::sim::nodes::process::Process;
-use crate::sim::nodes::ready::{ReadyAct, ReadyTypes};
+use crate::sim::nodes::ready::{Numbers, ReadyAct, ReadyTypes};
 use crate::store::{WriteError, Written};
 
 impl Simulator {
@@ -16,9 +16,14 @@ impl Simulator {
         let Some(ready) = process.ready.as_mut() else {
             return;
         };
+        let seen = match act {
+            ReadyAct::Set { key, .. } => ready.register.get(&key),
+            _ => Vec::new(),
+        };
         let done = carry_out(ready, act, boot);
         self.note(node, format_args!("{act:?}"), &[]);
         let (cluster, life) = (self.nodes[node].cluster, (node, self.nodes[node].life));
+        self.checker.deeds.replaced(cluster, act, &seen);
         // A full store is no failure.
         for written in done.unwrap_or_default() {
             self.acknowledged(node, &written);
@@ -35,7 +40,14 @@ fn carry_out(ready: &mut ReadyTypes, act: ReadyAct, boot: u64) -> Result<Vec<Wri
         ReadyAct::Add { key, amount } => ready.counter.add(key, amount)?,
         ReadyAct::Subtract { key, amount } => ready.counter.subtract(key, amount)?,
         ReadyAct::Insert { element } => ready.set.add(element)?,
+        ReadyAct::Merge { key, number } => {
+            let with = |own: Option<&Numbers>| Numbers(own.map_or(0, |own| own.0) | 1 << number);
+            ready.merged.update(key, with)?
+        }
         ReadyAct::Remove { element } => return ready.set.remove(&element),
+        ReadyAct::Set { key, value } => ready.register.set(key, value)?,
+        ReadyAct::TurnOff => return ready.flag.turn_off(),
+        ReadyAct::TurnOn => ready.flag.turn_on()?,
         ReadyAct::Appear { key } => {
             let written = ready.presence.insert(key, key, || Some(boot))?;
             ready.said.insert(key);

@@ -23,9 +23,9 @@ use crate::sim::network::config::NetworkConfig;
 use crate::sim::network::links::NetworkCounters;
 use crate::sim::network::sim_network::SimNetwork;
 use crate::sim::nodes::disk::DiskConfig;
-use crate::sim::nodes::node::SimNode;
+use crate::sim::nodes::node::{Life, SimNode};
 use crate::sim::nodes::process::Process;
-use crate::store::{Context, Held, ReplicationError, Store};
+use crate::store::{Answered, Context, Held, ReadFromError, ReplicationError, Store};
 use crate::time::{Timestamp, WallClock as _};
 
 /// Builds further stores of a node, each time its process starts. It is given the node's index and
@@ -94,6 +94,9 @@ pub struct Simulator {
     pub(super) factory: Option<StoreFactory>,
     pub(super) events: Vec<Occurrence>,
     pub(super) outcomes: BTreeMap<u64, Result<Held, ReplicationError>>,
+    /// Reads that wait: whose, and since when.
+    pub(super) reads: BTreeMap<u64, (Life, Duration)>,
+    pub(super) read_outcomes: BTreeMap<u64, Result<Answered, ReadFromError>>,
     pub(super) tickets: u64,
     /// When somebody or something was last disturbed.
     pub(super) disturbed: Duration,
@@ -128,6 +131,8 @@ impl Simulator {
             factory: None,
             events: Vec::new(),
             outcomes: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            read_outcomes: BTreeMap::new(),
             tickets: 0,
             disturbed: Duration::ZERO,
             all_disturbed: Duration::ZERO,

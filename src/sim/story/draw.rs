@@ -116,9 +116,13 @@ impl Scenario {
             replay: None,
             kept: None,
         }
-        .with_drawn_alerts()
-        .with_drawn_deeds()
-        .with_drawn_liars()
+        .with_all_else()
+    }
+
+    /// With what is drawn from randomness of its own.
+    fn with_all_else(self) -> Self {
+        let what = self.with_drawn_alerts().with_drawn_deeds();
+        what.with_drawn_reads().with_drawn_liars()
     }
 }
 

@@ -18,6 +18,7 @@ mod faults;
 pub(super) mod kept;
 mod liars;
 pub(super) mod outcome;
+mod reads;
 mod ready;
 mod runner;
 pub(super) mod scenario;

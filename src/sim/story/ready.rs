@@ -55,6 +55,19 @@ impl Scenario {
             self.steps
                 .push((at, step(other, ReadyAct::Remove { element })));
         }
+        for _ in 0..rng.random_range(DEEDS) {
+            let at = Duration::from_millis(rng.random_range(100..last));
+            let (key, value) = (rng.random_range(0..READY_KEYS), rng.random());
+            let number = rng.random_range(0..64);
+            let act = match rng.random_range(0..10) {
+                0..4 => ReadyAct::Set { key, value },
+                4..7 => ReadyAct::Merge { key, number },
+                7..9 => ReadyAct::TurnOn,
+                _ => ReadyAct::TurnOff,
+            };
+            let node = rng.random_range(0..self.nodes);
+            self.steps.push((at, Step::Ready { node, act }));
+        }
         self.steps.sort_by_key(|(at, _)| *at);
         self
     }
@@ -79,5 +92,9 @@ mod tests {
         assert!(has(|act| matches!(act, ReadyAct::Remove { .. })));
         assert!(has(|act| matches!(act, ReadyAct::Appear { .. })));
         assert!(has(|act| matches!(act, ReadyAct::Disappear { .. })));
+        assert!(has(|act| matches!(act, ReadyAct::Set { .. })));
+        assert!(has(|act| matches!(act, ReadyAct::Merge { .. })));
+        assert!(has(|act| matches!(act, ReadyAct::TurnOn)));
+        assert!(has(|act| matches!(act, ReadyAct::TurnOff)));
     }
 }

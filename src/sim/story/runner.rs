@@ -16,6 +16,7 @@ use crate::sim::cluster::simulator::{SimConfig, Simulator};
 use crate::sim::nodes::address::seed_name;
 use crate::sim::nodes::clock::Skew;
 use crate::sim::nodes::spec::NodeSpec;
+use crate::store::Copies;
 
 /// Registers that no step writes: the jobs that members take turns at in the end.
 const JOBS_FROM: u64 = 1 << 40;
@@ -251,6 +252,10 @@ impl<'a> Runner<'a> {
             }
             Step::ChangeSilence { node, pick, lasts } if sim.is_ready(node) => {
                 sim.change_silence(node, pick, lasts);
+            }
+            Step::Read { node, others } if sim.is_ready(node) => {
+                let from = others.map_or(Copies::Majority, Copies::N);
+                sim.read_from(node, from, Duration::from_secs(5));
             }
             Step::Ready { node, act } if sim.is_ready(node) => sim.do_act(node, act),
             Step::Notify {

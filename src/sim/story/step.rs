@@ -76,6 +76,13 @@ pub enum Step {
         /// The key.
         key: u64,
     },
+    /// A client asks other members for what they hold before it reads.
+    Read {
+        /// Where.
+        node: usize,
+        /// How many others; `None`: a majority.
+        others: Option<usize>,
+    },
     /// A client does something with a ready type.
     Ready {
         /// Where.
@@ -294,6 +301,7 @@ impl Step {
             | Self::Burst { .. }
             | Self::ChangeSilence { .. }
             | Self::Concurrent { .. }
+            | Self::Read { .. }
             | Self::Ready { .. }
             | Self::Notify { .. }
             | Self::Remove { .. }
@@ -366,6 +374,7 @@ impl Step {
             | Self::Burst { node, .. }
             | Self::ChangeSilence { node, .. }
             | Self::Crash { node, .. }
+            | Self::Read { node, .. }
             | Self::Ready { node, .. }
             | Self::Join { node }
             | Self::Leave { node }

@@ -207,6 +207,46 @@ where
             .only(move |key| key.borrow().starts_with(&prefix))
     }
 
+    /// Waits until a key has a value that is `wanted`, and returns it: at once if it has one now. Cancel safe.
+    ///
+    /// A value that is replaced before this is polled again may be missed. It waits for ever where none comes, also after
+    /// the node has stopped: select between this and [`Node::stopped`](crate::Node::stopped), or set a timeout.
+    ///
+    /// ```
+    /// # #[cfg(feature = "net")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rumormill::Node;
+    ///
+    /// let mut builder = Node::builder("a").listen("127.0.0.1:0");
+    /// let limits = builder.map::<String, u32>("limits");
+    /// let node = builder.start().await?;
+    ///
+    /// limits.insert("requests", 40_u32)?;
+    /// let enough = limits.wait_for("requests", |limit| *limit >= 30).await;
+    /// assert_eq!(*enough, 40);
+    /// # node.leave().await?;
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "net"))]
+    /// # fn main() {}
+    /// ```
+    pub async fn wait_for<Q>(&self, key: &Q, mut wanted: impl FnMut(&V) -> bool) -> ValueRef<K, V>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ?Sized,
+    {
+        // Made before the look, so that a change after it is not missed.
+        let mut changes = self.changes();
+        loop {
+            if let Some(value) = self.get(key).filter(|value| wanted(value)) {
+                return value;
+            }
+            // Where changes were missed, what is true now is read all the same.
+            let _ = changes.next().await;
+        }
+    }
+
     /// What is kept but cannot be used here, at most `max` of them.
     #[must_use]
     pub fn quarantined(&self, max: usize) -> Vec<Quarantined> {

@@ -743,3 +743,26 @@ fn what_others_hold_is_written_over_by_a_clock_that_was_set_back() {
     bring(&a, &b);
     assert_eq!(*b.get("x").unwrap(), 2);
 }
+
+#[test]
+fn a_wait_ends_with_the_value_that_is_wanted() {
+    let clock = HandClock::at(100);
+    let (a, b) = (texts("a", &clock), texts("b", &clock));
+    a.insert("limit", 1).unwrap();
+    let mut waiting = pin!(a.wait_for("limit", |value| *value > 2));
+    let mut context = task::Context::from_waker(Waker::noop());
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    a.insert("other", 9).unwrap();
+    a.insert("limit", 2).unwrap();
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    // Another node's write ends it as well.
+    bring(&a, &b);
+    b.insert("limit", 3).unwrap();
+    bring(&b, &a);
+    let Poll::Ready(value) = waiting.as_mut().poll(&mut context) else {
+        panic!("the value is there");
+    };
+    assert_eq!((value.key().as_str(), *value), ("limit", 3));
+    let mut at_once = pin!(a.wait_for("limit", |_| true));
+    assert!(at_once.as_mut().poll(&mut context).is_ready());
+}

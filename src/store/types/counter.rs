@@ -5,20 +5,22 @@
 //! boot. Of one process there may so be several accounts; the greatest is right, since each
 //! is what that process had added at some time. The value is the sum over all processes of that.
 //!
-//! Nobody else takes over what is another name's. What was taken over is taken away a minute later, and only
+//! Nobody else takes over what is another name's, unless the application says that the name is to be forgotten; then all
+//! members must hold that first. What was taken over is taken away a minute later, and only
 //! the version that was taken over: what that process had added later, without anybody here
 //! knowing it, still counts when it is seen.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+use super::account::{CounterPart, Tallies, sum};
+use super::changed::ChangedKeys;
 use super::parts::{OwnedPart, OwnedParts, PartKey};
+use crate::id::{NodeName, Refusal};
 use crate::store::any::Store;
 use crate::store::schema::Unreadable;
 use crate::store::setup::{Context, Limits};
+use crate::store::tracking::{Copies, ReplicationError};
 use crate::store::write::{WriteError, Written};
 use crate::time::Timestamp;
 
@@ -52,28 +54,6 @@ pub struct Counter<K: PartKey> {
     parts: OwnedParts<K, CounterPart>,
 }
 
-/// What one process has counted under one key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct CounterPart {
-    plus: u64,
-    minus: u64,
-    /// What processes before it under its name had counted, by boot, ascending.
-    earlier: Vec<Earlier>,
-    /// The sum over those that are not told apart any more.
-    folded: Option<Earlier>,
-}
-
-/// What an earlier process had counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Earlier {
-    /// Its boot; of a sum, the latest.
-    boot: u64,
-    plus: u64,
-    minus: u64,
-    /// When it was written down, in nanoseconds.
-    at: u64,
-}
-
 impl<K: PartKey> Counter<K> {
     /// A counter of the node of that name, for a program that runs stores without a node, such as a simulation.
     #[must_use]
@@ -87,6 +67,12 @@ impl<K: PartKey> Counter<K> {
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {
         self.parts.map().store()
+    }
+
+    /// The keys whose counts change from now on.
+    #[must_use]
+    pub fn changes(&self) -> ChangedKeys<K> {
+        self.parts.changes()
     }
 
     /// Adds to the count of a key.
@@ -139,9 +125,107 @@ impl<K: PartKey> Counter<K> {
         self.parts.remove(key)
     }
 
+    /// Forgets a name that does not come back: takes over for good what its processes have counted, waits until all members
+    /// hold that, and then removes its entries. Returns how many were removed. Counts stay what they are, on every
+    /// node and at every moment.
+    ///
+    /// It is for clusters whose nodes have ever new names: each leaves an entry behind for each key that it has counted. What
+    /// is kept of a name is the name and some 30 bytes for each of its processes, in this process's entry of the key.
+    ///
+    /// All members are those that have not left; one that has failed counts until it is forgotten after
+    /// `reconnect_timeout`, because it may come back. If a node of that name starts after all, what it adds counts
+    /// too. A process of it that was cut off for longer than `reconnect_timeout` must not go on. For each key it waits up to `Config::replicated_timeout`. Cancel
+    /// safe: dropped, or after an error, it can be called again, and goes on.
+    ///
+    /// # Errors
+    /// [`ForgetError`]; no entry was removed, unless it is `Write`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "net")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rumormill::Node;
+    ///
+    /// let mut builder = Node::builder("a").listen("127.0.0.1:0");
+    /// let on_a = builder.counter::<String>("hits");
+    /// let a = builder.start().await?;
+    /// let mut builder = Node::builder("b").listen("127.0.0.1:0").seeds([a.local_addr()]);
+    /// let on_b = builder.counter::<String>("hits");
+    /// let b = builder.start().await?;
+    /// b.ready().await?;
+    ///
+    /// on_b.add("/index", 3)?.replicated(1).await?;
+    /// let gone = b.name().clone();
+    /// b.leave().await?;
+    /// assert_eq!(on_a.forget(&gone).await?, 1);
+    /// assert_eq!(on_a.value("/index"), 3);
+    /// # a.leave().await?;
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "net"))]
+    /// # fn main() {}
+    /// ```
+    pub async fn forget(&self, name: &NodeName) -> Result<usize, ForgetError> {
+        if name.as_str() == self.parts.name() {
+            return Err(ForgetError::OwnName { name: name.clone() });
+        }
+        let taken = self.take_over_name(name)?;
+        for (written, _) in &taken {
+            acknowledged(written).await?;
+        }
+        let mut removed = 0;
+        for part in taken.iter().flat_map(|(_, parts)| parts) {
+            removed += usize::from(self.parts.take_away(part)?.is_some());
+        }
+        Ok(removed)
+    }
+
+    /// Takes over what the processes of another name have counted, as far as it is known here: for each key the
+    /// write, and the parts that may be taken away once all members hold it.
+    pub(super) fn take_over_name(&self, name: &NodeName) -> Result<Vec<TakenOver<K>>, WriteError> {
+        let at = self.parts.now().as_nanos();
+        let mut taken = Vec::new();
+        for (key, mut parts) in self.parts.all() {
+            self.parts.outrank(&parts);
+            parts.retain(|part| part.key().1 == name.as_str());
+            if parts.is_empty() {
+                continue;
+            }
+            let of_name = parts.iter().map(|part| (part.key().2, &part.value));
+            let account = Tallies::of(of_name, at);
+            let changed = |own: Option<&CounterPart>| {
+                let mut own = own.cloned().unwrap_or_default();
+                own.forget(name.as_str(), &account, at);
+                let theirs = parts.iter().flat_map(|part| &part.forgotten);
+                theirs.for_each(|(name, account)| own.forget(name, account, at));
+                own
+            };
+            let written = self.parts.write(&key, changed, Timestamp::MAX)?;
+            taken.push((written, parts));
+        }
+        Ok(taken)
+    }
+
+    /// Takes away parts that were taken over.
+    #[cfg(test)]
+    pub(super) fn take_parts_away(&self, taken: &[TakenOver<K>]) {
+        for part in taken.iter().flat_map(|(_, parts)| parts) {
+            self.parts.take_away(part).expect("there is room");
+        }
+    }
+
     fn change(&self, key: &K, plus: u64, minus: u64) -> Result<Written, WriteError> {
         let mut before = self.parts.of(key);
         self.parts.outrank(&before);
+        let kept = before.iter().filter_map(|part| {
+            let of_name = part.forgotten.get(self.parts.name());
+            of_name.cloned()
+        });
+        let kept: Vec<Tallies> = kept.collect();
+        // This very process was forgotten, and its part is taken away: what it adds now counts beside that.
+        if let Some(latest) = kept.iter().filter_map(Tallies::latest).max() {
+            self.parts.follow_boot(latest);
+        }
         let own = before.iter().find(|part| self.parts.is_own(part)).cloned();
         before.retain(|part| self.parts.is_predecessors(part));
         let at = self.parts.now().as_nanos();
@@ -152,22 +236,74 @@ impl<K: PartKey> Counter<K> {
             for part in &before {
                 own.take_over(part.key().2, part, at);
             }
+            for account in &kept {
+                own.take_back(self.parts.boot(), account, at);
+            }
             Ok(own)
         };
         let written = self.parts.try_write(key, changed, Timestamp::MAX)?;
         for part in before {
             let boot = part.key().2;
-            let settled = own.as_ref().is_some_and(|own| {
-                let of_it = own.earlier.iter().chain(&own.folded);
-                let mut of_it = of_it.filter(|it| it.boot >= boot);
-                own.covers(boot, &part) && of_it.any(|it| self.parts.is_settled(it.at))
-            });
-            if settled {
+            let own = own.as_ref();
+            let noted = own.and_then(|own| own.took_over_at(boot, &part));
+            if noted.is_some_and(|at| self.parts.is_settled(at)) {
                 self.parts.take_away(&part)?;
             }
         }
         Ok(written)
     }
+}
+
+/// A write, and the parts that are taken over by it.
+pub(super) type TakenOver<K> = (Written, Vec<Arc<OwnedPart<K, CounterPart>>>);
+
+/// Waits until all members hold a write, those that have failed included.
+async fn acknowledged(written: &Written) -> Result<(), ForgetError> {
+    let held = written.replicated(Copies::All).await;
+    let progress = written.progress().await?;
+    let (waiting, refused) = match held {
+        // Of a large cluster not everything is known any more that has been acknowledged.
+        Ok(_) => (Vec::new(), Vec::new()),
+        Err(_) => (progress.waiting, progress.refused),
+    };
+    if waiting.is_empty() && refused.is_empty() && progress.failed.is_empty() {
+        return held.map(drop).map_err(ForgetError::from);
+    }
+    Err(ForgetError::NotAcknowledged {
+        waiting,
+        refused,
+        failed: progress.failed,
+    })
+}
+
+/// Why a name was not forgotten. Every count is what it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForgetError {
+    /// Members are not known to hold what was taken over.
+    #[error(
+        "not acknowledged by all: {waiting:?} are waited for, {refused:?} refused, {failed:?} have failed"
+    )]
+    NotAcknowledged {
+        /// Members that did not say so in time.
+        waiting: Vec<NodeName>,
+        /// Members that refused it, and why.
+        refused: Vec<(NodeName, Refusal)>,
+        /// Members that have failed and may come back: until `reconnect_timeout` has passed, or they are back.
+        failed: Vec<NodeName>,
+    },
+    /// The name is this node's own. It takes over from its earlier processes by itself.
+    #[error("{name:?} is the name of this node")]
+    OwnName {
+        /// The name.
+        name: NodeName,
+    },
+    /// It cannot be followed who holds it.
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
+    /// What was taken over could not be written, or an entry could not be removed: what was removed before stays so.
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 /// Why an addition is not made that this process cannot write down.
@@ -177,109 +313,4 @@ fn too_much() -> WriteError {
     }
 }
 
-impl CounterPart {
-    /// Takes over what an earlier process had counted, and what that had taken over.
-    fn take_over(&mut self, boot: u64, part: &Self, at: u64) {
-        if let Some(folded) = part.folded
-            && self.folded.is_none_or(|own| own.boot < folded.boot)
-        {
-            self.folded = Some(Earlier { at, ..folded });
-        }
-        let its = Earlier {
-            boot,
-            plus: part.plus,
-            minus: part.minus,
-            at,
-        };
-        for earlier in part.earlier.iter().copied().chain([its]) {
-            self.note(Earlier { at, ..earlier });
-        }
-        let end = self.folded.map_or(0, |folded| folded.boot);
-        self.earlier.retain(|earlier| earlier.boot > end);
-        while self.earlier.len() > EARLIER_MAX {
-            let oldest = self.earlier.remove(0);
-            let sum = self.folded.unwrap_or(Earlier {
-                plus: 0,
-                minus: 0,
-                ..oldest
-            });
-            self.folded = Some(Earlier {
-                boot: oldest.boot,
-                plus: sum.plus.saturating_add(oldest.plus),
-                minus: sum.minus.saturating_add(oldest.minus),
-                at,
-            });
-        }
-    }
-
-    /// Writes down what an earlier process had counted, if that is more than is known.
-    fn note(&mut self, seen: Earlier) {
-        match self.earlier.binary_search_by_key(&seen.boot, |it| it.boot) {
-            Err(place) => self.earlier.insert(place, seen),
-            Ok(place) => {
-                let known = &mut self.earlier[place];
-                if seen.plus > known.plus || seen.minus > known.minus {
-                    known.plus = known.plus.max(seen.plus);
-                    known.minus = known.minus.max(seen.minus);
-                    known.at = seen.at;
-                }
-            }
-        }
-    }
-
-    /// Whether all that an earlier process had counted is written down here.
-    fn covers(&self, boot: u64, part: &Self) -> bool {
-        if self.folded.is_some_and(|folded| folded.boot >= boot) {
-            return true;
-        }
-        let noted = |boot: u64, plus: u64, minus: u64| {
-            let mut earlier = self.earlier.iter();
-            earlier.any(|it| it.boot == boot && it.plus >= plus && it.minus >= minus)
-        };
-        let end = self.folded.map_or(0, |folded| folded.boot);
-        let its = part.earlier.iter().filter(|it| it.boot > end);
-        let folded = part.folded.is_none_or(|folded| folded.boot <= end);
-        noted(boot, part.plus, part.minus)
-            && folded
-            && its.into_iter().all(|it| noted(it.boot, it.plus, it.minus))
-    }
-}
-
-/// The count that the parts of all processes make.
-fn sum<K>(parts: &[Arc<OwnedPart<K, CounterPart>>]) -> i64 {
-    let mut names: BTreeMap<&str, CounterPart> = BTreeMap::new();
-    for part in parts {
-        let (_, name, boot) = part.key();
-        let all = names.entry(name).or_default();
-        if let Some(folded) = part.folded
-            && all.folded.is_none_or(|known| known.boot < folded.boot)
-        {
-            all.folded = Some(folded);
-        }
-        let its = Earlier {
-            boot: *boot,
-            plus: part.plus,
-            minus: part.minus,
-            at: 0,
-        };
-        for earlier in part.earlier.iter().copied().chain([its]) {
-            all.note(earlier);
-        }
-    }
-    let of_name = |all: &CounterPart| {
-        let end = all.folded.map_or(0, |folded| folded.boot);
-        let counted = all.earlier.iter().filter(|it| it.boot > end);
-        let counted = counted.chain(&all.folded);
-        counted
-            .map(|it| i128::from(it.plus) - i128::from(it.minus))
-            .sum::<i128>()
-    };
-    let total: i128 = names.values().map(of_name).sum();
-    let (least, most) = (i128::from(i64::MIN), i128::from(i64::MAX));
-    i64::try_from(total.clamp(least, most)).unwrap_or_default()
-}
-
-/// Earlier processes of a name that are told apart; what older ones had counted is one sum, and what
-/// comes to be known of them later counts no more.
-const EARLIER_MAX: usize = 64;
 const TOO_MUCH: &str = "the additions of one process to a key are at most 2^64 - 1";

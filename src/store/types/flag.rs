@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::changed::ChangedKeys;
 use super::set::AddWinsSet;
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
@@ -29,6 +30,12 @@ impl Flag {
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {
         self.set.store()
+    }
+
+    /// That it is turned on or off, from now on.
+    #[must_use]
+    pub fn changes(&self) -> ChangedKeys<()> {
+        self.set.changes()
     }
 
     /// Turns it on.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::changed::ChangedKeys;
 use super::parts::{OwnedPart, OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
@@ -71,6 +72,12 @@ impl<K: PartKey, M: Merge> MergedMap<K, M> {
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {
         self.parts.map().store()
+    }
+
+    /// The keys whose values change from now on.
+    #[must_use]
+    pub fn changes(&self) -> ChangedKeys<K> {
+        self.parts.changes()
     }
 
     /// What the parts of all processes make together; `None` if there is none.

@@ -16,6 +16,8 @@
 //! What they cost: an entry for every process that has changed a key. A process that starts anew under its name takes over
 //! what the one before it wrote, a minute after it has changed the key itself.
 
+mod account;
+mod changed;
 mod counter;
 mod flag;
 mod merged;
@@ -25,7 +27,8 @@ mod presence;
 mod register;
 mod set;
 
-pub use counter::Counter;
+pub use changed::ChangedKeys;
+pub use counter::{Counter, ForgetError};
 pub use flag::Flag;
 pub use merged::{Merge, MergedMap};
 pub use parts::PartKey;

@@ -23,11 +23,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::changed::ChangedKeys;
 use crate::id::{Key, NodeName, SchemaId, WriterTag};
 use crate::store::map::Map;
 use crate::store::schema::{Body, Index, Schema, Unreadable};
 use crate::store::setup::{Context, Limits};
-use crate::store::typed::{MapKey, MapShape, MapValue, TypedRecord, TypedSchema, unencodable};
+use crate::store::typed::{
+    Lagged, MapKey, MapShape, MapValue, TypedRecord, TypedSchema, unencodable,
+};
 use crate::store::write::{Expiry, WriteError, Written};
 use crate::time::Timestamp;
 
@@ -139,9 +142,14 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         let of_name = of_name.filter(|(_, name, _)| *name == self.owner.name);
         let latest = of_name.map(|(_, _, boot)| *boot).max();
         if let Some(latest) = latest.filter(|&latest| latest > self.boot()) {
-            let next = latest.saturating_add(1);
-            self.owner.boot.fetch_max(next, Ordering::Relaxed);
+            self.follow_boot(latest);
         }
+    }
+
+    /// Takes a boot later than this, unless it has one.
+    pub(super) fn follow_boot(&self, latest: u64) {
+        let next = latest.saturating_add(1);
+        self.owner.boot.fetch_max(next, Ordering::Relaxed);
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -185,6 +193,22 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
                 return out;
             }
         }
+    }
+
+    /// The keys whose parts change from now on.
+    pub(super) fn changes(&self) -> ChangedKeys<K> {
+        let reader = self.map.follow();
+        ChangedKeys::new(move |context| {
+            reader.poll_next(context).map(|next| {
+                let event = next.map_err(|missed| Lagged { missed })?;
+                if let Some(part) = event.now.as_ref().or(event.before.as_ref()) {
+                    return Ok(Some(part.key().0.clone()));
+                }
+                let read = |body| TypedSchema::<OwnedKey<K>, P>::read_key(event.key, body);
+                let owned = event.body.as_ref().and_then(read);
+                Ok(owned.map(|(key, _, _)| key))
+            })
+        })
     }
 
     /// Writes this process's part of a key, given what it is now.

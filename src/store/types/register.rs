@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::changed::ChangedKeys;
 use super::parts::{OwnedPart, OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
@@ -83,6 +84,12 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {
         self.parts.map().store()
+    }
+
+    /// The keys whose values change from now on.
+    #[must_use]
+    pub fn changes(&self) -> ChangedKeys<K> {
+        self.parts.changes()
     }
 
     /// Writes a value, which replaces all that this node has seen of the register.

@@ -7,6 +7,7 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
+use super::changed::ChangedKeys;
 use super::parts::{OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
@@ -58,6 +59,12 @@ impl<E: PartKey> AddWinsSet<E> {
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {
         self.parts.map().store()
+    }
+
+    /// The elements that are added or removed from now on.
+    #[must_use]
+    pub fn changes(&self) -> ChangedKeys<E> {
+        self.parts.changes()
     }
 
     /// Adds an element. It is a write also if the element is there: a removal that has not seen this addition

@@ -4,16 +4,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{self, Poll, Waker};
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::id::{NodeName, WriterTag};
+use crate::id::{NodeName, Refusal, WriterTag};
 use crate::store::{
-    Context, Copies, Limits, Merged, ReplicationError, Store, Tracker, Watch, WriteError, WriteId,
+    Context, Copies, Held, Limits, Merged, Progress, ProgressWatch, ReplicationError, Store,
+    Tracker, Watch, WriteError, WriteId,
 };
 use crate::time::{Timestamp, WallClock};
 use crate::wire::Entry;
@@ -131,6 +134,16 @@ impl<T: Replicated> Crowd<T> {
     }
 }
 
+impl Crowd<Counter<u8>> {
+    /// A process forgets the name of another one, which goes on: all hear of what it takes over before it takes away.
+    fn forget(&self, node: usize, other: usize) {
+        let name = NodeName::new(&format!("n{other}")).unwrap();
+        let taken = self.processes[node].take_over_name(&name).unwrap();
+        (0..self.processes.len()).for_each(|to| self.hear(node, to, 255));
+        self.processes[node].take_parts_away(&taken);
+    }
+}
+
 /// What to do: which of the processes, what, with which key, and a number.
 type Steps = Vec<(usize, u8, u8, u8)>;
 
@@ -167,7 +180,9 @@ proptest! {
             }
             let (node, what, key, number) = step;
             let counter = &crowd.processes[node];
-            if what == 9 {
+            if what == 8 {
+                crowd.forget(node, (node + 1 + usize::from(number) % 2) % 3);
+            } else if what == 9 {
                 counter.subtract(key, u64::from(number)).unwrap();
                 *sums.entry(key).or_insert(0) -= i64::from(number);
             } else {
@@ -178,6 +193,29 @@ proptest! {
         crowd.hear_all();
         for counter in &crowd.processes {
             prop_assert_eq!(counter.values().into_iter().collect::<BTreeMap<_, _>>(), sums.clone());
+        }
+    }
+
+    /// Whatever a process hears and in whatever order, also when what is forgotten is taken away.
+    #[test]
+    fn a_count_that_is_only_added_to_never_goes_back_where_names_are_forgotten(steps in steps()) {
+        let crowd: Crowd<Counter<u8>> = Crowd::new(3);
+        let mut read = [[0; 2]; 3];
+        for (node, what, key, number) in steps {
+            crowd.clock.pass(1_000_000_000);
+            let other = (node + 1 + usize::from(number) % 2) % 3;
+            match what {
+                0..=3 => crowd.hear(node, other, number),
+                4 | 5 => crowd.forget(node, other),
+                _ => drop(crowd.processes[node].add(key, u64::from(number)).unwrap()),
+            }
+            for (counter, read) in crowd.processes.iter().zip(&mut read) {
+                for (key, read) in (0_u8..).zip(read) {
+                    let value = counter.value(&key);
+                    prop_assert!(value >= *read, "{} after {} of {}", value, read, key);
+                    *read = value;
+                }
+            }
         }
     }
 
@@ -636,4 +674,111 @@ fn a_write_that_finds_no_room_says_so_and_changes_nothing() {
     set.add(1).unwrap();
     assert!(matches!(set.add(2), Err(WriteError::StoreFull { .. })));
     assert_eq!(set.elements(), [1]);
+}
+
+/// Says of every write that these members hold it, and that those do not.
+struct Told {
+    held: Result<Held, ReplicationError>,
+    progress: Progress,
+}
+
+impl Tracker for Told {
+    fn watch(&self, _: WriteId, _: Copies) -> Watch {
+        let held = self.held.clone();
+        Box::pin(async { held })
+    }
+
+    fn progress(&self, _: WriteId) -> ProgressWatch {
+        let progress = self.progress.clone();
+        Box::pin(async { Ok(progress) })
+    }
+}
+
+/// A counter of the node a, that has heard of 5 from b, and what is said of its writes.
+fn heard_of_b(told: Told) -> Counter<u8> {
+    let crowd: Crowd<Counter<u8>> = Crowd::new(2);
+    crowd.processes[1].add(1, 5).unwrap();
+    let writer = WriterTag::of(&NodeName::new("a").unwrap());
+    let context = Context::new(writer, Arc::new(crowd.clock.clone()), Arc::new(told));
+    let counter = Counter::new("tried", "a", Limits::default(), context);
+    let replica = counter.store();
+    let replica = replica.replica();
+    replica.merge(&crowd.entries(1), crowd.clock.wall());
+    counter
+}
+
+fn forgets(counter: &Counter<u8>, name: &str) -> Result<usize, ForgetError> {
+    let name = NodeName::new(name).unwrap();
+    let mut context = task::Context::from_waker(Waker::noop());
+    match pin!(counter.forget(&name)).poll(&mut context) {
+        Poll::Ready(forgotten) => forgotten,
+        Poll::Pending => panic!("nothing is waited for here"),
+    }
+}
+
+#[test]
+fn a_name_is_not_forgotten_before_all_members_hold_what_it_had_counted() {
+    let name = |name: &str| NodeName::new(name).unwrap();
+    let progress = Progress {
+        waiting: vec![name("slow")],
+        refused: vec![(name("full"), Refusal::Full)],
+        failed: vec![name("off")],
+        ..Progress::default()
+    };
+    let held = Err(ReplicationError::Timeout { held: 0 });
+    let counter = heard_of_b(Told { held, progress });
+    let error = forgets(&counter, "n1").unwrap_err();
+    for peer in ["slow", "full", "off"] {
+        assert!(error.to_string().contains(peer), "{error}");
+    }
+    // Its entry is still there, beside the one that has taken it over, and counts once.
+    assert_eq!((counter.value(&1), counter.store().len()), (5, 2));
+    assert!(matches!(
+        forgets(&counter, "a"),
+        Err(ForgetError::OwnName { .. })
+    ));
+
+    // All that live hold it; one that may come back does not.
+    let progress = Progress {
+        failed: vec![name("off")],
+        ..Progress::default()
+    };
+    let held = Ok(Held { copies: 2 });
+    let error = forgets(&heard_of_b(Told { held, progress }), "n1").unwrap_err();
+    let off = ForgetError::NotAcknowledged {
+        waiting: Vec::new(),
+        refused: Vec::new(),
+        failed: vec![name("off")],
+    };
+    assert_eq!(error, off);
+
+    let (held, progress) = (Ok(Held { copies: 2 }), Progress::default());
+    let counter = heard_of_b(Told { held, progress });
+    assert_eq!(forgets(&counter, "n1"), Ok(1));
+    assert_eq!(counter.value(&1), 5);
+    assert_eq!(forgets(&counter, "n1"), Ok(0));
+}
+
+#[test]
+fn changed_keys_are_told_whether_they_come_or_go() {
+    let crowd: Crowd<AddWinsSet<u8>> = Crowd::new(2);
+    let [here, there] = &crowd.processes[..] else {
+        panic!("there are two");
+    };
+    let mut changed = here.changes();
+    let mut told = || {
+        let mut context = task::Context::from_waker(Waker::noop());
+        let mut keys = Vec::new();
+        while let Poll::Ready(key) = pin!(changed.next()).poll(&mut context) {
+            keys.push(key.unwrap());
+        }
+        keys
+    };
+    here.add(1).unwrap();
+    there.add(2).unwrap();
+    crowd.hear_all();
+    assert_eq!(told(), [1, 2]);
+    there.remove(&1).unwrap();
+    crowd.hear_all();
+    assert_eq!(told(), [1]);
 }

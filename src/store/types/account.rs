@@ -1,0 +1,226 @@
+//! What the processes of each name have counted, and what they come to.
+//!
+//! All that anybody says of a process is how much it had added and subtracted by some time, both of which only grow. So
+//! whatever is said of it, and by how many, the greatest is right; a process counts once. It is told apart by its
+//! name and its boot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::parts::OwnedPart;
+
+/// What one process says under one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CounterPart {
+    pub(super) plus: u64,
+    pub(super) minus: u64,
+    /// What processes before it under its name had counted.
+    pub(super) earlier: Tallies,
+    /// What the processes of other names had counted that are forgotten.
+    pub(super) forgotten: BTreeMap<String, Tallies>,
+}
+
+/// What processes of one name had counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tallies {
+    /// By boot, ascending.
+    pub(super) processes: Vec<Earlier>,
+    /// The sum over those that are not told apart any more.
+    pub(super) folded: Option<Earlier>,
+}
+
+/// What an earlier process had counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Earlier {
+    /// Its boot; of a sum, the latest.
+    pub(super) boot: u64,
+    pub(super) plus: u64,
+    pub(super) minus: u64,
+    /// When it was written down, in nanoseconds.
+    pub(super) at: u64,
+}
+
+impl CounterPart {
+    /// Takes over what an earlier process of this name had counted, and what that had taken over.
+    pub(super) fn take_over(&mut self, boot: u64, part: &Self, at: u64) {
+        let had = self.forgotten.clone();
+        for (name, account) in &part.forgotten {
+            self.forget(name, account, at);
+        }
+        // The part may be taken away a while after all of it was written down.
+        let more = self.forgotten != had;
+        self.earlier.add(&part.earlier, at);
+        self.earlier.note(part.as_of(boot, at), more);
+        self.earlier.fold(at);
+    }
+
+    /// Takes back what another name keeps of this one's processes, of those before that boot.
+    pub(super) fn take_back(&mut self, boot: u64, account: &Tallies, at: u64) {
+        self.earlier.add(&account.before(boot), at);
+        self.earlier.fold(at);
+    }
+
+    /// Writes down what the processes of another name had counted.
+    pub(super) fn forget(&mut self, name: &str, account: &Tallies, at: u64) {
+        let own = self.forgotten.entry(name.to_owned()).or_default();
+        own.add(account, at);
+    }
+
+    /// What this process has counted itself.
+    pub(super) fn as_of(&self, boot: u64, at: u64) -> Earlier {
+        Earlier {
+            boot,
+            plus: self.plus,
+            minus: self.minus,
+            at,
+        }
+    }
+
+    /// When the part of an earlier process was written down here, if all of it is.
+    pub(super) fn took_over_at(&self, boot: u64, part: &Self) -> Option<u64> {
+        let noted = self.earlier.noted_at(boot);
+        noted.filter(|_| self.covers(boot, part))
+    }
+
+    fn covers(&self, boot: u64, part: &Self) -> bool {
+        let forgotten = part.forgotten.iter().all(|(name, account)| {
+            let own = self.forgotten.get(name);
+            own.is_some_and(|own| own.has_all(account))
+        });
+        let folded = self.earlier.folded;
+        let noted = folded.is_some_and(|folded| folded.boot >= boot)
+            || self.earlier.has(&part.as_of(boot, 0)) && self.earlier.has_all(&part.earlier);
+        forgotten && noted
+    }
+}
+
+impl Tallies {
+    /// Everything that the parts of one name say, of which these are some.
+    pub(super) fn of<'p>(parts: impl Iterator<Item = (u64, &'p CounterPart)>, at: u64) -> Self {
+        let mut all = Self::default();
+        for (boot, part) in parts {
+            all.add(&part.earlier, at);
+            all.note(part.as_of(boot, at), false);
+        }
+        all
+    }
+
+    /// Writes down what is more than is known.
+    fn add(&mut self, other: &Self, at: u64) {
+        if let Some(folded) = other.folded
+            && self.folded.is_none_or(|own| own.boot < folded.boot)
+        {
+            self.folded = Some(Earlier { at, ..folded });
+        }
+        for process in &other.processes {
+            self.note(Earlier { at, ..*process }, false);
+        }
+        let end = self.folded.map_or(0, |folded| folded.boot);
+        self.processes.retain(|process| process.boot > end);
+    }
+
+    /// Writes down what a process had counted, if that is more than is known; with `again`, that it is written down
+    /// now in any case.
+    fn note(&mut self, seen: Earlier, again: bool) {
+        let by_boot = |it: &Earlier| it.boot;
+        match self.processes.binary_search_by_key(&seen.boot, by_boot) {
+            Err(place) => self.processes.insert(place, seen),
+            Ok(place) => {
+                let known = &mut self.processes[place];
+                if again || seen.plus > known.plus || seen.minus > known.minus {
+                    known.plus = known.plus.max(seen.plus);
+                    known.minus = known.minus.max(seen.minus);
+                    known.at = seen.at;
+                }
+            }
+        }
+    }
+
+    /// Makes one sum of the oldest.
+    fn fold(&mut self, at: u64) {
+        let end = self.folded.map_or(0, |folded| folded.boot);
+        self.processes.retain(|process| process.boot > end);
+        while self.processes.len() > EARLIER_MAX {
+            let oldest = self.processes.remove(0);
+            let sum = self.folded.unwrap_or(Earlier {
+                plus: 0,
+                minus: 0,
+                ..oldest
+            });
+            self.folded = Some(Earlier {
+                boot: oldest.boot,
+                plus: sum.plus.saturating_add(oldest.plus),
+                minus: sum.minus.saturating_add(oldest.minus),
+                at,
+            });
+        }
+    }
+
+    fn has(&self, process: &Earlier) -> bool {
+        let mut known = self.processes.iter();
+        known.any(|it| {
+            it.boot == process.boot && it.plus >= process.plus && it.minus >= process.minus
+        })
+    }
+
+    fn has_all(&self, other: &Self) -> bool {
+        let end = self.folded.map_or(0, |folded| folded.boot);
+        let mut later = other.processes.iter().filter(|it| it.boot > end);
+        let folded = other.folded.is_none_or(|folded| folded.boot <= end);
+        folded && later.all(|process| self.has(process))
+    }
+
+    /// The latest boot that it has anything of.
+    pub(super) fn latest(&self) -> Option<u64> {
+        let all = self.processes.iter().chain(&self.folded);
+        all.map(|it| it.boot).max()
+    }
+
+    /// When it was written down what the process of that boot had counted.
+    fn noted_at(&self, boot: u64) -> Option<u64> {
+        let folded = self.folded.filter(|folded| folded.boot >= boot);
+        let mut processes = self.processes.iter();
+        let noted = folded.or_else(|| processes.find(|it| it.boot == boot).copied());
+        noted.map(|it| it.at)
+    }
+
+    /// The part of it that is of processes before that boot.
+    fn before(&self, boot: u64) -> Self {
+        let mut before = self.clone();
+        before.processes.retain(|it| it.boot < boot);
+        before.folded = self.folded.filter(|folded| folded.boot < boot);
+        before
+    }
+
+    fn total(&self) -> i128 {
+        let end = self.folded.map_or(0, |folded| folded.boot);
+        let counted = self.processes.iter().filter(|it| it.boot > end);
+        let counted = counted.chain(&self.folded);
+        counted
+            .map(|it| i128::from(it.plus) - i128::from(it.minus))
+            .sum()
+    }
+}
+
+/// The count that the parts of all processes make.
+pub(super) fn sum<K>(parts: &[Arc<OwnedPart<K, CounterPart>>]) -> i64 {
+    let mut names: BTreeMap<&str, Tallies> = BTreeMap::new();
+    for part in parts {
+        let (_, name, boot) = part.key();
+        let all = names.entry(name).or_default();
+        all.add(&part.earlier, 0);
+        all.note(part.as_of(*boot, 0), false);
+        for (name, account) in &part.forgotten {
+            names.entry(name).or_default().add(account, 0);
+        }
+    }
+    let total: i128 = names.values().map(Tallies::total).sum();
+    let (least, most) = (i128::from(i64::MIN), i128::from(i64::MAX));
+    i64::try_from(total.clamp(least, most)).unwrap_or_default()
+}
+
+/// Earlier processes of a name that are told apart; what older ones had counted is one sum, and what
+/// comes to be known of them later counts no more.
+const EARLIER_MAX: usize = 64;
