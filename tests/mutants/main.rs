@@ -14,6 +14,8 @@ struct Hunk {
     new: String,
     /// How many lines it says that it has of each.
     counts: (usize, usize),
+    /// How many lines that stay as they are it begins and ends with.
+    context: (usize, usize),
 }
 
 /// The hunks of a patch, and what comes before them.
@@ -30,6 +32,7 @@ fn parse(patch: &str) -> (&str, Vec<Hunk>) {
                 old: String::new(),
                 new: String::new(),
                 counts: counts(line),
+                context: (0, 0),
             });
         } else if let Some(hunk) = hunks.last_mut().filter(|_| !line.starts_with("---")) {
             let (mark, text) = line.split_at_checked(1).unwrap_or((" ", ""));
@@ -41,6 +44,9 @@ fn parse(patch: &str) -> (&str, Vec<Hunk>) {
                 hunk.new += text;
                 hunk.new.push('\n');
             }
+            let changes_nothing_yet = hunk.old == hunk.new;
+            hunk.context.0 += usize::from(changes_nothing_yet);
+            hunk.context.1 = if mark == " " { hunk.context.1 + 1 } else { 0 };
         }
     }
     (about.trim(), hunks)
@@ -55,6 +61,10 @@ fn counts(head: &str) -> (usize, usize) {
     };
     (count().unwrap_or(1), count().unwrap_or(1))
 }
+
+/// As `run` has it. `patch` takes a hunk that has so much less context on one side than on the other for one
+/// at that end of the file.
+const FUZZ: usize = 2;
 
 /// What is wrong with a patch, given the sources.
 fn faults(patch: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
@@ -71,12 +81,18 @@ fn faults(patch: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
         old,
         new,
         counts,
+        context,
     } in hunks
     {
         match read(&file) {
             _ if counts != (old.lines().count(), new.lines().count()) => {
                 found.push(format!(
                     "has other line counts in {file} than it says: {counts:?}"
+                ));
+            }
+            _ if context.0.abs_diff(context.1) > FUZZ => {
+                found.push(format!(
+                    "is for the first or the last line of {file}: context {context:?}"
                 ));
             }
             None => found.push(format!("there is no {file}")),
@@ -131,6 +147,8 @@ fn a_patch_that_does_not_fit_is_seen() {
         patch("src/a.rs", "one();", "none();").replace("Breaks it.", ""),
         "Breaks it.\n".to_owned(),
         patch("src/a.rs", "one();", "none();").replace("-1,1", "-1,2"),
+        patch("src/a.rs", "one();", "none();").replace("-1,1 +1,1", "-1,4 +1,4")
+            + " }\n fn b() {\n     two();\n",
     ] {
         assert_eq!(faults(&wrong, read).len(), 1, "{wrong}");
     }
