@@ -118,6 +118,7 @@ impl Scenario {
         }
         .with_drawn_alerts()
         .with_drawn_deeds()
+        .with_drawn_arrivals()
         .with_drawn_liars()
     }
 }

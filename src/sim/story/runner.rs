@@ -110,17 +110,20 @@ impl<'a> Runner<'a> {
             .map(drop)
     }
 
-    /// Where no timer begins exchanges: one node holds something that it does not know it has to send, and
-    /// the others find out.
+    /// Where no timer begins exchanges: each node holds another version of something from the same instant, and
+    /// does not know that it has to send it. They find out.
     fn hide_one(&self, sim: &mut Simulator) -> Result<(), Violation> {
         let scenario = self.scenario;
         let timer = scenario.spec.config.push_pull_interval.is_some();
-        let mut nodes = 0..scenario.nodes;
-        let Some(node) = nodes.find(|node| is_ready(sim, *node)) else {
+        if timer || scenario.liars > 0 {
             return Ok(());
-        };
-        if timer || scenario.liars > 0 || sim.write_unseen(node, HIDDEN_KEY, "hidden").is_err() {
-            return Ok(());
+        }
+        for node in 0..scenario.nodes {
+            if is_ready(sim, node) {
+                // A store without room holds what it held.
+                let value = format!("hidden {} {node}", scenario.seed);
+                let _ = sim.write_unseen(node, HIDDEN_KEY, value);
+            }
         }
         sim.converge(CONVERGENCE_MAX).map(drop)
     }
