@@ -472,7 +472,7 @@ fn nodes_that_were_apart_meet_under_live_writes() {
     use rumormill::sim::{NodeSpec, SimConfig, Simulator};
 
     let mut sim = Simulator::new(SimConfig::new(7));
-    // Nothing but exchanges brings a write.
+    // Each holds the other for failed, so that nothing but exchanges brings what was written apart.
     let interval = Duration::from_millis(500);
     let config = Config::lan()
         .direct_peers_max(0)
@@ -483,25 +483,25 @@ fn nodes_that_were_apart_meet_under_live_writes() {
     };
     sim.add_nodes_with(2, &spec);
     sim.converge(Duration::from_secs(30)).unwrap();
-    sim.partition(0, 1);
-    for key in 0..10_000 {
-        let node = usize::from(key % 4 == 0);
-        sim.write(node, key, vec![1]).unwrap();
-    }
-    sim.heal_all();
     let mut random = Random(16);
-    for _ in 0..600 {
-        for node in 0..2 {
-            sim.write(
-                node,
-                random.draw() % 10_000,
-                random.draw().to_le_bytes().to_vec(),
-            )
-            .unwrap();
+    // So much that a list is shorter, and so little that cells are.
+    for apart in [10_000, 20] {
+        sim.partition(0, 1);
+        for key in 0..apart {
+            let node = usize::from(key % 4 == 0);
+            sim.write(node, key, vec![1]).unwrap();
         }
-        sim.run_for(Duration::from_millis(10));
+        sim.run_for(Duration::from_secs(60));
+        sim.heal_all();
+        for _ in 0..600 {
+            for node in 0..2 {
+                let body = random.draw().to_le_bytes().to_vec();
+                sim.write(node, random.draw() % 10_000, body).unwrap();
+            }
+            sim.run_for(Duration::from_millis(10));
+        }
+        sim.converge(Duration::from_secs(30)).unwrap();
     }
-    sim.converge(Duration::from_secs(30)).unwrap();
     sim.assert_sound();
     for node in 0..2 {
         assert_eq!(sim.stores(node)[0].len(), 10_000);

@@ -1,6 +1,7 @@
 //! What the engine tells the application, and the views it publishes.
 
 mod trouble;
+#[cfg(any(feature = "net", feature = "sim"))]
 pub(crate) mod turns;
 
 use std::hash::Hasher as _;

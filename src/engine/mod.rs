@@ -728,6 +728,9 @@ impl Engine {
                 self.exchanges.member_live(core, &member.process);
                 let crowd = self.members.is_crowd(core);
                 self.sessions.member_live(core, &member, crowd);
+                if was == Some(Failed) {
+                    self.sessions.ask_returned(core, &member.process.name);
+                }
             }
             Event::MemberFailed(_) => {
                 self.sessions.member_failed(core, &member.process);

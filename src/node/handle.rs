@@ -355,7 +355,7 @@ impl Node {
     ///
     /// First it hands over what it holds: for up to half of `leave_timeout` it sends what its peers lack, or looks for a
     /// peer if it has not found one yet. From here on local writes fail with
-    /// [`WriteError::Stopped`](crate::store::WriteError::Stopped).
+    /// [`WriteError::Stopped`].
     ///
     /// Returns when peers have acknowledged it, or after `leave_timeout`, and sockets are closed; in
     /// all, that is at most `leave_timeout` and 3 s: up to 2 s for a node that does not notice in

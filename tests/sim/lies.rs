@@ -178,7 +178,7 @@ fn honest_nodes_are_held_to_what_they_promise_while_somebody_lies() {
 /// The seeds that draw liars, told as the swarm tells them.
 #[test]
 fn seeds_with_liars() {
-    let count = if cfg!(debug_assertions) { 1 } else { 12 };
+    let count = if crate::is_quick() { 1 } else { 12 };
     let seeds = (0..).filter(|seed| Scenario::random(*seed).liars > 0);
     let (mut lied_to, mut told) = (0, 0);
     for seed in seeds.filter(|seed| !KNOWN.contains(seed)).take(count) {

@@ -29,7 +29,7 @@ fn repairs(nodes: usize, rounds: u64) -> Vec<Duration> {
 /// A difference below an engine's sight, at rest, with push/pull off.
 #[test]
 fn a_difference_at_rest_is_repaired_within_a_second_and_a_half() {
-    let rounds = if cfg!(debug_assertions) { 60 } else { 1_000 };
+    let rounds = if crate::is_quick() { 60 } else { 1_000 };
     for nodes in [3, 16] {
         let times = repairs(nodes, rounds);
         let at = |percent: usize| times[(times.len() - 1) * percent / 100];
@@ -49,7 +49,7 @@ fn a_difference_at_rest_is_repaired_within_a_second_and_a_half() {
 #[test]
 fn writes_on_their_way_lead_to_no_exchange() {
     const WRITES_PER_SEC: u64 = 500;
-    let (span, settled) = if cfg!(debug_assertions) {
+    let (span, settled) = if crate::is_quick() {
         (20, 10)
     } else {
         (600, 500)

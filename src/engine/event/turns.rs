@@ -45,6 +45,7 @@ impl TurnQueue {
     }
 
     /// How many of those that were to go first have left or failed.
+    #[cfg(feature = "net")]
     pub(crate) fn gone(&self) -> usize {
         self.planned - self.ahead.len()
     }

@@ -255,6 +255,36 @@ impl Sessions {
         core.timers.set_by(TimerKind::Members, core.now.mono + wait);
     }
 
+    /// A failed member is back. Where it was, others may have left, and word of that has not come here: above direct
+    /// mode no link need open that tells it, so a few of those that are back are asked.
+    pub(in crate::engine) fn ask_returned(&mut self, core: &mut Core, name: &NodeName) {
+        let returned = &mut self.discovery.returned;
+        if core.link_policy == LinkPolicy::Kept || returned.len() >= RETURNED_MAX {
+            return;
+        }
+        returned.insert(name.clone());
+        self.discovery.repeats = 0;
+        let wait = MEMBERS_REPEATS[0].mul_f64(core.rng.random_range(1.0..2.0));
+        core.timers.set_by(TimerKind::Members, core.now.mono + wait);
+    }
+
+    /// Sends the membership to those that are back, and asks for theirs.
+    fn repeat_to_returned(&mut self, core: &mut Core, roster: &Roster) {
+        for name in std::mem::take(&mut self.discovery.returned) {
+            let Some(known) = roster.get(&name).filter(|known| known.is_live()) else {
+                continue;
+            };
+            if let Some(link) = self.table.link(&known.id.process) {
+                self.send_members(core, roster, link, true);
+            } else if core.keeps_link(&name) {
+                // Its link is for data, and begins without: once it is open.
+                self.discovery.returned.insert(name);
+            } else {
+                self.dial_member(core, roster, &name);
+            }
+        }
+    }
+
     /// Somebody unknown probes this node: it has joined elsewhere, most likely, and word of it is
     /// late. Until it is known it gets no answer and suspects this node, so a member is asked for
     /// the membership: once a second, however many strangers there are, and ever more rarely, up
@@ -272,6 +302,7 @@ impl Sessions {
         reason = "the place was drawn below the length"
     )]
     pub(in crate::engine) fn repeat_members(&mut self, core: &mut Core, roster: &Roster) {
+        self.repeat_to_returned(core, roster);
         let sessions = self.table.by_process.values();
         let links: Vec<StreamId> = sessions.filter_map(|session| session.link).collect();
         if !links.is_empty() {
@@ -316,6 +347,8 @@ const SEED_BACKOFF_MIN: Duration = Duration::from_millis(20);
 const SEED_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// How long every seed must have refused before a node counts as alone.
 const ALONE_AFTER: Duration = Duration::from_secs(2);
+/// How many that are back are asked at a time: where several come back together, most know the same.
+pub(super) const RETURNED_MAX: usize = 4;
 const MEMBERS_REPEATS: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(1),

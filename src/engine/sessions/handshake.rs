@@ -282,10 +282,10 @@ impl Sessions {
             let open = matches!(stream.phase, Phase::Open(_));
             open && stream.purpose == Purpose::Link
         });
-        let most = core
-            .config
-            .streams_max
-            .saturating_sub(core.config.exchanges_max);
+        let streams = core.config.streams_max;
+        let most = streams.saturating_sub(core.config.exchanges_max);
+        // Where there are few streams, half of them are for links: what is known of members goes over these alone.
+        let most = most.max(streams / 2);
         core.link_policy == LinkPolicy::Near && links.count() >= most
     }
 

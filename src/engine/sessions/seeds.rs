@@ -1,6 +1,6 @@
 //! Seeds and what their addresses said, and when a member was asked about a stranger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,6 +18,9 @@ pub(super) struct Discovery {
     pub(super) twin: Twin,
     /// How many of the exchanges of the membership after a join are done.
     pub(super) repeats: usize,
+    /// Members that have come back after they had failed, and are to be asked what became of others meanwhile. At
+    /// most `RETURNED_MAX`.
+    pub(super) returned: BTreeSet<NodeName>,
     /// When a member was last asked about a stranger.
     pub(super) asked: Option<Duration>,
     /// How long to wait before asking again: longer each time that brought no new name.
@@ -112,6 +115,7 @@ impl Discovery {
             addrs: BTreeMap::new(),
             twin: Twin::new(),
             repeats: 0,
+            returned: BTreeSet::new(),
             asked: None,
             ask_wait: Duration::ZERO,
         }
@@ -183,6 +187,7 @@ mod tests {
             addrs: BTreeMap::new(),
             twin: Twin::new(),
             repeats: 0,
+            returned: BTreeSet::new(),
             asked: None,
             ask_wait: Duration::ZERO,
         };

@@ -9,12 +9,15 @@ use siphasher::sip::SipHasher13;
 
 use super::violation::Breach;
 use crate::crdt::compare_versions;
-use crate::id::{Key, StoreId};
+use crate::id::{Key, StoreId, WriterTag};
 use crate::sim::nodes::clock::ProcessTime;
 use crate::sim::nodes::node::Life;
 use crate::store::{Change, Store};
 use crate::time::Timestamp;
 use crate::wire::Entry;
+
+/// All instants after the first, up to the second.
+type Instants = (Timestamp, Timestamp);
 
 /// How changes got into a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +79,9 @@ pub(in crate::sim) struct History {
     written: BTreeSet<(u64, u64)>,
     /// The same of every version that liars have sent and nobody else had written before.
     lied: BTreeSet<(u64, u64)>,
-    /// Versions that have given way because their writer's clock was wrong.
-    wrong: BTreeSet<(u64, u64)>,
+    /// What has given way because its writer's clock was wrong, by where it was and who wrote it: all that is stamped
+    /// after the first instant, up to the second.
+    wrong: BTreeMap<(u64, StoreId, Key, WriterTag), Vec<Instants>>,
     /// Versions of each key that were seen, at most [`VERSIONS_MAX`] each, by cluster.
     pub(super) versions: BTreeMap<(u64, StoreId, Key), Vec<Entry>>,
 }
@@ -129,7 +133,8 @@ impl History {
             let shrank = entry.expires_at < old.expires_at;
             let gave_way = older && old.ts > glance.horizon;
             if gave_way {
-                self.wrong.insert((cluster, version_hash(store, old)));
+                let wrong = self.wrong.entry((cluster, store, key, old.writer));
+                wrong.or_default().push((glance.horizon, old.ts));
             } else if older && collected {
                 let (old, before) = (old.clone(), seen.outlived.get(&(store, key)));
                 if before.is_none_or(|before| compare_versions(&old, before).is_gt()) {
@@ -163,9 +168,12 @@ impl History {
         }
     }
 
-    /// Whether a version has given way because its writer's clock was wrong.
+    /// Whether a version, or a later one that its writer put in its place, has given way because the writer's clock was
+    /// wrong.
     pub(super) fn gave_way(&self, cluster: u64, store: StoreId, entry: &Entry) -> bool {
-        self.wrong.contains(&(cluster, version_hash(store, entry)))
+        let wrong = self.wrong.get(&(cluster, store, entry.key, entry.writer));
+        let mut wrong = wrong.into_iter().flatten();
+        wrong.any(|&(horizon, last)| horizon < entry.ts && entry.ts <= last)
     }
 
     /// Whether an entry comes from a liar.

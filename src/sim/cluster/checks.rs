@@ -151,8 +151,8 @@ impl Simulator {
     }
 
     /// Invariant 7: a process to which the state arrives is sent it once. What changes meanwhile comes on top,
-    /// and what a source that fell away had sent. Who was alone and has something is no newcomer: several others
-    /// may need what it has at the same time.
+    /// and what a source that fell away had sent, and what it refuses is sent again. Who was alone and has
+    /// something is no newcomer: several others may need what it has at the same time.
     pub(super) fn see_joined(&mut self, node: usize, was: &Readiness, process: &Process) {
         let is_synced = |readiness: &Readiness| matches!(readiness, Readiness::Synced { .. });
         let joins = !is_synced(was) && is_synced(&process.view.readiness);
@@ -164,6 +164,7 @@ impl Simulator {
             return;
         }
         let received = counters.push_pull_entries_received;
+        let received = received.saturating_sub(counters.entries_refused);
         let held = process.stores.iter().map(|store| store.len() as u64).sum();
         let breach = Breach::StateRepeated {
             node,

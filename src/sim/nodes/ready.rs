@@ -1,6 +1,6 @@
 //! The ready types and presence on simulated nodes, and what is done with them.
 //!
-//! What is promised of them is in [`ready`](crate::sim::check::ready).
+//! What is promised of them is in `crate::sim::check::ready`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

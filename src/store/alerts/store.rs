@@ -496,8 +496,9 @@ impl Alerts {
             let indexed = index.get(&key)?;
             Some(indexed.updated_at)
         });
-        // What this node has heard of is before what it writes.
-        let heard = heard.max(header.map(|header| header.ts));
+        // What this node has heard of is before what it writes, also what it has not written.
+        let repeat = repeats.latest.get(&key).map(|repeat| repeat.received_at);
+        let heard = heard.max(header.map(|header| header.ts)).max(repeat);
         let ts = heard.map_or_else(|| stamp(now), |heard| after(heard).max(stamp(now)));
         alert.updated_at = ts;
         let ends_at = alert.ends_at.clamp(ts, ts.plus(KEPT_MAX));

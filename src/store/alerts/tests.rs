@@ -240,6 +240,22 @@ fn a_repeat_that_was_received_after_a_resolve_fires() {
     assert_eq!(b.shown(143), a.shown(143));
 }
 
+/// All within 100 ms: who resolves has heard of the repeat, which is not written.
+#[test]
+fn a_resolve_in_the_instant_of_a_repeat_is_the_later_one() {
+    let (a, b) = (Site::new(), Site::new());
+    a.put(0, &alert(0, 240));
+    talk(&a, &b, 1);
+    let millis = |millis| at(2).plus(Duration::from_millis(millis));
+    for site in [&a, &b] {
+        assert_eq!(site.put_at(millis(10), &alert(0, 242)), 0, "remembered");
+    }
+    assert_eq!(b.put_at(millis(20), &alert(0, 1)), 1);
+    talk(&a, &b, 3);
+    assert_eq!((a.tend(3), b.tend(3)), (0, 0), "the resolve is later");
+    assert!(!a.fires(3) && !b.fires(3));
+}
+
 #[test]
 fn the_end_that_was_said_last_holds_though_nobody_repeats_it() {
     let (a, b) = (Site::new(), Site::new());

@@ -99,7 +99,7 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for MapChange<K, V> {
 }
 
 /// The changes of a typed map since this was made, as an asynchronous iterator or as a
-/// [`Stream`](futures_core::Stream).
+/// [`Stream`].
 ///
 /// All that follow a map read one log. It holds at most 8 MiB of what the slowest has not read yet; a slower
 /// one is told [`Lagged`]. A change costs the map the same, however many follow it and whatever it holds.

@@ -1,6 +1,6 @@
 //! Typed maps: keys and values of the application, the same on every node.
 //!
-//! A [`TypedMap`] is a [`Map`] of key and value, so it has everything that a map has: quarantine, limits,
+//! A [`TypedMap`] is a [`Map`](crate::store::Map) of key and value, so it has everything that a map has: quarantine, limits,
 //! [snapshots](crate::store::snapshot). What is promised of concurrent writes is the same too: of two, the later one wins,
 //! whole. Where that is not wanted, see [`types`](crate::store::types).
 

@@ -20,6 +20,7 @@ mod counter;
 mod flag;
 mod merged;
 mod parts;
+#[cfg(any(feature = "net", feature = "sim", test))]
 mod presence;
 mod register;
 mod set;
@@ -28,7 +29,9 @@ pub use counter::Counter;
 pub use flag::Flag;
 pub use merged::{Merge, MergedMap};
 pub use parts::PartKey;
+#[cfg(any(feature = "net", feature = "sim", test))]
 pub(crate) use presence::PresenceStore;
+#[cfg(any(feature = "net", feature = "sim", test))]
 pub use presence::Present;
 #[cfg(feature = "net")]
 pub(crate) use presence::RENEWED_EVERY;

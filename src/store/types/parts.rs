@@ -123,9 +123,18 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         self.owner.boot.load(Ordering::Relaxed)
     }
 
-    /// Takes a later boot if one of these parts has one under this name: the clock was set back since. What this
-    /// process has written before is a predecessor's from then on.
+    /// Takes a later boot if one of these parts has one under this name, or if what this process wrote is so far ahead
+    /// of the clock that it may give way to what others hold: the clock was set back since. What this process has
+    /// written before is a predecessor's from then on.
     pub(super) fn outrank(&self, parts: &[Arc<OwnedPart<K, P>>]) {
+        let sane = self.now().plus(self.map.limits().max_clock_drift);
+        let is_ahead = |part: &Arc<OwnedPart<K, P>>| {
+            let header = self.map.header(&part.hash());
+            header.is_some_and(|header| header.ts > sane)
+        };
+        if parts.iter().any(|part| self.is_own(part) && is_ahead(part)) {
+            self.owner.boot.fetch_add(1, Ordering::Relaxed);
+        }
         let of_name = parts.iter().map(|part| part.key());
         let of_name = of_name.filter(|(_, name, _)| *name == self.owner.name);
         let latest = of_name.map(|(_, _, boot)| *boot).max();

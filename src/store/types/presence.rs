@@ -220,6 +220,7 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
     }
 
     /// The same of one key.
+    #[cfg(feature = "net")]
     pub(crate) fn present_of<Q>(
         &self,
         key: &Q,
@@ -255,4 +256,5 @@ const BOOTS_TRIED: usize = 8;
 /// How long an entry lives that its owner does not write again.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 /// How often its owner writes it again.
+#[cfg(feature = "net")]
 pub(crate) const RENEWED_EVERY: Duration = Duration::from_secs(6 * 3600);

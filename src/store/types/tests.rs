@@ -369,6 +369,24 @@ fn what_is_added_after_the_clock_was_set_back_counts() {
     assert!(crowd.processes.iter().all(|it| it.value(&1) == 107));
 }
 
+/// What others hold of this process is ahead of its clock by then, and may win over what it writes.
+#[test]
+fn what_is_added_while_the_clock_is_behind_counts_when_it_is_right_again() {
+    let crowd: Crowd<Counter<u8>> = Crowd::new(2);
+    crowd.clock.pass(60 * MINUTE);
+    crowd.processes[0].add(1, 700).unwrap();
+    crowd.hear_all();
+    crowd.clock.pass(1);
+    crowd.processes[0].add(1, 50).unwrap();
+    let behind = 60 * MINUTE;
+    crowd.clock.0.fetch_sub(behind, Ordering::Relaxed);
+    crowd.processes[0].add(1, 9).unwrap();
+    crowd.hear_all();
+    crowd.clock.0.fetch_add(behind, Ordering::Relaxed);
+    crowd.hear_all();
+    assert!(crowd.processes.iter().all(|it| it.value(&1) == 759));
+}
+
 #[test]
 fn what_an_ended_process_had_added_unseen_counts_when_it_is_seen() {
     let mut crowd: Crowd<Counter<u8>> = Crowd::new(3);

@@ -210,6 +210,11 @@ fn own(page: &mut Page, engine: &Counters) {
             "Packets with entries that were sent again because they are taken for lost.",
             engine.packets_lost,
         ),
+        (
+            "relays_passed_over",
+            "Times that a member did not hand on what it was handed, and another one was asked.",
+            engine.relays_passed_over,
+        ),
     ] {
         page.counter(&format!("rumormill_{name}_total"), help, value);
     }

@@ -151,7 +151,7 @@ fn an_alert_is_told_once_per_repeat() {
     let dir = Dir::new("notify-repeat");
     let (url, taken) = webhook();
     let times = json!({"group_wait": "300ms", "group_interval": "1s", "repeat_interval": "3s"});
-    let nodes = nodes(&dir, &url, &times, "500ms");
+    let nodes = nodes(&dir, &url, &times, "2s");
     tell(&nodes, 1, &json!({}));
     let mut last: Option<Instant> = None;
     for _ in 0..4 {
