@@ -127,7 +127,8 @@ mod wire;
 
 pub use config::Config;
 pub use engine::{
-    Comparison, Counters, Event, Member, Pings, Readiness, SeedFault, SeedTrouble, View,
+    Arrivals, Comparison, Counters, Event, Lag, Lags, Member, Pings, Readiness, SeedFault,
+    SeedTrouble, View,
 };
 pub use id::{Key, MemberState, NodeName, Refusal, SchemaId, StoreId};
 #[cfg(feature = "net")]

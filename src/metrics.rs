@@ -9,13 +9,14 @@
 //! descriptions are handed over once, when a node starts. When it stops, values are handed over a
 //! last time, and `rumormill_ready` becomes 0, also where the node is dropped.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Label, Unit};
 
-use crate::engine::{Counters, View};
-use crate::id::{MemberState, NodeName};
+use crate::engine::{Counters, Lag, Lags, View};
+use crate::id::{MemberState, NodeName, StoreId};
 use crate::net::{NetCounters, OwnCertificate};
 use crate::store::Store;
 
@@ -157,6 +158,40 @@ pub const PING_SECONDS: &str = "rumormill_ping_seconds";
 /// as was asked for: a histogram. Writes that were not followed, or not to that end, are not in it.
 pub const REPLICATION_SECONDS: &str = "rumormill_replication_seconds";
 
+/// How old writes of others were when they arrived: a histogram. See [`Arrivals`](crate::Arrivals).
+pub const ARRIVAL_AGE_SECONDS: &str = "rumormill_arrival_age_seconds";
+
+/// One gauge of each member that is or was behind, and store, with the labels `node`, `peer` and `store`. It is 0
+/// once the member has caught up or is not live any more. See [`Node::lag`](crate::Node::lag).
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct LagGauge {
+    /// Its full name.
+    pub name: &'static str,
+    /// What it counts.
+    pub unit: Unit,
+    /// One sentence for people.
+    pub help: &'static str,
+    /// Where its value is.
+    pub read: fn(&Lag) -> f64,
+}
+
+/// The gauges of members that are behind.
+pub const LAGS: &[LagGauge] = &[
+    LagGauge {
+        name: "rumormill_lag_changes",
+        unit: Unit::Count,
+        help: "Keys of a store that a live member lacks, as far as this node has to bring them.",
+        read: |lag| lag.changes as f64,
+    },
+    LagGauge {
+        name: "rumormill_lag_seconds",
+        unit: Unit::Seconds,
+        help: "For how long a live member has lacked the oldest of them.",
+        read: |lag| lag.age.as_secs_f64(),
+    },
+];
+
 /// One gauge of each store, with the labels `node` and `store`.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
@@ -215,6 +250,8 @@ pub const DISK_FAILING: &str = "rumormill_disk_failing";
 pub(crate) struct Exporter {
     node: Label,
     stores: Vec<Arc<dyn Store>>,
+    /// Who was told to be behind, where, as of the last time.
+    behind: BTreeSet<(NodeName, StoreId)>,
     /// When to export next, in monotonic time.
     due: Duration,
 }
@@ -230,6 +267,11 @@ impl Exporter {
         metrics::describe_histogram!(PING_SECONDS, Unit::Seconds, help);
         let help = "How long it took until as many processes held a write as was asked for.";
         metrics::describe_histogram!(REPLICATION_SECONDS, Unit::Seconds, help);
+        let help = "How old writes of others were when they arrived.";
+        metrics::describe_histogram!(ARRIVAL_AGE_SECONDS, Unit::Seconds, help);
+        for gauge in LAGS {
+            metrics::describe_gauge!(gauge.name, gauge.unit, gauge.help);
+        }
         metrics::describe_gauge!(MEMBERS, Unit::Count, "Members beside this node, by state.");
         metrics::describe_gauge!(
             CERTIFICATE_EXPIRY,
@@ -242,6 +284,7 @@ impl Exporter {
         Self {
             node: Label::new("node", name.as_str().to_owned()),
             stores,
+            behind: BTreeSet::new(),
             due: Duration::ZERO,
         }
     }
@@ -256,6 +299,11 @@ impl Exporter {
         metrics::histogram!(REPLICATION_SECONDS, vec![self.node.clone()]).record(took);
     }
 
+    /// A write of another node arrived, so old.
+    pub(crate) fn arrived(&self, age: Duration) {
+        metrics::histogram!(ARRIVAL_AGE_SECONDS, vec![self.node.clone()]).record(age);
+    }
+
     /// Exports everything, at most once a second.
     pub(crate) fn export(
         &mut self,
@@ -263,12 +311,14 @@ impl Exporter {
         engine: &Counters,
         net: &NetCounters,
         view: &View,
+        lag: &Lags,
         own: Option<OwnCertificate>,
     ) {
         if mono < self.due {
             return;
         }
         self.due = mono + PERIOD;
+        self.lag(lag);
         self.all(engine, net, view, own);
     }
 
@@ -305,6 +355,34 @@ impl Exporter {
         let failing = f64::from(u8::from(view.disk_failing));
         metrics::gauge!(DISK_FAILING, vec![self.node.clone()]).set(failing);
         self.ready(view.readiness.is_ready());
+    }
+
+    /// Who is behind now, and that those who were are not.
+    fn lag(&mut self, lags: &Lags) {
+        let all = lags.iter().flat_map(|(peer, of_stores)| {
+            let of_stores = of_stores.iter();
+            of_stores.map(move |lag| ((peer.clone(), lag.store), lag))
+        });
+        let all: BTreeMap<_, _> = all.collect();
+        for (peer, store) in self.behind.iter().filter(|it| !all.contains_key(*it)) {
+            self.lag_of(peer, *store, |_| 0.0);
+        }
+        for ((peer, store), lag) in &all {
+            self.lag_of(peer, *store, |gauge| (gauge.read)(lag));
+        }
+        self.behind = all.into_keys().collect();
+    }
+
+    fn lag_of(&self, peer: &NodeName, store: StoreId, value: impl Fn(&LagGauge) -> f64) {
+        let Some(store) = self.stores.iter().find(|it| it.id() == store) else {
+            return;
+        };
+        for gauge in LAGS {
+            let peer = Label::new("peer", peer.as_str().to_owned());
+            let store = Label::new("store", store.name().to_owned());
+            let labels = vec![self.node.clone(), peer, store];
+            metrics::gauge!(gauge.name, labels).set(value(gauge));
+        }
     }
 
     fn ready(&self, is_ready: bool) {
@@ -351,7 +429,6 @@ mod tests {
     use crate::store::{Limits, Map};
     use crate::time::Timestamp;
     use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString};
-    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -434,9 +511,22 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             let mut exporter = Exporter::new(&name, vec![Arc::clone(&store)]);
             let (engine, net) = (Counters::default(), NetCounters::default());
-            for seconds in 0..3 {
-                exporter.export(Duration::from_secs(seconds), &engine, &net, &view, own);
+            let lag = Lag {
+                store: store.id(),
+                changes: 5,
+                age: Duration::from_secs(2),
+            };
+            let behind = Lags::from([(NodeName::new("b").unwrap(), vec![lag])]);
+            let none = Lags::new();
+            exporter.export(Duration::ZERO, &engine, &net, &view, &behind, own);
+            assert_eq!(recorder.gauge("rumormill_lag_changes"), 5.0);
+            assert_eq!(recorder.gauge("rumormill_lag_seconds"), 2.0);
+            for seconds in 1..3 {
+                let now = Duration::from_secs(seconds);
+                exporter.export(now, &engine, &net, &view, &none, own);
             }
+            assert_eq!(recorder.gauge("rumormill_lag_changes"), 0.0);
+            assert_eq!(recorder.gauge("rumormill_lag_seconds"), 0.0);
             assert_eq!(recorder.gauge(READY), 1.0);
             assert_eq!(recorder.gauge(CERTIFICATE_EXPIRY), 7.0);
             exporter.last(&engine, &net, &view, own);
@@ -447,7 +537,8 @@ mod tests {
         let names: BTreeSet<_> = described.iter().map(String::as_str).collect();
         assert!(names.contains(MEMBERS) && names.contains(READY));
         assert_eq!(described.len(), names.len());
-        assert_eq!(described.len(), ENGINE.len() + NET.len() + STORES.len() + 6);
+        let gauges = STORES.len() + LAGS.len();
+        assert_eq!(described.len(), ENGINE.len() + NET.len() + gauges + 7);
     }
     /// The page of names is complete, and nothing else is on it.
     #[test]
@@ -502,6 +593,14 @@ mod tests {
         expected.push(line(PING_SECONDS, "histogram", "", &seconds, help));
         let help = "How long it took until as many processes held a write as was asked for.";
         expected.push(line(REPLICATION_SECONDS, "histogram", "", &seconds, help));
+        let help = "How old writes of others were when they arrived.";
+        expected.push(line(ARRIVAL_AGE_SECONDS, "histogram", "", &seconds, help));
+        for LagGauge {
+            name, unit, help, ..
+        } in LAGS
+        {
+            expected.push(line(name, "gauge", "`peer`, `store`", unit, help));
+        }
         let rows = page.lines().filter(|row| row.starts_with("| `rumormill_"));
         let found: BTreeSet<_> = rows.map(str::to_owned).collect();
         let expected: BTreeSet<_> = expected.into_iter().collect();

@@ -1,5 +1,6 @@
 //! What the engine tells the application, and the views it publishes.
 
+mod lag;
 mod trouble;
 #[cfg(any(feature = "net", feature = "sim"))]
 pub(crate) mod turns;
@@ -12,6 +13,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::id::{Key, MemberState, Misbehaviour, NodeName, ProcessId, Refusal, StoreId, WriterTag};
 
+pub use lag::{Lag, Lags};
 pub use trouble::{SeedFault, SeedTrouble};
 
 /// A member as the application sees it.
@@ -173,6 +175,27 @@ pub enum Event {
     },
     /// This node has left; its engine does nothing more.
     Left,
+    /// A member that is live has lacked something that this node has to bring to it for 10 s or more. Told once, until
+    /// it has caught up.
+    #[non_exhaustive]
+    MemberBehind {
+        /// The member.
+        peer: NodeName,
+        /// Where it has lacked something for longest.
+        store: StoreId,
+        /// [`Lag::changes`] there.
+        changes: usize,
+        /// [`Lag::age`] there.
+        age: Duration,
+    },
+    /// A member of which [`MemberBehind`](Self::MemberBehind) was told lacks nothing any more.
+    #[non_exhaustive]
+    MemberCaughtUp {
+        /// The member.
+        peer: NodeName,
+        /// How long it was behind, in all.
+        after: Duration,
+    },
     /// A member failed: it did not answer, did not refute, and did not say that it was leaving.
     MemberFailed(Member),
     /// A member left.

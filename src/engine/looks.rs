@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::Engine;
 use super::core::Facts;
+use super::core::arrivals::Arrivals;
 use super::core::counters::Counters;
 use super::core::pings::Pings;
-use super::event::View;
-use crate::id::NodeName;
+use super::event::{Lags, View};
+use crate::id::{NodeName, ProcessId};
 use crate::store::{Progress, WriteId};
 
 impl Engine {
@@ -52,6 +53,31 @@ impl Engine {
     #[cfg(feature = "metrics")]
     pub fn take_pings(&mut self) -> Vec<Duration> {
         self.core.pings.take_recent()
+    }
+
+    /// How old writes were when they arrived.
+    #[must_use]
+    pub fn arrivals(&self) -> Arrivals {
+        self.core.arrivals.counted()
+    }
+
+    /// How old the last writes were that arrived; each is returned once.
+    #[cfg(feature = "metrics")]
+    pub fn take_arrivals(&mut self) -> Vec<Duration> {
+        self.core.arrivals.take_recent()
+    }
+
+    /// Which members are behind this node now, and how far.
+    #[must_use]
+    pub fn lag(&self) -> Lags {
+        let synced = |process: &ProcessId| self.exchanges.is_synced(process);
+        self.spread.lag(&self.core, self.facts(), synced)
+    }
+
+    /// The same as of the last look, which is taken once a second.
+    #[must_use]
+    pub fn lag_seen(&self) -> Arc<Lags> {
+        self.spread.lag_seen()
     }
 
     /// Entries that peers are not known to hold yet, those of all peers together, and are to be sent. What is left to

@@ -65,9 +65,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::core::arrivals::Arrivals;
 pub use self::core::counters::Counters;
 pub use self::core::pings::Pings;
 pub use event::{Comparison, Event, Expulsion, Member, Readiness, SeedFault, SeedTrouble, View};
+pub use event::{Lag, Lags};
 #[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
 pub use io::{CloseReason, Input, KeptStore, Operation, Output, Setup, StreamId};
@@ -355,6 +357,10 @@ impl Engine {
             // What peers lack is sent at the end of every turn.
             TimerKind::Flush => {}
             TimerKind::Forget(process) => self.sessions.session_expired(core, roster, &process),
+            TimerKind::Lag => {
+                let synced = |process: &ProcessId| self.exchanges.is_synced(process);
+                self.spread.look_at_lag(core, facts!(self), synced);
+            }
             TimerKind::Leave => {
                 let exchanges = &self.exchanges;
                 let synced = |process: &ProcessId| exchanges.is_synced(process);
@@ -461,13 +467,6 @@ impl Engine {
                 let (bits, list) = (handed.bits, handed.list);
                 self.datagram_delta(process, handed.delta, Some(Hand { bits, list }));
             }
-            Message::Covered(covered) => {
-                self.spread
-                    .covered_received(core, facts, &process, &covered);
-            }
-            Message::Recall(recall) => {
-                self.spread.recall_received(&process, &recall);
-            }
             Message::Recheck(look) => self.exchanges.look_received(core, facts, &process, &look),
             Message::Probe(probe) => {
                 let sessions = self.sessions.table();
@@ -479,7 +478,7 @@ impl Engine {
                     .relayed_received(core, facts, &process, &relayed);
             }
             Message::Roots(roots) => self.exchanges.roots_shown(core, facts, &process, &roots),
-            _ => {}
+            _ => self.spread.told_of_handing(core, facts, &process, message),
         }
         true
     }
@@ -534,7 +533,7 @@ impl Engine {
     }
 
     fn link_message(&mut self, stream: StreamId, peer: &ProcessId, message: Message) {
-        let core = &mut self.core;
+        let (core, facts) = (&mut self.core, facts!(self));
         match message {
             Message::Ack(ack) => self.spread.ack_received(core, peer, &ack),
             Message::Arrived(arrived) => self.spread.arrived(core, peer, arrived),
@@ -551,12 +550,9 @@ impl Engine {
                 self.sessions
                     .members_received(core, roster, stream, peer, members);
             }
-            Message::Relayed(relayed) => {
-                let facts = facts!(self);
-                self.spread.relayed_received(core, facts, peer, &relayed);
-            }
+            Message::Relayed(relayed) => self.spread.relayed_received(core, facts, peer, &relayed),
             Message::Swim(packet) => self.members.packet_on_link(core, stream, peer, &packet),
-            _ => core.counters.unexpected += 1,
+            _ => self.spread.told_of_handing(core, facts, peer, message),
         }
     }
 }

@@ -423,6 +423,8 @@ impl Builder {
             name,
             envelope,
         } = parts;
+        #[cfg(feature = "persist")]
+        let backups = self.backups().of_a_node();
         let local_addr = transport.local_addr();
         let view = watch::Sender::new(Arc::new(engine.view()));
         let views = view.subscribe();
@@ -467,6 +469,8 @@ impl Builder {
             changed: self.changed,
             stores: self.stores,
             driver: driver.abort_handle(),
+            #[cfg(feature = "persist")]
+            backups,
             #[cfg(feature = "tls")]
             tls: self.tls_handle,
         })

@@ -29,7 +29,7 @@ use crate::persist::DiskEvent;
 pub enum NodeEvent {
     /// Of the cluster: members, stores, readiness, exchanges.
     Cluster(Event),
-    /// Of the disk: what was found on it, and whether it works. Only where the node has one.
+    /// Of the disk: what was found on it, and whether it works; where the node has one. And how far backups are.
     #[cfg(feature = "persist")]
     Disk(DiskEvent),
     /// Of TLS: certificates, and handshakes that were refused. Only where the transport speaks TLS.

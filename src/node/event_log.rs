@@ -247,7 +247,9 @@ fn about_disk(event: &DiskEvent) {
             }
         }
         DiskEvent::Recovered => info!("the disk works again"),
-        DiskEvent::Working { work, done } => info!(?work, done, "the disk is at work"),
+        DiskEvent::Working { work, done, total } => {
+            info!(?work, done, total, "the disk is at work");
+        }
     }
 }
 
@@ -279,7 +281,11 @@ fn about(event: &Event) -> About {
         Event::ExpulsionChanged(expulsion) => {
             About::Event(discriminant(event), Some(expulsion.name.clone()))
         }
-        Event::PushPullFailed { peer } => About::Event(discriminant(event), Some(peer.clone())),
+        Event::PushPullFailed { peer }
+        | Event::MemberBehind { peer, .. }
+        | Event::MemberCaughtUp { peer, .. } => {
+            About::Event(discriminant(event), Some(peer.clone()))
+        }
         _ => About::Event(discriminant(event), None),
     }
 }

@@ -16,7 +16,7 @@ use super::event::NodeEvent;
 use super::events::{Events, LeaveError, ReadyError, RunOutcome, Stopped, Views};
 use super::tracker::Request;
 use super::turn::{self, TurnOutcome};
-use crate::engine::{Counters, Pings, Readiness, View};
+use crate::engine::{Arrivals, Counters, Lags, Pings, Readiness, View};
 use crate::id::{NodeName, StoreId, WriterTag};
 #[cfg(feature = "tls")]
 use crate::net::tls::TlsHandle;
@@ -81,6 +81,8 @@ pub(super) struct Running {
     pub(super) changed: BTreeMap<StoreId, Arc<Notify>>,
     pub(super) stores: Vec<Arc<dyn Store>>,
     pub(super) driver: AbortHandle,
+    #[cfg(feature = "persist")]
+    pub(super) backups: super::backups::Backups,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<TlsHandle>,
 }
@@ -229,6 +231,30 @@ impl Node {
     #[must_use]
     pub fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>> {
         self.counted().pings
+    }
+
+    /// How old writes of others were when they arrived here, as of the engine's last turn.
+    #[must_use]
+    pub fn arrivals(&self) -> Arrivals {
+        self.counted().arrivals
+    }
+
+    /// Which live members are behind this node, and how far in which store: who is not there is not behind. It is looked
+    /// at once a second, so it is a second old at most, and what takes less time to arrive may not show.
+    /// [`Event::MemberBehind`](crate::Event::MemberBehind) tells of those who stay behind.
+    ///
+    /// ```
+    /// # async fn doc(node: rumormill::Node) {
+    /// for (member, stores) in node.lag().iter() {
+    ///     for lag in stores {
+    ///         println!("{member} lacks {} keys, for {:?}", lag.changes, lag.age);
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn lag(&self) -> Arc<Lags> {
+        self.counted().lag
     }
 
     /// Entries that live peers are to be sent and are not known to hold yet, those of all peers together, as of the
@@ -410,6 +436,11 @@ impl Node {
     pub async fn stopped(&self) {
         let mut views = self.running.views.clone();
         while views.changed().await.is_ok() {}
+    }
+
+    #[cfg(feature = "persist")]
+    pub(super) fn backups(&self) -> super::backups::Backups {
+        self.running.backups.clone()
     }
 
     async fn request(&self, request: Request) -> Result<(), Stopped> {

@@ -6,6 +6,10 @@
 
 mod accept;
 mod advertise;
+#[cfg(feature = "persist")]
+mod backup_calls;
+#[cfg(feature = "persist")]
+mod backups;
 mod builder;
 mod changes;
 mod clock;

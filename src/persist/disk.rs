@@ -295,7 +295,8 @@ impl Worker {
             self.swept = done;
         } else if done >= SWEEP_TOLD_MIN {
             let work = DiskWork::Sweep;
-            self.tell(DiskNews::Event(DiskEvent::Working { work, done }));
+            let total = Some(done);
+            self.tell(DiskNews::Event(DiskEvent::Working { work, done, total }));
         }
         Ok(())
     }

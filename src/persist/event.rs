@@ -39,13 +39,16 @@ pub enum DiskEvent {
     Loaded(LoadReport),
     /// The disk works again. What has waited in the node is written next, batch by batch.
     Recovered,
-    /// Long work goes on: so much of it is done.
+    /// Long work goes on: so much of it is done. Told some fifty times from its beginning to its end.
     #[non_exhaustive]
     Working {
         /// What it is.
         work: DiskWork,
-        /// Records that are done with.
+        /// How much is done, in what [`DiskWork`] says.
         done: u64,
+        /// How much there is to do, if that is known, as of the beginning. What changes meanwhile may make it less
+        /// or more; once `done` is as much, or more, it has ended.
+        total: Option<u64>,
     },
 }
 
@@ -53,6 +56,14 @@ pub enum DiskEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DiskWork {
-    /// Removing what has been collected.
+    /// Writing a backup, in entries.
+    Backup,
+    /// Making the file smaller at the start: told when it begins, and when it has ended.
+    Compact,
+    /// Reading what is on disk at the start, in records.
+    Load,
+    /// Joining a backup in, in bytes of its file, each of which is read twice.
+    Restore,
+    /// Removing what has been collected, in records. Told at its end, of 100,000 or more.
     Sweep,
 }

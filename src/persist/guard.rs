@@ -47,6 +47,11 @@ impl Storage for GuardedStorage {
         catch_unwind(AssertUnwindSafe(|| self.0.bytes())).unwrap_or(None)
     }
 
+    fn records(&mut self) -> Option<u64> {
+        let counted = self.call(|storage| Ok(storage.records()));
+        counted.unwrap_or(None)
+    }
+
     fn compact(&mut self) -> Result<(), StorageError> {
         self.call(|storage| storage.compact())
     }

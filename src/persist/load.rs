@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::aside::write_aside;
 use super::error::{PersistError, StorageError};
-use super::event::LoadReport;
+use super::event::{DiskEvent, DiskWork, LoadReport};
 use super::guard::GuardedStorage;
 use super::meta::{FORMAT_NOW, Meta, Remembered, put_identity};
 use super::record::{Parsed, RecordKind, entry_key, parse, put_entry};
@@ -47,6 +47,7 @@ pub(crate) struct StoreDisk {
     pub(super) pending: VecDeque<StorageWrite>,
     /// All that is held is to be written, from this change of this store on.
     pub(super) owed: Option<(StoreId, u64)>,
+    pub(super) told: DiskListener,
 }
 
 /// What to open.
@@ -61,7 +62,12 @@ pub(crate) struct Opening {
     pub(crate) away_max: Duration,
     /// What was expelled or lives without expiry comes back whatever has happened meanwhile.
     pub(crate) bring_back: bool,
+    /// Hears how far it is.
+    pub(crate) told: DiskListener,
 }
+
+/// Hears of the work of a disk before its node runs.
+pub(crate) type DiskListener = Arc<dyn Fn(DiskEvent) + Send + Sync>;
 
 /// A disk that was read.
 pub(crate) struct OpenedDisk {
@@ -94,10 +100,13 @@ pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
         remembered: Remembered::default(),
         pending: VecDeque::new(),
         owed: None,
+        told: opening.told,
     };
+    disk.tell(DiskWork::Compact, 0, None);
     if let Err(error) = disk.storage.compact() {
         info!(%error, "the storage was not made smaller");
     }
+    disk.tell(DiskWork::Compact, 1, Some(1));
     match disk.load() {
         Ok((report, remembered, through)) => Ok(OpenedDisk {
             disk,
@@ -196,6 +205,10 @@ impl StoreDisk {
         Ok((report, remembered, through))
     }
 
+    fn tell(&self, work: DiskWork, done: u64, total: Option<u64>) {
+        (self.told)(DiskEvent::Working { work, done, total });
+    }
+
     fn start_over(&mut self, report: &mut LoadReport) -> Result<(), StorageError> {
         let aside = self.storage.start_over()?;
         warn!(
@@ -248,7 +261,14 @@ impl StoreDisk {
         loading: &mut Loading,
         report: &mut LoadReport,
     ) -> Result<(), StorageError> {
+        let total = self.storage.records();
+        let step = total.map_or(TOLD_EVERY, |total| total.div_ceil(TOLD_TIMES));
+        let mut done = 0_u64;
         let read = self.scan(b"", &mut |disk, record| {
+            done = done.saturating_add(1);
+            if done.is_multiple_of(step.max(TOLD_EVERY)) {
+                disk.tell(DiskWork::Load, done, total);
+            }
             match parse(record) {
                 Parsed::Damaged => {
                     loading.aside(record.clone(), report);
@@ -268,6 +288,7 @@ impl StoreDisk {
         });
         // Also what was read before the storage failed.
         self.merge(wall, loading, report);
+        self.tell(DiskWork::Load, done, Some(done));
         read
     }
 
@@ -455,5 +476,8 @@ impl Through {
 pub(super) const SCAN_BYTES: usize = 1 << 20;
 /// Records that are set aside at one start.
 const ASIDE_BYTES_MAX: usize = 64 << 20;
+/// A load tells how far it is about so often, and not before so many records.
+const TOLD_TIMES: u64 = 50;
+const TOLD_EVERY: u64 = 1000;
 /// Entries that are listed of those that are held back.
 const HELD_BACK_LISTED: usize = 1000;

@@ -23,7 +23,14 @@
 //! - What reading the disk has found to be changed there is written before anything else is, and before
 //!   it is noted that the node runs.
 
+//!
+//! # Backups
+//! [`Node::backup`](crate::Node::backup) writes all that a node holds to one file while it runs, and
+//! [`Node::restore`](crate::Node::restore) joins such a file in. They need no disk of the node. What is in the file is in
+//! `src/persist/backup/mod.rs` and `docs/durability.md`.
+
 mod aside;
+mod backup;
 mod debt;
 mod directory;
 mod disk;
@@ -40,8 +47,13 @@ mod storage;
 #[cfg(test)]
 mod testbed;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+pub(crate) use backup::BackupSite;
+pub use backup::{
+    BACKUP_MAGIC, BACKUP_VERSION, BackupError, BackupFault, BackupHead, BackupStore, BackupTaken,
+    RestoreOptions, RestoreReport, StoreRestore, check_backup,
+};
 pub(crate) use disk::{DiskJob, DiskLink, DiskNews, start};
 pub use error::{PersistError, StorageError};
 pub use event::{DiskEvent, DiskWork, LoadReport};

@@ -238,6 +238,15 @@ impl Storage for RedbStorage {
         fs::metadata(self.path()).ok().map(|it| it.len())
     }
 
+    fn records(&mut self) -> Option<u64> {
+        let counted = self.with(|database| {
+            let read = database.begin_read()?;
+            let table = read.open_table(RECORDS)?;
+            Ok(redb::ReadableTableMetadata::len(&table)?)
+        });
+        counted.ok()
+    }
+
     fn compact(&mut self) -> Result<(), StorageError> {
         let bytes = self.bytes().unwrap_or(0);
         self.with(|database| {

@@ -126,6 +126,12 @@ pub trait Storage: Send + 'static {
         None
     }
 
+    /// How many records it holds, if it knows without looking at all of them: for those who watch it being read.
+    /// It does not by default.
+    fn records(&mut self) -> Option<u64> {
+        None
+    }
+
     /// Gives room back that nothing needs, if that is worth it. Called once, before the node starts.
     /// Does nothing by default.
     ///

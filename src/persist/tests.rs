@@ -63,6 +63,7 @@ pub(super) fn opening(storage: impl Storage, clock: &ManualClock, store: &Silenc
         max_clock_drift: Duration::from_secs(300),
         away_max: Duration::from_secs(5 * DAYS),
         bring_back: false,
+        told: Arc::new(|_| {}),
     }
 }
 

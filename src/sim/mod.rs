@@ -50,7 +50,9 @@
 //! configuration may have, or room for fewer entries than are written: a full store need not hold
 //! what it has said that it refused, until it has room. While the faults last, safety is checked;
 //! then they end, and everybody must agree within 60 virtual seconds, and again after a while of
-//! peace. A [`Failure`] prints the seed,
+//! peace. In the end promises of time are kept, each by the scenarios that it fits: a write past a broken link,
+//! islands that find each other without seeds, a node that has slept and blames nobody for it, and nobody that
+//! is told to be behind. A [`Failure`] prints the seed,
 //! the last lines of the log, one line an event, and the command that replays it;
 //! [`Scenario::shrink`] finds the least of the steps that fails likewise, and prints the command
 //! that replays that.

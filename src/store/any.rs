@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::replica::{Change, Digest, Digests, Found, HashedItem, Merged, Sketched, Sweep};
 use super::write::WriteError;
+use crate::crdt::map::Judgement;
 use crate::id::{Key, SchemaId, StoreId, WriterTag};
 use crate::time::Timestamp;
 use crate::wire::Entry;
@@ -131,6 +132,11 @@ pub trait Replica: Store {
         wall: Timestamp,
         out: &mut Vec<Merged>,
     );
+    /// What merging an entry that `from` delivers would do at `wall`, for itself: what does not fit in together with
+    /// others is not seen.
+    fn judge(&self, entry: &Entry, from: WriterTag, wall: Timestamp) -> Judgement;
+    /// How long tombstones of entries without expiry are kept.
+    fn tombstone_ttl(&self) -> Duration;
     /// The work of merging an entry, in nominal time, as its bytes show it: about what it takes on a slow
     /// machine. Looks at the bytes once at most.
     fn work(&self, entry: &Entry) -> Duration;

@@ -8,6 +8,7 @@
 //! | 8 | [`MAGIC`] |
 //! | 2 | version, [`VERSION`] |
 //! | 2, then as many | the store's name |
+//! | 8 | when it was taken, nanoseconds since the Unix epoch; not in version 2 |
 //! | 4, 8, then as many | length of an entry, who delivered it first, and the entry; again and again |
 //! | 4 | 0: no more entries |
 //! | 8 | how many entries there were |
@@ -16,6 +17,9 @@
 //! [`read()`] merges nothing until it has seen the end and the checksum: a damaged or cut snapshot
 //! changes nothing. Restoring is a merge, so it may happen at any time, also to a store that holds
 //! something already: the later version of every key wins.
+//!
+//! Of a snapshot that is older than tombstones are kept, entries without expiry whose keys are not held are *held
+//! back*: they may have been removed since, and nobody knows that any more.
 
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;
@@ -26,7 +30,7 @@ use twox_hash::XxHash64;
 
 use super::any::Store;
 use super::map::Map;
-use super::replica::Merged;
+use super::replica::{Change, Merged, Sweep};
 use super::schema::Schema;
 use crate::id::WriterTag;
 use crate::time::Timestamp;
@@ -35,8 +39,10 @@ use crate::wire::codec::BODY_BYTES_MAX;
 
 /// How a snapshot begins. The line end in it shows if the file was transferred as text.
 pub const MAGIC: [u8; 8] = *b"rumor\r\n\x1a";
-/// The format that is written, and the only one that is read.
-pub const VERSION: u16 = 2;
+/// The format that is written. Version 2, which does not say when it was taken, is read as well: nothing of it is
+/// held back.
+pub const VERSION: u16 = 3;
+const VERSION_WITHOUT_TIME: u16 = 2;
 
 /// What a snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +66,9 @@ pub struct Restored {
     pub known: usize,
     /// Entries that the store refused: too large, too many, or stamped too far ahead of the clock.
     pub refused: usize,
+    /// Entries without expiry that may have been removed since the snapshot was taken, longer ago than that is
+    /// remembered: see [`Map::restore_all`].
+    pub held_back: usize,
 }
 
 /// Why a snapshot was not restored. The store is unchanged.
@@ -106,7 +115,7 @@ impl<S: Schema> Map<S> {
     /// # Errors
     /// Those of `out`.
     pub fn snapshot(&self, out: &mut impl Write) -> io::Result<Taken> {
-        write(&*self.store(), out)
+        write(&*self.store(), self.context().clock.wall(), out)
     }
 
     /// Joins in a snapshot that this node wrote, by this store's clock; see [`read()`]. Entries are
@@ -116,14 +125,30 @@ impl<S: Schema> Map<S> {
     /// # Errors
     /// [`RestoreError`]; nothing has changed.
     pub fn restore(&self, from: &mut impl Read) -> Result<Restored, RestoreError> {
+        self.restore_as(from, false)
+    }
+
+    /// As [`restore`](Self::restore), and holds nothing back: what was removed longer ago than that is remembered
+    /// comes back, everywhere.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; nothing has changed.
+    pub fn restore_all(&self, from: &mut impl Read) -> Result<Restored, RestoreError> {
+        self.restore_as(from, true)
+    }
+
+    fn restore_as(&self, from: &mut impl Read, all: bool) -> Result<Restored, RestoreError> {
         let store = self.store();
         let wall = self.context().clock.wall();
         let drift = self.limits().max_clock_drift;
-        let entries = entries(&*store, from)?;
+        let (taken, entries) = entries(&*store, from)?;
+        let taken = taken.filter(|_| !all);
+        let (entries, held_back) = without_held_back(&*store, taken, wall, entries);
         let (ahead, sane): (Vec<_>, Vec<_>) = entries
             .into_iter()
             .partition(|(_, entry)| entry.ts > wall.plus(drift));
         let mut restored = merged(&*store, sane, wall);
+        restored.held_back = held_back;
         for (from, entry) in ahead {
             // Each is merged at its own time: at a later one it might count as expired.
             let then = entry.ts;
@@ -133,14 +158,39 @@ impl<S: Schema> Map<S> {
     }
 }
 
-/// Writes all that a store holds. Takes the store's lock for 256 entries at a time: what changes
-/// meanwhile is there once or twice, and at least in the version it had at the start.
+/// Calls `piece` with all that a store holds, up to 256 entries and about 1 MiB at a time. Every entry that is held
+/// from the beginning to the end is there once, with the version that it has at the start or a later one.
+pub(crate) fn each_piece(
+    store: &dyn Store,
+    piece: &mut dyn FnMut(&[Change]) -> io::Result<()>,
+) -> io::Result<()> {
+    // The second sweep of two, as if everything had changed since the first.
+    let sweep = Sweep {
+        cut: Timestamp::ZERO,
+        wall: Timestamp::ZERO,
+        urgent: false,
+        head: 0,
+    };
+    let mut position = Some(0);
+    while let Some(from) = position {
+        let mut changes = Vec::new();
+        let replica = store.replica();
+        position = replica.sweep(from, &sweep, BYTES_AT_A_TIME, &mut changes);
+        if !changes.is_empty() {
+            piece(&changes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes all that a store holds at `wall`, which is now. Takes the store's lock for 256 entries at a time: what changes
+/// meanwhile is there in the version it had at the start, or in a later one.
 ///
 /// `out` is written to in small pieces: give it a buffer.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(store: &dyn Store, out: &mut impl Write) -> io::Result<Taken> {
+pub fn write(store: &dyn Store, wall: Timestamp, out: &mut impl Write) -> io::Result<Taken> {
     let mut out = Summed::new(out);
     out.write_all(&MAGIC)?;
     out.write_all(&VERSION.to_be_bytes())?;
@@ -148,18 +198,11 @@ pub fn write(store: &dyn Store, out: &mut impl Write) -> io::Result<Taken> {
     let len = u16::try_from(name.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     out.write_all(&len.to_be_bytes())?;
     out.write_all(name)?;
-    let (head, mut after, mut entries) = (store.head(), 0, 0_u64);
+    out.write_all(&wall.as_nanos().to_be_bytes())?;
+    let mut entries = 0_u64;
     let mut encoded = Vec::new();
-    // Only up to the head as it was at the start, or a busy store would never be done.
-    while after < head {
-        let changes = store
-            .replica()
-            .changes(after, ENTRIES_AT_A_TIME, BYTES_AT_A_TIME);
-        let Some(last) = changes.last() else {
-            break;
-        };
-        after = last.seq;
-        for change in &changes {
+    each_piece(store, &mut |changes| {
+        for change in changes {
             encoded.clear();
             change.entry.encode(&mut encoded);
             let len = u32::try_from(encoded.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -168,7 +211,8 @@ pub fn write(store: &dyn Store, out: &mut impl Write) -> io::Result<Taken> {
             out.write_all(&encoded)?;
             entries += 1;
         }
-    }
+        Ok(())
+    })?;
     out.write_all(&0_u32.to_be_bytes())?;
     out.write_all(&entries.to_be_bytes())?;
     let sum = out.sum.finish();
@@ -190,8 +234,38 @@ pub fn read(
     wall: Timestamp,
     from: &mut impl Read,
 ) -> Result<Restored, RestoreError> {
-    Ok(merged(store, entries(store, from)?, wall))
+    let (taken, entries) = entries(store, from)?;
+    let (entries, held_back) = without_held_back(store, taken, wall, entries);
+    let restored = merged(store, entries, wall);
+    Ok(Restored {
+        held_back,
+        ..restored
+    })
 }
+
+/// Leaves out what may have been removed since the snapshot was taken, and says how many that are.
+fn without_held_back(
+    store: &dyn Store,
+    taken: Option<Timestamp>,
+    wall: Timestamp,
+    mut entries: Delivered,
+) -> (Delivered, usize) {
+    let replica = store.replica();
+    let is_old = taken.is_some_and(|taken| wall.since(taken) > replica.tombstone_ttl());
+    let before = entries.len();
+    if is_old {
+        entries.retain(|(_, entry)| {
+            let may_return = entry.schema.is_lasting() && !entry.schema.is_tombstone();
+            // Where something is held of the key, the join knows what is later.
+            !may_return || replica.peek(&entry.key).is_some()
+        });
+    }
+    let held_back = before.saturating_sub(entries.len());
+    (entries, held_back)
+}
+
+/// Entries, each with who delivered it first.
+type Delivered = Vec<(WriterTag, Entry)>;
 
 /// Joins entries in, each as delivered by the one who delivered it first.
 fn merged(store: &dyn Store, entries: Vec<(WriterTag, Entry)>, wall: Timestamp) -> Restored {
@@ -216,6 +290,7 @@ impl Restored {
         self.quarantined += other.quarantined;
         self.known += other.known;
         self.refused += other.refused;
+        self.held_back += other.held_back;
     }
 
     fn count(&mut self, merged: Vec<Merged>) {
@@ -232,18 +307,21 @@ impl Restored {
     }
 }
 
-/// All entries of a snapshot of `store`, with their deliverers, if all of it is as it was written.
+/// When a snapshot of `store` was taken, and all of its entries, if all of it is as it was written.
 fn entries(
     store: &dyn Store,
     from: &mut impl Read,
-) -> Result<Vec<(WriterTag, Entry)>, RestoreError> {
+) -> Result<(Option<Timestamp>, Delivered), RestoreError> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes)?;
     decode(Bytes::from(bytes), store.name())
 }
 
-/// The entries of a snapshot of the store `expected`.
-fn decode(mut bytes: Bytes, expected: &str) -> Result<Vec<(WriterTag, Entry)>, RestoreError> {
+/// When a snapshot of the store `expected` was taken, if it says so, and its entries.
+fn decode(
+    mut bytes: Bytes,
+    expected: &str,
+) -> Result<(Option<Timestamp>, Delivered), RestoreError> {
     const FIXED: usize = MAGIC.len() + 4;
     let whole = bytes.clone();
     if !whole.starts_with(&MAGIC[..MAGIC.len().min(whole.len())]) || whole.is_empty() {
@@ -254,7 +332,7 @@ fn decode(mut bytes: Bytes, expected: &str) -> Result<Vec<(WriterTag, Entry)>, R
     }
     bytes.advance(MAGIC.len());
     let found = bytes.get_u16();
-    if found != VERSION {
+    if !matches!(found, VERSION | VERSION_WITHOUT_TIME) {
         return Err(RestoreError::Version { found });
     }
     let name = usize::from(bytes.get_u16());
@@ -262,6 +340,10 @@ fn decode(mut bytes: Bytes, expected: &str) -> Result<Vec<(WriterTag, Entry)>, R
         return Err(RestoreError::Truncated);
     }
     let name = bytes.split_to(name);
+    let taken = match found {
+        VERSION => Some(Timestamp::from_nanos(take(&mut bytes, 8)?.get_u64())),
+        _ => None,
+    };
     let mut raw = Vec::new();
     loop {
         let len = take(&mut bytes, 4)?.get_u32();
@@ -287,7 +369,8 @@ fn decode(mut bytes: Bytes, expected: &str) -> Result<Vec<(WriterTag, Entry)>, R
     if raw.len() as u64 != count {
         return Err(RestoreError::Entry { index: count });
     }
-    raw.into_iter()
+    let entries: Result<Delivered, _> = raw
+        .into_iter()
         .zip(0..)
         .map(|((from, mut entry), index)| {
             Entry::decode(&mut entry, BODY_BYTES_MAX)
@@ -296,7 +379,8 @@ fn decode(mut bytes: Bytes, expected: &str) -> Result<Vec<(WriterTag, Entry)>, R
                 .map(|decoded| (from, decoded))
                 .ok_or(RestoreError::Entry { index })
         })
-        .collect()
+        .collect();
+    Ok((taken, entries?))
 }
 
 fn take(bytes: &mut Bytes, len: usize) -> Result<Bytes, RestoreError> {
@@ -336,11 +420,11 @@ impl<W: Write> Write for Summed<'_, W> {
     }
 }
 
-const ENTRIES_AT_A_TIME: usize = 256;
 const BYTES_AT_A_TIME: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
@@ -349,6 +433,7 @@ mod tests {
     use crate::store::nflog::{Nflog, NflogLimits};
     use crate::store::silences::support::{ManualClock, at, entries as entries_of};
     use crate::store::silences::{NewSilence, SilenceLimits, Silences};
+    use crate::store::typed::{MapShape, TypedMap};
 
     fn silences(clock: &ManualClock, seed: u8) -> Silences {
         Silences::new(
@@ -409,6 +494,23 @@ mod tests {
         );
     }
 
+    /// All of them change while they are written, and none is missed for that.
+    #[test]
+    fn what_changes_while_it_is_written_is_there() {
+        let clock = ManualClock::new();
+        let store = filled(&clock, 700);
+        let mut met = BTreeSet::new();
+        each_piece(&*store.store(), &mut |changes| {
+            met.extend(changes.iter().map(|change| change.entry.key));
+            for silence in store.query(&Default::default()) {
+                let _ = store.expire(silence.silence.id).unwrap();
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(met.len(), 700);
+    }
+
     #[test]
     fn an_empty_store_has_a_snapshot_too() {
         let clock = ManualClock::new();
@@ -450,6 +552,59 @@ mod tests {
         assert!(empty.store().is_empty());
     }
 
+    fn notes(clock: &ManualClock) -> TypedMap<String, u32> {
+        let (shape, limits) = (MapShape::default(), Limits::default());
+        TypedMap::new("notes", shape, limits, clock.context())
+    }
+
+    /// What was removed, and whose tombstone is gone by now, does not come back by itself.
+    #[test]
+    fn what_may_have_been_removed_is_held_back_until_it_is_asked_for() {
+        let clock = ManualClock::new();
+        let old = notes(&clock);
+        for key in ["held", "gone"] {
+            old.insert(key, 1).unwrap();
+        }
+        old.remove("gone").unwrap();
+        old.insert("removed", 1).unwrap();
+        let mut bytes = Vec::new();
+        old.map().snapshot(&mut bytes).unwrap();
+        let days = |days: u64| at(days * 24 * 3600);
+        let live = || {
+            let live = notes(&clock);
+            live.insert("held", 2).unwrap();
+            live
+        };
+        clock.set(days(4));
+        let restored = live().map().restore(&mut &bytes[..]).unwrap();
+        assert_eq!((restored.held_back, restored.stored), (0, 2));
+        clock.set(days(6));
+        let careful = live();
+        let restored = careful.map().restore(&mut &bytes[..]).unwrap();
+        assert_eq!((restored.held_back, restored.stored), (1, 0));
+        assert_eq!(careful.len(), 1);
+        let all = live();
+        let restored = all.map().restore_all(&mut &bytes[..]).unwrap();
+        assert_eq!((restored.held_back, restored.stored), (0, 1));
+        assert!(all.contains_key("removed"));
+    }
+
+    /// A snapshot of before the time was in it.
+    #[test]
+    fn version_2_is_read_as_it_was() {
+        let clock = ManualClock::new();
+        let bytes = taken(&filled(&clock, 3));
+        let time = MAGIC.len() + 4 + "silences".len();
+        let mut older = [&bytes[..time], &bytes[time + 8..bytes.len() - 8]].concat();
+        older[9] = 2;
+        let sum = XxHash64::oneshot(0, &older);
+        older.extend(sum.to_be_bytes());
+        clock.set(at(10 * 24 * 3600));
+        let empty = silences(&clock, 2);
+        let restored = empty.map().restore(&mut &older[..]).unwrap();
+        assert_eq!((restored.known, restored.held_back), (3, 0));
+    }
+
     #[test]
     fn other_stores_and_versions_are_named() {
         let clock = ManualClock::new();
@@ -460,10 +615,10 @@ mod tests {
             Err(RestoreError::OtherStore { found, .. }) if found == "silences"
         ));
         let mut later = bytes.clone();
-        later[9] = 3;
+        later[9] = 4;
         assert!(matches!(
             silences(&clock, 2).map().restore(&mut &later[..]),
-            Err(RestoreError::Version { found: 3 })
+            Err(RestoreError::Version { found: 4 })
         ));
         assert!(matches!(
             silences(&clock, 2)

@@ -55,6 +55,8 @@ pub(crate) struct App {
     pub(crate) expelled: Expelled,
     /// Where to write Alertmanager's snapshots instead of running.
     pub(crate) export: Option<PathBuf>,
+    /// Where a backup goes that is asked for over HTTP.
+    pub(crate) backup: PathBuf,
     /// How long a request may take.
     pub(crate) web_timeout: Option<Duration>,
     pub(crate) started: Timestamp,

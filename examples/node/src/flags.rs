@@ -33,6 +33,23 @@ pub(crate) struct Flags {
     #[arg(long = "storage.export", value_name = "DIR")]
     pub(crate) storage_export: Option<PathBuf>,
 
+    /// Write a backup of all that the storage path holds to this file, and end. A node that runs writes one at
+    /// POST /-/backup (--web.enable-admin-api).
+    #[arg(long = "storage.backup", value_name = "FILE")]
+    pub(crate) storage_backup: Option<PathBuf>,
+
+    /// As --storage.backup, as lines of JSON, to be read by people and other programs.
+    #[arg(long = "storage.backup-json", value_name = "FILE")]
+    pub(crate) storage_backup_json: Option<PathBuf>,
+
+    /// Join a backup in before the node runs. Nothing is rolled back: what is later stays.
+    #[arg(long = "storage.restore", value_name = "FILE")]
+    pub(crate) storage_restore: Option<PathBuf>,
+
+    /// Say what --storage.restore would change, change nothing, and end.
+    #[arg(long = "storage.restore-dry-run", requires = "storage_restore")]
+    pub(crate) storage_restore_dry_run: bool,
+
     /// How long to keep data for: silences after their end, notifications.
     #[arg(
         long = "data.retention",
@@ -187,7 +204,8 @@ pub(crate) struct Flags {
     pub(crate) cors_origin: String,
 
     /// Enable the paths with which an operator acts against a member that misbehaves: POST /-/expel,
-    /// /-/readmit and /-/purge with ?name=, GET /-/expelled. Every client that reaches them may use them.
+    /// /-/readmit and /-/purge with ?name=, GET /-/expelled; and POST /-/backup, which writes all stores to the
+    /// file backup in the storage path. Every client that reaches them may use them.
     #[arg(long = "web.enable-admin-api")]
     pub(crate) enable_admin_api: bool,
 

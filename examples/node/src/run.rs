@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rumormill::net::memory::Network;
 use rumormill::node::{BuildError, Builder, Events, EventsError, Node, NodeEvent, SystemClock};
+use rumormill::persist::BackupError;
 use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;
 use rumormill::{Config, Event};
@@ -20,12 +21,14 @@ use tracing::{error, info, warn};
 
 use crate::api::{AnswerRoom, BodyRoom, Guard};
 use crate::app::App;
+use crate::carry::Carry;
 use crate::expelled::Expelled;
 use crate::flags::Flags;
 use crate::limits::Reached;
 use crate::maintenance::{Keeper, collect_alerts, tend_alerts};
 use crate::metrics::{MemberChange, Stats};
 use crate::notify::{self, Dispatch};
+use crate::progress;
 use crate::reload::Configuration;
 use crate::settings::Settings;
 use crate::storage::Storage;
@@ -35,6 +38,8 @@ use crate::work::Work;
 /// Why the program could not start, or not end well.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error("the cluster cannot be joined: {error}{}", cause(error))]
     Cluster { error: BuildError },
     #[error("what is kept on disk cannot be used: {error}{}", cause(error))]
@@ -45,7 +50,7 @@ pub(crate) enum RunError {
     Snapshot,
     #[error("{path} cannot be used for storage: {error}")]
     Storage { path: String, error: io::Error },
-    #[error("what is kept on disk cannot be read now: there is nothing to export")]
+    #[error("what is kept on disk cannot be read now: there is nothing to write a copy of")]
     Unread,
     #[error("cannot listen on {addr} for HTTP: {error}")]
     Web { addr: String, error: io::Error },
@@ -86,6 +91,7 @@ async fn run_with(
         error,
     })?;
     let cluster = settings.cluster.as_ref();
+    let carry = Carry::of(&flags);
     let name = cluster.map(|it| it.name.clone().unwrap_or_else(|| storage.name()));
     let mut builder = builder(name.as_deref(), &settings);
     let events = builder.events();
@@ -106,6 +112,9 @@ async fn run_with(
             path: to.display().to_string(),
             error,
         });
+    }
+    if carry.is_all(&builder, is_read).await? {
+        return Ok(());
     }
     let builder = builder.expelled(app.expelled.load());
     let mut tasks = JoinSet::new();
@@ -175,6 +184,7 @@ pub(crate) fn app(
         admin: settings.admin,
         expelled: Expelled::new(settings.storage.clone()),
         export: flags.storage_export.clone(),
+        backup: settings.storage.join("backup"),
         reached,
         last_page: Arc::default(),
         web_timeout: settings.web_timeout,
@@ -249,7 +259,8 @@ async fn alone(builder: Builder) -> Result<Node, BuildError> {
 
 /// Reads what the last run kept. Returns whether the disk could be read.
 async fn load(builder: &mut Builder) -> Result<bool, RunError> {
-    let report = builder.load().await;
+    let events = builder.events();
+    let report = progress::shown(events, builder.load()).await;
     let report = report.map_err(|error| RunError::Disk { error })?;
     info!(entries = report.entries, set_aside = report.set_aside, aside = ?report.aside, "the disk was read");
     if report.unread {

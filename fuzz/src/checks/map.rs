@@ -292,7 +292,8 @@ impl Model {
             return;
         }
         let (bytes, entries) = self.kept[feed.below(self.kept.len())].clone();
-        let restored = self.map.restore(&mut &bytes[..]).expect("its own");
+        // Also what may have been removed longer ago than is remembered.
+        let restored = self.map.restore_all(&mut &bytes[..]).expect("its own");
         let drift = self.map.limits().max_clock_drift;
         let mut stored = 0;
         for entry in entries.values() {

@@ -47,6 +47,8 @@ fn sealed(fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&VERSION.to_be_bytes());
     out.extend_from_slice(b"\0\x05nflog");
+    // It was taken in the future, so nothing is held back.
+    out.extend_from_slice(&u64::MAX.to_be_bytes());
     fill(&mut out);
     let mut sum = twox_hash::XxHash64::with_seed(0);
     sum.write(&out);

@@ -6,6 +6,7 @@ use crate::crdt::compare_versions;
 use crate::engine::event::Event;
 use crate::id::{ProcessId, Refusal, StoreId, WriterTag};
 use crate::store::Merged;
+use crate::time::Timestamp;
 use crate::wire::Entry;
 
 use super::delta::Received;
@@ -62,6 +63,7 @@ impl Core {
             }
             let merged = MergedEntry {
                 place,
+                written: entry.ts,
                 writer: entry.writer,
                 result,
             };
@@ -94,6 +96,7 @@ impl Core {
     fn entry_merged(&mut self, from: &ProcessId, merged: &MergedEntry, received: &mut Received) {
         let MergedEntry {
             place,
+            written,
             writer,
             result,
         } = *merged;
@@ -117,6 +120,9 @@ impl Core {
                 quarantined,
             } => {
                 self.counters.entries_merged += 1;
+                if self.readiness.is_ready() {
+                    self.arrivals.arrived(written, self.now.wall);
+                }
                 received.held.push(place);
                 // A join that nobody else has is this node's to send, like a write of its own.
                 if as_sent {
@@ -163,6 +169,8 @@ impl Core {
 /// An entry of a delta, and what became of it.
 struct MergedEntry {
     place: StoreKey,
+    /// When it was written, as it says.
+    written: Timestamp,
     writer: WriterTag,
     result: Merged,
 }

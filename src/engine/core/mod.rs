@@ -9,6 +9,7 @@
 //! Some facts are lent to be read ([`Facts`]): the membership table, which the members' owner
 //! changes, and the sessions, which the sessions' owner changes.
 
+pub(super) mod arrivals;
 pub(super) mod ask;
 mod conduct;
 pub(super) mod counters;
@@ -54,6 +55,7 @@ use crate::wire::envelope::Envelope;
 use super::event::{Event, Readiness};
 use super::io::{Output, Setup, StreamId};
 
+use arrivals::ArrivalLog;
 use ask::Ask;
 use conduct::Conduct;
 use counters::Counters;
@@ -81,6 +83,7 @@ pub(super) struct Core {
     pub(super) timers: Timers,
     pub(super) counters: Counters,
     pub(super) pings: PingTable,
+    pub(super) arrivals: ArrivalLog,
     conduct: Conduct,
     pub(super) outputs: VecDeque<Output>,
     /// Names that this node refuses. Set by `expulsions` alone.
@@ -163,6 +166,7 @@ impl Core {
             timers: Timers::default(),
             counters: Counters::default(),
             pings: PingTable::default(),
+            arrivals: ArrivalLog::default(),
             conduct: Conduct::default(),
             outputs: VecDeque::new(),
             expelled: BTreeSet::new(),

@@ -32,6 +32,8 @@ pub(in crate::engine) enum TimerKind {
     Flush,
     /// Forget the session of a peer that failed, or above direct mode of any.
     Forget(ProcessId),
+    /// Look who is behind.
+    Lag,
     /// Announce the leave again, or give up.
     Leave,
     /// Go on with merging deltas.

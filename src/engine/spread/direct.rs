@@ -71,6 +71,10 @@ impl Spread {
                 && let Some(session) = facts.sessions.get(&process)
             {
                 self.flush_lane(core, facts, &process, session);
+                if let Some(lane) = self.lanes.get_mut(&process) {
+                    let owed = &mut lane.owed;
+                    owed.turn_ends(core.now.mono, &core.stores, &session.stores);
+                }
             }
             self.served = Some(process);
         }

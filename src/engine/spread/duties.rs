@@ -59,6 +59,11 @@ struct ItemSet {
 }
 
 impl Duty {
+    /// Whether the parent has asked how far it is.
+    pub(super) fn is_recalled(&self) -> bool {
+        self.recalls > 0
+    }
+
     /// Nothing is held by any of these yet.
     pub(super) fn new(
         parent: ProcessId,

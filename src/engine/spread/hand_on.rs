@@ -7,6 +7,7 @@ use crate::engine::core::ask::Ask;
 use crate::engine::core::delta::Hand;
 use crate::engine::core::grid::GroupId;
 use crate::engine::core::place::{SentItem, StoreKey};
+use crate::engine::core::session::Session;
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Facts};
 use crate::id::ProcessId;
@@ -112,8 +113,23 @@ impl Spread {
         }
     }
 
+    /// A peer tells or asks, by datagram or on the link, of what was handed on; any other message makes no sense there.
+    pub(in crate::engine) fn told_of_handing(
+        &mut self,
+        core: &mut Core,
+        facts: Facts<'_>,
+        process: &ProcessId,
+        message: Message,
+    ) {
+        match message {
+            Message::Covered(covered) => self.covered_received(core, facts, process, &covered),
+            Message::Recall(recall) => self.recall_received(process, &recall),
+            _ => core.counters.unexpected += 1,
+        }
+    }
+
     /// A peer tells who holds what it was handed.
-    pub(in crate::engine) fn covered_received(
+    pub(super) fn covered_received(
         &mut self,
         core: &mut Core,
         facts: Facts<'_>,
@@ -158,13 +174,14 @@ impl Spread {
     }
 
     /// A peer asks how far this node is with what it was handed.
-    pub(in crate::engine) fn recall_received(&mut self, process: &ProcessId, recall: &Recall) {
+    pub(super) fn recall_received(&mut self, process: &ProcessId, recall: &Recall) {
         for packet in &recall.packets {
             self.duties.recall(process, *packet);
         }
     }
 
-    /// Asks a peer how far it is.
+    /// Asks a peer how far it is, on the link as well where there is one: what it would have told by itself may have
+    /// been lost.
     pub(super) fn recall(
         &mut self,
         core: &mut Core,
@@ -175,12 +192,13 @@ impl Spread {
         let Some(session) = facts.sessions.get(process) else {
             return;
         };
-        let (addr, token) = (session.addr, session.their_token);
+        let token = session.their_token;
         let room = core.datagram_room().saturating_sub(COVERED_OVERHEAD);
         let most = (room / HOLDER_BYTES).clamp(1, RECALLS_MAX);
         for packets in packets.chunks(most) {
             let packets = packets.to_vec();
-            core.send_datagram(addr, &Message::Recall(Recall { token, packets }));
+            let message = Message::Recall(Recall { token, packets });
+            send_both_ways(core, session, &message);
         }
     }
 
@@ -197,12 +215,22 @@ impl Spread {
                     continue;
                 };
                 let room = core.datagram_room().saturating_sub(COVERED_OVERHEAD);
-                let reports = duties.into_iter().map(|duty| report(core, duty, room));
-                let reports: Vec<CoverReport> = reports.collect();
-                for reports in packed(reports, room) {
-                    let token = session.their_token;
+                let (asked, told): (Vec<_>, Vec<_>) =
+                    duties.into_iter().partition(|duty| duty.is_recalled());
+                let reports = |duties: Vec<&Duty>| {
+                    let reports = duties.into_iter().map(|duty| report(core, duty, room));
+                    packed(reports.collect(), room)
+                };
+                let (asked, told) = (reports(asked), reports(told));
+                let token = session.their_token;
+                for reports in told {
                     let message = Message::Covered(Covered { token, reports });
                     core.send_datagram(session.addr, &message);
+                }
+                // What was told before may have been lost.
+                for reports in asked {
+                    let message = Message::Covered(Covered { token, reports });
+                    send_both_ways(core, session, &message);
                 }
             }
         }
@@ -210,6 +238,14 @@ impl Spread {
             Some(due) => core.timers.set(TimerKind::Duties, due.max(core.now.mono)),
             None => core.timers.cancel(&TimerKind::Duties),
         }
+    }
+}
+
+/// Sends something by datagram, and on the link where there is one: it changes nothing to come twice.
+fn send_both_ways(core: &mut Core, session: &Session, message: &Message) {
+    core.send_datagram(session.addr, message);
+    if let Some(link) = session.link.filter(|&link| core.room.has_room(link)) {
+        core.send_frame(link, message);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::engine::core::grid::{GroupId, mark};
 use crate::engine::core::place::{SentItem, StoreKey};
-use crate::id::ProcessId;
+use crate::id::{ProcessId, StoreId};
 use crate::wire::CoverReport;
 
 /// The packets that one peer was handed, by number.
@@ -112,6 +112,19 @@ impl HandedOn {
         };
         handed.items.retain(|(item, _)| item != place);
         Some(handed.group)
+    }
+
+    /// How many keys of a store have been handed to it and are not known to be done, and since when.
+    pub(super) fn lag(&self, store: StoreId) -> (usize, Option<Duration>) {
+        let packets = self.packets.values().filter_map(|handed| {
+            let items = handed.items.iter();
+            let keys = items.filter(|((of, _), _)| *of == store).count();
+            (keys > 0).then_some((keys, handed.sent_at))
+        });
+        packets.fold((0, None), |(all, since), (keys, sent)| {
+            let since = since.map_or(sent, |since: Duration| since.min(sent));
+            (all + keys, Some(since))
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -11,16 +11,20 @@
 //! | `inbox`, `acknowledge`, `acks` | deltas received; acknowledgements owed and sent |
 //! | `unkept` | what a peer has merged and not on its disk yet |
 //! | `relays` | the way past a broken link |
+//! | `lag`, `laggards`, `ages` | how far peers are behind |
 //! | `watches`, `watch_list` | following writes to other processes |
 
 mod acknowledge;
 mod acks;
+mod ages;
 mod direct;
 mod duties;
 mod groups;
 mod hand_on;
 mod handed;
 mod inbox;
+mod lag;
+mod laggards;
 mod lane;
 mod loss;
 mod mode;
@@ -53,6 +57,7 @@ use super::event::{Event, Member};
 
 use duties::Duties;
 use groups::Groups;
+use laggards::Laggards;
 use lane::{Lane, Role};
 use mode::Mode;
 use watch_list::Watches;
@@ -67,6 +72,8 @@ pub(super) struct Spread {
     mode: Mode,
     groups: Groups,
     duties: Duties,
+    /// Who is behind.
+    laggards: Laggards,
     /// Changes that peers have refused as ahead of their clocks, and that no peer is known to hold.
     ahead: BTreeSet<(StoreKey, u64)>,
 }
@@ -81,12 +88,13 @@ impl Spread {
             mode: Mode::Direct,
             groups: Groups::default(),
             duties: Duties::default(),
+            laggards: Laggards::default(),
             ahead: BTreeSet::new(),
         }
     }
 
     /// A session began.
-    pub(super) fn session_begun(&mut self, core: &Core, start: &SessionStart) {
+    pub(super) fn session_begun(&mut self, core: &mut Core, start: &SessionStart) {
         let in_trees = self.mode == Mode::Tree;
         let new_lane = || {
             let mut lane = Lane::new(start.process.clone(), core.stores.heads());
@@ -105,6 +113,7 @@ impl Spread {
         }
         lane.pace.hint = start.round_trip.or(lane.pace.hint);
         self.groups.stale = true;
+        self.look_at_lag_soon(core);
     }
 
     /// A process has answered a probe after so long.

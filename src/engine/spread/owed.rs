@@ -4,11 +4,14 @@
 //! so a key that changes again is sent once, with its current value.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::engine::core::grid::GroupId;
 use crate::engine::core::place::StoreKey;
 use crate::engine::core::stores::Stores;
 use crate::id::StoreId;
+
+use super::ages::LackAges;
 
 /// A key that the peer is not known to hold.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +24,8 @@ pub(super) struct Outstanding {
     pub(super) relayed: bool,
     /// The peer is to hand it on to this group.
     pub(super) hand: Option<GroupId>,
+    /// Where its age is told.
+    batch: u64,
 }
 
 /// What a peer is owed.
@@ -42,6 +47,8 @@ pub(super) struct Owed {
     pub(super) bulky: BTreeSet<StoreKey>,
     /// Changes are somebody else's to bring to the peer: the cursor passes over them.
     resting: bool,
+    /// For how long it has lacked what it lacks, by store.
+    ages: BTreeMap<StoreId, LackAges>,
 }
 
 impl Owed {
@@ -56,7 +63,7 @@ impl Owed {
 
     /// Owes the peer the current value of a key.
     pub(super) fn owe(&mut self, place: StoreKey) {
-        self.outstanding.entry(place).or_default().packet = None;
+        self.out(place).packet = None;
         if !self.bulky.contains(&place) {
             self.retry.insert(place);
         }
@@ -65,7 +72,7 @@ impl Owed {
     /// Owes the peer the current value of a key, which it is to hand on. Of two groups the larger counts.
     pub(super) fn owe_handing(&mut self, place: StoreKey, group: GroupId) {
         self.owe(place);
-        let hand = &mut self.outstanding.entry(place).or_default().hand;
+        let hand = &mut self.out(place).hand;
         if hand.is_none_or(|before| group.bits < before.bits) {
             *hand = Some(group);
         }
@@ -100,6 +107,7 @@ impl Owed {
     /// Changes are somebody else's to bring to the peer from now on. Returns how far it was served.
     pub(super) fn rest(&mut self) -> BTreeMap<StoreId, u64> {
         self.resting = true;
+        self.ages.values_mut().for_each(LackAges::all_sent);
         std::mem::take(&mut self.cursor)
     }
 
@@ -109,7 +117,7 @@ impl Owed {
 
     /// A key, to be handed on to this group, fits into no datagram: it waits for the link.
     pub(super) fn put_aside(&mut self, place: StoreKey, hand: Option<GroupId>) {
-        let out = self.outstanding.entry(place).or_default();
+        let out = self.out(place);
         (out.packet, out.hand) = (None, hand);
         self.retry.remove(&place);
         self.bulky.insert(place);
@@ -117,7 +125,7 @@ impl Owed {
 
     /// A change of a key goes out in this packet, to be handed on to this group.
     pub(super) fn sent(&mut self, place: StoreKey, seq: u64, packet: u64, hand: Option<GroupId>) {
-        let out = self.outstanding.entry(place).or_default();
+        let out = self.out(place);
         out.relayed &= out.seq == seq;
         (out.seq, out.packet, out.hand) = (seq, Some(packet), hand);
         self.retry.remove(&place);
@@ -126,9 +134,52 @@ impl Owed {
 
     /// The peer need not be sent this key any more.
     pub(super) fn settle(&mut self, place: &StoreKey) {
-        self.outstanding.remove(place);
+        if let Some(out) = self.outstanding.remove(place)
+            && let Some(ages) = self.ages.get_mut(&place.0)
+        {
+            ages.settled(out.batch);
+        }
         self.retry.remove(place);
         self.bulky.remove(place);
+    }
+
+    /// What is known of a key that is outstanding from now on, if it was not before.
+    fn out(&mut self, place: StoreKey) -> &mut Outstanding {
+        let ages = &mut self.ages;
+        self.outstanding
+            .entry(place)
+            .or_insert_with(|| Outstanding {
+                batch: ages.entry(place.0).or_default().outstanding(),
+                ..Outstanding::default()
+            })
+    }
+
+    /// A turn ends, in which the peer was sent what there was room for.
+    pub(super) fn turn_ends(&mut self, now: Duration, stores: &Stores, shared: &BTreeSet<StoreId>) {
+        for &id in shared {
+            let head = stores.get(id).map_or(0, |store| store.head());
+            let sent = match self.resting {
+                true => head,
+                false => self.cursor(stores, id),
+            };
+            let ages = self.ages.entry(id).or_default();
+            ages.turn_ends(now, sent, head);
+        }
+    }
+
+    /// How many keys of a store the peer lacks, as far as it is sent what changes, and since when.
+    pub(super) fn lag(&self, stores: &Stores, id: StoreId) -> (usize, Option<Duration>) {
+        let store = stores.get(id).filter(|_| !self.resting);
+        let unsent = store.map_or(0, |store| store.backlog(self.cursor(stores, id)));
+        let ages = self.ages.get(&id);
+        let (keys, since) = ages.map_or((0, None), |ages| (ages.keys(), ages.since()));
+        (keys + unsent, since)
+    }
+
+    /// The most steps by which the age of what it lacks is told, of any store.
+    #[cfg(feature = "sim")]
+    pub(super) fn steps(&self) -> usize {
+        self.ages.values().map(LackAges::len).max().unwrap_or(0)
     }
 
     /// The packet that a key is under way in.

@@ -8,6 +8,7 @@ use crate::wire::frame::FRAME_BYTES_MAX;
 
 use super::Spread;
 use super::acks::UNCOMMITTED_MAX;
+use super::ages::STEPS_MAX;
 use super::duties::{DUTIES_MAX, ITEMS_MAX, WEIGHT_MAX};
 use super::groups::WAITING_MAX;
 use super::handed::HANDED_MAX;
@@ -53,7 +54,7 @@ impl Spread {
     }
 }
 
-fn of_lane(lane: &Lane, config: &Config) -> [Size; 10] {
+fn of_lane(lane: &Lane, config: &Config) -> [Size; 11] {
     let packet = config.packet_bytes_max;
     let frame = FRAME_BYTES_TARGET.max(FRAME_BYTES_MAX.min(config.entry_bytes_max + 4096));
     let keys = config.backlog_keys_max + ENTRIES_PER_PACKET_MAX + RELAYED_FOR_MAX;
@@ -80,6 +81,7 @@ fn of_lane(lane: &Lane, config: &Config) -> [Size; 10] {
             lane.unkept.len(),
             PLACES_MAX.max(PACKETS_MAX),
         ),
+        size("steps of a lag", owed.steps(), STEPS_MAX + 1),
         size("refused entries", lane.refused.len(), REFUSED_MAX),
         size(
             "keys relayed for others",

@@ -30,7 +30,7 @@ impl Node {
 
     fn with(names: &[&str], durable: bool) -> Self {
         let store = notes(0).0;
-        let core = core_with(vec![Arc::clone(&store)], durable);
+        let mut core = core_with(vec![Arc::clone(&store)], durable);
         let known = linked(&core, names);
         let mut spread = Spread::new();
         for process in known.sessions.by_process.keys() {
@@ -41,7 +41,7 @@ impl Node {
                 dialled: true,
                 round_trip: Some(Duration::from_millis(1)),
             };
-            spread.session_begun(&core, &start);
+            spread.session_begun(&mut core, &start);
         }
         Self {
             core,
@@ -476,4 +476,80 @@ fn a_relay_forwards_what_it_was_asked_to_and_tells_the_writer_who_holds_it() {
         node.core.take_asks(),
         [Ask::Acknowledged(process("a"), receipt)]
     );
+}
+
+impl Node {
+    /// Who is behind, by how many notes and how much time. Everybody's exchange is over, but for these.
+    fn lag(&self, unsynced: &[&str]) -> Vec<(String, usize, u64)> {
+        let synced = |process: &ProcessId| !unsynced.contains(&process.name.as_str());
+        let lags = self.spread.lag(&self.core, self.known.facts(), synced);
+        let lags = lags.into_iter().map(|(name, lags)| {
+            let [lag] = lags[..] else {
+                panic!("{lags:?}");
+            };
+            let millis = u64::try_from(lag.age.as_millis()).unwrap();
+            (name.to_string(), lag.changes, millis)
+        });
+        lags.collect()
+    }
+
+    /// Looks who is behind; returns what is told of it.
+    fn look_at_lag(&mut self) -> Vec<Event> {
+        self.core.outputs.clear();
+        let facts = self.known.facts();
+        self.spread.look_at_lag(&mut self.core, facts, |_| true);
+        crate::engine::core::tests::take_events(&mut self.core)
+    }
+}
+
+#[test]
+fn who_does_not_acknowledge_is_behind_by_so_much_and_for_so_long() {
+    let mut node = Node::beside(&["a", "b"]);
+    assert_eq!(node.lag(&[]), []);
+    node.write(1);
+    let both = |changes, millis| {
+        let of = |name: &str| (name.to_owned(), changes, millis);
+        vec![of("a"), of("b")]
+    };
+    assert_eq!(node.lag(&[]), both(1, 0));
+    node.flush();
+    node.core.now.mono += Duration::from_millis(40);
+    node.write(2);
+    node.flush();
+    node.core.now.mono += Duration::from_millis(2);
+    assert_eq!(node.lag(&[]), both(2, 42));
+    node.acknowledge("a", None);
+    assert_eq!(node.lag(&[])[0], ("a".to_owned(), 1, 2));
+    assert_eq!(node.lag(&[])[1], ("b".to_owned(), 2, 42));
+    // With whom an exchange is due may lack all.
+    assert_eq!(node.lag(&["a"])[0], ("a".to_owned(), 2, 0));
+}
+
+#[test]
+fn who_stays_behind_is_told_of_once_and_when_it_has_caught_up() {
+    let mut node = Node::beside(&["a", "b"]);
+    node.write(1);
+    node.flush();
+    node.acknowledge("a", None);
+    assert_eq!(node.look_at_lag(), []);
+    node.core.now.mono += Duration::from_secs(10);
+    let store = node.store.id();
+    let behind = Event::MemberBehind {
+        peer: name("b"),
+        store,
+        changes: 1,
+        age: Duration::from_secs(10),
+    };
+    assert_eq!(node.look_at_lag(), [behind]);
+    node.core.now.mono += Duration::from_secs(1);
+    assert_eq!(node.look_at_lag(), []);
+    let seen = node.spread.lag_seen();
+    assert_eq!(seen[&name("b")][0].age, Duration::from_secs(11));
+    node.acknowledge("b", None);
+    let caught_up = Event::MemberCaughtUp {
+        peer: name("b"),
+        after: Duration::from_secs(11),
+    };
+    assert_eq!(node.look_at_lag(), [caught_up]);
+    assert!(node.spread.lag_seen().is_empty());
 }

@@ -10,7 +10,7 @@ use crate::engine::core::grid::{GroupId, mark};
 use crate::engine::core::tests::{
     Known, core_with, datagrams, linked, merged, note, notes, process,
 };
-use crate::engine::io::Output;
+use crate::engine::io::{Output, StreamId};
 use crate::id::Key;
 use crate::store::{Held, Store, WriteId};
 use crate::wire::{
@@ -53,7 +53,7 @@ impl Node {
                 dialled: true,
                 round_trip: Some(MS),
             };
-            node.spread.session_begun(&node.core, &start);
+            node.spread.session_begun(&mut node.core, &start);
         }
         node.flush();
         node.core.take_asks();
@@ -393,6 +393,44 @@ fn what_is_handed_to_this_node_goes_to_its_row_and_is_told_of_when_all_hold_it()
 }
 
 #[test]
+fn who_asks_how_far_a_packet_is_is_told_on_the_link_as_well() {
+    let mut node = Node::new();
+    let parent = node.others_parent();
+    let session = node.known.sessions.by_process.get_mut(&process(&parent));
+    session.expect("a session").link = Some(StreamId(77));
+    node.is_handed(&parent, 9, 1, 2);
+    node.core.outputs.clear();
+    let (_, plain) = node.sent_to();
+    for mate in &plain {
+        node.acknowledge(mate, 1);
+    }
+    let told = |node: &Node| {
+        let outputs = node.core.outputs.iter();
+        let on_link = outputs.filter(|output| match output {
+            Output::StreamSend { stream, .. } => *stream == StreamId(77),
+            _ => false,
+        });
+        (datagrams(&node.core).len(), on_link.count())
+    };
+    node.core.outputs.clear();
+    node.spread.flush(&mut node.core, node.known.facts());
+    assert_eq!(told(&node), (1, 0), "it is told by datagram");
+    let recall = Recall {
+        token: 0,
+        packets: vec![9],
+    };
+    node.spread.recall_received(&process(&parent), &recall);
+    node.core.outputs.clear();
+    node.spread.flush(&mut node.core, node.known.facts());
+    assert_eq!(told(&node), (1, 1), "which may have been lost");
+    node.core.outputs.clear();
+    let facts = node.known.facts();
+    node.spread
+        .recall(&mut node.core, facts, &process(&parent), &[1]);
+    assert_eq!(told(&node), (1, 1), "and so may what asks");
+}
+
+#[test]
 fn a_member_that_lacks_a_store_is_not_waited_for() {
     let mut node = Node::new();
     let (parent, row) = (node.others_parent(), node.row());
@@ -522,7 +560,7 @@ fn a_group_that_nobody_hands_on_to_is_served_once_somebody_does() {
             dialled: true,
             round_trip: None,
         };
-        node.spread.session_begun(&node.core, &start);
+        node.spread.session_begun(&mut node.core, &start);
     }
     let sent = node.flush();
     let to_group = sent.iter().filter(|(to, _)| members.contains(&process(to)));

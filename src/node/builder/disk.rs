@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::backups::{Backups, EventsWay};
 use super::super::driver_disk::DriverDisk;
 use super::disk_setup::{DiskFound, DiskPlace};
 use super::{BuildError, Builder};
 use crate::engine::KeptStore;
 use crate::id::StoreId;
 use crate::persist::{
-    DiskLink, LoadReport, Opening, RedbStorage, Remembered, Storage, open, start,
+    BackupError, BackupSite, BackupTaken, DiskLink, LoadReport, Opening, RedbStorage, Remembered,
+    RestoreOptions, RestoreReport, Storage, open, start,
 };
 use crate::store::Durability;
 
@@ -102,6 +104,8 @@ impl Builder {
         let in_memory = in_memory.map(|(&id, _)| id).collect();
         let (max_clock_drift, away_max) = (self.config.max_clock_drift, self.config.tombstone_ttl);
         let bring_back = self.disk.bring_back || self.seeds.is_empty();
+        let events = EventsWay::Builder(self.events.clone()).of_a_node();
+        let told = Arc::new(move |event| events.tell(event));
         let opened = tokio::task::spawn_blocking(move || {
             let storage: Box<dyn Storage> = match place {
                 DiskPlace::Directory(directory) => {
@@ -119,6 +123,7 @@ impl Builder {
                 max_clock_drift,
                 away_max,
                 bring_back,
+                told,
             })
             .map(Some)
         });
@@ -169,5 +174,54 @@ impl Builder {
         let remembered = opened.remembered.clone();
         let link: DiskLink = start(*opened).map_err(|source| BuildError::DiskThread { source })?;
         Ok(Some(DriverDisk::new(link, remembered)))
+    }
+}
+
+/// # Backups, before the start
+///
+/// Of what [`load`](Self::load) has found, say, and of what was written so far.
+impl Builder {
+    /// As [`Node::backup`](crate::Node::backup), of a node that does not run.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub async fn backup(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
+        self.backups().save(path.as_ref().to_owned()).await
+    }
+
+    /// As [`Node::backup_json`](crate::Node::backup_json), of a node that does not run.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub async fn backup_json(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
+        self.backups().save_json(path.as_ref().to_owned()).await
+    }
+
+    /// As [`Node::restore`](crate::Node::restore), into the stores of a node that does not run yet: what it brings is
+    /// written to disk, and spreads, once the node is started. What peers hold is not known yet, so more may be held
+    /// back. To be called after [`load`](Self::load).
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub async fn restore(
+        &self,
+        path: impl AsRef<Path>,
+        options: RestoreOptions,
+    ) -> Result<RestoreReport, BackupError> {
+        let path = path.as_ref().to_owned();
+        self.backups().restore(path, options).await
+    }
+
+    /// What backups need of this node.
+    pub(in crate::node) fn backups(&self) -> Backups {
+        Backups {
+            site: BackupSite {
+                node: self.name.clone(),
+                cluster: self.cluster.clone(),
+                stores: self.stores.clone(),
+                clock: Arc::clone(&self.wall),
+            },
+            events: EventsWay::Builder(self.events.clone()),
+        }
     }
 }

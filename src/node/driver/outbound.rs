@@ -149,7 +149,11 @@ impl<M: Machine> Driver<M> {
             self.exporter.ping(took);
         }
         #[cfg(feature = "metrics")]
-        let counters = counted.counters;
+        for age in self.machine.take_arrivals() {
+            self.exporter.arrived(age);
+        }
+        #[cfg(feature = "metrics")]
+        let (counters, lag) = (counted.counters, Arc::clone(&counted.lag));
         *self
             .published
             .counted
@@ -161,6 +165,7 @@ impl<M: Machine> Driver<M> {
             &counters,
             &self.tally.snapshot(),
             &self.published.views.borrow(),
+            &lag,
             self.transport.own_certificate(),
         );
     }

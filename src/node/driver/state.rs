@@ -24,7 +24,7 @@ use super::super::stream_context::StreamEvent;
 use super::super::stream_table::{StreamLimits, StreamTable};
 use super::super::tracker::{NodeTracker, Outcome, Request};
 use crate::config::Config;
-use crate::engine::{Counters, Engine, Input, Output, Pings, View};
+use crate::engine::{Arrivals, Counters, Engine, Input, Lags, Output, Pings, View};
 use crate::id::NodeName;
 #[cfg(feature = "persist")]
 use crate::id::StoreId;
@@ -50,12 +50,16 @@ pub(in crate::node) trait Machine: Send + 'static {
     fn revision(&self) -> u64;
     fn counters(&self) -> Counters;
     fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>>;
+    fn arrivals(&self) -> Arrivals;
+    fn lag_seen(&self) -> Arc<Lags>;
     fn entries_owed(&self) -> usize;
     /// What is not on disk, up to one batch.
     #[cfg(feature = "persist")]
     fn unkept(&mut self) -> Vec<(StoreId, Entry)>;
     #[cfg(feature = "metrics")]
     fn take_pings(&mut self) -> Vec<Duration>;
+    #[cfg(feature = "metrics")]
+    fn take_arrivals(&mut self) -> Vec<Duration>;
     fn unsent(&self) -> usize;
     fn progress(&self, write: &WriteId) -> Progress;
 }
@@ -88,6 +92,12 @@ impl Machine for Engine {
     fn pings(&self) -> Arc<BTreeMap<NodeName, Pings>> {
         Self::pings(self)
     }
+    fn arrivals(&self) -> Arrivals {
+        Self::arrivals(self)
+    }
+    fn lag_seen(&self) -> Arc<Lags> {
+        Self::lag_seen(self)
+    }
     fn entries_owed(&self) -> usize {
         Self::entries_owed(self)
     }
@@ -98,6 +108,10 @@ impl Machine for Engine {
     #[cfg(feature = "metrics")]
     fn take_pings(&mut self) -> Vec<Duration> {
         Self::take_pings(self)
+    }
+    #[cfg(feature = "metrics")]
+    fn take_arrivals(&mut self) -> Vec<Duration> {
+        Self::take_arrivals(self)
     }
     fn unsent(&self) -> usize {
         Self::unsent(self)
@@ -112,6 +126,8 @@ impl Machine for Engine {
 pub(in crate::node) struct Counted {
     pub(in crate::node) counters: Counters,
     pub(in crate::node) pings: Arc<BTreeMap<NodeName, Pings>>,
+    pub(in crate::node) arrivals: Arrivals,
+    pub(in crate::node) lag: Arc<Lags>,
     pub(in crate::node) entries_owed: usize,
     /// Entries that no peer was known to hold when the leave was announced.
     pub(in crate::node) unsent: usize,
@@ -122,6 +138,8 @@ impl Counted {
         Self {
             counters: machine.counters(),
             pings: machine.pings(),
+            arrivals: machine.arrivals(),
+            lag: machine.lag_seen(),
             entries_owed: machine.entries_owed(),
             unsent: machine.unsent(),
         }

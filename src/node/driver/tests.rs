@@ -25,7 +25,8 @@ use super::inbound::DATAGRAMS_PER_TURN;
 use super::*;
 use crate::config::Config;
 use crate::engine::{
-    CloseReason, Counters, Event, Input, Operation, Output, Pings, Readiness, StreamId, View,
+    Arrivals, CloseReason, Counters, Event, Input, Lags, Operation, Output, Pings, Readiness,
+    StreamId, View,
 };
 use crate::id::{ClusterId, NodeName, ProcessId, StoreId};
 use crate::net::memory::Network;
@@ -110,6 +111,16 @@ impl Machine for RecordingMachine {
     #[cfg(feature = "metrics")]
     fn take_pings(&mut self) -> Vec<Duration> {
         Vec::new()
+    }
+    #[cfg(feature = "metrics")]
+    fn take_arrivals(&mut self) -> Vec<Duration> {
+        Vec::new()
+    }
+    fn arrivals(&self) -> Arrivals {
+        Arrivals::default()
+    }
+    fn lag_seen(&self) -> Arc<Lags> {
+        Arc::default()
     }
     fn unsent(&self) -> usize {
         0

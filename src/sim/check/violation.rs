@@ -45,6 +45,14 @@ pub enum Breach {
         /// For what.
         kind: Misbehaviour,
     },
+    /// A node that has slept holds it against somebody else.
+    #[error("node {node} was stalled itself, and blames {member}")]
+    AlarmAfterStall {
+        /// Who was stalled.
+        node: usize,
+        /// Whom it suspects, or holds for failed.
+        member: NodeName,
+    },
     /// Two nodes that hold the same, at the same time, answer differently.
     #[error("nodes {a} and {b} hold the same and do not answer the same")]
     AnswersDiffer {
@@ -198,6 +206,16 @@ pub enum Breach {
         observer: usize,
         /// On whom.
         member: NodeName,
+    },
+    /// A write did not get past a broken link in time, though others are in reach of both ends.
+    #[error("a write of node {from} is not on node {to}, behind a broken link, after {within:?}")]
+    LateBehindCut {
+        /// Who wrote it.
+        from: usize,
+        /// Who lacks it.
+        to: usize,
+        /// How long it may have taken.
+        within: Duration,
     },
     /// A law of the join is broken.
     #[error("the join is not {law}: {store:?} key {key:?}")]
@@ -377,6 +395,32 @@ pub enum Breach {
         /// Entries it holds.
         held: u64,
     },
+    /// Two that held each other for failed did not find each other by dialling.
+    #[error(
+        "node {node} does not see node {peer} {within:?} after they can reach each other again"
+    )]
+    StillApart {
+        /// Who does not.
+        node: usize,
+        /// Whom.
+        peer: usize,
+        /// How long it may take.
+        within: Duration,
+    },
+    /// Nothing has happened for long, and somebody is told to be behind.
+    #[error("node {node} has {member} for {changes} keys behind in {store:?}, {within:?} on")]
+    StillBehind {
+        /// Who has.
+        node: usize,
+        /// Whom.
+        member: NodeName,
+        /// Where.
+        store: StoreId,
+        /// How many keys it is behind.
+        changes: usize,
+        /// How long it may take to catch up.
+        within: Duration,
+    },
     /// Messages of a version to come were not skipped, or others were.
     #[error("node {node} skipped {skipped} messages of {given} that it does not know")]
     StrangeMessages {
@@ -475,10 +519,12 @@ impl Breach {
             | Self::DigestWrong { .. }
             | Self::ElementLost { .. }
             | Self::Miscounted { .. }
+            | Self::LateBehindCut { .. }
             | Self::Misplaced { .. }
             | Self::MutesWrongly { .. }
             | Self::NotReady { .. }
             | Self::SelfCheckFailed { .. }
+            | Self::StillBehind { .. }
             | Self::Undelivered { .. } => Invariant::Convergence,
             Self::NotConverged { because, .. } => return because.invariant(),
             Self::NotDurable { .. } | Self::WatchLied { .. } | Self::WriteLost { .. } => {
@@ -490,11 +536,13 @@ impl Breach {
             | Self::FiresAgain { .. }
             | Self::OlderReplacedNewer { .. } => Invariant::Monotone,
             Self::LawBroken { .. } => Invariant::JoinLaws,
-            Self::BootShrank { .. }
+            Self::AlarmAfterStall { .. }
+            | Self::BootShrank { .. }
             | Self::DeclaredUnsuspected { .. }
             | Self::FalseAlarm { .. }
             | Self::Invented { .. }
             | Self::NotRenewed { .. }
+            | Self::StillApart { .. }
             | Self::ViewStale { .. } => Invariant::Healthy,
             Self::ClusterCrossed { .. } | Self::Fabricated { .. } => Invariant::Isolation,
             Self::NotCollected { .. }

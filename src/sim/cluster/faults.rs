@@ -335,6 +335,12 @@ impl Simulator {
         self.nodes[node].leaving && !self.nodes[node].left
     }
 
+    /// Whether a node runs, is not stalled, and has not been asked to leave.
+    #[must_use]
+    pub fn is_ready(&self, node: usize) -> bool {
+        self.is_up(node) && !self.is_paused(node) && !self.is_leaving(node)
+    }
+
     /// Whether a node's process runs or has ever run.
     #[must_use]
     pub fn has_run(&self, node: usize) -> bool {

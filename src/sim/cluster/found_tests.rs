@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::simulator::{SimConfig, Simulator};
+use crate::crdt::map::Judgement;
 use crate::id::{Key, SchemaId, StoreId, WriterTag};
 use crate::sim::check::history::{Glance, Origin};
 use crate::sim::check::invariant::Invariant;
@@ -142,6 +143,12 @@ impl Replica for Faulty {
             return;
         }
         self.inner.merge_into(entries, from, wall, out);
+    }
+    fn judge(&self, entry: &Entry, from: WriterTag, wall: Timestamp) -> Judgement {
+        self.inner.judge(entry, from, wall)
+    }
+    fn tombstone_ttl(&self) -> Duration {
+        self.inner.tombstone_ttl()
     }
     fn digest(&self, cut: Timestamp) -> Digest {
         self.inner.digest(cut)

@@ -11,6 +11,7 @@
 //! | `lies`, `lie_log` | what liars do, and what was counted of it |
 //! | `converge`, `deliver` | waiting until everybody agrees, and until one write is everywhere |
 //! | `turns` | members take turns at jobs |
+//! | `in_time` | what must be over within a bound |
 
 mod alerts;
 mod checks;
@@ -22,6 +23,7 @@ mod firing;
 #[cfg(test)]
 mod found_tests;
 mod happening;
+mod in_time;
 pub(super) mod lie_log;
 mod lies;
 mod outputs;

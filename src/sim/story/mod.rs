@@ -6,7 +6,7 @@
 //! | `step`, `scenario`, `kept` | what happens, all that happens in one scenario, and parts of it |
 //! | `draw`, `faults`, `alerts`, `arrivals`, `ready`, `liars`, `dice` | a scenario is drawn from a seed |
 //! | `workload` | a program of the caller's beside it |
-//! | `runner`, `under_way`, `tell` | it is told |
+//! | `runner`, `under_way`, `epilogue`, `tell` | it is told |
 //! | `outcome` | how it ended |
 //! | `shrink` | the least of it that fails likewise |
 
@@ -14,6 +14,7 @@ mod alerts;
 mod arrivals;
 mod dice;
 mod draw;
+mod epilogue;
 mod faults;
 pub(super) mod kept;
 mod liars;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::scenario::Scenario;
+use super::epilogue;
+use super::scenario::{CONVERGENCE_MAX, Scenario};
 use super::step::Step;
 use super::under_way::UnderWay;
 use super::workload::Workload;
@@ -16,22 +17,10 @@ use crate::sim::nodes::address::seed_name;
 use crate::sim::nodes::clock::Skew;
 use crate::sim::nodes::spec::NodeSpec;
 
-/// How long convergence may take once the faults are over.
-pub(super) const CONVERGENCE_MAX: Duration = Duration::from_secs(60);
-/// A key that nothing else writes.
-const HIDDEN_KEY: u64 = 777_777;
 /// Registers that no step writes: the jobs that members take turns at in the end.
 const JOBS_FROM: u64 = 1 << 40;
 const JOBS: u64 = 3;
 const JOB_STEP: Duration = Duration::from_secs(5);
-/// How long a write may take to be everywhere where nothing is wrong but that somebody has just died.
-const DELIVERY_MAX: Duration = Duration::from_secs(1);
-/// The longest latency at which that is promised.
-const LATENCY_CALM: Duration = Duration::from_millis(5);
-/// Stores that have room for so many entries have room for one more.
-const ROOM: usize = 100_000;
-/// The key of the last write; no other step uses it.
-const LAST_KEY: u64 = 1 << 41;
 /// The shortest time between two looks at whether a promise is broken.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -79,53 +68,14 @@ impl<'a> Runner<'a> {
             sim.take_turns(JOBS_FROM, JOBS, JOB_STEP)?;
             sim.converge(CONVERGENCE_MAX)?;
         }
-        self.hide_one(sim)?;
+        epilogue::hide_one(self.scenario, sim)?;
         if !self.scenario.aftermath.is_zero() {
             self.wait(sim, sim.time() + self.scenario.aftermath)?;
             sim.converge(CONVERGENCE_MAX)?;
-            self.write_last(sim)?;
+            epilogue::write_last(self.scenario, sim)?;
+            epilogue::keep_time(self.scenario, sim)?;
         }
         Ok(took)
-    }
-
-    /// Now that all agree and nothing happens, one more write is everywhere at once; also if somebody dies with
-    /// it, in every other story.
-    fn write_last(&self, sim: &mut Simulator) -> Result<(), Violation> {
-        let scenario = self.scenario;
-        let calm = scenario.clocks_mend
-            && scenario.liars == 0
-            && scenario.network.loss == 0.0
-            && scenario.network.latency_max <= LATENCY_CALM;
-        let room = scenario.spec.config.entries_max >= ROOM;
-        let ready: Vec<usize> = (0..scenario.nodes).filter(|n| is_ready(sim, *n)).collect();
-        // What the next version writes the present one cannot read.
-        let alike = !ready.iter().any(|node| sim.is_next_version(*node));
-        let (Some(&writer), true, true) = (ready.first(), calm && alike, room) else {
-            return Ok(());
-        };
-        let several = ready.len() > 2 && scenario.seed.is_multiple_of(2);
-        let lost = ready.get(1 + scenario.seed as usize % (ready.len().max(2) - 1));
-        let lost = lost.copied().filter(|_| several);
-        sim.write_everywhere(writer, LAST_KEY, lost, DELIVERY_MAX)
-            .map(drop)
-    }
-
-    /// Where no timer begins exchanges: each node holds another version of something from the same instant, and
-    /// does not know that it has to send it. They find out.
-    fn hide_one(&self, sim: &mut Simulator) -> Result<(), Violation> {
-        let scenario = self.scenario;
-        let timer = scenario.spec.config.push_pull_interval.is_some();
-        if timer || scenario.liars > 0 {
-            return Ok(());
-        }
-        for node in 0..scenario.nodes {
-            if is_ready(sim, node) {
-                // A store without room holds what it held.
-                let value = format!("hidden {} {node}", scenario.seed);
-                let _ = sim.write_unseen(node, HIDDEN_KEY, value);
-            }
-        }
-        sim.converge(CONVERGENCE_MAX).map(drop)
     }
 
     /// The nodes of the cluster, those that join later, those of another cluster, which are told to
@@ -208,10 +158,10 @@ impl<'a> Runner<'a> {
             Step::Join { node } if !sim.is_up(node) => sim.restart(node),
             Step::Leave { node } if self.may_leave(sim, node) => sim.leave(node),
             Step::Pause { node, span } => sim.pause(node, span),
-            Step::Poison { node, key, kind } if is_ready(sim, node) => sim.poison(node, key, kind),
+            Step::Poison { node, key, kind } if sim.is_ready(node) => sim.poison(node, key, kind),
             Step::Replay { count } => drop(sim.replay_datagrams(count)),
             Step::SetSkew { node, skew } => sim.set_skew(node, skew),
-            Step::Upgrade { node } if is_ready(sim, node) => {
+            Step::Upgrade { node } if sim.is_ready(node) => {
                 sim.crash(node);
                 sim.set_next_version(node, true);
                 sim.restart(node);
@@ -266,8 +216,8 @@ impl<'a> Runner<'a> {
     /// Two nodes at least stay.
     fn may_leave(&self, sim: &Simulator, node: usize) -> bool {
         let members = 0..self.scenario.nodes + self.scenario.joiners;
-        let stay = members.filter(|other| *other != node && is_ready(sim, *other));
-        is_ready(sim, node) && stay.count() >= 2
+        let stay = members.filter(|other| *other != node && sim.is_ready(*other));
+        sim.is_ready(node) && stay.count() >= 2
     }
 
     fn write(&mut self, sim: &mut Simulator, number: usize, step: &Step) {
@@ -277,15 +227,15 @@ impl<'a> Runner<'a> {
                 alert,
                 ends_in,
                 copies,
-            } if is_ready(sim, node) => sim.send_alert(node, alert, ends_in, copies),
-            Step::TendAlerts { node } if is_ready(sim, node) => sim.tend_alerts(node),
+            } if sim.is_ready(node) => sim.send_alert(node, alert, ends_in, copies),
+            Step::TendAlerts { node } if sim.is_ready(node) => sim.tend_alerts(node),
             Step::Burst {
                 node,
                 first_key,
                 count,
                 bytes,
                 ttl,
-            } if is_ready(sim, node) => {
+            } if sim.is_ready(node) => {
                 for key in first_key..first_key + count {
                     write(sim, node, key, bytes, ttl, None);
                 }
@@ -293,28 +243,28 @@ impl<'a> Runner<'a> {
             }
             Step::Concurrent { key } => {
                 for node in 0..sim.node_count() {
-                    if is_ready(sim, node) && !sim.is_liar(node) {
+                    if sim.is_ready(node) && !sim.is_liar(node) {
                         write(sim, node, key, 40, None, None);
                         self.workload.act(sim, node, number as u64);
                     }
                 }
             }
-            Step::ChangeSilence { node, pick, lasts } if is_ready(sim, node) => {
+            Step::ChangeSilence { node, pick, lasts } if sim.is_ready(node) => {
                 sim.change_silence(node, pick, lasts);
             }
-            Step::Ready { node, act } if is_ready(sim, node) => sim.do_act(node, act),
+            Step::Ready { node, act } if sim.is_ready(node) => sim.do_act(node, act),
             Step::Notify {
                 node,
                 group,
                 repeat,
-            } if is_ready(sim, node) => sim.notify_group(node, group, repeat),
+            } if sim.is_ready(node) => sim.notify_group(node, group, repeat),
             Step::Silence {
                 node,
                 subject,
                 starts_in,
                 lasts,
-            } if is_ready(sim, node) => sim.silence_subject(node, subject, starts_in, lasts),
-            Step::Remove { node, key } if is_ready(sim, node) => {
+            } if sim.is_ready(node) => sim.silence_subject(node, subject, starts_in, lasts),
+            Step::Remove { node, key } if sim.is_ready(node) => {
                 // What is held has room for its tombstone.
                 let _ = sim.remove(node, key);
                 self.workload.act(sim, node, number as u64);
@@ -325,17 +275,13 @@ impl<'a> Runner<'a> {
                 bytes,
                 ttl,
                 copies,
-            } if is_ready(sim, node) => {
+            } if sim.is_ready(node) => {
                 write(sim, node, key, bytes, ttl, copies);
                 self.workload.act(sim, node, number as u64);
             }
             _ => {}
         }
     }
-}
-
-fn is_ready(sim: &Simulator, node: usize) -> bool {
-    sim.is_up(node) && !sim.is_paused(node) && !sim.is_leaving(node)
 }
 
 fn crash(sim: &mut Simulator, node: usize, power_off: bool, disk_lost: bool) {

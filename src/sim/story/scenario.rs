@@ -74,3 +74,6 @@ impl Scenario {
         }
     }
 }
+
+/// How long convergence may take once the faults are over.
+pub(super) const CONVERGENCE_MAX: Duration = Duration::from_secs(60);

@@ -506,6 +506,26 @@ impl<S: Schema> Replica for MapStore<S> {
         self.lock().entries.set_refused(key, seq, false);
     }
 
+    fn judge(&self, entry: &Entry, from: WriterTag, wall: Timestamp) -> Judgement {
+        let mut contents = self.lock();
+        let judgement = contents.entries.judge(entry, wall);
+        if judgement != Judgement::Fresh {
+            return judgement;
+        }
+        let Contents {
+            entries, accounts, ..
+        } = &mut *contents;
+        let held = entries.get(&entry.key).map(|(_, slot)| charged(slot));
+        match accounts.admit((entry.writer, from), Amount::of(entry), held) {
+            Ok(()) => Judgement::Fresh,
+            Err(why) => Judgement::Refused(why),
+        }
+    }
+
+    fn tombstone_ttl(&self) -> Duration {
+        self.limits.tombstone_ttl
+    }
+
     fn merge_into(
         &self,
         entries: &[Entry],

@@ -1,4 +1,4 @@
-//! What an operator does about a member that misbehaves, one thing at a time. Only where
+//! What an operator does about a member that misbehaves, one thing at a time, and backups. Only where
 //! `--web.enable-admin-api` is given.
 
 use std::sync::Arc;
@@ -44,6 +44,22 @@ pub(super) async fn purge(State(app): Shared, RawQuery(query): RawQuery) -> Answ
     Ok(json_of(&json!({ "removed": removed })))
 }
 
+/// Writes a backup of all stores to the file `backup` in the storage path, in place of the one before.
+pub(super) async fn backup(State(app): Shared) -> Answer {
+    allowed(&app)?;
+    let none = || Refusal::later("the node does not run yet");
+    let node = app.node().or_else(|| app.solo.get()).ok_or_else(none)?;
+    let _turn = app.work.reload()?;
+    let taken = node
+        .backup(&app.backup)
+        .await
+        .map_err(|error| Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let file = app.backup.display().to_string();
+    Ok(json_of(
+        &json!({ "file": file, "entries": taken.entries, "bytes": taken.bytes }),
+    ))
+}
+
 /// Who is expelled here, and what other members say.
 pub(super) async fn list(State(app): Shared, Extension(place): Seat) -> Answer {
     let (node, names) = (enabled(&app)?, app.expelled.names());
@@ -58,11 +74,16 @@ pub(super) async fn list(State(app): Shared, Extension(place): Seat) -> Answer {
     app.answers.of(place.client, &all)
 }
 
-fn enabled(app: &App) -> Result<&Node, Refusal> {
-    if !app.admin {
-        let message = "the admin API is disabled (--web.enable-admin-api)";
-        return Err(Refusal::coded(StatusCode::FORBIDDEN, 403, message));
+fn allowed(app: &App) -> Result<(), Refusal> {
+    if app.admin {
+        return Ok(());
     }
+    let message = "the admin API is disabled (--web.enable-admin-api)";
+    Err(Refusal::coded(StatusCode::FORBIDDEN, 403, message))
+}
+
+fn enabled(app: &App) -> Result<&Node, Refusal> {
+    allowed(app)?;
     let none = || Refusal::later("the node is in no cluster, or not yet");
     app.node().ok_or_else(none)
 }

@@ -72,6 +72,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/-/expel", post(admin::expel))
         .route("/-/readmit", post(admin::readmit))
         .route("/-/purge", post(admin::purge))
+        .route("/-/backup", post(admin::backup))
         .route("/metrics", get(render_metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method);

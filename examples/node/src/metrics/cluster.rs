@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rumormill::id::MemberState;
 use rumormill::node::Node;
-use rumormill::{Counters, Pings};
+use rumormill::{Arrivals, Counters, NodeName, Pings};
 
 use super::Counts;
 use super::text::Page;
@@ -117,6 +117,8 @@ pub(super) fn render(page: &mut Page, app: &App, counts: &Counts) {
     messages(page, &engine);
     queues(page, node);
     own(page, &engine);
+    lag(page, node);
+    arrivals(page, node);
 }
 
 /// By peer: what a member that is forgotten answered is left out from then on.
@@ -218,6 +220,52 @@ fn own(page: &mut Page, engine: &Counters) {
     ] {
         page.counter(&format!("rumormill_{name}_total"), help, value);
     }
+}
+
+/// How far each live member is behind, all stores together.
+fn lag(page: &mut Page, node: &Node) {
+    let (view, behind) = (node.view(), node.lag());
+    let live = || view.live().map(|member| &member.process.name);
+    let of = |peer: &NodeName| behind.get(peer).map_or(&[][..], Vec::as_slice);
+    let name = "rumormill_lag_changes";
+    page.metric(
+        name,
+        "gauge",
+        "Keys that a live member lacks, as far as this node has to bring them.",
+    );
+    for peer in live() {
+        let changes: usize = of(peer).iter().map(|lag| lag.changes).sum();
+        page.sample(name, &[("peer", peer.as_str())], changes);
+    }
+    let name = "rumormill_lag_seconds";
+    page.metric(
+        name,
+        "gauge",
+        "For how long a live member has lacked the oldest of them.",
+    );
+    for peer in live() {
+        let ages = of(peer).iter().map(|lag| lag.age);
+        let oldest = ages.max().unwrap_or_default().as_secs_f64();
+        page.sample(name, &[("peer", peer.as_str())], oldest);
+    }
+}
+
+/// How old writes of others were when they arrived.
+fn arrivals(page: &mut Page, node: &Node) {
+    let (name, arrivals) = ("rumormill_arrival_age_seconds", node.arrivals());
+    page.metric(
+        name,
+        "histogram",
+        "How old writes of other members were when they arrived.",
+    );
+    for (bound, count) in Arrivals::BOUNDS.iter().zip(arrivals.within) {
+        let bound = bound.as_secs_f64().to_string();
+        page.sample(&format!("{name}_bucket"), &[("le", &bound)], count);
+    }
+    page.sample(&format!("{name}_bucket"), &[("le", "+Inf")], arrivals.count);
+    let seconds = Duration::from_micros(arrivals.micros).as_secs_f64();
+    page.sample(&format!("{name}_sum"), &[], seconds);
+    page.sample(&format!("{name}_count"), &[], arrivals.count);
 }
 
 /// What goes through streams, push/pulls among it, counts as full state; datagrams are updates.

@@ -63,6 +63,7 @@ fn without_the_flag_nobody_can_be_expelled() {
         assert_eq!(post(&node, &format!("/-/{path}?name=b")), 403);
     }
     assert_eq!(node.get("/-/expelled").0, 403);
+    assert_eq!(post(&node, "/-/backup"), 403);
     let node = Process::start(&dir, "other", &[ADMIN]);
     until("it is ready", || node.get("/-/ready").0 == 200);
     for wrong in ["/-/expel", "/-/expel?name=", "/-/expel?name=other"] {

@@ -98,3 +98,88 @@ fn there_and_back_with_the_real_one() {
     let real = Process::start_real(&back).unwrap();
     until("it has all three", || silences(&real) == here);
 }
+
+/// Runs the node with flags that end it, and returns what it logged.
+fn run_once(dir: &Dir, name: &str, flags: &[String]) -> String {
+    let ended = Command::new(node())
+        .arg(format!("--config.file={}", dir.0.join("am.yml").display()))
+        .arg(format!("--storage.path={}", dir.0.join(name).display()))
+        .arg("--cluster.listen-address=")
+        .args(flags)
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.success(), "{log}");
+    log
+}
+
+/// Written while the node runs; elsewhere a dry run changes nothing, and a restore brings it.
+#[test]
+fn a_backup_is_written_and_restored() {
+    let dir = Dir::new("backup");
+    let flags = ["--cluster.listen-address=", "--web.enable-admin-api"];
+    let mut from = Process::start(&dir, "from", &flags);
+    assert_eq!(from.post("/api/v2/silences", &silence(X, -5, 3600)).0, 200);
+    until("it runs", || {
+        from.ask("POST", "/-/backup", None, "").0 == 200
+    });
+    let there = silences(&from);
+    from.signal("-TERM");
+    assert!(from.ended().success());
+    let file = dir.0.join("from").join("backup");
+
+    let restore = format!("--storage.restore={}", file.display());
+    let dry = [restore.clone(), "--storage.restore-dry-run".to_owned()];
+    let log = run_once(&dir, "to", &dry);
+    assert!(log.contains("a restore would change this"), "{log}");
+    assert!(log.contains("store=silences new=1 newer=0"), "{log}");
+    let log = run_once(&dir, "to", &dry);
+    assert!(log.contains("store=silences new=1 newer=0"), "{log}");
+
+    let mut to = Process::start(&dir, "to", &["--cluster.listen-address=", &restore]);
+    until("it is there", || silences(&to) == there);
+    to.signal("-TERM");
+    assert!(to.ended().success());
+    // It is on the disk now.
+    let log = run_once(&dir, "to", &dry);
+    assert!(
+        log.contains("store=silences new=0 newer=0 older=0 equal=1"),
+        "{log}"
+    );
+
+    let again = dir.0.join("again");
+    run_once(
+        &dir,
+        "to",
+        &[format!("--storage.backup={}", again.display())],
+    );
+    let lines = dir.0.join("lines");
+    run_once(
+        &dir,
+        "to",
+        &[format!("--storage.backup-json={}", lines.display())],
+    );
+    let lines = fs::read_to_string(lines).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(lines.iter().any(|line| line["store"] == "silences"));
+
+    let mut cut = fs::read(&again).unwrap();
+    cut.pop();
+    fs::write(&again, &cut).unwrap();
+    let ended = Command::new(node())
+        .arg(format!("--config.file={}", dir.0.join("am.yml").display()))
+        .arg(format!("--storage.path={}", dir.0.join("to").display()))
+        .arg(format!("--storage.restore={}", again.display()))
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&ended.stderr);
+    let expected = format!(
+        "{}, at byte {}: it is cut short",
+        again.display(),
+        cut.len()
+    );
+    assert!(!ended.status.success() && log.contains(&expected), "{log}");
+}

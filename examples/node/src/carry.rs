@@ -1,0 +1,92 @@
+//! Backups that are written instead of running, and one that is joined in before.
+
+use std::path::PathBuf;
+
+use rumormill::node::Builder;
+use rumormill::persist::{RestoreOptions, RestoreReport};
+use tracing::{info, warn};
+
+use crate::flags::Flags;
+use crate::progress::shown;
+use crate::run::RunError;
+
+/// What the flags ask for.
+#[derive(Clone, Debug)]
+pub(crate) struct Carry {
+    backup: Option<PathBuf>,
+    backup_json: Option<PathBuf>,
+    restore: Option<PathBuf>,
+    is_dry: bool,
+}
+
+impl Carry {
+    pub(crate) fn of(flags: &Flags) -> Self {
+        Self {
+            backup: flags.storage_backup.clone(),
+            backup_json: flags.storage_backup_json.clone(),
+            restore: flags.storage_restore.clone(),
+            is_dry: flags.storage_restore_dry_run,
+        }
+    }
+
+    /// Does what is asked for, once the stores have what the disk has, and returns whether that was all.
+    ///
+    /// # Errors
+    /// [`RunError::Unread`] where a copy of what could not be read is asked for; [`RunError::Backup`].
+    pub(crate) async fn is_all(&self, builder: &Builder, is_read: bool) -> Result<bool, RunError> {
+        let writes = self.backup.is_some() || self.backup_json.is_some();
+        if !is_read && (writes || self.is_dry) {
+            return Err(RunError::Unread);
+        }
+        if let Some(file) = &self.restore {
+            let options = RestoreOptions::new();
+            let options = if self.is_dry {
+                options.dry_run()
+            } else {
+                options
+            };
+            let restored = builder.restore(file, options);
+            say(&shown(builder.events(), restored).await?);
+        }
+        if let Some(file) = &self.backup {
+            let taken = shown(builder.events(), builder.backup(file)).await?;
+            let (entries, bytes) = (taken.entries, taken.bytes);
+            info!(entries, bytes, file = %file.display(), "the backup is written");
+        }
+        if let Some(file) = &self.backup_json {
+            let taken = shown(builder.events(), builder.backup_json(file)).await?;
+            let (entries, bytes) = (taken.entries, taken.bytes);
+            info!(entries, bytes, file = %file.display(), "the lines of JSON are written");
+        }
+        Ok(writes || self.is_dry)
+    }
+}
+
+/// Says what has changed, or would.
+fn say(report: &RestoreReport) {
+    let what = if report.is_dry {
+        "a restore would change this"
+    } else {
+        "the backup is joined in"
+    };
+    for store in &report.stores {
+        info!(
+            store = store.name,
+            new = store.new,
+            newer = store.newer,
+            older = store.older,
+            equal = store.equal,
+            expired = store.expired,
+            refused = store.refused,
+            held_back = store.held_back,
+            unknown = store.unknown,
+            "{what}"
+        );
+    }
+    if let Some(first) = report.held_back.first() {
+        warn!(
+            ?first,
+            "entries are held back: they may have been removed since the backup was taken"
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! Backups of a node that runs.
+
+use std::path::Path;
+
+use super::handle::Node;
+#[cfg(doc)]
+use crate::persist::DiskEvent;
+use crate::persist::{BackupError, BackupTaken, RestoreOptions, RestoreReport};
+
+/// # Backups
+impl Node {
+    /// Writes all that the stores hold to one file, while the node runs: see [`persist`](crate::persist#backups). It
+    /// takes the place of a file that is there once it is whole and on disk. How far it is, events tell
+    /// ([`DiskEvent::Working`]).
+    ///
+    /// Dropped before it returns, the file is written all the same.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("rumormill-backup-{}", std::process::id()));
+    /// use std::time::Duration;
+    /// use rumormill::persist::RestoreOptions;
+    /// use rumormill::{Matcher, NewSilence, Node, Op, SilenceLimits};
+    ///
+    /// let mut builder = Node::builder("a").listen("127.0.0.1:0");
+    /// let silences = builder.silences(SilenceLimits::default());
+    /// let node = builder.start().await?;
+    /// let matchers = vec![Matcher::new("alertname", Op::Equal, "DiskFull")?];
+    /// let (id, _) = silences.set(NewSilence::lasting(matchers, Duration::from_secs(3600)))?;
+    /// assert_eq!(node.backup(&path).await?.entries, 1);
+    /// node.leave().await?;
+    ///
+    /// let mut builder = Node::builder("b").listen("127.0.0.1:0");
+    /// let silences = builder.silences(SilenceLimits::default());
+    /// let node = builder.start().await?;
+    /// let would = node.restore(&path, RestoreOptions::new().dry_run()).await?;
+    /// assert_eq!((would.changed(), silences.get(id).is_some()), (1, false));
+    /// node.restore(&path, RestoreOptions::new()).await?;
+    /// assert!(silences.get(id).is_some());
+    /// # node.leave().await?;
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`BackupError`]; what was in the file's place is there.
+    pub async fn backup(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
+        self.backups().save(path.as_ref().to_owned()).await
+    }
+
+    /// As [`backup`](Self::backup), as lines of JSON, to be read by people and other programs; nothing reads them
+    /// back. Values are the bytes that stores have of them.
+    ///
+    /// # Errors
+    /// [`BackupError`]; what was in the file's place is there.
+    pub async fn backup_json(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
+        self.backups().save_json(path.as_ref().to_owned()).await
+    }
+
+    /// Joins a backup in. Nothing is rolled back: what is later stays, here and elsewhere, and what the backup brings
+    /// spreads as a write does. What may have been removed longer ago than that is remembered is held back: wait for
+    /// [`ready`](Self::ready) first, so that what peers hold is known.
+    ///
+    /// Dropped before it returns, it goes on to its end.
+    ///
+    /// # Errors
+    /// [`BackupError`]: all of the file is read before anything changes. Only a file that is changed meanwhile can
+    /// fail half way, which [`BackupError::joined`] tells.
+    pub async fn restore(
+        &self,
+        path: impl AsRef<Path>,
+        options: RestoreOptions,
+    ) -> Result<RestoreReport, BackupError> {
+        self.backups()
+            .restore(path.as_ref().to_owned(), options)
+            .await
+    }
+}

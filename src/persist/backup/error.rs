@@ -1,0 +1,79 @@
+//! What can go wrong with a backup.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::head::BACKUP_VERSION;
+
+/// A file that could not be written, or not be restored. Of one that was to be written nothing is left, and what was in
+/// its place before is there. One that was to be restored has changed nothing, unless it was changed itself meanwhile:
+/// see [`joined`](Self::joined).
+#[derive(Debug, thiserror::Error)]
+#[error("{path}, at byte {offset}: {fault}{}", halfway(*joined), path = path.display())]
+#[non_exhaustive]
+pub struct BackupError {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it: from its beginning, in bytes.
+    pub offset: u64,
+    /// What is wrong.
+    #[source]
+    pub fault: BackupFault,
+    /// Entries that had been joined in before. 0, unless the file was read whole and could not be read a second time.
+    /// They stay; a restore that is tried again goes on from there.
+    pub joined: u64,
+}
+
+/// What is wrong with a backup.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupFault {
+    /// What begins here is not as it was written.
+    #[error("the checksum does not fit: it is damaged")]
+    Checksum,
+    /// It ends here, too early.
+    #[error("it is cut short")]
+    CutShort,
+    /// There is nothing in it.
+    #[error("it is empty")]
+    Empty,
+    /// The system said no.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It is as it was written, and cannot be understood.
+    #[error("{what} cannot be read")]
+    Malformed {
+        /// What.
+        what: &'static str,
+    },
+    /// It does not begin as a backup does.
+    #[error("this is not a backup")]
+    NotABackup,
+    /// It is of another cluster, whose entries must not get into this one.
+    #[error("it is of the cluster {found:?}, this node is of {expected:?}")]
+    OtherCluster {
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        expected: String,
+    },
+    /// Something comes behind its end.
+    #[error("something comes behind its end")]
+    Trailing,
+    /// It is of a version that is not known here.
+    #[error("it has version {found}, this program reads {BACKUP_VERSION}")]
+    Version {
+        /// Its version.
+        found: u16,
+    },
+}
+
+/// What is wrong, and where.
+pub(super) type Misfit = (u64, BackupFault);
+
+fn halfway(joined: u64) -> String {
+    match joined {
+        0 => String::new(),
+        joined => format!("; it has changed while it was read, and {joined} entries are joined in"),
+    }
+}
