@@ -42,8 +42,15 @@ struct Addition {
 }
 
 impl Deeds {
-    /// A client's act was acknowledged, and this entry is what became of it.
-    pub(in crate::sim) fn done(&mut self, cluster: u64, life: Life, act: ReadyAct, entry: Entry) {
+    /// A client's act was acknowledged, and this entry is what became of it. `before` is the time of what the
+    /// process held of its key until then.
+    pub(in crate::sim) fn done(
+        &mut self,
+        (cluster, life): (u64, Life),
+        act: ReadyAct,
+        entry: Entry,
+        before: Option<Timestamp>,
+    ) {
         let mut count = |key: u64, plus: u64, minus: u64, entry: Entry| {
             let of_key = self.counted.entry((cluster, key)).or_default();
             let account = of_key.entry(life).or_default();
@@ -73,8 +80,8 @@ impl Deeds {
                 set.push((value, entry));
             }
             ReadyAct::Remove { .. } | ReadyAct::TurnOff => {
-                // A removal is stamped right after what it saw.
-                let seen = Timestamp::from_nanos(entry.ts.as_nanos() - 1);
+                // Whatever its own stamp is, it saw no more than that.
+                let seen = before.unwrap_or_default();
                 self.removed.insert((cluster, entry.key, seen));
             }
             ReadyAct::Appear { .. } | ReadyAct::Disappear { .. } => {}

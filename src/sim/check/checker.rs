@@ -19,7 +19,7 @@ use super::memberships::{Memberships, NameChecks};
 use super::violation::{Breach, Violation};
 use crate::engine::{Event, View};
 use crate::id::{Key, MemberState, NodeId, NodeName, ProcessId, Refusal, StoreId};
-use crate::sim::lies::Claims;
+use crate::sim::lies::{Claims, Voice};
 use crate::sim::nodes::clock::ProcessTime;
 use crate::sim::nodes::node::Life;
 use crate::store::{Copies, Held, Store, WriteId};
@@ -110,23 +110,33 @@ impl Checker {
     }
 
     /// A liar says this, and may: what honest processes make of it is looked at in the light of it.
-    /// `is_so` tells whether a member is where and what it is said to be.
+    /// `by` is the name that it goes by where it says so, at `addr`; `is_so` tells whether a member is where
+    /// and what it is said to be.
     pub(in crate::sim) fn hears(
         &mut self,
         at: Duration,
-        cluster: u64,
+        (cluster, by, addr): (u64, &NodeName, SocketAddr),
         claims: Claims,
         is_so: impl Fn(&NodeId) -> bool,
     ) {
         for (store, entry) in &claims.entries {
             self.history.hears(cluster, *store, entry);
         }
-        for (id, state) in claims.people {
-            let slander = state != MemberState::Alive || !is_so(&id);
-            self.members.hears(at, id.process, state, slander);
+        for word in claims.people {
+            let slander = word.state != MemberState::Alive || !is_so(&word.of);
+            let voice = match &word.by {
+                Voice::Itself => &word.of.process.name,
+                // A packet that says that it is from elsewhere is taken for nobody else's.
+                Voice::Sender(id) if id.addr == addr => &id.process.name,
+                Voice::Sender(_) | Voice::Teller => by,
+            }
+            .clone();
+            let said = (word.of.process, word.state);
+            self.members.hears(at, &voice, said, slander);
         }
         for process in claims.leaves {
-            self.members.hears(at, process, MemberState::Left, true);
+            self.members
+                .hears(at, by, (process, MemberState::Left), true);
         }
         self.vouched.extend(claims.holders);
         self.members.voices.extend(claims.names);
@@ -273,6 +283,7 @@ mod tests {
     use super::super::history::Origin;
     use super::*;
     use crate::id::{SchemaId, WriterTag};
+    use crate::sim::lies::Word;
     use crate::time::Timestamp;
 
     const STORE: StoreId = StoreId(3);
@@ -319,6 +330,37 @@ mod tests {
             store: STORE,
             key: Key([1; 16]),
             seq: 1,
+        }
+    }
+
+    #[test]
+    fn a_packet_that_says_that_it_is_from_elsewhere_is_no_second_word() {
+        let id = |name: &str, port: u16| NodeId {
+            process: ProcessId {
+                name: NodeName::new(name).expect("a name"),
+                boot: 7,
+            },
+            renewal: 0,
+            addr: SocketAddr::from(([10, 0, 0, 1], port)),
+        };
+        let (liar, of) = (id("n9", 1), id("n1", 2));
+        for (second, vouched) in [
+            (Voice::Teller, false),
+            (Voice::Sender(id("n8", 3)), false),
+            (Voice::Sender(of.clone()), false),
+            (Voice::Sender(id("n8", 1)), true),
+            (Voice::Itself, true),
+        ] {
+            let mut checker = Checker::new(0);
+            for by in [Voice::Teller, second.clone()] {
+                let mut claims = Claims::default();
+                let (of, state) = (of.clone(), MemberState::Alive);
+                claims.people.push(Word { of, state, by });
+                let teller = (CLUSTER, &liar.process.name, liar.addr);
+                checker.hears(AT, teller, claims, |_| false);
+            }
+            let found = checker.members.is_vouched_for(&of.process);
+            assert_eq!(found, vouched, "{second:?}");
         }
     }
 

@@ -223,7 +223,7 @@ impl History {
 
     /// What a process has held last of a key; also what it had collected before that, if the last
     /// is an earlier version which has come back from who had not heard of the later one.
-    pub(super) fn held_by(
+    pub(in crate::sim) fn held_by(
         &self,
         life: Life,
         store: StoreId,

@@ -39,12 +39,13 @@ pub(in crate::sim) struct Memberships {
     suspected: BTreeSet<(Life, ProcessId)>,
     /// Whom anybody ever declared failed.
     declared: BTreeSet<ProcessId>,
-    /// What liars have said of whom, and when last.
-    claimed: BTreeMap<ProcessId, BTreeSet<MemberState>>,
+    /// What has been said of processes and may not be so, by whose word it was: that of liars, under
+    /// whatever names, and that of those who have come to believe it.
+    claimed: BTreeMap<ProcessId, BTreeMap<NodeName, BTreeSet<MemberState>>>,
     /// Names of which liars have spoken, and when last they said what is not so.
     slandered: BTreeMap<NodeName, Option<Duration>>,
     /// Names under which liars have introduced themselves, their own among them: names are not proven
-    /// here. What a lone one says of others is asked about, and not believed.
+    /// here.
     pub(super) voices: BTreeSet<NodeName>,
     /// Since when each process has held whom for failed.
     failed: BTreeMap<(Life, NodeName), Duration>,
@@ -71,8 +72,8 @@ impl Memberships {
             || self.acknowledged.contains(&(observer, process.clone()))
     }
 
-    /// A liar says of a process that it is so. What is believed of that is no breach in itself: that
-    /// it does not last is another promise.
+    /// A liar says of a process that it is so, in the name of `by`. What is believed of that is no breach
+    /// in itself: that it does not last is another promise.
     ///
     /// `slander` is whether that is not so: that a member is dead, gone or suspected, another process
     /// than it is, or somewhere else. It may then be declared failed by somebody who did not suspect
@@ -80,15 +81,27 @@ impl Memberships {
     pub(super) fn hears(
         &mut self,
         at: Duration,
-        process: ProcessId,
-        state: MemberState,
+        by: &NodeName,
+        (process, state): (ProcessId, MemberState),
         slander: bool,
     ) {
         let slandered = self.slandered.entry(process.name.clone()).or_default();
         if slander {
             *slandered = Some(at);
         }
-        self.claimed.entry(process).or_default().insert(state);
+        self.claim(by, process, state);
+    }
+
+    fn claim(&mut self, by: &NodeName, process: ProcessId, state: MemberState) {
+        let claims = self.claimed.entry(process).or_default();
+        claims.entry(by.clone()).or_default().insert(state);
+    }
+
+    /// Whether a process that never was may be believed to be there by somebody whom the one that it
+    /// would replace answers: somebody goes by its name, or two have said so. One word is asked about.
+    pub(super) fn is_vouched_for(&self, process: &ProcessId) -> bool {
+        let claims = self.claimed.get(process);
+        claims.is_some_and(|by| by.len() > 1 || by.contains_key(&process.name))
     }
 
     /// When a liar has last said what is not so of a member.
@@ -104,7 +117,10 @@ impl Memberships {
             boot: u64::MAX,
         };
         let mut claims = self.claimed.range(process.clone()..=last);
-        claims.any(|(_, states)| states.contains(&MemberState::Left))
+        claims.any(|(_, by)| {
+            by.values()
+                .any(|states| states.contains(&MemberState::Left))
+        })
     }
 
     /// Since when a process has held a member for failed; `None` if it does not.
@@ -170,7 +186,8 @@ impl Memberships {
                 continue;
             }
             self.see_boot(life, process, &mut breaches);
-            self.see_state((life, asked), process, member.state, &mut breaches);
+            let seer = (life, &view.this.name, asked);
+            self.see_state(seer, process, member.state, &mut breaches);
         }
         self.views.insert(life, view.members.clone());
         let has_left = |member: &&Member| member.state == MemberState::Left;
@@ -249,18 +266,17 @@ impl Memberships {
     /// Invariant 10: who is said to have left did leave, and stays so; who is a member was there.
     fn see_state(
         &mut self,
-        (life, asked): (Life, bool),
+        (life, by, asked): (Life, &NodeName, bool),
         process: &ProcessId,
         seen: MemberState,
         breaches: &mut Vec<Breach>,
     ) {
         let (observer, member, boot) = (life.0, process.name.clone(), process.boot);
         let Some(real) = self.processes.get(process) else {
-            let vouched = self.voices.len() > 1 || self.voices.contains(&process.name);
             // Of a process that does not answer, a lone voice may say that a later one is there; and who joins by a
-            // liar knows nobody else to ask.
-            if (vouched || !asked) && self.claimed.contains_key(process) {
-                return;
+            // liar knows nobody else to ask. Who believes it says so to others.
+            if self.claimed.contains_key(process) && (!asked || self.is_vouched_for(process)) {
+                return self.claim(by, process.clone(), seen);
             }
             return breaches.push(Breach::UnknownProcess {
                 observer,
@@ -377,7 +393,8 @@ mod tests {
         ] {
             let mut seen = memberships();
             if let Some(boot) = told {
-                seen.hears(AT, process("n1", boot), MemberState::Left, true);
+                let left = (process("n1", boot), MemberState::Left);
+                seen.hears(AT, &process("n9", 1).name, left, true);
             }
             let breaches = see(&mut seen, 5, MemberState::Left);
             assert_eq!(breaches.is_empty(), sound, "{told:?}: {breaches:?}");
@@ -444,6 +461,36 @@ mod tests {
             breaches[..],
             [Breach::UnknownProcess { boot: 7, .. }]
         ));
+    }
+
+    /// One that is said to have replaced a member that is asked and answers.
+    #[test]
+    fn a_process_that_never_was_may_be_a_member_on_its_own_word_or_that_of_two() {
+        for (voices, answers, sound) in [
+            (&["n8"][..], true, false),
+            (&["n8", "n8"], true, false),
+            (&["n8"], false, true),
+            (&["n8", "n9"], true, true),
+            (&["n1"], true, true),
+        ] {
+            let mut seen = memberships();
+            see(&mut seen, 6, MemberState::Alive);
+            for voice in voices {
+                let alive = (process("n1", 7), MemberState::Alive);
+                seen.hears(AT, &process(voice, 1).name, alive, true);
+                // Of another one, that is no second word.
+                let other = (process("n1", 8), MemberState::Alive);
+                seen.hears(AT, &process("n7", 1).name, other, true);
+            }
+            let checks = NameChecks {
+                answers: &|_| answers,
+                ..ALL_WELL
+            };
+            let view = view(7, MemberState::Alive);
+            let breaches = seen.view_changed(AT, OBSERVER, &view, checks);
+            assert_eq!(breaches.is_empty(), sound, "{voices:?}: {breaches:?}");
+            assert_eq!(seen.is_vouched_for(&process("n1", 7)), sound);
+        }
     }
 
     #[test]

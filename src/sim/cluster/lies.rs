@@ -226,14 +226,28 @@ impl Simulator {
             self.lie_log.lies.entry(lie).or_default().told += 1;
             self.lie_log.under_way.insert(hash(whole), lie);
         }
-        let cluster = self.nodes[node].cluster;
+        let claims = claims(messages);
+        let stream = match &output {
+            Output::StreamSend { stream, .. } => Some(*stream),
+            _ => None,
+        };
+        let of = &mut self.nodes[node];
+        let (cluster, addr, mut by) = (of.cluster, of.addr, of.name.clone());
+        if let (Some(stream), Some(liar)) = (stream, of.liar.as_mut()) {
+            // The first introduction on a stream is the one that counts.
+            if let Some(name) = claims.names.first() {
+                let goes_by = liar.goes_by.entry(stream);
+                goes_by.or_insert_with(|| name.clone());
+            }
+            by = liar.goes_by.get(&stream).unwrap_or(&by).clone();
+        }
         let nodes = &self.nodes;
         let is_so = |id: &NodeId| {
             let mut nodes = nodes.iter().filter_map(|node| node.process.as_ref());
             nodes.any(|process| process.engine.identity() == id)
         };
         let at = self.time;
-        self.checker.hears(at, cluster, claims(messages), is_so);
+        self.checker.hears(at, (cluster, &by, addr), claims, is_so);
         self.perform(node, output)
     }
 

@@ -3,7 +3,8 @@
 use super::simulator::Simulator;
 use crate::sim::nodes::process::Process;
 use crate::sim::nodes::ready::{Numbers, ReadyAct, ReadyTypes};
-use crate::store::{WriteError, Written};
+use crate::store::{WriteError, WriteId, Written};
+use crate::time::Timestamp;
 
 impl Simulator {
     /// A client does something with a ready type on a node. Does nothing if the node is down or does not have
@@ -25,11 +26,20 @@ impl Simulator {
         let (cluster, life) = (self.nodes[node].cluster, (node, self.nodes[node].life));
         self.checker.deeds.replaced(cluster, act, &seen);
         // A full store is no failure.
-        for written in done.unwrap_or_default() {
-            self.acknowledged(node, &written);
+        let done = done.unwrap_or_default();
+        // What was written has not been looked at yet.
+        let held_before = |written: &Written| {
+            let WriteId { store, key, .. } = written.id();
+            let held = self.checker.history.held_by(life, store, key);
+            held.map(|entry| entry.ts).max()
+        };
+        let before: Vec<Option<Timestamp>> = done.iter().map(held_before).collect();
+        for (written, before) in done.iter().zip(before) {
+            self.acknowledged(node, written);
             let acknowledged = self.checker.acknowledged.last();
             if let Some(entry) = acknowledged.map(|it| it.entry.clone()) {
-                self.checker.deeds.done(cluster, life, act, entry);
+                let deeds = &mut self.checker.deeds;
+                deeds.done((cluster, life), act, entry, before);
             }
         }
     }

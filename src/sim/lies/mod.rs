@@ -35,4 +35,4 @@ pub use exchanges::reply;
 pub use kinds::Lie;
 pub use knowledge::Knowledge;
 pub use tell::{tell, tell_as, turn};
-pub use told::{Claims, claims};
+pub use told::{Claims, Voice, Word, claims};

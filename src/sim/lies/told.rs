@@ -12,8 +12,8 @@ use crate::wire::{Entry, Handed, Message};
 pub struct Claims {
     /// Entries.
     pub entries: Vec<(StoreId, Entry)>,
-    /// Members, as what they are said to be.
-    pub people: Vec<(NodeId, MemberState)>,
+    /// Members, and what is said of them.
+    pub people: Vec<Word>,
     /// Processes that are said to leave, or to have left.
     pub leaves: Vec<ProcessId>,
     /// Names under which the teller introduces itself.
@@ -23,6 +23,28 @@ pub struct Claims {
     pub holders: Vec<ProcessId>,
     /// Messages of no known version.
     pub unknown: u64,
+}
+
+/// What is said of a member.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// The member.
+    pub of: NodeId,
+    /// What it is said to be.
+    pub state: MemberState,
+    /// Whose word it is, by what the message says of that.
+    pub by: Voice,
+}
+
+/// Whose word something is.
+#[derive(Clone, Debug)]
+pub enum Voice {
+    /// That of the one of whom it is said, which introduces itself.
+    Itself,
+    /// That of the one whose packet it is said to be.
+    Sender(NodeId),
+    /// That of who has introduced itself on the stream.
+    Teller,
 }
 
 /// What these messages claim, up to the first that cannot be read.
@@ -42,7 +64,6 @@ pub fn claims(mut messages: Bytes) -> Claims {
 
 impl Claims {
     fn add(&mut self, message: Message) {
-        let alive = MemberState::Alive;
         match message {
             Message::Delta(delta) | Message::Handed(Handed { delta, .. }) => {
                 for section in delta.sections {
@@ -53,16 +74,20 @@ impl Claims {
             Message::Hello(hello) => {
                 self.names.push(hello.node.process.name.clone());
                 self.holders.push(hello.node.process.clone());
-                self.people.push((hello.node, alive));
+                self.people.push(introduction(hello.node));
             }
             Message::Welcome(welcome) => {
                 self.names.push(welcome.node.process.name.clone());
                 self.holders.push(welcome.node.process.clone());
-                self.people.push((welcome.node, alive));
+                self.people.push(introduction(welcome.node));
             }
             Message::Members(members) => {
                 let records = members.records.into_iter();
-                self.people.extend(records.map(|r| (r.id, r.state)));
+                self.people.extend(records.map(|record| Word {
+                    of: record.id,
+                    state: record.state,
+                    by: Voice::Teller,
+                }));
             }
             Message::Leave(leave) | Message::LeaveAck(leave) => {
                 self.leaves.push(leave.process);
@@ -71,9 +96,25 @@ impl Claims {
                 self.holders.push(relayed.holder.clone());
             }
             Message::Swim(packet) => {
-                self.people.extend(SwimClaim::people(&packet));
+                let people = SwimClaim::people(&packet);
+                // The first of them is who sends the packet, as it says.
+                let sender = people.first().map(|(id, _)| id.clone());
+                let by = sender.map_or(Voice::Teller, Voice::Sender);
+                self.people.extend(people.into_iter().map(|(of, state)| {
+                    let by = by.clone();
+                    Word { of, state, by }
+                }));
             }
             _ => {}
         }
+    }
+}
+
+/// Somebody says of itself that it is there.
+fn introduction(of: NodeId) -> Word {
+    Word {
+        of,
+        state: MemberState::Alive,
+        by: Voice::Itself,
     }
 }

@@ -187,6 +187,8 @@ pub(in crate::sim) struct Liar {
     pub(in crate::sim) round: u64,
     pub(in crate::sim) hearings: BTreeMap<NodeName, Hearing>,
     pub(in crate::sim) streams: BTreeMap<StreamId, LiarStream>,
+    /// As whom it has introduced itself on streams, where it did.
+    pub(in crate::sim) goes_by: BTreeMap<StreamId, NodeName>,
     /// Streams opened beside its engine.
     pub(in crate::sim) opened: u64,
     /// What its engine has sent lately.
@@ -206,6 +208,7 @@ impl Liar {
             round: 0,
             hearings: BTreeMap::new(),
             streams: BTreeMap::new(),
+            goes_by: BTreeMap::new(),
             opened: 0,
             past: VecDeque::new(),
             returning: false,
@@ -216,6 +219,7 @@ impl Liar {
     pub(in crate::sim) fn forget(&mut self) {
         self.hearings.clear();
         self.streams.clear();
+        self.goes_by.clear();
         self.past.clear();
         self.knows = None;
         self.introduction = None;

@@ -122,7 +122,9 @@ impl Scenario {
     /// With what is drawn from randomness of its own.
     fn with_all_else(self) -> Self {
         let what = self.with_drawn_alerts().with_drawn_deeds();
-        what.with_drawn_reads().with_drawn_liars()
+        what.with_drawn_reads()
+            .with_drawn_arrivals()
+            .with_drawn_liars()
     }
 }
 

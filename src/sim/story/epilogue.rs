@@ -30,16 +30,19 @@ const LATENCY_CALM: Duration = Duration::from_millis(5);
 /// Stores that have room for so many entries have room for one more.
 const ROOM: usize = 100_000;
 
-/// Where no timer begins exchanges: one node holds something that it does not know it has to send, and
-/// the others find out.
+/// Where no timer begins exchanges: each node holds another version of something from the same instant, and
+/// does not know that it has to send it. They find out.
 pub(super) fn hide_one(scenario: &Scenario, sim: &mut Simulator) -> Result<(), Violation> {
     let timer = scenario.spec.config.push_pull_interval.is_some();
-    let mut nodes = 0..scenario.nodes;
-    let Some(node) = nodes.find(|node| sim.is_ready(*node)) else {
+    if timer || scenario.liars > 0 {
         return Ok(());
-    };
-    if timer || scenario.liars > 0 || sim.write_unseen(node, HIDDEN_KEY, "hidden").is_err() {
-        return Ok(());
+    }
+    for node in 0..scenario.nodes {
+        if sim.is_ready(node) {
+            // A store without room holds what it held.
+            let value = format!("hidden {} {node}", scenario.seed);
+            let _ = sim.write_unseen(node, HIDDEN_KEY, value);
+        }
     }
     sim.converge(CONVERGENCE_MAX).map(drop)
 }

@@ -4,13 +4,14 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `step`, `scenario`, `kept` | what happens, all that happens in one scenario, and parts of it |
-//! | `draw`, `faults`, `alerts`, `ready`, `liars`, `dice` | a scenario is drawn from a seed |
+//! | `draw`, `faults`, `alerts`, `arrivals`, `ready`, `liars`, `dice` | a scenario is drawn from a seed |
 //! | `workload` | a program of the caller's beside it |
 //! | `runner`, `under_way`, `epilogue`, `tell` | it is told |
 //! | `outcome` | how it ended |
 //! | `shrink` | the least of it that fails likewise |
 
 mod alerts;
+mod arrivals;
 mod dice;
 mod draw;
 mod epilogue;
