@@ -176,7 +176,7 @@ pub enum Event {
     /// This node has left; its engine does nothing more.
     Left,
     /// A member that is live has lacked something that this node has to bring to it for 10 s or more. Told once, until
-    /// it has caught up.
+    /// it has caught up; not above direct mode, where [`Lag`] is a bound.
     #[non_exhaustive]
     MemberBehind {
         /// The member.

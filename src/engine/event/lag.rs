@@ -10,7 +10,8 @@ use crate::id::{NodeName, StoreId};
 /// It counts what this node has to bring to the member: what it wrote itself, what it hands on or forwards for
 /// others, and, where an exchange is due, all that it holds, since it does not know which of that the
 /// member has. What others have to bring is theirs to tell. Above direct mode, what a member has to hand on counts as
-/// its own until it has told that it is done, and members to whom others bring everything are not told of.
+/// its own until it has told that it is done, and members to whom others bring everything are not told of; a body that
+/// fits into no datagram may be there already, and counts until the next exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {

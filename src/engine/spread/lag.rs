@@ -84,7 +84,8 @@ impl Spread {
             let Some(worst) = of_stores.iter().max_by_key(|lag| lag.age) else {
                 continue;
             };
-            if worst.age >= BEHIND_AFTER && laggard.told.is_none() {
+            let counts = self.mode == Mode::Direct;
+            if counts && worst.age >= BEHIND_AFTER && laggard.told.is_none() {
                 laggard.told = Some(now.saturating_sub(worst.age));
                 core.emit(Event::MemberBehind {
                     peer: peer.clone(),

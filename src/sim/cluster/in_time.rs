@@ -79,7 +79,8 @@ impl Simulator {
         self.judged()
     }
 
-    /// Waits until none of these nodes has a member for behind. They agree, and nobody refuses anything.
+    /// Waits until none of these nodes has a member for behind. They agree, nobody refuses anything, and they are in
+    /// direct mode: above it lag is a bound.
     ///
     /// # Errors
     /// The first violation: [`Breach::StillBehind`], or of another promise on the way.

@@ -70,10 +70,10 @@ pub(super) fn keep_time(scenario: &Scenario, sim: &mut Simulator) -> Result<(), 
         return Ok(());
     }
     sim.converge(CONVERGENCE_MAX)?;
-    if scenario.clocks_mend && scenario.spec.config.entries_max >= ROOM {
+    let direct = live.len() <= scenario.spec.config.direct_peers_max;
+    if direct && scenario.clocks_mend && scenario.spec.config.entries_max >= ROOM {
         sim.catch_up(&live)?;
     }
-    let direct = live.len() <= scenario.spec.config.direct_peers_max;
     let calm = direct && live.len() > 2 && writes_are_calm(scenario, sim, &live);
     match scenario.seed % 3 {
         0 if direct => {
