@@ -309,6 +309,11 @@ impl<S: Schema> Map<S> {
         })
     }
 
+    /// Whether a peer has ever refused what this node wrote, because it was stamped ahead of the peer's clock.
+    pub(in crate::store) fn was_refused(&self) -> bool {
+        self.shared.lock().entries.was_refused()
+    }
+
     /// Writes a record that several nodes may write alike, so that theirs is one version: it has no
     /// writer, and the timestamp and the expiry that are given. `seen` is as for
     /// [`put_if_local`](Self::put_if_local).

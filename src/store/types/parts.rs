@@ -287,9 +287,10 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
     }
 
     /// Whether what this process wrote at an instant has had the time to reach everybody: then what it stands
-    /// for can be taken away, and nobody misses it meanwhile.
+    /// for can be taken away, and nobody misses it meanwhile. Never if a peer has refused something, because this
+    /// process's clock was ahead: others may lack more than is known here.
     pub(super) fn is_settled(&self, at: u64) -> bool {
-        Timestamp::from_nanos(at).plus(SETTLED_AFTER) <= self.now()
+        Timestamp::from_nanos(at).plus(SETTLED_AFTER) <= self.now() && !self.map.was_refused()
     }
 
     /// Takes away all parts of a key that are held here; what is written meanwhile stays.

@@ -407,6 +407,27 @@ fn what_is_added_after_the_clock_was_set_back_counts() {
     assert!(crowd.processes.iter().all(|it| it.value(&1) == 107));
 }
 
+/// Others hold of it what the process before it wrote, and nothing of its own.
+#[test]
+fn what_was_taken_over_by_a_clock_that_is_ahead_is_not_taken_away() {
+    let mut crowd: Crowd<Counter<u8>> = Crowd::new(2);
+    crowd.processes[0].add(1, 5).unwrap();
+    crowd.restart(0);
+    crowd.hear_all();
+    crowd.processes[0].add(1, 1).unwrap();
+    let replica = crowd.processes[0].store();
+    let last = replica.replica().changes(0, 256, usize::MAX).pop().unwrap();
+    // Whatever it writes since, that one was refused.
+    crowd.processes[0].add(1, 1).unwrap();
+    replica.replica().refused_as_ahead(&last.entry.key, last.seq);
+    for _ in 0..3 {
+        crowd.clock.pass(MINUTE);
+        crowd.processes[0].add(1, 1).unwrap();
+    }
+    assert_eq!(replica.len(), 2);
+    assert_eq!(crowd.processes[0].value(&1), 10);
+}
+
 /// What others hold of this process is ahead of its clock by then, and may win over what it writes.
 #[test]
 fn what_is_added_while_the_clock_is_behind_counts_when_it_is_right_again() {
