@@ -352,9 +352,9 @@ impl Node {
     /// request; expelling a name twice, or one's own, does nothing. At most 256 names are expelled.
     ///
     /// It is the name that is refused. Where names are not proven by certificates
-    /// (`TlsConfig::node_name_in_certificate`) the member can come back under another one; that is logged. The node
-    /// does not remember it when it is started again: give [`Builder::expelled`](super::Builder::expelled) the names
-    /// that are `here` in [`View::expulsions`].
+    /// (`TlsConfig::node_name_in_certificate`) the member can come back under another one; that is logged. With a
+    /// disk the node remembers it when it is started again; without one, give [`Builder::expelled`](super::Builder::expelled)
+    /// the names that are `here` in [`View::expulsions`].
     ///
     /// What the member wrote stays: [`purge`](Self::purge) removes it.
     ///

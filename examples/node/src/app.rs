@@ -104,11 +104,24 @@ impl App {
                 "not ready: joining the cluster; no peer's state has arrived, and not every peer \
                  is known to be gone",
             ),
+            Readiness::NameTaken { .. } => {
+                Err("not ready: another node of the cluster has this node's name")
+            }
+            Readiness::ClockDiffers { .. } => {
+                Err("not ready: this node's clock and that of a peer differ by too much")
+            }
             _ if view.disk_failing => Ok(DISK),
             _ if !view.full_stores.is_empty() => {
                 Ok("degraded: a store is full, and refuses what other nodes hold")
             }
             _ => Ok("OK"),
         }
+    }
+
+    /// Whether the others' state may still arrive: until then this node would tell what they have told. A node that
+    /// the others do not let in, for its name or its clock, does not wait for them: rather twice than not at all.
+    pub(crate) fn awaits_state(&self) -> bool {
+        let joining = |node: &Node| matches!(node.view().readiness, Readiness::Joining { .. });
+        self.name.is_some() && self.node().is_none_or(joining)
     }
 }

@@ -9,8 +9,8 @@ use clap::{Parser, ValueEnum};
 
 use crate::duration::{Span, SpanError};
 
-/// One node of a cluster of alert managers: silences and the notification log, replicated by
-/// rumormill, behind Alertmanager's flags, API and metrics.
+/// One node of a cluster of alert managers: alerts, silences and the notification log, replicated by
+/// rumormill, behind Alertmanager's flags, API and metrics; it notifies once for all nodes.
 ///
 /// Durations are written 200ms, 1m30s, 6h or 5d. What the configuration file's `cluster:` section
 /// says holds where a flag is not given.

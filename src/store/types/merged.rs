@@ -113,6 +113,7 @@ impl<K: PartKey, M: Merge> MergedMap<K, M> {
     ) -> Result<Written, WriteError> {
         let key = key.into();
         let mut before = self.parts.of(&key);
+        self.parts.outrank(&before);
         let own = before.iter().find(|part| self.parts.is_own(part)).cloned();
         before.retain(|part| self.parts.is_predecessors(part));
         let now = self.parts.now().as_nanos();

@@ -99,6 +99,7 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
     pub fn set(&self, key: impl Into<K>, value: V) -> Result<Written, WriteError> {
         let key = key.into();
         let parts = self.parts.of(&key);
+        self.parts.outrank(&parts);
         let now = self.parts.now().as_nanos();
         let own = parts.iter().find(|part| self.parts.is_own(part));
         let written = self.parts.write(

@@ -77,6 +77,7 @@ impl<E: PartKey> AddWinsSet<E> {
         let now = self.parts.now().as_nanos();
         let since = |own: Option<&u64>| own.copied().unwrap_or(now);
         let parts = self.parts.of(&element);
+        self.parts.outrank(&parts);
         let own = parts.iter().find(|part| self.parts.is_own(part));
         let settled = own.is_some_and(|own| self.parts.is_settled(own.value));
         let written = self.parts.write(&element, since, Timestamp::MAX)?;

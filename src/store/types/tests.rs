@@ -419,7 +419,9 @@ fn what_was_taken_over_by_a_clock_that_is_ahead_is_not_taken_away() {
     let last = replica.replica().changes(0, 256, usize::MAX).pop().unwrap();
     // Whatever it writes since, that one was refused.
     crowd.processes[0].add(1, 1).unwrap();
-    replica.replica().refused_as_ahead(&last.entry.key, last.seq);
+    replica
+        .replica()
+        .refused_as_ahead(&last.entry.key, last.seq);
     for _ in 0..3 {
         crowd.clock.pass(MINUTE);
         crowd.processes[0].add(1, 1).unwrap();
@@ -444,6 +446,22 @@ fn what_is_added_while_the_clock_is_behind_counts_when_it_is_right_again() {
     crowd.clock.0.fetch_add(behind, Ordering::Relaxed);
     crowd.hear_all();
     assert!(crowd.processes.iter().all(|it| it.value(&1) == 759));
+}
+
+#[test]
+fn what_is_set_while_the_clock_is_behind_is_shown_when_it_is_right_again() {
+    let crowd: Crowd<MultiRegister<u8, u8>> = Crowd::new(2);
+    crowd.clock.pass(60 * MINUTE);
+    crowd.processes[0].set(1, 1).unwrap();
+    crowd.hear_all();
+    crowd.clock.pass(1);
+    crowd.processes[0].set(1, 2).unwrap();
+    crowd.clock.0.fetch_sub(60 * MINUTE, Ordering::Relaxed);
+    crowd.processes[0].set(1, 3).unwrap();
+    crowd.hear_all();
+    crowd.clock.0.fetch_add(60 * MINUTE, Ordering::Relaxed);
+    crowd.hear_all();
+    assert!(crowd.processes.iter().all(|it| it.get(&1) == [3]));
 }
 
 #[test]

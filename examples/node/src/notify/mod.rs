@@ -131,7 +131,7 @@ async fn dispatch(
         }
         // A node that has not seen the others' state would tell what they have told.
         let started = Instant::now();
-        let may_flush = app.readiness().is_ok() && shared.begins.is_some_and(|at| started >= at);
+        let may_flush = !app.awaits_state() && shared.begins.is_some_and(|at| started >= at);
         let shown = Arc::clone(app);
         let turn = tokio::task::spawn_blocking(move || shown.dispatch.turn(&shown, may_flush));
         let (departures, next) = turn
