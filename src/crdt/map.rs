@@ -71,8 +71,6 @@ pub struct EntryMap<V> {
     latest: Timestamp,
     /// Changes up to here were given to somebody who may have them sent.
     given: u64,
-    /// A peer has refused what this node wrote, as ahead of the peer's clock.
-    was_refused: bool,
     /// Who writes here, if that is known.
     own: Option<WriterTag>,
     horizons: Horizons,
@@ -94,7 +92,6 @@ impl<V> EntryMap<V> {
             digests: MapDigests::default(),
             latest: Timestamp::ZERO,
             given: 0,
-            was_refused: false,
             own: None,
             horizons: Horizons::default(),
         }
@@ -342,19 +339,12 @@ impl<V> EntryMap<V> {
     /// Whether a peer has refused the entry that the change `seq` brought, because it is stamped ahead of the peer's
     /// clock, and no peer has taken it.
     pub fn set_refused(&mut self, key: &Key, seq: u64, refused: bool) {
-        self.was_refused |= refused;
         if let Some(at) = self.find(digest::kh(key), key)
             && let Some(slot) = self.slot_mut(at)
             && slot.seq == seq
         {
             slot.refused = refused;
         }
-    }
-
-    /// Whether a peer has ever refused what this node wrote, because it was stamped ahead of the peer's clock.
-    #[must_use]
-    pub fn was_refused(&self) -> bool {
-        self.was_refused
     }
 
     /// Whether a held entry is one that this node wrote while its clock was wrong, and that nobody else holds: it

@@ -727,7 +727,8 @@ impl Engine {
                 let crowd = self.members.is_crowd(core);
                 self.sessions.member_live(core, &member, crowd);
                 if was == Some(Failed) {
-                    self.sessions.ask_returned(core, &member.process.name);
+                    let (roster, name) = (self.members.roster(), &member.process.name);
+                    self.sessions.ask_returned(core, roster, name);
                 }
             }
             Event::MemberFailed(_) => {

@@ -309,9 +309,11 @@ impl<S: Schema> Map<S> {
         })
     }
 
-    /// Whether a peer has ever refused what this node wrote, because it was stamped ahead of the peer's clock.
-    pub(in crate::store) fn was_refused(&self) -> bool {
-        self.shared.lock().entries.was_refused()
+    /// A handle on a change of a key, or a later one, however it came to be held here.
+    pub(in crate::store) fn follow_change(&self, key: Key, seq: u64) -> Written {
+        let store = self.shared.id;
+        let tracker = Arc::clone(&self.shared.context.tracker);
+        Written::new(WriteId { store, key, seq }, tracker)
     }
 
     /// Writes a record that several nodes may write alike, so that theirs is one version: it has no
@@ -464,12 +466,7 @@ impl<S: Schema> Map<S> {
     fn finish(&self, key: Key, written: Result<u64, WriteError>) -> Result<Written, WriteError> {
         let seq = written?;
         self.shared.notify();
-        let id = WriteId {
-            store: self.shared.id,
-            key,
-            seq,
-        };
-        Ok(Written::new(id, Arc::clone(&self.shared.context.tracker)))
+        Ok(self.follow_change(key, seq))
     }
 }
 

@@ -110,6 +110,11 @@ pub trait Schema: Send + Sync + 'static {
         let _ = (record, writer);
         Ok(())
     }
+    /// Whether what this node wrote while its clock was ahead, and that nobody else holds for that, gives way to what
+    /// others hold. Not where it is this node's alone to write: then nothing of it is lost. Default: yes.
+    fn gives_way(&self) -> bool {
+        true
+    }
     /// From when on the record is hidden, where it says so itself. Reads show it until then, or until its entry
     /// expires, whichever comes first: an entry's expiry never shrinks, and this can. It must be a function
     /// of the record alone. Default: never. A panic counts as never.

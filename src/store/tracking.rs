@@ -46,7 +46,8 @@ pub enum Copies {
     /// More than half of the cluster, this process included. The cluster is this process and all members that have
     /// not left; failed ones count until they are forgotten after `reconnect_timeout`. So of two sides of a
     /// partition at most one can have it, as long as neither forgets the other one. It is not a lock, and not
-    /// linearizable across a change of membership: who joins or is forgotten changes what half is.
+    /// linearizable across a change of membership: who joins or is forgotten changes what half is, and so does who starts
+    /// anew: it does not know yet whom it has to count, and without a disk has lost what it held.
     Majority,
     /// So many other processes.
     N(usize),

@@ -39,7 +39,13 @@ impl PendingRead {
             // With this process that is more than half.
             Copies::Majority => here(roster).count().div_ceil(2),
         };
+        let counts = |process: &&ProcessId| match self.from {
+            // Who has answered and failed since stands for nobody who is alive.
+            Copies::All => roster.is_live(process),
+            Copies::Majority | Copies::N(_) => true,
+        };
         let answered = here(roster).filter(|process| self.has_answered(process));
+        let answered = answered.filter(counts);
         (
             asked,
             answered.map(|process| process.name.clone()).collect(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
-use crate::engine::core::roster::Roster;
+use crate::engine::core::roster::{Roster, RosterEntry};
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, LinkPolicy};
 use crate::engine::event::Readiness;
@@ -257,8 +257,15 @@ impl Sessions {
 
     /// A failed member is back. Where it was, others may have left, and word of that has not come here: above direct
     /// mode no link need open that tells it, so a few of those that are back are asked.
-    pub(in crate::engine) fn ask_returned(&mut self, core: &mut Core, name: &NodeName) {
+    pub(in crate::engine) fn ask_returned(
+        &mut self,
+        core: &mut Core,
+        roster: &Roster,
+        name: &NodeName,
+    ) {
         let returned = &mut self.discovery.returned;
+        let is_live = |name: &NodeName| roster.get(name).is_some_and(RosterEntry::is_live);
+        returned.retain(is_live);
         if core.link_policy == LinkPolicy::Kept || returned.len() >= RETURNED_MAX {
             return;
         }
@@ -315,7 +322,10 @@ impl Sessions {
             self.dial_member(core, roster, &name);
         }
         self.discovery.repeats += 1;
-        if let Some(&wait) = MEMBERS_REPEATS.get(self.discovery.repeats) {
+        let last = MEMBERS_REPEATS
+            .last()
+            .filter(|_| !self.discovery.returned.is_empty());
+        if let Some(&wait) = MEMBERS_REPEATS.get(self.discovery.repeats).or(last) {
             core.set_timer_after(TimerKind::Members, wait);
         }
     }

@@ -173,15 +173,20 @@ pub(super) struct Contents<S: Schema> {
 }
 
 impl<S: Schema> Contents<S> {
-    pub(super) fn new(limits: &Limits, writer: WriterTag) -> Self {
+    pub(super) fn new(limits: &Limits, writer: WriterTag, gives_way: bool) -> Self {
         let bounds = MapBounds {
             entry_bytes_max: limits.entry_bytes_max,
             max_clock_drift: limits.max_clock_drift,
             lifetime_max: limits.lifetime_max,
             grace: limits.grace(),
         };
+        let entries = EntryMap::new(bounds);
         Self {
-            entries: EntryMap::new(bounds).written_by(writer),
+            entries: if gives_way {
+                entries.written_by(writer)
+            } else {
+                entries
+            },
             index: S::Index::default(),
             quarantine: BTreeSet::new(),
             feed: Arc::default(),
@@ -248,6 +253,7 @@ impl<S: Schema> Contents<S> {
         });
         let next = last.map(after);
         let own = self.accounts.own();
+        let lifetime_max = self.entries.bounds().lifetime_max;
         let (ts, writer) = match draft.at {
             WrittenAt::Alike(ts) => (ts, WriterTag::NONE),
             WrittenAt::Now => (next.map_or(now, |next| now.max(next)), own),
@@ -258,11 +264,14 @@ impl<S: Schema> Contents<S> {
             ts,
             tie: draft.tie,
             writer,
-            expires_at: draft.expires_at,
+            expires_at: match draft.at {
+                // What removes an old version is as old.
+                WrittenAt::Seen => draft.expires_at.min(ts.plus(lifetime_max)),
+                WrittenAt::Now | WrittenAt::Alike(_) => draft.expires_at,
+            },
             schema: draft.body.schema,
             body: std::mem::take(&mut draft.body.bytes),
         };
-        let lifetime_max = self.entries.bounds().lifetime_max;
         if entry.expires_at > ts.plus(lifetime_max) {
             return Err(WriteError::TooLasting { max: lifetime_max });
         }

@@ -50,7 +50,7 @@ type Hook = Arc<dyn Fn() + Send + Sync>;
 
 impl<S: Schema> MapStore<S> {
     pub(super) fn new(schema: S, limits: Limits, context: Context) -> Self {
-        let contents = Contents::new(&limits, context.writer);
+        let contents = Contents::new(&limits, context.writer, schema.gives_way());
         Self {
             id: StoreId::of(schema.name()),
             schema,

@@ -45,14 +45,11 @@ pub(super) struct Earlier {
 impl CounterPart {
     /// Takes over what an earlier process of this name had counted, and what that had taken over.
     pub(super) fn take_over(&mut self, boot: u64, part: &Self, at: u64) {
-        let had = self.forgotten.clone();
         for (name, account) in &part.forgotten {
             self.forget(name, account, at);
         }
-        // The part may be taken away a while after all of it was written down.
-        let more = self.forgotten != had;
         self.earlier.add(&part.earlier, at);
-        self.earlier.note(part.as_of(boot, at), more);
+        self.earlier.note(part.as_of(boot, at));
         self.earlier.fold(at);
     }
 
@@ -78,13 +75,8 @@ impl CounterPart {
         }
     }
 
-    /// When the part of an earlier process was written down here, if all of it is.
-    pub(super) fn took_over_at(&self, boot: u64, part: &Self) -> Option<u64> {
-        let noted = self.earlier.noted_at(boot);
-        noted.filter(|_| self.covers(boot, part))
-    }
-
-    fn covers(&self, boot: u64, part: &Self) -> bool {
+    /// Whether all that an earlier process had counted is written down here.
+    pub(super) fn covers(&self, boot: u64, part: &Self) -> bool {
         let forgotten = part.forgotten.iter().all(|(name, account)| {
             let own = self.forgotten.get(name);
             own.is_some_and(|own| own.has_all(account))
@@ -102,34 +94,38 @@ impl Tallies {
         let mut all = Self::default();
         for (boot, part) in parts {
             all.add(&part.earlier, at);
-            all.note(part.as_of(boot, at), false);
+            all.note(part.as_of(boot, at));
         }
         all
     }
 
     /// Writes down what is more than is known.
     fn add(&mut self, other: &Self, at: u64) {
-        if let Some(folded) = other.folded
-            && self.folded.is_none_or(|own| own.boot < folded.boot)
-        {
-            self.folded = Some(Earlier { at, ..folded });
+        // Each sum is what all up to its boot had counted at least.
+        if let Some(folded) = other.folded {
+            let own = self.folded.unwrap_or(Earlier { at, ..folded });
+            self.folded = Some(Earlier {
+                boot: own.boot.max(folded.boot),
+                plus: own.plus.max(folded.plus),
+                minus: own.minus.max(folded.minus),
+                at: own.at,
+            });
         }
         for process in &other.processes {
-            self.note(Earlier { at, ..*process }, false);
+            self.note(Earlier { at, ..*process });
         }
         let end = self.folded.map_or(0, |folded| folded.boot);
         self.processes.retain(|process| process.boot > end);
     }
 
-    /// Writes down what a process had counted, if that is more than is known; with `again`, that it is written down
-    /// now in any case.
-    fn note(&mut self, seen: Earlier, again: bool) {
+    /// Writes down what a process had counted, if that is more than is known.
+    fn note(&mut self, seen: Earlier) {
         let by_boot = |it: &Earlier| it.boot;
         match self.processes.binary_search_by_key(&seen.boot, by_boot) {
             Err(place) => self.processes.insert(place, seen),
             Ok(place) => {
                 let known = &mut self.processes[place];
-                if again || seen.plus > known.plus || seen.minus > known.minus {
+                if seen.plus > known.plus || seen.minus > known.minus {
                     known.plus = known.plus.max(seen.plus);
                     known.minus = known.minus.max(seen.minus);
                     known.at = seen.at;
@@ -178,14 +174,6 @@ impl Tallies {
         all.map(|it| it.boot).max()
     }
 
-    /// When it was written down what the process of that boot had counted.
-    fn noted_at(&self, boot: u64) -> Option<u64> {
-        let folded = self.folded.filter(|folded| folded.boot >= boot);
-        let mut processes = self.processes.iter();
-        let noted = folded.or_else(|| processes.find(|it| it.boot == boot).copied());
-        noted.map(|it| it.at)
-    }
-
     /// The part of it that is of processes before that boot.
     fn before(&self, boot: u64) -> Self {
         let mut before = self.clone();
@@ -211,7 +199,7 @@ pub(super) fn sum<K>(parts: &[Arc<OwnedPart<K, CounterPart>>]) -> i64 {
         let (_, name, boot) = part.key();
         let all = names.entry(name).or_default();
         all.add(&part.earlier, 0);
-        all.note(part.as_of(*boot, 0), false);
+        all.note(part.as_of(*boot, 0));
         for (name, account) in &part.forgotten {
             names.entry(name).or_default().add(account, 0);
         }

@@ -6,8 +6,8 @@
 //! is what that process had added at some time. The value is the sum over all processes of that.
 //!
 //! Nobody else takes over what is another name's, unless the application says that the name is to be forgotten; then all
-//! members must hold that first. What was taken over is taken away a minute later, and only
-//! the version that was taken over: what that process had added later, without anybody here
+//! members must hold that first. What was taken over stays, and counts once, until [`Counter::tidy`] removes
+//! it, and then only the version that was taken over: what that process had added later, without anybody here
 //! knowing it, still counts when it is seen.
 
 use std::borrow::Borrow;
@@ -15,12 +15,12 @@ use std::sync::Arc;
 
 use super::account::{CounterPart, Tallies, sum};
 use super::changed::ChangedKeys;
+use super::forget::{ForgetError, held_by_all};
 use super::parts::{OwnedPart, OwnedParts, PartKey};
-use crate::id::{NodeName, Refusal};
+use crate::id::NodeName;
 use crate::store::any::Store;
 use crate::store::schema::Unreadable;
 use crate::store::setup::{Context, Limits};
-use crate::store::tracking::{Copies, ReplicationError};
 use crate::store::write::{WriteError, Written};
 use crate::time::Timestamp;
 
@@ -94,8 +94,6 @@ impl<K: PartKey> Counter<K> {
 
     /// The count of a key as this node knows it; 0 if nobody has changed it. It stops at the least and the
     /// greatest number of its type.
-    ///
-    /// While a process takes over what an earlier one had counted, other nodes may for a moment see less.
     #[must_use]
     pub fn value<Q>(&self, key: &Q) -> i64
     where
@@ -123,6 +121,21 @@ impl<K: PartKey> Counter<K> {
         Q: Ord + ?Sized,
     {
         self.parts.remove(key)
+    }
+
+    /// Removes what earlier processes of this node's name left, where this one has taken it over, once all members hold
+    /// that; failed ones too, until they are forgotten after `reconnect_timeout`. Returns how many entries were removed.
+    /// Every process that changes a key leaves an entry, so a program that is started often calls this now and then.
+    ///
+    /// Cancel safe: what is not removed the next call removes.
+    ///
+    /// # Errors
+    /// [`ForgetError`]: not all members are known to hold what takes the place of the rest.
+    pub async fn tidy(&self) -> Result<usize, ForgetError> {
+        let covers = |own: &OwnedPart<K, CounterPart>, part: &OwnedPart<K, CounterPart>| {
+            self.parts.is_predecessors(part) && own.covers(part.key().2, part)
+        };
+        self.parts.tidy(covers).await
     }
 
     /// Forgets a name that does not come back: takes over for good what its processes have counted, waits until all members
@@ -171,7 +184,7 @@ impl<K: PartKey> Counter<K> {
         }
         let taken = self.take_over_name(name)?;
         for (written, _) in &taken {
-            acknowledged(written).await?;
+            held_by_all(written).await?;
         }
         let mut removed = 0;
         for part in taken.iter().flat_map(|(_, parts)| parts) {
@@ -226,7 +239,6 @@ impl<K: PartKey> Counter<K> {
         if let Some(latest) = kept.iter().filter_map(Tallies::latest).max() {
             self.parts.follow_boot(latest);
         }
-        let own = before.iter().find(|part| self.parts.is_own(part)).cloned();
         before.retain(|part| self.parts.is_predecessors(part));
         let at = self.parts.now().as_nanos();
         let changed = |own: Option<&CounterPart>| -> Result<CounterPart, WriteError> {
@@ -241,70 +253,12 @@ impl<K: PartKey> Counter<K> {
             }
             Ok(own)
         };
-        let written = self.parts.try_write(key, changed, Timestamp::MAX)?;
-        for part in before {
-            let boot = part.key().2;
-            let own = own.as_ref();
-            let noted = own.and_then(|own| own.took_over_at(boot, &part));
-            if noted.is_some_and(|at| self.parts.is_settled(at)) {
-                self.parts.take_away(&part)?;
-            }
-        }
-        Ok(written)
+        self.parts.try_write(key, changed, Timestamp::MAX)
     }
 }
 
 /// A write, and the parts that are taken over by it.
 pub(super) type TakenOver<K> = (Written, Vec<Arc<OwnedPart<K, CounterPart>>>);
-
-/// Waits until all members hold a write, those that have failed included.
-async fn acknowledged(written: &Written) -> Result<(), ForgetError> {
-    let held = written.replicated(Copies::All).await;
-    let progress = written.progress().await?;
-    let (waiting, refused) = match held {
-        // Of a large cluster not everything is known any more that has been acknowledged.
-        Ok(_) => (Vec::new(), Vec::new()),
-        Err(_) => (progress.waiting, progress.refused),
-    };
-    if waiting.is_empty() && refused.is_empty() && progress.failed.is_empty() {
-        return held.map(drop).map_err(ForgetError::from);
-    }
-    Err(ForgetError::NotAcknowledged {
-        waiting,
-        refused,
-        failed: progress.failed,
-    })
-}
-
-/// Why a name was not forgotten. Every count is what it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ForgetError {
-    /// Members are not known to hold what was taken over.
-    #[error(
-        "not acknowledged by all: {waiting:?} are waited for, {refused:?} refused, {failed:?} have failed"
-    )]
-    NotAcknowledged {
-        /// Members that did not say so in time.
-        waiting: Vec<NodeName>,
-        /// Members that refused it, and why.
-        refused: Vec<(NodeName, Refusal)>,
-        /// Members that have failed and may come back: until `reconnect_timeout` has passed, or they are back.
-        failed: Vec<NodeName>,
-    },
-    /// The name is this node's own. It takes over from its earlier processes by itself.
-    #[error("{name:?} is the name of this node")]
-    OwnName {
-        /// The name.
-        name: NodeName,
-    },
-    /// It cannot be followed who holds it.
-    #[error(transparent)]
-    Replication(#[from] ReplicationError),
-    /// What was taken over could not be written, or an entry could not be removed: what was removed before stays so.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
 
 /// Why an addition is not made that this process cannot write down.
 fn too_much() -> WriteError {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::changed::ChangedKeys;
+use super::forget::ForgetError;
 use super::set::AddWinsSet;
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
@@ -52,6 +53,18 @@ impl Flag {
     /// Those of a write.
     pub fn turn_off(&self) -> Result<Vec<Written>, WriteError> {
         self.set.remove(&())
+    }
+
+    /// Removes what earlier processes of this node's name left, where this one has turned it on too, once all members hold
+    /// that; failed ones too, until they are forgotten after `reconnect_timeout`. Returns how many entries were removed.
+    /// Every process that turns it on leaves an entry, so a program that is started often calls this now and then.
+    ///
+    /// Cancel safe: what is not removed the next call removes.
+    ///
+    /// # Errors
+    /// [`ForgetError`]: not all members are known to hold what takes the place of the rest.
+    pub async fn tidy(&self) -> Result<usize, ForgetError> {
+        self.set.tidy().await
     }
 
     /// Whether it is on.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::changed::ChangedKeys;
+use super::forget::ForgetError;
 use super::parts::{OwnedPart, OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
@@ -44,6 +45,9 @@ struct MergedPart<M> {
     /// Which versions of earlier processes' parts are merged in: boot, timestamp, and when.
     taken_over: Vec<(u64, u64, u64)>,
 }
+
+/// A part as it is held.
+type MergedHeld<K, M> = OwnedPart<K, MergedPart<M>>;
 
 impl<K: PartKey, M: Merge> Clone for MergedMap<K, M> {
     fn clone(&self) -> Self {
@@ -114,7 +118,6 @@ impl<K: PartKey, M: Merge> MergedMap<K, M> {
         let key = key.into();
         let mut before = self.parts.of(&key);
         self.parts.outrank(&before);
-        let own = before.iter().find(|part| self.parts.is_own(part)).cloned();
         before.retain(|part| self.parts.is_predecessors(part));
         let now = self.parts.now().as_nanos();
         let versions: Vec<_> = before.iter().map(|part| self.version(part)).collect();
@@ -133,17 +136,24 @@ impl<K: PartKey, M: Merge> MergedMap<K, M> {
             taken_over.retain(|it| versions.iter().any(|version| version.0 == it.0));
             MergedPart { value, taken_over }
         };
-        let written = self.parts.write(&key, changed, Timestamp::MAX)?;
-        for (part, (boot, ts)) in before.iter().zip(&versions) {
-            let settled = own.as_ref().is_some_and(|own| {
-                let mut of_it = own.taken_over.iter();
-                of_it.any(|it| (it.0, it.1) == (*boot, *ts) && self.parts.is_settled(it.2))
-            });
-            if settled {
-                self.parts.take_away(part)?;
-            }
-        }
-        Ok(written)
+        self.parts.write(&key, changed, Timestamp::MAX)
+    }
+
+    /// Removes what earlier processes of this node's name left, where this one has taken it over, once all members hold
+    /// that; failed ones too, until they are forgotten after `reconnect_timeout`. Returns how many entries were removed.
+    /// Every process that changes a key leaves an entry, so a program that is started often calls this now and then.
+    ///
+    /// Cancel safe: what is not removed the next call removes.
+    ///
+    /// # Errors
+    /// [`ForgetError`]: not all members are known to hold what takes the place of the rest.
+    pub async fn tidy(&self) -> Result<usize, ForgetError> {
+        let merged = |own: &MergedHeld<K, M>, part: &MergedHeld<K, M>| {
+            let version = self.version(part);
+            let mut taken_over = own.taken_over.iter();
+            self.parts.is_predecessors(part) && taken_over.any(|it| (it.0, it.1) == version)
+        };
+        self.parts.tidy(merged).await
     }
 
     /// Removes what this node has seen of a key; what is written meanwhile stays, and so does what a process

@@ -14,12 +14,14 @@
 //! | [`MergedMap`] | what your own [`Merge`] makes of the two |
 //!
 //! What they cost: an entry for every process that has changed a key. A process that starts anew under its name takes over
-//! what the one before it wrote, a minute after it has changed the key itself.
+//! what the one before it wrote when it changes the key itself; the entry of that one stays until `tidy` is called, which
+//! removes it once all members hold what takes its place.
 
 mod account;
 mod changed;
 mod counter;
 mod flag;
+mod forget;
 mod merged;
 mod parts;
 #[cfg(any(feature = "net", feature = "sim", test))]
@@ -28,8 +30,9 @@ mod register;
 mod set;
 
 pub use changed::ChangedKeys;
-pub use counter::{Counter, ForgetError};
+pub use counter::Counter;
 pub use flag::Flag;
+pub use forget::ForgetError;
 pub use merged::{Merge, MergedMap};
 pub use parts::PartKey;
 #[cfg(any(feature = "net", feature = "sim", test))]

@@ -19,11 +19,11 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::changed::ChangedKeys;
+use super::forget::{ForgetError, held_by_all};
 use crate::id::{Key, NodeName, SchemaId, WriterTag};
 use crate::store::map::Map;
 use crate::store::schema::{Body, Index, Schema, Unreadable};
@@ -286,11 +286,34 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         self.map.remove_seen(&hash, seen)
     }
 
-    /// Whether what this process wrote at an instant has had the time to reach everybody: then what it stands
-    /// for can be taken away, and nobody misses it meanwhile. Never if a peer has refused something, because this
-    /// process's clock was ahead: others may lack more than is known here.
-    pub(super) fn is_settled(&self, at: u64) -> bool {
-        Timestamp::from_nanos(at).plus(SETTLED_AFTER) <= self.now() && !self.map.was_refused()
+    /// Takes away the parts that this process's own part of a key stands for, once all members hold that one. Returns
+    /// how many.
+    pub(super) async fn tidy(
+        &self,
+        stands_for: impl Fn(&OwnedPart<K, P>, &OwnedPart<K, P>) -> bool,
+    ) -> Result<usize, ForgetError> {
+        let mut removed = 0;
+        for (_, mut parts) in self.all() {
+            let Some(own) = parts.iter().position(|part| self.is_own(part)) else {
+                continue;
+            };
+            let own = parts.swap_remove(own);
+            parts.retain(|part| stands_for(&own, part));
+            if parts.is_empty() {
+                continue;
+            }
+            let hash = own.hash();
+            let (held, seq) = self.map.read(&hash);
+            if !held.is_some_and(|held| Arc::ptr_eq(&held, &own)) {
+                // It was written meanwhile: the next time.
+                continue;
+            }
+            held_by_all(&self.map.follow_change(hash, seq)).await?;
+            for part in &parts {
+                removed += usize::from(self.take_away(part)?.is_some());
+            }
+        }
+        Ok(removed)
     }
 
     /// Takes away all parts of a key that are held here; what is written meanwhile stays.
@@ -342,6 +365,10 @@ impl<K: PartKey, P: MapValue> Schema for PartSchema<K, P> {
 
     fn decode(&self, key: Key, body: &Body) -> Result<OwnedPart<K, P>, Unreadable> {
         self.0.decode(key, body)
+    }
+
+    fn gives_way(&self) -> bool {
+        false
     }
 
     fn check_writer(&self, record: &OwnedPart<K, P>, writer: WriterTag) -> Result<(), Unreadable> {
@@ -410,8 +437,6 @@ impl<K: PartKey, P: MapValue> Index<OwnedPart<K, P>> for PartIndex<K, P> {
 const TIE: u64 = 1;
 /// How often a write is tried that another thread outruns.
 const WRITES_TRIED: usize = 1_000;
-/// How long after it has taken something over a process takes away what that replaces.
-const SETTLED_AFTER: Duration = Duration::from_secs(60);
 /// Keys that are read in one hold of the store's lock.
 const KEYS_AT_ONCE: usize = 256;
 const NOT_ITS_OWN: &str = "a process writes under its own name alone";

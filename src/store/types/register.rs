@@ -1,7 +1,8 @@
 //! A register that keeps all values that were written at once, until somebody who has seen them writes again.
 //!
 //! A process's part of a register is its value, the number of its write among all of the process, and which writes of other processes that
-//! one replaces. A value is shown if no other part replaces it. A part that was replaced is taken away a minute later.
+//! one replaces. A value is shown if no other part replaces it. A part that was
+//! replaced stays until [`MultiRegister::tidy`] removes it.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::changed::ChangedKeys;
+use super::forget::ForgetError;
 use super::parts::{OwnedPart, OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
@@ -69,6 +71,9 @@ struct Cover {
     at: u64,
 }
 
+/// A part as it is held.
+type RegisterHeld<K, V> = OwnedPart<K, RegisterPart<V>>;
+
 type Covers = BTreeMap<(String, u64), (u64, u64)>;
 
 impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
@@ -101,8 +106,7 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
         let parts = self.parts.of(&key);
         self.parts.outrank(&parts);
         let now = self.parts.now().as_nanos();
-        let own = parts.iter().find(|part| self.parts.is_own(part));
-        let written = self.parts.write(
+        self.parts.write(
             &key,
             |own| RegisterPart {
                 number: self.parts.next_number(),
@@ -110,18 +114,24 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
                 covers: self.covers(own, &parts, now),
             },
             Timestamp::MAX,
-        )?;
-        for part in &parts {
+        )
+    }
+
+    /// Removes what others have written, where this process has replaced it, once all members hold
+    /// that; failed ones too, until they are forgotten after `reconnect_timeout`. Returns how many entries were removed.
+    /// Every process that writes a register leaves an entry, so a program that is started often calls this now and then.
+    ///
+    /// Cancel safe: what is not removed the next call removes.
+    ///
+    /// # Errors
+    /// [`ForgetError`]: not all members are known to hold what takes the place of the rest.
+    pub async fn tidy(&self) -> Result<usize, ForgetError> {
+        let replaced = |own: &RegisterHeld<K, V>, part: &RegisterHeld<K, V>| {
             let (_, name, boot) = part.key();
-            let replaced = own.is_some_and(|own| {
-                let mut covers = own.covers.iter().filter(|it| it.is_of(name, *boot));
-                covers.any(|it| it.number >= part.number && self.parts.is_settled(it.at))
-            });
-            if replaced {
-                self.parts.take_away(part)?;
-            }
-        }
-        Ok(written)
+            let mut covers = own.covers.iter().filter(|it| it.is_of(name, *boot));
+            covers.any(|it| it.number >= part.number)
+        };
+        self.parts.tidy(replaced).await
     }
 
     /// The values: none if nobody has written, one mostly, several if some were written without knowledge of each
@@ -141,7 +151,8 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
             .collect()
     }
 
-    /// Removes all values that this node has seen; what is written meanwhile stays.
+    /// Removes all values that this node has seen; what is written meanwhile stays, and so does a value that one of these
+    /// had replaced, and that this node has not seen.
     ///
     /// # Errors
     /// Those of a write; what was removed before stays so.

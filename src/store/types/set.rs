@@ -8,6 +8,7 @@ use std::borrow::Borrow;
 use std::sync::Arc;
 
 use super::changed::ChangedKeys;
+use super::forget::ForgetError;
 use super::parts::{OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
@@ -78,15 +79,20 @@ impl<E: PartKey> AddWinsSet<E> {
         let since = |own: Option<&u64>| own.copied().unwrap_or(now);
         let parts = self.parts.of(&element);
         self.parts.outrank(&parts);
-        let own = parts.iter().find(|part| self.parts.is_own(part));
-        let settled = own.is_some_and(|own| self.parts.is_settled(own.value));
-        let written = self.parts.write(&element, since, Timestamp::MAX)?;
-        // What an earlier process of this name had added, this one has added too, and everybody knows it.
-        let mut earlier = parts.iter().filter(|it| self.parts.is_predecessors(it));
-        if settled {
-            earlier.try_for_each(|part| self.parts.take_away(part).map(drop))?;
-        }
-        Ok(written)
+        self.parts.write(&element, since, Timestamp::MAX)
+    }
+
+    /// Removes what earlier processes of this node's name left, where this one has added the same element, once all members hold
+    /// that; failed ones too, until they are forgotten after `reconnect_timeout`. Returns how many entries were removed.
+    /// Every process that adds an element leaves an entry, so a program that is started often calls this now and then.
+    ///
+    /// Cancel safe: what is not removed the next call removes.
+    ///
+    /// # Errors
+    /// [`ForgetError`]: not all members are known to hold what takes the place of the rest.
+    pub async fn tidy(&self) -> Result<usize, ForgetError> {
+        let earlier = |_: &_, part: &_| self.parts.is_predecessors(part);
+        self.parts.tidy(earlier).await
     }
 
     /// Removes an element: every addition of it that this node has seen. Returns a write for each; none if the

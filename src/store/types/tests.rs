@@ -2,6 +2,8 @@
 //! hear of each other entry by entry and not always of all, they end and start anew with what others hold. Then all
 //! hear of everything, and what they read is what the law says.
 
+mod removal;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -36,11 +38,25 @@ impl WallClock for Ticking {
     }
 }
 
-struct Unfollowed;
+/// All hold what is asked for: it is asked after all have heard.
+struct Heard;
 
-impl Tracker for Unfollowed {
+impl Tracker for Heard {
     fn watch(&self, _: WriteId, _: Copies) -> Watch {
-        Box::pin(async { Err(ReplicationError::NotRunning) })
+        Box::pin(async { Ok(Held { copies: 1 }) })
+    }
+
+    fn progress(&self, _: WriteId) -> ProgressWatch {
+        Box::pin(async { Ok(Progress::default()) })
+    }
+}
+
+/// What a future comes to that waits for nothing.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut context = task::Context::from_waker(Waker::noop());
+    match pin!(future).poll(&mut context) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("nothing is waited for here"),
     }
 }
 
@@ -97,7 +113,7 @@ impl<T: Replicated> Crowd<T> {
         clock.pass(1);
         let name = format!("n{node}");
         let writer = WriterTag::of(&NodeName::new(&name).unwrap());
-        let context = Context::new(writer, Arc::new(clock.clone()), Arc::new(Unfollowed));
+        let context = Context::new(writer, Arc::new(clock.clone()), Arc::new(Heard));
         T::start(&name, context)
     }
 
@@ -376,10 +392,11 @@ fn a_new_process_takes_over_what_the_one_before_it_counted() {
         crowd.processes[0].add(1, 1).unwrap();
         crowd.restart(0);
         crowd.hear_all();
-        // It takes over with its first addition, and takes away with one a minute later.
+        // It takes over with its first addition.
         crowd.processes[0].add(1, 1).unwrap();
-        crowd.clock.pass(MINUTE);
         crowd.processes[0].add(1, 1).unwrap();
+        crowd.hear_all();
+        assert_eq!(at_once(crowd.processes[0].tidy()), Ok(1));
         crowd.hear_all();
         assert_eq!(crowd.processes[1].value(&1), round * 3);
     }
@@ -407,29 +424,6 @@ fn what_is_added_after_the_clock_was_set_back_counts() {
     assert!(crowd.processes.iter().all(|it| it.value(&1) == 107));
 }
 
-/// Others hold of it what the process before it wrote, and nothing of its own.
-#[test]
-fn what_was_taken_over_by_a_clock_that_is_ahead_is_not_taken_away() {
-    let mut crowd: Crowd<Counter<u8>> = Crowd::new(2);
-    crowd.processes[0].add(1, 5).unwrap();
-    crowd.restart(0);
-    crowd.hear_all();
-    crowd.processes[0].add(1, 1).unwrap();
-    let replica = crowd.processes[0].store();
-    let last = replica.replica().changes(0, 256, usize::MAX).pop().unwrap();
-    // Whatever it writes since, that one was refused.
-    crowd.processes[0].add(1, 1).unwrap();
-    replica
-        .replica()
-        .refused_as_ahead(&last.entry.key, last.seq);
-    for _ in 0..3 {
-        crowd.clock.pass(MINUTE);
-        crowd.processes[0].add(1, 1).unwrap();
-    }
-    assert_eq!(replica.len(), 2);
-    assert_eq!(crowd.processes[0].value(&1), 10);
-}
-
 /// What others hold of this process is ahead of its clock by then, and may win over what it writes.
 #[test]
 fn what_is_added_while_the_clock_is_behind_counts_when_it_is_right_again() {
@@ -450,7 +444,7 @@ fn what_is_added_while_the_clock_is_behind_counts_when_it_is_right_again() {
 
 #[test]
 fn what_is_set_while_the_clock_is_behind_is_shown_when_it_is_right_again() {
-    let crowd: Crowd<MultiRegister<u8, u8>> = Crowd::new(2);
+    let crowd: Crowd<MultiRegister<u8, u32>> = Crowd::new(2);
     crowd.clock.pass(60 * MINUTE);
     crowd.processes[0].set(1, 1).unwrap();
     crowd.hear_all();
@@ -576,14 +570,16 @@ fn a_write_covers_what_another_thread_covered_while_it_was_made() {
 }
 
 #[test]
-fn parts_that_were_replaced_are_taken_away_a_minute_later() {
+fn parts_that_were_replaced_are_removed_once_all_hold_what_replaced_them() {
     let crowd: Crowd<MultiRegister<u8, u32>> = Crowd::new(3);
     for round in 0..200_u32 {
         let node = round as usize % 3;
         crowd.processes[node].set(1, round).unwrap();
         crowd.hear_all();
-        crowd.clock.pass(MINUTE);
-        crowd.processes[node].set(1, round).unwrap();
+        assert_eq!(
+            at_once(crowd.processes[node].tidy()),
+            Ok(usize::from(round > 0))
+        );
         crowd.hear_all();
         assert!(crowd.processes.iter().all(|it| it.get(&1) == [round]));
     }
@@ -680,7 +676,7 @@ fn what_cannot_be_said_leaves_what_was_said_before() {
 fn what_would_be_written_under_another_nodes_name_is_not_written() {
     let clock = Ticking(Arc::new(AtomicU64::new(1_700_000_000_000_000_000)));
     let writer = WriterTag::of(&NodeName::new("a").unwrap());
-    let context = Context::new(writer, Arc::new(clock), Arc::new(Unfollowed));
+    let context = Context::new(writer, Arc::new(clock), Arc::new(Heard));
     let counter: Counter<u8> = Counter::new("count", "b", Limits::default(), context);
     let error = counter.add(1, 1).unwrap_err();
     assert!(matches!(error, WriteError::Invalid { .. }), "{error}");
@@ -707,95 +703,12 @@ fn presence_ends_after_half_a_day_unless_it_is_said_again() {
 fn a_write_that_finds_no_room_says_so_and_changes_nothing() {
     let clock = Ticking(Arc::new(AtomicU64::new(1_700_000_000_000_000_000)));
     let writer = WriterTag::of(&NodeName::new("a").unwrap());
-    let context = Context::new(writer, Arc::new(clock), Arc::new(Unfollowed));
+    let context = Context::new(writer, Arc::new(clock), Arc::new(Heard));
     let limits = Limits::default().entries_max(1).share_percent(100);
     let set: AddWinsSet<u8> = AddWinsSet::new("set", "a", limits, context);
     set.add(1).unwrap();
     assert!(matches!(set.add(2), Err(WriteError::StoreFull { .. })));
     assert_eq!(set.elements(), [1]);
-}
-
-/// Says of every write that these members hold it, and that those do not.
-struct Told {
-    held: Result<Held, ReplicationError>,
-    progress: Progress,
-}
-
-impl Tracker for Told {
-    fn watch(&self, _: WriteId, _: Copies) -> Watch {
-        let held = self.held.clone();
-        Box::pin(async { held })
-    }
-
-    fn progress(&self, _: WriteId) -> ProgressWatch {
-        let progress = self.progress.clone();
-        Box::pin(async { Ok(progress) })
-    }
-}
-
-/// A counter of the node a, that has heard of 5 from b, and what is said of its writes.
-fn heard_of_b(told: Told) -> Counter<u8> {
-    let crowd: Crowd<Counter<u8>> = Crowd::new(2);
-    crowd.processes[1].add(1, 5).unwrap();
-    let writer = WriterTag::of(&NodeName::new("a").unwrap());
-    let context = Context::new(writer, Arc::new(crowd.clock.clone()), Arc::new(told));
-    let counter = Counter::new("tried", "a", Limits::default(), context);
-    let replica = counter.store();
-    let replica = replica.replica();
-    replica.merge(&crowd.entries(1), crowd.clock.wall());
-    counter
-}
-
-fn forgets(counter: &Counter<u8>, name: &str) -> Result<usize, ForgetError> {
-    let name = NodeName::new(name).unwrap();
-    let mut context = task::Context::from_waker(Waker::noop());
-    match pin!(counter.forget(&name)).poll(&mut context) {
-        Poll::Ready(forgotten) => forgotten,
-        Poll::Pending => panic!("nothing is waited for here"),
-    }
-}
-
-#[test]
-fn a_name_is_not_forgotten_before_all_members_hold_what_it_had_counted() {
-    let name = |name: &str| NodeName::new(name).unwrap();
-    let progress = Progress {
-        waiting: vec![name("slow")],
-        refused: vec![(name("full"), Refusal::Full)],
-        failed: vec![name("off")],
-        ..Progress::default()
-    };
-    let held = Err(ReplicationError::Timeout { held: 0 });
-    let counter = heard_of_b(Told { held, progress });
-    let error = forgets(&counter, "n1").unwrap_err();
-    for peer in ["slow", "full", "off"] {
-        assert!(error.to_string().contains(peer), "{error}");
-    }
-    // Its entry is still there, beside the one that has taken it over, and counts once.
-    assert_eq!((counter.value(&1), counter.store().len()), (5, 2));
-    assert!(matches!(
-        forgets(&counter, "a"),
-        Err(ForgetError::OwnName { .. })
-    ));
-
-    // All that live hold it; one that may come back does not.
-    let progress = Progress {
-        failed: vec![name("off")],
-        ..Progress::default()
-    };
-    let held = Ok(Held { copies: 2 });
-    let error = forgets(&heard_of_b(Told { held, progress }), "n1").unwrap_err();
-    let off = ForgetError::NotAcknowledged {
-        waiting: Vec::new(),
-        refused: Vec::new(),
-        failed: vec![name("off")],
-    };
-    assert_eq!(error, off);
-
-    let (held, progress) = (Ok(Held { copies: 2 }), Progress::default());
-    let counter = heard_of_b(Told { held, progress });
-    assert_eq!(forgets(&counter, "n1"), Ok(1));
-    assert_eq!(counter.value(&1), 5);
-    assert_eq!(forgets(&counter, "n1"), Ok(0));
 }
 
 #[test]
