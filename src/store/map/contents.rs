@@ -252,8 +252,8 @@ impl<S: Schema> Contents<S> {
             }
         });
         let next = last.map(after);
-        let own = self.accounts.own();
         let lifetime_max = self.entries.bounds().lifetime_max;
+        let own = self.accounts.own();
         let (ts, writer) = match draft.at {
             WrittenAt::Alike(ts) => (ts, WriterTag::NONE),
             WrittenAt::Now => (next.map_or(now, |next| now.max(next)), own),
