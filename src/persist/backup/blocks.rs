@@ -83,8 +83,8 @@ impl<'a> BlockWriter<'a> {
 pub(super) enum Block {
     /// Nothing: that was all.
     End,
-    /// Entries of a store, each with who delivered it first.
-    Entries(StoreId, Vec<(WriterTag, Entry)>),
+    /// Entries of a store, each with who delivered it first. The store is the one at this place in the head.
+    Entries(usize, Vec<(WriterTag, Entry)>),
 }
 
 /// Reads a backup, block by block.
@@ -94,6 +94,8 @@ pub(super) struct BlockReader<R> {
     pub(super) offset: u64,
     sum: u64,
     entries: u64,
+    /// Those of the head.
+    stores: Vec<StoreId>,
 }
 
 impl<R: Read> BlockReader<R> {
@@ -107,6 +109,7 @@ impl<R: Read> BlockReader<R> {
             offset: 0,
             sum: 0,
             entries: 0,
+            stores: Vec::new(),
         };
         let magic = reader.some(BACKUP_MAGIC.len())?;
         if magic.is_empty() {
@@ -134,6 +137,7 @@ impl<R: Read> BlockReader<R> {
         let what = "the head";
         let malformed = (len_at, BackupFault::Malformed { what });
         let head = BackupHead::decode(&contents).ok_or(malformed)?;
+        reader.stores = head.stores.iter().map(|store| store.id).collect();
         Ok((reader, head))
     }
 
@@ -159,8 +163,11 @@ impl<R: Read> BlockReader<R> {
                         .saturating_add(inside);
                     malformed(at, "an entry")
                 })?;
+                let place = self.stores.iter().position(|known| *known == store);
+                let what = "the store of a block";
+                let place = place.ok_or_else(|| malformed(start, what))?;
                 self.entries = self.entries.saturating_add(entries.len() as u64);
-                Ok(Block::Entries(store, entries))
+                Ok(Block::Entries(place, entries))
             }
             [END] => {
                 if contents != self.entries.to_be_bytes() {

@@ -199,22 +199,19 @@ impl<'a> Restoring<'a> {
             return Err((0, BackupFault::Checksum));
         }
         loop {
-            let start = reader.offset;
             match reader.next()? {
                 Block::End => return Ok(()),
-                Block::Entries(store, entries) => {
-                    let place = head.stores.iter().position(|known| known.id == store);
-                    let what = "the store of a block";
-                    let place = place.ok_or((start, BackupFault::Malformed { what }))?;
-                    self.block(place, store, entries);
-                }
+                Block::Entries(place, entries) => self.block(place, entries),
             }
             told(reader.offset);
         }
     }
 
     /// Joins the entries of a block in, or only judges them.
-    fn block(&mut self, place: usize, id: StoreId, entries: Vec<(WriterTag, Entry)>) {
+    fn block(&mut self, place: usize, entries: Vec<(WriterTag, Entry)>) {
+        let Some(id) = self.report.head.stores.get(place).map(|store| store.id) else {
+            return;
+        };
         let Some(store) = self.target.stores.iter().find(|store| store.id() == id) else {
             let count = entries.len() as u64;
             if let Some(report) = self.report.stores.get_mut(place) {

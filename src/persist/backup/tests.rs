@@ -311,6 +311,35 @@ fn a_block_that_is_missing_or_there_twice_is_noticed() {
     }
 }
 
+/// The second of two blocks: the first pass sees it, so that nothing of the first block is joined in.
+#[test]
+fn a_block_of_a_store_that_the_head_does_not_have_changes_nothing() {
+    let clock = ManualClock::new();
+    let (from, kept) = (filled(&clock, 1).0, notes(&clock));
+    kept.insert("a", "one".to_owned()).unwrap();
+    let known = [from.store()];
+    let head = head_of(&known, ("am-0", "prod"), clock.wall());
+    let mut bytes = Vec::new();
+    let mut writer = BlockWriter::begin(&mut bytes, &head).unwrap();
+    let mut second = 0;
+    for store in [from.store(), stored(&kept)] {
+        second = writer.bytes;
+        let changes = store.replica().changes(0, 256, usize::MAX);
+        writer.entries(store.id(), &changes).unwrap();
+    }
+    writer.end().unwrap();
+    let what = "the store of a block";
+    let is_it = |(at, fault): &Misfit| {
+        *at == second && matches!(fault, BackupFault::Malformed { what: found } if *found == what)
+    };
+    assert!(is_it(&check(&bytes[..], &mut |_| {}).unwrap_err()));
+    let into = [silences(&clock, 2).store(), stored(&notes(&clock))];
+    let failed = restored_with(&clock, &into, &bytes, RestoreOptions::new());
+    let (misfit, joined) = failed.unwrap_err();
+    assert!(is_it(&misfit) && joined == 0, "{misfit:?}");
+    assert!(into.iter().all(|store| store.is_empty()));
+}
+
 #[test]
 fn what_is_no_backup_is_named_for_what_it_is() {
     let clock = ManualClock::new();
