@@ -3,15 +3,19 @@
 use std::path::Path;
 
 use super::handle::Node;
-#[cfg(doc)]
-use crate::persist::DiskEvent;
 use crate::persist::{BackupError, BackupTaken, RestoreOptions, RestoreReport};
+#[cfg(doc)]
+use crate::persist::{BackupFault, DiskEvent, LoadReport};
 
 /// # Backups
 impl Node {
     /// Writes all that the stores hold to one file, while the node runs: see [`persist`](crate::persist#backups). It
     /// takes the place of a file that is there once it is whole and on disk. How far it is, events tell
     /// ([`DiskEvent::Working`]).
+    ///
+    /// What the stores do not hold is not in it: what peers have and has not arrived yet (wait for
+    /// [`ready`](Self::ready)), and what is held back or was set aside when the disk was read
+    /// ([`LoadReport`]).
     ///
     /// Dropped before it returns, the file is written all the same.
     ///
@@ -45,7 +49,8 @@ impl Node {
     /// ```
     ///
     /// # Errors
-    /// [`BackupError`]; what was in the file's place is there.
+    /// [`BackupError`]; what was in the file's place is there. [`BackupFault::Unread`] while the disk of the node has not
+    /// been read.
     pub async fn backup(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
         self.backups().save(path.as_ref().to_owned()).await
     }
@@ -54,7 +59,7 @@ impl Node {
     /// back. Values are the bytes that stores have of them.
     ///
     /// # Errors
-    /// [`BackupError`]; what was in the file's place is there.
+    /// As [`backup`](Self::backup).
     pub async fn backup_json(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
         self.backups().save_json(path.as_ref().to_owned()).await
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -35,6 +36,8 @@ pub(crate) struct StoreDisk {
     pub(super) is_loaded: bool,
     /// The node has started, and this was not read by then.
     pub(super) is_late: bool,
+    /// Set from a load that failed until one that works.
+    unread: Arc<AtomicBool>,
     /// Stores that are not kept: what there is of them on disk is removed.
     pub(super) in_memory: BTreeSet<StoreId>,
     /// Stores of which entries that were refused stay on disk until the next start: no file has them.
@@ -62,6 +65,8 @@ pub(crate) struct Opening {
     pub(crate) away_max: Duration,
     /// What was expelled or lives without expiry comes back whatever has happened meanwhile.
     pub(crate) bring_back: bool,
+    /// Set for as long as what is on disk could not be read.
+    pub(crate) unread: Arc<AtomicBool>,
     /// Hears how far it is.
     pub(crate) told: DiskListener,
 }
@@ -94,6 +99,7 @@ pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
         bring_back: opening.bring_back,
         is_loaded: false,
         is_late: false,
+        unread: opening.unread,
         in_memory: opening.in_memory,
         spared: BTreeSet::new(),
         found_late: Remembered::default(),
@@ -117,6 +123,7 @@ pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
         Err(PersistError::Storage(error @ (StorageError::Io(_) | StorageError::Damaged))) => {
             warn!(%error, "what is on disk cannot be read now: it is tried again");
             disk.is_late = true;
+            disk.unread.store(true, Ordering::Release);
             let report = LoadReport {
                 unread: true,
                 ..LoadReport::default()
@@ -197,6 +204,7 @@ impl StoreDisk {
         self.pending.extend(remember);
         self.pending.extend(self.alive(wall));
         self.is_loaded = true;
+        self.unread.store(false, Ordering::Release);
         if let Err(error) = self.settle() {
             warn!(%error, "the storage cannot be written to now: it is tried again");
         }

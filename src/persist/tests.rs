@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _};
@@ -63,6 +64,7 @@ pub(super) fn opening(storage: impl Storage, clock: &ManualClock, store: &Silenc
         max_clock_drift: Duration::from_secs(300),
         away_max: Duration::from_secs(5 * DAYS),
         bring_back: false,
+        unread: Arc::default(),
         told: Arc::new(|_| {}),
     }
 }
@@ -252,8 +254,11 @@ fn what_could_not_be_read_at_the_start_comes_in_when_the_disk_works() {
     keep(disk.clone(), &clock, &filled(&clock, 3).0);
     disk.lock().fails = true;
     let store = silences(&clock, 2);
-    let opened = open(opening(disk.clone(), &clock, &store)).unwrap();
+    let opening = opening(disk.clone(), &clock, &store);
+    let unread = Arc::clone(&opening.unread);
+    let opened = open(opening).unwrap();
     assert!(opened.report.unread && store.store().is_empty());
+    assert!(unread.load(Ordering::Acquire));
     let mut link = start(opened).unwrap();
     let fresh = entries(&filled(&clock, 1).0);
     disk.lock().fails = false;
@@ -268,6 +273,7 @@ fn what_could_not_be_read_at_the_start_comes_in_when_the_disk_works() {
         }
     }
     assert_eq!((loaded, store.store().len()), (vec![0, 3], 3));
+    assert!(!unread.load(Ordering::Acquire));
 }
 
 #[test]

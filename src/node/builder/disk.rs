@@ -106,6 +106,7 @@ impl Builder {
         let bring_back = self.disk.bring_back || self.seeds.is_empty();
         let events = EventsWay::Builder(self.events.clone()).of_a_node();
         let told = Arc::new(move |event| events.tell(event));
+        let unread = Arc::clone(&self.disk.unread);
         let opened = tokio::task::spawn_blocking(move || {
             let storage: Box<dyn Storage> = match place {
                 DiskPlace::Directory(directory) => {
@@ -123,6 +124,7 @@ impl Builder {
                 max_clock_drift,
                 away_max,
                 bring_back,
+                unread,
                 told,
             })
             .map(Some)
@@ -181,10 +183,12 @@ impl Builder {
 ///
 /// Of what [`load`](Self::load) has found, say, and of what was written so far.
 impl Builder {
-    /// As [`Node::backup`](crate::Node::backup), of a node that does not run.
+    /// As [`Node::backup`](crate::Node::backup), of a node that does not run. Entries that
+    /// [`load`](Self::load) has held back or set aside are not in it: see its [`LoadReport`].
     ///
     /// # Errors
-    /// [`BackupError`].
+    /// [`BackupError`], with [`BackupFault::Unread`](crate::persist::BackupFault::Unread) where the disk could not be
+    /// read.
     pub async fn backup(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
         self.backups().save(path.as_ref().to_owned()).await
     }
@@ -192,7 +196,7 @@ impl Builder {
     /// As [`Node::backup_json`](crate::Node::backup_json), of a node that does not run.
     ///
     /// # Errors
-    /// [`BackupError`].
+    /// As [`backup`](Self::backup).
     pub async fn backup_json(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
         self.backups().save_json(path.as_ref().to_owned()).await
     }
@@ -220,6 +224,7 @@ impl Builder {
                 cluster: self.cluster.clone(),
                 stores: self.stores.clone(),
                 clock: Arc::clone(&self.wall),
+                unread: Arc::clone(&self.disk.unread),
             },
             events: EventsWay::Builder(self.events.clone()),
         }

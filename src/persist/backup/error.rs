@@ -60,6 +60,9 @@ pub enum BackupFault {
     /// Something comes behind its end.
     #[error("something comes behind its end")]
     Trailing,
+    /// The node's disk could not be read so far, so that its stores are not whole: nothing was written.
+    #[error("what the node has on disk could not be read yet: there is nothing whole to write")]
+    Unread,
     /// It is of a version that is not known here.
     #[error("it has version {found}, this program reads {BACKUP_VERSION}")]
     Version {

@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::info;
 
-use super::error::BackupError;
+use super::error::{BackupError, BackupFault};
 use super::file::{failed, write_whole};
+use super::head::BackupHead;
 use super::json::write_lines;
 use super::restore::{RestoreOptions, RestoreReport, RestoreTarget, restore};
 use super::write::{BackupTaken, head_of, write};
@@ -21,6 +23,8 @@ pub(crate) struct BackupSite {
     pub(crate) cluster: String,
     pub(crate) stores: Vec<Arc<dyn Store>>,
     pub(crate) clock: Arc<dyn WallClock>,
+    /// What is on disk could not be read so far: the stores do not have it.
+    pub(crate) unread: Arc<AtomicBool>,
 }
 
 /// Hears how much of how much is done.
@@ -36,8 +40,7 @@ impl BackupSite {
         path: &Path,
         told: BackupListener<'_>,
     ) -> Result<BackupTaken, BackupError> {
-        let names = (self.node.as_str(), self.cluster.as_str());
-        let head = head_of(&self.stores, names, self.clock.wall());
+        let head = self.head(path)?;
         let mut told = thinned(head.entries(), told);
         let taken = write_whole(path, |out| write(&self.stores, &head, out, &mut told))?;
         info!(path = %path.display(), ?taken, "a backup was written");
@@ -53,10 +56,21 @@ impl BackupSite {
         path: &Path,
         told: BackupListener<'_>,
     ) -> Result<BackupTaken, BackupError> {
-        let names = (self.node.as_str(), self.cluster.as_str());
-        let head = head_of(&self.stores, names, self.clock.wall());
+        let head = self.head(path)?;
         let mut told = thinned(head.entries(), told);
         write_whole(path, |out| write_lines(&self.stores, &head, out, &mut told))
+    }
+
+    /// How a backup begins that is written now.
+    ///
+    /// # Errors
+    /// [`BackupFault::Unread`].
+    fn head(&self, path: &Path) -> Result<BackupHead, BackupError> {
+        if self.unread.load(Ordering::Acquire) {
+            return Err(failed(path, 0, BackupFault::Unread));
+        }
+        let names = (self.node.as_str(), self.cluster.as_str());
+        Ok(head_of(&self.stores, names, self.clock.wall()))
     }
 
     /// Joins a backup in. What is told counts the bytes of the file, twice.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::blocks::BlockWriter;
@@ -468,6 +469,7 @@ fn a_backup_takes_its_place_as_a_whole_or_not_at_all() {
         cluster: "prod".to_owned(),
         stores: vec![filled(&clock, count).0.store()],
         clock: Arc::new(clock.clone()),
+        unread: Arc::default(),
     };
     let mut told = Vec::new();
     let mut hear = |done, total| told.push((done, total));
@@ -491,6 +493,14 @@ fn a_backup_takes_its_place_as_a_whole_or_not_at_all() {
     to.restore(&path, RestoreOptions::new(), &mut hear).unwrap();
     assert_eq!(to.stores[0].len(), 5);
     assert!(told.is_sorted() && told.iter().all(|(done, total)| done <= total));
+
+    let unread = site(1);
+    unread.unread.store(true, Ordering::Release);
+    let error = unread.save(&path, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error.fault, BackupFault::Unread));
+    let error = unread.save_json(&path, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error.fault, BackupFault::Unread));
+    assert_eq!(check_backup(&path).unwrap().entries(), 5, "it is as it was");
 
     let nowhere = dir.0.join("none/all.backup");
     let error = site(1).save(&nowhere, &mut |_, _| {}).unwrap_err();
