@@ -184,7 +184,8 @@ impl Builder {
 /// Of what [`load`](Self::load) has found, say, and of what was written so far.
 impl Builder {
     /// As [`Node::backup`](crate::Node::backup), of a node that does not run. Entries that
-    /// [`load`](Self::load) has held back or set aside are not in it: see its [`LoadReport`].
+    /// [`load`](Self::load) has held back or set aside are not in it: see its [`LoadReport`]. It says that it was taken
+    /// when the node last ran: what was removed elsewhere since then is not known in it.
     ///
     /// # Errors
     /// [`BackupError`], with [`BackupFault::Unread`](crate::persist::BackupFault::Unread) where the disk could not be
@@ -224,6 +225,10 @@ impl Builder {
                 cluster: self.cluster.clone(),
                 stores: self.stores.clone(),
                 clock: Arc::clone(&self.wall),
+                as_of: match &self.disk.place {
+                    DiskPlace::Opened(opened) => opened.last_ran,
+                    _ => None,
+                },
                 unread: Arc::clone(&self.disk.unread),
             },
             events: EventsWay::Builder(self.events.clone()),

@@ -11,7 +11,7 @@
 //! | 8 | checksum of every byte before |
 //! | 1, 4, then as many, 8 | a block: its kind, the length of its contents, these, and its checksum; again and again |
 //!
-//! The head: when it was begun (8 bytes, nanoseconds since the Unix epoch), the name of the node (text), its cluster
+//! The head: when it was begun, or the node last ran (8 bytes, nanoseconds since the Unix epoch), the name of the node (text), its cluster
 //! (text), how many stores there are (2), and of each its number (4), its name (text) and how many entries it had (8).
 //!
 //! A block of kind 1 has entries: the number of their store (4), and for each who delivered it first (8) and the entry.

@@ -14,7 +14,7 @@ use super::json::write_lines;
 use super::restore::{RestoreOptions, RestoreReport, RestoreTarget, restore};
 use super::write::{BackupTaken, head_of, write};
 use crate::store::Store;
-use crate::time::WallClock;
+use crate::time::{Timestamp, WallClock};
 
 /// A node's stores, and what it is called.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ pub(crate) struct BackupSite {
     pub(crate) cluster: String,
     pub(crate) stores: Vec<Arc<dyn Store>>,
     pub(crate) clock: Arc<dyn WallClock>,
+    /// As of when the stores are what they are; `None` is now.
+    pub(crate) as_of: Option<Timestamp>,
     /// What is on disk could not be read so far: the stores do not have it.
     pub(crate) unread: Arc<AtomicBool>,
 }
@@ -70,7 +72,8 @@ impl BackupSite {
             return Err(failed(path, 0, BackupFault::Unread));
         }
         let names = (self.node.as_str(), self.cluster.as_str());
-        Ok(head_of(&self.stores, names, self.clock.wall()))
+        let taken = self.as_of.unwrap_or_else(|| self.clock.wall());
+        Ok(head_of(&self.stores, names, taken))
     }
 
     /// Joins a backup in. What is told counts the bytes of the file, twice.

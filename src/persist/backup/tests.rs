@@ -469,6 +469,7 @@ fn a_backup_takes_its_place_as_a_whole_or_not_at_all() {
         cluster: "prod".to_owned(),
         stores: vec![filled(&clock, count).0.store()],
         clock: Arc::new(clock.clone()),
+        as_of: None,
         unread: Arc::default(),
     };
     let mut told = Vec::new();
@@ -493,6 +494,12 @@ fn a_backup_takes_its_place_as_a_whole_or_not_at_all() {
     to.restore(&path, RestoreOptions::new(), &mut hear).unwrap();
     assert_eq!(to.stores[0].len(), 5);
     assert!(told.is_sorted() && told.iter().all(|(done, total)| done <= total));
+
+    let mut of_before = site(1);
+    of_before.as_of = Some(at(1));
+    let before = dir.0.join("before.backup");
+    of_before.save(&before, &mut |_, _| {}).unwrap();
+    assert_eq!(check_backup(&before).unwrap().taken, at(1));
 
     let unread = site(1);
     unread.unread.store(true, Ordering::Release);
