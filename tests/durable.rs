@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rumormill::node::{BuildError, Events, NodeEvent};
 use rumormill::persist::{
-    DiskEvent, PersistError, Storage, StorageError, StorageRecord, StorageWrite,
+    BackupFault, DiskEvent, PersistError, RestoreOptions, Storage, StorageError, StorageRecord,
+    StorageWrite,
 };
 use rumormill::store::ReplicationError;
 use rumormill::{
@@ -268,4 +269,23 @@ async fn a_directory_belongs_to_its_cluster() {
         matches!(&refused, Err(BuildError::Disk(PersistError::OtherCluster { found, .. })) if found == "durable"),
         "{refused:?}"
     );
+}
+
+/// It would get onto no disk, and to nobody.
+#[tokio::test]
+async fn nothing_is_restored_into_a_node_that_has_stopped() {
+    let file = std::env::temp_dir().join(format!("rumormill-stopped-{}", std::process::id()));
+    let a = start(builder("a")).await;
+    let (id, _) = a.write("db-1");
+    a.node.backup(&file).await.unwrap();
+    a.node.leave().await.unwrap();
+    let b = start(builder("b")).await;
+    b.node.leave().await.unwrap();
+    let error = b.node.restore(&file, RestoreOptions::new()).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error.fault, BackupFault::Stopped) && error.path == file);
+    assert!(b.silences.get(id).is_none());
+    let dry = RestoreOptions::new().dry_run();
+    assert_eq!(b.node.restore(&file, dry).await.unwrap().changed(), 1);
+    std::fs::remove_file(&file).unwrap();
 }

@@ -64,7 +64,8 @@ impl Node {
         self.backups().save_json(path.as_ref().to_owned()).await
     }
 
-    /// Joins a backup in. Nothing is rolled back: what is later stays, here and elsewhere, and what the backup brings
+    /// Joins a backup in. When it returns, what it has brought can be read, as a write can; it is on its way to the disk
+    /// and to peers, and may be on neither yet. Nothing is rolled back: what is later stays, here and elsewhere, and what the backup brings
     /// spreads as a write does. What may have been removed longer ago than that is remembered is held back: wait for
     /// [`ready`](Self::ready) first, so that what peers hold is known.
     ///
@@ -72,14 +73,22 @@ impl Node {
     ///
     /// # Errors
     /// [`BackupError`]: all of the file is read before anything changes. Only a file that is changed meanwhile can
-    /// fail half way, which [`BackupError::joined`] tells.
+    /// fail half way, which [`BackupError::joined`] tells. [`BackupFault::Stopped`] if the node leaves or has stopped,
+    /// unless that is a dry run.
     pub async fn restore(
         &self,
         path: impl AsRef<Path>,
         options: RestoreOptions,
     ) -> Result<RestoreReport, BackupError> {
-        self.backups()
-            .restore(path.as_ref().to_owned(), options)
-            .await
+        let path = path.as_ref();
+        let is_over = || !options.is_dry() && self.has_stopped();
+        if is_over() {
+            return Err(BackupError::stopped(path, 0));
+        }
+        let report = self.backups().restore(path.to_owned(), options).await?;
+        if report.changed() > 0 && is_over() {
+            return Err(BackupError::stopped(path, report.changed()));
+        }
+        Ok(report)
     }
 }

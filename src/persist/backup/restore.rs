@@ -37,7 +37,7 @@ impl RestoreOptions {
         self
     }
 
-    pub(super) fn is_dry(self) -> bool {
+    pub(crate) fn is_dry(self) -> bool {
         self.dry_run
     }
 
