@@ -49,7 +49,7 @@ impl Node {
     /// ```
     ///
     /// # Errors
-    /// [`BackupError`]; what was in the file's place is there. [`BackupFault::Unread`] while the disk of the node has not
+    /// [`BackupError`]; what was in the file's place is there, unless it is [`BackupFault::Unflushed`]. [`BackupFault::Unread`] while the disk of the node has not
     /// been read.
     pub async fn backup(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
         self.backups().save(path.as_ref().to_owned()).await

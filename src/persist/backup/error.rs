@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use super::head::BACKUP_VERSION;
 
 /// A file that could not be written, or not be restored. Of one that was to be written nothing is left, and what was in
-/// its place before is there. One that was to be restored has changed nothing, unless it was changed itself meanwhile,
-/// or the node stopped:
-/// see [`joined`](Self::joined).
+/// its place before is there, unless it is [`BackupFault::Unflushed`]. One that was to be restored has changed nothing,
+/// unless it was changed itself meanwhile, or the node stopped: see [`joined`](Self::joined).
 #[derive(Debug, thiserror::Error)]
 #[error("{path}, at byte {offset}: {fault}{}", halfway(fault, *joined), path = path.display())]
 #[non_exhaustive]
@@ -76,6 +75,10 @@ pub enum BackupFault {
     /// Something comes behind its end.
     #[error("something comes behind its end")]
     Trailing,
+    /// It was written, and is in its place as a whole; but the directory could not be flushed, so that after a loss of
+    /// power the file that was there before may be there again.
+    #[error("it is in its place, but its directory could not be flushed: {0}")]
+    Unflushed(#[source] io::Error),
     /// The node's disk could not be read so far, so that its stores are not whole: nothing was written.
     #[error("what the node has on disk could not be read yet: there is nothing whole to write")]
     Unread,

@@ -23,7 +23,7 @@
 //! # What holds
 //! - Each key that a store holds when a backup begins is in it, with that version or a later one; all that was
 //!   acknowledged before that is in it.
-//! - A file takes its place as a whole, once it is on disk.
+//! - A file takes its place as a whole, once it is on disk. On Unix it is its owner's to read, and nobody else's.
 //! - A restore reads all of a file before it changes anything. What cannot be read is an error that names the file and
 //!   the place, and nothing has changed.
 //! - A restore joins entries in, as those of a peer are: it never replaces a later version, and what is refused of a

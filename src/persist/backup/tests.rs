@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::blocks::BlockWriter;
@@ -512,6 +513,43 @@ fn a_backup_takes_its_place_as_a_whole_or_not_at_all() {
     let nowhere = dir.0.join("none/all.backup");
     let error = site(1).save(&nowhere, &mut |_, _| {}).unwrap_err();
     assert_eq!(error.path, nowhere);
+}
+
+/// Whatever ends it, and whatever is in its way.
+#[test]
+fn a_file_that_does_not_get_to_its_place_is_gone() {
+    let dir = TestDir::new("backup-part");
+    fs::create_dir_all(&dir.0).unwrap();
+    let path = dir.0.join("all.backup");
+    let panics = |_: &mut dyn io::Write| -> io::Result<()> { panic!("a bug") };
+    let ended = catch_unwind(AssertUnwindSafe(|| file::write_whole(&path, panics)));
+    assert!(ended.is_err());
+    assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 0);
+
+    let name = |number| format!("all.backup.{}-{number}.part", std::process::id());
+    let left = dir.0.join(name(0));
+    fs::write(&left, "of a process that died").unwrap();
+    let (part, _) = file::PartFile::create(&path, &AtomicU64::new(0)).unwrap();
+    assert_eq!(part.path, dir.0.join(name(1)));
+    drop(part);
+    assert_eq!(fs::read(&left).unwrap(), b"of a process that died");
+    assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 1);
+}
+
+/// What nodes hold may be secret.
+#[cfg(unix)]
+#[test]
+fn a_backup_is_its_owners_to_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = TestDir::new("backup-mode");
+    fs::create_dir_all(&dir.0).unwrap();
+    let path = dir.0.join("all.backup");
+    fs::write(&path, "one that all may read").unwrap();
+    file::write_whole(&path, |out| out.write_all(b"all")).unwrap();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+    assert_eq!(fs::read(&path).unwrap(), b"all");
 }
 
 #[test]
