@@ -14,7 +14,7 @@
 //! The head: when it was begun, or the node last ran (8 bytes, nanoseconds since the Unix epoch), the name of the node (text), its cluster
 //! (text), how many stores there are (2), and of each its number (4), its name (text) and how many entries it had (8).
 //!
-//! A block of kind 1 has entries: the number of their store (4), and for each who delivered it first (8) and the entry.
+//! A block of kind 1 has up to 256 entries: the number of their store (4), and for each who delivered it first (8) and the entry.
 //! The last block is of kind 0, and has the number of all entries (8). Nothing comes behind it.
 //!
 //! Checksums are xxHash64, the first with seed 0, and each with the checksum before it as its seed. So a block that is
@@ -31,7 +31,8 @@
 //! - Of a backup that is older than tombstones are kept, entries without expiry whose keys are not held are *held
 //!   back*: they may have been removed since, and nobody knows that any more. They are counted, listed, and joined in
 //!   if that is asked for ([`RestoreOptions::bring_back`]).
-//! - Memory is bounded by one block: 1 MiB, or one entry where that is larger.
+//! - Memory is bounded by one block: at most 256 entries, which are full with 1 MiB, so that they are less than that and
+//!   the last entry. A file that says otherwise is not read. In lines of JSON, an entry takes twice its size as well.
 
 mod blocks;
 mod error;

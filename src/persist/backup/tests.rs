@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::blocks::BlockWriter;
+use super::blocks::{BLOCK_ENTRIES_MAX, BlockWriter};
 use super::error::Misfit;
 use super::restore::{RestoreTarget, check, restore};
 use super::write::{each, head_of, write};
@@ -16,7 +16,7 @@ use crate::id::WriterTag;
 use crate::persist::tests::{DAYS, TestDir, filled, silences};
 use crate::store::silences::support::{ManualClock, at};
 use crate::store::typed::{MapShape, TypedMap};
-use crate::store::{Digest, Expiry, Limits, Store};
+use crate::store::{Change, Digest, Expiry, Limits, Store};
 use crate::time::{Timestamp, WallClock as _};
 
 type KeptNotes = TypedMap<String, String>;
@@ -371,6 +371,42 @@ fn what_is_no_backup_is_named_for_what_it_is() {
     let none = dir.0.join("none");
     let error = check_backup(&none).unwrap_err();
     assert!(error.to_string().starts_with(&none.display().to_string()));
+}
+
+#[test]
+fn a_block_of_too_many_entries_is_not_read() {
+    let clock = ManualClock::new();
+    let store = filled(&clock, 257).0.store();
+    let changes = [(0, 256), (256, 1)];
+    let changes = changes.map(|(after, max)| store.replica().changes(after, max, usize::MAX));
+    let written = |changes: &[Change]| {
+        let known = [Arc::clone(&store)];
+        let head = head_of(&known, ("am-0", "prod"), clock.wall());
+        let mut bytes = Vec::new();
+        let mut writer = BlockWriter::begin(&mut bytes, &head).unwrap();
+        writer.entries(store.id(), changes).unwrap();
+        writer.end().unwrap();
+        check(&bytes[..], &mut |_| {}).map(drop)
+    };
+    assert_eq!(changes[0].len(), BLOCK_ENTRIES_MAX);
+    written(&changes[0]).unwrap();
+    let (_, fault) = written(&changes.concat()).unwrap_err();
+    let expected = "a block of more than 256 entries cannot be read";
+    assert_eq!(fault.to_string(), expected);
+}
+
+/// An entry of more than a step of reading comes back whole.
+#[test]
+fn a_large_entry_is_read_as_it_was_written() {
+    let clock = ManualClock::new();
+    let limits = || Limits::default().entry_bytes_max(4 << 20);
+    let large =
+        || -> KeptNotes { TypedMap::new("notes", MapShape::default(), limits(), clock.context()) };
+    let (from, into) = (large(), large());
+    let text = "0123456789abcdef".repeat(3 << 16);
+    from.insert("large", text.clone()).unwrap();
+    restored(&clock, &[stored(&into)], &taken(&clock, &[stored(&from)]));
+    assert_eq!(into.get("large").as_deref(), Some(&text));
 }
 
 /// A length of 18 MiB and nothing behind it takes no room, and one of 4 GiB is none.
