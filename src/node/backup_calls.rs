@@ -49,8 +49,8 @@ impl Node {
     /// ```
     ///
     /// # Errors
-    /// [`BackupError`]; what was in the file's place is there, unless it is [`BackupFault::Unflushed`]. [`BackupFault::Unread`] while the disk of the node has not
-    /// been read.
+    /// [`BackupError`]; what was in the file's place is there, unless it is [`BackupFault::Unflushed`].
+    /// [`BackupFault::Unread`] while the disk of the node has not been read.
     pub async fn backup(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
         self.backups().save(path.as_ref().to_owned()).await
     }
@@ -65,9 +65,9 @@ impl Node {
     }
 
     /// Joins a backup in. When it returns, what it has brought can be read, as a write can; it is on its way to the disk
-    /// and to peers, and may be on neither yet. Nothing is rolled back: what is later stays, here and elsewhere, and what the backup brings
-    /// spreads as a write does. What may have been removed longer ago than that is remembered is held back: wait for
-    /// [`ready`](Self::ready) first, so that what peers hold is known.
+    /// and to peers, and may be on neither yet. Nothing is rolled back: what is later stays, here and elsewhere, and
+    /// what the backup brings spreads as a write does. What may have been removed longer ago than that is remembered is
+    /// held back: wait for [`ready`](Self::ready) first, so that what peers hold is known.
     ///
     /// Dropped before it returns, it goes on to its end.
     ///
