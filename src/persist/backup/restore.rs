@@ -220,8 +220,8 @@ impl<'a> Restoring<'a> {
             return;
         };
         let wall = self.target.clock.wall();
-        let away = wall.since(self.report.head.taken);
-        let is_old = !self.options.bring_back && away > store.replica().tombstone_ttl();
+        let taken = self.report.head.taken;
+        let is_old = !self.options.bring_back && store.replica().may_have_forgotten(taken, wall);
         let mut fresh: BTreeMap<WriterTag, (Vec<Entry>, Vec<Fate>)> = BTreeMap::new();
         for (from, entry) in entries {
             let fate = fate(&**store, from, &entry, (wall, is_old));

@@ -145,9 +145,9 @@ fn a_restore_rolls_nothing_back_and_a_dry_run_says_what_would_change() {
     old.insert("fresh", "then".to_owned()).unwrap();
     clock.set(at(1000));
     old.insert("ahead", "then".to_owned()).unwrap();
-    let bytes = taken(&clock, &[stored(&old)]);
 
     clock.set(at(690));
+    let bytes = taken(&clock, &[stored(&old)]);
     let stores = [stored(&live)];
     while stores[0]
         .collect(at(690))
@@ -206,6 +206,21 @@ fn what_may_have_been_removed_is_held_back_until_it_is_asked_for() {
     let report = restored_with(&clock, &[stored(&all)], &bytes, options).unwrap();
     assert_eq!(counts(&report.stores[0]), only(&[(NEW, 2), (OLDER, 1)]));
     assert!(all.contains_key("gone"));
+}
+
+/// By a clock that was a month ahead, of entries that are not.
+#[test]
+fn a_backup_of_unknown_age_counts_as_old() {
+    let clock = ManualClock::new();
+    let old = notes(&clock);
+    old.insert("a", "then".to_owned()).unwrap();
+    clock.set(at(30 * DAYS));
+    let bytes = taken(&clock, &[stored(&old)]);
+    for (wall, expected) in [(60, HELD_BACK), (30 * DAYS - 299, NEW)] {
+        clock.set(at(wall));
+        let report = restored(&clock, &[stored(&notes(&clock))], &bytes);
+        assert_eq!(counts(&report.stores[0]), only(&[(expected, 1)]), "{wall}");
+    }
 }
 
 #[test]
