@@ -28,9 +28,9 @@
 //!   the place, and nothing has changed.
 //! - A restore joins entries in, as those of a peer are: it never replaces a later version, and what is refused of a
 //!   peer is refused of a file.
-//! - Of a backup that is older than tombstones are kept, or was taken too far ahead of the clock to know, entries without expiry whose keys are not held are *held
-//!   back*: they may have been removed since, and nobody knows that any more. They are counted, listed, and joined in
-//!   if that is asked for ([`RestoreOptions::bring_back`]).
+//! - Of a backup that is older than tombstones are kept, or was taken too far ahead of the clock to know, entries
+//!   without expiry whose keys are not held are *held back*: they may have been removed since, and nobody knows that any
+//!   more. They are counted, listed, and joined in if that is asked for ([`RestoreOptions::bring_back`]).
 //! - Memory is bounded by one block: at most 256 entries, which are full with 1 MiB, so that they are less than that and
 //!   the last entry. A file that says otherwise is not read. In lines of JSON, an entry takes twice its size as well.
 

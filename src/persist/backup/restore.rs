@@ -280,9 +280,11 @@ fn fate(
     (wall, is_old): (Timestamp, bool),
 ) -> Fate {
     let replica = store.replica();
-    let held = replica.peek(&entry.key);
     let may_return = entry.schema.is_lasting() && !entry.schema.is_tombstone();
-    match (replica.judge(entry, from, wall), held) {
+    let judged = replica.judge(entry, from, wall);
+    // Behind the judgement: a tombstone that is collected in between has been seen by it.
+    let held = replica.peek(&entry.key);
+    match (judged, held) {
         (Judgement::Refused(_), _) => Fate::Refused,
         (Judgement::Gone, _) => Fate::Expired,
         // Where something is held of the key, the join knows what is later.
