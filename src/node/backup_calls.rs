@@ -69,6 +69,9 @@ impl Node {
     /// what the backup brings spreads as a write does. What may have been removed longer ago than that is remembered is
     /// held back: wait for [`ready`](Self::ready) first, so that what peers hold is known.
     ///
+    /// Entries that are stamped too far ahead of the clock are refused, as those of a peer are: the backup may be of
+    /// another node. [`Map::restore`](crate::Map::restore), which is of the node's own snapshot, takes them.
+    ///
     /// Dropped before it returns, it goes on to its end.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rumormill::node::Builder;
 use rumormill::persist::{LoadReport, RestoreOptions, RestoreReport};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::flags::Flags;
 use crate::progress::shown;
@@ -110,6 +110,20 @@ fn say(report: &RestoreReport) {
             unknown = store.unknown,
             "{what}"
         );
+        if store.refused > 0 {
+            error!(
+                store = store.name,
+                refused = store.refused,
+                "entries of the backup are refused: too large, too many, or stamped too far ahead of the clock"
+            );
+        }
+        if store.unknown > 0 {
+            warn!(
+                store = store.name,
+                unknown = store.unknown,
+                "the backup has a store that this node does not have: its entries are passed over"
+            );
+        }
     }
     if let Some(first) = report.held_back.first() {
         warn!(
