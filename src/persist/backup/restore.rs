@@ -47,7 +47,8 @@ impl RestoreOptions {
         self
     }
 
-    /// Takes the backup of another cluster, too.
+    /// Takes the backup of another cluster, too. A backup of a node without a cluster name, which is the default, is of
+    /// no cluster, and is taken without this; a node without one takes only such backups without this.
     pub fn any_cluster(mut self) -> Self {
         self.any_cluster = true;
         self
