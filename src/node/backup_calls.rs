@@ -8,6 +8,9 @@ use crate::persist::{BackupError, BackupTaken, RestoreOptions, RestoreReport};
 use crate::persist::{BackupFault, DiskEvent, LoadReport};
 
 /// # Backups
+///
+/// # Panics
+/// Each of them where there is no tokio runtime.
 impl Node {
     /// Writes all that the stores hold to one file, while the node runs: see [`persist`](crate::persist#backups). It
     /// takes the place of a file that is there once it is whole and on disk. How far it is, events tell

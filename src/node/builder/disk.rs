@@ -182,6 +182,9 @@ impl Builder {
 /// # Backups, before the start
 ///
 /// Of what [`load`](Self::load) has found, say, and of what was written so far.
+///
+/// # Panics
+/// Each of them where there is no tokio runtime.
 impl Builder {
     /// As [`Node::backup`](crate::Node::backup), of a node that does not run. Entries that
     /// [`load`](Self::load) has held back or set aside are not in it: see its [`LoadReport`]. It says that it was taken
