@@ -29,6 +29,11 @@ impl Carry {
         }
     }
 
+    /// Whether anything is asked for.
+    pub(crate) fn asks(&self) -> bool {
+        self.backup.is_some() || self.backup_json.is_some() || self.restore.is_some()
+    }
+
     /// Does what is asked for, once the stores have what the disk has, and returns whether that was all.
     ///
     /// # Errors

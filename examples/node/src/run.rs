@@ -45,6 +45,8 @@ pub(crate) enum RunError {
     Cluster { error: BuildError },
     #[error("what is kept on disk cannot be used: {error}{}", cause(error))]
     Disk { error: BuildError },
+    #[error("{signal} came before that was done which was asked for")]
+    Interrupted { signal: &'static str },
     #[error(
         "what is on disk is not whole, and nothing is written: {set_aside} records and the files {aside:?} are set \
          aside, {strange} entries are of stores that this program does not have, {held_back} are held back \
@@ -110,20 +112,16 @@ async fn run_with(
     let dispatch = Dispatch::new(Arc::new(SystemClock));
     let app = app(&mut builder, name, (flags, &settings), dispatch);
     let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
-    let found = load(&mut builder).await?;
-    // With an empty store this node would save over what it could not read, and notify of what is silenced.
-    keeper.load().map_err(|(path, error)| RunError::Storage {
-        path: path.display().to_string(),
-        error,
-    })?;
-    if let Some(to) = &app.export {
-        check_whole(&found)?;
-        return keeper.export(to).map_err(|error| RunError::Storage {
-            path: to.display().to_string(),
-            error,
-        });
-    }
-    if carry.is_all(&builder, &found).await? {
+    let is_all = tokio::select! {
+        prepared = prepare(&mut builder, &app, &keeper, &carry) => prepared?,
+        // What is read or written by then ends with the process.
+        signal = signals.end.next() => {
+            info!(signal, "ending before the node runs");
+            let is_asked = carry.asks() || app.export.is_some();
+            return if is_asked { Err(RunError::Interrupted { signal }) } else { Ok(()) };
+        }
+    };
+    if is_all {
         return Ok(());
     }
     let builder = builder.expelled(app.expelled.load());
@@ -162,6 +160,31 @@ async fn run_with(
     }
     info!("left");
     Ok(())
+}
+
+/// Reads what was kept, and does what is asked for before the node runs, or instead of that. Returns whether that was all.
+async fn prepare(
+    builder: &mut Builder,
+    app: &App,
+    keeper: &Keeper,
+    carry: &Carry,
+) -> Result<bool, RunError> {
+    let found = load(builder).await?;
+    // With an empty store this node would save over what it could not read, and notify of what is silenced.
+    keeper.load().map_err(|(path, error)| RunError::Storage {
+        path: path.display().to_string(),
+        error,
+    })?;
+    let Some(to) = &app.export else {
+        return carry.is_all(builder, &found).await;
+    };
+    check_whole(&found)?;
+    let exported = keeper.export(to);
+    exported.map_err(|error| RunError::Storage {
+        path: to.display().to_string(),
+        error,
+    })?;
+    Ok(true)
 }
 
 /// What the parts of the program share, before any of them runs.
