@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rumormill::node::{BuildError, Events, NodeEvent};
+use rumormill::node::{BuildError, Events, NodeEvent, SystemClock};
 use rumormill::persist::{
     BackupFault, DiskEvent, PersistError, RestoreOptions, Storage, StorageError, StorageRecord,
-    StorageWrite,
+    StorageWrite, check_backup,
 };
 use rumormill::store::ReplicationError;
+use rumormill::time::WallClock as _;
 use rumormill::{
     Builder, Config, Durability, Matcher, NewSilence, Node, Op, SilenceId, SilenceLimits, Silences,
 };
@@ -269,6 +270,43 @@ async fn a_directory_belongs_to_its_cluster() {
         matches!(&refused, Err(BuildError::Disk(PersistError::OtherCluster { found, .. })) if found == "durable"),
         "{refused:?}"
     );
+}
+
+/// What is on the disk would be missing in it.
+#[tokio::test]
+async fn a_node_whose_disk_was_not_read_writes_no_backup() {
+    let file = std::env::temp_dir().join(format!("rumormill-unread-{}", std::process::id()));
+    let disk = FaultyDisk::default();
+    let a = start(builder("a").storage(disk.clone())).await;
+    a.write("db-1").1.durable().await.unwrap();
+    a.node.leave().await.unwrap();
+    disk.fail(true);
+    let mut again = start(builder("a").storage(disk.clone())).await;
+    let error = again.node.backup(&file).await.unwrap_err();
+    assert!(matches!(error.fault, BackupFault::Unread), "{error}");
+    assert!(!file.exists());
+    disk.fail(false);
+    again
+        .disk_says(|event| *event == DiskEvent::Recovered)
+        .await;
+    assert_eq!(again.node.backup(&file).await.unwrap().entries, 1);
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_of_a_node_that_does_not_run_is_of_when_it_last_did() {
+    let file = std::env::temp_dir().join(format!("rumormill-then-{}", std::process::id()));
+    let disk = FaultyDisk::default();
+    let a = start(builder("a").storage(disk.clone())).await;
+    a.write("db-1").1.durable().await.unwrap();
+    a.node.leave().await.unwrap();
+    let left = SystemClock.wall();
+    let mut again = builder("a").storage(disk);
+    let _silences = again.silences(SilenceLimits::default());
+    assert_eq!(again.load().await.unwrap().entries, 1);
+    assert_eq!(again.backup(&file).await.unwrap().entries, 1);
+    assert!(check_backup(&file).unwrap().taken <= left);
+    std::fs::remove_file(&file).unwrap();
 }
 
 /// It would get onto no disk, and to nobody.
