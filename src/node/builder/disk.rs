@@ -75,7 +75,8 @@ impl Builder {
 
     /// Reads what is on disk into the stores that were made so far: to be called after the last of them.
     /// A start does it too; this is for those who want it before, and want to know what was found. Without
-    /// a disk it finds nothing. A second call finds nothing new.
+    /// a disk it finds nothing. A second call finds nothing new. To read a disk is not to run: what is on it is as old
+    /// as before, for what is [held back](Self::bring_back) next time.
     ///
     /// A disk that does not work is no error, unless the directory is not there and cannot be made: the
     /// node runs without it,

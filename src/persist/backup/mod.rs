@@ -11,10 +11,12 @@
 //! | 8 | checksum of every byte before |
 //! | 1, 4, then as many, 8 | a block: its kind, the length of its contents, these, and its checksum; again and again |
 //!
-//! The head: when it was begun, or the node last ran (8 bytes, nanoseconds since the Unix epoch), the name of the node (text), its cluster
-//! (text), how many stores there are (2), and of each its number (4), its name (text) and how many entries it had (8).
+//! The head: when it was begun, or the node last ran (8 bytes, nanoseconds since the Unix epoch), the name of the node
+//! (text), its cluster (text), how many stores there are (2), and of each its number (4), its name (text) and how many
+//! entries it had (8).
 //!
-//! A block of kind 1 has up to 256 entries: the number of their store (4), and for each who delivered it first (8) and the entry.
+//! A block of kind 1 has up to 256 entries: the number of their store (4), and for each who delivered it first (8) and
+//! the entry.
 //! The last block is of kind 0, and has the number of all entries (8). Nothing comes behind it.
 //!
 //! Checksums are xxHash64, the first with seed 0, and each with the checksum before it as its seed. So a block that is

@@ -30,8 +30,8 @@ impl RestoreOptions {
         Self::default()
     }
 
-    /// Changes none of the entries, and says what would change. Each entry is judged for itself: that all of them together are
-    /// more than a store takes shows only when they are joined in.
+    /// Changes none of the entries, and says what would change. Each entry is judged for itself: that all of them
+    /// together are more than a store takes shows only when they are joined in.
     pub fn dry_run(mut self) -> Self {
         self.dry_run = true;
         self
