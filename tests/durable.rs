@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rumormill::node::{BuildError, Events, NodeEvent};
+use rumormill::node::{BuildError, Events, NodeEvent, SystemClock};
 use rumormill::persist::{
-    DiskEvent, PersistError, Storage, StorageError, StorageRecord, StorageWrite,
+    BackupFault, DiskEvent, PersistError, RestoreOptions, Storage, StorageError, StorageRecord,
+    StorageWrite, check_backup,
 };
 use rumormill::store::ReplicationError;
+use rumormill::time::WallClock as _;
 use rumormill::{
     Builder, Config, Durability, Matcher, NewSilence, Node, Op, SilenceId, SilenceLimits, Silences,
 };
@@ -24,7 +26,8 @@ struct FaultyDisk(Arc<Mutex<FaultyState>>);
 struct FaultyState {
     records: BTreeMap<Vec<u8>, Vec<u8>>,
     fails: bool,
-    writes: usize,
+    /// Entries that were written.
+    written: usize,
 }
 
 impl FaultyDisk {
@@ -32,8 +35,8 @@ impl FaultyDisk {
         self.0.lock().unwrap().fails = fails;
     }
 
-    fn writes(&self) -> usize {
-        self.0.lock().unwrap().writes
+    fn written(&self) -> usize {
+        self.0.lock().unwrap().written
     }
 }
 
@@ -68,10 +71,10 @@ impl Storage for FaultyDisk {
         if state.fails {
             return Err(StorageError::Io(std::io::ErrorKind::StorageFull.into()));
         }
-        state.writes += 1;
         for write in batch {
             match write {
                 StorageWrite::Put { key, value } => {
+                    state.written += usize::from(key.starts_with(b"e"));
                     state.records.insert(key.clone(), value.clone());
                 }
                 StorageWrite::Remove { key } => {
@@ -228,10 +231,10 @@ async fn each_store_is_kept_as_it_was_said() {
     let silences = memory.silences(SilenceLimits::default());
     memory.durability(silences.store().id(), Durability::Memory);
     let node = memory.start().await.unwrap();
-    let before = disk.writes();
+    let before = disk.written();
     let (id, written) = silences.set(silence("db-2")).unwrap();
     written.durable().await.unwrap();
-    assert_eq!(disk.writes(), before);
+    assert_eq!(disk.written(), before);
     node.leave().await.unwrap();
     let again = start(builder("a").storage(disk)).await;
     assert!(again.silences.get(id).is_none());
@@ -268,4 +271,60 @@ async fn a_directory_belongs_to_its_cluster() {
         matches!(&refused, Err(BuildError::Disk(PersistError::OtherCluster { found, .. })) if found == "durable"),
         "{refused:?}"
     );
+}
+
+/// What is on the disk would be missing in it.
+#[tokio::test]
+async fn a_node_whose_disk_was_not_read_writes_no_backup() {
+    let file = std::env::temp_dir().join(format!("rumormill-unread-{}", std::process::id()));
+    let disk = FaultyDisk::default();
+    let a = start(builder("a").storage(disk.clone())).await;
+    a.write("db-1").1.durable().await.unwrap();
+    a.node.leave().await.unwrap();
+    disk.fail(true);
+    let mut again = start(builder("a").storage(disk.clone())).await;
+    let error = again.node.backup(&file).await.unwrap_err();
+    assert!(matches!(error.fault, BackupFault::Unread), "{error}");
+    assert!(!file.exists());
+    disk.fail(false);
+    again
+        .disk_says(|event| *event == DiskEvent::Recovered)
+        .await;
+    assert_eq!(again.node.backup(&file).await.unwrap().entries, 1);
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_of_a_node_that_does_not_run_is_of_when_it_last_did() {
+    let file = std::env::temp_dir().join(format!("rumormill-then-{}", std::process::id()));
+    let disk = FaultyDisk::default();
+    let a = start(builder("a").storage(disk.clone())).await;
+    a.write("db-1").1.durable().await.unwrap();
+    a.node.leave().await.unwrap();
+    let left = SystemClock.wall();
+    let mut again = builder("a").storage(disk);
+    let _silences = again.silences(SilenceLimits::default());
+    assert_eq!(again.load().await.unwrap().entries, 1);
+    assert_eq!(again.backup(&file).await.unwrap().entries, 1);
+    assert!(check_backup(&file).unwrap().taken <= left);
+    std::fs::remove_file(&file).unwrap();
+}
+
+/// It would get onto no disk, and to nobody.
+#[tokio::test]
+async fn nothing_is_restored_into_a_node_that_has_stopped() {
+    let file = std::env::temp_dir().join(format!("rumormill-stopped-{}", std::process::id()));
+    let a = start(builder("a")).await;
+    let (id, _) = a.write("db-1");
+    a.node.backup(&file).await.unwrap();
+    a.node.leave().await.unwrap();
+    let b = start(builder("b")).await;
+    b.node.leave().await.unwrap();
+    let error = b.node.restore(&file, RestoreOptions::new()).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error.fault, BackupFault::Stopped) && error.path == file);
+    assert!(b.silences.get(id).is_none());
+    let dry = RestoreOptions::new().dry_run();
+    assert_eq!(b.node.restore(&file, dry).await.unwrap().changed(), 1);
+    std::fs::remove_file(&file).unwrap();
 }

@@ -1,6 +1,6 @@
 //! What backups need, of a node that runs and of one that is put together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::broadcast::{Sender, WeakSender};
 use tokio::task::spawn_blocking;
@@ -52,19 +52,19 @@ impl Backups {
     }
 
     pub(super) async fn save(self, path: PathBuf) -> Result<BackupTaken, BackupError> {
-        let save = move |backups: Self| {
+        let save = move |backups: Self, path: &Path| {
             let told = &mut |done, total| backups.tell(DiskWork::Backup, done, total);
-            backups.site.save(&path, told)
+            backups.site.save(path, told)
         };
-        self.in_background(save).await
+        self.in_background(path, save).await
     }
 
     pub(super) async fn save_json(self, path: PathBuf) -> Result<BackupTaken, BackupError> {
-        let save = move |backups: Self| {
+        let save = move |backups: Self, path: &Path| {
             let told = &mut |done, total| backups.tell(DiskWork::Backup, done, total);
-            backups.site.save_json(&path, told)
+            backups.site.save_json(path, told)
         };
-        self.in_background(save).await
+        self.in_background(path, save).await
     }
 
     pub(super) async fn restore(
@@ -72,21 +72,26 @@ impl Backups {
         path: PathBuf,
         options: RestoreOptions,
     ) -> Result<RestoreReport, BackupError> {
-        let restore = move |backups: Self| {
+        let restore = move |backups: Self, path: &Path| {
             let told = &mut |done, total| backups.tell(DiskWork::Restore, done, total);
-            backups.site.restore(&path, options, told)
+            backups.site.restore(path, options, told)
         };
-        self.in_background(restore).await
+        self.in_background(path, restore).await
     }
 
     async fn in_background<T: Send + 'static>(
         self,
-        work: impl FnOnce(Self) -> T + Send + 'static,
-    ) -> T {
-        match spawn_blocking(move || work(self)).await {
+        path: PathBuf,
+        work: impl FnOnce(Self, &Path) -> Result<T, BackupError> + Send + 'static,
+    ) -> Result<T, BackupError> {
+        let place = path.clone();
+        match spawn_blocking(move || work(self, &place)).await {
             Ok(done) => done,
-            // A panic there goes on here; nothing aborts it.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            // A panic there goes on here. Else the runtime, and the node with it, ends before it was begun.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(BackupError::stopped(&path, 0)),
+            },
         }
     }
 

@@ -471,6 +471,8 @@ impl Builder {
             stores: self.stores,
             driver: driver.abort_handle(),
             #[cfg(feature = "persist")]
+            tracker: self.tracker,
+            #[cfg(feature = "persist")]
             backups,
             #[cfg(feature = "tls")]
             tls: self.tls_handle,

@@ -14,6 +14,8 @@ use super::changes::Changes;
 use super::driver::Counted;
 use super::event::NodeEvent;
 use super::events::{Events, LeaveError, ReadyError, RunOutcome, Stopped, Views};
+#[cfg(feature = "persist")]
+use super::tracker::NodeTracker;
 use super::tracker::Request;
 use super::turn::{self, TurnOutcome};
 use crate::engine::{Arrivals, Counters, Lags, Pings, Readiness, View};
@@ -21,6 +23,8 @@ use crate::id::{NodeName, StoreId, WriterTag};
 #[cfg(feature = "tls")]
 use crate::net::tls::TlsHandle;
 use crate::net::{NetCounters, NetTally};
+#[cfg(feature = "persist")]
+use crate::store::Tracker as _;
 use crate::store::{Answered, Copies, Map, ReadFromError, Schema, Store, WriteError};
 
 /// A handle to a running node. Cheap to clone; all clones are one node.
@@ -81,6 +85,8 @@ pub(super) struct Running {
     pub(super) changed: BTreeMap<StoreId, Arc<Notify>>,
     pub(super) stores: Vec<Arc<dyn Store>>,
     pub(super) driver: AbortHandle,
+    #[cfg(feature = "persist")]
+    pub(super) tracker: Arc<NodeTracker>,
     #[cfg(feature = "persist")]
     pub(super) backups: super::backups::Backups,
     #[cfg(feature = "tls")]
@@ -497,6 +503,12 @@ impl Node {
     pub async fn stopped(&self) {
         let mut views = self.running.views.clone();
         while views.changed().await.is_ok() {}
+    }
+
+    /// Whether it leaves or has stopped: what is written now would reach nobody.
+    #[cfg(feature = "persist")]
+    pub(super) fn has_stopped(&self) -> bool {
+        self.running.tracker.has_stopped()
     }
 
     #[cfg(feature = "persist")]

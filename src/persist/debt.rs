@@ -1,8 +1,8 @@
 //! What has to be on disk before anything else is written to it.
 //!
 //! - *Pending*: what reading the disk has found to be changed there, and what the node has to remember.
-//!   That the node runs is noted behind it: noted before, what is to be held back would be taken for
-//!   recent at the next start.
+//!   That the node runs is noted behind it, once it does: noted before, what is to be held back would be taken
+//!   for recent at the next start.
 //! - *Owed*: all that is held, after a database was set aside. It is written from the stores, a piece at
 //!   a time; what changes meanwhile comes behind the place that was reached.
 

@@ -75,8 +75,8 @@ pub(super) struct Worker {
     pub(super) disk: StoreDisk,
     news: mpsc::Sender<DiskNews>,
     is_failing: bool,
-    /// When it was last noted that the node runs.
-    noted: Timestamp,
+    /// When it was last noted that the node runs. That comes with the first batch, or with the first look.
+    noted: Option<Timestamp>,
     /// When the last sweep began, and when it last looked at something.
     swept_from: Option<Timestamp>,
     looked: Timestamp,
@@ -95,7 +95,7 @@ impl Worker {
             is_failing: !disk.is_loaded || !disk.is_settled(),
             disk,
             news,
-            noted: wall,
+            noted: None,
             swept_from: None,
             looked: wall,
             position: None,
@@ -130,7 +130,8 @@ impl Worker {
         } else if self.position.is_some() {
             SWEEP_PAUSE
         } else {
-            let since = self.disk.clock.wall().since(self.noted);
+            let wall = self.disk.clock.wall();
+            let since = self.noted.map_or(NOTE_EVERY, |noted| wall.since(noted));
             NOTE_EVERY.saturating_sub(since).max(RETRY_EVERY)
         }
     }
@@ -160,15 +161,21 @@ impl Worker {
         let mut writes: Vec<StorageWrite> = writes.collect();
         // A node that is busy all the time runs, too.
         let wall = self.disk.clock.wall();
-        let notes = is_due(self.noted, NOTE_EVERY, wall);
+        let notes = self.is_note_due(wall);
         if notes {
             writes.extend(self.disk.alive(wall));
         }
         let written = self.write(&writes);
         if notes && written.is_ok() {
-            self.noted = wall;
+            self.noted = Some(wall);
         }
         self.report(written)
+    }
+
+    /// Whether it is to be noted that the node runs.
+    fn is_note_due(&self, wall: Timestamp) -> bool {
+        let noted = self.noted;
+        noted.is_none_or(|noted| is_due(noted, NOTE_EVERY, wall))
     }
 
     /// Writes a batch, once what is on disk has been read and what has to be there before is there.
@@ -252,13 +259,16 @@ impl Worker {
             // Jobs try it often enough.
             return;
         }
-        if is_retried || is_due(self.noted, NOTE_EVERY, wall) {
+        if is_retried || self.is_note_due(wall) {
             let alive = self.disk.alive(wall);
-            let noted = self.write(&alive);
-            if !self.report(noted) {
-                return;
+            // Where no store is kept there is nothing to note, but a disk that fails is tried.
+            if is_retried || !alive.is_empty() {
+                let noted = self.write(&alive);
+                if !self.report(noted) {
+                    return;
+                }
             }
-            self.noted = wall;
+            self.noted = Some(wall);
         }
         let begins = self
             .swept_from

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -35,6 +36,10 @@ pub(crate) struct StoreDisk {
     pub(super) is_loaded: bool,
     /// The node has started, and this was not read by then.
     pub(super) is_late: bool,
+    /// When the node last ran, as the disk has it: of the store of which that is the longest ago.
+    last_ran: Option<Timestamp>,
+    /// Set from a load that failed until one that works.
+    unread: Arc<AtomicBool>,
     /// Stores that are not kept: what there is of them on disk is removed.
     pub(super) in_memory: BTreeSet<StoreId>,
     /// Stores of which entries that were refused stay on disk until the next start: no file has them.
@@ -62,6 +67,8 @@ pub(crate) struct Opening {
     pub(crate) away_max: Duration,
     /// What was expelled or lives without expiry comes back whatever has happened meanwhile.
     pub(crate) bring_back: bool,
+    /// Set for as long as what is on disk could not be read.
+    pub(crate) unread: Arc<AtomicBool>,
     /// Hears how far it is.
     pub(crate) told: DiskListener,
 }
@@ -73,6 +80,8 @@ pub(crate) type DiskListener = Arc<dyn Fn(DiskEvent) + Send + Sync>;
 pub(crate) struct OpenedDisk {
     pub(crate) disk: StoreDisk,
     pub(crate) report: LoadReport,
+    /// When the node last ran; `None` if that is not known.
+    pub(crate) last_ran: Option<Timestamp>,
     pub(crate) remembered: Remembered,
     /// Up to which change each store is on disk.
     pub(crate) through: BTreeMap<StoreId, u64>,
@@ -94,6 +103,8 @@ pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
         bring_back: opening.bring_back,
         is_loaded: false,
         is_late: false,
+        last_ran: None,
+        unread: opening.unread,
         in_memory: opening.in_memory,
         spared: BTreeSet::new(),
         found_late: Remembered::default(),
@@ -109,6 +120,7 @@ pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
     disk.tell(DiskWork::Compact, 1, Some(1));
     match disk.load() {
         Ok((report, remembered, through)) => Ok(OpenedDisk {
+            last_ran: disk.last_ran,
             disk,
             report,
             remembered,
@@ -117,12 +129,14 @@ pub(crate) fn open(opening: Opening) -> Result<OpenedDisk, PersistError> {
         Err(PersistError::Storage(error @ (StorageError::Io(_) | StorageError::Damaged))) => {
             warn!(%error, "what is on disk cannot be read now: it is tried again");
             disk.is_late = true;
+            disk.unread.store(true, Ordering::Release);
             let report = LoadReport {
                 unread: true,
                 ..LoadReport::default()
             };
             Ok(OpenedDisk {
                 disk,
+                last_ran: None,
                 report,
                 remembered: Remembered::default(),
                 through: BTreeMap::new(),
@@ -195,8 +209,12 @@ impl StoreDisk {
         self.pending.extend(put_identity(&self.cluster));
         let remember = self.remember(remembered.clone());
         self.pending.extend(remember);
-        self.pending.extend(self.alive(wall));
+        // That the node runs is noted once it does: a look at the disk is no reason to take for recent what is on it.
+        let kept = |id: &StoreId| self.stores.contains_key(id) && !self.in_memory.contains(id);
+        let ran = meta.alive.iter().filter(|(id, _)| kept(id));
+        self.last_ran = ran.map(|(_, &alive)| alive).min();
         self.is_loaded = true;
+        self.unread.store(false, Ordering::Release);
         if let Err(error) = self.settle() {
             warn!(%error, "the storage cannot be written to now: it is tried again");
         }

@@ -246,7 +246,9 @@ fn a_store_that_was_not_kept_for_long_was_away() {
             if !is_there {
                 without.stores.clear();
             }
-            drop(open(without).unwrap());
+            let (news, _) = mpsc::channel(1);
+            // It runs: a batch notes that.
+            Worker::new(open(without).unwrap().disk, news).job(job(Vec::new()));
             assert!(store.store().is_empty());
         }
         assert!(has(&disk, RecordKind::Entry, id, &lasting));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _};
@@ -63,6 +64,7 @@ pub(super) fn opening(storage: impl Storage, clock: &ManualClock, store: &Silenc
         max_clock_drift: Duration::from_secs(300),
         away_max: Duration::from_secs(5 * DAYS),
         bring_back: false,
+        unread: Arc::default(),
         told: Arc::new(|_| {}),
     }
 }
@@ -252,8 +254,11 @@ fn what_could_not_be_read_at_the_start_comes_in_when_the_disk_works() {
     keep(disk.clone(), &clock, &filled(&clock, 3).0);
     disk.lock().fails = true;
     let store = silences(&clock, 2);
-    let opened = open(opening(disk.clone(), &clock, &store)).unwrap();
+    let opening = opening(disk.clone(), &clock, &store);
+    let unread = Arc::clone(&opening.unread);
+    let opened = open(opening).unwrap();
     assert!(opened.report.unread && store.store().is_empty());
+    assert!(unread.load(Ordering::Acquire));
     let mut link = start(opened).unwrap();
     let fresh = entries(&filled(&clock, 1).0);
     disk.lock().fails = false;
@@ -268,6 +273,7 @@ fn what_could_not_be_read_at_the_start_comes_in_when_the_disk_works() {
         }
     }
     assert_eq!((loaded, store.store().len()), (vec![0, 3], 3));
+    assert!(!unread.load(Ordering::Acquire));
 }
 
 #[test]
@@ -318,10 +324,40 @@ fn what_may_have_been_removed_meanwhile_is_held_back_until_it_is_asked_for() {
     let asked_for = silences(&clock, 2);
     let mut opening_all = opening(disk.clone(), &clock, &asked_for);
     opening_all.bring_back = true;
-    let report = open(opening_all).unwrap().report;
+    let opened = open(opening_all).unwrap();
+    let report = &opened.report;
     assert_eq!((report.held_back_count, asked_for.store().len()), (0, 2));
+    assert!(commit(start(opened).unwrap(), Vec::new()), "it runs");
     let (store, _) = found(disk, &clock);
     assert_eq!(store.store().len(), 2, "it is part of the store again");
+}
+
+/// To read it, for a backup say, is not to run: what is on disk is as old as before.
+#[test]
+fn a_disk_that_is_only_read_was_not_in_use() {
+    let (clock, disk) = (ManualClock::new(), TestDisk::default());
+    let id = silences(&clock, 1).store().id();
+    let mut lasting = note(1);
+    lasting.ts = at(1);
+    let put = put_entry(RecordKind::Entry, id, WriterTag(7), &lasting);
+    let mut storage = disk.clone();
+    storage.write(&[put, put_alive(id, at(10))]).unwrap();
+    storage.write(&put_identity("prod")).unwrap();
+    for day in [3, 4] {
+        clock.set(at(day * DAYS));
+        let store = silences(&clock, 2);
+        let opened = open(opening(disk.clone(), &clock, &store)).unwrap();
+        assert_eq!(opened.last_ran, Some(at(10)));
+        assert_eq!(opened.report.held_back_count, 0);
+    }
+    clock.set(at(6 * DAYS));
+    let (_, report) = found(disk.clone(), &clock);
+    assert_eq!(report.held_back_count, 1);
+    let store = silences(&clock, 2);
+    let opened = open(opening(disk.clone(), &clock, &store)).unwrap();
+    assert!(commit(start(opened).unwrap(), Vec::new()));
+    let opened = open(opening(disk, &clock, &store)).unwrap();
+    assert_eq!(opened.last_ran, Some(at(6 * DAYS)), "it ran");
 }
 
 #[test]

@@ -137,6 +137,13 @@ pub trait Replica: Store {
     fn judge(&self, entry: &Entry, from: WriterTag, wall: Timestamp) -> Judgement;
     /// How long tombstones of entries without expiry are kept.
     fn tombstone_ttl(&self) -> Duration;
+    /// How far ahead of the clock an entry may be stamped.
+    fn max_clock_drift(&self) -> Duration;
+    /// Whether what was removed after `taken` may be forgotten at `wall`: that is longer ago than tombstones are kept,
+    /// or so far ahead of the clock that nobody knows how long ago it is.
+    fn may_have_forgotten(&self, taken: Timestamp, wall: Timestamp) -> bool {
+        wall.since(taken) > self.tombstone_ttl() || taken > wall.plus(self.max_clock_drift())
+    }
     /// The work of merging an entry, in nominal time, as its bytes show it: about what it takes on a slow
     /// machine. Looks at the bytes once at most.
     fn work(&self, entry: &Entry) -> Duration;

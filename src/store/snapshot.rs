@@ -142,7 +142,8 @@ impl<S: Schema> Map<S> {
         let wall = self.context().clock.wall();
         let drift = self.limits().max_clock_drift;
         let (taken, entries) = entries(&*store, from)?;
-        let taken = taken.filter(|_| !all);
+        // One of this node's own is not ahead of the clock: the clock was set back.
+        let taken = taken.filter(|_| !all).map(|taken| taken.min(wall));
         let (entries, held_back) = without_held_back(&*store, taken, wall, entries);
         let (ahead, sane): (Vec<_>, Vec<_>) = entries
             .into_iter()
@@ -225,7 +226,8 @@ pub fn write(store: &dyn Store, wall: Timestamp, out: &mut impl Write) -> io::Re
 }
 
 /// Joins a snapshot of any node into a store at `wall`. Reads and checks all of it, and only then merges.
-/// Entries too far ahead of `wall` are refused, as those of a peer are.
+/// Entries too far ahead of `wall` are refused, as those of a peer are. Where the snapshot itself was taken too far ahead
+/// of it, its age is not known, and it counts as old.
 ///
 /// # Errors
 /// [`RestoreError`]; nothing has changed.
@@ -251,13 +253,15 @@ fn without_held_back(
     mut entries: Delivered,
 ) -> (Delivered, usize) {
     let replica = store.replica();
-    let is_old = taken.is_some_and(|taken| wall.since(taken) > replica.tombstone_ttl());
+    let is_old = taken.is_some_and(|taken| replica.may_have_forgotten(taken, wall));
     let before = entries.len();
     if is_old {
         entries.retain(|(_, entry)| {
             let may_return = entry.schema.is_lasting() && !entry.schema.is_tombstone();
-            // Where something is held of the key, the join knows what is later.
-            !may_return || replica.peek(&entry.key).is_some()
+            // Where something is held of the key, the join knows what is later; unless that may be collected before it.
+            let stays =
+                |held: &Change| !held.entry.schema.is_tombstone() || held.entry.expires_at > wall;
+            !may_return || replica.peek(&entry.key).as_ref().is_some_and(stays)
         });
     }
     let held_back = before.saturating_sub(entries.len());
@@ -587,6 +591,47 @@ mod tests {
         let restored = all.map().restore_all(&mut &bytes[..]).unwrap();
         assert_eq!((restored.held_back, restored.stored), (0, 1));
         assert!(all.contains_key("removed"));
+    }
+
+    /// The tombstone is held still, and is to be collected: by the time of the join it may be gone.
+    #[test]
+    fn a_tombstone_that_is_over_does_not_decide() {
+        let clock = ManualClock::new();
+        let old = notes(&clock);
+        old.insert("gone", 1).unwrap();
+        let mut bytes = Vec::new();
+        old.map().snapshot(&mut bytes).unwrap();
+        clock.set(at(1));
+        old.remove("gone").unwrap();
+        clock.set(at(6 * 24 * 3600));
+        assert_eq!(old.map().store().tombstones(), 1);
+        let restored = old.map().restore(&mut &bytes[..]).unwrap();
+        assert_eq!((restored.held_back, restored.known), (1, 0));
+    }
+
+    /// By a clock that was a month ahead, of entries that are not.
+    #[test]
+    fn a_snapshot_of_unknown_age_counts_as_old() {
+        let clock = ManualClock::new();
+        let (old, month) = (notes(&clock), 30 * 24 * 3600);
+        old.insert("a", 1).unwrap();
+        let mut bytes = Vec::new();
+        write(&*old.map().store(), at(month), &mut bytes).unwrap();
+        let read_at = |wall| {
+            let store = notes(&clock).map().store();
+            let restored = read(&*store, at(wall), &mut &bytes[..]).unwrap();
+            (restored.held_back, restored.stored)
+        };
+        assert_eq!(read_at(60), (1, 0));
+        assert_eq!(read_at(month - 299), (0, 1));
+        clock.set(at(60));
+        let own = notes(&clock);
+        let restored = own.map().restore(&mut &bytes[..]).unwrap();
+        assert_eq!(
+            (restored.held_back, restored.stored),
+            (0, 1),
+            "its clock was set back"
+        );
     }
 
     /// A snapshot of before the time was in it.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use rumormill::node::Builder;
-use rumormill::persist::{RestoreOptions, RestoreReport};
-use tracing::{info, warn};
+use rumormill::persist::{LoadReport, RestoreOptions, RestoreReport};
+use tracing::{error, info, warn};
 
 use crate::flags::Flags;
 use crate::progress::shown;
@@ -29,14 +29,27 @@ impl Carry {
         }
     }
 
+    /// Whether anything is asked for.
+    pub(crate) fn asks(&self) -> bool {
+        self.backup.is_some() || self.backup_json.is_some() || self.restore.is_some()
+    }
+
     /// Does what is asked for, once the stores have what the disk has, and returns whether that was all.
     ///
     /// # Errors
-    /// [`RunError::Unread`] where a copy of what could not be read is asked for; [`RunError::Backup`].
-    pub(crate) async fn is_all(&self, builder: &Builder, is_read: bool) -> Result<bool, RunError> {
+    /// [`RunError::Unread`] and [`RunError::Partial`] where a copy is asked for that would not be whole;
+    /// [`RunError::Backup`].
+    pub(crate) async fn is_all(
+        &self,
+        builder: &Builder,
+        found: &LoadReport,
+    ) -> Result<bool, RunError> {
         let writes = self.backup.is_some() || self.backup_json.is_some();
-        if !is_read && (writes || self.is_dry) {
+        if found.unread && self.is_dry {
             return Err(RunError::Unread);
+        }
+        if writes {
+            check_whole(found)?;
         }
         if let Some(file) = &self.restore {
             let options = RestoreOptions::new();
@@ -62,6 +75,26 @@ impl Carry {
     }
 }
 
+/// What is to be copied is all that the disk has.
+///
+/// # Errors
+/// [`RunError::Unread`] and [`RunError::Partial`]: a copy would take the place of one that has more.
+pub(crate) fn check_whole(found: &LoadReport) -> Result<(), RunError> {
+    if found.unread {
+        return Err(RunError::Unread);
+    }
+    let lacks = [found.set_aside, found.strange, found.held_back_count];
+    if lacks == [0; 3] && found.aside.is_empty() {
+        return Ok(());
+    }
+    Err(RunError::Partial {
+        set_aside: found.set_aside,
+        aside: found.aside.clone(),
+        strange: found.strange,
+        held_back: found.held_back_count,
+    })
+}
+
 /// Says what has changed, or would.
 fn say(report: &RestoreReport) {
     let what = if report.is_dry {
@@ -82,11 +115,57 @@ fn say(report: &RestoreReport) {
             unknown = store.unknown,
             "{what}"
         );
+        if store.refused > 0 {
+            error!(
+                store = store.name,
+                refused = store.refused,
+                "entries of the backup are refused: too large, too many, or stamped too far ahead of the clock"
+            );
+        }
+        if store.unknown > 0 {
+            warn!(
+                store = store.name,
+                unknown = store.unknown,
+                "the backup has a store that this node does not have: its entries are passed over"
+            );
+        }
     }
     if let Some(first) = report.held_back.first() {
         warn!(
             ?first,
             "entries are held back: they may have been removed since the backup was taken"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of each kind one thing that a copy would lack.
+    #[test]
+    fn a_copy_is_of_all_that_the_disk_has() {
+        let found = |change: fn(&mut LoadReport)| {
+            let mut found = LoadReport::default();
+            (found.entries, found.known) = (7, 2);
+            change(&mut found);
+            check_whole(&found)
+        };
+        assert!(found(|_| {}).is_ok());
+        let unread = found(|it| it.unread = true);
+        assert!(matches!(unread, Err(RunError::Unread)));
+        let lacks: [fn(&mut LoadReport); 4] = [
+            |it| it.set_aside = 1,
+            |it| it.aside.push(PathBuf::from("rumormill.redb.damaged-1")),
+            |it| it.strange = 1,
+            |it| it.held_back_count = 1,
+        ];
+        for lack in lacks {
+            let partial = found(lack);
+            assert!(
+                matches!(partial, Err(RunError::Partial { .. })),
+                "{partial:?}"
+            );
+        }
     }
 }

@@ -30,23 +30,35 @@ pub(crate) struct Flags {
     pub(crate) storage_path: PathBuf,
 
     /// Write what the storage path holds to this directory as Alertmanager's own snapshots, and end.
-    #[arg(long = "storage.export", value_name = "DIR")]
+    #[arg(
+        long = "storage.export",
+        value_name = "DIR",
+        conflicts_with_all = ["storage_backup", "storage_backup_json", "storage_restore"]
+    )]
     pub(crate) storage_export: Option<PathBuf>,
 
     /// Write a backup of all that the storage path holds to this file, and end. A node that runs writes one at
     /// POST /-/backup (--web.enable-admin-api).
-    #[arg(long = "storage.backup", value_name = "FILE")]
+    #[arg(
+        long = "storage.backup",
+        value_name = "FILE",
+        conflicts_with = "storage_restore"
+    )]
     pub(crate) storage_backup: Option<PathBuf>,
 
     /// As --storage.backup, as lines of JSON, to be read by people and other programs.
-    #[arg(long = "storage.backup-json", value_name = "FILE")]
+    #[arg(
+        long = "storage.backup-json",
+        value_name = "FILE",
+        conflicts_with = "storage_restore"
+    )]
     pub(crate) storage_backup_json: Option<PathBuf>,
 
     /// Join a backup in before the node runs. Nothing is rolled back: what is later stays.
     #[arg(long = "storage.restore", value_name = "FILE")]
     pub(crate) storage_restore: Option<PathBuf>,
 
-    /// Say what --storage.restore would change, change nothing, and end.
+    /// Say what --storage.restore would change, change none of the entries, and end.
     #[arg(long = "storage.restore-dry-run", requires = "storage_restore")]
     pub(crate) storage_restore_dry_run: bool,
 
@@ -468,6 +480,8 @@ pub(crate) enum LogFormat {
 
 #[cfg(test)]
 mod tests {
+    use clap::error::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -488,6 +502,37 @@ mod tests {
         assert_eq!(flags.data_retention.0.as_secs(), 5 * 86_400);
         assert_eq!(flags.data_maintenance_interval.0.as_secs(), 900);
         assert_eq!(flags.web_listen_address, [":9093"]);
+    }
+
+    /// A copy of what is on the disk, and something joined in before it, are two things.
+    #[test]
+    fn what_ends_the_program_is_asked_for_alone() {
+        let parsed = |args: &[&str]| {
+            let args = ["node"].iter().chain(args);
+            Flags::try_parse_from(args).map_err(|error| error.kind())
+        };
+        let [export, backup, json, restore, dry] = [
+            "--storage.export=a",
+            "--storage.backup=b",
+            "--storage.backup-json=c",
+            "--storage.restore=d",
+            "--storage.restore-dry-run",
+        ];
+        for (one, other) in [
+            (export, backup),
+            (export, json),
+            (export, restore),
+            (backup, restore),
+            (json, restore),
+        ] {
+            for both in [[one, other], [other, one]] {
+                let refused = parsed(&both).unwrap_err();
+                assert_eq!(refused, ErrorKind::ArgumentConflict, "{both:?}");
+            }
+        }
+        let alone = parsed(&[dry]).unwrap_err();
+        assert_eq!(alone, ErrorKind::MissingRequiredArgument);
+        assert!(parsed(&[backup, json]).is_ok() && parsed(&[restore, dry]).is_ok());
     }
 
     #[test]

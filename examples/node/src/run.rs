@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rumormill::net::memory::Network;
 use rumormill::node::{BuildError, Builder, Events, EventsError, Node, NodeEvent, SystemClock};
-use rumormill::persist::BackupError;
+use rumormill::persist::{BackupError, LoadReport};
 use rumormill::store::silences::Muting;
 use rumormill::time::WallClock as _;
 use rumormill::{Config, Event};
@@ -21,7 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::api::{AnswerRoom, BodyRoom, Guard};
 use crate::app::App;
-use crate::carry::Carry;
+use crate::carry::{Carry, check_whole};
 use crate::expelled::Expelled;
 use crate::flags::Flags;
 use crate::limits::Reached;
@@ -44,6 +45,19 @@ pub(crate) enum RunError {
     Cluster { error: BuildError },
     #[error("what is kept on disk cannot be used: {error}{}", cause(error))]
     Disk { error: BuildError },
+    #[error("{signal} came before that was done which was asked for")]
+    Interrupted { signal: &'static str },
+    #[error(
+        "what is on disk is not whole, and nothing is written: {set_aside} records and the files {aside:?} are set \
+         aside, {strange} entries are of stores that this program does not have, {held_back} are held back \
+         (without --cluster.peer none is)"
+    )]
+    Partial {
+        set_aside: u64,
+        aside: Vec<PathBuf>,
+        strange: u64,
+        held_back: u64,
+    },
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
     #[error("a snapshot could not be written at the end")]
@@ -98,22 +112,16 @@ async fn run_with(
     let dispatch = Dispatch::new(Arc::new(SystemClock));
     let app = app(&mut builder, name, (flags, &settings), dispatch);
     let keeper = Keeper::new(Arc::clone(&app), settings.storage.clone());
-    let is_read = load(&mut builder).await?;
-    // With an empty store this node would save over what it could not read, and notify of what is silenced.
-    keeper.load().map_err(|(path, error)| RunError::Storage {
-        path: path.display().to_string(),
-        error,
-    })?;
-    if let Some(to) = &app.export {
-        if !is_read {
-            return Err(RunError::Unread);
+    let is_all = tokio::select! {
+        prepared = prepare(&mut builder, &app, &keeper, &carry) => prepared?,
+        // What is read or written by then ends with the process.
+        signal = signals.end.next() => {
+            info!(signal, "ending before the node runs");
+            let is_asked = carry.asks() || app.export.is_some();
+            return if is_asked { Err(RunError::Interrupted { signal }) } else { Ok(()) };
         }
-        return keeper.export(to).map_err(|error| RunError::Storage {
-            path: to.display().to_string(),
-            error,
-        });
-    }
-    if carry.is_all(&builder, is_read).await? {
+    };
+    if is_all {
         return Ok(());
     }
     let builder = builder.expelled(app.expelled.load());
@@ -152,6 +160,31 @@ async fn run_with(
     }
     info!("left");
     Ok(())
+}
+
+/// Reads what was kept, and does what is asked for before the node runs, or instead of that. Returns whether that was all.
+async fn prepare(
+    builder: &mut Builder,
+    app: &App,
+    keeper: &Keeper,
+    carry: &Carry,
+) -> Result<bool, RunError> {
+    let found = load(builder).await?;
+    // With an empty store this node would save over what it could not read, and notify of what is silenced.
+    keeper.load().map_err(|(path, error)| RunError::Storage {
+        path: path.display().to_string(),
+        error,
+    })?;
+    let Some(to) = &app.export else {
+        return carry.is_all(builder, &found).await;
+    };
+    check_whole(&found)?;
+    let exported = keeper.export(to);
+    exported.map_err(|error| RunError::Storage {
+        path: to.display().to_string(),
+        error,
+    })?;
+    Ok(true)
 }
 
 /// What the parts of the program share, before any of them runs.
@@ -257,8 +290,8 @@ async fn alone(builder: Builder) -> Result<Node, BuildError> {
     builder.start_on(Network::new().bind(nowhere)?).await
 }
 
-/// Reads what the last run kept. Returns whether the disk could be read.
-async fn load(builder: &mut Builder) -> Result<bool, RunError> {
+/// Reads what the last run kept.
+async fn load(builder: &mut Builder) -> Result<LoadReport, RunError> {
     let events = builder.events();
     let report = progress::shown(events, builder.load()).await;
     let report = report.map_err(|error| RunError::Disk { error })?;
@@ -274,7 +307,7 @@ async fn load(builder: &mut Builder) -> Result<bool, RunError> {
             "entries are held back: they may have been removed while this node was away"
         );
     }
-    Ok(!report.unread)
+    Ok(report)
 }
 
 fn builder(name: Option<&str>, settings: &Settings) -> Builder {

@@ -75,7 +75,8 @@ impl Builder {
 
     /// Reads what is on disk into the stores that were made so far: to be called after the last of them.
     /// A start does it too; this is for those who want it before, and want to know what was found. Without
-    /// a disk it finds nothing. A second call finds nothing new.
+    /// a disk it finds nothing. A second call finds nothing new. To read a disk is not to run: what is on it is as old
+    /// as before, for what is [held back](Self::bring_back) next time.
     ///
     /// A disk that does not work is no error, unless the directory is not there and cannot be made: the
     /// node runs without it,
@@ -106,6 +107,7 @@ impl Builder {
         let bring_back = self.disk.bring_back || self.seeds.is_empty();
         let events = EventsWay::Builder(self.events.clone()).of_a_node();
         let told = Arc::new(move |event| events.tell(event));
+        let unread = Arc::clone(&self.disk.unread);
         let opened = tokio::task::spawn_blocking(move || {
             let storage: Box<dyn Storage> = match place {
                 DiskPlace::Directory(directory) => {
@@ -123,6 +125,7 @@ impl Builder {
                 max_clock_drift,
                 away_max,
                 bring_back,
+                unread,
                 told,
             })
             .map(Some)
@@ -180,11 +183,17 @@ impl Builder {
 /// # Backups, before the start
 ///
 /// Of what [`load`](Self::load) has found, say, and of what was written so far.
+///
+/// # Panics
+/// Each of them where there is no tokio runtime.
 impl Builder {
-    /// As [`Node::backup`](crate::Node::backup), of a node that does not run.
+    /// As [`Node::backup`](crate::Node::backup), of a node that does not run. Entries that
+    /// [`load`](Self::load) has held back or set aside are not in it: see its [`LoadReport`]. It says that it was taken
+    /// when the node last ran: what was removed elsewhere since then is not known in it.
     ///
     /// # Errors
-    /// [`BackupError`].
+    /// [`BackupError`], with [`BackupFault::Unread`](crate::persist::BackupFault::Unread) where the disk could not be
+    /// read.
     pub async fn backup(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
         self.backups().save(path.as_ref().to_owned()).await
     }
@@ -192,7 +201,7 @@ impl Builder {
     /// As [`Node::backup_json`](crate::Node::backup_json), of a node that does not run.
     ///
     /// # Errors
-    /// [`BackupError`].
+    /// As [`backup`](Self::backup).
     pub async fn backup_json(&self, path: impl AsRef<Path>) -> Result<BackupTaken, BackupError> {
         self.backups().save_json(path.as_ref().to_owned()).await
     }
@@ -220,6 +229,11 @@ impl Builder {
                 cluster: self.cluster.clone(),
                 stores: self.stores.clone(),
                 clock: Arc::clone(&self.wall),
+                as_of: match &self.disk.place {
+                    DiskPlace::Opened(opened) => opened.last_ran,
+                    _ => None,
+                },
+                unread: Arc::clone(&self.disk.unread),
             },
             events: EventsWay::Builder(self.events.clone()),
         }

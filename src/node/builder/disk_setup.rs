@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 #[cfg(feature = "persist")]
 use std::path::PathBuf;
+#[cfg(feature = "persist")]
+use std::sync::{Arc, atomic::AtomicBool};
 
 use crate::engine::KeptStore;
 use crate::id::{NodeName, StoreId};
@@ -19,6 +21,8 @@ pub(super) struct DiskSetup {
     pub(super) place: DiskPlace,
     pub(super) policies: BTreeMap<StoreId, Durability>,
     pub(super) bring_back: bool,
+    /// What is there could not be read, so far.
+    pub(super) unread: Arc<AtomicBool>,
 }
 
 /// Where it is.

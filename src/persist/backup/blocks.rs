@@ -38,9 +38,12 @@ impl<'a> BlockWriter<'a> {
         Ok(writer)
     }
 
-    /// Writes entries of one store.
+    /// Writes up to [`BLOCK_ENTRIES_MAX`] entries of one store.
     pub(super) fn entries(&mut self, store: StoreId, changes: &[Change]) -> io::Result<u64> {
-        let mut contents = store.0.to_be_bytes().to_vec();
+        let len = |change: &Change| WRITER_BYTES.saturating_add(change.entry.encoded_len());
+        let len = changes.iter().map(len).fold(4, usize::saturating_add);
+        let mut contents = Vec::with_capacity(len);
+        contents.extend(store.0.to_be_bytes());
         for Change {
             entry, deliverer, ..
         } in changes
@@ -83,8 +86,8 @@ impl<'a> BlockWriter<'a> {
 pub(super) enum Block {
     /// Nothing: that was all.
     End,
-    /// Entries of a store, each with who delivered it first.
-    Entries(StoreId, Vec<(WriterTag, Entry)>),
+    /// Entries of a store, each with who delivered it first. The store is the one at this place in the head.
+    Entries(usize, Vec<(WriterTag, Entry)>),
 }
 
 /// Reads a backup, block by block.
@@ -94,6 +97,8 @@ pub(super) struct BlockReader<R> {
     pub(super) offset: u64,
     sum: u64,
     entries: u64,
+    /// Those of the head.
+    stores: Vec<StoreId>,
 }
 
 impl<R: Read> BlockReader<R> {
@@ -107,6 +112,7 @@ impl<R: Read> BlockReader<R> {
             offset: 0,
             sum: 0,
             entries: 0,
+            stores: Vec::new(),
         };
         let magic = reader.some(BACKUP_MAGIC.len())?;
         if magic.is_empty() {
@@ -134,6 +140,7 @@ impl<R: Read> BlockReader<R> {
         let what = "the head";
         let malformed = (len_at, BackupFault::Malformed { what });
         let head = BackupHead::decode(&contents).ok_or(malformed)?;
+        reader.stores = head.stores.iter().map(|store| store.id).collect();
         Ok((reader, head))
     }
 
@@ -153,14 +160,17 @@ impl<R: Read> BlockReader<R> {
         self.check(start, &[&kind, &len, &contents])?;
         match kind {
             [ENTRIES] => {
-                let (store, entries) = read_entries(contents).map_err(|inside| {
+                let (store, entries) = read_entries(contents).map_err(|(inside, what)| {
                     let at = start
                         .saturating_add(BLOCK_HEAD_BYTES)
                         .saturating_add(inside);
-                    malformed(at, "an entry")
+                    malformed(at, what)
                 })?;
+                let place = self.stores.iter().position(|known| *known == store);
+                let what = "the store of a block";
+                let place = place.ok_or_else(|| malformed(start, what))?;
                 self.entries = self.entries.saturating_add(entries.len() as u64);
-                Ok(Block::Entries(store, entries))
+                Ok(Block::Entries(place, entries))
             }
             [END] => {
                 if contents != self.entries.to_be_bytes() {
@@ -201,29 +211,47 @@ impl<R: Read> BlockReader<R> {
         Ok(bytes)
     }
 
-    /// So many bytes, or fewer at the end. Takes no room for what is not there.
+    /// So many bytes, or fewer at the end. Takes room for that many and no more, and for more than [`STEP_BYTES`] only
+    /// once so many are there.
     fn some(&mut self, len: usize) -> Result<Vec<u8>, Misfit> {
         let mut bytes = Vec::new();
-        let read = self.from.by_ref().take(len as u64).read_to_end(&mut bytes);
-        self.offset = self.offset.saturating_add(bytes.len() as u64);
-        read.map_err(|error| (self.offset, error.into()))?;
+        for end in [len.min(STEP_BYTES), len] {
+            let before = bytes.len();
+            let missing = end.saturating_sub(before);
+            bytes.reserve_exact(missing);
+            let from = self.from.by_ref();
+            let read = from.take(missing as u64).read_to_end(&mut bytes);
+            let added = bytes.len().saturating_sub(before);
+            self.offset = self.offset.saturating_add(added as u64);
+            read.map_err(|error| (self.offset, error.into()))?;
+            if bytes.len() < end {
+                break;
+            }
+        }
         Ok(bytes)
     }
 }
 
+/// The store of a block, and its entries.
+type BlockEntries = (StoreId, Vec<(WriterTag, Entry)>);
+
 /// The entries of a block.
 ///
 /// # Errors
-/// At which byte of its contents one begins that cannot be read.
-fn read_entries(contents: Vec<u8>) -> Result<(StoreId, Vec<(WriterTag, Entry)>), u64> {
+/// At which byte of its contents something begins that cannot be read, and what.
+fn read_entries(contents: Vec<u8>) -> Result<BlockEntries, (u64, &'static str)> {
+    const WHAT: &str = "an entry";
     let whole = contents.len();
     let mut rest = Bytes::from(contents);
-    let store = u32::from_be_bytes(take_off(&mut rest).ok_or(0_u64)?);
+    let store = u32::from_be_bytes(take_off(&mut rest).ok_or((0, WHAT))?);
     let mut entries = Vec::new();
     while !rest.is_empty() {
         let at = whole.saturating_sub(rest.len()) as u64;
-        let from = u64::from_be_bytes(take_off(&mut rest).ok_or(at)?);
-        let entry = Entry::decode(&mut rest, BODY_BYTES_MAX).map_err(|_| at)?;
+        if entries.len() >= BLOCK_ENTRIES_MAX {
+            return Err((at, "a block of more than 256 entries"));
+        }
+        let from = u64::from_be_bytes(take_off(&mut rest).ok_or((at, WHAT))?);
+        let entry = Entry::decode(&mut rest, BODY_BYTES_MAX).map_err(|_| (at, WHAT))?;
         entries.push((WriterTag(from), entry));
     }
     Ok((StoreId(store), entries))
@@ -240,5 +268,10 @@ const ENTRIES: u8 = 1;
 /// Kind and length.
 const BLOCK_HEAD_BYTES: u64 = 5;
 const VERSION_AT: u64 = BACKUP_MAGIC.len() as u64;
+/// More are not written: a store gives them out by so many.
+pub(super) const BLOCK_ENTRIES_MAX: usize = 256;
+/// Before each entry.
+const WRITER_BYTES: usize = 8;
+const STEP_BYTES: usize = 1 << 20;
 /// A block is full with 1 MiB; its last entry may be one of the largest.
 const BLOCK_BYTES_MAX: u32 = 18 << 20;

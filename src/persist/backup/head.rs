@@ -16,7 +16,8 @@ pub const BACKUP_VERSION: u16 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupHead {
-    /// When it was begun, by the node's clock.
+    /// When it was begun, by the node's clock. Of a node that did not run: when it last did, as its disk has it, to
+    /// within a minute. What has been removed elsewhere since then is not known in it.
     pub taken: Timestamp,
     /// The node that wrote it.
     pub node: String,

@@ -30,14 +30,14 @@ impl RestoreOptions {
         Self::default()
     }
 
-    /// Changes nothing, and says what would change. Each entry is judged for itself: that all of them together are
-    /// more than a store takes shows only when they are joined in.
+    /// Changes none of the entries, and says what would change. Each entry is judged for itself: that all of them
+    /// together are more than a store takes shows only when they are joined in.
     pub fn dry_run(mut self) -> Self {
         self.dry_run = true;
         self
     }
 
-    pub(super) fn is_dry(self) -> bool {
+    pub(crate) fn is_dry(self) -> bool {
         self.dry_run
     }
 
@@ -47,7 +47,8 @@ impl RestoreOptions {
         self
     }
 
-    /// Takes the backup of another cluster, too.
+    /// Takes the backup of another cluster, too. A backup of a node without a cluster name, which is the default, is of
+    /// no cluster, and is taken without this; a node without one takes only such backups without this.
     pub fn any_cluster(mut self) -> Self {
         self.any_cluster = true;
         self
@@ -199,22 +200,19 @@ impl<'a> Restoring<'a> {
             return Err((0, BackupFault::Checksum));
         }
         loop {
-            let start = reader.offset;
             match reader.next()? {
                 Block::End => return Ok(()),
-                Block::Entries(store, entries) => {
-                    let place = head.stores.iter().position(|known| known.id == store);
-                    let what = "the store of a block";
-                    let place = place.ok_or((start, BackupFault::Malformed { what }))?;
-                    self.block(place, store, entries);
-                }
+                Block::Entries(place, entries) => self.block(place, entries),
             }
             told(reader.offset);
         }
     }
 
     /// Joins the entries of a block in, or only judges them.
-    fn block(&mut self, place: usize, id: StoreId, entries: Vec<(WriterTag, Entry)>) {
+    fn block(&mut self, place: usize, entries: Vec<(WriterTag, Entry)>) {
+        let Some(id) = self.report.head.stores.get(place).map(|store| store.id) else {
+            return;
+        };
         let Some(store) = self.target.stores.iter().find(|store| store.id() == id) else {
             let count = entries.len() as u64;
             if let Some(report) = self.report.stores.get_mut(place) {
@@ -223,8 +221,8 @@ impl<'a> Restoring<'a> {
             return;
         };
         let wall = self.target.clock.wall();
-        let away = wall.since(self.report.head.taken);
-        let is_old = !self.options.bring_back && away > store.replica().tombstone_ttl();
+        let taken = self.report.head.taken;
+        let is_old = !self.options.bring_back && store.replica().may_have_forgotten(taken, wall);
         let mut fresh: BTreeMap<WriterTag, (Vec<Entry>, Vec<Fate>)> = BTreeMap::new();
         for (from, entry) in entries {
             let fate = fate(&**store, from, &entry, (wall, is_old));
@@ -283,9 +281,11 @@ fn fate(
     (wall, is_old): (Timestamp, bool),
 ) -> Fate {
     let replica = store.replica();
-    let held = replica.peek(&entry.key);
     let may_return = entry.schema.is_lasting() && !entry.schema.is_tombstone();
-    match (replica.judge(entry, from, wall), held) {
+    let judged = replica.judge(entry, from, wall);
+    // Behind the judgement: a tombstone that is collected in between has been seen by it.
+    let held = replica.peek(&entry.key);
+    match (judged, held) {
         (Judgement::Refused(_), _) => Fate::Refused,
         (Judgement::Gone, _) => Fate::Expired,
         // Where something is held of the key, the join knows what is later.

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::blocks::BlockWriter;
+use super::blocks::{BLOCK_ENTRIES_MAX, BlockWriter};
 use super::error::Misfit;
 use super::restore::{RestoreTarget, check, restore};
 use super::write::{each, head_of, write};
@@ -14,7 +16,7 @@ use crate::id::WriterTag;
 use crate::persist::tests::{DAYS, TestDir, filled, silences};
 use crate::store::silences::support::{ManualClock, at};
 use crate::store::typed::{MapShape, TypedMap};
-use crate::store::{Digest, Expiry, Limits, Store};
+use crate::store::{Change, Digest, Expiry, Limits, Store};
 use crate::time::{Timestamp, WallClock as _};
 
 type KeptNotes = TypedMap<String, String>;
@@ -143,9 +145,9 @@ fn a_restore_rolls_nothing_back_and_a_dry_run_says_what_would_change() {
     old.insert("fresh", "then".to_owned()).unwrap();
     clock.set(at(1000));
     old.insert("ahead", "then".to_owned()).unwrap();
-    let bytes = taken(&clock, &[stored(&old)]);
 
     clock.set(at(690));
+    let bytes = taken(&clock, &[stored(&old)]);
     let stores = [stored(&live)];
     while stores[0]
         .collect(at(690))
@@ -204,6 +206,21 @@ fn what_may_have_been_removed_is_held_back_until_it_is_asked_for() {
     let report = restored_with(&clock, &[stored(&all)], &bytes, options).unwrap();
     assert_eq!(counts(&report.stores[0]), only(&[(NEW, 2), (OLDER, 1)]));
     assert!(all.contains_key("gone"));
+}
+
+/// By a clock that was a month ahead, of entries that are not.
+#[test]
+fn a_backup_of_unknown_age_counts_as_old() {
+    let clock = ManualClock::new();
+    let old = notes(&clock);
+    old.insert("a", "then".to_owned()).unwrap();
+    clock.set(at(30 * DAYS));
+    let bytes = taken(&clock, &[stored(&old)]);
+    for (wall, expected) in [(60, HELD_BACK), (30 * DAYS - 299, NEW)] {
+        clock.set(at(wall));
+        let report = restored(&clock, &[stored(&notes(&clock))], &bytes);
+        assert_eq!(counts(&report.stores[0]), only(&[(expected, 1)]), "{wall}");
+    }
 }
 
 #[test]
@@ -311,6 +328,35 @@ fn a_block_that_is_missing_or_there_twice_is_noticed() {
     }
 }
 
+/// The second of two blocks: the first pass sees it, so that nothing of the first block is joined in.
+#[test]
+fn a_block_of_a_store_that_the_head_does_not_have_changes_nothing() {
+    let clock = ManualClock::new();
+    let (from, kept) = (filled(&clock, 1).0, notes(&clock));
+    kept.insert("a", "one".to_owned()).unwrap();
+    let known = [from.store()];
+    let head = head_of(&known, ("am-0", "prod"), clock.wall());
+    let mut bytes = Vec::new();
+    let mut writer = BlockWriter::begin(&mut bytes, &head).unwrap();
+    let mut second = 0;
+    for store in [from.store(), stored(&kept)] {
+        second = writer.bytes;
+        let changes = store.replica().changes(0, 256, usize::MAX);
+        writer.entries(store.id(), &changes).unwrap();
+    }
+    writer.end().unwrap();
+    let what = "the store of a block";
+    let is_it = |(at, fault): &Misfit| {
+        *at == second && matches!(fault, BackupFault::Malformed { what: found } if *found == what)
+    };
+    assert!(is_it(&check(&bytes[..], &mut |_| {}).unwrap_err()));
+    let into = [silences(&clock, 2).store(), stored(&notes(&clock))];
+    let failed = restored_with(&clock, &into, &bytes, RestoreOptions::new());
+    let (misfit, joined) = failed.unwrap_err();
+    assert!(is_it(&misfit) && joined == 0, "{misfit:?}");
+    assert!(into.iter().all(|store| store.is_empty()));
+}
+
 #[test]
 fn what_is_no_backup_is_named_for_what_it_is() {
     let clock = ManualClock::new();
@@ -340,6 +386,42 @@ fn what_is_no_backup_is_named_for_what_it_is() {
     let none = dir.0.join("none");
     let error = check_backup(&none).unwrap_err();
     assert!(error.to_string().starts_with(&none.display().to_string()));
+}
+
+#[test]
+fn a_block_of_too_many_entries_is_not_read() {
+    let clock = ManualClock::new();
+    let store = filled(&clock, 257).0.store();
+    let changes = [(0, 256), (256, 1)];
+    let changes = changes.map(|(after, max)| store.replica().changes(after, max, usize::MAX));
+    let written = |changes: &[Change]| {
+        let known = [Arc::clone(&store)];
+        let head = head_of(&known, ("am-0", "prod"), clock.wall());
+        let mut bytes = Vec::new();
+        let mut writer = BlockWriter::begin(&mut bytes, &head).unwrap();
+        writer.entries(store.id(), changes).unwrap();
+        writer.end().unwrap();
+        check(&bytes[..], &mut |_| {}).map(drop)
+    };
+    assert_eq!(changes[0].len(), BLOCK_ENTRIES_MAX);
+    written(&changes[0]).unwrap();
+    let (_, fault) = written(&changes.concat()).unwrap_err();
+    let expected = "a block of more than 256 entries cannot be read";
+    assert_eq!(fault.to_string(), expected);
+}
+
+/// An entry of more than a step of reading comes back whole.
+#[test]
+fn a_large_entry_is_read_as_it_was_written() {
+    let clock = ManualClock::new();
+    let limits = || Limits::default().entry_bytes_max(4 << 20);
+    let large =
+        || -> KeptNotes { TypedMap::new("notes", MapShape::default(), limits(), clock.context()) };
+    let (from, into) = (large(), large());
+    let text = "0123456789abcdef".repeat(3 << 16);
+    from.insert("large", text.clone()).unwrap();
+    restored(&clock, &[stored(&into)], &taken(&clock, &[stored(&from)]));
+    assert_eq!(into.get("large").as_deref(), Some(&text));
 }
 
 /// A length of 18 MiB and nothing behind it takes no room, and one of 4 GiB is none.
@@ -439,6 +521,8 @@ fn a_backup_takes_its_place_as_a_whole_or_not_at_all() {
         cluster: "prod".to_owned(),
         stores: vec![filled(&clock, count).0.store()],
         clock: Arc::new(clock.clone()),
+        as_of: None,
+        unread: Arc::default(),
     };
     let mut told = Vec::new();
     let mut hear = |done, total| told.push((done, total));
@@ -463,9 +547,60 @@ fn a_backup_takes_its_place_as_a_whole_or_not_at_all() {
     assert_eq!(to.stores[0].len(), 5);
     assert!(told.is_sorted() && told.iter().all(|(done, total)| done <= total));
 
+    let mut of_before = site(1);
+    of_before.as_of = Some(at(1));
+    let before = dir.0.join("before.backup");
+    of_before.save(&before, &mut |_, _| {}).unwrap();
+    assert_eq!(check_backup(&before).unwrap().taken, at(1));
+
+    let unread = site(1);
+    unread.unread.store(true, Ordering::Release);
+    let error = unread.save(&path, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error.fault, BackupFault::Unread));
+    let error = unread.save_json(&path, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error.fault, BackupFault::Unread));
+    assert_eq!(check_backup(&path).unwrap().entries(), 5, "it is as it was");
+
     let nowhere = dir.0.join("none/all.backup");
     let error = site(1).save(&nowhere, &mut |_, _| {}).unwrap_err();
     assert_eq!(error.path, nowhere);
+}
+
+/// Whatever ends it, and whatever is in its way.
+#[test]
+fn a_file_that_does_not_get_to_its_place_is_gone() {
+    let dir = TestDir::new("backup-part");
+    fs::create_dir_all(&dir.0).unwrap();
+    let path = dir.0.join("all.backup");
+    let panics = |_: &mut dyn io::Write| -> io::Result<()> { panic!("a bug") };
+    let ended = catch_unwind(AssertUnwindSafe(|| file::write_whole(&path, panics)));
+    assert!(ended.is_err());
+    assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 0);
+
+    let name = |number| format!("all.backup.{}-{number}.part", std::process::id());
+    let left = dir.0.join(name(0));
+    fs::write(&left, "of a process that died").unwrap();
+    let (part, _) = file::PartFile::create(&path, &AtomicU64::new(0)).unwrap();
+    assert_eq!(part.path, dir.0.join(name(1)));
+    drop(part);
+    assert_eq!(fs::read(&left).unwrap(), b"of a process that died");
+    assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 1);
+}
+
+/// What nodes hold may be secret.
+#[cfg(unix)]
+#[test]
+fn a_backup_is_its_owners_to_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = TestDir::new("backup-mode");
+    fs::create_dir_all(&dir.0).unwrap();
+    let path = dir.0.join("all.backup");
+    fs::write(&path, "one that all may read").unwrap();
+    file::write_whole(&path, |out| out.write_all(b"all")).unwrap();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+    assert_eq!(fs::read(&path).unwrap(), b"all");
 }
 
 #[test]

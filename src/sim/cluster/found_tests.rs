@@ -150,6 +150,9 @@ impl Replica for Faulty {
     fn tombstone_ttl(&self) -> Duration {
         self.inner.tombstone_ttl()
     }
+    fn max_clock_drift(&self) -> Duration {
+        self.inner.max_clock_drift()
+    }
     fn digest(&self, cut: Timestamp) -> Digest {
         self.inner.digest(cut)
     }

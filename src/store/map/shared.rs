@@ -526,6 +526,10 @@ impl<S: Schema> Replica for MapStore<S> {
         self.limits.tombstone_ttl
     }
 
+    fn max_clock_drift(&self) -> Duration {
+        self.limits.max_clock_drift
+    }
+
     fn merge_into(
         &self,
         entries: &[Entry],

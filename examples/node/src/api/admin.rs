@@ -8,11 +8,12 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use rumormill::NodeName;
 use rumormill::node::Node;
+use rumormill::persist::BackupFault;
 use serde_json::json;
 
 use super::answer::{Answer, Refusal, json_of};
 use super::params::Params;
-use super::{Seat, Shared, blocking};
+use super::{Seat, Shared, blocking, joined};
 use crate::app::App;
 use crate::expelled::{ExpelError, Expelled};
 use crate::work::Turn;
@@ -49,11 +50,24 @@ pub(super) async fn backup(State(app): Shared) -> Answer {
     allowed(&app)?;
     let none = || Refusal::later("the node does not run yet");
     let node = app.node().or_else(|| app.solo.get()).ok_or_else(none)?;
-    let _turn = app.work.reload()?;
-    let taken = node
-        .backup(&app.backup)
-        .await
-        .map_err(|error| Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    // What peers or the disk have may be missing, and would be missing in the file that replaces a whole one.
+    app.readiness().map_err(Refusal::later)?;
+    if app.disk_fails() {
+        return Err(Refusal::later(
+            "the disk fails: it was not read, or takes nothing",
+        ));
+    }
+    let (node, turn, path) = (node.clone(), app.work.reload()?, app.backup.clone());
+    // On its own, so that the turn is kept until the file is written, even if the client is gone by then.
+    let written = tokio::spawn(async move {
+        let taken = node.backup(path).await;
+        drop(turn);
+        taken
+    });
+    let taken = joined(written.await).map_err(|error| match error.fault {
+        BackupFault::Unread => Refusal::later(error.to_string()),
+        _ => Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    })?;
     let file = app.backup.display().to_string();
     Ok(json_of(
         &json!({ "file": file, "entries": taken.entries, "bytes": taken.bytes }),
