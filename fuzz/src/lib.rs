@@ -1,4 +1,5 @@
 //! What must hold for any bytes, once for all fuzz targets.
 
 pub mod checks;
+#[cfg(feature = "node")]
 pub mod node;
