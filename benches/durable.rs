@@ -25,6 +25,9 @@ use rumormill::{
 use tables::{Table, is_test};
 use tokio::task::JoinSet;
 
+/// Writes of one writer: all together fit into the store, however fast they are.
+const WRITES_MAX: usize = 20_000;
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = { runtime }.enable_all().build().expect("a runtime");
@@ -137,7 +140,7 @@ async fn writes(table: &mut Table) {
 /// Writes and waits until it is durable, again and again; returns how long each took.
 async fn write(silences: Silences, writer: usize, end: Instant) -> Vec<Duration> {
     let mut took = Vec::new();
-    while Instant::now() < end {
+    while Instant::now() < end && took.len() < WRITES_MAX {
         let number = writer + WRITERS * took.len();
         let start = Instant::now();
         let (_, written) = silences.set(silence(number)).expect("room");
