@@ -1,6 +1,7 @@
 //! What backups of one node are written of, and restored into.
 
 use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +33,14 @@ pub(crate) struct BackupSite {
 /// Hears how much of how much is done.
 pub(crate) type BackupListener<'a> = &'a mut dyn FnMut(u64, u64);
 
+/// A form of backup: writes these stores, and tells how many entries are written.
+type WriteBackup = fn(
+    &[Arc<dyn Store>],
+    &BackupHead,
+    &mut dyn Write,
+    &mut dyn FnMut(u64),
+) -> io::Result<BackupTaken>;
+
 impl BackupSite {
     /// Writes a backup. What is told counts entries.
     ///
@@ -42,13 +51,7 @@ impl BackupSite {
         path: &Path,
         told: BackupListener<'_>,
     ) -> Result<BackupTaken, BackupError> {
-        let head = self.head(path)?;
-        let mut thinned = Thinned::new(head.entries(), told);
-        let mut tell = |done| thinned.tell(done);
-        let taken = write_whole(path, |out| write(&self.stores, &head, out, &mut tell))?;
-        thinned.end(taken.entries);
-        info!(path = %path.display(), ?taken, "a backup was written");
-        Ok(taken)
+        self.save_with(path, told, write)
     }
 
     /// Writes lines of JSON. What is told counts entries.
@@ -60,11 +63,21 @@ impl BackupSite {
         path: &Path,
         told: BackupListener<'_>,
     ) -> Result<BackupTaken, BackupError> {
+        self.save_with(path, told, write_lines)
+    }
+
+    fn save_with(
+        &self,
+        path: &Path,
+        told: BackupListener<'_>,
+        write: WriteBackup,
+    ) -> Result<BackupTaken, BackupError> {
         let head = self.head(path)?;
         let mut thinned = Thinned::new(head.entries(), told);
         let mut tell = |done| thinned.tell(done);
-        let taken = write_whole(path, |out| write_lines(&self.stores, &head, out, &mut tell))?;
+        let taken = write_whole(path, |out| write(&self.stores, &head, out, &mut tell))?;
         thinned.end(taken.entries);
+        info!(path = %path.display(), ?taken, "a backup was written");
         Ok(taken)
     }
 
@@ -91,7 +104,7 @@ impl BackupSite {
         options: RestoreOptions,
         told: BackupListener<'_>,
     ) -> Result<RestoreReport, BackupError> {
-        let io = |error: std::io::Error| failed(path, 0, error.into());
+        let io = |error: io::Error| failed(path, 0, error.into());
         let mut file = File::open(path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
         let target = RestoreTarget {

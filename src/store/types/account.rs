@@ -38,40 +38,37 @@ pub(super) struct Earlier {
     pub(super) boot: u64,
     pub(super) plus: u64,
     pub(super) minus: u64,
-    /// When it was written down, in nanoseconds.
-    pub(super) at: u64,
 }
 
 impl CounterPart {
     /// Takes over what an earlier process of this name had counted, and what that had taken over.
-    pub(super) fn take_over(&mut self, boot: u64, part: &Self, at: u64) {
+    pub(super) fn take_over(&mut self, boot: u64, part: &Self) {
         for (name, account) in &part.forgotten {
-            self.forget(name, account, at);
+            self.forget(name, account);
         }
-        self.earlier.add(&part.earlier, at);
-        self.earlier.note(part.as_of(boot, at));
-        self.earlier.fold(at);
+        self.earlier.add(&part.earlier);
+        self.earlier.note(part.as_of(boot));
+        self.earlier.fold();
     }
 
     /// Takes back what another name keeps of this one's processes, of those before that boot.
-    pub(super) fn take_back(&mut self, boot: u64, account: &Tallies, at: u64) {
-        self.earlier.add(&account.before(boot), at);
-        self.earlier.fold(at);
+    pub(super) fn take_back(&mut self, boot: u64, account: &Tallies) {
+        self.earlier.add(&account.before(boot));
+        self.earlier.fold();
     }
 
     /// Writes down what the processes of another name had counted.
-    pub(super) fn forget(&mut self, name: &str, account: &Tallies, at: u64) {
+    pub(super) fn forget(&mut self, name: &str, account: &Tallies) {
         let own = self.forgotten.entry(name.to_owned()).or_default();
-        own.add(account, at);
+        own.add(account);
     }
 
     /// What this process has counted itself.
-    pub(super) fn as_of(&self, boot: u64, at: u64) -> Earlier {
+    pub(super) fn as_of(&self, boot: u64) -> Earlier {
         Earlier {
             boot,
             plus: self.plus,
             minus: self.minus,
-            at,
         }
     }
 
@@ -83,36 +80,35 @@ impl CounterPart {
         });
         let folded = self.earlier.folded;
         let noted = folded.is_some_and(|folded| folded.boot >= boot)
-            || self.earlier.has(&part.as_of(boot, 0)) && self.earlier.has_all(&part.earlier);
+            || self.earlier.has(&part.as_of(boot)) && self.earlier.has_all(&part.earlier);
         forgotten && noted
     }
 }
 
 impl Tallies {
     /// Everything that the parts of one name say, of which these are some.
-    pub(super) fn of<'p>(parts: impl Iterator<Item = (u64, &'p CounterPart)>, at: u64) -> Self {
+    pub(super) fn of<'p>(parts: impl Iterator<Item = (u64, &'p CounterPart)>) -> Self {
         let mut all = Self::default();
         for (boot, part) in parts {
-            all.add(&part.earlier, at);
-            all.note(part.as_of(boot, at));
+            all.add(&part.earlier);
+            all.note(part.as_of(boot));
         }
         all
     }
 
     /// Writes down what is more than is known.
-    fn add(&mut self, other: &Self, at: u64) {
+    fn add(&mut self, other: &Self) {
         // Each sum is what all up to its boot had counted at least.
         if let Some(folded) = other.folded {
-            let own = self.folded.unwrap_or(Earlier { at, ..folded });
+            let own = self.folded.unwrap_or(folded);
             self.folded = Some(Earlier {
                 boot: own.boot.max(folded.boot),
                 plus: own.plus.max(folded.plus),
                 minus: own.minus.max(folded.minus),
-                at: own.at,
             });
         }
         for process in &other.processes {
-            self.note(Earlier { at, ..*process });
+            self.note(*process);
         }
         let end = self.folded.map_or(0, |folded| folded.boot);
         self.processes.retain(|process| process.boot > end);
@@ -125,17 +121,14 @@ impl Tallies {
             Err(place) => self.processes.insert(place, seen),
             Ok(place) => {
                 let known = &mut self.processes[place];
-                if seen.plus > known.plus || seen.minus > known.minus {
-                    known.plus = known.plus.max(seen.plus);
-                    known.minus = known.minus.max(seen.minus);
-                    known.at = seen.at;
-                }
+                known.plus = known.plus.max(seen.plus);
+                known.minus = known.minus.max(seen.minus);
             }
         }
     }
 
     /// Makes one sum of the oldest.
-    fn fold(&mut self, at: u64) {
+    fn fold(&mut self) {
         let end = self.folded.map_or(0, |folded| folded.boot);
         self.processes.retain(|process| process.boot > end);
         while self.processes.len() > EARLIER_MAX {
@@ -149,7 +142,6 @@ impl Tallies {
                 boot: oldest.boot,
                 plus: sum.plus.saturating_add(oldest.plus),
                 minus: sum.minus.saturating_add(oldest.minus),
-                at,
             });
         }
     }
@@ -198,10 +190,10 @@ pub(super) fn sum<K>(parts: &[Arc<OwnedPart<K, CounterPart>>]) -> i64 {
     for part in parts {
         let (_, name, boot) = part.key();
         let all = names.entry(name).or_default();
-        all.add(&part.earlier, 0);
-        all.note(part.as_of(*boot, 0));
+        all.add(&part.earlier);
+        all.note(part.as_of(*boot));
         for (name, account) in &part.forgotten {
-            names.entry(name).or_default().add(account, 0);
+            names.entry(name).or_default().add(account);
         }
     }
     let total: i128 = names.values().map(Tallies::total).sum();

@@ -196,7 +196,6 @@ impl<K: PartKey> Counter<K> {
     /// Takes over what the processes of another name have counted, as far as it is known here: for each key the
     /// write, and the parts that may be taken away once all members hold it.
     pub(super) fn take_over_name(&self, name: &NodeName) -> Result<Vec<TakenOver<K>>, WriteError> {
-        let at = self.parts.now().as_nanos();
         let mut taken = Vec::new();
         for (key, mut parts) in self.parts.all() {
             self.parts.outrank(&parts);
@@ -205,12 +204,12 @@ impl<K: PartKey> Counter<K> {
                 continue;
             }
             let of_name = parts.iter().map(|part| (part.key().2, &part.value));
-            let account = Tallies::of(of_name, at);
+            let account = Tallies::of(of_name);
             let changed = |own: Option<&CounterPart>| {
                 let mut own = own.cloned().unwrap_or_default();
-                own.forget(name.as_str(), &account, at);
+                own.forget(name.as_str(), &account);
                 let theirs = parts.iter().flat_map(|part| &part.forgotten);
-                theirs.for_each(|(name, account)| own.forget(name, account, at));
+                theirs.for_each(|(name, account)| own.forget(name, account));
                 own
             };
             let written = self.parts.write(&key, changed, Timestamp::MAX)?;
@@ -240,16 +239,15 @@ impl<K: PartKey> Counter<K> {
             self.parts.follow_boot(latest);
         }
         before.retain(|part| self.parts.is_predecessors(part));
-        let at = self.parts.now().as_nanos();
         let changed = |own: Option<&CounterPart>| -> Result<CounterPart, WriteError> {
             let mut own = own.cloned().unwrap_or_default();
             own.plus = own.plus.checked_add(plus).ok_or_else(too_much)?;
             own.minus = own.minus.checked_add(minus).ok_or_else(too_much)?;
             for part in &before {
-                own.take_over(part.key().2, part, at);
+                own.take_over(part.key().2, part);
             }
             for account in &kept {
-                own.take_back(self.parts.boot(), account, at);
+                own.take_back(self.parts.boot(), account);
             }
             Ok(own)
         };

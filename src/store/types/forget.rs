@@ -23,7 +23,7 @@ pub(super) async fn held_by_all(written: &Written) -> Result<(), ForgetError> {
     })
 }
 
-/// Why a name was not forgotten. Every count is what it was.
+/// Why not everything was removed that something else stands for. What is read is what it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForgetError {

@@ -42,8 +42,8 @@ pub struct MergedMap<K: PartKey, M: Merge> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct MergedPart<M> {
     value: M,
-    /// Which versions of earlier processes' parts are merged in: boot, timestamp, and when.
-    taken_over: Vec<(u64, u64, u64)>,
+    /// Which versions of earlier processes' parts are merged in: boot and timestamp.
+    taken_over: Vec<(u64, u64)>,
 }
 
 /// A part as it is held.
@@ -119,18 +119,14 @@ impl<K: PartKey, M: Merge> MergedMap<K, M> {
         let mut before = self.parts.of(&key);
         self.parts.outrank(&before);
         before.retain(|part| self.parts.is_predecessors(part));
-        let now = self.parts.now().as_nanos();
         let versions: Vec<_> = before.iter().map(|part| self.version(part)).collect();
         let changed = |own: Option<&MergedPart<M>>| {
             let mut value = change(own.map(|own| &own.value));
             let mut taken_over = own.map_or_else(Vec::new, |own| own.taken_over.clone());
             for (part, version) in before.iter().zip(&versions) {
-                let (boot, ts) = *version;
                 value.merge(&part.value.value);
-                if !taken_over.iter().any(|it| (it.0, it.1) == (boot, ts)) {
-                    taken_over.retain(|it| it.0 != boot);
-                    taken_over.push((boot, ts, now));
-                }
+                taken_over.retain(|it| it.0 != version.0);
+                taken_over.push(*version);
             }
             // Of parts that have been taken away nothing needs to be known.
             taken_over.retain(|it| versions.iter().any(|version| version.0 == it.0));
@@ -150,8 +146,7 @@ impl<K: PartKey, M: Merge> MergedMap<K, M> {
     pub async fn tidy(&self) -> Result<usize, ForgetError> {
         let merged = |own: &MergedHeld<K, M>, part: &MergedHeld<K, M>| {
             let version = self.version(part);
-            let mut taken_over = own.taken_over.iter();
-            self.parts.is_predecessors(part) && taken_over.any(|it| (it.0, it.1) == version)
+            self.parts.is_predecessors(part) && own.taken_over.contains(&version)
         };
         self.parts.tidy(merged).await
     }

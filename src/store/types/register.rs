@@ -67,14 +67,12 @@ struct Cover {
     boot: u64,
     /// Up to this write.
     number: u64,
-    /// When that was written down, in nanoseconds.
-    at: u64,
 }
 
 /// A part as it is held.
 type RegisterHeld<K, V> = OwnedPart<K, RegisterPart<V>>;
 
-type Covers = BTreeMap<(String, u64), (u64, u64)>;
+type Covers = BTreeMap<(String, u64), u64>;
 
 impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
     /// Registers of the node of that name, for a program that runs stores without a node, such as a simulation.
@@ -105,13 +103,12 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
         let key = key.into();
         let parts = self.parts.of(&key);
         self.parts.outrank(&parts);
-        let now = self.parts.now().as_nanos();
         self.parts.write(
             &key,
             |own| RegisterPart {
                 number: self.parts.next_number(),
                 value: value.clone(),
-                covers: self.covers(own, &parts, now),
+                covers: self.covers(own, &parts),
             },
             Timestamp::MAX,
         )
@@ -176,36 +173,25 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
     fn covers(
         &self,
         own: Option<&RegisterPart<V>>,
-        parts: &[Arc<OwnedPart<K, RegisterPart<V>>>],
-        now: u64,
+        parts: &[Arc<RegisterHeld<K, V>>],
     ) -> Vec<Cover> {
         let mut covers = Covers::new();
-        let mut note = |name: &str, boot: u64, number: u64, at: u64| {
-            let known = covers
-                .entry((name.to_owned(), boot))
-                .or_insert((number, at));
-            if known.0 < number {
-                *known = (number, at);
-            }
+        let mut note = |name: &str, boot: u64, number: u64| {
+            let known = covers.entry((name.to_owned(), boot)).or_default();
+            *known = number.max(*known);
         };
-        // What it had written down itself keeps its time.
         let of_own = own.into_iter().flat_map(|own| &own.covers);
-        of_own.for_each(|it| note(&it.name, it.boot, it.number, it.at));
+        of_own.for_each(|it| note(&it.name, it.boot, it.number));
         for part in parts.iter().filter(|part| !self.parts.is_own(part)) {
             let (_, name, boot) = part.key();
-            note(name, *boot, part.number, now);
+            note(name, *boot, part.number);
             let of_it = part.covers.iter();
-            of_it.for_each(|it| note(&it.name, it.boot, it.number, now));
+            of_it.for_each(|it| note(&it.name, it.boot, it.number));
         }
         covers.remove(&(self.parts.name().to_owned(), self.parts.boot()));
         let covers = covers
             .into_iter()
-            .map(|((name, boot), (number, at))| Cover {
-                name,
-                boot,
-                number,
-                at,
-            });
+            .map(|((name, boot), number)| Cover { name, boot, number });
         let mut covers: Vec<_> = covers.collect();
         if covers.len() > COVERS_MAX {
             // What is still held must stay covered; of the others, those of the latest processes.
@@ -238,5 +224,5 @@ fn is_shown<K, V>(
 }
 
 /// Replaced writes that a part lists, beside those that are still held: one for each process that ever wrote.
-/// What is not listed any more was taken away long ago.
+/// What is not listed any more is not held where it was left out.
 const COVERS_MAX: usize = 64;
