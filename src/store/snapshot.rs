@@ -154,6 +154,8 @@ impl<S: Schema> Map<S> {
             // Each is merged at its own time: at a later one it might count as expired.
             let then = entry.ts;
             restored.add(merged(&*store, vec![(from, entry)], then));
+            // Peers may have what a snapshot has: it does not give way to the next.
+            store.replica().given(store.head());
         }
         Ok(restored)
     }
@@ -591,6 +593,28 @@ mod tests {
         let restored = all.map().restore_all(&mut &bytes[..]).unwrap();
         assert_eq!((restored.held_back, restored.stored), (0, 1));
         assert!(all.contains_key("removed"));
+    }
+
+    /// Peers may have it from the process that wrote the snapshot.
+    #[test]
+    fn what_was_written_ahead_of_the_clock_and_restored_does_not_give_way() {
+        let clock = ManualClock::new();
+        clock.set(at(24 * 3600));
+        let old = notes(&clock);
+        old.insert("key", 1).unwrap();
+        let mut bytes = Vec::new();
+        old.map().snapshot(&mut bytes).unwrap();
+        clock.set(at(0));
+        let new = notes(&clock);
+        let _ = new.map().restore(&mut &bytes[..]).unwrap();
+        new.insert("key", 2).unwrap();
+        let written = entries_of(&*new.map().store());
+        let (store, then) = (old.map().store(), at(24 * 3600));
+        let mut merged = Vec::new();
+        store
+            .replica()
+            .merge_into(&written, WriterTag(1), then, &mut merged);
+        assert_eq!(*old.get("key").unwrap(), 2);
     }
 
     /// The tombstone is held still, and is to be collected: by the time of the join it may be gone.
