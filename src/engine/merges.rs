@@ -227,6 +227,11 @@ impl Merges {
         done
     }
 
+    /// More work was done for a member than to merge what it sent.
+    pub(super) fn charge(&mut self, core: &Core, name: &NodeName, work: Duration) {
+        self.debts.charge(core.now.mono, name, work);
+    }
+
     /// Whether a member has work left.
     fn may_work(&self, core: &Core, name: &NodeName) -> bool {
         self.debts.free_at(name) <= core.now.mono
