@@ -413,7 +413,7 @@ fn to_move_the_digests_is_work() {
     let sent = frames(&core);
     assert_eq!(sent, [(STREAM, verdict(store.id(), Verdict::Equal))]);
     let mut expected = work::debts();
-    expected.charge(core.now.mono, &name("a"), work::of_looks(3));
+    expected.charge(core.now.mono, &name("a"), work::of_moves(3));
     assert_eq!(exchanges.debts, expected);
 }
 

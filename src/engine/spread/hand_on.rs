@@ -162,6 +162,9 @@ impl Spread {
                 lane.standing.done();
             }
             self.groups.undone.behind.extend(told.unknown);
+            if told.holders.is_empty() {
+                continue;
+            }
             for (place, seq) in told.items {
                 self.note_held(core, facts, &told.holders, place, seq);
             }
