@@ -2,12 +2,13 @@
 //!
 //! Give a node a name, an address and a few seed addresses, and it gives you a membership list that
 //! heals itself, and typed stores that are the same on every node a few milliseconds after a write.
-//! There is no leader and no quorum: every node takes reads and writes for as long as it lives.
+//! There is no leader, and nothing waits for a majority unless you ask for one: every node takes reads and
+//! writes for as long as it lives.
 //!
 //! # The thesis
 //! Gossip libraries queue *messages*, send each a fixed number of times to random peers, and hope.
 //! This crate replicates *state*: what a peer lacks is derived from what it has acknowledged. A
-//! burst cannot overflow a queue, because there is none; a lost packet is sent again with current
+//! burst cannot overflow a queue of messages, because there is none; a lost packet is sent again with current
 //! values; and a write can tell when `k` other processes hold it.
 //!
 //! # Start here
@@ -104,7 +105,7 @@
 //! own schema and invariants can be simulated too: `examples/simulate_your_store.rs`.
 //!
 //! # Security
-//! With mutual TLS (`Builder::tls`, feature `tls-aws-lc-rs` or `tls-ring`) nobody without a certificate
+//! With mutual TLS (`Builder::tls`, feature `tls` with a provider of cryptography) nobody without a certificate
 //! of a trusted authority reads, writes or joins. Members trust each other: each may write anything,
 //! within its share; `docs/security.md` says what one gone bad can do. Without it, anybody who can
 //! reach a node's port can join the cluster; bytes from strangers are counted and dropped, and nothing
