@@ -66,7 +66,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `node` | [`Node`] and its [`Builder`], events and changes, the driver (feature `net`) |
-//! | [`store`] | [typed maps](store::typed), [ready types](store::types), records of your own [`Schema`], [`silences`](store::silences), the [notification log](store::nflog), [`alerts`](store::alerts), matchers, snapshots |
+//! | [`store`] | [typed maps](store::typed), [built-in types](store::types), records of your own [`Schema`], [`silences`](store::silences), the [notification log](store::nflog), [`alerts`](store::alerts), matchers, snapshots |
 //! | [`config`] | every timer and limit, presets, validation |
 //! | [`id`] | names of nodes, processes, clusters, stores, keys and record shapes |
 //! | [`time`] | wall-clock instants and the two clocks as data; nothing reads a clock |
