@@ -12,10 +12,11 @@
 //! values; and a write can tell when `k` other processes hold it.
 //!
 //! # Start here
-//! [`Node`] is one node of a cluster, put together by a [`Builder`]. [`Silences`] and [`Nflog`] are
-//! what Prometheus Alertmanager replicates; a [`TypedMap`] replicates keys and values of your own, and
-//! [`Counter`], [`AddWinsSet`], [`MultiRegister`] and [`Flag`] lose no concurrent change. What most programs need is at
-//! the root of the crate.
+//! [`Node`] is one node of a cluster, put together by a [`Builder`]. A [`TypedMap`] replicates keys and
+//! values of your own, an [`OrderedMap`] has them in the order of keys. [`Counter`], [`AddWinsSet`],
+//! [`MultiRegister`], [`Flag`] and [`MergedMap`] lose no concurrent change; in [`Presence`] each process speaks
+//! for itself. [`Silences`], [`Nflog`] and [`Alerts`] are what Prometheus Alertmanager has. What most programs
+//! need is at the root of the crate.
 //!
 //! ```
 //! # #[cfg(feature = "net")]
@@ -94,7 +95,7 @@
 //!    collected; but for what this node wrote while its clock was ahead, and every peer refused for that.
 //! 4. The join is commutative, associative and idempotent, before and after collection.
 //! 5. A healthy node is not declared failed for long; boots only grow.
-//! 6. Nothing crosses cluster ids.
+//! 6. Nothing passes between clusters.
 //! 7. Every queue, map, frame and loop has a limit, and reaching it is visible.
 //! 8. An entry that cannot be evaluated is contained: kept, relayed, never used.
 //! 9. The same seed gives the same trace.

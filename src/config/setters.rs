@@ -303,7 +303,7 @@ setters! {
 
 // The ones that can be switched off.
 setters! {
-    /// How often a node compares its stores with those of a random member; `None` never.
+    /// How often a node begins a push/pull with a random member; `None` never.
     ///
     /// Default 60 s (Alertmanager's `--cluster.pushpull-interval`); 1 ms to 24 h. Joining runs
     /// push/pulls in any case. Where nothing differs it costs some 340 bytes, of which 64 are
