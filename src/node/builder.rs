@@ -157,7 +157,7 @@ impl Builder {
         self
     }
 
-    /// The cluster: nothing passes between nodes of different ones. Default: the empty id.
+    /// The name of the cluster: nothing passes between nodes of different ones. Default: the empty name.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.cluster = cluster.into();
         self
