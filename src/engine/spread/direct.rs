@@ -164,29 +164,23 @@ impl Spread {
             return arm_loss(core, process, lane);
         }
         let uncovered = match lane.role {
-            Role::Leaf => self.uncovered_through(core, facts, process),
-            Role::Relay(_) | Role::Resting => Vec::new(),
+            Role::Leaf | Role::Relay(_) => self.uncovered_through(core, facts, process),
+            Role::Resting => Vec::new(),
         };
         let Some(lane) = self.lanes.get_mut(process) else {
             return;
         };
         match lane.role {
             Role::Leaf => lane.limit_backlog(core, process, session),
-            role if lane.owed.outstanding.len() > core.config.backlog_keys_max => {
-                // An exchange with a relay would not get to its group.
-                lane.leave_to_exchange(core.stores.heads());
-                core.ask(Ask::CatchUp(process.clone()));
-                if let Role::Relay(group) = role {
-                    let others = core.grid.members(group).filter(|other| other != process);
-                    let live: Vec<_> = others.filter(|it| facts.roster.is_live(it)).collect();
-                    live.into_iter()
-                        .for_each(|other| core.ask(Ask::CatchUp(other)));
-                } else {
-                    lane.owed.rest();
+            Role::Relay(_) | Role::Resting => {
+                if backlog > core.config.backlog_keys_max {
+                    self.leave_lane(core, facts, process, BTreeSet::new());
                 }
             }
-            Role::Relay(_) | Role::Resting => {}
         }
+        let Some(lane) = self.lanes.get_mut(process) else {
+            return;
+        };
         while !core.send_left.is_spent() {
             // What is owed and fits first, then one large value a frame.
             let way = lane.choose_way(core, session);

@@ -102,27 +102,29 @@ impl Spread {
         core.ask(Ask::Acknowledged(relayed.holder.clone(), receipt));
     }
 
-    /// Who forwards to an uncovered peer: the first two covered ones after it by name.
+    /// Who forwards to an uncovered peer: the first two covered ones after it by name. Where a row has too few of
+    /// them, those that hand on to other groups: they keep links with some of every group, and so with all of
+    /// a small one.
     pub(in crate::engine) fn relays_of(&self, facts: Facts<'_>, name: &NodeName) -> Vec<ProcessId> {
-        let covered: Vec<_> = self
-            .lanes
-            .iter()
-            .filter(|(process, lane)| {
+        let covered = |is_meant: fn(Role) -> bool| {
+            let lanes = self.lanes.iter();
+            let covered = lanes.filter(|(process, lane)| {
                 !lane.uncovered
-                    && lane.role == Role::Leaf
+                    && is_meant(lane.role)
                     && process.name != *name
                     && facts.roster.is_live(process)
-            })
-            .map(|(process, _)| process)
-            .collect();
-        let after = covered.partition_point(|process| process.name <= *name);
-        covered
-            .iter()
-            .cycle()
-            .skip(after)
-            .take(covered.len().min(RELAYS))
-            .map(|&p| p.clone())
-            .collect()
+            });
+            let mut covered: Vec<ProcessId> = covered.map(|(it, _)| it.clone()).collect();
+            let after = covered.partition_point(|process| process.name <= *name);
+            covered.rotate_left(after);
+            covered
+        };
+        let mut relays = covered(|role| role == Role::Leaf);
+        if relays.len() < RELAYS {
+            relays.extend(covered(|role| matches!(role, Role::Relay(_))));
+        }
+        relays.truncate(RELAYS);
+        relays
     }
 
     /// The uncovered members that this peer forwards to: those that do not acknowledge, and those

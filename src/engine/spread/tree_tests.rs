@@ -20,17 +20,21 @@ use crate::wire::{
 };
 
 /// The node `self` in tree mode, linked with all of these.
-struct Node {
-    core: Core,
-    spread: Spread,
-    known: Known,
-    store: Arc<dyn Store>,
+pub(super) struct Node {
+    pub(super) core: Core,
+    pub(super) spread: Spread,
+    pub(super) known: Known,
+    pub(super) store: Arc<dyn Store>,
     names: Vec<String>,
 }
 
 impl Node {
-    fn new() -> Self {
-        let names: Vec<String> = (0..24).map(|n| format!("m{n:02}")).collect();
+    pub(super) fn new() -> Self {
+        Self::with((0..24).map(|n| format!("m{n:02}")).collect())
+    }
+
+    /// The names are sorted.
+    pub(super) fn with(names: Vec<String>) -> Self {
         let texts: Vec<&str> = names.iter().map(String::as_str).collect();
         let store = notes(0).0;
         let core = core_with(vec![Arc::clone(&store)], false);
@@ -62,7 +66,7 @@ impl Node {
         node
     }
 
-    fn write(&self, n: u8) -> WriteId {
+    pub(super) fn write(&self, n: u8) -> WriteId {
         let entry = note(n);
         let key = entry.key;
         self.store.replica().merge(&[entry], self.core.now.wall);
@@ -73,7 +77,7 @@ impl Node {
         }
     }
 
-    fn flush(&mut self) -> Vec<(String, Message)> {
+    pub(super) fn flush(&mut self) -> Vec<(String, Message)> {
         self.core.send_left = super::super::core::quota::SendQuota::TURN;
         self.spread.flush(&mut self.core, self.known.facts());
         let sent = datagrams(&self.core).into_iter();
@@ -87,7 +91,7 @@ impl Node {
     }
 
     /// Who was handed something, with the bits of its group; and who was sent something for itself.
-    fn sent_to(&mut self) -> (Vec<(String, u8)>, Vec<String>) {
+    pub(super) fn sent_to(&mut self) -> (Vec<(String, u8)>, Vec<String>) {
         let (mut handed, mut plain) = (Vec::new(), Vec::new());
         for (to, message) in self.flush() {
             match message {
@@ -99,7 +103,7 @@ impl Node {
         (handed, plain)
     }
 
-    fn row(&self) -> Vec<String> {
+    pub(super) fn row(&self) -> Vec<String> {
         let row = self.core.grid.members(self.core.grid.row());
         let mut row: Vec<String> = row.map(|member| member.name.to_string()).collect();
         row.sort();
@@ -117,7 +121,7 @@ impl Node {
         members.filter(|member| *member != process(relay)).collect()
     }
 
-    fn acknowledge(&mut self, text: &str, packet: u64) {
+    pub(super) fn acknowledge(&mut self, text: &str, packet: u64) {
         let ack = Ack {
             token: 0,
             ranges: vec![(packet, packet)],
@@ -153,7 +157,7 @@ impl Node {
             .covered_received(&mut self.core, facts, &process(relay), &covered);
     }
 
-    fn pass(&mut self, text: &str, time: Duration) {
+    pub(super) fn pass(&mut self, text: &str, time: Duration) {
         self.core.now.mono += time;
         let facts = self.known.facts();
         self.spread
@@ -162,7 +166,7 @@ impl Node {
 
     /// A member hands on this note, as its packet of this number, to all who share so many bits with this
     /// node.
-    fn is_handed(&mut self, text: &str, packet: u64, n: u8, bits: u8) {
+    pub(super) fn is_handed(&mut self, text: &str, packet: u64, n: u8, bits: u8) {
         self.are_handed(text, packet, vec![note(n)], bits);
     }
 
@@ -189,7 +193,7 @@ impl Node {
         others.for_each(|ask| self.core.ask(ask));
     }
 
-    fn is_owing(&self) -> bool {
+    pub(super) fn is_owing(&self) -> bool {
         self.spread.is_owing(&self.core, self.known.facts())
     }
 }
