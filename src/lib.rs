@@ -188,6 +188,25 @@ pub mod unstable {
     pub mod tls {
         pub use crate::net::tls::parsed::{channel, hello, punctual, records};
     }
+    /// Storages that no program wants.
+    #[cfg(feature = "persist")]
+    pub mod persist {
+        use std::sync::Arc;
+
+        use crate::persist::RedbStorage;
+
+        /// As the storage of a directory, but in a file of the caller's making; flushed after each batch, or never.
+        /// Damage in it cannot be set aside.
+        #[must_use]
+        pub fn redb_in(file: Arc<dyn redb::StorageBackend>, is_flushed: bool) -> RedbStorage {
+            let durability = if is_flushed {
+                redb::Durability::Immediate
+            } else {
+                redb::Durability::None
+            };
+            RedbStorage::in_file(file, durability)
+        }
+    }
     /// What stores are to the engine.
     pub mod store {
         pub use crate::store::any::Replica;

@@ -151,6 +151,12 @@ impl Engine {
         self.core.ledger.keep(kept);
     }
 
+    /// Says which of the seeds nobody gave: members were there when this node ran before, and that they are not any
+    /// more is no mistake. To be called before anything else.
+    pub fn remembered_seeds(&mut self, seeds: &[String]) {
+        self.sessions.seeds_are_remembered(seeds);
+    }
+
     /// What this node holds and is not on disk, up to one batch; nothing once all is. For the end of a
     /// node's life: the batch that was under way is part of it.
     pub fn unkept(&mut self) -> Vec<(StoreId, Entry)> {
