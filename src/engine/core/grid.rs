@@ -78,7 +78,6 @@ impl Grid {
     }
 
     /// How many live members there are, this node left out.
-    #[cfg(test)]
     pub(in crate::engine) fn len(&self) -> usize {
         self.live.len()
     }

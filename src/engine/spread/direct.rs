@@ -31,6 +31,7 @@ use crate::wire::{Delta, Handed, Message};
 
 use super::Spread;
 use super::handed::{HANDED_MAX, HandedPacket};
+use super::inbox::LOOKS_MAX;
 use super::lane::{Lane, Role};
 use super::loss::arm_loss;
 
@@ -298,7 +299,7 @@ impl Lane {
         way: Way,
         uncovered: &[NodeName],
     ) -> PacketLoad {
-        let max = PacketMax {
+        let mut max = PacketMax {
             bytes: match way {
                 Way::Datagram => core.datagram_room(),
                 Way::Link { .. } => FRAME_BYTES_TARGET,
@@ -321,6 +322,10 @@ impl Lane {
         let hand = owed.first().map_or(role, |place| self.owed.hand_of(place));
         let mut load = PacketLoad::after(codec::delta_overhead(uncovered));
         load.hand = hand;
+        if let Some(group) = hand {
+            let members = (core.grid.len() >> group.bits.min(63)).max(1);
+            max.entries = max.entries.min((LOOKS_MAX / 2 / members).max(1));
+        }
         load.bytes += hand.map_or(0, |_| HANDED_OVERHEAD);
         for place in owed {
             if self.owed.hand_of(&place) != hand {

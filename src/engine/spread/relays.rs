@@ -4,7 +4,10 @@
 //! peers are then told its name with every packet, and once what it lacks already; they forward to
 //! it, and relay what it holds. So a broken link, one way or both, costs that time once.
 
+use std::time::Duration;
+
 use crate::engine::core::ask::Ask;
+use crate::engine::core::delta::Received;
 use crate::engine::core::flight::Receipt;
 use crate::engine::core::place::StoreKey;
 use crate::engine::core::roster::RosterEntry;
@@ -13,6 +16,7 @@ use crate::id::{NodeName, ProcessId};
 use crate::wire::{HeldVersion, Message, Relayed, codec};
 
 use super::Spread;
+use super::inbox::{LOOKS_MAX, PassingOn};
 use super::lane::Role;
 use super::pace::SILENCE_MIN;
 
@@ -187,16 +191,18 @@ impl Spread {
         }
     }
 
-    /// Forwards a writer's entries to members it cannot cover.
-    pub(in crate::engine) fn forward(
+    /// Forwards a writer's entries to members it cannot cover. Returns what that costs.
+    pub(super) fn forward(
         &mut self,
         core: &mut Core,
         facts: Facts<'_>,
         writer: &ProcessId,
         uncovered: &[NodeName],
-        places: &[StoreKey],
-    ) {
-        for name in uncovered {
+        received: &Received,
+    ) -> Duration {
+        let (places, mut passing) = (&received.held, PassingOn::of(core, received));
+        let most = LOOKS_MAX / places.len().max(1);
+        for name in uncovered.iter().take(most) {
             let Some(known) = facts.roster.get(name).filter(|known| known.is_live()) else {
                 continue;
             };
@@ -207,6 +213,7 @@ impl Spread {
             let Some(session) = facts.sessions.get(process) else {
                 continue;
             };
+            passing.look(places.len());
             for &place in places {
                 let shared = session.stores.contains(&place.0);
                 if shared && lane.relayed_for.len() < RELAYED_FOR_MAX {
@@ -217,6 +224,7 @@ impl Spread {
                     });
                     if !under_way {
                         lane.owed.owe(place);
+                        passing.owe(&place);
                     }
                     lane.relayed_for
                         .entry(place)
@@ -225,6 +233,7 @@ impl Spread {
                 }
             }
         }
+        passing.work()
     }
 }
 

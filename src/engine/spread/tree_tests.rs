@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::inbox::LOOKS_MAX;
 use super::lane::Role;
 use super::*;
 use crate::engine::core::delta::{DeltaWay, Hand};
@@ -14,7 +15,8 @@ use crate::engine::io::{Output, StreamId};
 use crate::id::Key;
 use crate::store::{Held, Store, WriteId};
 use crate::wire::{
-    Ack, Arrived, CoverReport, Covered, Delta, Handed, Message, Recall, RefusedEntry, Section,
+    Ack, Arrived, CoverReport, Covered, Delta, Entry, Handed, Message, Recall, RefusedEntry,
+    Section,
 };
 
 /// The node `self` in tree mode, linked with all of these.
@@ -165,13 +167,17 @@ impl Node {
     /// A member hands on this note, as its packet of this number, to all who share so many bits with this
     /// node.
     pub(super) fn is_handed(&mut self, text: &str, packet: u64, n: u8, bits: u8) {
+        self.are_handed(text, packet, vec![note(n)], bits);
+    }
+
+    fn are_handed(&mut self, text: &str, packet: u64, entries: Vec<Entry>, bits: u8) {
         let delta = Delta {
             token: 0,
             packet,
             uncovered: Vec::new(),
             sections: vec![Section {
                 store: self.store.id(),
-                entries: vec![note(n)],
+                entries,
             }],
         };
         let group = GroupId::of(self.core.setup.name.cell(), bits);
@@ -182,6 +188,9 @@ impl Node {
         let mut merged = merged(&mut self.core, &process(text), way, delta);
         merged.hand = Some(Hand { bits, list });
         self.spread.delta_merged(&mut self.core, facts, merged);
+        let asks = self.core.take_asks().into_iter();
+        let others = asks.filter(|ask| !matches!(ask, Ask::PassedOn(..)));
+        others.for_each(|ask| self.core.ask(ask));
     }
 
     pub(super) fn is_owing(&self) -> bool {
@@ -475,6 +484,33 @@ fn what_is_handed_within_a_group_is_taken_and_not_handed_on() {
         assert_eq!(node.core.counters.unexpected, n as u64 + 1);
         assert_eq!(node.store.head(), n as u64 + 1, "it is held");
     }
+}
+
+#[test]
+fn what_is_handed_beyond_a_turns_work_is_taken_and_not_handed_on() {
+    let mut node = Node::new();
+    let parent = node.others_parent();
+    let entry = |n: usize| {
+        let mut key = [0xff; 16];
+        key[..8].copy_from_slice(&n.to_be_bytes());
+        Entry {
+            key: Key(key),
+            ..note(0)
+        }
+    };
+    let others = node.row().len();
+    let most = LOOKS_MAX / others;
+    node.are_handed(&parent, 9, (0..most).map(entry).collect(), 2);
+    assert_eq!(
+        (node.spread.duties.len(), node.core.counters.unexpected),
+        (1, 0)
+    );
+    node.are_handed(&parent, 10, (0..=most).map(entry).collect(), 2);
+    assert_eq!(
+        (node.spread.duties.len(), node.core.counters.unexpected),
+        (1, 1)
+    );
+    assert_eq!(node.store.len(), most + 1);
 }
 
 /// A durable peer tells that it has merged a packet before it acknowledges it, and what it refuses only then.
