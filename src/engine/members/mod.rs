@@ -54,7 +54,7 @@ mod testbed;
 mod tests;
 mod told;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -90,6 +90,8 @@ pub(super) struct Membership {
     departures: Departures,
     /// Those that have left because others say so.
     said_left: SaidLeft,
+    /// Members that were forgotten, by name: the boot, and when. Others may tell of them for a while.
+    forgotten: BTreeMap<NodeName, (u64, Duration)>,
     /// How often this node refutes and renews itself because of what members say, takes another boot,
     /// and answers pings of strangers.
     refutations: Allowance,
@@ -121,6 +123,7 @@ impl Membership {
             accounts: Accounts::default(),
             departures: Departures::default(),
             said_left: SaidLeft::default(),
+            forgotten: BTreeMap::new(),
             refutations: Allowance::new(16, Duration::from_millis(250)),
             renewals: Allowance::new(4, core.config.probe_interval * 5),
             adoptions: Allowances::new(ADOPTED_FROM_MAX, ADOPTIONS),
