@@ -251,13 +251,11 @@ impl<K: PartKey> Counter<K> {
             self.parts.follow_boot(latest);
         }
         before.retain(|part| self.parts.is_predecessors(part));
+        let too_much = || broken(TOO_MUCH);
         let changed = |own: Option<&CounterPart>| -> Result<CounterPart, WriteError> {
             let mut own = own.cloned().unwrap_or_default();
-            own.plus = own.plus.checked_add(plus).ok_or_else(|| broken(TOO_MUCH))?;
-            own.minus = own
-                .minus
-                .checked_add(minus)
-                .ok_or_else(|| broken(TOO_MUCH))?;
+            own.plus = own.plus.checked_add(plus).ok_or_else(too_much)?;
+            own.minus = own.minus.checked_add(minus).ok_or_else(too_much)?;
             for part in &before {
                 own.take_over(part.key().2, part);
             }
