@@ -1,4 +1,4 @@
-//! Ready types are tidied as long as the node runs: what earlier processes of its name left in them is removed once all
+//! Built-in types are tidied as long as the node runs: what earlier processes of its name left in them is removed once all
 //! members hold what takes its place.
 
 use std::pin::Pin;

@@ -4,7 +4,7 @@
 //! goes on to it only if
 //!
 //! - it is about the teller itself, and came from it;
-//! - or it is no news, or an incarnation that refutes a suspicion;
+//! - or it is known already, or an incarnation that refutes a suspicion;
 //! - or it is about a member that was asked and did not answer.
 //!
 //! The rest is kept apart and looked into (`asking`): an identity that is not in the table until it has

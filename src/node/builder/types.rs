@@ -1,4 +1,4 @@
-//! Typed maps, the ready types and presence: how a node is given them.
+//! Typed maps, the built-in types and presence: how a node is given them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Which keys of a ready type have changed, as the application reads it.
+//! Which keys of a built-in type have changed, as the application reads it.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -9,7 +9,7 @@ use futures_core::Stream;
 
 use crate::store::typed::Lagged;
 
-/// The keys of a ready type as they change, from when this was made, as an asynchronous iterator or as a
+/// The keys of a built-in type as they change, from when this was made, as an asynchronous iterator or as a
 /// [`Stream`]. What a key comes to now is read from the type.
 ///
 /// A key is told for every write of a process, in the order in which this node took them, also where

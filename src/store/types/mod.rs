@@ -1,4 +1,4 @@
-//! Ready types: counters, sets, registers and flags that several nodes change at once, and none of the changes is
+//! Built-in types: counters, sets, registers and flags that several nodes change at once, and none of the changes is
 //! lost.
 //!
 //! A plain map keeps the later of two concurrent writes. These types keep both, because every process
