@@ -242,7 +242,10 @@ impl Exchanges {
         };
         let _exchange = exchange.span.clone().entered();
         match exchange.message(core, message, bytes) {
-            Ok(()) => core.ask(Ask::PumpExchange(stream)),
+            Ok(()) => {
+                core.ask(Ask::PumpExchange(stream));
+                self.give_way(core, stream);
+            }
             Err(why) => {
                 if why == BreakOff::Unexpected {
                     core.counters.unexpected += 1;
