@@ -50,7 +50,9 @@
 //!
 //! Which type fits what is in [Choosing a type], what is promised of writes, clocks, removals and partitions in
 //! [Consistency], and what to use instead in [When not to use this]. More pages: [Durability], [TLS], with a recipe for
-//! certificates, [Security], the [metrics] and their names, [Alerts], [Figures].
+//! certificates, [Security], the [metrics] and their names, [Alerts], [Figures], and the [words] that these pages and the logs use.
+//! For those who work on the crate: [Architecture], [Protocol], [Contributing], [Dependencies]. The operator's node has a
+//! [page of its own][node], and one of [its metrics].
 //!
 //! [Durability]: https://github.com/rumormill/rumormill/blob/main/docs/durability.md
 //! [TLS]: https://github.com/rumormill/rumormill/blob/main/docs/tls.md
@@ -58,6 +60,13 @@
 //! [metrics]: https://github.com/rumormill/rumormill/blob/main/docs/library-metrics.md
 //! [Alerts]: https://github.com/rumormill/rumormill/blob/main/docs/alerts.md
 //! [Figures]: https://github.com/rumormill/rumormill/blob/main/docs/figures.md
+//! [words]: https://github.com/rumormill/rumormill/blob/main/docs/words.md
+//! [Architecture]: https://github.com/rumormill/rumormill/blob/main/ARCHITECTURE.md
+//! [Protocol]: https://github.com/rumormill/rumormill/blob/main/PROTOCOL.md
+//! [Contributing]: https://github.com/rumormill/rumormill/blob/main/CONTRIBUTING.md
+//! [Dependencies]: https://github.com/rumormill/rumormill/blob/main/docs/dependencies.md
+//! [node]: https://github.com/rumormill/rumormill/blob/main/examples/node/README.md
+//! [its metrics]: https://github.com/rumormill/rumormill/blob/main/docs/metrics.md
 //! [Choosing a type]: https://github.com/rumormill/rumormill/blob/main/docs/choosing-a-type.md
 //! [Consistency]: https://github.com/rumormill/rumormill/blob/main/docs/consistency.md
 //! [When not to use this]: https://github.com/rumormill/rumormill/blob/main/docs/when-not.md
@@ -67,7 +76,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `node` | [`Node`] and its [`Builder`], events and changes, the driver (feature `net`) |
-//! | [`store`] | [typed maps](store::typed), [built-in types](store::types), records of your own [`Schema`], [`silences`](store::silences), the [notification log](store::nflog), [`alerts`](store::alerts), matchers, snapshots |
+//! | [`store`] | [typed maps](store::typed), [built-in types](store::types), records of your own [`Schema`], [`silences`](store::silences), the [notification log](store::nflog), [`alerts`](store::alerts), [matchers](store::matcher), [snapshots](store::snapshot), [Alertmanager's own files](store::alertmanager) |
 //! | [`config`] | every timer and limit, presets, validation |
 //! | [`id`] | names of nodes, processes, clusters, stores, keys and record shapes |
 //! | [`time`] | wall-clock instants and the two clocks as data; nothing reads a clock |
@@ -84,7 +93,7 @@
 //!
 //! In the order `id`, `time`, `config`, `wire`, `crdt`, `store`, then `engine` and `net`, `metrics`,
 //! `persist`, `node`, each uses only those before it; `sim` uses all down to `engine`. `tests/tidy` enforces that.
-//! `ARCHITECTURE.md` says what is where within them, and `PROTOCOL.md` what travels between nodes.
+//! [Architecture] says what is where within them, and [Protocol] what travels between nodes.
 //!
 //! # What always holds
 //! 1. When faults stop, all connected nodes hold the same entries, but for those that one of them refused: for
@@ -102,13 +111,13 @@
 //! 10. Alive, suspect, failed and left are never confused.
 //!
 //! The simulator checks them under loss, duplication, reordering, partitions, crashes, skew and members that
-//! lie; `docs/security.md` names what is open there. Your
-//! own schema and invariants can be simulated too: `examples/simulate_your_store.rs`.
+//! lie; [Security] names what is open there. Your own schema and invariants can be simulated too:
+//! [`simulate_your_store.rs`](https://github.com/rumormill/rumormill/blob/main/examples/simulate_your_store.rs).
 //!
 //! # Security
 //! With mutual TLS (`Builder::tls`, feature `tls` with a provider of cryptography) nobody without a certificate
 //! of a trusted authority reads, writes or joins. Members trust each other: each may write anything,
-//! within its share; `docs/security.md` says what one gone bad can do. Without it, anybody who can
+//! within its share; [Security] says what one gone bad can do. Without it, anybody who can
 //! reach a node's port can join the cluster; bytes from strangers are counted and dropped, and nothing
 //! more is promised.
 
@@ -187,6 +196,25 @@ pub mod unstable {
     #[cfg(feature = "tls")]
     pub mod tls {
         pub use crate::net::tls::parsed::{channel, hello, punctual, records};
+    }
+    /// Storages that no program wants.
+    #[cfg(feature = "persist")]
+    pub mod persist {
+        use std::sync::Arc;
+
+        use crate::persist::RedbStorage;
+
+        /// As the storage of a directory, but in a file of the caller's making; flushed after each batch, or never.
+        /// Damage in it cannot be set aside.
+        #[must_use]
+        pub fn redb_in(file: Arc<dyn redb::StorageBackend>, is_flushed: bool) -> RedbStorage {
+            let durability = if is_flushed {
+                redb::Durability::Immediate
+            } else {
+                redb::Durability::None
+            };
+            RedbStorage::in_file(file, durability)
+        }
     }
     /// What stores are to the engine.
     pub mod store {

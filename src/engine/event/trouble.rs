@@ -74,6 +74,14 @@ pub enum SeedFault {
 }
 
 impl SeedFault {
+    /// Whether a member of this cluster says it of this node: so it matters wherever it is said.
+    pub(in crate::engine) fn is_of_this_node(&self) -> bool {
+        matches!(
+            self,
+            Self::Expelled | Self::NameNotAllowed | Self::NameTaken { .. } | Self::Unreadable
+        )
+    }
+
     /// Whether waiting does not help: it is told at once.
     pub(in crate::engine) fn is_lasting(&self) -> bool {
         !matches!(

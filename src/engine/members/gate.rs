@@ -154,6 +154,11 @@ impl Membership {
         if self.roster.has_left(&claim.id.process) {
             return;
         }
+        let forgotten = self.forgotten.get(&claim.id.process.name);
+        if !is_live(claim.state) && forgotten.is_some_and(|it| it.0 >= claim.id.process.boot) {
+            // Else what all have forgotten would go round among them for ever.
+            return;
+        }
         let max = held_max(core.config.members_max);
         let heard = (&claim.id, claim.incarnation, claim.state);
         let held = self.told.len();

@@ -80,7 +80,7 @@ fn in_a_row_of_two() -> (Node, ProcessId) {
     names.push(mate.clone());
     names.sort();
     let node = Node::with(names);
-    assert_eq!(node.row(), [mate.clone()]);
+    assert_eq!(node.row(), std::slice::from_ref(&mate));
     (node, process(&mate))
 }
 

@@ -197,7 +197,7 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
 
     /// The keys whose parts change from now on.
     pub(super) fn changes(&self) -> ChangedKeys<K> {
-        let reader = self.map.follow();
+        let mut reader = self.map.follow();
         ChangedKeys::new(move |context| {
             reader.poll_next(context).map(|next| {
                 let event = next.map_err(|missed| Lagged { missed })?;
