@@ -47,7 +47,9 @@ impl Route {
         let receiver = section.receiver.as_ref().map(|it| it.value.clone());
         let receiver = receiver.filter(|name| !name.is_empty());
         let inherited = || parent.map(|it| it.receiver.clone()).unwrap_or_default();
-        let group_by = match &section.group_by {
+        // An empty list says nothing, as in Alertmanager.
+        let given = section.group_by.as_ref().filter(|list| !list.is_empty());
+        let group_by = match given {
             None => parent.map_or_else(|| Some(Vec::new()), |it| it.group_by.clone()),
             Some(labels) => {
                 let all = labels.iter().any(|label| label.value.0 == "...");
@@ -232,6 +234,22 @@ mod tests {
             json!({"match": {"team": "db"}, "match_re": {"team": "d.*"}, "matchers": ["severity=page"]}),
         ] {
             assert_eq!(key(matchers.clone()), expected, "{matchers}");
+        }
+    }
+
+    /// Also where the parent groups by all labels.
+    #[test]
+    fn an_empty_list_of_labels_is_inherited_over() {
+        let alert = labels(&[("alertname", "x"), ("team", "db")]);
+        for (parent, group) in [
+            (json!(["alertname"]), labels(&[("alertname", "x")])),
+            (json!(["..."]), alert.clone()),
+            (json!([]), Labels::new()),
+        ] {
+            let tree = json!({"receiver": "r", "group_by": parent, "routes": [{"group_by": []}]});
+            let tree = Route::of_section(&serde_saphyr::from_str(&tree.to_string()).unwrap());
+            let route = tree.of(&alert)[0];
+            assert_eq!((route.id, route.group(&alert)), (1, group));
         }
     }
 }
