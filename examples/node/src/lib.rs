@@ -38,6 +38,7 @@ mod expelled;
 mod external;
 mod file;
 mod flags;
+mod go_quote;
 mod integrations;
 mod intervals;
 mod keys;
