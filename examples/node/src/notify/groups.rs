@@ -2,7 +2,8 @@
 //!
 //! There is one for each route and set of group labels. A new group waits for company for `group_wait`, and
 //! from then on it is flushed every `group_interval`. An alert that is older than `group_wait` as it comes flushes
-//! a group at once that was never flushed. A group is not flushed again before its last flush has ended.
+//! a group at once that was never flushed: a quarter of a second later, since alerts that were sent together come one by
+//! one, and from more than one node. A group is not flushed again before its last flush has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -187,11 +188,13 @@ impl Groups {
         }
         group.alerts.insert(print, Arc::clone(alert));
         let is_late = alert.starts_at.plus(group.terms.group_wait) < wall;
-        if is_late && !group.is_flushed && group.next > now {
+        // Those that are late after the first one do not put it off.
+        let soon = now + SETTLING;
+        if is_late && !group.is_flushed && group.next > soon {
             let due = self.due.entry(group.key.receiver.clone()).or_default();
             due.remove(&(group.next, Arc::clone(id)));
-            group.next = now;
-            due.insert((now, Arc::clone(id)));
+            group.next = soon;
+            due.insert((soon, Arc::clone(id)));
         }
     }
 
@@ -340,5 +343,8 @@ impl Flying {
 const FLYING_MAX: usize = 16_384;
 /// Longer than the turns of all members.
 const REMEMBERED_MIN: Duration = Duration::from_secs(600);
+/// How long a group waits that is to be flushed at once: longer than it takes until all that was posted together is
+/// here, the part that other nodes were given too. Alertmanager has all of it within microseconds.
+const SETTLING: Duration = Duration::from_millis(250);
 /// As Alertmanager has it.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(30);

@@ -285,6 +285,20 @@ async fn an_old_alert_flushes_a_group_at_once_that_was_never_flushed() {
     );
 }
 
+/// A post is written alert by alert, and part of it comes by way of other nodes.
+#[tokio::test(start_paused = true)]
+async fn what_was_posted_with_a_late_alert_is_told_with_it() {
+    let inhibits = "inhibit_rules: [{source_matchers: [n=S], target_matchers: [n=T]}]\n";
+    let rig = Rig::start("together", &format!("{}{inhibits}", one(TIMES)));
+    sleep(Duration::from_secs(1)).await;
+    for late in ["n=A", "n=T", "n=B", "n=S"] {
+        rig.fire(60, &[late]);
+        sleep(Duration::from_millis(60)).await;
+    }
+    assert_eq!(rig.told_until(9).await, ["1 hook: +A,B,S -"]);
+    assert_eq!(rig.told_until(20).await, [""; 0]);
+}
+
 /// Until it fires again, however often it is repeated that it is resolved.
 #[tokio::test(start_paused = true)]
 async fn what_is_resolved_is_told_once() {
