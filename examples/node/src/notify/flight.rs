@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::dispatch::Departure;
+use super::doubt::Doubt;
 use super::integration::{Integration, Notification, SendError, Told};
 use super::lanes::Place;
 use super::{LANDING_MAX, Shared};
@@ -97,7 +98,7 @@ impl Flight {
     }
 
     async fn try_tell(self: &Arc<Self>, integration: &Arc<Integration>) -> Result<bool, Stopping> {
-        let mut look = self.look(integration).await?;
+        let mut look = self.look(integration, &Doubt::default()).await?;
         if look.is_empty() {
             return Ok(true);
         }
@@ -121,25 +122,30 @@ impl Flight {
             if let TurnOutcome::Done(()) = turn.map_err(|_| Stopping)? {
                 return Ok(true);
             }
-            look = self.look(integration).await?;
+            look = self.look(integration, &Doubt::default()).await?;
         }
         self.deliver(integration, look).await
     }
 
     /// What is left of the group. Every alert is as it is now, not as it was when the flush began. A group may be large,
     /// so all that goes through its alerts is done here, where that holds up nobody.
-    async fn look(self: &Arc<Self>, integration: &Arc<Integration>) -> Result<Look, Stopping> {
+    async fn look(
+        self: &Arc<Self>,
+        integration: &Arc<Integration>,
+        doubt: &Doubt,
+    ) -> Result<Look, Stopping> {
         let permit = Arc::clone(&self.shared.looking).acquire_owned();
         let permit = permit.await.map_err(|_| Stopping)?;
         let (flight, integration) = (Arc::clone(self), Arc::clone(integration));
+        let doubt = doubt.clone();
         let looked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            flight.look_now(&integration)
+            flight.look_now(&integration, &doubt)
         });
         looked.await.map_err(|_| Stopping)
     }
 
-    fn look_now(&self, integration: &Integration) -> Look {
+    fn look_now(&self, integration: &Integration, doubt: &Doubt) -> Look {
         let app = &self.shared.app;
         let (mut firing, mut resolved, mut alerts) = (Vec::new(), Vec::new(), Vec::new());
         let current = if self.is_active() {
@@ -160,11 +166,19 @@ impl Flight {
             let (alert, is_resolved) = (current.alert, current.is_resolved);
             alerts.push((hash, Told { alert, is_resolved }));
         }
-        let entry = self.entry(integration);
+        let mut entry = self.entry(integration);
+        let mut decision = self.decide(integration, entry.as_deref(), (&firing, &resolved));
+        let key = (&integration.key, &self.departure.due.key.group_key[..]);
+        if decision == Decision::No
+            && let Some(assumed) = doubt.over(entry.as_deref(), key)
+        {
+            decision = self.decide(integration, Some(&assumed), (&firing, &resolved));
+            entry = Some(assumed);
+        }
         let entry = entry.as_deref();
         let notification = self.notification(integration, entry, alerts);
         Look {
-            decision: self.decide(integration, entry, (&firing, &resolved)),
+            decision,
             has_told_resolved: has_told(entry, &resolved),
             bytes: notification.bytes(),
             firing,
@@ -221,7 +235,7 @@ impl Flight {
     }
 
     /// Tells until it is taken. Before each further attempt it looks again: what failed may be told by another
-    /// member by now, or no longer be true.
+    /// member by now, or no longer be true. What may have been taken all the same counts as told then, if it has ended.
     async fn deliver(
         self: &Arc<Self>,
         integration: &Arc<Integration>,
@@ -232,8 +246,9 @@ impl Flight {
         let until = Instant::now() + self.departure.due.terms.group_interval.max(FLUSH_MIN);
         let mut pause = RETRY_FIRST;
         let mut last: Option<SendError> = None;
+        let mut doubt = Doubt::default();
         loop {
-            let once = self.deliver_once(integration, look, (last.as_ref(), until));
+            let once = self.deliver_once(integration, look, (last.as_ref(), until), &mut doubt);
             let Err(error) = once.await? else {
                 return Ok(true);
             };
@@ -249,7 +264,7 @@ impl Flight {
             last = Some(error);
             self.pause(integration, pause, until).await?;
             pause = pause.mul_f64(RETRY_GROWTH).min(RETRY_MAX);
-            look = self.look(integration).await?;
+            look = self.look(integration, &doubt).await?;
         }
     }
 
@@ -259,6 +274,7 @@ impl Flight {
         integration: &Arc<Integration>,
         look: Look,
         (last, until): (Option<&SendError>, Instant),
+        doubt: &mut Doubt,
     ) -> Result<Result<(), SendError>, Stopping> {
         let begun = || {
             if last.is_none() {
@@ -271,7 +287,8 @@ impl Flight {
             let text = text.unwrap_or_else(|| "the flush's time is over".to_owned());
             Ok(Err(SendError::Final(text)))
         };
-        let Ok(boarding) = timeout_at(until, self.board(integration, look)).await else {
+        let Ok(boarding) = timeout_at(until, self.board(integration, look, doubt)).await
+        else {
             begun();
             return time_is_over();
         };
@@ -286,11 +303,15 @@ impl Flight {
         } = boarding.look;
         if let Some(place) = boarding.place {
             begun();
+            let began = self.shared.app.dispatch.wall();
             let attempt = self.attempt(integration, notification, place);
             let Ok(sent) = timeout_at(until, attempt).await else {
                 return time_is_over();
             };
             if let Err(error) = sent? {
+                if let SendError::Unsure(_) = error {
+                    *doubt = doubt.and(&firing, began);
+                }
                 return Ok(Err(error));
             }
         }
@@ -305,6 +326,7 @@ impl Flight {
         self: &Arc<Self>,
         integration: &Arc<Integration>,
         mut look: Look,
+        doubt: &Doubt,
     ) -> Result<Option<Boarding>, Stopping> {
         let (lanes, key) = (&self.shared.lanes, &integration.key);
         let mut place: Option<Place> = None;
@@ -327,7 +349,7 @@ impl Flight {
                         place = lanes.place(key, bytes) => place,
                         () = self.ending(integration) => return Err(Stopping),
                     });
-                    look = self.look(integration).await?;
+                    look = self.look(integration, doubt).await?;
                     continue;
                 }
             }

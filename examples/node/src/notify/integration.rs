@@ -55,8 +55,12 @@ pub(super) enum SendError {
     /// It makes no sense to try again.
     #[error("{0}")]
     Final(String),
+    /// It was not told.
     #[error("{0}")]
     Retry(String),
+    /// It may have taken the notification and not said so; it is tried again all the same.
+    #[error("{0}")]
+    Unsure(String),
 }
 
 impl Integration {

@@ -9,6 +9,7 @@
 //! limited, for each receiver and in all ([`lanes`]).
 
 mod dispatch;
+mod doubt;
 mod ears;
 mod email;
 #[cfg(test)]

@@ -376,6 +376,28 @@ async fn what_ends_while_it_cannot_be_told_is_not_told_any_more() {
     );
 }
 
+/// As one does whose proxy has given up on it: it is told of the end too. One that nobody reached is told nothing.
+#[tokio::test(start_paused = true)]
+async fn who_may_have_taken_an_alert_is_told_of_its_end() {
+    let rig = Rig::start("unsure", &one(TIMES));
+    for (error, told) in [
+        (SendError::Unsure("504".to_owned()), &["hook: + -A"][..]),
+        (SendError::Retry("refused".to_owned()), &[]),
+    ] {
+        let start = rig.fake.start.elapsed().as_secs();
+        rig.answers("hook", Answer::Refuses(error));
+        rig.fire(0, &["n=A"]);
+        assert_eq!(rig.told_until(start + 8).await, [""; 0]);
+        rig.resolve(&["n=A"]);
+        rig.answers("hook", Answer::Takes);
+        let all = rig.told_until(start + 60).await;
+        let all: Vec<_> = all.iter().filter_map(|it| it.split_once(' ')).collect();
+        let all: Vec<_> = all.iter().map(|(_, it)| *it).collect();
+        assert_eq!(all, told);
+    }
+    assert_eq!(rig.app.dispatch.figures().groups, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_refused_for_good_is_told_once_a_flush() {
     let rig = Rig::start("final", &one(TIMES));
