@@ -316,10 +316,11 @@ impl Terms {
 }
 
 impl Flying {
-    /// Whether a receiver may have another flush under way: one whose flushes hang takes half of the room at most.
+    /// Whether a receiver may have another flush under way: one whose flushes hang takes half of the room at most, and a
+    /// first one may be under way however many hang.
     fn has_room(&self, receiver: &str) -> bool {
         let own = self.by_receiver.get(receiver).copied().unwrap_or(0);
-        own < FLYING_MAX - self.keys.len()
+        own == 0 || own < FLYING_MAX.saturating_sub(self.keys.len())
     }
 
     fn add(&mut self, key: &Arc<FlushKey>) {
