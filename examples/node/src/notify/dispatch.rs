@@ -109,6 +109,11 @@ impl Dispatch {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn integrations(&self, receiver: &str) -> Integrations {
+        Arc::clone(&self.lock().integrations[receiver])
+    }
+
     pub(super) fn wall(&self) -> Timestamp {
         self.clock.wall()
     }
@@ -225,7 +230,7 @@ impl State {
         self.groups.rebuild(root, self.feed.all(), at);
         self.processed.0 += difference.changed.len() as u64;
         self.processed.1 += started.elapsed();
-        self.integrations = connect(&loaded.receivers);
+        self.integrations = Integration::keep(&self.integrations, connect(&loaded.receivers));
         self.loaded = Some(loaded);
     }
 }

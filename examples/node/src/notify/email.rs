@@ -71,7 +71,7 @@ impl From<MailError> for SendError {
 impl Email {
     /// Nothing of it is tried here.
     pub(super) fn new(config: EmailConfig) -> Self {
-        let files = Files::default();
+        let files = Files::new(config.has_files());
         Self { config, files }
     }
 

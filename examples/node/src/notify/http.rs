@@ -62,9 +62,9 @@ impl HttpClient {
             _ => None,
         };
         Self {
-            config: Arc::new(config),
             made: Arc::default(),
-            files: Files::default(),
+            files: Files::new(config.has_files()),
+            config: Arc::new(config),
             tokens,
         }
     }

@@ -54,7 +54,7 @@ impl Tokens {
         };
         Self {
             client: HttpClient::new(http),
-            files: Files::default(),
+            files: Files::new(config.client_secret.as_ref().is_some_and(Source::is_file)),
             config,
             held: Mutex::new(None),
         }

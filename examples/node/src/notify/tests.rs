@@ -581,8 +581,11 @@ async fn a_reload_tells_nothing_twice() {
     rig.answers("hook", Answer::TakesIn(Duration::from_secs(8)));
     rig.fire(0, &["n=C"]);
     assert_eq!(rig.told_until(28).await, [""; 0]);
+    let before = rig.app.dispatch.integrations("hook");
     rig.app.configuration.reload().unwrap();
     assert_eq!(rig.told_until(50).await, ["33 hook: +A,C -"]);
+    let after = rig.app.dispatch.integrations("hook");
+    assert!(Arc::ptr_eq(&before[0], &after[0]));
 }
 
 /// What hangs by a configuration that is gone is not waited for.

@@ -19,7 +19,7 @@ impl Webhook {
     pub(super) fn new(config: WebhookConfig) -> Self {
         Self {
             client: HttpClient::new(config.http.clone()),
-            files: Files::default(),
+            files: Files::new(true),
             config,
         }
     }
