@@ -210,7 +210,7 @@ async fn post_silence(
         let taking = Arc::clone(&app);
         let taken = blocking(turn, move |_| silences::take_v1(&taking, body.bytes())).await;
         let (id, written) = taken?;
-        silences::spread(&app, Some(written)).await;
+        silences::kept(&app, id, Some(written)).await?;
         Ok(id)
     };
     let answer: Result<_, Refusal> = taken.await;
@@ -241,7 +241,8 @@ async fn delete_silence(
         let turn = Arc::new(app.work.write(place.client).await?);
         let expiring = Arc::clone(&app);
         let expired = blocking(turn, move |_| silences::expire(&expiring, &id)).await;
-        silences::spread(&app, expired?).await;
+        let (id, written) = expired?;
+        silences::kept(&app, id, written).await?;
         Ok(done())
     };
     shaped(expired.await)
