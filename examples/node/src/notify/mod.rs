@@ -25,6 +25,7 @@ mod lanes;
 mod message;
 mod oauth2;
 mod resolver;
+mod smtp;
 #[cfg(test)]
 mod tests;
 mod tls;
