@@ -4,13 +4,13 @@
 //! is, unless it is a template of Go (`{{`): those are not evaluated, and told of at the start.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use lettre::Message;
 use lettre::address::Envelope;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, MultiPart, SinglePart};
-use lettre::Message;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{
     Certificate, CertificateStore, Identity, TlsParameters, TlsVersion,
@@ -31,6 +31,18 @@ pub(super) struct Email {
     pub(super) config: EmailConfig,
     files: Files,
     resolver: Arc<Resolver>,
+    made: Made,
+}
+
+/// What TLS was begun with last, and what that is made of: the system's authorities are many, and read once.
+#[derive(Clone, Default)]
+struct Made(Arc<Mutex<Option<(TlsMaterial, TlsParameters)>>>);
+
+impl std::fmt::Debug for Made {
+    /// Without keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Made").finish_non_exhaustive()
+    }
 }
 
 /// Why a mail is not even begun. All but files that cannot be read stay wrong.
@@ -78,6 +90,7 @@ impl Email {
         Self {
             files: Files::new(config.has_files()),
             resolver: Resolver::shared(),
+            made: Made::default(),
             config,
         }
     }
@@ -91,8 +104,11 @@ impl Email {
     pub(super) async fn send(&self, notification: Notification) -> Result<(), SendError> {
         let config = self.config.clone();
         let (envelope, bytes) = aside(move || Ok(written(&config, notification)?)).await?;
-        let config = self.config.clone();
-        let session = self.files.read(move || Ok(session(&config)?)).await?;
+        let (config, made) = (self.config.clone(), self.made.clone());
+        let session = self
+            .files
+            .read(move || Ok(session(&config, &made)?))
+            .await?;
         let sent = session.send(&self.resolver, &envelope, &bytes).await;
         sent.map_err(|error| {
             let text = format!("{}: {error}", self.config.host);
@@ -221,12 +237,12 @@ fn given_or(text: &Option<String>, own: impl FnOnce() -> String) -> Option<Strin
 }
 
 /// Blocks: it reads files.
-fn session(config: &EmailConfig) -> Result<Session, MailError> {
+fn session(config: &EmailConfig, made: &Made) -> Result<Session, MailError> {
     let port = port(&config.port)?;
     let security = if config.implicit_tls.unwrap_or(port == SMTPS) {
-        Security::AtOnce(tls_parameters(config)?)
+        Security::AtOnce(tls_parameters(config, made)?)
     } else if config.require_tls {
-        Security::StartTls(tls_parameters(config)?)
+        Security::StartTls(tls_parameters(config, made)?)
     } else {
         Security::None
     };
@@ -268,8 +284,23 @@ fn port(text: &str) -> Result<u16, MailError> {
     }
 }
 
-fn tls_parameters(config: &EmailConfig) -> Result<TlsParameters, MailError> {
+fn tls_parameters(config: &EmailConfig, made: &Made) -> Result<TlsParameters, MailError> {
     let material = TlsMaterial::read(&config.tls)?;
+    let mut held = made.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((old, parameters)) = &*held
+        && *old == material
+    {
+        return Ok(parameters.clone());
+    }
+    let parameters = new_parameters(config, &material)?;
+    *held = Some((material, parameters.clone()));
+    Ok(parameters)
+}
+
+fn new_parameters(
+    config: &EmailConfig,
+    material: &TlsMaterial,
+) -> Result<TlsParameters, MailError> {
     // Says what is wrong with it better than what follows.
     material.client_config()?;
     let name = config.tls.server_name.clone();
@@ -312,7 +343,7 @@ mod tests {
                  smarthost: '{host}:25', auth_username: u, auth_password: p, {more}}}]}}]\n"
             );
             let receivers = parse(&text).unwrap().receivers(&std::env::temp_dir());
-            let made = session(&receivers[0].emails[0]);
+            let made = session(&receivers[0].emails[0], &Made::default());
             made.map(drop).map_err(|error| error.to_string())
         };
         for host in ["localhost", "127.0.0.1"] {
@@ -321,5 +352,20 @@ mod tests {
         let said = of("mail.example", "require_tls: false").unwrap_err();
         assert!(said.contains("in the clear to mail.example"), "{said}");
         assert_eq!(of("mail.example", "require_tls: true"), Ok(()));
+    }
+
+    #[test]
+    fn authorities_are_read_again_only_where_they_are_others() {
+        let text = "route: {receiver: r}\nreceivers: [{name: r, email_configs: [{to: a@b, from: a@b, smarthost: 'h:25', \
+                    tls_config: {insecure_skip_verify: true}}]}]\n";
+        let receivers = parse(text).unwrap().receivers(&std::env::temp_dir());
+        let mut config = receivers[0].emails[0].clone();
+        let made = Made::default();
+        assert_eq!(tls_parameters(&config, &made).unwrap().domain(), "h");
+        // What was made is told by the name that it was made with.
+        config.host = "other".to_owned();
+        assert_eq!(tls_parameters(&config, &made).unwrap().domain(), "h");
+        config.tls.server_name = Some("mail".to_owned());
+        assert_eq!(tls_parameters(&config, &made).unwrap().domain(), "mail");
     }
 }
