@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use rumormill::node::SystemClock;
@@ -84,6 +84,9 @@ impl Loaded {
 pub(crate) struct Configuration {
     flags: Flags,
     now: RwLock<Now>,
+    /// Held from before the file is read until what it says holds: of two who reload it, the later one reads what holds in
+    /// the end.
+    reading: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -99,7 +102,11 @@ impl Configuration {
             loaded,
             last_failed: false,
         });
-        Self { flags, now }
+        Self {
+            flags,
+            now,
+            reading: Mutex::default(),
+        }
     }
 
     pub(crate) fn now(&self) -> Arc<Loaded> {
@@ -115,6 +122,7 @@ impl Configuration {
 
     /// Reads the file again; where it is wrong, the old configuration holds on. Blocks.
     pub(crate) fn reload(&self) -> Result<(), SettingsError> {
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let read = Settings::load(&self.flags);
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         now.last_failed = read.is_err();
@@ -132,5 +140,46 @@ impl Configuration {
         now.loaded = Arc::new(loaded);
         info!("configuration reloaded");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::{fs, thread};
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    /// A directory with a configuration that has this receiver.
+    fn configured(name: &str, receiver: &str) -> (PathBuf, Configuration) {
+        let dir = std::env::temp_dir().join(format!("rumormill-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        write(&dir, receiver);
+        let file = dir.join("am.yml").display().to_string();
+        let flags = Flags::parse_from(["node".to_owned(), format!("--config.file={file}")]);
+        let settings = Settings::load(&flags).unwrap();
+        (dir, Configuration::new(flags, &settings))
+    }
+
+    fn write(dir: &Path, receiver: &str) {
+        let text = format!("route: {{receiver: {receiver}}}\nreceivers: [{{name: {receiver}}}]\n");
+        fs::write(dir.join("am.yml"), text).unwrap();
+    }
+
+    /// Also where the one before has not ended yet.
+    #[test]
+    fn the_file_is_read_once_it_is_ones_turn() {
+        let (dir, configuration) = configured("reloads", "a");
+        let configuration = Arc::new(configuration);
+        let before = configuration.reading.lock().unwrap();
+        let later = Arc::clone(&configuration);
+        let reloading = thread::spawn(move || later.reload().is_ok());
+        write(&dir, "b");
+        drop(before);
+        assert!(reloading.join().unwrap());
+        assert_eq!(configuration.now().receivers[0].name, "b");
+        fs::remove_dir_all(&dir).unwrap();
     }
 }
