@@ -52,6 +52,8 @@ pub(super) struct Due {
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     by_id: BTreeMap<GroupId, Group>,
+    /// One of each key: after a reload the route of a flush may have another place.
+    by_key: BTreeMap<Arc<FlushKey>, GroupId>,
     /// By receiver, so that one with much to flush holds up no other; soonest first.
     due: BTreeMap<String, BTreeSet<(Instant, GroupId)>>,
     /// Routes by their place.
@@ -169,6 +171,8 @@ impl Groups {
         };
         let due = self.due.entry(route.receiver.clone()).or_default();
         due.insert((next, Arc::clone(&id)));
+        let one = self.by_key.entry(Arc::clone(&group.key));
+        one.or_insert_with(|| Arc::clone(&id));
         self.by_id.insert(Arc::clone(&id), group);
         id
     }
@@ -250,17 +254,14 @@ impl Groups {
     /// they have changed meanwhile.
     pub(super) fn landed(&mut self, flown: &Due, told: bool) {
         self.flying.remove(&flown.key);
-        let is_it = |group: &&mut Group| group.key == flown.key;
-        // After a reload the route may be elsewhere.
-        let group = match self.by_id.get_mut(&flown.id).filter(is_it) {
-            Some(group) => Some((Arc::clone(&flown.id), group)),
-            None => {
-                let mut all = self.by_id.iter_mut();
-                all.find(|(_, group)| group.key == flown.key)
-                    .map(|(id, group)| (Arc::clone(id), group))
-            }
+        let is_there = |id: &GroupId| self.by_id.get(id).is_some_and(|it| it.key == flown.key);
+        let id = if is_there(&flown.id) {
+            Some(Arc::clone(&flown.id))
+        } else {
+            self.by_key.get(&flown.key).cloned()
         };
-        let Some((id, group)) = group else {
+        let found = id.and_then(|id| Some((Arc::clone(&id), self.by_id.get_mut(&id)?)));
+        let Some((id, group)) = found else {
             return;
         };
         let resolved = flown
@@ -289,6 +290,7 @@ impl Groups {
         self.by_id
             .retain(|_, group| !group.alerts.is_empty() || flying.contains(&group.key));
         let by_id = &self.by_id;
+        self.by_key.retain(|_, id| by_id.contains_key(id));
         self.due.retain(|_, due| {
             due.retain(|(_, id)| by_id.contains_key(id));
             !due.is_empty()
@@ -349,3 +351,40 @@ const REMEMBERED_MIN: Duration = Duration::from_secs(600);
 const SETTLING: Duration = Duration::from_millis(250);
 /// As Alertmanager has it.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::alert;
+    use super::*;
+
+    fn routes(routes: &serde_json::Value) -> Route {
+        let tree = json!({"receiver": "r", "group_by": ["g"], "group_wait": "0s", "routes": routes});
+        Route::of_section(&serde_saphyr::from_str(&tree.to_string()).unwrap())
+    }
+
+    /// The route of the flush has another place by then.
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_that_ends_after_a_reload_is_known_by_its_key() {
+        let mut groups = Groups::default();
+        let (now, wall) = (Instant::now(), Timestamp::from_secs(30));
+        let resolved = |g: u64| Arc::new(alert(&format!("n=A,g={g}"), 10, 20));
+        let alerts: Vec<_> = (0..100).map(|g| (g, resolved(g))).collect();
+        let all = || alerts.iter().map(|(print, alert)| (*print, alert));
+        let before = json!([{"matchers": ["n=A"]}]);
+        groups.rebuild(Some(&routes(&before)), all(), (now, wall));
+        let due = groups.take_due((now, wall));
+        assert_eq!(due.len(), 100);
+        let after = json!([{"matchers": ["n=B"]}, {"matchers": ["n=A"]}]);
+        groups.rebuild(Some(&routes(&after)), all(), (now, wall));
+        assert!(due.iter().all(|due| !groups.by_id.contains_key(&due.id)));
+        assert_eq!((groups.by_key.len(), groups.len()), (100, 100));
+        for due in &due {
+            groups.landed(due, true);
+        }
+        assert!(groups.by_id.values().all(|group| group.alerts.is_empty()));
+        groups.clean(now + CLEANING_INTERVAL);
+        assert_eq!((groups.by_key.len(), groups.len()), (0, 0));
+    }
+}
