@@ -57,6 +57,26 @@ impl Look {
     }
 }
 
+/// What there is to tell, as it is asked about again and again.
+struct Asked {
+    integration: Arc<Integration>,
+    firing: Vec<u64>,
+    resolved: Vec<u64>,
+}
+
+impl Asked {
+    /// Whether going through it takes long for a worker.
+    fn is_large(&self) -> bool {
+        self.firing.len() + self.resolved.len() > SMALL_MAX
+    }
+
+    fn is_told(&self, flight: &Flight) -> bool {
+        let entry = flight.entry(&self.integration);
+        let group = (&self.firing[..], &self.resolved[..]);
+        flight.decide(&self.integration, entry.as_deref(), group) == Decision::No
+    }
+}
+
 /// What is to be sent now, and the place for it; `None`: it has no alerts, and is not sent but logged.
 struct Boarding {
     look: Look,
@@ -134,15 +154,23 @@ impl Flight {
         integration: &Arc<Integration>,
         doubt: &Doubt,
     ) -> Result<Look, Stopping> {
+        let (integration, doubt) = (Arc::clone(integration), doubt.clone());
+        self.aside(move |flight| flight.look_now(&integration, &doubt))
+            .await
+    }
+
+    async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Stopping> {
         let permit = Arc::clone(&self.shared.looking).acquire_owned();
         let permit = permit.await.map_err(|_| Stopping)?;
-        let (flight, integration) = (Arc::clone(self), Arc::clone(integration));
-        let doubt = doubt.clone();
-        let looked = tokio::task::spawn_blocking(move || {
+        let flight = Arc::clone(self);
+        let worked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            flight.look_now(&integration, &doubt)
+            work(&flight)
         });
-        looked.await.map_err(|_| Stopping)
+        worked.await.map_err(|_| Stopping)
     }
 
     fn look_now(&self, integration: &Integration, doubt: &Doubt) -> Look {
@@ -224,13 +252,28 @@ impl Flight {
     }
 
     /// Waits until the log says that another member has told all that there was to tell.
-    async fn told_by_another(&self, integration: &Integration, look: &Look) {
+    async fn told_by_another(self: &Arc<Self>, integration: &Arc<Integration>, look: &Look) {
         let key = &self.departure.due.key.group_key;
         let ear = self.shared.ears.listen(&integration.key, key);
-        let group = (&look.firing[..], &look.resolved[..]);
-        let decide = || self.decide(integration, self.entry(integration).as_deref(), group);
-        while decide() != Decision::No {
-            ear.heard().await;
+        let asked = Asked {
+            integration: Arc::clone(integration),
+            firing: look.firing.clone(),
+            resolved: look.resolved.clone(),
+        };
+        let asked = Arc::new(asked);
+        loop {
+            let is_told = if asked.is_large() {
+                let asked = Arc::clone(&asked);
+                self.aside(move |flight| asked.is_told(flight)).await
+            } else {
+                Ok(asked.is_told(self))
+            };
+            match is_told {
+                Ok(true) => return,
+                Ok(false) => ear.heard().await,
+                // The flight hears of that elsewhere.
+                Err(Stopping) => pending().await,
+            }
         }
     }
 
@@ -532,6 +575,8 @@ const FLUSH_MIN: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_GROWTH: f64 = 1.5;
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Alerts of a group that are gone through on a worker: few enough to hold up nobody.
+const SMALL_MAX: usize = 500;
 /// How often it is looked whether the configuration is another one.
 const CONFIGURED_TICK: Duration = Duration::from_secs(1);
 /// How long a member that does not acknowledge the log is waited for.

@@ -143,7 +143,7 @@ async fn dispatch(
             let shared = Arc::clone(shared);
             flights.spawn(async move {
                 let mut landing = Landing {
-                    due: departure.due.clone(),
+                    due: Arc::clone(&departure.due),
                     app: Arc::clone(&shared.app),
                     told: false,
                 };
@@ -179,14 +179,15 @@ impl App {
 
 /// Says that a flush has ended when it is dropped, however that comes: its group is flushed again.
 struct Landing {
-    due: Due,
+    due: Arc<Due>,
     app: Arc<App>,
     told: bool,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.app.dispatch.landed(self.due.clone(), self.told);
+        let due = Arc::clone(&self.due);
+        self.app.dispatch.landed(due, self.told);
     }
 }
 
