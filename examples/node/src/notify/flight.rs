@@ -217,8 +217,9 @@ impl Flight {
 
     /// Whether the route's time intervals let it tell anything now.
     fn is_active(&self) -> bool {
-        let Departure { due, loaded, .. } = &self.departure;
-        let now = self.shared.app.dispatch.wall();
+        let (app, due) = (&self.shared.app, &self.departure.due);
+        // As they are now; a route that has others is another one.
+        let (loaded, now) = (app.configuration.now(), app.dispatch.wall());
         let is_in = |names: &[String]| {
             let named = names.iter().filter_map(|name| loaded.intervals.get(name));
             named.into_iter().any(|interval| interval.contains(now))
@@ -330,8 +331,7 @@ impl Flight {
             let text = text.unwrap_or_else(|| "the flush's time is over".to_owned());
             Ok(Err(SendError::Final(text)))
         };
-        let Ok(boarding) = timeout_at(until, self.board(integration, look, doubt)).await
-        else {
+        let Ok(boarding) = timeout_at(until, self.board(integration, look, doubt)).await else {
             begun();
             return time_is_over();
         };
@@ -415,7 +415,7 @@ impl Flight {
 
     /// One attempt, in a place that is given back at its end.
     async fn attempt(
-        &self,
+        self: &Arc<Self>,
         integration: &Integration,
         notification: Notification,
         _place: Place,
@@ -436,7 +436,7 @@ impl Flight {
 
     /// Waits between two attempts, half as long to half as long again, so that members do not go together.
     async fn pause(
-        &self,
+        self: &Arc<Self>,
         integration: &Integration,
         pause: Duration,
         until: Instant,
@@ -450,21 +450,29 @@ impl Flight {
     }
 
     /// Waits until nothing is to be begun any more.
-    async fn ending(&self, integration: &Integration) {
+    async fn ending(self: &Arc<Self>, integration: &Integration) {
         tokio::select! {
             () = self.shared.stopping() => {}
             () = self.superseded(integration) => {}
         }
     }
 
-    /// Waits until the configuration does not have an integration any more as it is.
-    async fn superseded(&self, integration: &Integration) {
+    /// Waits until the configuration does not have an integration any more as it is, or does not put the group's
+    /// alerts in it.
+    async fn superseded(self: &Arc<Self>, integration: &Integration) {
         let configuration = &self.shared.app.configuration;
         let mut known = Arc::clone(&self.departure.loaded);
         loop {
             let now = configuration.now();
-            if !Arc::ptr_eq(&known, &now) && !integration.is_in(&now.receivers) {
-                return;
+            if !Arc::ptr_eq(&known, &now) {
+                let loaded = Arc::clone(&now);
+                let is_routed = self.aside(move |flight| {
+                    let root = loaded.route.as_ref();
+                    root.is_some_and(|root| flight.departure.due.is_of(root))
+                });
+                if !integration.is_in(&now.receivers) || !is_routed.await.unwrap_or(false) {
+                    return;
+                }
             }
             known = now;
             sleep(CONFIGURED_TICK).await;
@@ -472,7 +480,7 @@ impl Flight {
     }
 
     /// Waits until what is being sent by a configuration that is gone has had its time.
-    async fn overdue(&self, integration: &Integration) {
+    async fn overdue(self: &Arc<Self>, integration: &Integration) {
         self.superseded(integration).await;
         sleep(LANDING_MAX).await;
     }

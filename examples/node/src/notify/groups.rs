@@ -25,8 +25,9 @@ pub(super) struct FlushKey {
 }
 
 /// What matters of a route once an alert is in one of its groups.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Terms {
+    pub(super) group_by: Option<Vec<String>>,
     pub(super) group_wait: Duration,
     pub(super) group_interval: Duration,
     pub(super) repeat_interval: Duration,
@@ -298,6 +299,30 @@ impl Groups {
     }
 }
 
+impl Due {
+    /// Whether a configuration has all of its alerts in the group, and flushes that as the one does that it was flushed
+    /// by. It takes a while where there are many: not for async workers.
+    pub(super) fn is_of(&self, root: &Route) -> bool {
+        let is_own = |route: &&Route| {
+            route.receiver == self.key.receiver
+                && route.group_key(&self.id.1) == self.key.group_key
+                && Terms::of(route) == *self.terms
+        };
+        let mut known: Option<&Route> = None;
+        self.alerts.iter().all(|(_, alert)| {
+            let routes = root.of(&alert.labels);
+            let mut same = routes
+                .iter()
+                .filter(|route| known.is_some_and(|it| it.id == route.id));
+            if same.next().is_some() {
+                return true;
+            }
+            known = routes.iter().copied().find(is_own);
+            known.is_some()
+        })
+    }
+}
+
 impl Terms {
     /// Half of the time that the log is to remember a notification: longer than until the group is flushed again, so
     /// that what is resolved is told. (Alertmanager's log does, because it is cleaned every quarter of an hour only.)
@@ -306,8 +331,9 @@ impl Terms {
         often.max(REMEMBERED_MIN)
     }
 
-    fn of(route: &Route) -> Self {
+    pub(super) fn of(route: &Route) -> Self {
         Self {
+            group_by: route.group_by.clone(),
             group_wait: route.group_wait,
             group_interval: route.group_interval,
             repeat_interval: route.repeat_interval,
@@ -360,7 +386,8 @@ mod tests {
     use super::*;
 
     fn routes(routes: &serde_json::Value) -> Route {
-        let tree = json!({"receiver": "r", "group_by": ["g"], "group_wait": "0s", "routes": routes});
+        let tree =
+            json!({"receiver": "r", "group_by": ["g"], "group_wait": "0s", "routes": routes});
         Route::of_section(&serde_saphyr::from_str(&tree.to_string()).unwrap())
     }
 

@@ -608,6 +608,41 @@ async fn a_receiver_that_is_configured_anew_is_told_soon() {
     );
 }
 
+/// By what the configuration says now, and to those that it names.
+#[tokio::test(start_paused = true)]
+async fn what_a_route_tells_no_more_is_not_tried_again() {
+    let always = "time_intervals: [{name: always, time_intervals: [{times: [{start_time: '00:00', end_time: '24:00'}]}]}]\n";
+    let config = format!("{always}{}", one("group_wait: 1s, group_interval: 5m"));
+    let without =
+        "receivers: [{name: hook, webhook_configs: [{url: 'http://h/'}]}, {name: nobody}]\n";
+    for (name, after) in [
+        (
+            "muted",
+            config.replace(
+                "group_wait: 1s",
+                "group_wait: 1s, routes: [{matchers: [n=A], mute_time_intervals: [always]}]",
+            ),
+        ),
+        (
+            "unrouted",
+            format!("route: {{receiver: nobody}}\n{without}"),
+        ),
+    ] {
+        let rig = Rig::start(name, &config);
+        rig.answers("hook", Answer::Refuses(SendError::Retry("500".to_owned())));
+        rig.fire(0, &["n=A"]);
+        assert_eq!(rig.told_until(20).await, [""; 0]);
+        fs::write(rig.dir.join("am.yml"), after).unwrap();
+        rig.app.configuration.reload().unwrap();
+        // It is noticed within a second.
+        sleep(Duration::from_secs(2)).await;
+        let attempts = rig.attempts();
+        rig.answers("hook", Answer::Takes);
+        assert_eq!(rig.told_until(290).await, [""; 0], "{name}");
+        assert_eq!(rig.attempts(), attempts, "{name}");
+    }
+}
+
 /// What is being sent is taken and logged, what waits is left to others.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_stops_finishes_what_it_sends() {
