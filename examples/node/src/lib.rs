@@ -49,6 +49,7 @@ mod matchers;
 mod metrics;
 mod moment;
 mod notify;
+mod order;
 mod progress;
 mod receivers;
 mod reload;

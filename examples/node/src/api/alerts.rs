@@ -439,6 +439,13 @@ impl<'a> Gettable<'a> {
             labels: &alert.labels,
         }
     }
+
+    /// As it is listed in a group: with the receivers that are asked for alone, by name.
+    pub(super) fn in_group(mut self, asked: &Asked) -> Self {
+        self.receivers.retain(|it| asked.wants_receiver(it.name));
+        self.receivers.sort_unstable_by_key(|it| it.name);
+        self
+    }
 }
 
 /// Errors that one answer tells of.

@@ -10,7 +10,6 @@
 //! Whether the repeat interval has run out is judged at the flush's own time: judged after the wait, the second
 //! member would repeat what the first one has just told.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
@@ -31,8 +30,8 @@ use super::doubt::Doubt;
 use super::integration::{Integration, Notification, SendError, Told};
 use super::lanes::Place;
 use super::{LANDING_MAX, Shared};
-use crate::alerts::Alert;
 use crate::metrics::Stats;
+use crate::order;
 
 /// A flush under way.
 pub(super) struct Flight {
@@ -501,7 +500,7 @@ impl Flight {
         };
         let alerts = alerts.into_iter().filter(is_told);
         let mut alerts: Vec<Told> = alerts.map(|(_, told)| told).collect();
-        alerts.sort_by(|a, b| order(&a.alert, &b.alert));
+        alerts.sort_by(|a, b| order::alerts(&a.alert, &b.alert));
         let due = &self.departure.due;
         Notification {
             receiver: due.key.receiver.clone(),
@@ -561,20 +560,6 @@ fn has_told(entry: Option<&NflogEntry>, resolved: &[u64]) -> bool {
     let told = entry.map_or(&[][..], |entry| &entry.resolved);
     let told: BTreeSet<u64> = told.iter().copied().collect();
     resolved.iter().all(|hash| told.contains(hash))
-}
-
-/// As Alertmanager shows alerts: by job and instance, those without last; then those with fewer labels first, then by
-/// the labels.
-fn order(a: &Alert, b: &Alert) -> Ordering {
-    fn named<'a>(alert: &'a Alert, name: &str) -> (bool, Option<&'a String>) {
-        let value = alert.labels.get(name);
-        (value.is_none(), value)
-    }
-    let key = |alert| (named(alert, "job"), named(alert, "instance"));
-    let by_name = key(a).cmp(&key(b));
-    by_name
-        .then_with(|| a.labels.len().cmp(&b.labels.len()))
-        .then_with(|| a.labels.iter().cmp(b.labels.iter()))
 }
 
 /// The least time that a flush has to tell, as Alertmanager has it.
