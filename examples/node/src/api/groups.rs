@@ -17,6 +17,7 @@ use super::{Reading, Seat, Shared, blocking};
 use crate::alerts::{Alert, pair_bytes};
 use crate::app::App;
 use crate::client::Client;
+use crate::metrics::ApiVersion;
 use crate::order;
 use crate::work::Turn;
 
@@ -74,7 +75,8 @@ pub(super) async fn list(
 ) -> Answer {
     let client = place.client;
     let list = move |turn: &Turn| {
-        let asked = Asked::read(&Params::read(query.as_deref()), &app)?;
+        let params = Params::read(query.as_deref());
+        let asked = Asked::read((ApiVersion::V2, &params), &app)?;
         groups(&asked, &app, client, turn)
     };
     blocking(turn, list).await

@@ -30,6 +30,7 @@ use crate::app::App;
 use crate::client::Client;
 use crate::limits::Limit;
 use crate::matchers::{Excess, SILENCE, Tally};
+use crate::metrics::ApiVersion;
 use crate::moment::Moment;
 
 /// `gettableSilence`.
@@ -118,12 +119,17 @@ pub(super) async fn list(
 }
 
 fn listed(app: &App, client: Client, params: &Params) -> Answer {
-    list_into(app, app.answers.list(client), params)
+    list_into(app, app.answers.list(client), (ApiVersion::V2, params))
 }
 
 /// Writes the silences that are asked for into a list.
-pub(super) fn list_into(app: &App, mut list: List<'_>, params: &Params) -> Answer {
-    let filter = params.check(&app.reached).and_then(|()| params.filter());
+pub(super) fn list_into(
+    app: &App,
+    mut list: List<'_>,
+    (version, params): (ApiVersion, &Params),
+) -> Answer {
+    let filter = params.check(&app.reached);
+    let filter = filter.and_then(|()| params.filter(version));
     let filter = filter.inspect_err(|_| app.stats.silence_query_failed())?;
     let mut states = Vec::new();
     for (name, state) in [

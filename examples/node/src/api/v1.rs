@@ -124,7 +124,7 @@ async fn list_alerts(
     let client = place.client;
     let list = move |turn: &Turn| {
         let params = Params::read(query.as_deref());
-        let asked = Asked::read(&params, &app)?;
+        let asked = Asked::read((ApiVersion::V1, &params), &app)?;
         let mut list = app.answers.list_v1(client);
         asked.each(&app, turn, |print, alert, suppressed| {
             list.push(&listed(&asked, print, alert, suppressed))
@@ -194,7 +194,8 @@ async fn list_silences(
     let client = place.client;
     let list = move |_: &_| {
         let params = Params::read(query.as_deref());
-        silences::list_into(&app, app.answers.list_v1(client), &params)
+        let list = app.answers.list_v1(client);
+        silences::list_into(&app, list, (ApiVersion::V1, &params))
     };
     shaped(blocking(turn, list).await)
 }
