@@ -106,6 +106,14 @@ impl Route {
         self.receiver == receiver || self.routes.iter().any(|route| route.names(receiver))
     }
 
+    /// The matchers on the way to it and to each route under it, of those that repeat later than `than`.
+    pub(crate) fn repeating_after(&self, than: Duration) -> Vec<(&str, Duration)> {
+        let own = (self.repeat_interval > than).then_some((&self.key[..], self.repeat_interval));
+        let under = self.routes.iter();
+        let under = under.flat_map(|route| route.repeating_after(than));
+        own.into_iter().chain(under).collect()
+    }
+
     /// The routes that an alert ends up at.
     pub(crate) fn of(&self, labels: &Labels) -> Vec<&Self> {
         let mut found = Vec::new();
