@@ -59,7 +59,7 @@ impl<K: PartKey> Counter<K> {
     #[must_use]
     pub fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: OwnedParts::new(name, node, limits, context),
+            parts: OwnedParts::new((name, node), limits, context, CounterPart::check),
         }
     }
 
@@ -199,7 +199,12 @@ impl<K: PartKey> Counter<K> {
         let mut taken = Vec::new();
         for (key, mut parts) in self.parts.all() {
             self.parts.outrank(&parts);
-            parts.retain(|part| part.key().1 == name.as_str());
+            // What others do not let this process speak of yet stays where it is.
+            let settled = self.parts.settled();
+            parts.retain(|part| {
+                let latest = part.latest_inside().max(Some(part.key().2));
+                part.key().1 == name.as_str() && latest <= Some(settled)
+            });
             if parts.is_empty() {
                 continue;
             }
@@ -218,6 +223,11 @@ impl<K: PartKey> Counter<K> {
         Ok(taken)
     }
 
+    #[cfg(test)]
+    pub(super) fn parts_of(&self, key: &K) -> Vec<Arc<OwnedPart<K, CounterPart>>> {
+        self.parts.of(key)
+    }
+
     /// Takes away parts that were taken over.
     #[cfg(test)]
     pub(super) fn take_parts_away(&self, taken: &[TakenOver<K>]) {
@@ -233,22 +243,26 @@ impl<K: PartKey> Counter<K> {
             let of_name = part.forgotten.get(self.parts.name());
             of_name.cloned()
         });
-        let kept: Vec<Tallies> = kept.collect();
-        // This very process was forgotten, and its part is taken away: what it adds now counts beside that.
-        if let Some(latest) = kept.iter().filter_map(Tallies::latest).max() {
+        let mut kept: Vec<Tallies> = kept.collect();
+        // This very process was forgotten, and its part is taken away: what it adds now counts beside that. And no sum
+        // of what this name had counted may be one over what it adds from now on.
+        let of_name = before.iter().filter(|part| self.parts.is_of_name(part));
+        let sums = of_name.map(|part| &part.earlier).chain(&kept);
+        if let Some(latest) = sums.filter_map(Tallies::latest).max() {
             self.parts.follow_boot(latest);
         }
-        before.retain(|part| self.parts.is_predecessors(part));
+        // What others do not let this process speak of yet it takes over later.
+        let settled = self.parts.settled();
+        kept.retain(|account| account.latest() <= Some(settled));
+        before.retain(|part| {
+            self.parts.is_predecessors(part) && part.latest_inside() <= Some(settled)
+        });
         let changed = |own: Option<&CounterPart>| -> Result<CounterPart, WriteError> {
             let mut own = own.cloned().unwrap_or_default();
             own.plus = own.plus.checked_add(plus).ok_or_else(too_much)?;
             own.minus = own.minus.checked_add(minus).ok_or_else(too_much)?;
-            for part in &before {
-                own.take_over(part.key().2, part);
-            }
-            for account in &kept {
-                own.take_back(self.parts.boot(), account);
-            }
+            let before = before.iter().map(|part| (part.key().2, &part.value));
+            own.take_over(before, kept.iter());
             Ok(own)
         };
         self.parts.try_write(key, changed, Timestamp::MAX)

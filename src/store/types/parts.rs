@@ -11,7 +11,8 @@
 //! owner writes next, also if the owner does so without having heard of it.
 //!
 //! The owner is in the key and is checked against the writer in the entry's header: a part that somebody else
-//! wrote is quarantined.
+//! wrote is quarantined. So is one that speaks of boots or numbers far ahead of its timestamp ([`PartBounds`]): a later one
+//! could not follow them.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -19,12 +20,13 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::changed::ChangedKeys;
 use super::forget::{ForgetError, held_by_all};
-use crate::id::{Key, NodeName, SchemaId, WriterTag};
+use crate::id::{BOOT_AHEAD_MAX, Key, NodeName, SchemaId, WriterTag};
 use crate::store::map::Map;
 use crate::store::schema::{Body, Index, Schema, Unreadable};
 use crate::store::setup::{Context, Limits};
@@ -56,8 +58,37 @@ struct Owner {
     boot: Arc<AtomicU64>,
 }
 
+/// What a part may say of processes, by the timestamp of its entry. A part of another process that says more is
+/// quarantined, because nothing that a process writes would ever be later than that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartBounds {
+    /// The boot of the process whose part it is: what its predecessors were is before that.
+    pub(super) boot: u64,
+    /// The latest boot that it may speak of inside.
+    latest: u64,
+}
+
+impl PartBounds {
+    /// Whether a part may have these boots inside, or numbers, which no process has more of than nanoseconds.
+    pub(super) fn check_inside(
+        self,
+        boots: impl IntoIterator<Item = u64>,
+    ) -> Result<(), &'static str> {
+        if boots.into_iter().any(|boot| boot > self.latest) {
+            return Err(SPEAKS_OF_THE_FUTURE);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a part may be what it is.
+pub(super) type PartRule<P> = fn(&P, PartBounds) -> Result<(), &'static str>;
+
 /// Typed records whose key names their owner, who alone may write them.
-pub(in crate::store) struct PartSchema<K, P>(TypedSchema<OwnedKey<K>, P>);
+pub(in crate::store) struct PartSchema<K, P> {
+    typed: TypedSchema<OwnedKey<K>, P>,
+    rule: PartRule<P>,
+}
 
 /// All parts by key, those of a key in the order of their owners.
 pub(in crate::store) struct PartIndex<K, P>(BTreeMap<K, Vec<Arc<OwnedPart<K, P>>>>);
@@ -91,8 +122,14 @@ impl<K: PartKey, P: MapValue> fmt::Debug for OwnedParts<K, P> {
 
 impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
     /// An empty store of that name, for the process that starts now under the node's name.
-    pub(super) fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
-        let schema = PartSchema(TypedSchema::new(name.to_owned(), MapShape::default()));
+    pub(super) fn new(
+        (name, node): (&str, &str),
+        limits: Limits,
+        context: Context,
+        rule: PartRule<P>,
+    ) -> Self {
+        let typed = TypedSchema::new(name.to_owned(), MapShape::default());
+        let schema = PartSchema { typed, rule };
         let owner = Owner {
             name: node.to_owned(),
             boot: Arc::new(AtomicU64::new(context.clock.wall().as_nanos())),
@@ -107,9 +144,13 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
     /// A number for a write that no other write of this process has, and no earlier one a greater one: also if
     /// what that wrote has been taken away since.
     pub(super) fn next_number(&self) -> u64 {
-        self.numbered
-            .fetch_add(1, Ordering::Relaxed)
-            .saturating_add(1)
+        // It counts writes, so it does not come to its end.
+        self.numbered.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The last number that a write of this process has.
+    pub(super) fn numbered(&self) -> u64 {
+        self.numbered.load(Ordering::Relaxed)
     }
 
     pub(super) fn map(&self) -> &Map<PartSchema<K, P>> {
@@ -129,27 +170,48 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
     /// Takes a later boot if one of these parts has one under this name, or if what this process wrote is so far ahead
     /// of the clock that it may give way to what others hold: the clock was set back since. What this process has
     /// written before is a predecessor's from then on.
+    ///
+    /// A boot from the far future is not followed: it is of a process whose clock was wrong, or of none. If this process
+    /// has such a boot itself, it takes that of now.
     pub(super) fn outrank(&self, parts: &[Arc<OwnedPart<K, P>>]) {
-        let sane = self.now().plus(self.map.limits().max_clock_drift);
+        let (now, boot) = (self.now(), &self.owner.boot);
+        let most = now.plus(BOOT_AHEAD_MAX).as_nanos();
+        let set_back = |boot| (boot > most).then_some(now.as_nanos());
+        // Nothing to do is no error.
+        let _ = boot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, set_back);
+        let sane = now.plus(self.map.limits().max_clock_drift);
         let is_ahead = |part: &Arc<OwnedPart<K, P>>| {
             let header = self.map.header(&part.hash());
             header.is_some_and(|header| header.ts > sane)
         };
         if parts.iter().any(|part| self.is_own(part) && is_ahead(part)) {
-            self.owner.boot.fetch_add(1, Ordering::Relaxed);
+            self.follow_boot(self.boot());
         }
-        let of_name = parts.iter().map(|part| part.key());
-        let of_name = of_name.filter(|(_, name, _)| *name == self.owner.name);
-        let latest = of_name.map(|(_, _, boot)| *boot).max();
-        if let Some(latest) = latest.filter(|&latest| latest > self.boot()) {
+        let settled = self.settled();
+        let of_name = parts.iter().filter(|part| self.is_of_name(part));
+        let boots = of_name.map(|part| part.key().2);
+        if let Some(latest) = boots.filter(|&boot| boot <= settled).max()
+            && latest > self.boot()
+        {
             self.follow_boot(latest);
         }
     }
 
-    /// Takes a boot later than this, unless it has one.
+    /// Takes a boot later than this, unless it has one. Another process that follows the same boot takes another
+    /// one.
     pub(super) fn follow_boot(&self, latest: u64) {
-        let next = latest.saturating_add(1);
-        self.owner.boot.fetch_max(next, Ordering::Relaxed);
+        let apart = 1 + self.now().as_nanos() % FOLLOWED_APART;
+        // What is read from others is never so late that there would be none.
+        if let Some(next) = latest.checked_add(apart)
+            && latest >= self.boot()
+        {
+            self.owner.boot.fetch_max(next, Ordering::Relaxed);
+        }
+    }
+
+    /// The latest boot that others let a part speak of, by this node's clock.
+    pub(super) fn settled(&self) -> u64 {
+        self.now().plus(BOOT_INSIDE_AHEAD_MAX).as_nanos()
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -249,7 +311,7 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         until: Timestamp,
     ) -> Result<Option<Written>, WriteError> {
         let owned = (key.clone(), self.owner.name.clone(), boot);
-        let schema = &self.map.schema().0;
+        let schema = self.map.schema();
         let expiry = match until {
             Timestamp::MAX => Expiry::Never,
             at => Expiry::At(at),
@@ -260,8 +322,11 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
             let Some(part) = part(held.as_deref().map(|held| &held.value))? else {
                 return Ok(None);
             };
-            let record = schema.record(owned.clone(), part, until);
+            let record = schema.typed.record(owned.clone(), part, until);
             let (record, body) = record.ok_or_else(unencodable::<(K, P)>)?;
+            // Others would not use it; it gets no earlier timestamp than this.
+            let checked = schema.check_ts(&record, self.now());
+            checked.map_err(|why| WriteError::Invalid { why })?;
             match self.map.put_body(record, body, expiry, TIE, Some(seen)) {
                 Err(WriteError::Conflict) => {}
                 done => return done.map(Some),
@@ -330,16 +395,20 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         taken.filter_map(Result::transpose).collect()
     }
 
-    /// Whether a part is of an earlier process of this node's name.
+    /// Whether a part is of this node's name.
+    pub(super) fn is_of_name(&self, part: &OwnedPart<K, P>) -> bool {
+        part.key().1 == self.owner.name
+    }
+
+    /// Whether a part is of an earlier process of this node's name, that others let this one speak of.
     pub(super) fn is_predecessors(&self, part: &OwnedPart<K, P>) -> bool {
-        let (_, name, boot) = part.key();
-        *name == self.owner.name && *boot < self.boot()
+        let boot = part.key().2;
+        self.is_of_name(part) && boot < self.boot() && boot <= self.settled()
     }
 
     /// Whether a part is this process's own.
     pub(super) fn is_own(&self, part: &OwnedPart<K, P>) -> bool {
-        let (_, name, boot) = part.key();
-        *name == self.owner.name && *boot == self.boot()
+        self.is_of_name(part) && part.key().2 == self.boot()
     }
 }
 
@@ -348,23 +417,23 @@ impl<K: PartKey, P: MapValue> Schema for PartSchema<K, P> {
     type Index = PartIndex<K, P>;
 
     fn name(&self) -> &str {
-        self.0.name()
+        self.typed.name()
     }
 
     fn schemas(&self) -> &[SchemaId] {
-        self.0.schemas()
+        self.typed.schemas()
     }
 
     fn key(&self, record: &OwnedPart<K, P>) -> Key {
-        self.0.key(record)
+        self.typed.key(record)
     }
 
     fn encode(&self, record: &OwnedPart<K, P>) -> Body {
-        self.0.encode(record)
+        self.typed.encode(record)
     }
 
     fn decode(&self, key: Key, body: &Body) -> Result<OwnedPart<K, P>, Unreadable> {
-        self.0.decode(key, body)
+        self.typed.decode(key, body)
     }
 
     fn gives_way(&self) -> bool {
@@ -381,20 +450,34 @@ impl<K: PartKey, P: MapValue> Schema for PartSchema<K, P> {
         }
     }
 
+    fn check_ts(&self, record: &OwnedPart<K, P>, ts: Timestamp) -> Result<(), Unreadable> {
+        let boot = record.key().2;
+        let bounds = PartBounds {
+            boot,
+            latest: ts.plus(BOOT_INSIDE_AHEAD_MAX).as_nanos(),
+        };
+        let checked = if boot > ts.plus(BOOT_AHEAD_MAX).as_nanos() {
+            Err(SPEAKS_OF_THE_FUTURE)
+        } else {
+            (self.rule)(&record.value, bounds)
+        };
+        checked.map_err(|rule| Unreadable::Invalid { rule })
+    }
+
     fn hidden_from(&self, record: &OwnedPart<K, P>) -> Timestamp {
-        self.0.hidden_from(record)
+        self.typed.hidden_from(record)
     }
 
     fn tombstone(&self, key: Key, body: &Body) -> Bytes {
-        self.0.tombstone(key, body)
+        self.typed.tombstone(key, body)
     }
 
     fn check_tombstone(&self, key: Key, bytes: &Bytes) -> Result<(), Unreadable> {
-        self.0.check_tombstone(key, bytes)
+        self.typed.check_tombstone(key, bytes)
     }
 
     fn key_text(&self, key: Key, body: &Body) -> Option<String> {
-        self.0.key_text(key, body)
+        self.typed.key_text(key, body)
     }
 }
 
@@ -439,4 +522,10 @@ const TIE: u64 = 1;
 const WRITES_TRIED: usize = 1_000;
 /// Keys that are read in one hold of the store's lock.
 const KEYS_AT_ONCE: usize = 256;
+/// How far ahead of its entry's timestamp boots inside a part may be: half as far as the part's own. So a process that has
+/// to take one after them still writes what others use, whatever the clocks.
+const BOOT_INSIDE_AHEAD_MAX: Duration = Duration::from_secs(BOOT_AHEAD_MAX.as_secs() / 2);
+/// The boots of two processes that follow one lie this far apart at most, in nanoseconds.
+const FOLLOWED_APART: u64 = 1 << 20;
+const SPEAKS_OF_THE_FUTURE: &str = "a part speaks of processes of the far future";
 const NOT_ITS_OWN: &str = "a process writes under its own name alone";

@@ -86,7 +86,7 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
     /// An empty store of that name, of the node of the other.
     pub(crate) fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: OwnedParts::new(name, node, limits, context),
+            parts: OwnedParts::new((name, node), limits, context, |_, _| Ok(())),
             own: Mutex::new(Sayings {
                 by_key: BTreeMap::new(),
                 calls: 0,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::changed::ChangedKeys;
 use super::forget::ForgetError;
-use super::parts::{OwnedPart, OwnedParts, PartKey};
+use super::parts::{OwnedPart, OwnedParts, PartBounds, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::typed::MapValue;
@@ -52,21 +52,30 @@ pub struct MultiRegister<K: PartKey, V: MapValue> {
 
 /// What one process has written to one register.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct RegisterPart<V> {
+pub(super) struct RegisterPart<V> {
     /// Which of its writes it is: later ones have greater numbers.
-    number: u64,
-    value: V,
+    pub(super) number: u64,
+    pub(super) value: V,
     /// Which writes of others it replaces, by name and boot.
-    covers: Vec<Cover>,
+    pub(super) covers: Vec<Cover>,
+}
+
+impl<V> RegisterPart<V> {
+    fn check(&self, bounds: PartBounds) -> Result<(), &'static str> {
+        // No process writes more often than once a nanosecond.
+        let covered = self.covers.iter().map(|it| it.number);
+        bounds.check_inside(covered.chain([self.number]))?;
+        bounds.check_inside(self.covers.iter().map(|it| it.boot))
+    }
 }
 
 /// Writes of a process that are replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Cover {
-    name: String,
-    boot: u64,
+pub(super) struct Cover {
+    pub(super) name: String,
+    pub(super) boot: u64,
     /// Up to this write.
-    number: u64,
+    pub(super) number: u64,
 }
 
 /// A part as it is held.
@@ -79,7 +88,7 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
     #[must_use]
     pub fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: OwnedParts::new(name, node, limits, context),
+            parts: OwnedParts::new((name, node), limits, context, RegisterPart::check),
         }
     }
 
@@ -103,6 +112,7 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
         let key = key.into();
         let parts = self.parts.of(&key);
         self.parts.outrank(&parts);
+        self.outrank_covers(&parts);
         self.parts.write(
             &key,
             |own| RegisterPart {
@@ -168,6 +178,30 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
         all.map(|(key, _)| key).collect()
     }
 
+    #[cfg(test)]
+    pub(super) fn parts_of(&self, key: &K) -> Vec<Arc<RegisterHeld<K, V>>> {
+        self.parts.of(key)
+    }
+
+    /// Takes a later boot if one of these parts replaces more than this process has written, or is more than it has
+    /// written, under its boot: somebody else wrote it, and it would replace what this process writes.
+    fn outrank_covers(&self, parts: &[Arc<RegisterHeld<K, V>>]) {
+        let numbered = self.parts.numbered();
+        let own = parts.iter().filter(|part| self.parts.is_own(part));
+        if own.into_iter().any(|own| own.number > numbered) {
+            self.parts.follow_boot(self.parts.boot());
+        }
+        let covers = parts.iter().flat_map(|part| &part.covers);
+        let of_name = covers.filter(|it| it.name == self.parts.name());
+        let beyond = of_name.filter(|it| {
+            let boot = self.parts.boot();
+            it.boot > boot || it.boot == boot && it.number > numbered
+        });
+        if let Some(latest) = beyond.map(|it| it.boot).max() {
+            self.parts.follow_boot(latest);
+        }
+    }
+
     /// What a write of this process replaces that has seen these parts, and takes the place of `own`: another thread
     /// may have written that after these were read.
     fn covers(
@@ -176,7 +210,12 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
         parts: &[Arc<RegisterHeld<K, V>>],
     ) -> Vec<Cover> {
         let mut covers = Covers::new();
+        // What others do not let this process speak of is not replaced.
+        let settled = self.parts.settled();
         let mut note = |name: &str, boot: u64, number: u64| {
+            if boot.max(number) > settled {
+                return;
+            }
             let known = covers.entry((name.to_owned(), boot)).or_default();
             *known = number.max(*known);
         };
