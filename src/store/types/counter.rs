@@ -197,8 +197,12 @@ impl<K: PartKey> Counter<K> {
     /// write, and the parts that may be taken away once all members hold it.
     pub(super) fn take_over_name(&self, name: &NodeName) -> Result<Vec<TakenOver<K>>, WriteError> {
         let mut taken = Vec::new();
-        for (key, mut parts) in self.parts.all() {
-            self.parts.outrank(&parts);
+        for (key, shown) in self.parts.all() {
+            if !shown.iter().any(|part| part.key().1 == name.as_str()) {
+                continue;
+            }
+            self.parts.outrank(&shown);
+            let mut parts = self.parts.every(&key);
             // What others do not let this process speak of yet stays where it is.
             let settled = self.parts.settled();
             parts.retain(|part| {

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::by_owner::KeyParts;
 use super::changed::ChangedKeys;
 use super::forget::{ForgetError, held_by_all};
 use crate::id::{BOOT_AHEAD_MAX, Key, NodeName, SchemaId, WriterTag};
@@ -90,8 +91,8 @@ pub(in crate::store) struct PartSchema<K, P> {
     rule: PartRule<P>,
 }
 
-/// All parts by key, those of a key in the order of their owners.
-pub(in crate::store) struct PartIndex<K, P>(BTreeMap<K, Vec<Arc<OwnedPart<K, P>>>>);
+/// All parts by key.
+pub(in crate::store) struct PartIndex<K, P>(BTreeMap<K, KeyParts<K, P>>);
 
 /// The parts of one ready type.
 pub(super) struct OwnedParts<K: PartKey, P: MapValue> {
@@ -225,10 +226,33 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         Q: Ord + ?Sized,
     {
         let now = self.now();
-        let parts = self.map.with_index(|index| index.0.get(key).cloned());
+        let parts = self
+            .map
+            .with_index(|index| index.0.get(key).map(KeyParts::shown));
         let mut parts = parts.unwrap_or_default();
         parts.retain(|part| part.expires_at().is_none_or(|at| at > now));
         parts
+    }
+
+    /// The parts of a key, also those that are not shown because their names have too many.
+    pub(super) fn every<Q>(&self, key: &Q) -> Vec<Arc<OwnedPart<K, P>>>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let mut parts: Vec<Arc<OwnedPart<K, P>>> = Vec::new();
+        loop {
+            let next: Vec<_> = self.map.with_index(|index| {
+                let of_key = index.0.get(key);
+                let rest = of_key.map(|of_key| of_key.after(parts.last()).cloned());
+                rest.into_iter().flatten().take(PARTS_AT_ONCE).collect()
+            });
+            let is_last = next.len() < PARTS_AT_ONCE;
+            parts.extend(next);
+            if is_last {
+                return parts;
+            }
+        }
     }
 
     /// The keys that have parts, each with its parts, in the order of keys.
@@ -237,15 +261,22 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         let mut out: Vec<PartsOfKey<K, P>> = Vec::new();
         let mut last: Option<K> = None;
         loop {
-            let read: Vec<_> = self.map.with_index(|index| {
+            let (read, is_last) = self.map.with_index(|index| {
                 let rest = match &last {
                     Some(last) => index.0.range((Bound::Excluded(last), Bound::Unbounded)),
                     None => index.0.range::<K, _>(..),
                 };
-                let rest = rest.map(|(key, parts)| (key.clone(), parts.clone()));
-                rest.take(KEYS_AT_ONCE).collect()
+                let (mut read, mut count) = (Vec::new(), 0);
+                for (key, parts) in rest {
+                    if read.len() >= KEYS_AT_ONCE || count >= PARTS_AT_ONCE {
+                        return (read, false);
+                    }
+                    let parts = parts.shown();
+                    count += parts.len();
+                    read.push((key.clone(), parts));
+                }
+                (read, true)
             });
-            let is_last = read.len() < KEYS_AT_ONCE;
             last = read.last().map(|(key, _)| key.clone());
             out.extend(read.into_iter().filter_map(|(key, mut parts)| {
                 parts.retain(|part| part.expires_at().is_none_or(|at| at > now));
@@ -358,12 +389,12 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         stands_for: impl Fn(&OwnedPart<K, P>, &OwnedPart<K, P>) -> bool,
     ) -> Result<usize, ForgetError> {
         let mut removed = 0;
-        for (_, mut parts) in self.all() {
-            let Some(own) = parts.iter().position(|part| self.is_own(part)) else {
+        for (key, parts) in self.all() {
+            let Some(own) = parts.into_iter().find(|part| self.is_own(part)) else {
                 continue;
             };
-            let own = parts.swap_remove(own);
-            parts.retain(|part| stands_for(&own, part));
+            let mut parts = self.every(&key);
+            parts.retain(|part| !self.is_own(part) && stands_for(&own, part));
             if parts.is_empty() {
                 continue;
             }
@@ -390,7 +421,7 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        let parts = self.of(key);
+        let parts = self.every(key);
         let taken = parts.iter().map(|part| self.take_away(part));
         taken.filter_map(Result::transpose).collect()
     }
@@ -488,27 +519,16 @@ impl<K, P> Default for PartIndex<K, P> {
 }
 
 impl<K: PartKey, P: MapValue> Index<OwnedPart<K, P>> for PartIndex<K, P> {
-    fn insert(
-        &mut self,
-        _: Key,
-        old: Option<&Arc<OwnedPart<K, P>>>,
-        record: &Arc<OwnedPart<K, P>>,
-    ) {
+    fn insert(&mut self, _: Key, _: Option<&Arc<OwnedPart<K, P>>>, record: &Arc<OwnedPart<K, P>>) {
         let parts = self.0.entry(record.key().0.clone()).or_default();
-        let before = old.and_then(|old| parts.iter_mut().find(|part| Arc::ptr_eq(part, old)));
-        match before {
-            Some(before) => *before = Arc::clone(record),
-            None => {
-                let at = parts.partition_point(|part| part.key() < record.key());
-                parts.insert(at, Arc::clone(record));
-            }
-        }
+        // A later version has the place of the one before it.
+        parts.insert(record);
     }
 
     fn remove(&mut self, _: Key, old: &Arc<OwnedPart<K, P>>) {
         let key = &old.key().0;
         if let Some(parts) = self.0.get_mut(key) {
-            parts.retain(|part| !Arc::ptr_eq(part, old));
+            parts.remove(old);
             if parts.is_empty() {
                 self.0.remove(key);
             }
@@ -520,8 +540,9 @@ impl<K: PartKey, P: MapValue> Index<OwnedPart<K, P>> for PartIndex<K, P> {
 const TIE: u64 = 1;
 /// How often a write is tried that another thread outruns.
 const WRITES_TRIED: usize = 1_000;
-/// Keys that are read in one hold of the store's lock.
+/// Keys that are read in one hold of the store's lock, unless they have more parts than the next.
 const KEYS_AT_ONCE: usize = 256;
+const PARTS_AT_ONCE: usize = 1024;
 /// How far ahead of its entry's timestamp boots inside a part may be: half as far as the part's own. So a process that has
 /// to take one after them still writes what others use, whatever the clocks.
 const BOOT_INSIDE_AHEAD_MAX: Duration = Duration::from_secs(BOOT_AHEAD_MAX.as_secs() / 2);

@@ -3,6 +3,7 @@
 //! hear of everything, and what they read is what the law says.
 
 mod hostile;
+mod many;
 mod removal;
 
 use std::cell::{Cell, RefCell};

@@ -15,7 +15,7 @@ const LIFE: Duration = Duration::from_secs(24 * 3600);
 const YEAR: u64 = 366 * 24 * 3600 * 1_000_000_000;
 
 /// A part of a process under the key 1, as a member may write it in the name of any.
-fn part<P: Serialize>(crowd_clock: &Ticking, name: &str, boot: u64, part: &P) -> Entry {
+pub(super) fn part<P: Serialize>(crowd_clock: &Ticking, name: &str, boot: u64, part: &P) -> Entry {
     let mut key = Vec::new();
     encode_value(&(1_u8, name, boot), &mut key).unwrap();
     let mut body = Vec::new();
