@@ -449,6 +449,7 @@ impl<S: Schema> Map<S> {
                 Timestamp::ZERO
             }
         };
+        let value = shared.value_of(record, bytes);
         let draft = Draft {
             key,
             tie,
@@ -456,7 +457,7 @@ impl<S: Schema> Map<S> {
             expires_at,
             hash,
             body,
-            value: shared.value_of(record),
+            value,
         };
         let written = shared.lock().write(draft, now, seen);
         self.finish(key, written)

@@ -246,7 +246,7 @@ impl<S: Schema> MapStore<S> {
         } else {
             let decoded = self.decode(entry.key, &body);
             match decoded.and_then(|record| self.check_header(record, entry)) {
-                Ok(record) => self.value_of(record),
+                Ok(record) => self.value_of(record, body.bytes.len()),
                 Err(why) => Value::Quarantined(Box::new(why)),
             }
         };
@@ -328,10 +328,13 @@ impl<S: Schema> MapStore<S> {
         catch_unwind(text).unwrap_or_default()
     }
 
-    /// A record as it is kept.
-    pub(super) fn value_of(&self, record: S::Record) -> Value<S::Record> {
+    /// A record with a body of so many bytes, as it is kept.
+    pub(super) fn value_of(&self, record: S::Record, body_bytes: usize) -> Value<S::Record> {
         let until = catch_unwind(AssertUnwindSafe(|| self.schema.hidden_from(&record)));
-        Value::record(record, until.unwrap_or(Timestamp::MAX))
+        let memory = catch_unwind(AssertUnwindSafe(|| self.schema.memory(&record)));
+        let usual = body_bytes.saturating_mul(4).saturating_add(1024);
+        let beyond = memory.unwrap_or(0).saturating_sub(usual);
+        Value::record(record, until.unwrap_or(Timestamp::MAX), beyond as u64)
     }
 }
 

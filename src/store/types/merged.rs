@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::by_owner::SHOWN_MAX;
 use super::changed::ChangedKeys;
 use super::forget::ForgetError;
 use super::parts::{OwnedPart, OwnedParts, PartBounds, PartKey};
@@ -48,6 +49,9 @@ struct MergedPart<M> {
 
 impl<M> MergedPart<M> {
     fn check(&self, bounds: PartBounds) -> Result<(), &'static str> {
+        if self.taken_over.len() > SHOWN_MAX {
+            return Err("a process takes over no more than is read of its name");
+        }
         if self.taken_over.iter().any(|it| it.0 >= bounds.boot) {
             return Err("what a process takes over is of processes before it");
         }

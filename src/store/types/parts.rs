@@ -510,6 +510,14 @@ impl<K: PartKey, P: MapValue> Schema for PartSchema<K, P> {
     fn key_text(&self, key: Key, body: &Body) -> Option<String> {
         self.typed.key_text(key, body)
     }
+
+    fn work(&self, body: &[u8]) -> Duration {
+        self.typed.work(body)
+    }
+
+    fn memory(&self, record: &OwnedPart<K, P>) -> usize {
+        self.typed.memory(record)
+    }
 }
 
 impl<K, P> Default for PartIndex<K, P> {
@@ -549,4 +557,5 @@ const BOOT_INSIDE_AHEAD_MAX: Duration = Duration::from_secs(BOOT_AHEAD_MAX.as_se
 /// The boots of two processes that follow one lie this far apart at most, in nanoseconds.
 const FOLLOWED_APART: u64 = 1 << 20;
 const SPEAKS_OF_THE_FUTURE: &str = "a part speaks of processes of the far future";
+pub(super) const NO_NAME: &str = "a part speaks of a node that cannot be";
 const NOT_ITS_OWN: &str = "a process writes under its own name alone";

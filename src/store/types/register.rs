@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::changed::ChangedKeys;
 use super::forget::ForgetError;
-use super::parts::{OwnedPart, OwnedParts, PartBounds, PartKey};
+use super::parts::{NO_NAME, OwnedPart, OwnedParts, PartBounds, PartKey};
+use crate::id::NodeName;
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::typed::MapValue;
@@ -62,6 +63,19 @@ pub(super) struct RegisterPart<V> {
 
 impl<V> RegisterPart<V> {
     fn check(&self, bounds: PartBounds) -> Result<(), &'static str> {
+        if self.covers.len() > HELD_COVERS_MAX + GONE_COVERS_MAX {
+            return Err("a write lists more that it replaces than it may");
+        }
+        if !self.covers.is_sorted_by(|a, b| a.process() < b.process()) {
+            return Err("what a write replaces is listed in order");
+        }
+        if self
+            .covers
+            .iter()
+            .any(|it| NodeName::new(&it.name).is_err())
+        {
+            return Err(NO_NAME);
+        }
         // No process writes more often than once a nanosecond.
         let covered = self.covers.iter().map(|it| it.number);
         bounds.check_inside(covered.chain([self.number]))?;
@@ -253,6 +267,10 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
 }
 
 impl Cover {
+    fn process(&self) -> Whose<'_> {
+        (&self.name, self.boot)
+    }
+
     fn is_of(&self, name: &str, boot: u64) -> bool {
         self.name == name && self.boot == boot
     }

@@ -36,7 +36,7 @@ pub(super) fn part<P: Serialize>(crowd_clock: &Ticking, name: &str, boot: u64, p
 
 impl<T: Replicated> Crowd<T> {
     /// All hear of these entries. Returns whether each was quarantined by all.
-    fn all_hear(&self, entries: &[Entry]) -> Vec<bool> {
+    pub(super) fn all_hear(&self, entries: &[Entry]) -> Vec<bool> {
         let mut set_apart = vec![true; entries.len()];
         for process in &self.processes {
             let store = process.its_store();

@@ -1,7 +1,7 @@
 //! Many parts of one name, or of many, under one key.
 
 use super::super::account::CounterPart;
-use super::super::register::RegisterPart;
+use super::super::register::{Cover, RegisterPart};
 use super::hostile::part;
 use super::*;
 
@@ -95,4 +95,50 @@ fn a_write_to_a_register_of_very_many_processes_is_no_larger_than_it_may_be() {
     register.set(1, 9_998).unwrap();
     assert_eq!(register.get(&1).len(), 101);
     assert_eq!(register.get(&1)[0], 9_998);
+}
+
+#[test]
+fn a_write_that_lists_what_no_process_would_is_not_used() {
+    let crowd: Crowd<MultiRegister<u8, u32>> = Crowd::new(1);
+    let listed = |names: &[&str]| {
+        let covers = names.iter().map(|&name| Cover {
+            name: name.to_owned(),
+            boot: 1,
+            number: 1,
+        });
+        RegisterPart {
+            number: 1,
+            value: 7,
+            covers: covers.collect(),
+        }
+    };
+    let many: Vec<String> = (0..=4_096 + 64).map(|n| format!("p{n:05}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let lists = [
+        &["b", "a"][..],
+        &["a", "a"],
+        &[""],
+        &["a\n"],
+        &many,
+        &many[1..],
+        &["a", "b"],
+    ];
+    let lies = (1..).zip(lists);
+    let lies: Vec<_> = lies
+        .map(|(boot, names)| part(&crowd.clock, "liar", boot, &listed(names)))
+        .collect();
+    let quarantined = [true, true, true, true, true, false, false];
+    assert_eq!(crowd.all_hear(&lies), quarantined);
+}
+
+#[test]
+fn a_process_that_takes_over_more_than_is_read_is_not_used() {
+    let crowd: Crowd<MergedMap<u8, Tags>> = Crowd::new(1);
+    let taken_over = |count: u64| {
+        let versions: Vec<(u64, u64)> = (0..count).map(|boot| (boot, 1)).collect();
+        (Tags::default(), versions)
+    };
+    let lies = [(100, 65), (101, 64)];
+    let lies = lies.map(|(boot, count)| part(&crowd.clock, "liar", boot, &taken_over(count)));
+    assert_eq!(crowd.all_hear(&lies), [true, false]);
 }
