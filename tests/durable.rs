@@ -15,7 +15,8 @@ use rumormill::persist::{
 use rumormill::store::ReplicationError;
 use rumormill::time::WallClock as _;
 use rumormill::{
-    Builder, Config, Durability, Matcher, NewSilence, Node, Op, SilenceId, SilenceLimits, Silences,
+    Builder, Config, Durability, Event, Matcher, NewSilence, Node, Op, SilenceId, SilenceLimits,
+    Silences,
 };
 
 /// A disk that outlives its node, and fails when it is told to.
@@ -258,6 +259,45 @@ async fn a_peer_counts_when_it_is_on_its_disk() {
     disk.fail(false);
     b.disk_says(|event| *event == DiskEvent::Recovered).await;
     held.await.unwrap().unwrap();
+}
+
+/// A member of before is not there any more, nor is the seed: that is told of the seed alone.
+#[tokio::test]
+async fn nobody_is_to_blame_for_a_remembered_member_that_is_gone() {
+    let disk = FaultyDisk::default();
+    let b = start(builder("b")).await;
+    let was = b.node.local_addr();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let seed = nobody.local_addr().unwrap();
+    drop(nobody);
+    let seeds = [was.to_string(), seed.to_string()];
+    let a = start(builder("a").seeds(seeds).storage(disk.clone())).await;
+    a.node.ready().await.unwrap();
+    let remembers = |disk: &FaultyDisk| {
+        let records = disk.0.lock().unwrap().records.clone();
+        let members = records.get(&b"mmembers"[..]).cloned().unwrap_or_default();
+        String::from_utf8_lossy(&members).contains(&was.to_string())
+    };
+    while !remembers(&disk) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    a.node.leave().await.unwrap();
+    b.node.leave().await.unwrap();
+
+    let mut a = start(builder("a").seeds([seed.to_string()]).storage(disk)).await;
+    let ready = loop {
+        match a.events.recv().await.unwrap() {
+            NodeEvent::Cluster(Event::SeedFailed(trouble)) => {
+                assert_eq!(trouble.seed, seed.to_string());
+            }
+            NodeEvent::Cluster(Event::Readiness(readiness)) if readiness.is_ready() => {
+                break readiness;
+            }
+            _ => {}
+        }
+    };
+    let told = ready.troubles().iter().map(|it| it.seed.clone());
+    assert_eq!(told.collect::<Vec<_>>(), [seed.to_string()]);
 }
 
 #[tokio::test]

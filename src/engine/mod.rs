@@ -22,10 +22,9 @@
 //!
 //! `core` is what all of them are lent, `looks` what can be read of all, `inspect` what the simulator looks at.
 //!
-//! Invariants kept here: nothing of another cluster passes the envelope; data needs a session
-//! token; every queue, map and loop has a limit, in [`Config`] or a named constant; what comes
-//! from outside the cluster raises a counter and nothing worse. What one member that has gone bad may cost
-//! is limited in number, bytes and nominal work; `docs/security.md` says what is not defended.
+//! Invariants kept here: nothing of another cluster passes the envelope; data needs a session token; every queue, map
+//! and loop has a limit, in [`Config`] or a named constant; what comes from outside the cluster raises a counter and
+//! nothing worse. What one member gone bad may cost has limits, which `docs/security.md` tells.
 
 // Bytes from outside must not stop a node: what could panic says here why it does not.
 #![cfg_attr(
@@ -150,6 +149,12 @@ impl Engine {
     pub fn keep(&mut self, kept: BTreeMap<StoreId, KeptStore>) {
         self.core.stores.loaded(&kept);
         self.core.ledger.keep(kept);
+    }
+
+    /// Says which of the seeds nobody gave: members were there when this node ran before, and that they are not any
+    /// more is no mistake. To be called before anything else.
+    pub fn remembered_seeds(&mut self, seeds: &[String]) {
+        self.sessions.seeds_are_remembered(seeds);
     }
 
     /// What this node holds and is not on disk, up to one batch; nothing once all is. For the end of a
@@ -632,6 +637,7 @@ impl Engine {
             Ask::MembershipChanged { others } => self.spread.membership_changed(core, others),
             Ask::MembersAnswered(stream) => self.members_answered(stream),
             Ask::MergeDelta(incoming) => self.merges.take(core, *incoming),
+            Ask::PassedOn(name, work) => self.merges.charge(core, &name, work),
             Ask::Probe { to, packet, ping } => self.send_probe(&to, packet, ping),
             Ask::PumpExchange(stream) => self.exchanges.pump(core, stream),
             Ask::Readmit(name) => self.members.readmit(core, &name),

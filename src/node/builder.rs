@@ -29,6 +29,7 @@ use super::events::Events;
 use super::frames_in::INTRODUCTION_BYTES_MAX;
 use super::handle::{Node, Running};
 use super::presence::Presences;
+use super::tidy::Tidies;
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use crate::config::Config;
 use crate::engine::{Engine, Setup};
@@ -70,6 +71,7 @@ pub struct Builder {
     stores_changed: (mpsc::Sender<()>, mpsc::Receiver<()>),
     changed: BTreeMap<StoreId, Arc<Notify>>,
     presences: Presences,
+    tidies: Tidies,
     events: broadcast::Sender<NodeEvent>,
     first_error: Option<BuildError>,
     #[cfg(feature = "persist")]
@@ -119,6 +121,7 @@ impl Builder {
             stores_changed: mpsc::channel(1),
             changed: BTreeMap::new(),
             presences: Presences::default(),
+            tidies: Tidies::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
             first_error: None,
             #[cfg(feature = "persist")]
@@ -157,7 +160,7 @@ impl Builder {
         self
     }
 
-    /// The cluster: nothing passes between nodes of different ones. Default: the empty id.
+    /// The name of the cluster: nothing passes between nodes of different ones. Default: the empty name.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.cluster = cluster.into();
         self
@@ -371,12 +374,13 @@ impl Builder {
         let clock = Clocks::start(Arc::clone(&self.wall));
         let now = clock.now();
         let envelope = Envelope::of(&cluster);
+        let (seeds, remembered) = self.seeds_with(&found);
         let setup = Setup {
             name: name.clone(),
             boot: now.wall.as_nanos().max(1).max(found.boot),
             addr,
             cluster,
-            seeds: self.seeds_with(&found),
+            seeds,
             nonce,
             random_seed,
             durable: found.kept.is_some(),
@@ -384,6 +388,7 @@ impl Builder {
         };
         let mut engine = Engine::new(setup, self.config.clone(), self.stores.clone(), now);
         engine.keep(found.kept.unwrap_or_default());
+        engine.remembered_seeds(&remembered);
         #[cfg(feature = "persist")]
         let disk = self.start_disk()?;
         #[cfg(not(feature = "persist"))]
@@ -397,18 +402,19 @@ impl Builder {
         Ok(self.spawn(engine, parts, disk))
     }
 
-    /// The seeds, and the members that this node knew when it ran before. A node without seeds is a cluster of
-    /// its own, whatever it remembers.
-    fn seeds_with(&self, found: &DiskFound) -> Vec<String> {
-        let mut seeds = self.seeds.clone();
+    /// The seeds, with the members that this node knew when it ran before; and these alone. A node without seeds is a
+    /// cluster of its own, whatever it remembers.
+    fn seeds_with(&self, found: &DiskFound) -> (Vec<String>, Vec<String>) {
+        let (mut seeds, mut remembered) = (self.seeds.clone(), Vec::new());
         let known = found.members.iter().filter(|_| !self.seeds.is_empty());
         for member in known {
             let member = member.to_string();
             if seeds.len() < self.config.seeds_max && !seeds.contains(&member) {
-                seeds.push(member);
+                seeds.push(member.clone());
+                remembered.push(member);
             }
         }
-        seeds
+        (seeds, remembered)
     }
 
     /// Those that it expelled when it ran before, unless it is told whom to expel.
@@ -430,6 +436,7 @@ impl Builder {
         let view = watch::Sender::new(Arc::new(engine.view()));
         let views = view.subscribe();
         self.presences.start(&views);
+        self.tidies.start(&views);
         let counted = Arc::new(Mutex::new(Counted::of(&engine)));
         let tally = transport.tally().unwrap_or_default();
         let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);

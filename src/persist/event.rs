@@ -24,8 +24,20 @@ pub struct LoadReport {
     pub held_back: Vec<(StoreId, Key)>,
     /// How many were held back.
     pub held_back_count: u64,
+    /// What was there is of a later format of this program: it is set aside, and is as it was.
+    pub later_format: Option<LaterFormat>,
     /// The disk could not be read at all. It is tried again, and what it holds comes in late.
     pub unread: bool,
+}
+
+/// A database that a later version of this program has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaterFormat {
+    /// The format that it has.
+    pub found: u16,
+    /// The last format that is known here.
+    pub known: u16,
 }
 
 /// What happens to the disk of a node.
@@ -62,6 +74,8 @@ pub enum DiskWork {
     Compact,
     /// Reading what is on disk at the start, in records.
     Load,
+    /// Rewriting a database of an earlier format, in records.
+    Migrate,
     /// Joining a backup in, in bytes of its file, each of which is read twice.
     Restore,
     /// Removing what has been collected, in records. Told at its end, of 100,000 or more.

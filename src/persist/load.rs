@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::aside::write_aside;
 use super::error::{PersistError, StorageError};
-use super::event::{DiskEvent, DiskWork, LoadReport};
+use super::event::{DiskEvent, DiskWork, LaterFormat, LoadReport};
 use super::guard::GuardedStorage;
 use super::meta::{FORMAT_NOW, Meta, Remembered, put_identity};
 use super::record::{Parsed, RecordKind, entry_key, parse, put_entry};
@@ -159,11 +159,12 @@ impl StoreDisk {
         let meta = match self.meta() {
             Ok(meta) if meta.format.is_none_or(|format| format <= FORMAT_NOW) => meta,
             Ok(meta) => {
-                let format = meta.format;
+                let (found, known) = (meta.format.unwrap_or(FORMAT_NOW), FORMAT_NOW);
                 warn!(
-                    format,
-                    "the storage is of a later version, and is set aside"
+                    found,
+                    known, "the storage is of a later format than is known here, and is set aside"
                 );
+                report.later_format = Some(LaterFormat { found, known });
                 self.start_over(&mut report)?;
                 Meta::default()
             }
@@ -179,6 +180,11 @@ impl StoreDisk {
             let expected = self.cluster.clone();
             return Err(PersistError::OtherCluster { found, expected });
         }
+        let meta = if self.migrate(&meta)? {
+            self.meta()?
+        } else {
+            meta
+        };
         for (&id, store) in &self.stores {
             // What was written before this is on no disk.
             let is_new = store.head() == 0;
@@ -223,7 +229,7 @@ impl StoreDisk {
         Ok((report, remembered, through))
     }
 
-    fn tell(&self, work: DiskWork, done: u64, total: Option<u64>) {
+    pub(super) fn tell(&self, work: DiskWork, done: u64, total: Option<u64>) {
         (self.told)(DiskEvent::Working { work, done, total });
     }
 
@@ -496,6 +502,6 @@ pub(super) const SCAN_BYTES: usize = 1 << 20;
 const ASIDE_BYTES_MAX: usize = 64 << 20;
 /// A load tells how far it is about so often, and not before so many records.
 const TOLD_TIMES: u64 = 50;
-const TOLD_EVERY: u64 = 1000;
+pub(super) const TOLD_EVERY: u64 = 1000;
 /// Entries that are listed of those that are held back.
 const HELD_BACK_LISTED: usize = 1000;

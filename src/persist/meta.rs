@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::record::put_meta;
+use super::record::{put_meta, remove_meta};
 use super::storage::StorageWrite;
 use crate::id::{NodeName, StoreId};
 use crate::time::Timestamp;
@@ -30,6 +30,17 @@ pub(super) struct Meta {
     /// is away, though its node runs.
     pub(super) alive: BTreeMap<StoreId, Timestamp>,
     pub(super) remembered: Remembered,
+    /// A migration is under way.
+    pub(super) migration: Option<Migration>,
+}
+
+/// How far a migration has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Migration {
+    /// The format that there was before.
+    pub(super) from: u16,
+    /// Records up to this key have been rewritten.
+    pub(super) after: Vec<u8>,
 }
 
 impl Meta {
@@ -48,6 +59,13 @@ impl Meta {
             MEMBERS => {
                 let addrs = text().unwrap_or("").lines().take(LINES_MAX);
                 self.remembered.members = addrs.filter_map(|it| it.parse().ok()).collect();
+            }
+            MIGRATION => {
+                let parts = value.split_first_chunk::<2>();
+                self.migration = parts.map(|(from, after)| Migration {
+                    from: u16::from_be_bytes(*from),
+                    after: after.to_vec(),
+                });
             }
             _ => {
                 let store = name.strip_prefix(ALIVE).and_then(|it| it.try_into().ok());
@@ -79,6 +97,20 @@ pub(super) fn put_identity(cluster: &str) -> [StorageWrite; 2] {
     ]
 }
 
+/// Says that a migration is under way. A program that knows only earlier formats leaves what is half way alone.
+pub(super) fn put_migration(migration: &Migration) -> [StorageWrite; 2] {
+    let value = [&migration.from.to_be_bytes()[..], &migration.after].concat();
+    [
+        put_meta(FORMAT, &FORMAT_NOW.to_be_bytes()),
+        put_meta(MIGRATION, &value),
+    ]
+}
+
+/// Says that it has ended.
+pub(super) fn end_migration() -> StorageWrite {
+    remove_meta(MIGRATION)
+}
+
 /// Says that the node runs, and keeps this store.
 pub(super) fn put_alive(store: StoreId, wall: Timestamp) -> StorageWrite {
     let name = [ALIVE, &store.0.to_be_bytes()].concat();
@@ -98,6 +130,7 @@ const CLUSTER: &[u8] = b"cluster";
 const EXPELLED: &[u8] = b"expelled";
 const FORMAT: &[u8] = b"format";
 const MEMBERS: &[u8] = b"members";
+const MIGRATION: &[u8] = b"migration";
 /// More are not kept.
 const LINES_MAX: usize = 256;
 
@@ -137,6 +170,7 @@ mod tests {
             cluster: Some("prod".to_owned()),
             alive: BTreeMap::from([(StoreId(7), wall)]),
             remembered,
+            migration: None,
         };
         assert_eq!(read(writes), expected);
         assert_eq!(read(Remembered::default().writes()), Meta::default());
@@ -145,8 +179,18 @@ mod tests {
     #[test]
     fn what_does_not_read_is_not_there() {
         let mut meta = Meta::default();
-        for name in [ALIVE, BOOT, CLUSTER, EXPELLED, FORMAT, MEMBERS, b"later"] {
-            meta.take(name, b"\xff\n\xfe");
+        let names = [
+            ALIVE, BOOT, CLUSTER, EXPELLED, FORMAT, MEMBERS, MIGRATION, b"later",
+        ];
+        for name in names {
+            meta.take(
+                name,
+                if name == MIGRATION {
+                    b"\xff"
+                } else {
+                    b"\xff\n\xfe"
+                },
+            );
         }
         assert_eq!(meta, Meta::default());
     }

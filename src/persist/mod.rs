@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `e`, store (4 bytes), key of the entry (16) | checksum (8), who delivered it first (8), the entry as on the wire |
 //! | `h`, store, key | the same: an entry that is held back |
-//! | `m`, name | checksum (8), what the node has to remember: its format, cluster, boot, members |
+//! | `m`, name | checksum (8), what the node has to remember: its format, cluster, boot, members, and whom it has expelled |
 //!
 //! All integers big-endian. The checksum is xxHash64 with seed 0 of the record's key and of the value
 //! behind the checksum, so a record that is damaged, or stands under another key, is known.
@@ -22,7 +22,8 @@
 //!   written once it works again. A storage that panics has failed.
 //! - What reading the disk has found to be changed there is written before anything else is, and before
 //!   it is noted that the node runs.
-
+//! - What is of an earlier format is rewritten first, piece by piece: `migrate.rs`. What is of a later one is set aside
+//!   as it is.
 //!
 //! # Backups
 //! [`Node::backup`](crate::Node::backup) writes all that a node holds to one file while it runs, and
@@ -39,6 +40,7 @@ mod event;
 mod guard;
 mod load;
 mod meta;
+mod migrate;
 mod record;
 #[cfg(test)]
 mod recovery;
@@ -56,7 +58,7 @@ pub use backup::{
 };
 pub(crate) use disk::{DiskJob, DiskLink, DiskNews, start};
 pub use error::{PersistError, StorageError};
-pub use event::{DiskEvent, DiskWork, LoadReport};
+pub use event::{DiskEvent, DiskWork, LaterFormat, LoadReport};
 pub(crate) use load::{OpenedDisk, Opening, open};
 pub(crate) use meta::Remembered;
 pub use redb_storage::RedbStorage;

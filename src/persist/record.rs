@@ -71,26 +71,36 @@ pub(super) fn put_meta(name: &[u8], value: &[u8]) -> StorageWrite {
     put(meta_key(name), value)
 }
 
+/// What removes it again.
+pub(super) fn remove_meta(name: &[u8]) -> StorageWrite {
+    let key = meta_key(name);
+    StorageWrite::Remove { key }
+}
+
 fn meta_key(name: &[u8]) -> Vec<u8> {
     [b"m", name].concat()
 }
 
-fn put(key: Vec<u8>, rest: &[u8]) -> StorageWrite {
+/// What a record has behind its checksum; `None` where that is not as it was written.
+pub(super) fn checked((key, value): &StorageRecord) -> Option<&[u8]> {
+    let (sum, rest) = value.split_first_chunk::<SUM_BYTES>()?;
+    (u64::from_be_bytes(*sum) == checksum(key, rest)).then_some(rest)
+}
+
+/// What puts a record with a checksum in its place.
+pub(super) fn put(key: Vec<u8>, rest: &[u8]) -> StorageWrite {
     let sum = checksum(&key, rest).to_be_bytes();
     let value = [&sum, rest].concat();
     StorageWrite::Put { key, value }
 }
 
 /// Reads a record.
-pub(super) fn parse((key, value): &StorageRecord) -> Parsed {
-    read(key, value).unwrap_or(Parsed::Damaged)
+pub(super) fn parse(record: &StorageRecord) -> Parsed {
+    read(record).unwrap_or(Parsed::Damaged)
 }
 
-fn read(key: &[u8], value: &[u8]) -> Option<Parsed> {
-    let (sum, rest) = value.split_first_chunk::<SUM_BYTES>()?;
-    if u64::from_be_bytes(*sum) != checksum(key, rest) {
-        return None;
-    }
+fn read(record: &StorageRecord) -> Option<Parsed> {
+    let (key, rest) = (&record.0, checked(record)?);
     let (&kind, name) = key.split_first()?;
     let kind = match kind {
         b'e' => RecordKind::Entry,
@@ -121,7 +131,7 @@ fn checksum(key: &[u8], rest: &[u8]) -> u64 {
 }
 
 const SUM_BYTES: usize = 8;
-const DELIVERER_BYTES: usize = 8;
+pub(super) const DELIVERER_BYTES: usize = 8;
 const ENTRY_KEY_BYTES: usize = 21;
 
 #[cfg(test)]

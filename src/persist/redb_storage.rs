@@ -7,18 +7,15 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
 
-#[cfg(not(test))]
-use redb::backends::InMemoryBackend as NoFile;
 use redb::{Database, ReadableDatabase as _, StorageBackend, TableDefinition};
 use tracing::{debug, warn};
 
 use super::directory::Directory;
 use super::error::StorageError;
 use super::storage::{Storage, StorageRecord, StorageWrite};
-#[cfg(test)]
-use super::testbed::TestFile;
 
 /// Records in the file `rumormill.redb` of a directory, which one process at a time may use.
 ///
@@ -28,9 +25,8 @@ pub struct RedbStorage {
     directory: Directory,
     database: Option<Database>,
     durability: redb::Durability,
-    /// In the place of the file.
-    #[cfg(test)]
-    file: Option<TestFile>,
+    /// In the place of the file of the directory, which is not used then.
+    given: Option<GivenFile>,
 }
 
 impl fmt::Debug for RedbStorage {
@@ -56,8 +52,7 @@ impl RedbStorage {
             directory,
             database: None,
             durability: redb::Durability::Immediate,
-            #[cfg(test)]
-            file: None,
+            given: None,
         })
     }
 
@@ -71,8 +66,7 @@ impl RedbStorage {
                     directory: Directory::new(directory),
                     database: None,
                     durability: redb::Durability::Immediate,
-                    #[cfg(test)]
-                    file: None,
+                    given: None,
                 })
             }
             opened => opened,
@@ -80,13 +74,12 @@ impl RedbStorage {
     }
 
     /// In a file of the tests, with this durability.
-    #[cfg(test)]
-    pub(super) fn in_file(file: TestFile, durability: redb::Durability) -> Self {
+    pub(crate) fn in_file(file: Arc<dyn StorageBackend>, durability: redb::Durability) -> Self {
         Self {
             directory: Directory::new(Path::new("")),
             database: None,
             durability,
-            file: Some(file),
+            given: Some(GivenFile(file)),
         }
     }
 
@@ -100,18 +93,15 @@ impl RedbStorage {
         &mut self,
         work: impl FnOnce(&mut Database) -> Result<T, redb::Error>,
     ) -> Result<T, StorageError> {
-        #[cfg(test)]
-        let in_memory = self.file.clone();
-        #[cfg(not(test))]
-        let in_memory: Option<NoFile> = None;
-        if in_memory.is_none() {
+        let given = self.given.clone();
+        if given.is_none() {
             self.directory.take()?;
         }
         let (path, directory) = (self.path(), &self.directory);
         let database = &mut self.database;
         let done = catch_unwind(AssertUnwindSafe(|| {
             if database.is_none() {
-                *database = Some(create(&path, directory, in_memory)?);
+                *database = Some(create(&path, directory, given)?);
             }
             database.as_mut().map(work).transpose()
         }));
@@ -135,16 +125,42 @@ impl RedbStorage {
     }
 }
 
+/// A file that somebody else has opened.
+#[derive(Clone, Debug)]
+struct GivenFile(Arc<dyn StorageBackend>);
+
+impl StorageBackend for GivenFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
 /// Opens the file, and makes it if it is not there or empty.
 fn create(
     path: &Path,
     directory: &Directory,
-    in_memory: Option<impl StorageBackend>,
+    given: Option<GivenFile>,
 ) -> Result<Database, redb::Error> {
-    let is_new = in_memory.is_none() && fs::metadata(path).map_or(true, |it| it.len() == 0);
+    let is_new = given.is_none() && fs::metadata(path).map_or(true, |it| it.len() == 0);
     let mut builder = Database::builder();
     let builder = builder.set_cache_size(CACHE_BYTES);
-    let database = match in_memory {
+    let database = match given {
         Some(file) => builder.create_with_backend(file)?,
         None => builder.create(path)?,
     };
@@ -225,13 +241,16 @@ impl Storage for RedbStorage {
     }
 
     fn start_over(&mut self) -> Result<Option<PathBuf>, StorageError> {
+        if self.given.is_some() {
+            return Err(StorageError::Io(io::ErrorKind::Unsupported.into()));
+        }
         self.directory.take()?;
         self.close();
         Ok(Some(self.directory.set_aside(FILE)?))
     }
 
     fn directory(&self) -> Option<PathBuf> {
-        Some(self.directory.path().to_owned())
+        (self.given.is_none()).then(|| self.directory.path().to_owned())
     }
 
     fn bytes(&self) -> Option<u64> {

@@ -11,7 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
 use super::load::Opening;
-use super::meta::{put_alive, put_identity};
+use super::meta::{FORMAT_NOW, put_alive, put_identity};
 use super::record::{RecordKind, put_entry, put_meta};
 use super::testbed::{TestDisk, TestFile};
 use super::*;
@@ -212,10 +212,12 @@ fn a_storage_of_a_later_format_is_set_aside() {
     keep(disk.clone(), &clock, &filled(&clock, 3).0);
     let mut storage = disk.clone();
     storage
-        .write(&[put_meta(b"format", &2_u16.to_be_bytes())])
+        .write(&[put_meta(b"format", &7_u16.to_be_bytes())])
         .unwrap();
     let (store, report) = found(disk.clone(), &clock);
     assert_eq!((report.entries, store.store().len()), (0, 0));
+    let told = report.later_format.map(|it| (it.found, it.known));
+    assert_eq!(told, Some((7, FORMAT_NOW)), "both are named");
     assert_eq!(disk.lock().begun_anew, 1);
 }
 
@@ -376,7 +378,7 @@ fn one_process_uses_a_directory() {
 /// flushed. Returns how many batches were missing that had been reported as written.
 fn lost_with_the_power(durability: redb::Durability) -> usize {
     let (file, mut rng) = (TestFile::default(), Pcg64::seed_from_u64(3));
-    let mut storage = RedbStorage::in_file(file.clone(), durability);
+    let mut storage = RedbStorage::in_file(Arc::new(file.clone()), durability);
     let mut lost = 0;
     for batch in 0..40_u8 {
         let records = (0..20_u8).map(|number| StorageWrite::Put {
@@ -387,7 +389,7 @@ fn lost_with_the_power(durability: redb::Durability) -> usize {
         storage.write(&records).unwrap();
         for share in [0.0, 0.5, 1.0] {
             let after = file.after_power_loss(|| rng.random_bool(share));
-            let mut again = RedbStorage::in_file(after, durability);
+            let mut again = RedbStorage::in_file(Arc::new(after), durability);
             let mut found = Vec::new();
             let scanned = again.scan(b"e", usize::MAX, &mut found);
             let is_there = |record: &StorageWrite| match record {

@@ -101,12 +101,10 @@ pub(crate) fn judge(history: &str) -> Result<String, String> {
                 held.entry(process).or_default().insert(key, value);
             }
             ("same", _) => {
-                let (first, rest) = held
-                    .iter()
-                    .next()
-                    .map(|(_, first)| (first.clone(), held.values().all(|it| it == first)))
-                    .unwrap_or_default();
-                if !rest || held.len() != 3 {
+                // One that holds nothing has no line.
+                let mut all = (0..3).map(|process| held.remove(&process).unwrap_or_default());
+                let first = all.next().unwrap_or_default();
+                if all.any(|other| other != first) {
                     return Err(format!(
                         "round {rounds}: the processes do not hold the same"
                     ));
@@ -144,12 +142,19 @@ pub(crate) fn judge_is_awake() {
         .replace("held 0 1 6", "held 0 9 9")
         .replace("put 1 6", "put 9 9");
     assert!(judge(&lost).is_err(), "they do not hold the same");
+    let one_has_nothing = sound.replace("held 2 1 6\n", "");
+    assert!(
+        judge(&one_has_nothing).is_err(),
+        "they do not hold the same"
+    );
     let cases = [
         ("put 1 5\nkept 1 5\n", "1 4", "4 was never given"),
         ("put 1 4\nput 1 5\nkept 1 5\n", "1 4", "it holds 4"),
         ("put 1 4\ndel 1 5\nkept 1 5\n", "1 4", "it holds 4"),
         ("put 1 4\nkept 1 4\nput 2 5\n", "2 5", "4 was acknowledged"),
     ];
+    let nothing = judge("round 1\nput 1 4\nkept 1 4\nsame").unwrap_err();
+    assert!(nothing.contains("4 was acknowledged"), "{nothing}");
     for (past, now, fault) in cases {
         let told = judge(&format!("round 1\n{past}{}same", all(now))).unwrap_err();
         assert!(told.contains(fault), "{told}");

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::forgetful::Disk;
 use crate::history::History;
 use crate::replica::MODE;
 
@@ -16,6 +17,7 @@ use crate::replica::MODE;
 pub(crate) struct Member {
     number: usize,
     directory: PathBuf,
+    disk: Disk,
     /// 0 before its first start.
     pub(crate) port: u16,
     running: Option<Running>,
@@ -32,10 +34,11 @@ struct Running {
 }
 
 impl Member {
-    pub(crate) fn new(number: usize, root: &Path) -> Self {
+    pub(crate) fn new(number: usize, root: &Path, disk: Disk) -> Self {
         Self {
             number,
             directory: root.join(format!("n{number}")),
+            disk,
             port: 0,
             running: None,
         }
@@ -65,7 +68,7 @@ impl Member {
     fn spawn(&mut self, others: &[u16], history: &Arc<History>) {
         let ports = others.iter().map(u16::to_string);
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([MODE, &format!("n{}", self.number)])
+            .args([MODE, self.disk.word(), &format!("n{}", self.number)])
             .arg(&self.directory)
             .arg(self.port.to_string())
             .args(ports)

@@ -4,11 +4,15 @@
 //! fourth number on both of the other processes too. `dump` prints what is held.
 
 use std::io::{BufRead as _, Write as _};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
+use rumormill::node::Builder;
 use rumormill::store::Written;
+use rumormill::unstable::persist::redb_in;
 use rumormill::{Body, Config, Expiry, Key, Map, Node, Schema, SchemaId, Unreadable};
+
+use crate::forgetful::{Disk, ForgetfulFile};
 
 /// The first argument of such a process.
 pub(crate) const MODE: &str = "--crash-replica";
@@ -65,7 +69,7 @@ fn key_of(key: u64) -> Key {
     Key::of(&key.to_be_bytes())
 }
 
-/// Runs until standard input ends. The arguments: name, directory, port, ports of the others.
+/// Runs until standard input ends. The arguments: disk, name, directory, port, ports of the others.
 pub(crate) fn run(args: &[String]) {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().unwrap();
@@ -73,16 +77,16 @@ pub(crate) fn run(args: &[String]) {
 }
 
 async fn serve(args: &[String]) {
-    let [name, directory, port, others @ ..] = args else {
-        panic!("name, directory and port");
+    let [disk, name, directory, port, others @ ..] = args else {
+        panic!("disk, name, directory and port");
     };
     let seeds = others.iter().map(|port| format!("127.0.0.1:{port}"));
-    let mut builder = Node::builder(name)
+    let builder = Node::builder(name)
         .listen(format!("127.0.0.1:{port}"))
         .cluster("crash")
         .seeds(seeds)
-        .config(Config::local())
-        .data_dir(PathBuf::from(directory));
+        .config(Config::local());
+    let mut builder = keep(builder, disk, Path::new(directory));
     let registers = builder.store(Registers);
     let node = builder.start().await.unwrap();
     say(&format!("ready {}", node.local_addr().port()));
@@ -98,6 +102,16 @@ async fn serve(args: &[String]) {
     while let Some(line) = input.recv().await {
         obey(&registers, &line);
     }
+}
+
+fn keep(builder: Builder, disk: &str, directory: &Path) -> Builder {
+    let is_flushed = match Disk::of(disk) {
+        Disk::Real => return builder.data_dir(directory),
+        Disk::Forgetful => true,
+        Disk::Unflushed => false,
+    };
+    let file = Arc::new(ForgetfulFile::open(directory));
+    builder.storage(redb_in(file, is_flushed))
 }
 
 fn obey(registers: &Map<Registers>, line: &str) {

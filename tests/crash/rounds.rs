@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
+use crate::forgetful::Disk;
 use crate::history::{History, judge, judge_is_awake};
 use crate::member::Member;
 
@@ -14,13 +15,15 @@ use crate::member::Member;
 ///
 /// # Errors
 /// What must not have happened.
-pub(crate) fn run(rounds: u64, seed: u64) -> Result<String, String> {
+pub(crate) fn run(rounds: u64, seed: u64, disk: Disk) -> Result<String, String> {
     judge_is_awake();
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("crash-{}", std::process::id()));
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../crash/history");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let root = target.join(format!("crash-{}", std::process::id()));
+    let path = target.join("../crash").join(disk.history());
     let history = Arc::new(History::create(&path));
     let mut storm = Storm {
-        members: (0..3).map(|number| Member::new(number, &root)).collect(),
+        members: (0..3).map(|it| Member::new(it, &root, disk)).collect(),
+        disk,
         history: Arc::clone(&history),
         rng: Pcg64::seed_from_u64(seed),
         number: 0,
@@ -45,6 +48,7 @@ pub(crate) fn run(rounds: u64, seed: u64) -> Result<String, String> {
 
 struct Storm {
     members: Vec<Member>,
+    disk: Disk,
     history: Arc<History>,
     rng: Pcg64,
     /// The number of the last thing that was done.
@@ -78,7 +82,12 @@ impl Storm {
     /// One, two or all of them, in any order.
     fn victims(&mut self) -> Vec<usize> {
         let mut all = vec![0, 1, 2];
-        let count = self.rng.random_range(1..=3);
+        // One or two that lose something may have it back from the third.
+        let count = match self.disk {
+            Disk::Forgetful => self.rng.random_range(1..=5).min(3),
+            Disk::Real => self.rng.random_range(1..=3),
+            Disk::Unflushed => 3,
+        };
         while all.len() > count {
             let at = self.rng.random_range(0..all.len());
             all.swap_remove(at);

@@ -47,7 +47,7 @@ pub enum SeedFault {
     Busy,
     /// This node was expelled there.
     Expelled,
-    /// It ends the connection without a word: an earlier version, or another program.
+    /// It ends the connection without a word, as another program would.
     HungUp,
     /// Its certificate rules do not allow this node the name that it has.
     NameNotAllowed,
@@ -74,6 +74,14 @@ pub enum SeedFault {
 }
 
 impl SeedFault {
+    /// Whether a member of this cluster says it of this node: so it matters wherever it is said.
+    pub(in crate::engine) fn is_of_this_node(&self) -> bool {
+        matches!(
+            self,
+            Self::Expelled | Self::NameNotAllowed | Self::NameTaken { .. } | Self::Unreadable
+        )
+    }
+
     /// Whether waiting does not help: it is told at once.
     pub(in crate::engine) fn is_lasting(&self) -> bool {
         !matches!(

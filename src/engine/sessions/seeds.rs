@@ -36,6 +36,15 @@ pub(super) struct SeedText {
     pub(super) unresolved: bool,
     /// That was told.
     pub(super) told: bool,
+    /// Nobody gave it: a member was there when this node ran before. So it is nobody's mistake that there is none.
+    pub(super) remembered: bool,
+}
+
+impl SeedText {
+    /// Whether this is told of it. Of a member that was there before, only what it says of this node itself.
+    pub(super) fn tells(&self, fault: &SeedFault) -> bool {
+        !self.remembered || fault.is_of_this_node()
+    }
 }
 
 /// What is known of another live process of this node's name.
@@ -121,21 +130,34 @@ impl Discovery {
         }
     }
 
-    /// The texts of the seeds that stand for an address.
-    pub(super) fn texts_of(&self, addr: SocketAddr) -> impl Iterator<Item = &String> {
+    /// The texts of the seeds that stand for an address, and of which this is told.
+    pub(super) fn texts_of(
+        &self,
+        addr: SocketAddr,
+        fault: &SeedFault,
+    ) -> impl Iterator<Item = &String> {
+        let told = move |seed: &SeedText| seed.addrs.contains(&addr) && seed.tells(fault);
         let seeds = self.seeds.iter();
-        seeds.filter_map(move |(text, seed)| seed.addrs.contains(&addr).then_some(text))
+        seeds.filter_map(move |(text, seed)| told(seed).then_some(text))
+    }
+
+    /// Says that nobody gave this seed.
+    pub(super) fn remember(&mut self, text: &str) {
+        if let Some(seed) = self.seeds.get_mut(text) {
+            seed.remembered = true;
+        }
     }
 
     /// What is wrong with the seeds, by seed and address.
     pub(super) fn troubles(&self) -> Vec<SeedTrouble> {
         let mut troubles = Vec::new();
         for (text, seed) in &self.seeds {
-            if seed.unresolved && seed.addrs.is_empty() {
+            if seed.unresolved && seed.addrs.is_empty() && seed.tells(&SeedFault::Unresolved) {
                 troubles.push(SeedTrouble::new(text, None, SeedFault::Unresolved));
             }
             for addr in &seed.addrs {
                 let fault = self.addrs.get(addr).and_then(|known| known.fault.clone());
+                let fault = fault.filter(|fault| seed.tells(fault));
                 troubles.extend(fault.map(|fault| SeedTrouble::new(text, Some(*addr), fault)));
             }
         }
@@ -178,6 +200,45 @@ const STRANGERS_WAIT_MAX: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::core::tests::setup;
+
+    /// A seed and a member of before are both silent, and then both expel this node.
+    #[test]
+    fn of_a_remembered_member_only_that_is_told_what_it_says_of_this_node() {
+        let mut setup = setup(false);
+        setup.seeds = vec!["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
+        let mut discovery = Discovery::new(&setup);
+        discovery.remember("127.0.0.1:2");
+        for (text, seed) in &mut discovery.seeds {
+            let addr: SocketAddr = text.parse().unwrap();
+            seed.addrs = vec![addr];
+            discovery.addrs.insert(addr, SeedAddr::default());
+        }
+        let mut told = |fault: SeedFault| -> (Vec<String>, Vec<String>) {
+            for seed in discovery.addrs.values_mut() {
+                seed.fails(&fault, Duration::ZERO);
+            }
+            let addrs: Vec<SocketAddr> = discovery.addrs.keys().copied().collect();
+            let texts = addrs
+                .iter()
+                .flat_map(|&addr| discovery.texts_of(addr, &fault));
+            let troubles = discovery.troubles().into_iter();
+            (
+                texts.cloned().collect(),
+                troubles.map(|it| it.seed).collect(),
+            )
+        };
+        let given = vec!["127.0.0.1:1".to_owned()];
+        for fault in [
+            SeedFault::Silent,
+            SeedFault::Refused,
+            SeedFault::OtherCluster,
+        ] {
+            assert_eq!(told(fault), (given.clone(), given.clone()));
+        }
+        let both = setup.seeds.clone();
+        assert_eq!(told(SeedFault::Expelled), (both.clone(), both));
+    }
 
     #[test]
     fn asking_about_strangers_becomes_rare_while_it_brings_nothing() {

@@ -18,6 +18,11 @@ use super::Sessions;
 use super::stream::{Phase, StreamState, Target};
 
 impl Sessions {
+    /// Says that nobody gave these seeds: members were there when this node ran before.
+    pub(in crate::engine) fn seeds_are_remembered(&mut self, seeds: &[String]) {
+        seeds.iter().for_each(|seed| self.discovery.remember(seed));
+    }
+
     /// What is wrong with the seeds, by seed and address.
     pub(in crate::engine) fn troubles(&self) -> Vec<SeedTrouble> {
         self.discovery.troubles()
@@ -31,7 +36,7 @@ impl Sessions {
         let is_new = seed.fault.as_ref() != Some(&fault);
         core.revision += u64::from(is_new);
         if seed.fails(&fault, core.now.mono) {
-            for text in self.discovery.texts_of(addr) {
+            for text in self.discovery.texts_of(addr, &fault) {
                 let trouble = SeedTrouble::new(text, Some(addr), fault.clone());
                 core.emit(Event::SeedFailed(trouble));
             }
@@ -56,7 +61,10 @@ impl Sessions {
         seed.unresolved = !found;
         if found {
             seed.told = false;
-        } else if seed.addrs.is_empty() && !std::mem::replace(&mut seed.told, true) {
+        } else if seed.addrs.is_empty()
+            && seed.tells(&SeedFault::Unresolved)
+            && !std::mem::replace(&mut seed.told, true)
+        {
             let trouble = SeedTrouble::new(text, None, SeedFault::Unresolved);
             core.emit(Event::SeedFailed(trouble));
         }
@@ -140,7 +148,7 @@ impl Sessions {
         let fault = match why {
             RejectReason::Busy | RejectReason::Leaving => SeedFault::Busy,
             RejectReason::Expelled => SeedFault::Expelled,
-            // An earlier version does not say where.
+            // A `Reject` does not say where.
             RejectReason::NameTaken => SeedFault::NameTaken { twin: None },
             RejectReason::Itself | RejectReason::StaleBoot => return,
         };

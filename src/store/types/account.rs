@@ -10,9 +10,11 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::parts::{OwnedPart, PartBounds};
+use super::parts::{NO_NAME, OwnedPart, PartBounds};
+use crate::id::NodeName;
 
 /// What one process says under one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,11 +24,13 @@ pub(super) struct CounterPart {
     /// What processes before it under its name had counted.
     pub(super) earlier: Tallies,
     /// What the processes of other names had counted that are forgotten.
+    #[serde(deserialize_with = "few_names")]
     pub(super) forgotten: BTreeMap<String, Tallies>,
 }
 
 /// What processes of one name had counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "TalliesRead")]
 pub(super) struct Tallies {
     /// By boot, ascending.
     pub(super) processes: Vec<Earlier>,
@@ -54,9 +58,7 @@ impl CounterPart {
         let mut earlier = Gathered::default();
         earlier.add(&self.earlier);
         for (boot, part) in before {
-            for (name, account) in &part.forgotten {
-                self.forget(name, account);
-            }
+            self.take_names(&part.forgotten);
             earlier.add(&part.earlier);
             earlier.note(part.as_of(boot));
         }
@@ -71,6 +73,26 @@ impl CounterPart {
         all.add(own);
         all.add(account);
         *own = all.into_tallies();
+    }
+
+    /// Takes over names that are forgotten. What does not fit stays where it is, and counts there.
+    fn take_names(&mut self, forgotten: &BTreeMap<String, Tallies>) {
+        if forgotten.is_empty() {
+            return;
+        }
+        let mut with_theirs = self.clone();
+        for (name, account) in forgotten {
+            with_theirs.forget(name, account);
+        }
+        if with_theirs.fits(NAMES_READ_MAX) {
+            *self = with_theirs;
+        }
+    }
+
+    /// Whether there are so few names forgotten, and so few processes of theirs, that the part is written.
+    pub(super) fn fits(&self, names_max: usize) -> bool {
+        let processes = self.forgotten.values().map(|it| it.processes.len());
+        self.forgotten.len() <= names_max && processes.sum::<usize>() <= FORGOTTEN_PROCESSES_MAX
     }
 
     /// What this process has counted itself.
@@ -100,6 +122,16 @@ impl CounterPart {
         let of_name = self.earlier.latest();
         if of_name.is_some_and(|boot| boot >= bounds.boot) {
             return Err("what a process takes over is of processes before it");
+        }
+        if self
+            .forgotten
+            .keys()
+            .any(|name| NodeName::new(name).is_err())
+        {
+            return Err(NO_NAME);
+        }
+        if !self.fits(NAMES_READ_MAX) {
+            return Err("a part has more processes of forgotten names than any would write");
         }
         bounds.check_inside(self.latest_inside())
     }
@@ -216,6 +248,45 @@ fn plus(sum: (u128, u128), process: &Earlier) -> (u128, u128) {
     )
 }
 
+/// As it is read, before it is known whether somebody has written it who keeps to the limits.
+#[derive(Deserialize)]
+struct TalliesRead {
+    processes: Vec<Earlier>,
+    folded: Option<Earlier>,
+}
+
+/// Something that no honest process writes. The entry that has it is quarantined.
+#[derive(Debug, thiserror::Error)]
+enum OutOfBounds {
+    #[error("{names} names are forgotten, of at most {NAMES_READ_MAX}")]
+    Names { names: usize },
+    #[error("processes are told apart that are not in order, or more than {EARLIER_MAX}")]
+    Processes,
+}
+
+impl TryFrom<TalliesRead> for Tallies {
+    type Error = OutOfBounds;
+
+    fn try_from(read: TalliesRead) -> Result<Self, OutOfBounds> {
+        let TalliesRead { processes, folded } = read;
+        let in_order = processes.is_sorted_by(|a, b| a.boot < b.boot);
+        if processes.len() > EARLIER_MAX || !in_order {
+            return Err(OutOfBounds::Processes);
+        }
+        Ok(Self { processes, folded })
+    }
+}
+
+/// Reads the forgotten names of a part.
+fn few_names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Tallies>, D::Error> {
+    let read = BTreeMap::<String, Tallies>::deserialize(from)?;
+    let names = read.len();
+    if names > NAMES_READ_MAX {
+        return Err(D::Error::custom(OutOfBounds::Names { names }));
+    }
+    Ok(read)
+}
+
 /// The count that the parts of all processes make.
 pub(super) fn sum<K>(parts: &[Arc<OwnedPart<K, CounterPart>>]) -> i64 {
     let mut names: BTreeMap<&str, Gathered> = BTreeMap::new();
@@ -242,6 +313,103 @@ pub(super) fn sum<K>(parts: &[Arc<OwnedPart<K, CounterPart>>]) -> i64 {
     }
 }
 
+/// Names that are forgotten in one part before it is not read. Their counts are of what is left of several parts, so it
+/// is more than one process forgets.
+const NAMES_READ_MAX: usize = 4 * FORGOTTEN_MAX;
+/// Their processes that are told apart in one part: with that it is half as large as an entry may be.
+const FORGOTTEN_PROCESSES_MAX: usize = 16_384;
+/// Names that one process forgets in one part.
+pub(super) const FORGOTTEN_MAX: usize = 1_024;
 /// Earlier processes of a name that are told apart; what older ones had counted is one sum, and what
 /// comes to be known of them later counts no more.
 const EARLIER_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::codec::{decode_value, encode_value};
+
+    fn part(processes: impl Iterator<Item = u64>, names: usize) -> CounterPart {
+        let processes = processes.map(|boot| Earlier {
+            boot,
+            plus: 1,
+            minus: 0,
+        });
+        let earlier = Tallies {
+            processes: processes.collect(),
+            folded: None,
+        };
+        let forgotten = (0..names).map(|n| (format!("n{n}"), Tallies::default()));
+        CounterPart {
+            earlier,
+            forgotten: forgotten.collect(),
+            ..CounterPart::default()
+        }
+    }
+
+    fn is_read(part: &CounterPart) -> bool {
+        let mut bytes = Vec::new();
+        encode_value(part, &mut bytes).unwrap();
+        let read = decode_value::<CounterPart>(&bytes);
+        read.is_ok_and(|read| read == *part)
+    }
+
+    #[test]
+    fn what_no_honest_process_writes_is_not_read() {
+        let most = EARLIER_MAX as u64;
+        assert!(is_read(&part(0..most, NAMES_READ_MAX)));
+        assert!(!is_read(&part(0..=most, 0)), "too many processes");
+        assert!(!is_read(&part((0..9).rev(), 0)), "not in their order");
+        assert!(!is_read(&part([1, 1].into_iter(), 0)), "one of them twice");
+        assert!(!is_read(&part(0..1, NAMES_READ_MAX + 1)), "too many names");
+    }
+
+    fn account(processes: &[(u64, u64)], folded: Option<(u64, u64)>) -> Tallies {
+        let earlier = |&(boot, plus): &(u64, u64)| Earlier {
+            boot,
+            plus,
+            minus: 0,
+        };
+        Tallies {
+            processes: processes.iter().map(earlier).collect(),
+            folded: folded.as_ref().map(earlier),
+        }
+    }
+
+    fn gathered(accounts: &[Tallies]) -> Gathered {
+        let mut all = Gathered::default();
+        accounts.iter().for_each(|it| all.add(it));
+        all
+    }
+
+    /// Whatever order they come in, and where one of them is written down first.
+    #[test]
+    fn a_sum_counts_where_it_is_more_than_what_is_known_one_by_one() {
+        let known = account(&[(1, 10), (2, 5), (4, 7)], None);
+        for (sum, total) in [
+            ((2, 0), 22),
+            ((2, 20), 27),
+            ((3, 15), 22),
+            ((9, 0), 22),
+            ((9, 30), 30),
+        ] {
+            let sum = account(&[], Some(sum));
+            for both in [[&known, &sum], [&sum, &known]] {
+                let both = both.map(Clone::clone);
+                assert_eq!(gathered(&both).total(), (total, 0), "{sum:?}");
+                let written = gathered(&both).into_tallies();
+                assert_eq!(gathered(std::slice::from_ref(&written)).total(), (total, 0));
+                assert!(written.has(|all| all.add(&known)) && written.has(|all| all.add(&sum)));
+            }
+        }
+        assert!(!known.has(|all| all.add(&account(&[(2, 6)], None))));
+    }
+
+    #[test]
+    fn the_oldest_processes_become_one_sum() {
+        let most = EARLIER_MAX as u64;
+        let many: Vec<(u64, u64)> = (1..=most + 3).map(|boot| (boot, boot)).collect();
+        let written = gathered(&[account(&many, Some((1, 1)))]).into_tallies();
+        assert_eq!(written, account(&many[3..], Some((3, 6))));
+    }
+}
