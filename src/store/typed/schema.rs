@@ -29,7 +29,7 @@ impl<T> MapKey for T where T: Serialize + DeserializeOwned + fmt::Debug + Send +
 /// What can be a value of a [`TypedMap`](super::TypedMap): plain data that serde reads and writes.
 ///
 /// A value that another version of the program cannot read is quarantined there: give a new shape a new
-/// number, see [`MapShape`]. The memory that a value of a peer takes counts against the store's limits where it is much
+/// number, see [`MapShape`]. The memory that a value takes counts against the store's limits where it is much
 /// more than its bytes, as far as it is in texts, sequences and maps. Types that contain themselves (a tree of boxes) are read as deep as a peer writes
 /// them, and sequences of nothing (`Vec<()>`) as long as it says: do not use them.
 pub trait MapValue: Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -42,7 +42,7 @@ pub struct TypedRecord<K, V> {
     pub(in crate::store) value: V,
     pub(super) hash: Key,
     pub(super) until: Timestamp,
-    /// About how much memory the key and the value take on the heap, if a peer sent them.
+    /// About how much memory the key and the value take on the heap, if they were decoded.
     heap: usize,
 }
 

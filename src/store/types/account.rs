@@ -13,7 +13,8 @@ use std::sync::Arc;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::parts::{NO_NAME, OwnedPart, PartBounds};
+use super::by_owner::OwnedPart;
+use super::parts::{NO_NAME, PartBounds};
 use crate::id::NodeName;
 
 /// What one process says under one key.

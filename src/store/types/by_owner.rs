@@ -7,8 +7,14 @@ use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use super::parts::OwnedPart;
 use crate::id::Key;
+use crate::store::typed::TypedRecord;
+
+/// A key, and the name and boot of the process whose part it is.
+pub(super) type OwnedKey<K> = (K, String, u64);
+
+/// A part as it is held.
+pub(super) type OwnedPart<K, P> = TypedRecord<OwnedKey<K>, P>;
 
 /// The parts of one key: by name, and of a name the latest process first.
 ///

@@ -14,9 +14,10 @@ use std::borrow::Borrow;
 use std::sync::Arc;
 
 use super::account::{CounterPart, FORGOTTEN_MAX, Tallies, sum};
+use super::by_owner::OwnedPart;
 use super::changed::ChangedKeys;
 use super::forget::{ForgetError, held_by_all};
-use super::parts::{OwnedPart, OwnedParts, PartKey};
+use super::parts::{OwnedParts, PartKey};
 use crate::id::NodeName;
 use crate::store::any::Store;
 use crate::store::schema::Unreadable;

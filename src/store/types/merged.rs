@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::by_owner::SHOWN_MAX;
+use super::by_owner::{OwnedPart, SHOWN_MAX};
 use super::changed::ChangedKeys;
 use super::forget::ForgetError;
-use super::parts::{OwnedPart, OwnedParts, PartBounds, PartKey};
+use super::parts::{OwnedParts, PartBounds, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::typed::MapValue;

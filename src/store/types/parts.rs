@@ -24,16 +24,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::by_owner::KeyParts;
+use super::by_owner::{KeyParts, OwnedKey, OwnedPart};
 use super::changed::ChangedKeys;
 use super::forget::{ForgetError, held_by_all};
 use crate::id::{BOOT_AHEAD_MAX, Key, NodeName, SchemaId, WriterTag};
 use crate::store::map::Map;
 use crate::store::schema::{Body, Index, Schema, Unreadable};
 use crate::store::setup::{Context, Limits};
-use crate::store::typed::{
-    Lagged, MapKey, MapShape, MapValue, TypedRecord, TypedSchema, unencodable,
-};
+use crate::store::typed::{Lagged, MapKey, MapShape, MapValue, TypedSchema, unencodable};
 use crate::store::write::{Expiry, WriteError, Written};
 use crate::time::Timestamp;
 
@@ -41,12 +39,6 @@ use crate::time::Timestamp;
 pub trait PartKey: MapKey + Ord + Clone {}
 
 impl<K: MapKey + Ord + Clone> PartKey for K {}
-
-/// A key, and the name and boot of the process whose part it is.
-pub(super) type OwnedKey<K> = (K, String, u64);
-
-/// A part as it is held.
-pub(super) type OwnedPart<K, P> = TypedRecord<OwnedKey<K>, P>;
 
 /// A key and all of its parts.
 pub(super) type PartsOfKey<K, P> = (K, Vec<Arc<OwnedPart<K, P>>>);

@@ -12,9 +12,10 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::by_owner::OwnedPart;
 #[cfg(feature = "net")]
 use super::changed::ChangedKeys;
-use super::parts::{OwnedPart, OwnedParts, PartKey};
+use super::parts::{OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::typed::MapValue;

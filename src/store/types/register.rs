@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::by_owner::OwnedPart;
 use super::changed::ChangedKeys;
 use super::forget::ForgetError;
-use super::parts::{NO_NAME, OwnedPart, OwnedParts, PartBounds, PartKey};
+use super::parts::{NO_NAME, OwnedParts, PartBounds, PartKey};
 use crate::id::NodeName;
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
@@ -231,10 +232,11 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
         // What others do not let this process speak of is not replaced.
         let settled = self.parts.settled();
         let others = parts.iter().filter(|part| !self.parts.is_own(part));
-        let is_spoken_of = |&((_, boot), number): &(Whose<'_>, u64)| boot.max(number) <= settled;
+        let is_spoken_of =
+            |&((_, boot), number): &(ProcessKey<'_>, u64)| boot.max(number) <= settled;
         let held = others.clone().map(|part| (of_process(part), part.number));
         let held = held.filter(is_spoken_of).take(HELD_COVERS_MAX);
-        let mut held: BTreeMap<Whose<'_>, u64> = held.collect();
+        let mut held: BTreeMap<ProcessKey<'_>, u64> = held.collect();
         let mut gone: BTreeMap<(u64, &str), u64> = BTreeMap::new();
         let covers = others.flat_map(|part| &part.covers);
         let covers = covers.chain(own.into_iter().flat_map(|own| &own.covers));
@@ -267,7 +269,7 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
 }
 
 impl Cover {
-    fn process(&self) -> Whose<'_> {
+    fn process(&self) -> ProcessKey<'_> {
         (&self.name, self.boot)
     }
 
@@ -277,16 +279,16 @@ impl Cover {
 }
 
 /// A process, by its name and boot.
-type Whose<'a> = (&'a str, u64);
+type ProcessKey<'a> = (&'a str, u64);
 
-/// Whose part it is.
-fn of_process<K, P>(part: &OwnedPart<K, P>) -> Whose<'_> {
+/// ProcessKey part it is.
+fn of_process<K, P>(part: &OwnedPart<K, P>) -> ProcessKey<'_> {
     let (_, name, boot) = part.key();
     (name, *boot)
 }
 
 /// Up to which of the writes of each process these parts replace them.
-fn replaced<K, V>(parts: &[Arc<OwnedPart<K, RegisterPart<V>>>]) -> BTreeMap<Whose<'_>, u64> {
+fn replaced<K, V>(parts: &[Arc<OwnedPart<K, RegisterPart<V>>>]) -> BTreeMap<ProcessKey<'_>, u64> {
     let mut replaced = BTreeMap::new();
     for it in parts.iter().flat_map(|part| &part.covers) {
         let known = replaced.entry((it.name.as_str(), it.boot)).or_default();

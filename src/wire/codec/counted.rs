@@ -23,7 +23,7 @@ use super::settings::{BytesLeft, SETTINGS, unreadable};
 pub fn decode_counted<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
     let (mut left, heap) = (BytesLeft(bytes), Cell::new(0));
     let mut decoder = bincode::serde::OwnedSerdeDecoder::from_reader(&mut left, SETTINGS);
-    let counted = Counted {
+    let counted = Weighed {
         inner: decoder.as_deserializer(),
         heap: &heap,
     };
@@ -33,15 +33,15 @@ pub fn decode_counted<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), D
 }
 
 /// Something of serde's that passes everything on, and counts what is put on the heap.
-struct Counted<'c, T> {
+struct Weighed<'c, T> {
     inner: T,
     heap: &'c Cell<usize>,
 }
 
-impl<'c, T> Counted<'c, T> {
-    fn around<U>(&self, inner: U) -> Counted<'c, U> {
+impl<'c, T> Weighed<'c, T> {
+    fn around<U>(&self, inner: U) -> Weighed<'c, U> {
         let heap = self.heap;
-        Counted { inner, heap }
+        Weighed { inner, heap }
     }
 
     fn add(&self, bytes: usize) {
@@ -58,7 +58,7 @@ macro_rules! pass_on {
     };
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Counted<'_, D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Weighed<'_, D> {
     type Error = D::Error;
 
     pass_on! {
@@ -138,7 +138,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Counted<'_, D> {
 /// A visitor of something whose elements are on the heap.
 struct OfElements<V>(V);
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Counted<'_, OfElements<V>> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Weighed<'_, OfElements<V>> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,7 +151,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Counted<'_, OfElements<V>> {
     }
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Counted<'_, OfElements<A>> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Weighed<'_, OfElements<A>> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
@@ -190,7 +190,7 @@ macro_rules! visit_bytes {
     };
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Counted<'_, V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Weighed<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -243,7 +243,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Counted<'_, V> {
 }
 
 /// The fields of a tuple or a struct: they are part of what holds it.
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Counted<'_, A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Weighed<'_, A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
@@ -259,7 +259,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Counted<'_, A> {
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Counted<'_, A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Weighed<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
@@ -285,9 +285,9 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Counted<'_, A> {
     }
 }
 
-impl<'de, 'c, A: EnumAccess<'de>> EnumAccess<'de> for Counted<'c, A> {
+impl<'de, 'c, A: EnumAccess<'de>> EnumAccess<'de> for Weighed<'c, A> {
     type Error = A::Error;
-    type Variant = Counted<'c, A::Variant>;
+    type Variant = Weighed<'c, A::Variant>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
@@ -295,11 +295,11 @@ impl<'de, 'c, A: EnumAccess<'de>> EnumAccess<'de> for Counted<'c, A> {
     ) -> Result<(S::Value, Self::Variant), A::Error> {
         let heap = self.heap;
         let (value, inner) = self.inner.variant_seed(seed)?;
-        Ok((value, Counted { inner, heap }))
+        Ok((value, Weighed { inner, heap }))
     }
 }
 
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Counted<'_, A> {
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Weighed<'_, A> {
     type Error = A::Error;
 
     fn unit_variant(self) -> Result<(), A::Error> {
@@ -326,7 +326,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Counted<'_, A> {
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Counted<'_, S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Weighed<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<S::Value, D::Error> {

@@ -1,4 +1,4 @@
-//! What values of a peer cost beside their bytes.
+//! What values cost beside their bytes.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn texts_of(count: usize, text: &str) -> Vec<String> {
 
 /// What takes much more memory than it has bytes counts as what it takes, as long as it is held.
 #[test]
-fn memory_that_a_value_of_a_peer_takes_counts_against_the_limits() {
+fn memory_that_a_value_takes_counts_against_the_limits() {
     type Lists = TypedMap<u8, Vec<String>>;
     let clock = HandClock::at(1_000_000);
     let lists = |node: &str, limits| -> Lists {
@@ -21,8 +21,14 @@ fn memory_that_a_value_of_a_peer_takes_counts_against_the_limits() {
     let to = lists("b", Limits::default());
     bring(&from, &to);
     let bytes = |map: &Lists| map.map().store().bytes();
-    let beyond = bytes(&to) - bytes(&from);
-    assert_eq!(beyond, 24 * 10_000 - 4 * 10_006 - 1024);
+    let bodies = |map: &Lists| {
+        let held = entries(&*map.map().store()).into_iter();
+        held.map(|entry| entry.body.len() as u64 + 400).sum::<u64>()
+    };
+    let beyond = 24 * 10_000 - 4 * 10_006 - 1024;
+    assert_eq!(bytes(&to) - bodies(&to), beyond);
+    // It counts as much for who wrote it, so that a write fails there and not elsewhere.
+    assert_eq!(bytes(&from) - bodies(&from), beyond);
 
     // With less room it is refused, as other large entries are.
     let small = lists(
@@ -36,7 +42,8 @@ fn memory_that_a_value_of_a_peer_takes_counts_against_the_limits() {
     clock.set(1_000_001);
     from.remove(&1).unwrap();
     bring(&from, &to);
-    assert_eq!(bytes(&to), bytes(&from));
+    assert_eq!(bytes(&to), bodies(&to));
+    assert_eq!(bytes(&from), bodies(&from));
 }
 
 #[test]

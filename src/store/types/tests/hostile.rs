@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::account::{CounterPart, Earlier, Tallies};
-use super::super::parts::OwnedPart;
+use super::super::by_owner::OwnedPart;
 use super::super::register::{Cover, RegisterPart};
 use super::*;
 use crate::id::{BOOT_AHEAD_MAX, Key, SchemaId};
