@@ -46,7 +46,8 @@ doc:
 bench *ARGS:
     cargo bench --workspace --all-features -- {{ ARGS }}
 
-# Fuzz one target: `just fuzz datagram 60`. Without a nightly toolchain: `RUSTC_BOOTSTRAP=1 cargo fuzz ...`.
+# Fuzz one target: `just fuzz datagram 60`. Without a nightly toolchain, run the two lines below by hand, the second as
+# `RUSTC_BOOTSTRAP=1 cargo fuzz run ...`.
 fuzz TARGET SECONDS="60":
     mkdir -p fuzz/corpus/{{ TARGET }}
     cargo +nightly fuzz run {{ TARGET }} fuzz/corpus/{{ TARGET }} fuzz/seeds/{{ TARGET }} -- -max_total_time={{ SECONDS }} -rss_limit_mb=2048 -timeout=10

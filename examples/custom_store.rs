@@ -1,5 +1,5 @@
 //! A record type of your own, replicated: which version of a service should run where. Its schema, the
-//! `impl Schema` below, is 30 lines.
+//! `impl Schema` below, is 36 lines.
 //!
 //! ```sh
 //! cargo run --example custom_store

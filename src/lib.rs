@@ -2,19 +2,21 @@
 //!
 //! Give a node a name, an address and a few seed addresses, and it gives you a membership list that
 //! heals itself, and typed stores that are the same on every node a few milliseconds after a write.
-//! There is no leader and no quorum: every node takes reads and writes for as long as it lives.
+//! There is no leader, and nothing waits for a majority unless you ask for one: every node takes reads and
+//! writes for as long as it lives.
 //!
 //! # The thesis
 //! Gossip libraries queue *messages*, send each a fixed number of times to random peers, and hope.
 //! This crate replicates *state*: what a peer lacks is derived from what it has acknowledged. A
-//! burst cannot overflow a queue, because there is none; a lost packet is sent again with current
+//! burst cannot overflow a queue of messages, because there is none; a lost packet is sent again with current
 //! values; and a write can tell when `k` other processes hold it.
 //!
 //! # Start here
-//! [`Node`] is one node of a cluster, put together by a [`Builder`]. [`Silences`] and [`Nflog`] are
-//! what Prometheus Alertmanager replicates; a [`TypedMap`] replicates keys and values of your own, and
-//! [`Counter`], [`AddWinsSet`], [`MultiRegister`] and [`Flag`] lose no concurrent change. What most programs need is at
-//! the root of the crate.
+//! [`Node`] is one node of a cluster, put together by a [`Builder`]. A [`TypedMap`] replicates keys and
+//! values of your own, an [`OrderedMap`] has them in the order of keys. [`Counter`], [`AddWinsSet`],
+//! [`MultiRegister`], [`Flag`] and [`MergedMap`] lose no concurrent change; in [`Presence`] each process speaks
+//! for itself. [`Silences`], [`Nflog`] and [`Alerts`] are what Prometheus Alertmanager has. What most programs
+//! need is at the root of the crate.
 //!
 //! ```
 //! # #[cfg(feature = "net")]
@@ -48,7 +50,9 @@
 //!
 //! Which type fits what is in [Choosing a type], what is promised of writes, clocks, removals and partitions in
 //! [Consistency], and what to use instead in [When not to use this]. More pages: [Durability], [TLS], with a recipe for
-//! certificates, [Security], the [metrics] and their names, [Alerts], [Figures].
+//! certificates, [Security], the [metrics] and their names, [Alerts], [Figures], and the [words] that these pages and the logs use.
+//! For those who work on the crate: [Architecture], [Protocol], [Contributing], [Dependencies]. The operator's node has a
+//! [page of its own][node], and one of [its metrics].
 //!
 //! [Durability]: https://github.com/rumormill/rumormill/blob/main/docs/durability.md
 //! [TLS]: https://github.com/rumormill/rumormill/blob/main/docs/tls.md
@@ -56,6 +60,13 @@
 //! [metrics]: https://github.com/rumormill/rumormill/blob/main/docs/library-metrics.md
 //! [Alerts]: https://github.com/rumormill/rumormill/blob/main/docs/alerts.md
 //! [Figures]: https://github.com/rumormill/rumormill/blob/main/docs/figures.md
+//! [words]: https://github.com/rumormill/rumormill/blob/main/docs/words.md
+//! [Architecture]: https://github.com/rumormill/rumormill/blob/main/ARCHITECTURE.md
+//! [Protocol]: https://github.com/rumormill/rumormill/blob/main/PROTOCOL.md
+//! [Contributing]: https://github.com/rumormill/rumormill/blob/main/CONTRIBUTING.md
+//! [Dependencies]: https://github.com/rumormill/rumormill/blob/main/docs/dependencies.md
+//! [node]: https://github.com/rumormill/rumormill/blob/main/examples/node/README.md
+//! [its metrics]: https://github.com/rumormill/rumormill/blob/main/docs/metrics.md
 //! [Choosing a type]: https://github.com/rumormill/rumormill/blob/main/docs/choosing-a-type.md
 //! [Consistency]: https://github.com/rumormill/rumormill/blob/main/docs/consistency.md
 //! [When not to use this]: https://github.com/rumormill/rumormill/blob/main/docs/when-not.md
@@ -65,7 +76,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `node` | [`Node`] and its [`Builder`], events and changes, the driver (feature `net`) |
-//! | [`store`] | [typed maps](store::typed), [ready types](store::types), records of your own [`Schema`], [`silences`](store::silences), the [notification log](store::nflog), [`alerts`](store::alerts), matchers, snapshots |
+//! | [`store`] | [typed maps](store::typed), [built-in types](store::types), records of your own [`Schema`], [`silences`](store::silences), the [notification log](store::nflog), [`alerts`](store::alerts), [matchers](store::matcher), [snapshots](store::snapshot), [Alertmanager's own files](store::alertmanager) |
 //! | [`config`] | every timer and limit, presets, validation |
 //! | [`id`] | names of nodes, processes, clusters, stores, keys and record shapes |
 //! | [`time`] | wall-clock instants and the two clocks as data; nothing reads a clock |
@@ -82,7 +93,7 @@
 //!
 //! In the order `id`, `time`, `config`, `wire`, `crdt`, `store`, then `engine` and `net`, `metrics`,
 //! `persist`, `node`, each uses only those before it; `sim` uses all down to `engine`. `tests/tidy` enforces that.
-//! `ARCHITECTURE.md` says what is where within them, and `PROTOCOL.md` what travels between nodes.
+//! [Architecture] says what is where within them, and [Protocol] what travels between nodes.
 //!
 //! # What always holds
 //! 1. When faults stop, all connected nodes hold the same entries, but for those that one of them refused: for
@@ -93,20 +104,20 @@
 //!    collected; but for what this node wrote while its clock was ahead, and every peer refused for that.
 //! 4. The join is commutative, associative and idempotent, before and after collection.
 //! 5. A healthy node is not declared failed for long; boots only grow.
-//! 6. Nothing crosses cluster ids.
+//! 6. Nothing passes between clusters.
 //! 7. Every queue, map, frame and loop has a limit, and reaching it is visible.
 //! 8. An entry that cannot be evaluated is contained: kept, relayed, never used.
 //! 9. The same seed gives the same trace.
 //! 10. Alive, suspect, failed and left are never confused.
 //!
 //! The simulator checks them under loss, duplication, reordering, partitions, crashes, skew and members that
-//! lie; `docs/security.md` names what is open there. Your
-//! own schema and invariants can be simulated too: `examples/simulate_your_store.rs`.
+//! lie; [Security] names what is open there. Your own schema and invariants can be simulated too:
+//! [`simulate_your_store.rs`](https://github.com/rumormill/rumormill/blob/main/examples/simulate_your_store.rs).
 //!
 //! # Security
-//! With mutual TLS (`Builder::tls`, feature `tls-aws-lc-rs` or `tls-ring`) nobody without a certificate
+//! With mutual TLS (`Builder::tls`, feature `tls` with a provider of cryptography) nobody without a certificate
 //! of a trusted authority reads, writes or joins. Members trust each other: each may write anything,
-//! within its share; `docs/security.md` says what one gone bad can do. Without it, anybody who can
+//! within its share; [Security] says what one gone bad can do. Without it, anybody who can
 //! reach a node's port can join the cluster; bytes from strangers are counted and dropped, and nothing
 //! more is promised.
 

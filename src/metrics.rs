@@ -64,10 +64,10 @@ pub const ENGINE: &[Metric<Counters>] = table! { Counters, "rumormill_":
     unknown_source, Count, "Failure detector packets from an address that is not a member's.";
     unexpected, Count, "Messages that make no sense where they came.";
     members_doubted, Count, "Identities told of by a member, kept apart until they answer or another member vouches.";
-    members_confirmed, Count, "Of those, the ones that became members.";
-    members_unconfirmed, Count, "Of those, the ones that were asked, did not answer, and were forgotten.";
+    members_confirmed, Count, "Identities told of by a member that became members.";
+    members_unconfirmed, Count, "Identities told of by a member that were asked, did not answer, and were forgotten.";
     accusations_checked, Count, "Times that a member said something against another one, which was asked first.";
-    accusations_refuted, Count, "Of those, the ones that the accused refuted by answering.";
+    accusations_refuted, Count, "Times that a member said something against another one, which refuted it by answering.";
     accusations_ignored, Count, "Times that members said something against this node more often than it responds to.";
     relays_refused, Count, "Probes that were to be passed on to somebody that is no member.";
     entries_sent, Count, "Entries sent in deltas.";
@@ -129,7 +129,7 @@ pub const NET: &[Metric<NetCounters>] = table! { NetCounters, "rumormill_net_":
     streams_evicted, Count, "Streams that were closing and made way for others.";
     frames_oversized, Count, "Streams closed: a frame was too long.";
     frames_stalled, Count, "Streams closed: a frame was too slow.";
-    frames_evicted, Count, "Of those, the ones that were idle while others waited for room.";
+    frames_evicted, Count, "Streams closed: a frame was too slow, and stood idle while others waited for room.";
     events_withheld, Count, "Events not told to the application: too many of their kind.";
     dials_refused, Count, "Dials that were refused.";
     dials_unreachable, Count, "Dials that found the host unreachable or silent.";

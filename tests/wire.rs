@@ -4,6 +4,7 @@
 
 mod golden;
 mod strategies;
+mod vectors;
 
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;

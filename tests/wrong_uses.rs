@@ -79,7 +79,7 @@ async fn what_is_wrong_with_a_call_is_named_by_the_call() {
     let early = early.replicated(1).await.unwrap_err();
     expect(&early, &["not running"]);
     let unstarted = services.changes().next().await.unwrap_err();
-    expect(&unstarted, &["stopped"]);
+    expect(&unstarted, &["stopped", "not started"]);
 
     let node = builder.start().await.unwrap();
     node.ready().await.unwrap();
@@ -88,7 +88,9 @@ async fn what_is_wrong_with_a_call_is_named_by_the_call() {
     expect(&free.unwrap_err(), &["cannot be read back"]);
     let ages = Expiry::after(Duration::from_secs(86_400 * 365 * 400));
     let ages = flags.insert_with("dark-mode", true, ages).unwrap_err();
-    expect(&ages, &["expire more than"]);
+    expect(&ages, &["expire more than", "lifetime_max"]);
+    let long = flags.insert("x".repeat(2 << 20), true).unwrap_err();
+    expect(&long, &["2097", "over the limit", "entry_bytes_max"]);
     let alone = flags.insert("dark-mode", true).unwrap();
     let alone = alone.replicated(2).await.unwrap_err();
     expect(&alone, &["2 copies", "0 other members"]);

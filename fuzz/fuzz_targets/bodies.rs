@@ -1,3 +1,4 @@
+//! `just fuzz bodies`; by hand, after `mkdir -p fuzz/corpus/bodies`:
 //! `cargo +nightly fuzz run bodies fuzz/corpus/bodies fuzz/seeds/bodies`
 #![no_main]
 

@@ -1,3 +1,4 @@
+//! `just fuzz config`; by hand, after `mkdir -p fuzz/corpus/config`:
 //! `cargo +nightly fuzz run config fuzz/corpus/config fuzz/seeds/config`
 #![no_main]
 

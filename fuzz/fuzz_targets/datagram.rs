@@ -1,3 +1,4 @@
+//! `just fuzz datagram`; by hand, after `mkdir -p fuzz/corpus/datagram`:
 //! `cargo +nightly fuzz run datagram fuzz/corpus/datagram fuzz/seeds/datagram`
 #![no_main]
 

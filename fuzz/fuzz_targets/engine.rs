@@ -1,3 +1,4 @@
+//! `just fuzz engine`; by hand, after `mkdir -p fuzz/corpus/engine`:
 //! `cargo +nightly fuzz run engine fuzz/corpus/engine fuzz/seeds/engine`
 #![no_main]
 

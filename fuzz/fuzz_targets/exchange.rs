@@ -1,3 +1,4 @@
+//! `just fuzz exchange`; by hand, after `mkdir -p fuzz/corpus/exchange`:
 //! `cargo +nightly fuzz run exchange fuzz/corpus/exchange fuzz/seeds/exchange`
 #![no_main]
 

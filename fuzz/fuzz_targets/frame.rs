@@ -1,3 +1,4 @@
+//! `just fuzz frame`; by hand, after `mkdir -p fuzz/corpus/frame`:
 //! `cargo +nightly fuzz run frame fuzz/corpus/frame fuzz/seeds/frame`
 #![no_main]
 

@@ -1,3 +1,4 @@
+//! `just fuzz map`; by hand, after `mkdir -p fuzz/corpus/map`:
 //! `cargo +nightly fuzz run map fuzz/corpus/map fuzz/seeds/map`
 #![no_main]
 

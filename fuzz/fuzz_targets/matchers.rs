@@ -1,3 +1,4 @@
+//! `just fuzz matchers`; by hand, after `mkdir -p fuzz/corpus/matchers`:
 //! `cargo +nightly fuzz run matchers fuzz/corpus/matchers fuzz/seeds/matchers`
 #![no_main]
 

@@ -1,3 +1,4 @@
+//! `just fuzz node_http`; by hand, after `mkdir -p fuzz/corpus/node_http`:
 //! `cargo +nightly fuzz run node_http fuzz/corpus/node_http fuzz/seeds/node_http`
 #![no_main]
 

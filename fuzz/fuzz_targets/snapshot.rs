@@ -1,3 +1,4 @@
+//! `just fuzz snapshot`; by hand, after `mkdir -p fuzz/corpus/snapshot`:
 //! `cargo +nightly fuzz run snapshot fuzz/corpus/snapshot fuzz/seeds/snapshot`
 #![no_main]
 

@@ -1,3 +1,4 @@
+//! `just fuzz swim`; by hand, after `mkdir -p fuzz/corpus/swim`:
 //! `cargo +nightly fuzz run swim fuzz/corpus/swim fuzz/seeds/swim`
 #![no_main]
 

@@ -1,3 +1,4 @@
+//! `just fuzz tables`; by hand, after `mkdir -p fuzz/corpus/tables`:
 //! `cargo +nightly fuzz run tables fuzz/corpus/tables fuzz/seeds/tables`
 #![no_main]
 

@@ -1,3 +1,4 @@
+//! `just fuzz tls`; by hand, after `mkdir -p fuzz/corpus/tls`:
 //! `cargo +nightly fuzz run tls fuzz/corpus/tls fuzz/seeds/tls`
 #![no_main]
 

@@ -20,7 +20,7 @@ macro_rules! setters {
 
 // Dissemination.
 setters! {
-    /// How often a node starts an epidemic round, and how often changes of the membership are gossiped.
+    /// How often a node gossips changes of the membership to some members.
     ///
     /// Default 200 ms (Alertmanager's `--cluster.gossip-interval`); 1 ms to 24 h. No write waits for
     /// it: writes leave at once.
@@ -35,8 +35,8 @@ setters! {
     /// Too low: a join or a failure takes more rounds to spread. Too high: as many packets per node
     /// and round, most of them repeating what is known.
     gossip_nodes: usize;
-    /// How long the place in the change sequence up to which a member has acknowledged is kept
-    /// after it failed.
+    /// How long the session of a member is kept after it failed, with the cursors of what it has
+    /// acknowledged.
     ///
     /// Default 30 s; 0 to 24 h. A member that returns as the same process within it goes on where
     /// it stopped; later it starts with a push/pull.
@@ -303,7 +303,7 @@ setters! {
 
 // The ones that can be switched off.
 setters! {
-    /// How often a node compares its stores with those of a random member; `None` never.
+    /// How often a node begins a push/pull with a random member; `None` never.
     ///
     /// Default 60 s (Alertmanager's `--cluster.pushpull-interval`); 1 ms to 24 h. Joining runs
     /// push/pulls in any case. Where nothing differs it costs some 340 bytes, of which 64 are

@@ -351,15 +351,40 @@ impl View {
 
     /// The live members whose [`rank`](Self::rank) for `key` is before this node's, in no order.
     fn ahead(&self, key: &[u8]) -> impl Iterator<Item = &ProcessId> {
-        let weight = |name: &NodeName| {
-            let mut hasher = SipHasher13::new_with_keys(0x7265_6e64_657a, 0x766f_7573);
-            hasher.write(name.as_str().as_bytes());
-            hasher.write_u8(0xff);
-            hasher.write(key);
-            hasher.finish()
-        };
-        let own = (weight(&self.this.name), &self.this.name);
+        let own = (weight(&self.this.name, key), &self.this.name);
         let processes = self.live().map(|member| &member.process);
-        processes.filter(move |it| (weight(&it.name), &it.name) > own)
+        processes.filter(move |it| (weight(&it.name, key), &it.name) > own)
     }
+}
+
+/// What decides who goes first: the member with the greatest weight for the key, of equal ones the greatest name.
+fn weight(name: &NodeName, key: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(0x7265_6e64_657a, 0x766f_7573);
+    hasher.write(name.as_str().as_bytes());
+    hasher.write_u8(0xff);
+    hasher.write(key);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values are part of the protocol: nodes that disagree on them do the same work twice.
+    #[test]
+    fn weights_are_those_of_the_protocol() {
+        for (name, expected) in GOLDEN {
+            let weight = weight(&NodeName::new(name).unwrap(), b"key");
+            assert_eq!(weight, expected, "{name}");
+            let line = format!("\n  {name}   {weight:016x}\n");
+            assert!(include_str!("../../PROTOCOL.md").contains(&line), "{line}");
+        }
+    }
+
+    /// Computed with another implementation of SipHash-1-3.
+    const GOLDEN: [(&str, u64); 3] = [
+        ("am-0", 0xf702_b9dc_6f03_0d85),
+        ("am-1", 0xc6ca_a112_39db_42ac),
+        ("am-2", 0x6a2d_6281_f3a2_23ff),
+    ];
 }

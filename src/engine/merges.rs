@@ -86,9 +86,12 @@ impl Merges {
             core.misbehaved(&merging.process.name, Misbehaviour::CostsTooMuch);
             return refuse(core, &merging);
         }
-        // It may be others who leave no room.
-        if self.bytes + bytes > BYTES_MAX {
-            return refuse(core, &merging);
+        // It may be others who leave no room: those with most of it make some.
+        while self.bytes + bytes > BYTES_MAX {
+            let Some(last) = self.take_from_fullest(queued + bytes) else {
+                return refuse(core, &merging);
+            };
+            refuse(core, &last);
         }
         if let Some(stream) = merging.stream() {
             *self.on_streams.entry(stream).or_default() += 1;
@@ -131,6 +134,24 @@ impl Merges {
                 self.waits_no_longer(merging);
             }
         }
+    }
+
+    /// Takes out what came last from the process of which most waits, if that is more than so many bytes.
+    fn take_from_fullest(&mut self, bytes: usize) -> Option<Merging> {
+        let queues = self.queues.iter_mut();
+        let (process, queue) = queues.max_by_key(|(_, queue)| queue.bytes)?;
+        if queue.bytes <= bytes {
+            return None;
+        }
+        let last = queue.waiting.pop_back()?;
+        queue.bytes -= last.bytes;
+        self.bytes -= last.bytes;
+        if queue.waiting.is_empty() {
+            let process = process.clone();
+            self.queues.remove(&process);
+        }
+        self.waits_no_longer(&last);
+        Some(last)
     }
 
     /// How many deltas wait that came on a stream.
@@ -225,6 +246,11 @@ impl Merges {
         self.debts
             .charge(core.now.mono, &merging.process.name, work);
         done
+    }
+
+    /// More work was done for a member than to merge what it sent.
+    pub(super) fn charge(&mut self, core: &Core, name: &NodeName, work: Duration) {
+        self.debts.charge(core.now.mono, name, work);
     }
 
     /// Whether a member has work left.

@@ -29,6 +29,7 @@ use super::events::Events;
 use super::frames_in::INTRODUCTION_BYTES_MAX;
 use super::handle::{Node, Running};
 use super::presence::Presences;
+use super::tidy::Tidies;
 use super::tracker::{NodeTracker, REQUESTS_MAX};
 use crate::config::Config;
 use crate::engine::{Engine, Setup};
@@ -70,6 +71,7 @@ pub struct Builder {
     stores_changed: (mpsc::Sender<()>, mpsc::Receiver<()>),
     changed: BTreeMap<StoreId, Arc<Notify>>,
     presences: Presences,
+    tidies: Tidies,
     events: broadcast::Sender<NodeEvent>,
     first_error: Option<BuildError>,
     #[cfg(feature = "persist")]
@@ -119,6 +121,7 @@ impl Builder {
             stores_changed: mpsc::channel(1),
             changed: BTreeMap::new(),
             presences: Presences::default(),
+            tidies: Tidies::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
             first_error: None,
             #[cfg(feature = "persist")]
@@ -157,7 +160,7 @@ impl Builder {
         self
     }
 
-    /// The cluster: nothing passes between nodes of different ones. Default: the empty id.
+    /// The name of the cluster: nothing passes between nodes of different ones. Default: the empty name.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.cluster = cluster.into();
         self
@@ -433,6 +436,7 @@ impl Builder {
         let view = watch::Sender::new(Arc::new(engine.view()));
         let views = view.subscribe();
         self.presences.start(&views);
+        self.tidies.start(&views);
         let counted = Arc::new(Mutex::new(Counted::of(&engine)));
         let tally = transport.tally().unwrap_or_default();
         let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);

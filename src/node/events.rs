@@ -9,9 +9,9 @@ use super::event::NodeEvent;
 use crate::engine::View;
 use crate::id::NodeName;
 
-/// The node has stopped: it left, its last handle was dropped, or its driver panicked.
+/// The node has stopped: it left, its last handle was dropped, or its driver panicked. Or it was not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the node has stopped")]
+#[error("the node has stopped, or was not started")]
 pub struct Stopped;
 
 /// Why a node is not ready, and will not be by waiting.

@@ -303,7 +303,8 @@ impl Node {
     /// [`Copies::Majority`]: failed ones too, until they are forgotten after `reconnect_timeout`, so that of two sides of a
     /// partition at most one can read. It is **not linearizable** across a change of membership: who joins,
     /// leaves or is forgotten changes what half is. What this node refuses for its clock or for want of room
-    /// ([`View::full_stores`]) does not arrive.
+    /// ([`View::full_stores`]) does not arrive; while it refuses very many entries of a member, 4,096 and more, that member
+    /// does not count, because it may hold back others with them.
     ///
     /// It costs an exchange with each of those members and one to spare, of a few hundred bytes for each store where they hold
     /// the same; calls at the same time share them. It waits for [`ready`](Self::ready), and in all up to

@@ -9,14 +9,14 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::clock;
-use super::events::Stopped;
+use super::presence_changes::PresenceChanges;
 use crate::engine::{Member, View};
 use crate::id::MemberState;
 use crate::store::typed::MapValue;
-use crate::store::types::{PartKey, PresenceStore, Present, RENEWED_EVERY};
+use crate::store::types::{ChangedKeys, PartKey, PresenceStore, Present, RENEWED_EVERY};
 use crate::store::{WriteError, Written};
 use crate::time::Timestamp;
 
@@ -46,7 +46,6 @@ use crate::time::Timestamp;
 /// ```
 pub struct Presence<K: PartKey, V: MapValue + Clone> {
     store: Arc<PresenceStore<K, V>>,
-    woken: Arc<Notify>,
     views: ViewsOfLater,
 }
 
@@ -54,14 +53,9 @@ pub struct Presence<K: PartKey, V: MapValue + Clone> {
 type ViewsOfLater = Arc<OnceLock<watch::Receiver<Arc<View>>>>;
 
 impl<K: PartKey, V: MapValue + Clone> Presence<K, V> {
-    pub(super) fn new(
-        store: Arc<PresenceStore<K, V>>,
-        woken: Arc<Notify>,
-        presences: &Presences,
-    ) -> Self {
+    pub(super) fn new(store: Arc<PresenceStore<K, V>>, presences: &Presences) -> Self {
         Self {
             store,
-            woken,
             views: Arc::clone(&presences.views),
         }
     }
@@ -111,10 +105,27 @@ impl<K: PartKey, V: MapValue + Clone> Presence<K, V> {
     /// Waits for changes of [`list`](Self::list).
     #[must_use]
     pub fn changes(&self) -> PresenceChanges<K, V> {
-        PresenceChanges {
-            presence: self.clone(),
-            seen: None,
-        }
+        PresenceChanges::new(self)
+    }
+
+    /// All that is said under a key, by members or not.
+    pub(super) fn said(&self, key: &K) -> Vec<Present<K, V>> {
+        self.store.present_of(key, |_, _| true)
+    }
+
+    /// All that is said, by members or not.
+    pub(super) fn all_said(&self) -> Vec<Present<K, V>> {
+        self.store.present(|_, _| true)
+    }
+
+    /// The keys under which something is said, or is said no more, from now on.
+    pub(super) fn keys(&self) -> ChangedKeys<K> {
+        self.store.changes()
+    }
+
+    /// The views of the node, once it has started.
+    pub(super) fn views(&self) -> Option<watch::Receiver<Arc<View>>> {
+        self.views.get().cloned()
     }
 
     fn view(&self) -> Option<Arc<View>> {
@@ -131,7 +142,6 @@ impl<K: PartKey, V: MapValue + Clone> Clone for Presence<K, V> {
     fn clone(&self) -> Self {
         Self {
             store: Arc::clone(&self.store),
-            woken: Arc::clone(&self.woken),
             views: Arc::clone(&self.views),
         }
     }
@@ -142,44 +152,6 @@ impl<K: PartKey, V: MapValue + Clone + fmt::Debug> fmt::Debug for Presence<K, V>
         f.debug_struct("Presence")
             .field("list", &self.list())
             .finish()
-    }
-}
-
-/// The list of a [`Presence`] as it changes: intermediate lists may be skipped, the latest never is.
-#[derive(Debug)]
-pub struct PresenceChanges<K: PartKey, V: MapValue + Clone> {
-    presence: Presence<K, V>,
-    /// What was returned last.
-    seen: Option<Vec<Present<K, V>>>,
-}
-
-impl<K: PartKey, V: MapValue + Clone> PresenceChanges<K, V> {
-    /// Waits for a list that this has not returned yet; the first call returns the current one. What a process says
-    /// once more, as it does every six hours, counts as a change. Cancel safe.
-    ///
-    /// # Errors
-    /// [`Stopped`] if the node has stopped, or was not started when this was called.
-    pub async fn next(&mut self) -> Result<Vec<Present<K, V>>, Stopped> {
-        let mut views = self.presence.views.get().ok_or(Stopped)?.clone();
-        loop {
-            // Registered before the look, so that a change after it is not missed.
-            let mut woken = std::pin::pin!(self.presence.woken.notified());
-            woken.as_mut().enable();
-            views.mark_unchanged();
-            let list = self.presence.list();
-            let is_same = self.seen.as_ref().is_some_and(|seen| {
-                let mut pairs = seen.iter().zip(&list);
-                seen.len() == list.len() && pairs.all(|(a, b)| a.is_same(b))
-            });
-            if !is_same {
-                self.seen = Some(list.clone());
-                return Ok(list);
-            }
-            tokio::select! {
-                () = woken => {}
-                changed = views.changed() => changed.map_err(|_| Stopped)?,
-            }
-        }
     }
 }
 
@@ -267,7 +239,7 @@ async fn renew(renewals: Vec<Renewal>, wall: Wall, mut boots: Boots) {
 }
 
 /// Whether a process is this one or a live member.
-fn is_member(view: Option<&View>, name: &str, boot: u64) -> bool {
+pub(super) fn is_member(view: Option<&View>, name: &str, boot: u64) -> bool {
     let Some(view) = view else {
         return false;
     };

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `e`, store (4 bytes), key of the entry (16) | checksum (8), who delivered it first (8), the entry as on the wire |
 //! | `h`, store, key | the same: an entry that is held back |
-//! | `m`, name | checksum (8), what the node has to remember: its format, cluster, boot, members |
+//! | `m`, name | checksum (8), what the node has to remember: its format, cluster, boot, members, and whom it has expelled |
 //!
 //! All integers big-endian. The checksum is xxHash64 with seed 0 of the record's key and of the value
 //! behind the checksum, so a record that is damaged, or stands under another key, is known.

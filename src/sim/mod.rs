@@ -42,9 +42,9 @@
 //! | `story` | scenarios: drawn from a seed, told, judged, shrunk |
 //!
 //! # Scenarios
-//! [`Scenario::random`] draws a whole story from a seed before it begins: a cluster of 2 to 7 nodes,
-//! its configuration, at least 30 virtual seconds with at least 100 writes, and three to six kinds of
-//! faults ([`Step`]). A third of them have disks, and a third replicate [`Silences`] and [`Nflog`]
+//! [`Scenario::random`] draws a whole story from a seed before it begins: a cluster of 2 to 7 nodes, one in
+//! forty of 17 to 60, its configuration, at least 30 virtual seconds with at least 100 writes, and three to
+//! six kinds of faults ([`Step`]). A third of them have disks, and a third replicate [`Silences`] and [`Nflog`]
 //! beside the [`Registers`], written by their own operations; three in ten replicate [`Alerts`], which
 //! clients send, repeat and resolve. Some have as few streams as a
 //! configuration may have, or room for fewer entries than are written: a full store need not hold
@@ -107,9 +107,10 @@
 //! # What it costs
 //! `cargo run --release --features sim --example scale -- --nodes 1000 --seconds 60` prints it. A
 //! thousand nodes, default timers, three seeds each, all started at once, took 38 s of one core for
-//! the 60 s and 1.4 GB. Nine tenths of that go to the 14 s in which they join and tell each other of it;
-//! from then on a virtual second takes 0.1 s. Memory grows with the square of the number of nodes, as
-//! everybody knows everybody: 1.4 MB a node at a thousand.
+//! the 60 s and 1.4 GB. Most of that goes to the phases `joining` and `linking` that it prints, in
+//! which they come to know each other and tell each other of it; from then on a virtual second takes
+//! 0.1 s. Memory grows with the square of the number of nodes, as everybody knows everybody: 1.4 MB a
+//! node at a thousand.
 //!
 //! `cargo run --release --features sim --example sweep -- --seeds 10000` runs so many scenarios in 8
 //! minutes on two cores: 273 virtual hours, 8 million writes. None fails; the slowest cluster agrees

@@ -12,6 +12,7 @@ mod locked;
 mod run;
 mod shared;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -347,6 +348,7 @@ impl<S: Schema> Map<S> {
         FeedReader {
             id: self.shared.feed.follow(),
             shared: Arc::clone(&self.shared),
+            taken: VecDeque::new(),
         }
     }
 
@@ -474,15 +476,27 @@ impl<S: Schema> Map<S> {
 pub(in crate::store) struct FeedReader<S: Schema> {
     shared: Arc<MapStore<S>>,
     id: u64,
+    /// Events that are out of the log and not returned yet.
+    taken: VecDeque<Arc<FeedEvent<S::Record>>>,
 }
 
 impl<S: Schema> FeedReader<S> {
     /// The next event, or how many were missed.
     pub(in crate::store) fn poll_next(
-        &self,
+        &mut self,
         context: &mut task::Context<'_>,
     ) -> Poll<Result<Arc<FeedEvent<S::Record>>, u64>> {
-        self.shared.feed.poll_next(self.id, context)
+        loop {
+            if let Some(event) = self.taken.pop_front() {
+                return Poll::Ready(Ok(event));
+            }
+            let feed = &self.shared.feed;
+            match feed.poll_take(self.id, context, &mut self.taken) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(missed)) => return Poll::Ready(Err(missed)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
     }
 }
 

@@ -127,7 +127,7 @@ pub enum ReplicationError {
         max: usize,
     },
     /// Time ran out.
-    #[error("{held} copies when time ran out")]
+    #[error("{held} copies when time ran out: replicated_timeout")]
     Timeout {
         /// Copies by then.
         held: usize,

@@ -69,7 +69,7 @@ pub enum WriteError {
         type_name: &'static str,
     },
     /// The record is too large.
-    #[error("a record of {bytes} bytes is over the limit of {max}")]
+    #[error("a record of {bytes} bytes is over the limit of {max}: entry_bytes_max")]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -77,7 +77,7 @@ pub enum WriteError {
         max: usize,
     },
     /// The record would live longer than `lifetime_max`.
-    #[error("the record would expire more than {max:?} after it was written")]
+    #[error("the record would expire more than {max:?} after it was written: lifetime_max")]
     TooLasting {
         /// The limit.
         max: Duration,

@@ -1,4 +1,4 @@
-//! Reads packets of the failure detector, as `src/engine/swim_codec.rs` lays them out.
+//! Reads packets of the failure detector, as `src/engine/members/codec.rs` lays them out.
 
 use bytes::{Buf, Bytes, TryGetError};
 

@@ -1,8 +1,8 @@
 //! The node over its HTTP API, as an operator's tools meet it: three processes on loopback,
 //! default timers, push/pull ten minutes away so that it cannot help.
 //!
-//! `cargo bench -p rumormill-node` prints how long after a POST on one node both others show the silence,
-//! how long after the last of 1,000 POSTs all are everywhere, and how long a listing of 10,000 takes, and
+//! `cargo bench -p rumormill-node --bench http` prints how long after a POST on one node both others show the
+//! silence, how long after the last of 1,000 POSTs all are everywhere, how long a listing of 10,000 takes, and
 //! how long it takes to list 1,000 alerts against them, at first and after one more silence.
 //! Where Debian's `prometheus-alertmanager` is installed, its listing is measured in the same run.
 #![allow(

@@ -1,5 +1,5 @@
 //! When a client is answered that has sent alerts or changed a silence: once all live members hold
-//! that, or after a second with those that do.
+//! that, and no later than after a second.
 
 use std::time::Duration;
 

@@ -81,7 +81,7 @@ impl TlsSection {
     }
 }
 
-/// One of a receiver's `webhook_configs`, the one integration this program has.
+/// One of a receiver's `webhook_configs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Webhook {
     pub(crate) receiver: String,

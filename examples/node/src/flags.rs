@@ -79,8 +79,8 @@ pub(crate) struct Flags {
     )]
     pub(crate) data_maintenance_interval: Span,
 
-    /// Most bytes that the silences may take in memory, and as much again the notification log: 400 for each
-    /// entry, and its body. One node may write half of it. Must be the same on all nodes.
+    /// Most bytes that the silences may take in memory, and as much again each the notification log and the
+    /// alerts: 400 for each entry, and its body. One node may write half of it. Must be the same on all nodes.
     #[arg(
         long = "data.max-bytes",
         default_value_t = 64 << 20,

@@ -14,7 +14,7 @@ use super::delta::{IncomingDelta, MergedDelta};
 use super::flight::Receipt;
 use super::roster::MemberChange;
 
-/// What one owner asks of another. `engine/mod.rs` knows who is meant.
+/// What one owner asks of another. `engine/routes.rs` knows who is meant.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::engine) enum Ask {
     /// Close a stream that went wrong, and draw conclusions.
@@ -89,6 +89,8 @@ pub(in crate::engine) enum Ask {
     MembersAnswered(StreamId),
     /// Merge a delta.
     MergeDelta(Box<IncomingDelta>),
+    /// A member had this node send something to others, which is charged to it.
+    PassedOn(NodeName, Duration),
     /// Send a ping or an ack by datagram, in the shorter form where that will do, and beside a ping what
     /// this node's stores come to.
     Probe {

@@ -15,6 +15,8 @@ pub(in crate::engine) struct Received {
     pub(in crate::engine) refused: Vec<(u16, Refusal)>,
     /// Entries held now, whether they were new or not.
     pub(in crate::engine) held: Vec<StoreKey>,
+    /// Those of them that were not new.
+    pub(in crate::engine) known: Vec<StoreKey>,
     /// Entries that were new here, and their bytes.
     pub(in crate::engine) stored: u64,
     pub(in crate::engine) stored_bytes: u64,

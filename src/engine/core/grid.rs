@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 
 use siphasher::sip::SipHasher13;
 
@@ -23,10 +23,11 @@ use crate::id::{NodeName, ProcessId};
 pub(in crate::engine) struct Grid {
     own: u64,
     shape: GridShape,
-    /// Names may share a cell.
-    live: BTreeMap<u64, BTreeMap<NodeName, GridPlace>>,
-    count: usize,
+    live: BTreeMap<GridKey, GridPlace>,
 }
+
+/// A cell, and a name in it: names may share one. Without a name it is the start of the cell.
+type GridKey = (u64, Option<NodeName>);
 
 /// A process in the grid.
 #[derive(Clone, Copy, Debug)]
@@ -56,39 +57,29 @@ impl Grid {
             own: own.cell(),
             shape: GridShape::default(),
             live: BTreeMap::new(),
-            count: 0,
         }
     }
 
     /// This is the live process of its name.
     pub(in crate::engine) fn insert(&mut self, process: &ProcessId) {
-        let cell = process.name.cell();
         let place = GridPlace {
             boot: process.boot,
             mark: mark(process),
         };
-        let names = self.live.entry(cell).or_default();
-        let before = names.insert(process.name.clone(), place);
-        self.count += usize::from(before.is_none());
-        self.shape = self.shape.next(1 + self.count);
+        self.live.insert(key_of(&process.name), place);
+        self.shape = self.shape.next(1 + self.live.len());
     }
 
     /// No process of this name is live.
     pub(in crate::engine) fn remove(&mut self, name: &NodeName) {
-        let Some(names) = self.live.get_mut(&name.cell()) else {
-            return;
-        };
-        self.count -= usize::from(names.remove(name).is_some());
-        if names.is_empty() {
-            self.live.remove(&name.cell());
+        if self.live.remove(&key_of(name)).is_some() {
+            self.shape = self.shape.next(1 + self.live.len());
         }
-        self.shape = self.shape.next(1 + self.count);
     }
 
     /// How many live members there are, this node left out.
-    #[cfg(test)]
     pub(in crate::engine) fn len(&self) -> usize {
-        self.count
+        self.live.len()
     }
 
     pub(in crate::engine) fn shape(&self) -> GridShape {
@@ -115,14 +106,13 @@ impl Grid {
 
     /// Whether exactly this process is live.
     pub(in crate::engine) fn has(&self, process: &ProcessId) -> bool {
-        let names = self.live.get(&process.name.cell());
-        let place = names.and_then(|names| names.get(&process.name));
+        let place = self.live.get(&key_of(&process.name));
         place.is_some_and(|place| place.boot == process.boot)
     }
 
     /// The live process of a name.
     pub(in crate::engine) fn process_of(&self, name: &NodeName) -> Option<ProcessId> {
-        let place = self.live.get(&name.cell())?.get(name)?;
+        let place = self.live.get(&key_of(name))?;
         Some(ProcessId {
             name: name.clone(),
             boot: place.boot,
@@ -130,7 +120,13 @@ impl Grid {
     }
 
     fn places(&self, group: GroupId) -> impl Iterator<Item = (&NodeName, &GridPlace)> {
-        self.live.range(group.cells()).flat_map(|(_, names)| names)
+        let (first, last) = group.cells().into_inner();
+        let end = match last.checked_add(1) {
+            Some(next) => Bound::Excluded((next, None)),
+            None => Bound::Unbounded,
+        };
+        let places = self.live.range((Bound::Included((first, None)), end));
+        places.filter_map(|((_, name), place)| Some((name.as_ref()?, place)))
     }
 
     /// The smallest group that this node is in: everybody there has a link with everybody.
@@ -263,6 +259,10 @@ const fn row(below: usize, levels: &'static [u8]) -> ShapeRow {
     ShapeRow { below, levels }
 }
 
+fn key_of(name: &NodeName) -> GridKey {
+    (name.cell(), Some(name.clone()))
+}
+
 /// What stands for a process in sums and reports: 64 bits that look random.
 pub(in crate::engine) fn mark(process: &ProcessId) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(0x7275_6d6f_726d_696c, 0x7472_6565_6d61_726b);
@@ -296,7 +296,6 @@ mod tests {
     fn as_seen_by(all: &Grid, own: &NodeName) -> Grid {
         let mut grid = Grid {
             live: all.live.clone(),
-            count: all.count,
             shape: all.shape,
             ..Grid::of(own)
         };

@@ -108,6 +108,7 @@ impl Core {
             }
             Merged::Known => {
                 received.held.push(place);
+                received.known.push(place);
                 if self.ledger.is_durable() {
                     let held = self.stores.peek(&place).map(|change| (place, change.seq));
                     let unkept = held.filter(|held| !self.ledger.covers(&self.stores, held));

@@ -47,7 +47,7 @@ pub enum SeedFault {
     Busy,
     /// This node was expelled there.
     Expelled,
-    /// It ends the connection without a word: an earlier version, or another program.
+    /// It ends the connection without a word, as another program would.
     HungUp,
     /// Its certificate rules do not allow this node the name that it has.
     NameNotAllowed,

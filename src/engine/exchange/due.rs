@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::core::refusals::Refusals;
+use crate::engine::core::refusals::{REFUSED_MAX, Refusals};
 
 /// The next exchange with one peer.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,7 @@ pub(super) struct Due {
     /// Because roots differed.
     pub(super) found: bool,
     pub(super) withheld: Withheld,
+    pub(super) denied: Denied,
 }
 
 /// What the peer refused in the last exchange. It is not sent again at once: the peer has no more room, and
@@ -30,6 +31,38 @@ impl Withheld {
     /// Until when.
     pub(super) fn until(&self) -> Duration {
         self.until
+    }
+}
+
+/// What this node refused of the peer, as the peer knows it. Of very many the peer does not know each, and withholds
+/// with them what was never refused.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Denied {
+    count: u64,
+    until: Duration,
+    backoff: Duration,
+}
+
+impl Denied {
+    /// How many of them the peer withholds in an exchange that begins now.
+    pub(super) fn at(&self, now: Duration) -> u64 {
+        if now < self.until { self.count } else { 0 }
+    }
+
+    /// Whether it may withhold what was never refused. Its clock may be a little behind.
+    pub(super) fn is_too_many(&self, now: Duration) -> bool {
+        self.count > REFUSED_MAX as u64 && now < self.until + REFUSED_MIN
+    }
+
+    /// An exchange has come to its end in which so many were refused, or withheld for that.
+    pub(super) fn completed(&mut self, now: Duration, count: u64, backoff_max: Duration) {
+        if count == 0 {
+            *self = Self::default();
+        } else if now >= self.until {
+            self.backoff = (self.backoff * 2).clamp(REFUSED_MIN, backoff_max.max(REFUSED_MIN));
+            self.until = now + self.backoff;
+        }
+        self.count = count;
     }
 }
 
@@ -85,6 +118,24 @@ const REFUSED_MIN: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_where_very_many_were_refused_may_more_be_withheld_and_for_as_long() {
+        let max = Duration::from_secs(60);
+        let mut denied = Denied::default();
+        let mut now = Duration::from_secs(5);
+        denied.completed(now, REFUSED_MAX as u64, max);
+        assert!(!denied.is_too_many(now));
+        // In the next one those are withheld, and one more is refused.
+        let before = denied.at(now);
+        denied.completed(now, before + 1, max);
+        assert!(denied.is_too_many(now));
+        now += REFUSED_MIN * 2;
+        assert_eq!(denied.at(now), 0, "all is sent again");
+        assert!(!denied.is_too_many(now));
+        denied.completed(now, 10, max);
+        assert!(!denied.is_too_many(now));
+    }
     use crate::id::{Key, Refusal, StoreId};
 
     fn ended(refusals: u8, fruitless: bool) -> Ended {

@@ -101,7 +101,7 @@ mod transfer;
 mod window;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tracing::debug_span;
@@ -144,6 +144,10 @@ pub(super) struct Exchanges {
     fallbacks: BTreeMap<NodeName, Allowance>,
     /// Reads that ask others first, by ticket.
     reads: BTreeMap<u64, PendingRead>,
+    /// Those that are to be looked at.
+    rechecks: BTreeSet<u64>,
+    /// The read with which dialling for reads goes on.
+    reads_from: u64,
 }
 
 impl Default for Exchanges {
@@ -156,6 +160,8 @@ impl Default for Exchanges {
             roots: RootWatch::default(),
             fallbacks: BTreeMap::new(),
             reads: BTreeMap::new(),
+            rechecks: BTreeSet::new(),
+            reads_from: 0,
         }
     }
 }
@@ -217,6 +223,8 @@ impl Exchanges {
         }
         if let Some(due) = self.due.get_mut(process) {
             exchange.withheld = due.withheld(core.now.mono);
+            exchange.denied_before = due.denied.at(core.now.mono);
+            exchange.may_lack = due.denied.is_too_many(core.now.mono);
             exchange.found = dialled && std::mem::take(&mut due.found);
         }
         exchange.span =
@@ -242,7 +250,10 @@ impl Exchanges {
         };
         let _exchange = exchange.span.clone().entered();
         match exchange.message(core, message, bytes) {
-            Ok(()) => core.ask(Ask::PumpExchange(stream)),
+            Ok(()) => {
+                core.ask(Ask::PumpExchange(stream));
+                self.give_way(core, stream);
+            }
             Err(why) => {
                 if why == BreakOff::Unexpected {
                     core.counters.unexpected += 1;
@@ -330,8 +341,10 @@ impl Exchanges {
                 fruitless: exchange.tally.is_fruitless(),
                 refused: exchange.refused.clone(),
             };
-            let interval = core.config.push_pull_interval;
-            due.completed(core.now.mono, ended, interval.unwrap_or(REFUSED_MAX));
+            let interval = core.config.push_pull_interval.unwrap_or(REFUSED_MAX);
+            due.completed(core.now.mono, ended, interval);
+            let denied = exchange.denied_before + exchange.tally.denied;
+            due.denied.completed(core.now.mono, denied, interval);
             let until = due.withheld.until();
             self.judge_roots(core, facts, exchange, until);
         }

@@ -26,30 +26,53 @@ pub(super) struct PendingRead {
 pub(super) enum Asked {
     /// All that it held has arrived.
     Answered,
-    /// It is dialled then, if it has not answered.
-    Due { next: Duration, backoff: Duration },
+    /// It is dialled at `next`, if it has not answered. Once it is `held_up`, another one is asked beside it.
+    Due {
+        next: Duration,
+        backoff: Duration,
+        held_up: bool,
+    },
+}
+
+/// How many members there are, as reads count them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Census {
+    live: usize,
+    /// Those that have failed and are not forgotten included.
+    here: usize,
+}
+
+impl Census {
+    pub(super) fn of(roster: &Roster) -> Self {
+        Self {
+            live: roster.live().count(),
+            here: here(roster).count(),
+        }
+    }
 }
 
 impl PendingRead {
-    /// How many others are to answer, and which of those that have count.
-    pub(super) fn needed(&self, roster: &Roster) -> (usize, Vec<NodeName>) {
-        let asked = match self.from {
+    /// How many others are to answer.
+    pub(super) fn asked(&self, census: Census) -> usize {
+        match self.from {
             Copies::N(others) => others,
-            Copies::All => roster.live().count(),
+            Copies::All => census.live,
             // With this process that is more than half.
-            Copies::Majority => here(roster).count().div_ceil(2),
-        };
-        let counts = |process: &&ProcessId| match self.from {
+            Copies::Majority => census.here.div_ceil(2),
+        }
+    }
+
+    /// Who has answered, and counts. It costs a look at each of those.
+    pub(super) fn answered<'r>(&'r self, roster: &'r Roster) -> impl Iterator<Item = &'r NodeName> {
+        let answered = self.peers.iter();
+        let answered = answered.filter(|(_, asked)| **asked == Asked::Answered);
+        let answered = answered.map(|(process, _)| process);
+        let answered = answered.filter(|process| match self.from {
             // Who has answered and failed since stands for nobody who is alive.
             Copies::All => roster.is_live(process),
-            Copies::Majority | Copies::N(_) => true,
-        };
-        let answered = here(roster).filter(|process| self.has_answered(process));
-        let answered = answered.filter(counts);
-        (
-            asked,
-            answered.map(|process| process.name.clone()).collect(),
-        )
+            Copies::Majority | Copies::N(_) => is_here(roster, process),
+        });
+        answered.map(|process| &process.name)
     }
 
     fn has_answered(&self, process: &ProcessId) -> bool {
@@ -57,9 +80,11 @@ impl PendingRead {
     }
 
     /// How many live members have not answered.
-    pub(super) fn could_answer(&self, roster: &Roster) -> usize {
-        let live = roster.live();
-        live.filter(|it| !self.has_answered(&it.id.process)).count()
+    pub(super) fn could_answer(&self, census: Census, roster: &Roster) -> usize {
+        let answered = self.peers.iter();
+        let answered = answered.filter(|(_, asked)| **asked == Asked::Answered);
+        let live = answered.filter(|(process, _)| roster.is_live(process));
+        census.live.saturating_sub(live.count())
     }
 
     /// Sees to it that so many further members are asked, and some to spare. Returns whether any is new.
@@ -79,18 +104,29 @@ impl PendingRead {
         let due = Asked::Due {
             next: core.now.mono,
             backoff: READ_AGAIN,
+            held_up: false,
         };
         let any = !chosen.is_empty();
         self.peers.extend(chosen.into_iter().map(|it| (it, due)));
         any
     }
 
+    /// Whether it waits for a process of that name.
+    pub(super) fn waits_for(&self, name: &NodeName) -> bool {
+        let first = ProcessId {
+            name: name.clone(),
+            boot: 0,
+        };
+        let of_name = self.peers.range(first..);
+        let mut of_name = of_name.take_while(|(process, _)| process.name == *name);
+        of_name.any(|(_, asked)| *asked != Asked::Answered)
+    }
+
     pub(super) fn unanswered(&self, roster: &Roster) -> ReadFromError {
-        let (asked, answered) = self.needed(roster);
         let silent = here(roster).filter(|process| !self.has_answered(process));
         ReadFromError::NotAnswered {
-            asked,
-            answered: answered.len(),
+            asked: self.asked(Census::of(roster)),
+            answered: self.answered(roster).count(),
             silent: silent.map(|process| process.name.clone()).collect(),
         }
     }
@@ -100,6 +136,12 @@ impl PendingRead {
 fn here(roster: &Roster) -> impl Iterator<Item = &ProcessId> {
     let here = roster.members().filter(|it| it.state != MemberState::Left);
     here.map(|it| &it.id.process)
+}
+
+/// Whether exactly this process is one of them.
+fn is_here(roster: &Roster, process: &ProcessId) -> bool {
+    let known = roster.get(&process.name);
+    known.is_some_and(|known| known.id.process == *process && known.state != MemberState::Left)
 }
 
 /// Reads that wait at a time.

@@ -110,7 +110,7 @@ impl Exchange {
         decided: Vec<(StoreId, (Verdict, Option<Shape>))>,
         runs: usize,
     ) {
-        self.charge(work::of_looks(runs));
+        self.charge(work::of_moves(runs));
         self.pledge(core);
         let verdicts = decided
             .iter()

@@ -8,7 +8,8 @@ use rand::RngExt as _;
 use crate::engine::core::ask::{Ask, ExchangeRoom, SessionStart};
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, Dialling, Facts, LinkPolicy};
-use crate::id::{NodeName, ProcessId};
+use crate::engine::io::StreamId;
+use crate::id::{Misbehaviour, NodeName, ProcessId};
 
 use super::Exchanges;
 use super::source::LOOK_AGAIN;
@@ -42,12 +43,19 @@ impl Exchanges {
         dialling: &Dialling,
     ) {
         if let Some(name) = facts.roster.random_live(&mut core.rng)
+            && !self.has_begun_with(&name)
             && self.may_begin(core, dialling.exchanges.len())
             && !self.is_seeking(core, dialling)
         {
             self.dialled_at = Some((core.now.mono, name.clone()));
             core.ask(Ask::DialExchange(name));
         }
+    }
+
+    /// Whether one that this node began with a member is under way.
+    fn has_begun_with(&self, name: &NodeName) -> bool {
+        let mut under_way = self.under_way.values();
+        under_way.any(|known| known.initiator && known.peer.name == *name)
     }
 
     fn may_begin(&self, core: &Core, dialled: usize) -> bool {
@@ -214,17 +222,30 @@ impl Exchanges {
         if self.is_fetching(core) || (self.is_dialling(core) && !meets) {
             return ExchangeRoom::Full;
         }
+        let mut accepted = self.under_way.values().filter(|known| !known.initiator);
+        if accepted.any(|known| known.peer == *process) || self.is_crowded(core) {
+            ExchangeRoom::Full
+        } else {
+            ExchangeRoom::Free
+        }
+    }
+
+    /// Whether there is no place for one that a member begins.
+    fn is_crowded(&self, core: &Core) -> bool {
         let max = core.config.exchanges_max;
         let accepted = self.under_way.values().filter(|known| !known.initiator);
-        let (mut count, mut same) = (0, false);
-        for known in accepted {
-            count += 1;
-            same |= known.peer == *process;
-        }
-        if !same && self.under_way.len() < max && count < accepted_max(max) {
-            ExchangeRoom::Free
-        } else {
-            ExchangeRoom::Full
+        self.under_way.len() >= max || accepted.count() >= accepted_max(max)
+    }
+
+    /// Where there is no place for others, one that does not get on gives way, and its member is named: a step now
+    /// and then, or entries that are known, would hold a place for ever.
+    pub(super) fn give_way(&self, core: &mut Core, stream: StreamId) {
+        if let Some(exchange) = self.under_way.get(&stream)
+            && exchange.is_late(core.now.mono)
+            && self.is_crowded(core)
+        {
+            core.misbehaved(&exchange.peer.name, Misbehaviour::SendsSlowly);
+            core.ask(Ask::AbandonStream(stream));
         }
     }
 }

@@ -72,13 +72,28 @@ impl Exchange {
     }
 }
 
+impl Exchange {
+    /// Whether it has moved less, both ways, than it has to for its place.
+    pub(super) fn is_late(&self, now: Duration) -> bool {
+        let spent = now.saturating_sub(self.since + PLACE_PATIENCE);
+        let moved = self
+            .tally
+            .stored_bytes
+            .saturating_add(self.tally.bytes_sent);
+        moved < PACE.saturating_mul(spent.as_secs())
+    }
+}
+
+/// How long an exchange has its place, whatever it moves.
+const PLACE_PATIENCE: Duration = Duration::from_secs(20);
 /// How long one dial keeps others from being tried.
 const DIAL_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an exchange may take before anything of it has to have come.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an exchange keeps others from being begun, whatever it brings.
 const SOURCE_MAX: Duration = Duration::from_secs(30);
-/// Bytes of entries in a second that a source has to bring which are new here.
+/// Bytes of entries in a second that a source has to bring which are new here. As many are moved, both ways, by who
+/// keeps a place that others want.
 const PACE: u64 = 65_536;
 /// When a newcomer looks again whether its source gets on.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -64,6 +64,10 @@ pub(in crate::engine) struct Exchange {
     pub(super) refused: Refusals,
     /// What the other side refused a moment ago, and is not sent.
     pub(super) withheld: Refusals,
+    /// How many entries the other side withholds because this one refused them a moment ago.
+    pub(super) denied_before: u64,
+    /// The other side may withhold what was never refused.
+    pub(super) may_lack: bool,
     /// Deltas that are being merged.
     pub(super) merging: usize,
     /// Deltas merged and not committed yet.
@@ -93,6 +97,8 @@ pub(super) struct Tally {
     pub(super) withheld: u64,
     /// Of what was received, what is too far ahead of this node's clock.
     pub(super) ahead: u64,
+    /// Of what was received, what this node refused.
+    pub(super) denied: u64,
 }
 
 impl Tally {
@@ -171,6 +177,8 @@ impl Exchange {
             pledged: 0,
             refused: Refusals::default(),
             withheld: Refusals::default(),
+            denied_before: 0,
+            may_lack: false,
             merging: 0,
             uncommitted: Vec::new(),
             done: false,
@@ -186,6 +194,7 @@ impl Exchange {
                 refused: 0,
                 withheld: 0,
                 ahead: 0,
+                denied: 0,
             },
             work: Duration::ZERO,
             span: Span::none(),

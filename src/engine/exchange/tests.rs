@@ -9,7 +9,7 @@ use crate::engine::core::tests::{
 };
 use crate::engine::io::Output;
 use crate::id::{Key, Refusal, StoreId};
-use crate::wire::{Done, Entry, StoreSummary, Summary, Verdict, Verdicts};
+use crate::wire::{Delta, Done, Entry, StoreSummary, Summary, Verdict, Verdicts};
 
 const STREAM: StreamId = StreamId(2);
 
@@ -413,7 +413,7 @@ fn to_move_the_digests_is_work() {
     let sent = frames(&core);
     assert_eq!(sent, [(STREAM, verdict(store.id(), Verdict::Equal))]);
     let mut expected = work::debts();
-    expected.charge(core.now.mono, &name("a"), work::of_looks(3));
+    expected.charge(core.now.mono, &name("a"), work::of_moves(3));
     assert_eq!(exchanges.debts, expected);
 }
 
@@ -464,4 +464,56 @@ fn a_failed_exchange_is_told_and_another_is_due() {
     assert!(outputs.any(|output| matches!(output, Output::Event(event) if *event == failed)));
     assert_eq!(core.counters.push_pulls_failed, 1);
     assert!(core.timers.is_set(&TimerKind::Unsynced));
+}
+
+#[test]
+fn one_that_does_not_get_on_gives_way_where_others_have_no_place() {
+    let (store, _) = notes(3);
+    let mut core = core_with(vec![store], false);
+    has_joined(&mut core);
+    let (mut exchanges, known) = opened(&mut core, false);
+    let named = |core: &Core| core.counters.misbehaved_sends_slowly;
+    let touch = |exchanges: &mut Exchanges, core: &mut Core| {
+        core.take_asks();
+        let delta = Delta {
+            token: 0,
+            packet: 1,
+            uncovered: Vec::new(),
+            sections: Vec::new(),
+        };
+        receive(exchanges, core, Message::Delta(delta));
+        let mut asks = core.take_asks().into_iter();
+        asks.any(|ask| matches!(ask, Ask::AbandonStream(STREAM)))
+    };
+    core.now.mono += Duration::from_secs(3600);
+    assert!(!touch(&mut exchanges, &mut core), "nobody wants its place");
+    for place in 1..core.config.exchanges_max as u64 {
+        let opening = ExchangeOpening {
+            stream: StreamId(STREAM.0 + 2 * place),
+            process: process("b"),
+            dialled: true,
+        };
+        exchanges.opened(&mut core, known.facts(), &opening);
+    }
+    let exchange = exchanges.under_way.get_mut(&STREAM).unwrap();
+    exchange.tally.stored_bytes = 3600 * 65_536;
+    assert!(!touch(&mut exchanges, &mut core), "it brings something");
+    let exchange = exchanges.under_way.get_mut(&STREAM).unwrap();
+    exchange.tally.stored_bytes = 1_000;
+    assert_eq!(named(&core), 0);
+    assert!(touch(&mut exchanges, &mut core));
+    assert_eq!(named(&core), 1);
+}
+
+#[test]
+fn a_member_with_which_one_was_begun_is_not_asked_again_meanwhile() {
+    let mut core = core();
+    has_joined(&mut core);
+    let (mut exchanges, known) = opened(&mut core, true);
+    core.take_asks();
+    exchanges.with_random_peer(&mut core, known.facts(), &dialling(&[], 9));
+    assert_eq!(dials(&mut core), []);
+    exchanges.take(STREAM);
+    exchanges.with_random_peer(&mut core, known.facts(), &dialling(&[], 9));
+    assert_eq!(dials(&mut core), [name("a")]);
 }

@@ -195,6 +195,7 @@ impl Exchange {
         let count = received.count() as u64;
         core.counters.push_pull_entries_received += count;
         self.tally.refused += received.refused.len() as u64;
+        self.tally.denied += received.refused.len() as u64;
         self.tally.stored += received.stored;
         self.tally.stored_bytes += received.stored_bytes;
         let refused = received.refused.iter();

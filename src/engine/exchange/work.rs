@@ -12,9 +12,14 @@ use std::time::Duration;
 
 use crate::engine::core::debts::Debts;
 
-/// The work of looking at so many runs of a store's slots, or of crossing them with its digests.
+/// The work of looking at so many runs of a store's slots.
 pub(super) fn of_looks(runs: usize) -> Duration {
     times(LOOK, runs)
+}
+
+/// The work of moving a store's digests over so many runs of its slots.
+pub(super) fn of_moves(runs: usize) -> Duration {
+    times(MOVE, runs)
 }
 
 /// The work of sending so many entries.
@@ -49,4 +54,5 @@ const ALLOWANCE: Duration = Duration::from_secs(10);
 pub(super) const ANSWER: Duration = Duration::from_millis(1);
 /// Of 256 slots.
 const LOOK: Duration = Duration::from_micros(5);
+const MOVE: Duration = Duration::from_micros(64);
 const ENTRY: Duration = Duration::from_nanos(500);

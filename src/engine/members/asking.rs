@@ -10,6 +10,7 @@ use foca::{Header, Member, Message as SwimMessage};
 use rand::Rng as _;
 
 use crate::engine::core::ask::Ask;
+use crate::engine::core::roster::RosterEntry;
 use crate::engine::core::session::SessionTable;
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, LinkPolicy};
@@ -19,7 +20,7 @@ use crate::wire::Message;
 use super::Membership;
 use super::gate::Claim;
 use super::packet::SwimPacket;
-use super::told::{HearsayKey, Stage, is_live, is_newer, key};
+use super::told::{HearsayKey, Stage, ToldMember, is_live, is_newer, key};
 
 impl Membership {
     /// Asks those that were heard of just now, and takes over those that two vouch for.
@@ -172,7 +173,10 @@ impl Membership {
                 (left && (elsewhere || (same && vouching >= 1)), true)
             }
         };
-        let gone = known.is_none() && gone >= 2 && (vouching == 0 || silent);
+        // The only other member is believed of those that have failed: they count for a majority, and without
+        // that member there is none anyway.
+        let alone = gone == 1 && self.told.undecided() == 0 && self.is_only_word(told);
+        let gone = known.is_none() && (gone >= 2 || alone) && (vouching == 0 || silent);
         if room && (live || gone) {
             let has_left = told.gone_by().any(|(_, state)| *state == MemberState::Left);
             let state = match (live, has_left) {
@@ -182,6 +186,26 @@ impl Membership {
             };
             self.accept(core, key, state);
         }
+    }
+
+    /// Whether nobody else is there to say that it has failed. Of those few are believed in.
+    fn is_only_word(&self, told: &ToldMember) -> bool {
+        let mut said = told.gone_by().map(|(_, state)| *state);
+        self.roster.live().take(2).count() == 1
+            && self.roster.table.len() <= FAILED_ON_ONE_WORD
+            && told.stage == Stage::Gone
+            && said.all(|state| state == MemberState::Failed)
+    }
+
+    /// Whether a member said that it has failed, and nobody else came to say more.
+    fn stays_only_word(&self, key: &HearsayKey) -> bool {
+        let is_known = self.roster.get(&key.0.name).is_some();
+        let told = self.told.get(key).filter(|_| !is_known);
+        let is_live = |name| self.roster.get(name).is_some_and(RosterEntry::is_live);
+        told.is_some_and(|told| {
+            let mut said = told.gone_by().map(|(name, _)| name);
+            said.any(is_live) && self.is_only_word(told)
+        })
     }
 
     /// There is one other member, and never was another.
@@ -216,6 +240,9 @@ impl Membership {
     /// Forgets an identity that nobody has found. If it was asked, and others who would know have
     /// been heard since, its teller has invented it, as far as this node can tell.
     fn forget_told(&mut self, core: &mut Core, key: &HearsayKey) {
+        if self.stays_only_word(key) {
+            return self.accept(core, key, MemberState::Failed);
+        }
         let Some(told) = self.told.remove(key) else {
             return;
         };
@@ -342,5 +369,7 @@ pub(super) const ASKS: u32 = 3;
 /// Long enough for the teller to find out for itself that it was wrong: a probe and a suspicion.
 const KEPT_MIN: Duration = Duration::from_secs(30);
 const KEPT_ROUNDS: u32 = 12;
+/// Members that are in the table when one more is taken for failed on one member's word.
+const FAILED_ON_ONE_WORD: usize = 64;
 /// Identities looked at in one turn: most are merely forgotten.
 const LOOKS_PER_TURN: usize = 512;

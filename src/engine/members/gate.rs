@@ -4,7 +4,7 @@
 //! goes on to it only if
 //!
 //! - it is about the teller itself, and came from it;
-//! - or it is no news, or an incarnation that refutes a suspicion;
+//! - or it is known already, or an incarnation that refutes a suspicion;
 //! - or it is about a member that was asked and did not answer.
 //!
 //! The rest is kept apart and looked into (`asking`): an identity that is not in the table until it has
@@ -152,6 +152,11 @@ impl Membership {
     /// Takes down an identity that is not in the table.
     fn hear(&mut self, core: &mut Core, teller: &NodeName, claim: &Claim) {
         if self.roster.has_left(&claim.id.process) {
+            return;
+        }
+        let forgotten = self.forgotten.get(&claim.id.process.name);
+        if !is_live(claim.state) && forgotten.is_some_and(|it| it.0 >= claim.id.process.boot) {
+            // Else what all have forgotten would go round among them for ever.
             return;
         }
         let max = held_max(core.config.members_max);

@@ -632,3 +632,55 @@ fn a_ping_is_not_repeated_by_who_is_another_process_by_then() {
     let from: Vec<NodeId> = pings.map(|packet| packet.header.src).collect();
     assert!(!from.is_empty() && from.iter().all(|src| *src == bed.me()));
 }
+
+fn failed(text: &str, boot: u64, host: u16) -> MemberRecord {
+    record(&node(text, boot, host), MemberState::Failed)
+}
+
+/// Where nobody else is there, a majority without that member cannot be had anyway.
+#[test]
+fn the_only_other_member_is_believed_of_those_that_have_failed_and_of_few() {
+    let mut bed = Testbed::new(&["a"]);
+    bed.list(1, vec![failed("c", 1, 4), failed("d", 1, 5)]);
+    assert_eq!(bed.state(&name("c")), Some(MemberState::Failed));
+    assert_eq!(bed.state(&name("d")), Some(MemberState::Failed));
+    bed.list(1, records(&invented(100), MemberState::Failed));
+    bed.run(secs(31));
+    assert_eq!(bed.engine.members.roster().table.len(), 65);
+}
+
+/// Of its first list a newcomer does not know yet who of those is there that could say more.
+#[test]
+fn where_another_may_be_there_one_word_does_not_make_a_failed_member() {
+    let mut bed = Testbed::new(&["a"]);
+    let b = node("b", 1, 3);
+    bed.there.push(b.clone());
+    bed.list(1, vec![record(&b, ALIVE), failed("c", 1, 4)]);
+    assert_eq!(bed.state(&name("c")), None);
+    bed.run(secs(1));
+    assert_eq!(bed.state(&name("b")), Some(ALIVE));
+    assert_eq!(bed.state(&name("c")), None);
+    bed.join(3, &b, b.addr);
+    bed.list(3, vec![failed("c", 1, 4)]);
+    assert_eq!(bed.state(&name("c")), Some(MemberState::Failed));
+}
+
+#[test]
+fn what_this_node_has_forgotten_it_does_not_learn_again_from_others() {
+    let mut bed = Testbed::new(&["a"]);
+    bed.list(1, vec![failed("c", 1, 4)]);
+    let hours = secs(7 * 3600);
+    bed.now.mono += hours;
+    bed.now.wall = bed.now.wall.plus(hours);
+    bed.run(secs(61));
+    assert_eq!(bed.state(&name("c")), None);
+    assert_eq!(bed.state(&name("a")), Some(ALIVE));
+    bed.list(1, vec![failed("c", 1, 4)]);
+    assert_eq!(bed.state(&name("c")), None);
+    bed.list(1, vec![failed("c", 2, 4)]);
+    assert_eq!(
+        bed.state(&name("c")),
+        Some(MemberState::Failed),
+        "another process"
+    );
+}

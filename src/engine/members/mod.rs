@@ -53,7 +53,7 @@ mod testbed;
 mod tests;
 mod told;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -86,6 +86,8 @@ pub(super) struct Membership {
     accounts: Accounts,
     /// Who says of a member that it has left.
     departures: Departures,
+    /// Members that were forgotten, by name: the boot, and when. Others may tell of them for a while.
+    forgotten: BTreeMap<NodeName, (u64, Duration)>,
     /// How often this node refutes and renews itself because of what members say, takes another boot,
     /// and answers pings of strangers.
     refutations: Allowance,
@@ -116,6 +118,7 @@ impl Membership {
             inquiries: Inquiries::default(),
             accounts: Accounts::default(),
             departures: Departures::default(),
+            forgotten: BTreeMap::new(),
             refutations: Allowance::new(16, Duration::from_millis(250)),
             renewals: Allowance::new(4, core.config.probe_interval * 5),
             adoptions: Allowances::new(ADOPTED_FROM_MAX, ADOPTIONS),

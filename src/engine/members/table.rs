@@ -13,6 +13,7 @@ use crate::id::{MemberState, NodeId, NodeName};
 
 use super::Membership;
 use super::detector::Detector;
+use super::told::held_max;
 
 impl Membership {
     /// Applies members learned from a peer, from a handshake, or from proof.
@@ -211,6 +212,7 @@ impl Membership {
             .filter(|(_, known)| !known.is_live() && known.since + limit <= now)
             .map(|(name, _)| name.clone())
             .collect();
+        self.forgotten.retain(|_, (_, at)| *at + limit > now);
         for name in gone {
             // One that left may not be down to foca yet, which forgets only those that are.
             self.accuse(core, &name, State::Down);
@@ -219,6 +221,10 @@ impl Membership {
                 let forgotten = foca::Timer::RemoveDown(known.id.clone());
                 if let Err(error) = foca.handle_timer(forgotten, effects) {
                     tracing::debug!(%error, "forgetting a member");
+                }
+                if self.forgotten.len() < held_max(core.config.members_max) {
+                    let boot = known.id.process.boot;
+                    self.forgotten.insert(name.clone(), (boot, now));
                 }
                 core.ask(Ask::MemberForgotten(known.id.process));
             }

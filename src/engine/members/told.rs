@@ -298,6 +298,13 @@ impl ToldTable {
         self.told.get(waiting)
     }
 
+    /// How many are asked, or are to be, or have not answered.
+    pub(super) fn undecided(&self) -> usize {
+        let loads = self.loads.values();
+        let others: usize = loads.map(|load| load.waiting.len() + load.silent).sum();
+        self.asking + others
+    }
+
     /// How many are asked, or are to be, that members have told of whose word is good: none of those
     /// that they told of is silent.
     pub(super) fn fresh(&self, is_good: impl Fn(&NodeName) -> bool) -> usize {

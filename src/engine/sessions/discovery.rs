@@ -81,8 +81,11 @@ impl Sessions {
             // A failed look-up proves nothing about the addresses found before.
             return;
         }
+        let mut met = BTreeSet::new();
+        addrs.retain(|addr| met.insert(*addr));
         addrs.truncate(ADDRS_PER_SEED_MAX);
-        known.addrs = addrs;
+        let before = std::mem::replace(&mut known.addrs, addrs);
+        let moved = before != known.addrs;
         let seeds = self.discovery.seeds.values();
         let wanted: BTreeSet<SocketAddr> = seeds.flat_map(|seed| &seed.addrs).copied().collect();
         self.discovery.addrs.retain(|addr, _| wanted.contains(addr));
@@ -91,6 +94,8 @@ impl Sessions {
             let seed = self.discovery.addrs.entry(addr).or_default();
             seed.itself |= addr == own;
         }
+        // What is wrong with a seed is told by its addresses.
+        core.revision += u64::from(moved);
         core.timers.set_by(TimerKind::Seeds, core.now.mono);
     }
 

@@ -1,8 +1,8 @@
 //! The handshake: who is there, whether it may be, and the session that follows.
 //!
-//! Every stream opens with `Hello`, answered by `Welcome` or `Reject`. A restart is told from a
-//! second live process of the name by the instance nonce; a process whose boot is not after the
-//! highest one known is told that one, and adopts the next.
+//! Every stream opens with `Hello`, answered by `Welcome`, `Reject` or `Objection`. A restart is told from
+//! a second live process of the name by the instance nonce; a process whose boot is not after the highest
+//! one known is told that one, and adopts the next.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;

@@ -12,7 +12,7 @@ use crate::engine::core::tests::{
 };
 use crate::engine::core::timers::TimerKind;
 use crate::engine::core::{Core, LinkPolicy};
-use crate::engine::event::Event;
+use crate::engine::event::{Event, SeedFault};
 use crate::engine::io::{CloseReason, Output};
 use crate::id::{Misbehaviour, NodeId};
 use crate::wire::{
@@ -588,4 +588,20 @@ fn a_member_introduces_itself_at_a_rate() {
     assert_eq!(core.counters.streams_refused, 44);
     sessions.member_forgotten(&mut core, &process("a"));
     assert!(sessions.introductions.is_empty());
+}
+
+#[test]
+fn a_seed_that_moves_is_news_and_an_address_that_comes_twice_is_one() {
+    let mut core = core();
+    core.setup.seeds = vec!["seed:1".to_owned()];
+    let mut sessions = Sessions::new(&core.setup);
+    let addr = a().addr;
+    sessions.seed_resolved(&mut core, "seed:1", vec![addr, addr]);
+    sessions.seed_fails(&mut core, addr, SeedFault::Silent);
+    assert_eq!(sessions.troubles().len(), 1);
+    let before = core.revision;
+    sessions.seed_resolved(&mut core, "seed:1", vec![addr]);
+    assert_eq!(core.revision, before);
+    sessions.seed_resolved(&mut core, "seed:1", vec![node("b", 1, 3).addr]);
+    assert_eq!((sessions.troubles().len(), core.revision), (0, before + 1));
 }

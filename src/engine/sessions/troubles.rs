@@ -148,7 +148,7 @@ impl Sessions {
         let fault = match why {
             RejectReason::Busy | RejectReason::Leaving => SeedFault::Busy,
             RejectReason::Expelled => SeedFault::Expelled,
-            // An earlier version does not say where.
+            // A `Reject` does not say where.
             RejectReason::NameTaken => SeedFault::NameTaken { twin: None },
             RejectReason::Itself | RejectReason::StaleBoot => return,
         };

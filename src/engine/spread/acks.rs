@@ -23,8 +23,9 @@ pub(super) struct Acks {
     pub(super) last_sent: Option<Duration>,
     /// The last of them came on the link.
     pub(super) on_stream: bool,
-    /// Merged but not committed yet.
+    /// Merged but not committed yet, and how many entries these wait for.
     uncommitted: Vec<Uncommitted>,
+    entries: usize,
 }
 
 /// A packet that is acknowledged once what it brought is on disk.
@@ -45,7 +46,9 @@ impl Acks {
             // Its sender is told that it has arrived.
             add_number(&mut self.arrived, packet.packet);
             // What there is no room for is sent again if anybody waits for it.
-            if self.uncommitted.len() < UNCOMMITTED_MAX {
+            let entries = self.entries + packet.needs.len();
+            if self.uncommitted.len() < UNCOMMITTED_MAX && entries <= UNCOMMITTED_ENTRIES_MAX {
+                self.entries = entries;
                 self.uncommitted.push(packet);
             }
         }
@@ -55,8 +58,15 @@ impl Acks {
     /// Moves what is on disk by now to what may be acknowledged. Returns whether there was anything.
     pub(super) fn take_committed(&mut self, ledger: &Ledger, stores: &Stores) -> bool {
         let mut ready = Vec::new();
+        let entries = &mut self.entries;
         self.uncommitted.retain_mut(|waiting| {
-            waiting.needs.retain(|need| !ledger.covers(stores, need));
+            // One that is not on disk is enough to know: most are looked at once.
+            while let Some(need) = waiting.needs.last()
+                && ledger.covers(stores, need)
+            {
+                waiting.needs.pop();
+                *entries -= 1;
+            }
             if waiting.needs.is_empty() {
                 ready.push(std::mem::take(waiting));
                 return false;
@@ -68,10 +78,11 @@ impl Acks {
         any
     }
 
-    /// How many packets wait for the disk.
+    /// How many packets wait for the disk, or how many entries for each that a packet may have.
     #[cfg(feature = "sim")]
     pub(super) fn uncommitted(&self) -> usize {
-        self.uncommitted.len()
+        let for_each = UNCOMMITTED_ENTRIES_MAX / UNCOMMITTED_MAX;
+        self.uncommitted.len().max(self.entries.div_ceil(for_each))
     }
 
     /// Adds a packet that may be acknowledged.
@@ -112,10 +123,37 @@ fn add_number(ranges: &mut Vec<(u64, u64)>, packet: u64) {
 
 /// Packets merged and not committed yet, per peer; more than fits the windows is not sent.
 pub(in crate::engine) const UNCOMMITTED_MAX: usize = 4096;
+/// And the entries that they wait for: 2 MiB.
+const UNCOMMITTED_ENTRIES_MAX: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::core::tests::core;
+    use crate::id::{Key, StoreId};
+
+    #[test]
+    fn what_waits_for_the_disk_is_bounded_in_packets_and_entries() {
+        let mut acks = Acks::default();
+        let packet = |packet, entries: usize| Uncommitted {
+            packet,
+            needs: vec![((StoreId(1), Key([0; 16])), 1); entries],
+            refused: Vec::new(),
+        };
+        for n in 0..17 {
+            assert!(!acks.merged(packet(n, 4096)));
+        }
+        assert_eq!(
+            (acks.uncommitted.len(), acks.entries),
+            (16, UNCOMMITTED_ENTRIES_MAX)
+        );
+        // A store that is not kept on disk has nothing to wait for.
+        let (ledger, core) = (Ledger::default(), core());
+        assert!(acks.take_committed(&ledger, &core.stores));
+        assert_eq!((acks.uncommitted.len(), acks.entries), (0, 0));
+        assert_eq!(acks.ranges, [(0, 15)]);
+        assert_eq!(acks.arrived, [(0, 16)]);
+    }
 
     #[test]
     fn acknowledged_packets_merge_into_ranges_in_any_order() {

@@ -31,6 +31,7 @@ use crate::wire::{Delta, Handed, Message};
 
 use super::Spread;
 use super::handed::{HANDED_MAX, HandedPacket};
+use super::inbox::LOOKS_MAX;
 use super::lane::{Lane, Role};
 use super::loss::arm_loss;
 
@@ -163,29 +164,23 @@ impl Spread {
             return arm_loss(core, process, lane);
         }
         let uncovered = match lane.role {
-            Role::Leaf => self.uncovered_through(core, facts, process),
-            Role::Relay(_) | Role::Resting => Vec::new(),
+            Role::Leaf | Role::Relay(_) => self.uncovered_through(core, facts, process),
+            Role::Resting => Vec::new(),
         };
         let Some(lane) = self.lanes.get_mut(process) else {
             return;
         };
         match lane.role {
             Role::Leaf => lane.limit_backlog(core, process, session),
-            role if lane.owed.outstanding.len() > core.config.backlog_keys_max => {
-                // An exchange with a relay would not get to its group.
-                lane.leave_to_exchange(core.stores.heads());
-                core.ask(Ask::CatchUp(process.clone()));
-                if let Role::Relay(group) = role {
-                    let others = core.grid.members(group).filter(|other| other != process);
-                    let live: Vec<_> = others.filter(|it| facts.roster.is_live(it)).collect();
-                    live.into_iter()
-                        .for_each(|other| core.ask(Ask::CatchUp(other)));
-                } else {
-                    lane.owed.rest();
+            Role::Relay(_) | Role::Resting => {
+                if backlog > core.config.backlog_keys_max {
+                    self.leave_lane(core, facts, process, BTreeSet::new());
                 }
             }
-            Role::Relay(_) | Role::Resting => {}
         }
+        let Some(lane) = self.lanes.get_mut(process) else {
+            return;
+        };
         while !core.send_left.is_spent() {
             // What is owed and fits first, then one large value a frame.
             let way = lane.choose_way(core, session);
@@ -304,7 +299,7 @@ impl Lane {
         way: Way,
         uncovered: &[NodeName],
     ) -> PacketLoad {
-        let max = PacketMax {
+        let mut max = PacketMax {
             bytes: match way {
                 Way::Datagram => core.datagram_room(),
                 Way::Link { .. } => FRAME_BYTES_TARGET,
@@ -327,6 +322,10 @@ impl Lane {
         let hand = owed.first().map_or(role, |place| self.owed.hand_of(place));
         let mut load = PacketLoad::after(codec::delta_overhead(uncovered));
         load.hand = hand;
+        if let Some(group) = hand {
+            let members = (core.grid.len() >> group.bits.min(63)).max(1);
+            max.entries = max.entries.min((LOOKS_MAX / 2 / members).max(1));
+        }
         load.bytes += hand.map_or(0, |_| HANDED_OVERHEAD);
         for place in owed {
             if self.owed.hand_of(&place) != hand {

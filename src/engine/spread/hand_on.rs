@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::engine::core::ask::Ask;
-use crate::engine::core::delta::Hand;
+use crate::engine::core::delta::{Hand, Received};
 use crate::engine::core::grid::GroupId;
 use crate::engine::core::place::{SentItem, StoreKey};
 use crate::engine::core::session::Session;
@@ -18,9 +18,10 @@ use crate::wire::{CoverReport, Covered, Message, Recall};
 
 use super::Spread;
 use super::duties::Duty;
+use super::inbox::{LOOKS_MAX, PassingOn};
 
 impl Spread {
-    /// A packet was merged that this node is to hand on.
+    /// A packet was merged that this node is to hand on. Returns what that costs.
     pub(super) fn take_duty(
         &mut self,
         core: &mut Core,
@@ -28,15 +29,15 @@ impl Spread {
         parent: &ProcessId,
         packet: u64,
         hand: Hand,
-        places: &[StoreKey],
-    ) {
+        received: &Received,
+    ) -> Duration {
         let group = GroupId::of(core.setup.name.cell(), hand.bits);
         if group.has(&parent.name) {
             // Nobody hands on within its own group: the entries are taken, and nothing else.
             core.counters.unexpected += 1;
-            return;
+            return Duration::ZERO;
         }
-        let held = places.iter().filter_map(|place| {
+        let held = received.held.iter().filter_map(|place| {
             let held = core.stores.held(place)?;
             Some((*place, held.seq))
         });
@@ -44,17 +45,29 @@ impl Spread {
         let held: BTreeMap<StoreKey, u64> = held.collect();
         let items: Vec<SentItem> = held.into_iter().collect();
         let others = core.grid.members(group).filter(|member| member != parent);
+        let others: Vec<ProcessId> = others.collect();
+        let mut passing = PassingOn::of(core, received);
+        passing.look(items.len() * others.len());
+        if items.len() * others.len() > LOOKS_MAX {
+            // Nobody sends so much at once: the entries are taken, and who handed them on hears nothing and
+            // covers its group itself.
+            core.counters.unexpected += 1;
+            return passing.work();
+        }
         let due = core.now.mono + self.patience(group);
         let duty = Duty::new(
             parent.clone(),
             packet,
             (group, hand.list),
             items,
-            others,
+            others.into_iter(),
             due,
         );
         let lacking = self.duties.open(duty);
+        let owed = lacking.values().flatten();
+        owed.for_each(|place| passing.owe(place));
         self.send_on(core, facts, hand.bits, lacking);
+        passing.work()
     }
 
     /// How long it may take until all of this node's peers in a group have acknowledged what they are sent.
@@ -149,6 +162,9 @@ impl Spread {
                 lane.standing.done();
             }
             self.groups.undone.behind.extend(told.unknown);
+            if told.holders.is_empty() {
+                continue;
+            }
             for (place, seq) in told.items {
                 self.note_held(core, facts, &told.holders, place, seq);
             }

@@ -11,10 +11,14 @@ use crate::engine::core::place::{SentItem, StoreKey};
 use crate::id::{ProcessId, StoreId};
 use crate::wire::CoverReport;
 
+use super::handed_keys::HandedKeys;
+
 /// The packets that one peer was handed, by number.
 #[derive(Debug, Default)]
 pub(super) struct HandedOn {
     packets: BTreeMap<u64, HandedPacket>,
+    /// What they have.
+    keys: HandedKeys,
     /// Packets of which the peer has told all before it acknowledged them: it may refuse a part still.
     unacknowledged: BTreeMap<u64, GroupId>,
 }
@@ -81,13 +85,20 @@ impl HandedOn {
     /// A packet goes out.
     pub(super) fn sent(&mut self, packet: u64, handed: HandedPacket) {
         if !handed.missing.is_empty() {
+            self.keys.add(packet, &handed.items);
             self.packets.insert(packet, handed);
         }
     }
 
+    fn remove(&mut self, packet: u64) -> Option<HandedPacket> {
+        let handed = self.packets.remove(&packet)?;
+        self.keys.remove(packet, &handed.items);
+        Some(handed)
+    }
+
     /// A packet is lost: what it carried is sent once more.
     pub(super) fn lost(&mut self, packet: u64) {
-        self.packets.remove(&packet);
+        self.remove(packet);
         self.unacknowledged.remove(&packet);
     }
 
@@ -110,21 +121,18 @@ impl HandedOn {
         let Some(handed) = self.packets.get_mut(&packet) else {
             return self.unacknowledged.get(&packet).copied();
         };
+        let items = handed.items.iter();
+        let gone: Vec<SentItem> = items.filter(|(it, _)| it == place).copied().collect();
         handed.items.retain(|(item, _)| item != place);
+        self.keys.remove(packet, &gone);
         Some(handed.group)
     }
 
     /// How many keys of a store have been handed to it and are not known to be done, and since when.
     pub(super) fn lag(&self, store: StoreId) -> (usize, Option<Duration>) {
-        let packets = self.packets.values().filter_map(|handed| {
-            let items = handed.items.iter();
-            let keys = items.filter(|((of, _), _)| *of == store).count();
-            (keys > 0).then_some((keys, handed.sent_at))
-        });
-        packets.fold((0, None), |(all, since), (keys, sent)| {
-            let since = since.map_or(sent, |since: Duration| since.min(sent));
-            (all + keys, Some(since))
-        })
+        let (keys, first) = self.keys.of_store(store);
+        let first = first.and_then(|first| self.packets.get(&first));
+        (keys, first.map(|handed| handed.sent_at))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -172,7 +180,7 @@ impl HandedOn {
             unknown: Vec::new(),
             took: now.saturating_sub(handed.sent_at),
         };
-        if complete && let Some(handed) = self.packets.remove(&report.packet) {
+        if complete && let Some(handed) = self.remove(report.packet) {
             if !handed.acked && self.unacknowledged.len() < HANDED_MAX {
                 self.unacknowledged.insert(report.packet, handed.group);
             }
@@ -185,25 +193,28 @@ impl HandedOn {
 
     /// Whether the peer hands on this change of a key, or a later one.
     pub(super) fn has(&self, place: &StoreKey, seq: u64) -> bool {
-        let items = self.packets.values().flat_map(|handed| &handed.items);
-        items
-            .into_iter()
-            .any(|item| item.0 == *place && item.1 >= seq)
+        self.keys.has(place, seq)
     }
 
     /// A process holds these changes by another way, or is gone: `is_held` tells of each.
     pub(super) fn settle(&mut self, process: &ProcessId, is_held: impl Fn(&SentItem) -> bool) {
-        self.packets.retain(|_, handed| {
+        let mut done = Vec::new();
+        for (&packet, handed) in &mut self.packets {
             if handed.missing.contains(process) && handed.items.iter().all(&is_held) {
                 handed.missing.remove(process);
             }
-            !handed.missing.is_empty()
-        });
+            if handed.missing.is_empty() {
+                done.push(packet);
+            }
+        }
+        done.into_iter()
+            .for_each(|packet| drop(self.remove(packet)));
     }
 
     /// Takes everything off a peer that does not do it.
     pub(super) fn take(&mut self) -> Undone {
         let mut undone = Undone::default();
+        self.keys = HandedKeys::default();
         for handed in std::mem::take(&mut self.packets).into_values() {
             if handed.told {
                 undone.behind.extend(handed.missing);
@@ -241,7 +252,7 @@ impl HandedOn {
             }
         }
         for packet in given_up {
-            self.packets.remove(&packet);
+            self.remove(packet);
         }
         overdue
     }

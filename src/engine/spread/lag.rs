@@ -59,6 +59,7 @@ impl Spread {
         facts: Facts<'_>,
         synced: impl Fn(&ProcessId) -> bool,
     ) {
+        self.look_at_unlinked(core, facts);
         let now = core.now.mono;
         let lags = self.lag(core, facts, &synced);
         let by_name = &mut self.laggards.by_name;

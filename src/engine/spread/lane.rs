@@ -46,6 +46,8 @@ pub(super) struct Lane {
     pub(super) handed: HandedOn,
     /// How it does that.
     pub(super) standing: RelayStanding,
+    /// It had no link for what no datagram has room for, when that was last looked at.
+    pub(super) waits_for_link: bool,
 }
 
 /// What a peer is sent of what this node writes.
@@ -121,6 +123,7 @@ impl Lane {
             is_relay: false,
             handed: HandedOn::default(),
             standing: RelayStanding::default(),
+            waits_for_link: false,
         }
     }
 

@@ -6,10 +6,11 @@
 //! | `direct` | sending each peer what it lacks; direct mode: everybody its own writes, to everybody |
 //! | `tree`, `groups` | tree mode: who hands on to which group, and what becomes of what was not done |
 //! | `hand_on`, `duties` | what this node was handed to hand on, and what it tells of that |
-//! | `lane`, `owed`, `handed` | one peer: its parts; what it lacks and holds; what it was handed |
+//! | `lane`, `owed`, `handed`, `handed_keys` | one peer: its parts; what it lacks and holds; what it was handed |
 //! | `loss`, `pace` | acknowledgements received; data that is not acknowledged |
 //! | `inbox`, `acknowledge`, `acks` | deltas received; acknowledgements owed and sent |
 //! | `unkept` | what a peer has merged and not on its disk yet |
+//! | `unlinked` | large values that wait for a link which does not come |
 //! | `relays` | the way past a broken link |
 //! | `lag`, `laggards`, `ages` | how far peers are behind |
 //! | `watches`, `watch_list` | following writes to other processes |
@@ -22,6 +23,7 @@ mod duties;
 mod groups;
 mod hand_on;
 mod handed;
+mod handed_keys;
 mod inbox;
 mod lag;
 mod laggards;
@@ -30,6 +32,8 @@ mod loss;
 mod mode;
 mod owed;
 mod pace;
+#[cfg(test)]
+mod reach_tests;
 mod relays;
 #[cfg(feature = "sim")]
 mod sizes;
@@ -39,6 +43,7 @@ mod tree;
 #[cfg(test)]
 mod tree_tests;
 mod unkept;
+mod unlinked;
 mod watch_list;
 mod watches;
 

@@ -4,7 +4,10 @@
 //! peers are then told its name with every packet, and once what it lacks already; they forward to
 //! it, and relay what it holds. So a broken link, one way or both, costs that time once.
 
+use std::time::Duration;
+
 use crate::engine::core::ask::Ask;
+use crate::engine::core::delta::Received;
 use crate::engine::core::flight::Receipt;
 use crate::engine::core::place::StoreKey;
 use crate::engine::core::roster::RosterEntry;
@@ -13,6 +16,7 @@ use crate::id::{NodeName, ProcessId};
 use crate::wire::{HeldVersion, Message, Relayed, codec};
 
 use super::Spread;
+use super::inbox::{LOOKS_MAX, PassingOn};
 use super::lane::Role;
 use super::pace::SILENCE_MIN;
 
@@ -98,27 +102,29 @@ impl Spread {
         core.ask(Ask::Acknowledged(relayed.holder.clone(), receipt));
     }
 
-    /// Who forwards to an uncovered peer: the first two covered ones after it by name.
+    /// Who forwards to an uncovered peer: the first two covered ones after it by name. Where a row has too few of
+    /// them, those that hand on to other groups: they keep links with some of every group, and so with all of
+    /// a small one.
     pub(in crate::engine) fn relays_of(&self, facts: Facts<'_>, name: &NodeName) -> Vec<ProcessId> {
-        let covered: Vec<_> = self
-            .lanes
-            .iter()
-            .filter(|(process, lane)| {
+        let covered = |is_meant: fn(Role) -> bool| {
+            let lanes = self.lanes.iter();
+            let covered = lanes.filter(|(process, lane)| {
                 !lane.uncovered
-                    && lane.role == Role::Leaf
+                    && is_meant(lane.role)
                     && process.name != *name
                     && facts.roster.is_live(process)
-            })
-            .map(|(process, _)| process)
-            .collect();
-        let after = covered.partition_point(|process| process.name <= *name);
-        covered
-            .iter()
-            .cycle()
-            .skip(after)
-            .take(covered.len().min(RELAYS))
-            .map(|&p| p.clone())
-            .collect()
+            });
+            let mut covered: Vec<ProcessId> = covered.map(|(it, _)| it.clone()).collect();
+            let after = covered.partition_point(|process| process.name <= *name);
+            covered.rotate_left(after);
+            covered
+        };
+        let mut relays = covered(|role| role == Role::Leaf);
+        if relays.len() < RELAYS {
+            relays.extend(covered(|role| matches!(role, Role::Relay(_))));
+        }
+        relays.truncate(RELAYS);
+        relays
     }
 
     /// The uncovered members that this peer forwards to: those that do not acknowledge, and those
@@ -185,16 +191,18 @@ impl Spread {
         }
     }
 
-    /// Forwards a writer's entries to members it cannot cover.
-    pub(in crate::engine) fn forward(
+    /// Forwards a writer's entries to members it cannot cover. Returns what that costs.
+    pub(super) fn forward(
         &mut self,
         core: &mut Core,
         facts: Facts<'_>,
         writer: &ProcessId,
         uncovered: &[NodeName],
-        places: &[StoreKey],
-    ) {
-        for name in uncovered {
+        received: &Received,
+    ) -> Duration {
+        let (places, mut passing) = (&received.held, PassingOn::of(core, received));
+        let most = LOOKS_MAX / places.len().max(1);
+        for name in uncovered.iter().take(most) {
             let Some(known) = facts.roster.get(name).filter(|known| known.is_live()) else {
                 continue;
             };
@@ -205,6 +213,7 @@ impl Spread {
             let Some(session) = facts.sessions.get(process) else {
                 continue;
             };
+            passing.look(places.len());
             for &place in places {
                 let shared = session.stores.contains(&place.0);
                 if shared && lane.relayed_for.len() < RELAYED_FOR_MAX {
@@ -215,6 +224,7 @@ impl Spread {
                     });
                     if !under_way {
                         lane.owed.owe(place);
+                        passing.owe(&place);
                     }
                     lane.relayed_for
                         .entry(place)
@@ -223,6 +233,7 @@ impl Spread {
                 }
             }
         }
+        passing.work()
     }
 }
 

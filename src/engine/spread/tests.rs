@@ -123,8 +123,14 @@ impl Node {
         }
     }
 
-    /// A member sends these notes, as its packet of this number.
-    fn receive(&mut self, text: &str, packet: u64, notes: &[u8], uncovered: Vec<NodeName>) {
+    /// A member sends these notes, as its packet of this number. Returns what it is charged for having them passed on.
+    fn receive(
+        &mut self,
+        text: &str,
+        packet: u64,
+        notes: &[u8],
+        uncovered: Vec<NodeName>,
+    ) -> Duration {
         let section = Section {
             store: self.store.id(),
             entries: notes.iter().map(|&n| note(n)).collect(),
@@ -138,6 +144,12 @@ impl Node {
         let facts = self.known.facts();
         let merged = merged(&mut self.core, &process(text), DeltaWay::Datagram, delta);
         self.spread.delta_merged(&mut self.core, facts, merged);
+        let asks = self.core.take_asks().into_iter();
+        let charged = asks.map(|ask| match ask {
+            Ask::PassedOn(whom, work) if whom == name(text) => work,
+            other => panic!("{other:?}"),
+        });
+        charged.sum()
     }
 
     /// A member tells what another one holds.
@@ -476,6 +488,20 @@ fn a_relay_forwards_what_it_was_asked_to_and_tells_the_writer_who_holds_it() {
         node.core.take_asks(),
         [Ask::Acknowledged(process("a"), receipt)]
     );
+}
+
+#[test]
+fn who_has_passed_on_what_is_known_pays_for_the_sending() {
+    let mut node = Node::beside(&["a", "b", "writer"]);
+    let both = || vec![name("a"), name("b")];
+    let first = node.receive("writer", 1, &[1], both());
+    let again = node.receive("writer", 2, &[1], both());
+    let kib = Duration::from_micros(100);
+    assert!(
+        first < Duration::from_micros(1) && again >= kib,
+        "{first:?} {again:?}"
+    );
+    assert_eq!(node.receive("writer", 3, &[1], Vec::new()), Duration::ZERO);
 }
 
 impl Node {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::inbox::LOOKS_MAX;
 use super::lane::Role;
 use super::*;
 use crate::engine::core::delta::{DeltaWay, Hand};
@@ -14,21 +15,26 @@ use crate::engine::io::{Output, StreamId};
 use crate::id::Key;
 use crate::store::{Held, Store, WriteId};
 use crate::wire::{
-    Ack, Arrived, CoverReport, Covered, Delta, Handed, Message, Recall, RefusedEntry, Section,
+    Ack, Arrived, CoverReport, Covered, Delta, Entry, Handed, Message, Recall, RefusedEntry,
+    Section,
 };
 
 /// The node `self` in tree mode, linked with all of these.
-struct Node {
-    core: Core,
-    spread: Spread,
-    known: Known,
-    store: Arc<dyn Store>,
+pub(super) struct Node {
+    pub(super) core: Core,
+    pub(super) spread: Spread,
+    pub(super) known: Known,
+    pub(super) store: Arc<dyn Store>,
     names: Vec<String>,
 }
 
 impl Node {
-    fn new() -> Self {
-        let names: Vec<String> = (0..24).map(|n| format!("m{n:02}")).collect();
+    pub(super) fn new() -> Self {
+        Self::with((0..24).map(|n| format!("m{n:02}")).collect())
+    }
+
+    /// The names are sorted.
+    pub(super) fn with(names: Vec<String>) -> Self {
         let texts: Vec<&str> = names.iter().map(String::as_str).collect();
         let store = notes(0).0;
         let core = core_with(vec![Arc::clone(&store)], false);
@@ -60,7 +66,7 @@ impl Node {
         node
     }
 
-    fn write(&self, n: u8) -> WriteId {
+    pub(super) fn write(&self, n: u8) -> WriteId {
         let entry = note(n);
         let key = entry.key;
         self.store.replica().merge(&[entry], self.core.now.wall);
@@ -71,7 +77,7 @@ impl Node {
         }
     }
 
-    fn flush(&mut self) -> Vec<(String, Message)> {
+    pub(super) fn flush(&mut self) -> Vec<(String, Message)> {
         self.core.send_left = super::super::core::quota::SendQuota::TURN;
         self.spread.flush(&mut self.core, self.known.facts());
         let sent = datagrams(&self.core).into_iter();
@@ -85,7 +91,7 @@ impl Node {
     }
 
     /// Who was handed something, with the bits of its group; and who was sent something for itself.
-    fn sent_to(&mut self) -> (Vec<(String, u8)>, Vec<String>) {
+    pub(super) fn sent_to(&mut self) -> (Vec<(String, u8)>, Vec<String>) {
         let (mut handed, mut plain) = (Vec::new(), Vec::new());
         for (to, message) in self.flush() {
             match message {
@@ -97,7 +103,7 @@ impl Node {
         (handed, plain)
     }
 
-    fn row(&self) -> Vec<String> {
+    pub(super) fn row(&self) -> Vec<String> {
         let row = self.core.grid.members(self.core.grid.row());
         let mut row: Vec<String> = row.map(|member| member.name.to_string()).collect();
         row.sort();
@@ -115,7 +121,7 @@ impl Node {
         members.filter(|member| *member != process(relay)).collect()
     }
 
-    fn acknowledge(&mut self, text: &str, packet: u64) {
+    pub(super) fn acknowledge(&mut self, text: &str, packet: u64) {
         let ack = Ack {
             token: 0,
             ranges: vec![(packet, packet)],
@@ -151,7 +157,7 @@ impl Node {
             .covered_received(&mut self.core, facts, &process(relay), &covered);
     }
 
-    fn pass(&mut self, text: &str, time: Duration) {
+    pub(super) fn pass(&mut self, text: &str, time: Duration) {
         self.core.now.mono += time;
         let facts = self.known.facts();
         self.spread
@@ -160,14 +166,18 @@ impl Node {
 
     /// A member hands on this note, as its packet of this number, to all who share so many bits with this
     /// node.
-    fn is_handed(&mut self, text: &str, packet: u64, n: u8, bits: u8) {
+    pub(super) fn is_handed(&mut self, text: &str, packet: u64, n: u8, bits: u8) {
+        self.are_handed(text, packet, vec![note(n)], bits);
+    }
+
+    fn are_handed(&mut self, text: &str, packet: u64, entries: Vec<Entry>, bits: u8) {
         let delta = Delta {
             token: 0,
             packet,
             uncovered: Vec::new(),
             sections: vec![Section {
                 store: self.store.id(),
-                entries: vec![note(n)],
+                entries,
             }],
         };
         let group = GroupId::of(self.core.setup.name.cell(), bits);
@@ -178,9 +188,12 @@ impl Node {
         let mut merged = merged(&mut self.core, &process(text), way, delta);
         merged.hand = Some(Hand { bits, list });
         self.spread.delta_merged(&mut self.core, facts, merged);
+        let asks = self.core.take_asks().into_iter();
+        let others = asks.filter(|ask| !matches!(ask, Ask::PassedOn(..)));
+        others.for_each(|ask| self.core.ask(ask));
     }
 
-    fn is_owing(&self) -> bool {
+    pub(super) fn is_owing(&self) -> bool {
         self.spread.is_owing(&self.core, self.known.facts())
     }
 }
@@ -471,6 +484,33 @@ fn what_is_handed_within_a_group_is_taken_and_not_handed_on() {
         assert_eq!(node.core.counters.unexpected, n as u64 + 1);
         assert_eq!(node.store.head(), n as u64 + 1, "it is held");
     }
+}
+
+#[test]
+fn what_is_handed_beyond_a_turns_work_is_taken_and_not_handed_on() {
+    let mut node = Node::new();
+    let parent = node.others_parent();
+    let entry = |n: usize| {
+        let mut key = [0xff; 16];
+        key[..8].copy_from_slice(&n.to_be_bytes());
+        Entry {
+            key: Key(key),
+            ..note(0)
+        }
+    };
+    let others = node.row().len();
+    let most = LOOKS_MAX / others;
+    node.are_handed(&parent, 9, (0..most).map(entry).collect(), 2);
+    assert_eq!(
+        (node.spread.duties.len(), node.core.counters.unexpected),
+        (1, 0)
+    );
+    node.are_handed(&parent, 10, (0..=most).map(entry).collect(), 2);
+    assert_eq!(
+        (node.spread.duties.len(), node.core.counters.unexpected),
+        (1, 1)
+    );
+    assert_eq!(node.store.len(), most + 1);
 }
 
 /// A durable peer tells that it has merged a packet before it acknowledges it, and what it refuses only then.

@@ -27,7 +27,8 @@ pub(super) struct Unkept {
 
 #[derive(Debug)]
 struct MergedPacket {
-    items: Vec<SentItem>,
+    /// Each with its place in the packet, by which it is refused.
+    items: Vec<(u16, SentItem)>,
     since: Duration,
 }
 
@@ -37,7 +38,7 @@ impl Unkept {
         for &(place, seq) in &items {
             self.places.insert(place, (seq, packet));
         }
-        let since = now;
+        let (items, since) = ((0..).zip(items).collect(), now);
         self.packets.insert(packet, MergedPacket { items, since });
         while self.places.len() > PLACES_MAX || self.packets.len() > PACKETS_MAX {
             let Some((number, oldest)) = self.packets.pop_first() else {
@@ -60,7 +61,7 @@ impl Unkept {
                     break;
                 };
                 self.doublings = 0;
-                for (item, index) in merging.items.into_iter().zip(0_u16..) {
+                for (index, item) in merging.items {
                     self.leave(item.0, number);
                     landed.push(Landed {
                         packet: number,
@@ -90,7 +91,9 @@ impl Unkept {
         let later = |store: &StoreId, seq: u64| heads.get(store).is_none_or(|&head| seq > head);
         self.untold.retain(|store, seq| later(store, *seq));
         for merging in self.packets.values_mut() {
-            merging.items.retain(|((store, _), seq)| later(store, *seq));
+            merging
+                .items
+                .retain(|(_, ((store, _), seq))| later(store, *seq));
         }
         self.packets.retain(|_, merging| !merging.items.is_empty());
         self.places
@@ -112,7 +115,7 @@ impl Unkept {
             && let Some((number, oldest)) = self.packets.pop_first()
         {
             any = true;
-            items.extend_from_slice(&oldest.items);
+            items.extend(oldest.items.iter().map(|(_, item)| *item));
             self.forget(number, oldest.items);
         }
         self.doublings = (self.doublings + u32::from(any)).min(DOUBLINGS_MAX);
@@ -125,8 +128,8 @@ impl Unkept {
         self.places.len().max(self.packets.len())
     }
 
-    fn forget(&mut self, number: u64, items: Vec<SentItem>) {
-        for (place, seq) in items {
+    fn forget(&mut self, number: u64, items: Vec<(u16, SentItem)>) {
+        for (_, (place, seq)) in items {
             self.leave(place, number);
             let untold = self.untold.entry(place.0).or_default();
             *untold = seq.max(*untold);
@@ -195,6 +198,22 @@ mod tests {
         assert!(!unkept.may_lack(&place(2), 2));
         assert_eq!(unkept.acknowledge(&ack(1, 9)).len(), 1);
         assert!(!unkept.may_lack(&place(1), 1) && unkept.due().is_none());
+    }
+
+    #[test]
+    fn what_is_refused_is_found_though_an_exchange_took_what_was_before_it() {
+        let mut unkept = Unkept::default();
+        unkept.add(1, vec![(place(1), 1), (place(2), 2)], secs(0));
+        unkept.exchanged(&BTreeMap::from([(STORE, 1)]));
+        let mut ack = ack(1, 1);
+        ack.refused.push(RefusedEntry {
+            packet: 1,
+            index: 1,
+            reason: Refusal::Full,
+        });
+        let landed = unkept.acknowledge(&ack);
+        let told: Vec<_> = landed.iter().map(|it| (it.item, it.refused)).collect();
+        assert_eq!(told, [((place(2), 2), Some(Refusal::Full))]);
     }
 
     #[test]

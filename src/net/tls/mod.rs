@@ -8,8 +8,8 @@
 //!   queue. Those older than `probe_timeout` are dropped, by the sender while it has them, and by the
 //!   receiver if they grew old on their way (`record.rs`). A peer that does not respond costs the other
 //!   peers nothing.
-//! - **Streams** follow one another over connections that are kept (`channel.rs`, `pool.rs`), so an
-//!   exchange of state costs no handshake. Only one dial at a time goes to a peer, whether it is for a
+//! - **Streams** follow one another over connections that are kept (`channel.rs`, `pool.rs`), so a
+//!   push/pull costs no handshake. Only one dial at a time goes to a peer, whether it is for a
 //!   stream or for packets (`turns.rs`). A dial that is refused is reported as refused, which the
 //!   engine takes for proof that a process has gone.
 //! - **Where a packet comes from** is the address that its sender is reached at, which it says in the

@@ -1,4 +1,4 @@
-//! Typed maps, the ready types and presence: how a node is given them.
+//! Typed maps, the built-in types and presence: how a node is given them.
 
 use std::sync::Arc;
 
@@ -44,6 +44,8 @@ impl Builder {
     pub fn counter<K: PartKey>(&mut self, name: &str) -> Counter<K> {
         let counter = Counter::new(name, &self.name, self.limits(), self.context());
         self.add(counter.store());
+        self.tidies
+            .add(&counter, |it| async move { it.tidy().await });
         counter
     }
 
@@ -51,6 +53,7 @@ impl Builder {
     pub fn set<E: PartKey>(&mut self, name: &str) -> AddWinsSet<E> {
         let set = AddWinsSet::new(name, &self.name, self.limits(), self.context());
         self.add(set.store());
+        self.tidies.add(&set, |it| async move { it.tidy().await });
         set
     }
 
@@ -58,6 +61,7 @@ impl Builder {
     pub fn flag(&mut self, name: &str) -> Flag {
         let flag = Flag::new(name, &self.name, self.limits(), self.context());
         self.add(flag.store());
+        self.tidies.add(&flag, |it| async move { it.tidy().await });
         flag
     }
 
@@ -65,6 +69,8 @@ impl Builder {
     pub fn register<K: PartKey, V: MapValue + Clone>(&mut self, name: &str) -> MultiRegister<K, V> {
         let register = MultiRegister::new(name, &self.name, self.limits(), self.context());
         self.add(register.store());
+        self.tidies
+            .add(&register, |it| async move { it.tidy().await });
         register
     }
 
@@ -72,6 +78,7 @@ impl Builder {
     pub fn merged<K: PartKey, M: Merge>(&mut self, name: &str) -> MergedMap<K, M> {
         let map = MergedMap::new(name, &self.name, self.limits(), self.context());
         self.add(map.store());
+        self.tidies.add(&map, |it| async move { it.tidy().await });
         map
     }
 
@@ -79,8 +86,7 @@ impl Builder {
     pub fn presence<K: PartKey, V: MapValue + Clone>(&mut self, name: &str) -> Presence<K, V> {
         let store = PresenceStore::new(name, &self.name, self.limits(), self.context());
         self.add(store.store());
-        let woken = self.changed.get(&store.store().id()).cloned();
-        let presence = Presence::new(Arc::new(store), woken.unwrap_or_default(), &self.presences);
+        let presence = Presence::new(Arc::new(store), &self.presences);
         self.presences.add(&presence);
         presence
     }

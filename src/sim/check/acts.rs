@@ -1,4 +1,4 @@
-//! What clients have done with the ready types, and what follows from it.
+//! What clients have done with the built-in types, and what follows from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What is promised of the ready types: a count is the sum of the acknowledged additions, a set holds every
+//! What is promised of the built-in types: a count is the sum of the acknowledged additions, a set holds every
 //! acknowledged addition that no later removal saw, a flag likewise, a register every value that nobody saw who wrote
 //! another, a merged map whatever was merged into it, and what a process says of itself is there while it is a
 //! member and gone when it is none.
@@ -19,7 +19,7 @@ impl Look<'_> {
         self.nodes[node].process.as_ref()?.ready.as_ref()
     }
 
-    /// What a ready type says wrongly on nodes that hold the same. Where somebody lies, nothing is promised: every
+    /// What a built-in type says wrongly on nodes that hold the same. Where somebody lies, nothing is promised: every
     /// member may write anything.
     pub(super) fn misremembered(&self, group: &[usize]) -> Option<Breach> {
         if self.nodes.iter().any(|node| node.is_liar()) {

@@ -1,4 +1,4 @@
-//! What clients do with the ready types.
+//! What clients do with the built-in types.
 
 use super::simulator::Simulator;
 use crate::sim::nodes::process::Process;
@@ -7,7 +7,7 @@ use crate::store::{WriteError, WriteId, Written};
 use crate::time::Timestamp;
 
 impl Simulator {
-    /// A client does something with a ready type on a node. Does nothing if the node is down or does not have
+    /// A client does something with a built-in type on a node. Does nothing if the node is down or does not have
     /// [`NodeSpec::ready_types`](crate::sim::NodeSpec::ready_types).
     pub fn do_act(&mut self, node: usize, act: ReadyAct) {
         let Some(process) = self.nodes[node].process.as_mut() else {

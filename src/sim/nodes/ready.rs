@@ -1,4 +1,4 @@
-//! The ready types and presence on simulated nodes, and what is done with them.
+//! The built-in types and presence on simulated nodes, and what is done with them.
 //!
 //! What is promised of them is in `crate::sim::check::ready`.
 
@@ -63,7 +63,7 @@ impl ReadyTypes {
     }
 }
 
-/// What a client does with one of the ready types.
+/// What a client does with one of the built-in types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadyAct {

@@ -25,7 +25,7 @@ pub struct NodeSpec {
     /// Whether it may [lie](crate::sim::Simulator::set_lying): the others need not agree with it, and
     /// nothing that is promised is promised to it. Default false.
     pub liar: bool,
-    /// Whether it has the [ready types](crate::store::types) and presence. All nodes of a cluster should agree on
+    /// Whether it has the [built-in types](crate::store::types) and presence. All nodes of a cluster should agree on
     /// it. Default false.
     pub ready_types: bool,
     /// Seeds to resolve; `None` (the default) is every other node of its cluster added so far or

@@ -46,9 +46,9 @@ const LONG_AFTERMATH: Duration = Duration::from_secs(200);
 const COLLECTED: Duration = Duration::from_secs(1_500);
 
 impl Scenario {
-    /// Draws a cluster of 2 to 7 nodes, or now and then of 17 to 60, a third of them durable, its
-    /// configuration, at least 30 virtual seconds with at least 100 writes and three kinds of faults, and a
-    /// calm end. One in four has one or two members that lie.
+    /// Draws a cluster of 2 to 7 nodes, one in forty of 17 to 60, a third of them durable, its
+    /// configuration, at least 30 virtual seconds with at least 100 writes and three to six kinds of faults,
+    /// and a calm end. One in four has one or two members that lie.
     #[must_use]
     pub fn random(seed: u64) -> Self {
         let mut rng = Pcg64::seed_from_u64(seed ^ 0x7363_656e_6172_696f);

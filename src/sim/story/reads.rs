@@ -1,4 +1,4 @@
-//! Draws reads that ask others first. Like what is done with the ready types, from randomness of its own.
+//! Draws reads that ask others first. Like what is done with the built-in types, from randomness of its own.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Draws what clients do with the ready types in a scenario.
+//! Draws what clients do with the built-in types in a scenario.
 //!
 //! It is drawn from randomness of its own, so a scenario without it is what it always was, and one with it
 //! is the same story with this in it.
@@ -12,13 +12,13 @@ use super::scenario::Scenario;
 use super::step::Step;
 use crate::sim::nodes::ready::{READY_KEYS, ReadyAct};
 
-/// Scenarios with ready types, of all.
+/// Scenarios with built-in types, of all.
 const READY_SHARE: f64 = 0.4;
 /// How often something is done with them.
 const DEEDS: std::ops::Range<usize> = 60..200;
 
 impl Scenario {
-    /// With ready types if its seed draws them.
+    /// With built-in types if its seed draws them.
     pub(super) fn with_drawn_deeds(mut self) -> Self {
         let mut rng = Pcg64::seed_from_u64(self.seed ^ 0x7265_6164_795f_7479);
         if !rng.random_bool(READY_SHARE) {

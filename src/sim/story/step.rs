@@ -83,7 +83,7 @@ pub enum Step {
         /// How many others; `None`: a majority.
         others: Option<usize>,
     },
-    /// A client does something with a ready type.
+    /// A client does something with a built-in type.
     Ready {
         /// Where.
         node: usize,

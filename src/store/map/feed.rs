@@ -70,8 +70,13 @@ struct FeedLog<R> {
     /// The number of the first event that is left.
     first: u64,
     bytes: usize,
-    followers: BTreeMap<u64, Follower>,
+    /// The number of the next event that each follower reads.
+    followers: BTreeMap<u64, u64>,
     followers_made: u64,
+    /// Followers that have read all, and how to wake them. A write that nobody waits for looks at none.
+    waiting: BTreeMap<u64, Waker>,
+    /// The end when the first of them came to wait.
+    waiting_from: u64,
     /// What was pushed out, to be dropped where no lock of the store is held.
     dropped: Vec<Logged<R>>,
 }
@@ -81,12 +86,6 @@ struct Logged<R> {
     bytes: usize,
     /// How many are still to read it.
     unread: usize,
-}
-
-struct Follower {
-    /// The number of the next event that it reads.
-    next: u64,
-    waker: Option<Waker>,
 }
 
 impl<R> Default for ChangeFeed<R> {
@@ -99,6 +98,8 @@ impl<R> Default for ChangeFeed<R> {
                 bytes: 0,
                 followers: BTreeMap::new(),
                 followers_made: 0,
+                waiting: BTreeMap::new(),
+                waiting_from: 0,
                 dropped: Vec::new(),
             }),
         }
@@ -143,12 +144,15 @@ impl<R> ChangeFeed<R> {
         }
         let mut log = self.lock();
         let dropped = std::mem::take(&mut log.dropped);
-        let end = log.end();
-        let behind = log.followers.values_mut().filter(|it| it.next < end);
-        let wakers: Vec<_> = behind.filter_map(|it| it.waker.take()).collect();
+        let is_new = log.end() > log.waiting_from;
+        let waiting = if is_new {
+            std::mem::take(&mut log.waiting)
+        } else {
+            BTreeMap::new()
+        };
         drop(log);
         drop(dropped);
-        wakers.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
     }
 
     /// Follows the store from now on. Returns the number to read under.
@@ -156,8 +160,7 @@ impl<R> ChangeFeed<R> {
         let mut log = self.lock();
         log.followers_made += 1;
         let (id, next) = (log.followers_made, log.end());
-        let waker = None;
-        log.followers.insert(id, Follower { next, waker });
+        log.followers.insert(id, next);
         self.followed.store(log.followers.len(), Ordering::Release);
         id
     }
@@ -165,49 +168,61 @@ impl<R> ChangeFeed<R> {
     /// Follows it no more.
     pub(super) fn unfollow(&self, id: u64) {
         let mut log = self.lock();
-        let gone = log.followers.remove(&id);
-        let read = gone.map(|gone| log.has_read(gone.next));
+        let waker = log.waiting.remove(&id);
+        let next = log.followers.remove(&id);
+        let read = next.map(|next| log.has_read(next));
         self.followed.store(log.followers.len(), Ordering::Release);
         // Nobody may come to drop it: who wakes followers looks whether there are any.
         let dropped = std::mem::take(&mut log.dropped);
         drop(log);
-        drop((read, dropped));
+        drop((read, dropped, waker));
     }
 
-    /// The next event of a follower, or how many it has missed for being too slow.
-    pub(super) fn poll_next(
+    /// Moves the next events of a follower to `taken`, up to [`TAKEN_MAX`] of them, or says how many it has missed for
+    /// being too slow.
+    pub(super) fn poll_take(
         &self,
         id: u64,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Arc<FeedEvent<R>>, u64>> {
+        taken: &mut VecDeque<Arc<FeedEvent<R>>>,
+    ) -> Poll<Result<(), u64>> {
         let mut log = self.lock();
         let (first, end) = (log.first, log.end());
-        let Some(follower) = log.followers.get_mut(&id) else {
+        let Some(&next) = log.followers.get(&id) else {
             return Poll::Pending;
         };
-        let next = follower.next;
         if next == end {
-            follower.waker = Some(context.waker().clone());
+            if log.waiting.is_empty() {
+                log.waiting_from = end;
+            }
+            let waker = log.waiting.insert(id, context.waker().clone());
+            drop(log);
+            drop(waker);
             return Poll::Pending;
         }
         if next < first {
-            follower.next = end;
+            log.followers.insert(id, end);
             let read = log.has_read(next);
             drop(log);
             drop(read);
             return Poll::Ready(Err(end - next));
         }
-        follower.next += 1;
-        let at = usize::try_from(next - first).unwrap_or(usize::MAX);
-        let Some(logged) = log.events.get_mut(at) else {
-            return Poll::Pending;
-        };
-        logged.unread -= 1;
-        let event = Arc::clone(&logged.event);
+        let from = usize::try_from(next - first).unwrap_or(usize::MAX);
+        let (mut bytes, mut count) = (0_usize, 0);
+        for logged in log.events.iter_mut().skip(from).take(TAKEN_MAX) {
+            bytes = bytes.saturating_add(logged.bytes);
+            if count > 0 && bytes > TAKEN_BYTES_MAX {
+                break;
+            }
+            count += 1;
+            logged.unread -= 1;
+            taken.push_back(Arc::clone(&logged.event));
+        }
+        log.followers.insert(id, next + count);
         let read = log.drop_read();
         drop(log);
         drop(read);
-        Poll::Ready(Ok(event))
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -245,6 +260,10 @@ impl<R> FeedLog<R> {
 
 /// Bytes that wait for the slowest follower at most; a single larger change waits all the same.
 pub(super) const FEED_BYTES_MAX: usize = 8 << 20;
+/// Events that a follower takes out of the log at once: it returns them one by one.
+const TAKEN_MAX: usize = 64;
+/// Their bytes, unless one alone has more.
+const TAKEN_BYTES_MAX: usize = 64 << 10;
 /// What an event takes beside its records.
 const EVENT_BYTES: usize = 160;
 

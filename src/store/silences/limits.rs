@@ -20,7 +20,7 @@ pub struct SilenceLimits {
     /// some twenty thousand: a common pattern takes 1 to 5 kB, the costliest that is admitted about 1 MB. The
     /// same pattern in many silences is held once, and short lists of texts are not compiled. Patterns that
     /// find no room are compiled again whenever an alert needs them, which takes some 20 us for a common one
-    /// and up to 10 ms for all patterns of the costliest silence: too low, and asking about alerts takes
+    /// and up to 12 ms for all patterns of the costliest silence: too low, and asking about alerts takes
     /// long ([`Silences::patterns_compiled`](super::Silences::patterns_compiled) grows). 0 keeps nothing.
     pub patterns_bytes_max: usize,
 }

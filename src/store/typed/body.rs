@@ -5,6 +5,7 @@
 //! as the codec writes them. The entry's key is the hash of the key's bytes ([`Key::of`]), and a key has one
 //! encoding: another one is not read.
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,7 +29,7 @@ pub(in crate::store) fn hash_of<Q: Serialize + ?Sized>(key: &Q) -> Result<Key, N
 }
 
 /// The entry key and the body of a record.
-pub(super) fn write<K, V>(key: &K, value: &V, until: u64) -> Result<(Key, Vec<u8>), NoEncoding>
+pub(super) fn write<K, V>(key: &K, value: &V, until: u64) -> Result<(Key, Bytes), NoEncoding>
 where
     K: Serialize + ?Sized,
     V: Serialize + ?Sized,
@@ -41,7 +42,8 @@ where
         Key::of(key)
     })?;
     encode_value(value, &mut out)?;
-    Ok((hash, out))
+    // Without room to spare it is one allocation, here and for as long as it is held.
+    Ok((hash, Bytes::from(out.into_boxed_slice())))
 }
 
 /// Takes a body apart.

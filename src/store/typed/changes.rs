@@ -102,7 +102,7 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for MapChange<K, V> {
 /// [`Stream`].
 ///
 /// All that follow a map read one log. It holds at most 8 MiB of what the slowest has not read yet; a slower
-/// one is told [`Lagged`]. A change costs the map the same, however many follow it and whatever it holds.
+/// one is told [`Lagged`]. Each takes up to 64 changes, of 64 KiB, out of it at a time. A change costs the map the same, however many follow it and whatever it holds.
 ///
 /// That a value has expired is told once for each version, by this node's clock, within a second of its end
 /// where a node runs (otherwise when the map is collected or counted). If the clock is set back, the value
@@ -150,7 +150,7 @@ where
         poll_fn(|context| self.poll(context)).await
     }
 
-    fn poll(&self, context: &mut task::Context<'_>) -> Poll<Result<MapChange<K, V>, Lagged>> {
+    fn poll(&mut self, context: &mut task::Context<'_>) -> Poll<Result<MapChange<K, V>, Lagged>> {
         for _ in 0..PASSED_AT_ONCE {
             let Poll::Ready(next) = self.reader.poll_next(context) else {
                 return Poll::Pending;
@@ -185,7 +185,7 @@ where
     type Item = Result<MapChange<K, V>, Lagged>;
 
     fn poll_next(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut task::Context<'_>,
     ) -> Poll<Option<Self::Item>> {
         self.poll(context).map(Some)

@@ -193,7 +193,7 @@ impl<K: MapKey, V: MapValue, I> TypedSchema<K, V, I> {
         };
         let body = Body {
             schema: self.shape.shape,
-            bytes: bytes.into(),
+            bytes,
         };
         Some((record, body))
     }
@@ -248,7 +248,7 @@ where
         let written = body::write(&record.key, &record.value, body::from_until(record.until));
         Body {
             schema: self.shape.shape,
-            bytes: written.map(|(_, bytes)| bytes).unwrap_or_default().into(),
+            bytes: written.map(|(_, bytes)| bytes).unwrap_or_default(),
         }
     }
 

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::parts::OwnedPart;
 
@@ -19,11 +20,13 @@ pub(super) struct CounterPart {
     /// What processes before it under its name had counted.
     pub(super) earlier: Tallies,
     /// What the processes of other names had counted that are forgotten.
+    #[serde(deserialize_with = "few_names")]
     pub(super) forgotten: BTreeMap<String, Tallies>,
 }
 
 /// What processes of one name had counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "TalliesRead")]
 pub(super) struct Tallies {
     /// By boot, ascending.
     pub(super) processes: Vec<Earlier>,
@@ -61,6 +64,7 @@ impl CounterPart {
     pub(super) fn forget(&mut self, name: &str, account: &Tallies) {
         let own = self.forgotten.entry(name.to_owned()).or_default();
         own.add(account);
+        own.fold();
     }
 
     /// What this process has counted itself.
@@ -90,16 +94,47 @@ impl Tallies {
     pub(super) fn of<'p>(parts: impl Iterator<Item = (u64, &'p CounterPart)>) -> Self {
         let mut all = Self::default();
         for (boot, part) in parts {
-            all.add(&part.earlier);
-            all.note(part.as_of(boot));
+            all.gather(&part.earlier);
+            all.processes.push(part.as_of(boot));
         }
+        all.settle();
         all
+    }
+
+    /// Takes what another one says, to be put in order by [`settle`](Self::settle) once all is there.
+    fn gather(&mut self, other: &Self) {
+        self.fold_in(other.folded);
+        self.processes.extend_from_slice(&other.processes);
+    }
+
+    /// Keeps the most that is said of each process.
+    fn settle(&mut self) {
+        self.processes.sort_unstable_by_key(|it| it.boot);
+        self.processes.dedup_by(|same, kept| {
+            let is_same = same.boot == kept.boot;
+            if is_same {
+                kept.plus = kept.plus.max(same.plus);
+                kept.minus = kept.minus.max(same.minus);
+            }
+            is_same
+        });
+        let end = self.folded.map_or(0, |folded| folded.boot);
+        self.processes.retain(|process| process.boot > end);
     }
 
     /// Writes down what is more than is known.
     fn add(&mut self, other: &Self) {
-        // Each sum is what all up to its boot had counted at least.
-        if let Some(folded) = other.folded {
+        self.fold_in(other.folded);
+        for process in &other.processes {
+            self.note(*process);
+        }
+        let end = self.folded.map_or(0, |folded| folded.boot);
+        self.processes.retain(|process| process.boot > end);
+    }
+
+    /// Each sum is what all up to its boot had counted at least.
+    fn fold_in(&mut self, other: Option<Earlier>) {
+        if let Some(folded) = other {
             let own = self.folded.unwrap_or(folded);
             self.folded = Some(Earlier {
                 boot: own.boot.max(folded.boot),
@@ -107,11 +142,6 @@ impl Tallies {
                 minus: own.minus.max(folded.minus),
             });
         }
-        for process in &other.processes {
-            self.note(*process);
-        }
-        let end = self.folded.map_or(0, |folded| folded.boot);
-        self.processes.retain(|process| process.boot > end);
     }
 
     /// Writes down what a process had counted, if that is more than is known.
@@ -184,23 +214,130 @@ impl Tallies {
     }
 }
 
+/// As it is read, before it is known whether somebody has written it who keeps to the limits.
+#[derive(Deserialize)]
+struct TalliesRead {
+    processes: Vec<Earlier>,
+    folded: Option<Earlier>,
+}
+
+/// Something that no honest process writes. The entry that has it is quarantined.
+#[derive(Debug, thiserror::Error)]
+enum OutOfBounds {
+    #[error("{names} names are forgotten, of at most {NAMES_READ_MAX}")]
+    Names { names: usize },
+    #[error("processes are told apart that are not in order, or more than {EARLIER_MAX}")]
+    Processes,
+}
+
+impl TryFrom<TalliesRead> for Tallies {
+    type Error = OutOfBounds;
+
+    fn try_from(read: TalliesRead) -> Result<Self, OutOfBounds> {
+        let TalliesRead { processes, folded } = read;
+        let in_order = processes.is_sorted_by(|a, b| a.boot < b.boot);
+        if processes.len() > EARLIER_MAX || !in_order {
+            return Err(OutOfBounds::Processes);
+        }
+        Ok(Self { processes, folded })
+    }
+}
+
+/// Reads the forgotten names of a part.
+fn few_names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Tallies>, D::Error> {
+    let read = BTreeMap::<String, Tallies>::deserialize(from)?;
+    let names = read.len();
+    if names > NAMES_READ_MAX {
+        return Err(D::Error::custom(OutOfBounds::Names { names }));
+    }
+    Ok(read)
+}
+
 /// The count that the parts of all processes make.
 pub(super) fn sum<K>(parts: &[Arc<OwnedPart<K, CounterPart>>]) -> i64 {
     let mut names: BTreeMap<&str, Tallies> = BTreeMap::new();
     for part in parts {
         let (_, name, boot) = part.key();
         let all = names.entry(name).or_default();
-        all.add(&part.earlier);
-        all.note(part.as_of(*boot));
+        all.gather(&part.earlier);
+        all.processes.push(part.as_of(*boot));
         for (name, account) in &part.forgotten {
-            names.entry(name).or_default().add(account);
+            names.entry(name).or_default().gather(account);
         }
     }
+    names.values_mut().for_each(Tallies::settle);
     let total: i128 = names.values().map(Tallies::total).sum();
     let (least, most) = (i128::from(i64::MIN), i128::from(i64::MAX));
     i64::try_from(total.clamp(least, most)).unwrap_or_default()
 }
 
+/// Names that are forgotten in one part before it is not read. Their counts are of what is left of several parts, so it
+/// is more than one process forgets.
+const NAMES_READ_MAX: usize = 4 * FORGOTTEN_MAX;
+/// Names that one process forgets in one part.
+pub(super) const FORGOTTEN_MAX: usize = 1_024;
 /// Earlier processes of a name that are told apart; what older ones had counted is one sum, and what
 /// comes to be known of them later counts no more.
 const EARLIER_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::codec::{decode_value, encode_value};
+
+    fn part(processes: impl Iterator<Item = u64>, names: usize) -> CounterPart {
+        let processes = processes.map(|boot| Earlier {
+            boot,
+            plus: 1,
+            minus: 0,
+        });
+        let earlier = Tallies {
+            processes: processes.collect(),
+            folded: None,
+        };
+        let forgotten = (0..names).map(|n| (format!("n{n}"), Tallies::default()));
+        CounterPart {
+            earlier,
+            forgotten: forgotten.collect(),
+            ..CounterPart::default()
+        }
+    }
+
+    fn is_read(part: &CounterPart) -> bool {
+        let mut bytes = Vec::new();
+        encode_value(part, &mut bytes).unwrap();
+        let read = decode_value::<CounterPart>(&bytes);
+        read.is_ok_and(|read| read == *part)
+    }
+
+    #[test]
+    fn what_no_honest_process_writes_is_not_read() {
+        let most = EARLIER_MAX as u64;
+        assert!(is_read(&part(0..most, NAMES_READ_MAX)));
+        assert!(!is_read(&part(0..=most, 0)), "too many processes");
+        assert!(!is_read(&part((0..9).rev(), 0)), "not in their order");
+        assert!(!is_read(&part([1, 1].into_iter(), 0)), "one of them twice");
+        assert!(!is_read(&part(0..1, NAMES_READ_MAX + 1)), "too many names");
+    }
+
+    #[test]
+    fn what_is_gathered_comes_to_what_is_noted_bit_by_bit() {
+        let (low, high) = (
+            part([2, 4, 6].into_iter(), 0),
+            part([4, 5, 8].into_iter(), 0),
+        );
+        let mut folded = high.clone();
+        folded.earlier.folded = Some(Earlier {
+            boot: 4,
+            plus: 9,
+            minus: 1,
+        });
+        let parts = [(7, &low), (9, &high), (10, &folded)];
+        let mut noted = Tallies::default();
+        for (boot, part) in parts {
+            noted.add(&part.earlier);
+            noted.note(part.as_of(boot));
+        }
+        assert_eq!(Tallies::of(parts.into_iter()), noted);
+    }
+}

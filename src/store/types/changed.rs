@@ -1,4 +1,4 @@
-//! Which keys of a ready type have changed, as the application reads it.
+//! Which keys of a built-in type have changed, as the application reads it.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -9,7 +9,7 @@ use futures_core::Stream;
 
 use crate::store::typed::Lagged;
 
-/// The keys of a ready type as they change, from when this was made, as an asynchronous iterator or as a
+/// The keys of a built-in type as they change, from when this was made, as an asynchronous iterator or as a
 /// [`Stream`]. What a key comes to now is read from the type.
 ///
 /// A key is told for every write of a process, in the order in which this node took them, also where
@@ -43,11 +43,11 @@ pub struct ChangedKeys<K> {
 }
 
 /// Takes the next event of a type's log: its key, where it can be read.
-type TakeNext<K> = dyn Fn(&mut Context<'_>) -> Poll<Result<Option<K>, Lagged>> + Send + Sync;
+type TakeNext<K> = dyn FnMut(&mut Context<'_>) -> Poll<Result<Option<K>, Lagged>> + Send + Sync;
 
 impl<K> ChangedKeys<K> {
     pub(super) fn new(
-        read: impl Fn(&mut Context<'_>) -> Poll<Result<Option<K>, Lagged>> + Send + Sync + 'static,
+        read: impl FnMut(&mut Context<'_>) -> Poll<Result<Option<K>, Lagged>> + Send + Sync + 'static,
     ) -> Self {
         Self {
             read: Box::new(read),
@@ -62,7 +62,7 @@ impl<K> ChangedKeys<K> {
         poll_fn(|context| self.poll(context)).await
     }
 
-    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<K, Lagged>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<K, Lagged>> {
         for _ in 0..PASSED_AT_ONCE {
             match (self.read)(context) {
                 Poll::Ready(Ok(Some(key))) => return Poll::Ready(Ok(key)),
@@ -81,7 +81,7 @@ impl<K> ChangedKeys<K> {
 impl<K> Stream for ChangedKeys<K> {
     type Item = Result<K, Lagged>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll(context).map(Some)
     }
 }

@@ -13,7 +13,7 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
-use super::account::{CounterPart, Tallies, sum};
+use super::account::{CounterPart, FORGOTTEN_MAX, Tallies, sum};
 use super::changed::ChangedKeys;
 use super::forget::{ForgetError, held_by_all};
 use super::parts::{OwnedPart, OwnedParts, PartKey};
@@ -125,7 +125,7 @@ impl<K: PartKey> Counter<K> {
 
     /// Removes what earlier processes of this node's name left, where this one has taken it over, once all members hold
     /// that; failed ones too, until they are forgotten after `reconnect_timeout`. Returns how many entries were removed.
-    /// Every process that changes a key leaves an entry, so a program that is started often calls this now and then.
+    /// Every process that changes a key leaves an entry; a node that runs calls this every hour.
     ///
     /// Cancel safe: what is not removed the next call removes.
     ///
@@ -143,7 +143,8 @@ impl<K: PartKey> Counter<K> {
     /// node and at every moment.
     ///
     /// It is for clusters whose nodes have ever new names: each leaves an entry behind for each key that it has counted. What
-    /// is kept of a name is the name and some 30 bytes for each of its processes, in this process's entry of the key.
+    /// is kept of a name is the name and some 30 bytes for each of its processes, of at most 64, in this process's entry of
+    /// the key. An entry has room for 1,024 such names: then it is time for another key.
     ///
     /// All members are those that have not left; one that has failed counts until it is forgotten after
     /// `reconnect_timeout`, because it may come back. If a node of that name starts after all, what it adds counts
@@ -151,7 +152,8 @@ impl<K: PartKey> Counter<K> {
     /// safe: dropped, or after an error, it can be called again, and goes on.
     ///
     /// # Errors
-    /// [`ForgetError`]; no entry was removed, unless it is `Write`.
+    /// [`ForgetError`]; no entry was removed, unless it is `Write`. That is also what says that a key has no room for
+    /// the name ([`WriteError::Invalid`]).
     ///
     /// ```
     /// # #[cfg(feature = "net")]
@@ -210,9 +212,13 @@ impl<K: PartKey> Counter<K> {
                 own.forget(name.as_str(), &account);
                 let theirs = parts.iter().flat_map(|part| &part.forgotten);
                 theirs.for_each(|(name, account)| own.forget(name, account));
-                own
+                // What a name claims to have forgotten is its word alone.
+                if own.forgotten.len() > FORGOTTEN_MAX {
+                    return Err(broken(TOO_MANY));
+                }
+                Ok(own)
             };
-            let written = self.parts.write(&key, changed, Timestamp::MAX)?;
+            let written = self.parts.try_write(&key, changed, Timestamp::MAX)?;
             taken.push((written, parts));
         }
         Ok(taken)
@@ -224,6 +230,12 @@ impl<K: PartKey> Counter<K> {
         for part in taken.iter().flat_map(|(_, parts)| parts) {
             self.parts.take_away(part).expect("there is room");
         }
+    }
+
+    /// Writes this part, whatever it says.
+    #[cfg(test)]
+    pub(super) fn writing(&self, key: K, part: CounterPart) -> Result<Written, WriteError> {
+        self.parts.write(&key, |_| part.clone(), Timestamp::MAX)
     }
 
     fn change(&self, key: &K, plus: u64, minus: u64) -> Result<Written, WriteError> {
@@ -241,8 +253,11 @@ impl<K: PartKey> Counter<K> {
         before.retain(|part| self.parts.is_predecessors(part));
         let changed = |own: Option<&CounterPart>| -> Result<CounterPart, WriteError> {
             let mut own = own.cloned().unwrap_or_default();
-            own.plus = own.plus.checked_add(plus).ok_or_else(too_much)?;
-            own.minus = own.minus.checked_add(minus).ok_or_else(too_much)?;
+            own.plus = own.plus.checked_add(plus).ok_or_else(|| broken(TOO_MUCH))?;
+            own.minus = own
+                .minus
+                .checked_add(minus)
+                .ok_or_else(|| broken(TOO_MUCH))?;
             for part in &before {
                 own.take_over(part.key().2, part);
             }
@@ -258,11 +273,12 @@ impl<K: PartKey> Counter<K> {
 /// A write, and the parts that are taken over by it.
 pub(super) type TakenOver<K> = (Written, Vec<Arc<OwnedPart<K, CounterPart>>>);
 
-/// Why an addition is not made that this process cannot write down.
-fn too_much() -> WriteError {
+/// Why something is not written down.
+fn broken(rule: &'static str) -> WriteError {
     WriteError::Invalid {
-        why: Unreadable::Invalid { rule: TOO_MUCH },
+        why: Unreadable::Invalid { rule },
     }
 }
 
+const TOO_MANY: &str = "an entry of a counter has room for 1,024 forgotten names";
 const TOO_MUCH: &str = "the additions of one process to a key are at most 2^64 - 1";

@@ -57,7 +57,7 @@ impl Flag {
 
     /// Removes what earlier processes of this node's name left, where this one has turned it on too, once all members hold
     /// that; failed ones too, until they are forgotten after `reconnect_timeout`. Returns how many entries were removed.
-    /// Every process that turns it on leaves an entry, so a program that is started often calls this now and then.
+    /// Every process that turns it on leaves an entry; a node that runs calls this every hour.
     ///
     /// Cancel safe: what is not removed the next call removes.
     ///

@@ -137,7 +137,7 @@ impl<K: PartKey, M: Merge> MergedMap<K, M> {
 
     /// Removes what earlier processes of this node's name left, where this one has taken it over, once all members hold
     /// that; failed ones too, until they are forgotten after `reconnect_timeout`. Returns how many entries were removed.
-    /// Every process that changes a key leaves an entry, so a program that is started often calls this now and then.
+    /// Every process that changes a key leaves an entry; a node that runs calls this every hour.
     ///
     /// Cancel safe: what is not removed the next call removes.
     ///

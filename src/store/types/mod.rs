@@ -1,4 +1,4 @@
-//! Ready types: counters, sets, registers and flags that several nodes change at once, and none of the changes is
+//! Built-in types: counters, sets, registers and flags that several nodes change at once, and none of the changes is
 //! lost.
 //!
 //! A plain map keeps the later of two concurrent writes. These types keep both, because every process
@@ -14,8 +14,8 @@
 //! | [`MergedMap`] | what your own [`Merge`] makes of the two |
 //!
 //! What they cost: an entry for every process that has changed a key. A process that starts anew under its name takes over
-//! what the one before it wrote when it changes the key itself; the entry of that one stays until `tidy` is called, which
-//! removes it once all members hold what takes its place.
+//! what the one before it wrote when it changes the key itself; the entry of that one stays until `tidy` is called, as a
+//! node that runs does every hour, which removes it once all members hold what takes its place.
 
 mod account;
 mod changed;

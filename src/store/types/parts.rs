@@ -1,4 +1,4 @@
-//! What the ready types are made of: each process writes entries of its own alone, and readers put together
+//! What the built-in types are made of: each process writes entries of its own alone, and readers put together
 //! what all processes have written.
 //!
 //! A *part* is what one process says under one key: an entry under `(key, name, boot)`. No two processes write
@@ -34,7 +34,7 @@ use crate::store::typed::{
 use crate::store::write::{Expiry, WriteError, Written};
 use crate::time::Timestamp;
 
-/// What can be a key of the ready types: a [`MapKey`] with an order, which runs under the store's lock.
+/// What can be a key of the built-in types: a [`MapKey`] with an order, which runs under the store's lock.
 pub trait PartKey: MapKey + Ord + Clone {}
 
 impl<K: MapKey + Ord + Clone> PartKey for K {}
@@ -62,7 +62,7 @@ pub(in crate::store) struct PartSchema<K, P>(TypedSchema<OwnedKey<K>, P>);
 /// All parts by key, those of a key in the order of their owners.
 pub(in crate::store) struct PartIndex<K, P>(BTreeMap<K, Vec<Arc<OwnedPart<K, P>>>>);
 
-/// The parts of one ready type.
+/// The parts of one built-in type.
 pub(super) struct OwnedParts<K: PartKey, P: MapValue> {
     map: Map<PartSchema<K, P>>,
     owner: Owner,
@@ -197,7 +197,7 @@ impl<K: PartKey, P: MapValue> OwnedParts<K, P> {
 
     /// The keys whose parts change from now on.
     pub(super) fn changes(&self) -> ChangedKeys<K> {
-        let reader = self.map.follow();
+        let mut reader = self.map.follow();
         ChangedKeys::new(move |context| {
             reader.poll_next(context).map(|next| {
                 let event = next.map_err(|missed| Lagged { missed })?;

@@ -12,6 +12,8 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+#[cfg(feature = "net")]
+use super::changed::ChangedKeys;
 use super::parts::{OwnedPart, OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
@@ -232,6 +234,12 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
     {
         let parts = self.parts.of(key).into_iter().map(Present);
         parts.filter(|it| is_member(it.node(), it.boot())).collect()
+    }
+
+    /// The keys under which something is said, or is said no more, from now on.
+    #[cfg(feature = "net")]
+    pub(crate) fn changes(&self) -> ChangedKeys<K> {
+        self.parts.changes()
     }
 
     /// The wall clock that the store was made with.

@@ -116,7 +116,7 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
 
     /// Removes what others have written, where this process has replaced it, once all members hold
     /// that; failed ones too, until they are forgotten after `reconnect_timeout`. Returns how many entries were removed.
-    /// Every process that writes a register leaves an entry, so a program that is started often calls this now and then.
+    /// Every process that writes a register leaves an entry; a node that runs calls this every hour.
     ///
     /// Cancel safe: what is not removed the next call removes.
     ///

@@ -84,7 +84,7 @@ impl<E: PartKey> AddWinsSet<E> {
 
     /// Removes what earlier processes of this node's name left, where this one has added the same element, once all members hold
     /// that; failed ones too, until they are forgotten after `reconnect_timeout`. Returns how many entries were removed.
-    /// Every process that adds an element leaves an entry, so a program that is started often calls this now and then.
+    /// Every process that adds an element leaves an entry; a node that runs calls this every hour.
     ///
     /// Cancel safe: what is not removed the next call removes.
     ///

@@ -1,4 +1,4 @@
-//! The laws of the ready types. A cluster of a few processes is told what to do in any order: they change, they
+//! The laws of the built-in types. A cluster of a few processes is told what to do in any order: they change, they
 //! hear of each other entry by entry and not always of all, they end and start anew with what others hold. Then all
 //! hear of everything, and what they read is what the law says.
 

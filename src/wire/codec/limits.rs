@@ -73,7 +73,7 @@ pub struct CodecLimits {
     pub schemas_max: usize,
     /// Sections in a `Delta`. Default 1024.
     pub sections_max: usize,
-    /// Stores in a `Hello`, `Welcome`, `Summary` or `Verdicts`. Default 256.
+    /// Stores in a `Hello`, `Welcome`, `Totals`, `Summary` or `Verdicts`. Default 256.
     pub stores_max: usize,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each row starts three nodes of its own, attacks them for some seconds, and meanwhile does what honest
 //! clients do: it posts silences on one node until another shows them, and asks all for their health. In
-//! the end the nodes are restarted from their snapshots. It prints one table: figure, bound, held or not.
+//! the end the nodes are stopped and started again on what they keep on disk. It prints one table: figure,
+//! bound, held or not.
 //!
 //! ```sh
 //! cargo bench -p rumormill-node --features tls --bench hostile                # all rows, level off

@@ -179,27 +179,27 @@ fn own(page: &mut Page, engine: &Counters) {
     for (name, help, value) in [
         (
             "push_pulls",
-            "Exchanges of state that were completed.",
+            "Push/pulls that were completed.",
             engine.push_pulls,
         ),
         (
             "push_pulls_failed",
-            "Exchanges of state that failed.",
+            "Push/pulls that failed.",
             engine.push_pulls_failed,
         ),
         (
             "push_pull_bytes_received",
-            "Bytes received in exchanges of state.",
+            "Bytes received in push/pulls.",
             engine.push_pull_bytes_received,
         ),
         (
             "push_pull_bytes_sent",
-            "Bytes sent in exchanges of state.",
+            "Bytes sent in push/pulls.",
             engine.push_pull_bytes_sent,
         ),
         (
             "entries_received",
-            "Entries received, those of exchanges not included.",
+            "Entries received, those of push/pulls not included.",
             engine.entries_received,
         ),
         (

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Dir, Process, from_now};
 
-/// Of its server: first the version, which decides how it understands the rest.
+/// Of its server: first the version, which decides how it understands the rest. Later versions of karma leave out the status
+/// and say nowhere but for the metrics what they accept; what they read of the answers is less.
 const METRICS: &str = "GET /metrics HTTP/1.1
 Host: HOST
 User-Agent: Go-http-client/1.1

@@ -90,7 +90,7 @@ fn annotations_have_a_limit_and_its_error_has_a_type() {
     assert_eq!(silences.set(with(found)).unwrap_err(), error.into());
 }
 
-/// Twenty silences of 256 patterns each, 70 kB in all: they were 3.8 GB once.
+/// Twenty silences of 256 patterns each, 70 kB in all, which compile to gigabytes.
 #[test]
 fn dear_patterns_of_a_member_are_quarantined_unseen() {
     let silences = store(&ManualClock::new(), 1);

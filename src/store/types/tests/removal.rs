@@ -1,6 +1,7 @@
 //! What is removed once all members hold what takes its place.
 
 use super::*;
+use crate::store::types::account::{CounterPart, FORGOTTEN_MAX, Tallies};
 
 /// Says of every write that these members hold it, and that those do not.
 struct Told {
@@ -116,4 +117,24 @@ fn what_an_earlier_process_left_is_removed_once_all_hold_what_took_its_place() {
     assert_eq!(at_once(crowd.processes[0].tidy()), Ok(1));
     crowd.hear_all();
     assert!(crowd.processes.iter().all(|set| set.contains(&1)));
+}
+
+/// A process that claims to have forgotten more names than anybody may stays where it is, with its own share of the store.
+#[test]
+fn more_names_are_not_forgotten_than_an_entry_has_room_for() {
+    let mut own = CounterPart::default();
+    for n in 0..FORGOTTEN_MAX {
+        own.forget(&format!("gone-{n}"), &Tallies::default());
+    }
+    let crowd: Crowd<Counter<u8>> = Crowd::new(2);
+    crowd.processes[1].writing(1, own).unwrap();
+    crowd.hear_all();
+    let error = forgets(&crowd.processes[0], "n1").unwrap_err();
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert!(why.contains("1,024"), "{why}");
+    assert_eq!(
+        crowd.processes[0].store().len(),
+        1,
+        "nothing was written or removed"
+    );
 }
