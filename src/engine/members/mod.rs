@@ -28,6 +28,7 @@ mod accused;
 #[doc(hidden)]
 pub mod again;
 mod asking;
+mod asking_left;
 pub(super) mod codec;
 mod departures;
 mod detector;
