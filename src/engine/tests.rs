@@ -1,6 +1,6 @@
 //! Tests of the routing: what follows from an input in several owners, and in which order.
 
-use super::core::ask::ExchangeOpening;
+use super::core::ask::{Ask, ExchangeOpening};
 use super::core::flight::Receipt;
 use super::core::place::SentItem;
 use super::core::tests::{encoded, framed, hello, node, note, notes, process, setup, start};

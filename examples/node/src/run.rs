@@ -17,7 +17,7 @@ use rumormill::{Config, Event};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::api::{AnswerRoom, BodyRoom, Guard};
@@ -144,6 +144,9 @@ async fn run_with(
     ));
     tasks.spawn(tend_alerts(Arc::clone(&app)));
     tasks.spawn(reload(signals.hangup, Arc::clone(&app)));
+    if app.configuration.has_web_file() {
+        tasks.spawn(reload_web(Arc::clone(&app)));
+    }
     let ended = tokio::select! {
         failed = join(builder, &app) => Err(failed),
         what = signals.end.next() => Ok(what),
@@ -264,6 +267,24 @@ async fn reload(mut hangup: Signal, app: Arc<App>) {
     }
 }
 
+/// Reads TLS and passwords for HTTP again every few seconds, for ever. What is wrong is logged once.
+async fn reload_web(app: Arc<App>) {
+    let mut said = None;
+    loop {
+        sleep(WEB_INTERVAL).await;
+        let shared = Arc::clone(&app);
+        let read = tokio::task::spawn_blocking(move || shared.configuration.reload_web());
+        let Ok(read) = read.await else {
+            continue;
+        };
+        let error = read.err().map(|error| error.to_string());
+        if let Some(error) = error.as_ref().filter(|_| error != said) {
+            error!(%error, "TLS and passwords for HTTP stay as they are");
+        }
+        said = error;
+    }
+}
+
 /// Starts the node of the cluster, if there is to be one. Returns only if that fails.
 async fn join(builder: Builder, app: &App) -> RunError {
     if app.name.is_some() {
@@ -354,7 +375,7 @@ async fn serve(
         let places = Arc::clone(&app.places);
         let idle_timeout = settings.idle_timeout;
         let tls_of = Arc::clone(app);
-        let tls: web::TlsNow = Arc::new(move || tls_of.configuration.now().web.tls.clone());
+        let tls: web::TlsNow = Arc::new(move || tls_of.configuration.web().tls.clone());
         servers.spawn(web::serve(
             listener,
             router,
@@ -445,6 +466,8 @@ impl Ends {
 const HTTP_END_MAX: Duration = Duration::from_secs(1);
 /// How long leaving may take; with the rest it stays below ten seconds.
 const LEAVE_MAX: Duration = Duration::from_secs(4);
+/// How often it is looked whether TLS and passwords for HTTP are others.
+const WEB_INTERVAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

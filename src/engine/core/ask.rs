@@ -14,7 +14,7 @@ use super::delta::{IncomingDelta, MergedDelta};
 use super::flight::Receipt;
 use super::roster::MemberChange;
 
-/// What one owner asks of another. `engine/mod.rs` knows who is meant.
+/// What one owner asks of another. `engine/routes.rs` knows who is meant.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::engine) enum Ask {
     /// Close a stream that went wrong, and draw conclusions.
