@@ -275,9 +275,9 @@ impl<K: PartKey> Counter<K> {
         before.retain(|part| {
             self.parts.is_predecessors(part) && part.latest_inside() <= Some(settled)
         });
+        let too_much = || broken(TOO_MUCH);
         let changed = |own: Option<&CounterPart>| -> Result<CounterPart, WriteError> {
             let mut own = own.cloned().unwrap_or_default();
-            let too_much = || broken(TOO_MUCH);
             own.plus = own.plus.checked_add(plus).ok_or_else(too_much)?;
             own.minus = own.minus.checked_add(minus).ok_or_else(too_much)?;
             let before = before.iter().map(|part| (part.key().2, &part.value));
