@@ -51,7 +51,7 @@
 //! Which type fits what is in [Choosing a type], what is promised of writes, clocks, removals and partitions in
 //! [Consistency], and what to use instead in [When not to use this]. More pages: [Durability], [TLS], with a recipe for
 //! certificates, [Security], the [metrics] and their names, [Alerts], [Figures], and the [words] that these pages and the logs use.
-//! For those who work on the crate: [Architecture], [Protocol], [Contributing], [Dependencies]. The operator's node has a
+//! For those who work on the crate: [Architecture], [Protocol], [Contributing], [Dependencies], [changelog]. The operator's node has a
 //! [page of its own][node], and one of [its metrics].
 //!
 //! [Durability]: https://github.com/rumormill/rumormill/blob/main/docs/durability.md
@@ -65,6 +65,7 @@
 //! [Protocol]: https://github.com/rumormill/rumormill/blob/main/PROTOCOL.md
 //! [Contributing]: https://github.com/rumormill/rumormill/blob/main/CONTRIBUTING.md
 //! [Dependencies]: https://github.com/rumormill/rumormill/blob/main/docs/dependencies.md
+//! [changelog]: https://github.com/rumormill/rumormill/blob/main/CHANGELOG.md
 //! [node]: https://github.com/rumormill/rumormill/blob/main/examples/node/README.md
 //! [its metrics]: https://github.com/rumormill/rumormill/blob/main/docs/metrics.md
 //! [Choosing a type]: https://github.com/rumormill/rumormill/blob/main/docs/choosing-a-type.md

@@ -275,7 +275,8 @@ setters! {
     /// every node needs the memory.
     entry_bytes_max: usize;
     /// How many bytes the entries of a store take, an entry counted as its body and 400 bytes for its
-    /// header, its place in the indexes and what is made of it.
+    /// header, its place in the indexes and what is made of it; and what a typed value takes in memory beyond four times
+    /// its body and 1 KiB ([`Schema::memory`](crate::Schema::memory)).
     ///
     /// Default 1 GiB; 4 KiB to 1 TiB. It limits as [`entries_max`](Self::entries_max) does: local writes
     /// stop there or at their share, merges at twice as much. It must be the same on all nodes.

@@ -19,7 +19,7 @@ pub use handshake::HandshakeRefusal;
 #[cfg(feature = "net")]
 pub(crate) use name::check_name;
 pub use name::{NAME_BYTES_MAX, NameError, NodeName};
-pub(crate) use process::NodeId;
 pub use process::ProcessId;
+pub(crate) use process::{BOOT_AHEAD_MAX, NodeId};
 pub use store::{Key, SchemaId, StoreId};
 pub use writer::WriterTag;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::name::NodeName;
 
@@ -44,3 +45,6 @@ impl NodeId {
         (self.process.boot, self.renewal)
     }
 }
+
+/// How far ahead of the clock a boot may be.
+pub(crate) const BOOT_AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -6,17 +6,16 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::clock;
-use super::presence_changes::PresenceChanges;
-use crate::engine::{Member, View};
-use crate::id::MemberState;
+use super::presence_changes::{PresenceChanges, ViewsOfLater, is_member};
+use crate::engine::View;
 use crate::store::typed::MapValue;
-use crate::store::types::{ChangedKeys, PartKey, PresenceStore, Present, RENEWED_EVERY};
+use crate::store::types::{PartKey, PresenceStore, Present, RENEWED_EVERY};
 use crate::store::{WriteError, Written};
 use crate::time::Timestamp;
 
@@ -48,9 +47,6 @@ pub struct Presence<K: PartKey, V: MapValue + Clone> {
     store: Arc<PresenceStore<K, V>>,
     views: ViewsOfLater,
 }
-
-/// The views of a node that has not started yet.
-type ViewsOfLater = Arc<OnceLock<watch::Receiver<Arc<View>>>>;
 
 impl<K: PartKey, V: MapValue + Clone> Presence<K, V> {
     pub(super) fn new(store: Arc<PresenceStore<K, V>>, presences: &Presences) -> Self {
@@ -105,27 +101,7 @@ impl<K: PartKey, V: MapValue + Clone> Presence<K, V> {
     /// Waits for changes of [`list`](Self::list).
     #[must_use]
     pub fn changes(&self) -> PresenceChanges<K, V> {
-        PresenceChanges::new(self)
-    }
-
-    /// All that is said under a key, by members or not.
-    pub(super) fn said(&self, key: &K) -> Vec<Present<K, V>> {
-        self.store.present_of(key, |_, _| true)
-    }
-
-    /// All that is said, by members or not.
-    pub(super) fn all_said(&self) -> Vec<Present<K, V>> {
-        self.store.present(|_, _| true)
-    }
-
-    /// The keys under which something is said, or is said no more, from now on.
-    pub(super) fn keys(&self) -> ChangedKeys<K> {
-        self.store.changes()
-    }
-
-    /// The views of the node, once it has started.
-    pub(super) fn views(&self) -> Option<watch::Receiver<Arc<View>>> {
-        self.views.get().cloned()
+        PresenceChanges::new(Arc::clone(&self.store), Arc::clone(&self.views))
     }
 
     fn view(&self) -> Option<Arc<View>> {
@@ -236,23 +212,6 @@ async fn renew(renewals: Vec<Renewal>, wall: Wall, mut boots: Boots) {
             }
         }
     }
-}
-
-/// Whether a process is this one or a live member.
-pub(super) fn is_member(view: Option<&View>, name: &str, boot: u64) -> bool {
-    let Some(view) = view else {
-        return false;
-    };
-    if view.this.name.as_str() == name {
-        return view.this.boot == boot;
-    }
-    let by_name = |member: &Member| member.process.name.as_str().cmp(name);
-    let found = view.members.binary_search_by(by_name);
-    let member = found.ok().and_then(|at| view.members.get(at));
-    member.is_some_and(|member| {
-        let is_live = matches!(member.state, MemberState::Alive | MemberState::Suspect);
-        is_live && member.process.boot == boot
-    })
 }
 
 /// How long after a failure everything is said again; each time twice as long.

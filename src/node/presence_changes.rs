@@ -4,32 +4,32 @@
 //! once a member has come or gone at the keys of that member; at no others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use futures_core::Stream as _;
+use tokio::sync::watch;
 
 use super::events::Stopped;
-use super::presence::{Presence, is_member};
-use crate::engine::View;
+use crate::engine::{Member, View};
 use crate::id::MemberState;
 use crate::store::typed::{Lagged, MapValue};
-use crate::store::types::{ChangedKeys, PartKey, Present};
+use crate::store::types::{ChangedKeys, PartKey, PresenceStore, Present};
 
-/// The list of a [`Presence`] as it changes: intermediate lists may be skipped, the latest never is.
-#[derive(Debug)]
+/// The list of a [`Presence`](super::Presence) as it changes: intermediate lists may be skipped, the latest never is.
 pub struct PresenceChanges<K: PartKey, V: MapValue + Clone> {
-    presence: Presence<K, V>,
+    store: Arc<PresenceStore<K, V>>,
+    views: ViewsOfLater,
     keys: ChangedKeys<K>,
-    said: Option<Said<K, V>>,
+    said: Option<SaidByKey<K, V>>,
     /// The list is another one than was returned last.
     is_new: bool,
 }
 
 /// What is said, and what of it is shown.
-#[derive(Debug)]
-struct Said<K, V> {
+struct SaidByKey<K, V> {
     by_key: BTreeMap<K, Vec<Present<K, V>>>,
     /// The keys under which each process says something.
     by_process: BTreeMap<Speaker, BTreeSet<K>>,
@@ -42,14 +42,18 @@ struct Said<K, V> {
     looks: usize,
 }
 
+/// The views of a node that may not have started yet.
+pub(super) type ViewsOfLater = Arc<OnceLock<watch::Receiver<Arc<View>>>>;
+
 /// A process, by the name of its node and its boot.
 type Speaker = (String, u64);
 
 impl<K: PartKey, V: MapValue + Clone> PresenceChanges<K, V> {
-    pub(super) fn new(presence: &Presence<K, V>) -> Self {
+    pub(super) fn new(store: Arc<PresenceStore<K, V>>, views: ViewsOfLater) -> Self {
         Self {
-            presence: presence.clone(),
-            keys: presence.keys(),
+            keys: store.changes(),
+            store,
+            views,
             said: None,
             is_new: true,
         }
@@ -62,11 +66,14 @@ impl<K: PartKey, V: MapValue + Clone> PresenceChanges<K, V> {
     /// # Errors
     /// [`Stopped`] if the node has stopped, or was not started when this was called.
     pub async fn next(&mut self) -> Result<Vec<Present<K, V>>, Stopped> {
-        let mut views = self.presence.views().ok_or(Stopped)?;
+        let mut views = self.views.get().ok_or(Stopped)?.clone();
         loop {
             let view = Arc::clone(&views.borrow_and_update());
             self.see(&view);
-            while let Some(key) = self.told_already().await {
+            for _ in 0..KEYS_AT_ONCE {
+                let Some(key) = self.told_already().await else {
+                    break;
+                };
                 self.look_at(key, &view);
             }
             if let Some(said) = self.said.as_ref().filter(|_| self.is_new) {
@@ -96,7 +103,7 @@ impl<K: PartKey, V: MapValue + Clone> PresenceChanges<K, V> {
     fn look_at(&mut self, key: Result<K, Lagged>, view: &Arc<View>) {
         match (key, &mut self.said) {
             (Ok(key), Some(said)) => {
-                let now = self.presence.said(&key);
+                let now = self.store.present_of(&key, |_, _| true);
                 self.is_new |= said.replace(key, now);
             }
             _ => {
@@ -111,14 +118,21 @@ impl<K: PartKey, V: MapValue + Clone> PresenceChanges<K, V> {
         match &mut self.said {
             Some(said) => self.is_new |= said.take_members(view),
             None => {
-                self.said = Some(Said::new(self.presence.all_said(), view));
+                let all = self.store.present(|_, _| true);
+                self.said = Some(SaidByKey::new(all, view));
                 self.is_new = true;
             }
         }
     }
 }
 
-impl<K: PartKey, V> Said<K, V> {
+impl<K: PartKey, V: MapValue + Clone> fmt::Debug for PresenceChanges<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PresenceChanges").finish_non_exhaustive()
+    }
+}
+
+impl<K: PartKey, V> SaidByKey<K, V> {
     fn new(all: Vec<Present<K, V>>, view: &Arc<View>) -> Self {
         let mut said = Self {
             by_key: BTreeMap::new(),
@@ -209,20 +223,36 @@ fn members(view: &View) -> BTreeSet<Speaker> {
         .collect()
 }
 
+/// Keys that are looked at before a list is returned, while more keep coming.
+const KEYS_AT_ONCE: usize = 256;
+
+/// Whether a process is this one or a live member.
+pub(super) fn is_member(view: Option<&View>, name: &str, boot: u64) -> bool {
+    let Some(view) = view else {
+        return false;
+    };
+    if view.this.name.as_str() == name {
+        return view.this.boot == boot;
+    }
+    let by_name = |member: &Member| member.process.name.as_str().cmp(name);
+    let found = view.members.binary_search_by(by_name);
+    let member = found.ok().and_then(|at| view.members.get(at));
+    member.is_some_and(|member| {
+        let is_live = matches!(member.state, MemberState::Alive | MemberState::Suspect);
+        is_live && member.process.boot == boot
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
     use std::task::{Context as Polled, Waker};
 
-    use tokio::sync::watch;
-
     use super::*;
-    use crate::engine::{Member, Readiness};
+    use crate::engine::Readiness;
     use crate::id::{NodeName, ProcessId, WriterTag};
     use crate::node::SystemClock;
-    use crate::node::presence::Presences;
     use crate::node::tracker::NodeTracker;
-    use crate::store::types::PresenceStore;
     use crate::store::{Context, Limits};
 
     fn process(name: &str) -> ProcessId {
@@ -274,19 +304,17 @@ mod tests {
     async fn a_change_costs_a_look_at_what_has_changed() {
         let (by_a, of_b) = (store("a"), store("b"));
         let (views, receiver) = watch::channel(view(&[]));
-        let presences = Presences::default();
-        let presence = Presence::new(Arc::clone(&by_a), &presences);
-        presences.start(&receiver);
-        let mut changes = presence.changes();
-        for key in 0..1_000 {
-            presence.insert(key, key).unwrap();
-        }
+        let mut changes = PresenceChanges::new(Arc::clone(&by_a), Arc::default());
+        assert!(changes.next().await.is_err(), "the node has not started");
+        changes.views.set(receiver).unwrap();
+        let say = |key, value| by_a.insert(key, value, || Some(1)).unwrap();
+        (0..1_000).for_each(|key| drop(say(key, key)));
         assert_eq!(changes.next().await.unwrap().len(), 1_000);
         assert!(is_waiting(&mut changes));
         let looks = |changes: &PresenceChanges<u32, u32>| changes.said.as_ref().unwrap().looks;
         let before = looks(&changes);
 
-        presence.insert(5_u32, 6).unwrap();
+        say(5, 6);
         let list = changes.next().await.unwrap();
         assert_eq!((*list[5], list.len()), (6, 1_000));
         // Of who is no member nothing is shown, and no list is new for that.
@@ -300,7 +328,7 @@ mod tests {
         assert_eq!((*list[8], list[8].node(), list.len()), (70, "b", 1_001));
         views.send(view(&["c"])).unwrap();
         assert_eq!(changes.next().await.unwrap().len(), 1_000);
-        presence.remove(&7).unwrap();
+        by_a.remove(&7, || Some(1)).unwrap();
         assert_eq!(changes.next().await.unwrap().len(), 999);
         assert_eq!(looks(&changes) - before, 3);
         drop(views);

@@ -438,9 +438,8 @@ impl<S: Schema> Map<S> {
             WrittenAt::Now | WrittenAt::Seen => shared.context.writer,
         };
         // A record that no node can read must not leave this one.
-        if let Err(why) = shared.check_written(key, &body, writer) {
-            return Err(WriteError::Invalid { why });
-        }
+        let checked = shared.check_written(key, &body, writer);
+        let beyond = checked.map_err(|why| WriteError::Invalid { why })?;
         let hash = BodyHash::of(&body.bytes);
         let now = shared.context.clock.wall();
         let expires_at = match expiry {
@@ -451,6 +450,7 @@ impl<S: Schema> Map<S> {
                 Timestamp::ZERO
             }
         };
+        let value = shared.value_of(record, beyond);
         let draft = Draft {
             key,
             tie,
@@ -458,7 +458,7 @@ impl<S: Schema> Map<S> {
             expires_at,
             hash,
             body,
-            value: shared.value_of(record),
+            value,
         };
         let written = shared.lock().write(draft, now, seen);
         self.finish(key, written)

@@ -150,6 +150,13 @@ pub trait Schema: Send + Sync + 'static {
     fn work(&self, body: &[u8]) -> Duration {
         Duration::from_micros(2) * u32::try_from(body.len() / 1024).unwrap_or(u32::MAX)
     }
+    /// About how many bytes of memory a record takes beside its own size and its body, as [`decode`](Self::decode) made it. What
+    /// of that is more than four times its body and a kibibyte counts against the store's limits, as its bytes do. Default:
+    /// none. A panic counts as none.
+    fn memory(&self, record: &Self::Record) -> usize {
+        let _ = record;
+        0
+    }
     /// Whether a node that joins with nothing should get this record before the others, as of `now`. It
     /// is then sent before everything that is not urgent, of this store and of others. The result must
     /// depend on the record and the instant alone. Default: no. A panic counts as no.

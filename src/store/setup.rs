@@ -53,7 +53,8 @@ pub struct Limits {
     /// An entry stamped further ahead of this node's clock is refused. Default 5 min;
     /// 1 ms to 24 h.
     pub max_clock_drift: Duration,
-    /// The same as [`entries_max`](Self::entries_max), in bytes: an entry counts as its body and 400 bytes.
+    /// The same as [`entries_max`](Self::entries_max), in bytes: an entry counts as its body and 400 bytes,
+    /// and what a typed value takes in memory beyond four times its body and 1 KiB.
     /// Default 1 GiB; 4 KiB to 1 TiB.
     pub store_bytes_max: usize,
     /// How much of the entries and of the bytes one writer may fill, in percent. Local writes of new keys

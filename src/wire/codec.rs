@@ -20,6 +20,7 @@
 //! allocates anything by itself. bincode is used in this module and nowhere else.
 
 mod compare;
+mod counted;
 mod delta;
 pub(super) mod error;
 mod fields;
@@ -33,6 +34,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use super::message::Message;
 
 pub use compare::{CELL_BYTES, ITEM_BYTES, ITEMS_OVERHEAD};
+pub use counted::decode_counted;
 pub use delta::{HANDED_OVERHEAD, SECTION_OVERHEAD, delta_overhead};
 pub use error::DecodeError;
 pub use limits::{

@@ -7,11 +7,12 @@ use crate::{expect_none, root};
 
 /// Folders that are read, with the endings of the files that are. The root is read without what
 /// stands in folders.
-const READ: [(&str, &[&str]); 6] = [
+const READ: [(&str, &[&str]); 7] = [
     ("", &["md"]),
     ("benches", &["rs"]),
     ("docs", &["md"]),
     ("examples", &["md", "rs"]),
+    ("fuzz", &["rs"]),
     ("src", &["rs"]),
     ("tests", &["rs", "txt"]),
 ];

@@ -10,7 +10,7 @@ const BAR: f64 = 14.0;
 /// The chart as SVG.
 pub fn svg(systems: &[&str], rows: &[Row]) -> String {
     let row_height = BAR * systems.len() as f64 + 16.0;
-    let height = 60.0 + row_height * rows.len() as f64;
+    let height = 76.0 + row_height * rows.len() as f64;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
          font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
@@ -33,6 +33,11 @@ pub fn svg(systems: &[&str], rows: &[Row]) -> String {
             out += &bar(cell, row, y, COLOURS[place % COLOURS.len()]);
         }
     }
+    let note = "Shorter is better. Each scenario has a logarithmic scale of its own, from its least value to its greatest.";
+    out += &format!(
+        "<text x=\"8\" y=\"{}\" fill=\"#555\">{note}</text>\n",
+        height - 12.0
+    );
     out + "</svg>\n"
 }
 

@@ -6,7 +6,8 @@
 //!
 //! Every scenario of every system runs in a process of its own, with all its nodes on the loopback, and in a network
 //! namespace of its own where `unshare` allows that; so bytes and memory are those of this system alone. A table goes to
-//! the terminal; `peers.json` and `peers.svg` go to `target/peers`, or to the folder that is named.
+//! the terminal; `peers.json` and `peers.svg` go to `target/peers`, or to the folder that is named. Behind the folder may be
+//! the names of the scenarios that are wanted: `-- /tmp/peers write_3 write_10`.
 
 mod chart;
 mod report;
@@ -25,17 +26,25 @@ fn main() {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["--child", system, scenario] => child(system, scenario),
-        [] => parent("target/peers"),
-        [folder] if !folder.starts_with('-') => parent(folder),
+        [] => parent("target/peers", &[]),
+        [folder, ref wanted @ ..] if !folder.starts_with('-') => parent(folder, wanted),
         _ => {
-            eprintln!("usage: peers [FOLDER]");
+            eprintln!("usage: peers [FOLDER [SCENARIO]...]");
             std::process::exit(2);
         }
     }
 }
 
-/// Runs all and reports.
-fn parent(folder: &str) {
+/// Runs all, or those that are wanted, and reports.
+fn parent(folder: &str, wanted: &[&str]) {
+    let known = |name: &&str| SCENARIOS.iter().any(|it| it.name == *name);
+    if let Some(unknown) = wanted.iter().find(|name| !known(*name)) {
+        eprintln!("no scenario is called {unknown}");
+        std::process::exit(2);
+    }
+    let scenarios = SCENARIOS.iter();
+    let scenarios = scenarios.filter(|it| wanted.is_empty() || wanted.contains(&it.name));
+    let scenarios: Vec<_> = scenarios.collect();
     let remarks = [
         (
             systems::rumormill::Rumor::NAME,
@@ -56,7 +65,7 @@ fn parent(folder: &str) {
     ];
     let alone = namespaces();
     let mut results = Vec::new();
-    for scenario in SCENARIOS {
+    for scenario in &scenarios {
         for (system, _) in remarks {
             let result = run(system, scenario.name, alone);
             eprintln!("{:22} {system:16} {result}", scenario.name);
@@ -64,7 +73,7 @@ fn parent(folder: &str) {
         }
     }
     let systems: Vec<&str> = remarks.iter().map(|(name, _)| *name).collect();
-    let rows = report::rows(&systems, &results);
+    let rows = report::rows(&scenarios, &systems, &results);
     print!("{}", report::table(&systems, &rows));
     for (system, remark) in remarks {
         println!("{system}: {remark}");

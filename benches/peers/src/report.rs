@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::scenarios::SCENARIOS;
+use crate::scenarios::Scenario;
 
 /// One scenario: its name, its unit, and a cell for each system.
 pub struct Row {
@@ -20,7 +20,7 @@ pub enum Cell {
 }
 
 /// The rows of a table.
-pub fn rows(systems: &[&str], results: &[Value]) -> Vec<Row> {
+pub fn rows(scenarios: &[&Scenario], systems: &[&str], results: &[Value]) -> Vec<Row> {
     let cell = |scenario: &str, system: &str| {
         let found = results
             .iter()
@@ -39,7 +39,7 @@ pub fn rows(systems: &[&str], results: &[Value]) -> Vec<Row> {
             }
         }
     };
-    let rows = SCENARIOS.iter().map(|scenario| Row {
+    let rows = scenarios.iter().map(|scenario| Row {
         name: scenario.name,
         unit: scenario.unit,
         cells: systems

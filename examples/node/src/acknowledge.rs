@@ -32,18 +32,18 @@ pub(crate) async fn by_all(app: &App, mut written: Vec<Written>) -> bool {
     all
 }
 
-/// Waits until what was written is on this node's disk: not for async workers.
+/// Waits until what was written is on this node's disk. A disk may take long: nothing that others wait for is to be held
+/// meanwhile.
 ///
 /// # Errors
 /// It is not known to be; it stands all the same, and reaches the other nodes.
-pub(crate) fn on_disk(written: &Written) -> Result<(), ReplicationError> {
-    let durable = tokio::runtime::Handle::current().block_on(timeout(DISK_MAX, written.durable()));
-    match durable {
+pub(crate) async fn on_disk(written: &Written) -> Result<(), ReplicationError> {
+    match timeout(DISK_MAX, written.durable()).await {
         Ok(Err(error @ (ReplicationError::NotDurable | ReplicationError::Timeout { .. }))) => {
             Err(error)
         }
         Err(_) => Err(ReplicationError::NotDurable),
-        // What is written before the node runs, or while it ends, is in the snapshot of the end.
+        // What is written before the node runs, or while it ends, is in the database, or in the snapshot, of the end.
         Ok(_) => Ok(()),
     }
 }

@@ -19,6 +19,9 @@ const NAMES_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Expelled {
     dir: PathBuf,
+    /// Held while the file is written: a disk that hangs holds up those who change the list, and nobody who asks for it.
+    saving: Mutex<()>,
+    /// Held for a look.
     names: Mutex<BTreeSet<NodeName>>,
 }
 
@@ -34,8 +37,11 @@ pub(crate) enum ExpelError {
 impl Expelled {
     /// Of a storage path. Knows nobody before [`load`](Self::load).
     pub(crate) fn new(dir: PathBuf) -> Self {
-        let names = Mutex::default();
-        Self { dir, names }
+        Self {
+            dir,
+            saving: Mutex::default(),
+            names: Mutex::default(),
+        }
     }
 
     /// Reads the file. What cannot be read is logged, and left as it is until the list changes.
@@ -65,33 +71,33 @@ impl Expelled {
         self.lock().iter().cloned().collect()
     }
 
-    /// Adds a name. It is on the disk when this returns.
+    /// Adds a name. It is on the disk when this returns: not for async workers.
     ///
     /// # Errors
     /// [`ExpelError`]; nothing has changed.
     pub(crate) fn add(&self, name: &NodeName) -> Result<(), ExpelError> {
-        let mut names = self.lock();
-        let mut changed = names.clone();
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.lock().clone();
         if changed.insert(name.clone()) {
             if changed.len() > NAMES_MAX {
                 return Err(ExpelError::TooMany);
             }
             self.save(&changed)?;
-            *names = changed;
+            *self.lock() = changed;
         }
         Ok(())
     }
 
-    /// Takes a name off. It is off the disk when this returns.
+    /// Takes a name off. It is off the disk when this returns: not for async workers.
     ///
     /// # Errors
     /// Those of the file system; nothing has changed.
     pub(crate) fn remove(&self, name: &NodeName) -> Result<(), ExpelError> {
-        let mut names = self.lock();
-        let mut changed = names.clone();
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.lock().clone();
         if changed.remove(name) {
             self.save(&changed)?;
-            *names = changed;
+            *self.lock() = changed;
         }
         Ok(())
     }
@@ -104,5 +110,36 @@ impl Expelled {
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_does_not_wait_for_the_disk() {
+        let dir = std::env::temp_dir().join(format!("rumormill-expelled-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let expelled = Arc::new(Expelled::new(dir.clone()));
+        let names = ["a", "b"].map(|name| NodeName::new(name).unwrap());
+        expelled.add(&names[0]).unwrap();
+        // As a write to the disk that hangs holds it.
+        let hangs = expelled.saving.lock().unwrap();
+        let changing = {
+            let (expelled, names) = (Arc::clone(&expelled), names.clone());
+            thread::spawn(move || expelled.add(&names[1]))
+        };
+        assert_eq!(expelled.names(), names[..1]);
+        drop(hangs);
+        changing.join().unwrap().unwrap();
+        assert_eq!(expelled.names(), names);
+        assert_eq!(Expelled::new(dir.clone()).load(), names.into());
+        expelled.remove(&NodeName::new("a").unwrap()).unwrap();
+        assert_eq!(expelled.names().len(), 1);
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

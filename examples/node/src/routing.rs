@@ -7,6 +7,7 @@ use rumormill::store::matcher::{Labels, Matcher, Op, set_matches};
 use serde_saphyr::Spanned;
 
 use crate::duration::Term;
+use crate::go_quote::go_quoted;
 use crate::sections::{LabelName, List, Matchers, Pattern, RouteSection};
 
 /// A node of the tree, its receiver and grouping inherited where the file has none.
@@ -47,7 +48,9 @@ impl Route {
         let receiver = section.receiver.as_ref().map(|it| it.value.clone());
         let receiver = receiver.filter(|name| !name.is_empty());
         let inherited = || parent.map(|it| it.receiver.clone()).unwrap_or_default();
-        let group_by = match &section.group_by {
+        // An empty list says nothing, as in Alertmanager.
+        let given = section.group_by.as_ref().filter(|list| !list.is_empty());
+        let group_by = match given {
             None => parent.map_or_else(|| Some(Vec::new()), |it| it.group_by.clone()),
             Some(labels) => {
                 let all = labels.iter().any(|label| label.value.0 == "...");
@@ -60,11 +63,9 @@ impl Route {
             own.map_or(inherited, |term| term.0)
         };
         let of = |own: &Option<Spanned<Term>>| own.as_ref().map(|it| it.value);
-        let matchers = matchers(
-            section.matchers.as_ref(),
-            section.equal.as_ref(),
-            section.match_re.as_ref(),
-        );
+        let mut matchers = matchers(section.matchers.as_ref(), section.equal.as_ref(), None);
+        matchers.extend(section.match_re.iter().flatten().filter_map(anchored));
+        sort(&mut matchers);
         let names = |list: &List<String>| -> Vec<String> {
             let names = list.iter().flatten();
             names.map(|name| name.value.clone()).collect()
@@ -105,6 +106,14 @@ impl Route {
         self.receiver == receiver || self.routes.iter().any(|route| route.names(receiver))
     }
 
+    /// The matchers on the way to it and to each route under it, of those that repeat later than `than`.
+    pub(crate) fn repeating_after(&self, than: Duration) -> Vec<(&str, Duration)> {
+        let own = (self.repeat_interval > than).then_some((&self.key[..], self.repeat_interval));
+        let under = self.routes.iter();
+        let under = under.flat_map(|route| route.repeating_after(than));
+        own.into_iter().chain(under).collect()
+    }
+
     /// The routes that an alert ends up at.
     pub(crate) fn of(&self, labels: &Labels) -> Vec<&Self> {
         let mut found = Vec::new();
@@ -130,10 +139,12 @@ impl Route {
 
     /// What names a group in the notification log.
     pub(crate) fn group_key(&self, labels: &Labels) -> String {
-        let pairs = labels
-            .iter()
-            .map(|(name, value)| format!("{name}={value:?}"));
-        format!("{}:{{{}}}", self.key, pairs.collect::<Vec<_>>().join(", "))
+        let pairs = labels.iter();
+        let pairs = pairs.map(|(name, value)| format!("{name}={}", go_quoted(value)));
+        // Sorted as they are written: `a1=` comes before `a=`.
+        let mut pairs: Vec<String> = pairs.collect();
+        pairs.sort_unstable();
+        format!("{}:{{{}}}", self.key, pairs.join(", "))
     }
 
     /// The labels of the group that an alert is in.
@@ -168,13 +179,27 @@ pub(crate) fn matchers(
             .chain(regex)
             .filter_map(|(name, op, value)| Matcher::new(&name.0, op, value).ok()),
     );
+    sort(&mut all);
+    all
+}
+
+/// A pattern of `match_re`, for which Alertmanager's routes have it between `^(?:` and `)$`, and keys of groups with it. It
+/// matches the same as without.
+fn anchored((name, pattern): (&LabelName, &Pattern)) -> Option<Matcher> {
+    let anchored = Matcher::new(&name.0, Op::Regex, format!("^(?:{})$", pattern.0));
+    // One that is as large as it may be would be too large.
+    let matcher = anchored.or_else(|_| Matcher::new(&name.0, Op::Regex, &pattern.0));
+    // Names and patterns were checked as they were read.
+    matcher.ok()
+}
+
+fn sort(all: &mut [Matcher]) {
     let place = |op: Op| {
         let order = [Op::Equal, Op::NotEqual, Op::Regex, Op::NotRegex];
         order.into_iter().position(|it| it == op)
     };
     let rank = |it: &Matcher| (it.name().to_owned(), it.value().to_owned(), place(it.op()));
     all.sort_by_cached_key(rank);
-    all
 }
 
 #[cfg(test)]
@@ -225,13 +250,39 @@ mod tests {
             let route = tree.of(&alert)[0];
             route.group_key(&route.group(&alert))
         };
-        let expected = "{}/{severity=\"page\",team=~\"d.*\",team=\"db\"}:{alertname=\"x\"}";
+        let expected = "{}/{severity=\"page\",team=~\"^(?:d.*)$\",team=\"db\"}:{alertname=\"x\"}";
         for matchers in [
-            json!({"matchers": ["team=db", "severity=page", "team=~\"d.*\""]}),
-            json!({"matchers": ["{severity=page,team=~\"d.*\",team=db}"]}),
+            json!({"matchers": ["team=db", "severity=page", "team=~\"^(?:d.*)$\""]}),
+            json!({"matchers": ["{severity=page,team=~\"^(?:d.*)$\",team=db}"]}),
             json!({"match": {"team": "db"}, "match_re": {"team": "d.*"}, "matchers": ["severity=page"]}),
         ] {
             assert_eq!(key(matchers.clone()), expected, "{matchers}");
+        }
+    }
+
+    /// As `model.LabelSet` writes them: sorted with their values, which are quoted as Go does.
+    #[test]
+    fn the_labels_of_a_key_are_written_as_go_writes_them() {
+        let tree = json!({"receiver": "r"});
+        let tree = Route::of_section(&serde_saphyr::from_str(&tree.to_string()).unwrap());
+        let group = labels(&[("a", "x\u{a0}\u{7}"), ("a1", "e\u{301}"), ("a_b", "\"")]);
+        let expected = "{}:{a1=\"e\u{301}\", a=\"x\\u00a0\\a\", a_b=\"\\\"\"}";
+        assert_eq!(tree.group_key(&group), expected);
+    }
+
+    /// Also where the parent groups by all labels.
+    #[test]
+    fn an_empty_list_of_labels_is_inherited_over() {
+        let alert = labels(&[("alertname", "x"), ("team", "db")]);
+        for (parent, group) in [
+            (json!(["alertname"]), labels(&[("alertname", "x")])),
+            (json!(["..."]), alert.clone()),
+            (json!([]), Labels::new()),
+        ] {
+            let tree = json!({"receiver": "r", "group_by": parent, "routes": [{"group_by": []}]});
+            let tree = Route::of_section(&serde_saphyr::from_str(&tree.to_string()).unwrap());
+            let route = tree.of(&alert)[0];
+            assert_eq!((route.id, route.group(&alert)), (1, group));
         }
     }
 }

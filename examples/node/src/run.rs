@@ -17,7 +17,7 @@ use rumormill::{Config, Event};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::api::{AnswerRoom, BodyRoom, Guard};
@@ -60,7 +60,7 @@ pub(crate) enum RunError {
     },
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
-    #[error("a snapshot could not be written at the end")]
+    #[error("what the database does not have could not be written to a snapshot at the end")]
     Snapshot,
     #[error("{path} cannot be used for storage: {error}")]
     Storage { path: String, error: io::Error },
@@ -144,6 +144,9 @@ async fn run_with(
     ));
     tasks.spawn(tend_alerts(Arc::clone(&app)));
     tasks.spawn(reload(signals.hangup, Arc::clone(&app)));
+    if app.configuration.has_web_file() {
+        tasks.spawn(reload_web(Arc::clone(&app)));
+    }
     let ended = tokio::select! {
         failed = join(builder, &app) => Err(failed),
         what = signals.end.next() => Ok(what),
@@ -246,12 +249,17 @@ async fn wind_up(
     if let Err(error) = app.alerts.hand_over(SystemClock.wall()) {
         warn!(%error, "later ends of alerts are not handed over");
     }
-    if let Some(node) = app.node().or_else(|| app.solo.get())
-        && timeout(LEAVE_MAX, node.leave()).await.is_err()
-    {
-        warn!("left without an answer from all peers");
+    let mut is_kept = false;
+    if let Some(node) = app.node().or_else(|| app.solo.get()) {
+        is_kept = timeout(LEAVE_MAX, node.leave()).await.is_ok() && app.is_kept();
+        if !is_kept {
+            warn!("left without an answer from all peers, or from the disk");
+        }
     }
-    keeper.save().await
+    if is_kept {
+        keeper.mark();
+    }
+    is_kept || keeper.save_unkept().await
 }
 
 /// Reads the configuration file and the certificates again at every SIGHUP, for ever. What is wrong
@@ -261,6 +269,24 @@ async fn reload(mut hangup: Signal, app: Arc<App>) {
         let shared = Arc::clone(&app);
         let _ = tokio::task::spawn_blocking(move || shared.configuration.reload().is_ok()).await;
         app.reload_certificates().await;
+    }
+}
+
+/// Reads TLS and passwords for HTTP again every few seconds, for ever. What is wrong is logged once.
+async fn reload_web(app: Arc<App>) {
+    let mut said = None;
+    loop {
+        sleep(WEB_INTERVAL).await;
+        let shared = Arc::clone(&app);
+        let read = tokio::task::spawn_blocking(move || shared.configuration.reload_web());
+        let Ok(read) = read.await else {
+            continue;
+        };
+        let error = read.err().map(|error| error.to_string());
+        if let Some(error) = error.as_ref().filter(|_| error != said) {
+            error!(%error, "TLS and passwords for HTTP stay as they are");
+        }
+        said = error;
     }
 }
 
@@ -354,7 +380,7 @@ async fn serve(
         let places = Arc::clone(&app.places);
         let idle_timeout = settings.idle_timeout;
         let tls_of = Arc::clone(app);
-        let tls: web::TlsNow = Arc::new(move || tls_of.configuration.now().web.tls.clone());
+        let tls: web::TlsNow = Arc::new(move || tls_of.configuration.web().tls.clone());
         servers.spawn(web::serve(
             listener,
             router,
@@ -445,6 +471,8 @@ impl Ends {
 const HTTP_END_MAX: Duration = Duration::from_secs(1);
 /// How long leaving may take; with the rest it stays below ten seconds.
 const LEAVE_MAX: Duration = Duration::from_secs(4);
+/// How often it is looked whether TLS and passwords for HTTP are others.
+const WEB_INTERVAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

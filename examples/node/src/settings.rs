@@ -143,6 +143,15 @@ impl Settings {
         let route = file.route.as_ref();
         let route = route.map(|route| Route::of_section(&route.value));
         check_flags(flags)?;
+        let retention = flags.data_retention.0;
+        let forgotten = route.iter().flat_map(|it| it.repeating_after(retention));
+        warnings.extend(forgotten.map(|(route, repeat)| {
+            format!(
+                "{}: the repeat_interval of the route {route} is {repeat:?}, and what was notified is forgotten after \
+                 {retention:?} (--data.retention): it is repeated as soon as that",
+                name()
+            )
+        }));
         Config::lan()
             .store_bytes_max(flags.data_max_bytes)
             .validate()?;
@@ -390,6 +399,20 @@ mod tests {
 
     fn cluster(flags: &[&str], file: &str) -> Cluster {
         settings(flags, file).unwrap().cluster.unwrap()
+    }
+
+    #[test]
+    fn what_is_repeated_after_it_is_forgotten_is_said() {
+        let file = "route: {receiver: r, repeat_interval: 10h, routes: [{matchers: [a=b], repeat_interval: 30d}, \
+                    {matchers: [a=c]}]}\nreceivers: [{name: r}]\n";
+        let warnings = |retention: &str| settings(&[retention], file).unwrap().warnings;
+        let said = warnings("--data.retention=120h");
+        assert!(
+            said.len() == 1 && said[0].contains("route {}/{a=\"b\"} is 2592000s"),
+            "{said:?}"
+        );
+        assert_eq!(warnings("--data.retention=9h").len(), 3);
+        assert_eq!(warnings("--data.retention=30d"), [""; 0]);
     }
 
     #[test]

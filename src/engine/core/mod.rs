@@ -45,7 +45,7 @@ use rand_pcg::Pcg64;
 use tracing::{Span, info_span};
 
 use crate::config::Config;
-use crate::id::{Misbehaviour, NodeName};
+use crate::id::{BOOT_AHEAD_MAX, Misbehaviour, NodeName};
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::Message;
@@ -375,7 +375,5 @@ impl Core {
 pub(super) const TURN_WORK: Duration = Duration::from_millis(2);
 /// Members of a group that compare with everybody when a session begins.
 const COMPARED_MAX: usize = 2;
-/// How far ahead of this node's clock a boot may be.
-const BOOT_AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const COLLECT_WAIT_MIN: Duration = Duration::from_millis(10);
 const COLLECT_WAIT_MAX: Duration = Duration::from_secs(600);

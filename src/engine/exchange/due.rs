@@ -118,24 +118,6 @@ const REFUSED_MIN: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_where_very_many_were_refused_may_more_be_withheld_and_for_as_long() {
-        let max = Duration::from_secs(60);
-        let mut denied = Denied::default();
-        let mut now = Duration::from_secs(5);
-        denied.completed(now, REFUSED_MAX as u64, max);
-        assert!(!denied.is_too_many(now));
-        // In the next one those are withheld, and one more is refused.
-        let before = denied.at(now);
-        denied.completed(now, before + 1, max);
-        assert!(denied.is_too_many(now));
-        now += REFUSED_MIN * 2;
-        assert_eq!(denied.at(now), 0, "all is sent again");
-        assert!(!denied.is_too_many(now));
-        denied.completed(now, 10, max);
-        assert!(!denied.is_too_many(now));
-    }
     use crate::id::{Key, Refusal, StoreId};
 
     fn ended(refusals: u8, fruitless: bool) -> Ended {
@@ -170,5 +152,23 @@ mod tests {
         due.completed(now, ended(0, false), secs(60));
         due.completed(now, ended(1, true), secs(60));
         assert_eq!(due.next, now + secs(1));
+    }
+
+    #[test]
+    fn only_where_very_many_were_refused_may_more_be_withheld_and_for_as_long() {
+        let max = Duration::from_secs(60);
+        let mut denied = Denied::default();
+        let mut now = Duration::from_secs(5);
+        denied.completed(now, REFUSED_MAX as u64, max);
+        assert!(!denied.is_too_many(now));
+        // In the next one those are withheld, and one more is refused.
+        let before = denied.at(now);
+        denied.completed(now, before + 1, max);
+        assert!(denied.is_too_many(now));
+        now += REFUSED_MIN * 2;
+        assert_eq!(denied.at(now), 0, "all is sent again");
+        assert!(!denied.is_too_many(now));
+        denied.completed(now, 10, max);
+        assert!(!denied.is_too_many(now));
     }
 }

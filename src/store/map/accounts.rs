@@ -109,6 +109,14 @@ impl Amount {
         }
     }
 
+    /// The same with so many bytes more.
+    pub(super) fn plus_bytes(self, bytes: u64) -> Self {
+        Self {
+            bytes: self.bytes + bytes,
+            ..self
+        }
+    }
+
     /// Whether it is within limits, as far as they are about what comes to it.
     fn fits(self, max: Self, more: Self) -> bool {
         (more.entries == 0 || self.entries <= max.entries) && self.bytes <= max.bytes

@@ -39,6 +39,8 @@ pub(super) enum Value<R> {
         indexed: bool,
         /// Whether followers have last been told that it is there.
         told: bool,
+        /// How many bytes it counts beside its entry.
+        beyond: u64,
     },
     /// It is a tombstone.
     Removed,
@@ -46,12 +48,21 @@ pub(super) enum Value<R> {
 
 impl<R> Value<R> {
     /// A record that is not in the index yet.
-    pub(super) fn record(record: R, until: Timestamp) -> Self {
+    pub(super) fn record(record: R, until: Timestamp, beyond: u64) -> Self {
         Self::Record {
             record: Contained::new(record),
             until,
             indexed: false,
             told: false,
+            beyond,
+        }
+    }
+
+    /// How many bytes it counts beside its entry.
+    fn beyond(&self) -> u64 {
+        match self {
+            Self::Record { beyond, .. } => *beyond,
+            Self::Quarantined(_) | Self::Removed => 0,
         }
     }
 
@@ -75,13 +86,19 @@ impl<R> Value<R> {
 pub(super) struct Holding<R> {
     pub(super) value: Value<R>,
     account: AccountId,
+    /// How many bytes it counts beside its entry, also once the value is set apart.
+    beyond: u64,
 }
 
 impl<R> Holding<R> {
     /// A value that is taken from there, with an account that is to be set once the entry is stored.
     fn taken(from: &mut Value<R>) -> Self {
         let value = std::mem::replace(from, Value::Removed);
-        Self { value, account: 0 }
+        Self {
+            beyond: value.beyond(),
+            value,
+            account: 0,
+        }
     }
 }
 
@@ -89,7 +106,7 @@ impl<R> Holding<R> {
 pub(super) fn charged<R>(slot: &Slot<Holding<R>>) -> Charged {
     Charged {
         account: slot.value.account,
-        amount: Amount::of(slot.entry()),
+        amount: Amount::of(slot.entry()).plus_bytes(slot.value.beyond),
     }
 }
 
@@ -275,7 +292,8 @@ impl<S: Schema> Contents<S> {
         if entry.expires_at > ts.plus(lifetime_max) {
             return Err(WriteError::TooLasting { max: lifetime_max });
         }
-        let (amount, replaced) = (Amount::of(&entry), held.map(charged));
+        let amount = Amount::of(&entry).plus_bytes(draft.value.beyond());
+        let replaced = held.map(charged);
         let admitted = self.accounts.admit_own(writer, amount, replaced);
         admitted.map_err(|reached| self.full(reached))?;
         let replaced = replaced.filter(|_| !self.give_way(&draft.key, now));
@@ -345,7 +363,8 @@ impl<S: Schema> Contents<S> {
             schema: entry.schema,
             body: std::mem::take(&mut new.body),
         };
-        let (pair, amount) = ((entry.writer, from), Amount::of(&entry));
+        let pair = (entry.writer, from);
+        let amount = Amount::of(&entry).plus_bytes(new.value.beyond());
         // Only where the clock was wrong is there anything that gives way.
         let given_way = self.entries.may_give_way(wall)
             && self.entries.judge(&entry, wall) == Judgement::Fresh
@@ -551,6 +570,7 @@ impl<S: Schema> Contents<S> {
                 until,
                 indexed,
                 told,
+                ..
             } = &mut slot.value.value
             else {
                 continue;

@@ -246,7 +246,10 @@ impl<S: Schema> MapStore<S> {
         } else {
             let decoded = self.decode(entry.key, &body);
             match decoded.and_then(|record| self.check_header(record, entry)) {
-                Ok(record) => self.value_of(record),
+                Ok(record) => {
+                    let beyond = self.beyond(&record, body.bytes.len());
+                    self.value_of(record, beyond)
+                }
                 Err(why) => Value::Quarantined(Box::new(why)),
             }
         };
@@ -283,18 +286,20 @@ impl<S: Schema> MapStore<S> {
         }
     }
 
-    /// Whether other nodes could read what is to be written here.
+    /// Whether other nodes could read what is to be written here. Returns how much it counts beside its entry, here and
+    /// there.
     pub(super) fn check_written(
         &self,
         key: Key,
         body: &Body,
         writer: WriterTag,
-    ) -> Result<(), Unreadable> {
+    ) -> Result<u64, Unreadable> {
         let record = self.decode(key, body)?;
         let check = AssertUnwindSafe(|| self.schema.check_writer(&record, writer));
         let checked = catch_unwind(check).unwrap_or(Err(Unreadable::Invalid { rule: PANICKED }));
+        let beyond = self.beyond(&record, body.bytes.len());
         drop(Contained::new(record));
-        checked
+        checked.map(|()| beyond)
     }
 
     /// The record of a peer's entry, if that may have its timestamp and its writer.
@@ -328,10 +333,18 @@ impl<S: Schema> MapStore<S> {
         catch_unwind(text).unwrap_or_default()
     }
 
-    /// A record as it is kept.
-    pub(super) fn value_of(&self, record: S::Record) -> Value<S::Record> {
+    /// How many bytes a record that was decoded counts beside its entry: what it takes in memory beyond what is usual for
+    /// its body.
+    fn beyond(&self, record: &S::Record, body_bytes: usize) -> u64 {
+        let memory = catch_unwind(AssertUnwindSafe(|| self.schema.memory(record)));
+        let usual = body_bytes.saturating_mul(4).saturating_add(1024);
+        memory.unwrap_or(0).saturating_sub(usual) as u64
+    }
+
+    /// A record as it is kept, that counts so many bytes beside its entry.
+    pub(super) fn value_of(&self, record: S::Record, beyond: u64) -> Value<S::Record> {
         let until = catch_unwind(AssertUnwindSafe(|| self.schema.hidden_from(&record)));
-        Value::record(record, until.unwrap_or(Timestamp::MAX))
+        Value::record(record, until.unwrap_or(Timestamp::MAX), beyond)
     }
 }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::id::Key;
 use crate::time::Timestamp;
 use crate::wire::codec::{
-    DecodeError, NoEncoding, Values, decode_value, encode_u64, encode_value, with_encoded,
+    DecodeError, NoEncoding, Values, decode_counted, encode_u64, encode_value, with_encoded,
 };
 
 /// A body taken apart.
@@ -56,12 +56,15 @@ pub(super) fn split(body: &[u8]) -> Result<BodyParts<'_>, DecodeError> {
     })
 }
 
-/// The key in its bytes, if those are how it is written.
-pub(super) fn read_key<K: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<K, DecodeError> {
-    let key: K = decode_value(bytes)?;
+/// The key in its bytes, if those are how it is written, and how much memory it takes on the heap.
+pub(super) fn read_key<K>(bytes: &[u8]) -> Result<(K, usize), DecodeError>
+where
+    K: Serialize + DeserializeOwned,
+{
+    let (key, heap): (K, usize) = decode_counted(bytes)?;
     let is_written_so = with_encoded(&key, |written| written == bytes);
     match is_written_so {
-        Ok(true) => Ok(key),
+        Ok(true) => Ok((key, heap)),
         _ => Err(DecodeError::Malformed),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -13,7 +14,7 @@ use super::body;
 use crate::id::{Key, SchemaId};
 use crate::store::schema::{Body, Index, Schema, Unreadable};
 use crate::time::Timestamp;
-use crate::wire::codec::decode_value;
+use crate::wire::codec::decode_counted;
 
 /// What can be a key of a [`TypedMap`](super::TypedMap): plain data that serde reads and writes, such as texts,
 /// numbers, tuples, and enums or structs of them.
@@ -28,7 +29,8 @@ impl<T> MapKey for T where T: Serialize + DeserializeOwned + fmt::Debug + Send +
 /// What can be a value of a [`TypedMap`](super::TypedMap): plain data that serde reads and writes.
 ///
 /// A value that another version of the program cannot read is quarantined there: give a new shape a new
-/// number, see [`MapShape`]. Types that contain themselves (a tree of boxes) are read as deep as a peer writes
+/// number, see [`MapShape`]. The memory that a value takes counts against the store's limits where it is much
+/// more than its bytes, as far as it is in texts, sequences and maps. Types that contain themselves (a tree of boxes) are read as deep as a peer writes
 /// them, and sequences of nothing (`Vec<()>`) as long as it says: do not use them.
 pub trait MapValue: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
@@ -40,6 +42,8 @@ pub struct TypedRecord<K, V> {
     pub(in crate::store) value: V,
     pub(super) hash: Key,
     pub(super) until: Timestamp,
+    /// About how much memory the key and the value take on the heap, if they were decoded.
+    heap: usize,
 }
 
 impl<K, V> TypedRecord<K, V> {
@@ -91,7 +95,7 @@ pub struct MapShape<V> {
     older: Vec<(SchemaId, OlderShape<V>)>,
 }
 
-type OlderShape<V> = Arc<dyn Fn(&[u8]) -> Option<V> + Send + Sync>;
+type OlderShape<V> = Arc<dyn Fn(&[u8]) -> Option<(V, usize)> + Send + Sync>;
 
 impl<V> Default for MapShape<V> {
     /// Shape 1, and no older one.
@@ -142,7 +146,10 @@ impl<V> MapShape<V> {
         shape: u16,
         to_now: impl Fn(Old) -> V + Send + Sync + 'static,
     ) -> Self {
-        let read = move |bytes: &[u8]| decode_value(bytes).ok().map(&to_now);
+        let read = move |bytes: &[u8]| {
+            let (old, heap) = decode_counted(bytes).ok()?;
+            Some((to_now(old), heap))
+        };
         self.older.push((SchemaId::new(shape), Arc::new(read)));
         self
     }
@@ -190,6 +197,7 @@ impl<K: MapKey, V: MapValue, I> TypedSchema<K, V, I> {
             value,
             hash,
             until,
+            heap: 0,
         };
         let body = Body {
             schema: self.shape.shape,
@@ -198,10 +206,10 @@ impl<K: MapKey, V: MapValue, I> TypedSchema<K, V, I> {
         Some((record, body))
     }
 
-    /// The value in its bytes.
-    fn read_value(&self, schema: SchemaId, bytes: &[u8]) -> Option<V> {
+    /// The value in its bytes, and how much memory it takes on the heap.
+    fn read_value(&self, schema: SchemaId, bytes: &[u8]) -> Option<(V, usize)> {
         if schema == self.shape.shape {
-            return decode_value(bytes).ok();
+            return decode_counted(bytes).ok();
         }
         let mut older = self.shape.older.iter();
         let (_, read) = older.find(|(shape, _)| *shape == schema)?;
@@ -218,7 +226,7 @@ impl<K: MapKey, V: MapValue, I> TypedSchema<K, V, I> {
         if Key::of(bytes) != key {
             return None;
         }
-        body::read_key(bytes).ok()
+        body::read_key(bytes).ok().map(|(key, _)| key)
     }
 }
 
@@ -260,13 +268,28 @@ where
             return Err(Unreadable::WrongKey);
         }
         let natural = body::read_key(parts.key).map_err(|_| malformed.clone())?;
-        let value = self.read_value(schema, parts.value).ok_or(malformed)?;
+        let (natural, heap_of_key) = natural;
+        let read = self.read_value(schema, parts.value);
+        let (value, heap) = read.ok_or(malformed)?;
         Ok(TypedRecord {
             key: natural,
             value,
             hash: key,
             until: body::to_until(parts.until),
+            heap: heap.saturating_add(heap_of_key),
         })
+    }
+
+    /// A few bytes that say how long something is can be as many elements, each of which is read by itself.
+    fn work(&self, body: &[u8]) -> Duration {
+        let lengths = body.iter().filter(|byte| **byte <= SHORT_LENGTH).count();
+        let kibibytes = u32::try_from(body.len() / 1024).unwrap_or(u32::MAX);
+        let lengths = u32::try_from(lengths).unwrap_or(u32::MAX);
+        WORK_PER_KIB * kibibytes + WORK_PER_LENGTH * lengths
+    }
+
+    fn memory(&self, record: &TypedRecord<K, V>) -> usize {
+        record.heap
     }
 
     fn hidden_from(&self, record: &TypedRecord<K, V>) -> Timestamp {
@@ -293,3 +316,10 @@ where
         Self::read_key(key, body).map(|key| format!("{key:?}"))
     }
 }
+
+/// A byte that may be the length of something short.
+const SHORT_LENGTH: u8 = 8;
+/// To read something short: it may have an allocation of its own.
+const WORK_PER_LENGTH: Duration = Duration::from_nanos(40);
+/// To read a kibibyte of what is longer.
+const WORK_PER_KIB: Duration = Duration::from_micros(2);

@@ -1,6 +1,8 @@
 //! The promises of typed maps, each as a claim. Two maps exchange what they hold by `bring`: everything that one
 //! holds is merged into the other.
 
+mod memory;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,15 +2,20 @@
 //!
 //! All that anybody says of a process is how much it had added and subtracted by some time, both of which only grow. So
 //! whatever is said of it, and by how many, the greatest is right; a process counts once. It is told apart by its
-//! name and its boot.
+//! name and its boot. Of the oldest processes of a name there is one sum; it counts where it is more than what is known of
+//! them one by one.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::parts::OwnedPart;
+use super::by_owner::OwnedPart;
+use super::parts::{NO_NAME, PartBounds};
+use crate::id::NodeName;
 
 /// What one process says under one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,27 +49,51 @@ pub(super) struct Earlier {
 }
 
 impl CounterPart {
-    /// Takes over what an earlier process of this name had counted, and what that had taken over.
-    pub(super) fn take_over(&mut self, boot: u64, part: &Self) {
-        for (name, account) in &part.forgotten {
-            self.forget(name, account);
+    /// Takes over what earlier processes of this name had counted, and what they had taken over; and takes back what
+    /// other names keep of them.
+    pub(super) fn take_over<'p>(
+        &mut self,
+        before: impl Iterator<Item = (u64, &'p Self)>,
+        kept: impl Iterator<Item = &'p Tallies>,
+    ) {
+        let mut earlier = Gathered::default();
+        earlier.add(&self.earlier);
+        for (boot, part) in before {
+            self.take_names(&part.forgotten);
+            earlier.add(&part.earlier);
+            earlier.note(part.as_of(boot));
         }
-        self.earlier.add(&part.earlier);
-        self.earlier.note(part.as_of(boot));
-        self.earlier.fold();
-    }
-
-    /// Takes back what another name keeps of this one's processes, of those before that boot.
-    pub(super) fn take_back(&mut self, boot: u64, account: &Tallies) {
-        self.earlier.add(&account.before(boot));
-        self.earlier.fold();
+        kept.for_each(|account| earlier.add(account));
+        self.earlier = earlier.into_tallies();
     }
 
     /// Writes down what the processes of another name had counted.
     pub(super) fn forget(&mut self, name: &str, account: &Tallies) {
         let own = self.forgotten.entry(name.to_owned()).or_default();
-        own.add(account);
-        own.fold();
+        let mut all = Gathered::default();
+        all.add(own);
+        all.add(account);
+        *own = all.into_tallies();
+    }
+
+    /// Takes over names that are forgotten. What does not fit stays where it is, and counts there.
+    fn take_names(&mut self, forgotten: &BTreeMap<String, Tallies>) {
+        if forgotten.is_empty() {
+            return;
+        }
+        let mut with_theirs = self.clone();
+        for (name, account) in forgotten {
+            with_theirs.forget(name, account);
+        }
+        if with_theirs.fits(NAMES_READ_MAX) {
+            *self = with_theirs;
+        }
+    }
+
+    /// Whether there are so few names forgotten, and so few processes of theirs, that the part is written.
+    pub(super) fn fits(&self, names_max: usize) -> bool {
+        let processes = self.forgotten.values().map(|it| it.processes.len());
+        self.forgotten.len() <= names_max && processes.sum::<usize>() <= FORGOTTEN_PROCESSES_MAX
     }
 
     /// What this process has counted itself.
@@ -80,114 +109,59 @@ impl CounterPart {
     pub(super) fn covers(&self, boot: u64, part: &Self) -> bool {
         let forgotten = part.forgotten.iter().all(|(name, account)| {
             let own = self.forgotten.get(name);
-            own.is_some_and(|own| own.has_all(account))
+            own.is_some_and(|own| own.has(|all| all.add(account)))
         });
-        let folded = self.earlier.folded;
-        let noted = folded.is_some_and(|folded| folded.boot >= boot)
-            || self.earlier.has(&part.as_of(boot)) && self.earlier.has_all(&part.earlier);
-        forgotten && noted
+        let noted = |all: &mut Gathered| {
+            all.add(&part.earlier);
+            all.note(part.as_of(boot));
+        };
+        forgotten && self.earlier.has(noted)
+    }
+
+    /// Whether it may be the part of the process with a boot: see [`PartBounds`].
+    pub(super) fn check(&self, bounds: PartBounds) -> Result<(), &'static str> {
+        let of_name = self.earlier.latest();
+        if of_name.is_some_and(|boot| boot >= bounds.boot) {
+            return Err("what a process takes over is of processes before it");
+        }
+        if self
+            .forgotten
+            .keys()
+            .any(|name| NodeName::new(name).is_err())
+        {
+            return Err(NO_NAME);
+        }
+        if !self.fits(NAMES_READ_MAX) {
+            return Err("a part has more processes of forgotten names than any would write");
+        }
+        bounds.check_inside(self.latest_inside())
+    }
+
+    /// The latest boot that it has anything of beside that of its process.
+    pub(super) fn latest_inside(&self) -> Option<u64> {
+        let of_others = self.forgotten.values().filter_map(Tallies::latest);
+        of_others.chain(self.earlier.latest()).max()
     }
 }
 
 impl Tallies {
     /// Everything that the parts of one name say, of which these are some.
     pub(super) fn of<'p>(parts: impl Iterator<Item = (u64, &'p CounterPart)>) -> Self {
-        let mut all = Self::default();
+        let mut all = Gathered::default();
         for (boot, part) in parts {
-            all.gather(&part.earlier);
-            all.processes.push(part.as_of(boot));
+            all.add(&part.earlier);
+            all.note(part.as_of(boot));
         }
-        all.settle();
-        all
+        all.into_tallies()
     }
 
-    /// Takes what another one says, to be put in order by [`settle`](Self::settle) once all is there.
-    fn gather(&mut self, other: &Self) {
-        self.fold_in(other.folded);
-        self.processes.extend_from_slice(&other.processes);
-    }
-
-    /// Keeps the most that is said of each process.
-    fn settle(&mut self) {
-        self.processes.sort_unstable_by_key(|it| it.boot);
-        self.processes.dedup_by(|same, kept| {
-            let is_same = same.boot == kept.boot;
-            if is_same {
-                kept.plus = kept.plus.max(same.plus);
-                kept.minus = kept.minus.max(same.minus);
-            }
-            is_same
-        });
-        let end = self.folded.map_or(0, |folded| folded.boot);
-        self.processes.retain(|process| process.boot > end);
-    }
-
-    /// Writes down what is more than is known.
-    fn add(&mut self, other: &Self) {
-        self.fold_in(other.folded);
-        for process in &other.processes {
-            self.note(*process);
-        }
-        let end = self.folded.map_or(0, |folded| folded.boot);
-        self.processes.retain(|process| process.boot > end);
-    }
-
-    /// Each sum is what all up to its boot had counted at least.
-    fn fold_in(&mut self, other: Option<Earlier>) {
-        if let Some(folded) = other {
-            let own = self.folded.unwrap_or(folded);
-            self.folded = Some(Earlier {
-                boot: own.boot.max(folded.boot),
-                plus: own.plus.max(folded.plus),
-                minus: own.minus.max(folded.minus),
-            });
-        }
-    }
-
-    /// Writes down what a process had counted, if that is more than is known.
-    fn note(&mut self, seen: Earlier) {
-        let by_boot = |it: &Earlier| it.boot;
-        match self.processes.binary_search_by_key(&seen.boot, by_boot) {
-            Err(place) => self.processes.insert(place, seen),
-            Ok(place) => {
-                let known = &mut self.processes[place];
-                known.plus = known.plus.max(seen.plus);
-                known.minus = known.minus.max(seen.minus);
-            }
-        }
-    }
-
-    /// Makes one sum of the oldest.
-    fn fold(&mut self) {
-        let end = self.folded.map_or(0, |folded| folded.boot);
-        self.processes.retain(|process| process.boot > end);
-        while self.processes.len() > EARLIER_MAX {
-            let oldest = self.processes.remove(0);
-            let sum = self.folded.unwrap_or(Earlier {
-                plus: 0,
-                minus: 0,
-                ..oldest
-            });
-            self.folded = Some(Earlier {
-                boot: oldest.boot,
-                plus: sum.plus.saturating_add(oldest.plus),
-                minus: sum.minus.saturating_add(oldest.minus),
-            });
-        }
-    }
-
-    fn has(&self, process: &Earlier) -> bool {
-        let mut known = self.processes.iter();
-        known.any(|it| {
-            it.boot == process.boot && it.plus >= process.plus && it.minus >= process.minus
-        })
-    }
-
-    fn has_all(&self, other: &Self) -> bool {
-        let end = self.folded.map_or(0, |folded| folded.boot);
-        let mut later = other.processes.iter().filter(|it| it.boot > end);
-        let folded = other.folded.is_none_or(|folded| folded.boot <= end);
-        folded && later.all(|process| self.has(process))
+    /// Whether it says as much as it does with more that is known.
+    fn has(&self, more: impl FnOnce(&mut Gathered)) -> bool {
+        let mut all = Gathered::default();
+        all.add(self);
+        let own = all.total();
+        more(&mut all);
+        all.total() == own
     }
 
     /// The latest boot that it has anything of.
@@ -195,23 +169,84 @@ impl Tallies {
         let all = self.processes.iter().chain(&self.folded);
         all.map(|it| it.boot).max()
     }
+}
 
-    /// The part of it that is of processes before that boot.
-    fn before(&self, boot: u64) -> Self {
-        let mut before = self.clone();
-        before.processes.retain(|it| it.boot < boot);
-        before.folded = self.folded.filter(|folded| folded.boot < boot);
-        before
+/// What is known of the processes of one name, from all who say something of them.
+///
+/// A sum is what all processes up to its boot had counted at least, and so is what is known of them one by one. The
+/// greater of the two is taken, each with the processes that are later: so no sum can take away what is known.
+#[derive(Debug, Default)]
+struct Gathered {
+    sums: Vec<Earlier>,
+    by_boot: BTreeMap<u64, Earlier>,
+}
+
+impl Gathered {
+    fn add(&mut self, account: &Tallies) {
+        self.sums.extend(account.folded);
+        account.processes.iter().for_each(|it| self.note(*it));
     }
 
-    fn total(&self) -> i128 {
-        let end = self.folded.map_or(0, |folded| folded.boot);
-        let counted = self.processes.iter().filter(|it| it.boot > end);
-        let counted = counted.chain(&self.folded);
-        counted
-            .map(|it| i128::from(it.plus) - i128::from(it.minus))
-            .sum()
+    /// Writes down what a process had counted, if that is more than is known.
+    fn note(&mut self, seen: Earlier) {
+        let known = self.by_boot.entry(seen.boot).or_insert(seen);
+        known.plus = known.plus.max(seen.plus);
+        known.minus = known.minus.max(seen.minus);
     }
+
+    /// What the processes up to a boot had added, and subtracted.
+    fn up_to(&self, end: u64) -> (u128, u128) {
+        let mut sums: Vec<&Earlier> = self.sums.iter().filter(|sum| sum.boot <= end).collect();
+        sums.sort_unstable_by_key(|sum| Reverse(sum.boot));
+        let (mut later, mut most) = ((0, 0), (0, 0));
+        let mut raise = |(plus, minus): (u128, u128)| {
+            most = (plus.max(most.0), minus.max(most.1));
+        };
+        let mut known = self.by_boot.range(..=end).rev().peekable();
+        for sum in sums {
+            while let Some((_, process)) = known.next_if(|(boot, _)| **boot > sum.boot) {
+                later = plus(later, process);
+            }
+            raise(plus(later, sum));
+        }
+        raise(known.fold(later, |later, (_, process)| plus(later, process)));
+        most
+    }
+
+    /// All that they have counted.
+    fn total(&self) -> (u128, u128) {
+        self.up_to(u64::MAX)
+    }
+
+    /// As it is written down: one sum of the oldest.
+    fn into_tallies(self) -> Tallies {
+        let summed = self.sums.iter().map(|sum| sum.boot).max();
+        let after = summed.map_or(Unbounded, Excluded);
+        let told_apart = self.by_boot.range((after, Unbounded)).rev();
+        let too_old = told_apart.map(|(boot, _)| *boot).nth(EARLIER_MAX);
+        let end = too_old.or(summed);
+        let folded = end.map(|boot| {
+            let (plus, minus) = self.up_to(boot);
+            Earlier {
+                boot,
+                plus: u64::try_from(plus).unwrap_or(u64::MAX),
+                minus: u64::try_from(minus).unwrap_or(u64::MAX),
+            }
+        });
+        let after = end.map_or(Unbounded, Excluded);
+        let told_apart = self.by_boot.range((after, Unbounded));
+        Tallies {
+            processes: told_apart.map(|(_, process)| *process).collect(),
+            folded,
+        }
+    }
+}
+
+fn plus(sum: (u128, u128), process: &Earlier) -> (u128, u128) {
+    (
+        sum.0 + u128::from(process.plus),
+        sum.1 + u128::from(process.minus),
+    )
 }
 
 /// As it is read, before it is known whether somebody has written it who keeps to the limits.
@@ -255,25 +290,35 @@ fn few_names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Tall
 
 /// The count that the parts of all processes make.
 pub(super) fn sum<K>(parts: &[Arc<OwnedPart<K, CounterPart>>]) -> i64 {
-    let mut names: BTreeMap<&str, Tallies> = BTreeMap::new();
+    let mut names: BTreeMap<&str, Gathered> = BTreeMap::new();
     for part in parts {
         let (_, name, boot) = part.key();
         let all = names.entry(name).or_default();
-        all.gather(&part.earlier);
-        all.processes.push(part.as_of(*boot));
+        all.add(&part.earlier);
+        all.note(part.as_of(*boot));
         for (name, account) in &part.forgotten {
-            names.entry(name).or_default().gather(account);
+            names.entry(name).or_default().add(account);
         }
     }
-    names.values_mut().for_each(Tallies::settle);
-    let total: i128 = names.values().map(Tallies::total).sum();
-    let (least, most) = (i128::from(i64::MIN), i128::from(i64::MAX));
-    i64::try_from(total.clamp(least, most)).unwrap_or_default()
+    let (mut plus, mut minus) = (0_u128, 0_u128);
+    for all in names.values() {
+        let of_name = all.total();
+        plus += of_name.0;
+        minus += of_name.1;
+    }
+    let difference = i64::try_from(plus.abs_diff(minus)).ok();
+    if plus >= minus {
+        difference.unwrap_or(i64::MAX)
+    } else {
+        difference.map_or(i64::MIN, |below| -below)
+    }
 }
 
 /// Names that are forgotten in one part before it is not read. Their counts are of what is left of several parts, so it
 /// is more than one process forgets.
 const NAMES_READ_MAX: usize = 4 * FORGOTTEN_MAX;
+/// Their processes that are told apart in one part: with that it is half as large as an entry may be.
+const FORGOTTEN_PROCESSES_MAX: usize = 16_384;
 /// Names that one process forgets in one part.
 pub(super) const FORGOTTEN_MAX: usize = 1_024;
 /// Earlier processes of a name that are told apart; what older ones had counted is one sum, and what
@@ -320,24 +365,52 @@ mod tests {
         assert!(!is_read(&part(0..1, NAMES_READ_MAX + 1)), "too many names");
     }
 
-    #[test]
-    fn what_is_gathered_comes_to_what_is_noted_bit_by_bit() {
-        let (low, high) = (
-            part([2, 4, 6].into_iter(), 0),
-            part([4, 5, 8].into_iter(), 0),
-        );
-        let mut folded = high.clone();
-        folded.earlier.folded = Some(Earlier {
-            boot: 4,
-            plus: 9,
-            minus: 1,
-        });
-        let parts = [(7, &low), (9, &high), (10, &folded)];
-        let mut noted = Tallies::default();
-        for (boot, part) in parts {
-            noted.add(&part.earlier);
-            noted.note(part.as_of(boot));
+    fn account(processes: &[(u64, u64)], folded: Option<(u64, u64)>) -> Tallies {
+        let earlier = |&(boot, plus): &(u64, u64)| Earlier {
+            boot,
+            plus,
+            minus: 0,
+        };
+        Tallies {
+            processes: processes.iter().map(earlier).collect(),
+            folded: folded.as_ref().map(earlier),
         }
-        assert_eq!(Tallies::of(parts.into_iter()), noted);
+    }
+
+    fn gathered(accounts: &[Tallies]) -> Gathered {
+        let mut all = Gathered::default();
+        accounts.iter().for_each(|it| all.add(it));
+        all
+    }
+
+    /// Whatever order they come in, and where one of them is written down first.
+    #[test]
+    fn a_sum_counts_where_it_is_more_than_what_is_known_one_by_one() {
+        let known = account(&[(1, 10), (2, 5), (4, 7)], None);
+        for (sum, total) in [
+            ((2, 0), 22),
+            ((2, 20), 27),
+            ((3, 15), 22),
+            ((9, 0), 22),
+            ((9, 30), 30),
+        ] {
+            let sum = account(&[], Some(sum));
+            for both in [[&known, &sum], [&sum, &known]] {
+                let both = both.map(Clone::clone);
+                assert_eq!(gathered(&both).total(), (total, 0), "{sum:?}");
+                let written = gathered(&both).into_tallies();
+                assert_eq!(gathered(std::slice::from_ref(&written)).total(), (total, 0));
+                assert!(written.has(|all| all.add(&known)) && written.has(|all| all.add(&sum)));
+            }
+        }
+        assert!(!known.has(|all| all.add(&account(&[(2, 6)], None))));
+    }
+
+    #[test]
+    fn the_oldest_processes_become_one_sum() {
+        let most = EARLIER_MAX as u64;
+        let many: Vec<(u64, u64)> = (1..=most + 3).map(|boot| (boot, boot)).collect();
+        let written = gathered(&[account(&many, Some((1, 1)))]).into_tallies();
+        assert_eq!(written, account(&many[3..], Some((3, 6))));
     }
 }

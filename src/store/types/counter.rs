@@ -14,9 +14,10 @@ use std::borrow::Borrow;
 use std::sync::Arc;
 
 use super::account::{CounterPart, FORGOTTEN_MAX, Tallies, sum};
+use super::by_owner::OwnedPart;
 use super::changed::ChangedKeys;
 use super::forget::{ForgetError, held_by_all};
-use super::parts::{OwnedPart, OwnedParts, PartKey};
+use super::parts::{OwnedParts, PartKey};
 use crate::id::NodeName;
 use crate::store::any::Store;
 use crate::store::schema::Unreadable;
@@ -59,7 +60,7 @@ impl<K: PartKey> Counter<K> {
     #[must_use]
     pub fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: OwnedParts::new(name, node, limits, context),
+            parts: OwnedParts::new((name, node), limits, context, CounterPart::check),
         }
     }
 
@@ -153,7 +154,8 @@ impl<K: PartKey> Counter<K> {
     ///
     /// # Errors
     /// [`ForgetError`]; no entry was removed, unless it is `Write`. That is also what says that a key has no room for
-    /// the name ([`WriteError::Invalid`]).
+    /// the name ([`WriteError::Invalid`]): `Node::purge` takes away what a name wrote without taking it over. Entries of a name
+    /// that bear a time of the far future stay where they are.
     ///
     /// ```
     /// # #[cfg(feature = "net")]
@@ -199,9 +201,18 @@ impl<K: PartKey> Counter<K> {
     /// write, and the parts that may be taken away once all members hold it.
     pub(super) fn take_over_name(&self, name: &NodeName) -> Result<Vec<TakenOver<K>>, WriteError> {
         let mut taken = Vec::new();
-        for (key, mut parts) in self.parts.all() {
-            self.parts.outrank(&parts);
-            parts.retain(|part| part.key().1 == name.as_str());
+        for (key, shown) in self.parts.all() {
+            if !shown.iter().any(|part| part.key().1 == name.as_str()) {
+                continue;
+            }
+            self.parts.outrank(&shown);
+            let mut parts = self.parts.every(&key);
+            // What others do not let this process speak of yet stays where it is.
+            let settled = self.parts.settled();
+            parts.retain(|part| {
+                let latest = part.latest_inside().max(Some(part.key().2));
+                part.key().1 == name.as_str() && latest <= Some(settled)
+            });
             if parts.is_empty() {
                 continue;
             }
@@ -213,7 +224,7 @@ impl<K: PartKey> Counter<K> {
                 let theirs = parts.iter().flat_map(|part| &part.forgotten);
                 theirs.for_each(|(name, account)| own.forget(name, account));
                 // What a name claims to have forgotten is its word alone.
-                if own.forgotten.len() > FORGOTTEN_MAX {
+                if !own.fits(FORGOTTEN_MAX) {
                     return Err(broken(TOO_MANY));
                 }
                 Ok(own)
@@ -222,6 +233,11 @@ impl<K: PartKey> Counter<K> {
             taken.push((written, parts));
         }
         Ok(taken)
+    }
+
+    #[cfg(test)]
+    pub(super) fn parts_of(&self, key: &K) -> Vec<Arc<OwnedPart<K, CounterPart>>> {
+        self.parts.of(key)
     }
 
     /// Takes away parts that were taken over.
@@ -245,25 +261,27 @@ impl<K: PartKey> Counter<K> {
             let of_name = part.forgotten.get(self.parts.name());
             of_name.cloned()
         });
-        let kept: Vec<Tallies> = kept.collect();
-        // This very process was forgotten, and its part is taken away: what it adds now counts beside that.
-        if let Some(latest) = kept.iter().filter_map(Tallies::latest).max() {
+        let mut kept: Vec<Tallies> = kept.collect();
+        // This very process was forgotten, and its part is taken away: what it adds now counts beside that. And no sum
+        // of what this name had counted may be one over what it adds from now on.
+        let of_name = before.iter().filter(|part| self.parts.is_of_name(part));
+        let sums = of_name.map(|part| &part.earlier).chain(&kept);
+        if let Some(latest) = sums.filter_map(Tallies::latest).max() {
             self.parts.follow_boot(latest);
         }
-        before.retain(|part| self.parts.is_predecessors(part));
+        // What others do not let this process speak of yet it takes over later.
+        let settled = self.parts.settled();
+        kept.retain(|account| account.latest() <= Some(settled));
+        before.retain(|part| {
+            self.parts.is_predecessors(part) && part.latest_inside() <= Some(settled)
+        });
+        let too_much = || broken(TOO_MUCH);
         let changed = |own: Option<&CounterPart>| -> Result<CounterPart, WriteError> {
             let mut own = own.cloned().unwrap_or_default();
-            own.plus = own.plus.checked_add(plus).ok_or_else(|| broken(TOO_MUCH))?;
-            own.minus = own
-                .minus
-                .checked_add(minus)
-                .ok_or_else(|| broken(TOO_MUCH))?;
-            for part in &before {
-                own.take_over(part.key().2, part);
-            }
-            for account in &kept {
-                own.take_back(self.parts.boot(), account);
-            }
+            own.plus = own.plus.checked_add(plus).ok_or_else(too_much)?;
+            own.minus = own.minus.checked_add(minus).ok_or_else(too_much)?;
+            let before = before.iter().map(|part| (part.key().2, &part.value));
+            own.take_over(before, kept.iter());
             Ok(own)
         };
         self.parts.try_write(key, changed, Timestamp::MAX)

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::by_owner::{OwnedPart, SHOWN_MAX};
 use super::changed::ChangedKeys;
 use super::forget::ForgetError;
-use super::parts::{OwnedPart, OwnedParts, PartKey};
+use super::parts::{OwnedParts, PartBounds, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::typed::MapValue;
@@ -46,6 +47,18 @@ struct MergedPart<M> {
     taken_over: Vec<(u64, u64)>,
 }
 
+impl<M> MergedPart<M> {
+    fn check(&self, bounds: PartBounds) -> Result<(), &'static str> {
+        if self.taken_over.len() > SHOWN_MAX {
+            return Err("a process takes over no more than is read of its name");
+        }
+        if self.taken_over.iter().any(|it| it.0 >= bounds.boot) {
+            return Err("what a process takes over is of processes before it");
+        }
+        bounds.check_inside(self.taken_over.iter().map(|it| it.0))
+    }
+}
+
 /// A part as it is held.
 type MergedHeld<K, M> = OwnedPart<K, MergedPart<M>>;
 
@@ -68,7 +81,7 @@ impl<K: PartKey, M: Merge> MergedMap<K, M> {
     #[must_use]
     pub fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: OwnedParts::new(name, node, limits, context),
+            parts: OwnedParts::new((name, node), limits, context, MergedPart::check),
         }
     }
 

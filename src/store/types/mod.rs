@@ -18,6 +18,7 @@
 //! node that runs does every hour, which removes it once all members hold what takes its place.
 
 mod account;
+mod by_owner;
 mod changed;
 mod counter;
 mod flag;

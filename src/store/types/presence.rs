@@ -12,9 +12,10 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::by_owner::OwnedPart;
 #[cfg(feature = "net")]
 use super::changed::ChangedKeys;
-use super::parts::{OwnedPart, OwnedParts, PartKey};
+use super::parts::{OwnedParts, PartKey};
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::typed::MapValue;
@@ -88,7 +89,7 @@ impl<K: PartKey, V: MapValue + Clone> PresenceStore<K, V> {
     /// An empty store of that name, of the node of the other.
     pub(crate) fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: OwnedParts::new(name, node, limits, context),
+            parts: OwnedParts::new((name, node), limits, context, |_, _| Ok(())),
             own: Mutex::new(Sayings {
                 by_key: BTreeMap::new(),
                 calls: 0,

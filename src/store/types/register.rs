@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::by_owner::OwnedPart;
 use super::changed::ChangedKeys;
 use super::forget::ForgetError;
-use super::parts::{OwnedPart, OwnedParts, PartKey};
+use super::parts::{NO_NAME, OwnedParts, PartBounds, PartKey};
+use crate::id::NodeName;
 use crate::store::any::Store;
 use crate::store::setup::{Context, Limits};
 use crate::store::typed::MapValue;
@@ -52,34 +54,54 @@ pub struct MultiRegister<K: PartKey, V: MapValue> {
 
 /// What one process has written to one register.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct RegisterPart<V> {
+pub(super) struct RegisterPart<V> {
     /// Which of its writes it is: later ones have greater numbers.
-    number: u64,
-    value: V,
+    pub(super) number: u64,
+    pub(super) value: V,
     /// Which writes of others it replaces, by name and boot.
-    covers: Vec<Cover>,
+    pub(super) covers: Vec<Cover>,
+}
+
+impl<V> RegisterPart<V> {
+    fn check(&self, bounds: PartBounds) -> Result<(), &'static str> {
+        if self.covers.len() > HELD_COVERS_MAX + GONE_COVERS_MAX {
+            return Err("a write lists more that it replaces than it may");
+        }
+        if !self.covers.is_sorted_by(|a, b| a.process() < b.process()) {
+            return Err("what a write replaces is listed in order");
+        }
+        if self
+            .covers
+            .iter()
+            .any(|it| NodeName::new(&it.name).is_err())
+        {
+            return Err(NO_NAME);
+        }
+        // No process writes more often than once a nanosecond.
+        let covered = self.covers.iter().map(|it| it.number);
+        bounds.check_inside(covered.chain([self.number]))?;
+        bounds.check_inside(self.covers.iter().map(|it| it.boot))
+    }
 }
 
 /// Writes of a process that are replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Cover {
-    name: String,
-    boot: u64,
+pub(super) struct Cover {
+    pub(super) name: String,
+    pub(super) boot: u64,
     /// Up to this write.
-    number: u64,
+    pub(super) number: u64,
 }
 
 /// A part as it is held.
 type RegisterHeld<K, V> = OwnedPart<K, RegisterPart<V>>;
-
-type Covers = BTreeMap<(String, u64), u64>;
 
 impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
     /// Registers of the node of that name, for a program that runs stores without a node, such as a simulation.
     #[must_use]
     pub fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: OwnedParts::new(name, node, limits, context),
+            parts: OwnedParts::new((name, node), limits, context, RegisterPart::check),
         }
     }
 
@@ -103,6 +125,7 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
         let key = key.into();
         let parts = self.parts.of(&key);
         self.parts.outrank(&parts);
+        self.outrank_covers(&parts);
         self.parts.write(
             &key,
             |own| RegisterPart {
@@ -140,7 +163,12 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
         Q: Ord + ?Sized,
     {
         let parts = self.parts.of(key);
-        let mut shown: Vec<_> = parts.iter().filter(|it| is_shown(it, &parts)).collect();
+        let replaced = replaced(&parts);
+        let is_shown = |part: &&Arc<RegisterHeld<K, V>>| {
+            let by_others = replaced.get(&of_process(part));
+            by_others.is_none_or(|number| *number < part.number)
+        };
+        let mut shown: Vec<_> = parts.iter().filter(is_shown).collect();
         shown.sort_by(|a, b| a.key().cmp(b.key()));
         shown
             .into_iter()
@@ -168,61 +196,110 @@ impl<K: PartKey, V: MapValue + Clone> MultiRegister<K, V> {
         all.map(|(key, _)| key).collect()
     }
 
+    #[cfg(test)]
+    pub(super) fn parts_of(&self, key: &K) -> Vec<Arc<RegisterHeld<K, V>>> {
+        self.parts.of(key)
+    }
+
+    /// Takes a later boot if one of these parts replaces more than this process has written, or is more than it has
+    /// written, under its boot: somebody else wrote it, and it would replace what this process writes.
+    fn outrank_covers(&self, parts: &[Arc<RegisterHeld<K, V>>]) {
+        let numbered = self.parts.numbered();
+        let own = parts.iter().filter(|part| self.parts.is_own(part));
+        if own.into_iter().any(|own| own.number > numbered) {
+            self.parts.follow_boot(self.parts.boot());
+        }
+        let covers = parts.iter().flat_map(|part| &part.covers);
+        let of_name = covers.filter(|it| it.name == self.parts.name());
+        let beyond = of_name.filter(|it| {
+            let boot = self.parts.boot();
+            it.boot > boot || it.boot == boot && it.number > numbered
+        });
+        if let Some(latest) = beyond.map(|it| it.boot).max() {
+            self.parts.follow_boot(latest);
+        }
+    }
+
     /// What a write of this process replaces that has seen these parts, and takes the place of `own`: another thread
     /// may have written that after these were read.
+    ///
+    /// What is still held must stay replaced; of the others, those of the latest processes are listed.
     fn covers(
         &self,
         own: Option<&RegisterPart<V>>,
         parts: &[Arc<RegisterHeld<K, V>>],
     ) -> Vec<Cover> {
-        let mut covers = Covers::new();
-        let mut note = |name: &str, boot: u64, number: u64| {
-            let known = covers.entry((name.to_owned(), boot)).or_default();
+        // What others do not let this process speak of is not replaced.
+        let settled = self.parts.settled();
+        let others = parts.iter().filter(|part| !self.parts.is_own(part));
+        let is_spoken_of =
+            |&((_, boot), number): &(ProcessKey<'_>, u64)| boot.max(number) <= settled;
+        let held = others.clone().map(|part| (of_process(part), part.number));
+        let held = held.filter(is_spoken_of).take(HELD_COVERS_MAX);
+        let mut held: BTreeMap<ProcessKey<'_>, u64> = held.collect();
+        let mut gone: BTreeMap<(u64, &str), u64> = BTreeMap::new();
+        let covers = others.flat_map(|part| &part.covers);
+        let covers = covers.chain(own.into_iter().flat_map(|own| &own.covers));
+        let covers = covers.map(|it| ((it.name.as_str(), it.boot), it.number));
+        for ((name, boot), number) in covers.filter(is_spoken_of) {
+            if (name, boot) == (self.parts.name(), self.parts.boot()) {
+                continue;
+            }
+            if let Some(known) = held.get_mut(&(name, boot)) {
+                *known = number.max(*known);
+                continue;
+            }
+            let known = gone.entry((boot, name)).or_default();
             *known = number.max(*known);
-        };
-        let of_own = own.into_iter().flat_map(|own| &own.covers);
-        of_own.for_each(|it| note(&it.name, it.boot, it.number));
-        for part in parts.iter().filter(|part| !self.parts.is_own(part)) {
-            let (_, name, boot) = part.key();
-            note(name, *boot, part.number);
-            let of_it = part.covers.iter();
-            of_it.for_each(|it| note(&it.name, it.boot, it.number));
+            if gone.len() > GONE_COVERS_MAX {
+                gone.pop_first();
+            }
         }
-        covers.remove(&(self.parts.name().to_owned(), self.parts.boot()));
-        let covers = covers
-            .into_iter()
-            .map(|((name, boot), number)| Cover { name, boot, number });
-        let mut covers: Vec<_> = covers.collect();
-        if covers.len() > COVERS_MAX {
-            // What is still held must stay covered; of the others, those of the latest processes.
-            let is_held = |it: &Cover| {
-                let mut keys = parts.iter().map(|part| part.key());
-                keys.any(|(_, name, boot)| it.is_of(name, *boot))
-            };
-            covers.sort_by_key(|it| std::cmp::Reverse((is_held(it), it.boot)));
-            covers.truncate(COVERS_MAX.max(parts.len()));
-            covers.sort_by(|a, b| (&a.name, a.boot).cmp(&(&b.name, b.boot)));
-        }
-        covers
+        held.extend(
+            gone.into_iter()
+                .map(|((boot, name), it)| ((name, boot), it)),
+        );
+        let covers = held.into_iter().map(|((name, boot), number)| Cover {
+            name: name.to_owned(),
+            boot,
+            number,
+        });
+        covers.collect()
     }
 }
 
 impl Cover {
+    fn process(&self) -> ProcessKey<'_> {
+        (&self.name, self.boot)
+    }
+
     fn is_of(&self, name: &str, boot: u64) -> bool {
         self.name == name && self.boot == boot
     }
 }
 
-/// Whether no other part replaces this one.
-fn is_shown<K, V>(
-    part: &OwnedPart<K, RegisterPart<V>>,
-    parts: &[Arc<OwnedPart<K, RegisterPart<V>>>],
-) -> bool {
+/// A process, by its name and boot.
+type ProcessKey<'a> = (&'a str, u64);
+
+/// ProcessKey part it is.
+fn of_process<K, P>(part: &OwnedPart<K, P>) -> ProcessKey<'_> {
     let (_, name, boot) = part.key();
-    let mut covers = parts.iter().flat_map(|other| &other.covers);
-    !covers.any(|it| it.is_of(name, *boot) && it.number >= part.number)
+    (name, *boot)
 }
 
-/// Replaced writes that a part lists, beside those that are still held: one for each process that ever wrote.
+/// Up to which of the writes of each process these parts replace them.
+fn replaced<K, V>(parts: &[Arc<OwnedPart<K, RegisterPart<V>>>]) -> BTreeMap<ProcessKey<'_>, u64> {
+    let mut replaced = BTreeMap::new();
+    for it in parts.iter().flat_map(|part| &part.covers) {
+        let known = replaced.entry((it.name.as_str(), it.boot)).or_default();
+        *known = it.number.max(*known);
+    }
+    replaced
+}
+
+/// Replaced writes that a part lists of those that are held: one for each process. If there are more, they are shown
+/// again.
+const HELD_COVERS_MAX: usize = 4096;
+/// Replaced writes that a part lists beside those: of processes whose parts are gone.
 /// What is not listed any more is not held where it was left out.
-const COVERS_MAX: usize = 64;
+const GONE_COVERS_MAX: usize = 64;

@@ -52,7 +52,7 @@ impl<E: PartKey> AddWinsSet<E> {
     #[must_use]
     pub fn new(name: &str, node: &str, limits: Limits, context: Context) -> Self {
         Self {
-            parts: OwnedParts::new(name, node, limits, context),
+            parts: OwnedParts::new((name, node), limits, context, |_, _| Ok(())),
         }
     }
 

@@ -2,6 +2,8 @@
 //! hear of each other entry by entry and not always of all, they end and start anew with what others hold. Then all
 //! hear of everything, and what they read is what the law says.
 
+mod hostile;
+mod many;
 mod removal;
 
 use std::cell::{Cell, RefCell};

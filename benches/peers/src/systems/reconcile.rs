@@ -24,7 +24,8 @@ impl System for Reconciling {
     const NAME: &str = "reconcile 0.5";
     const SHARES_KEYS: bool = true;
     const KNOWS_MEMBERS: bool = true;
-    const REMARK: &str = "default timers, no key; one port, an address for each node; values over a datagram do not travel";
+    const REMARK: &str = "default timers, no key; one port, an address for each node, which is given those of all before it; values over a \
+                          datagram do not travel";
 
     async fn start(number: usize, addr: SocketAddr, seed: Option<SocketAddr>) -> Self {
         let port = seed.map_or(addr.port(), |seed| seed.port());
@@ -36,8 +37,9 @@ impl System for Reconciling {
             .expect("it is a private network")
             .with_insecure_no_key();
         let mut map = ReplicatedMap::new(config).await.expect("a node starts");
-        if seed.is_some() {
-            map = map.with_seed(home(0));
+        // It tells nobody of others: who is to find each other is named.
+        for other in 0..number {
+            map = map.with_seed(home(other));
         }
         let stop = CancellationToken::new();
         tokio::spawn(map.clone().run(stop.clone()));

@@ -132,8 +132,11 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// May take a while: not for async workers.
-    pub(super) fn read(params: &Params, app: &App) -> Result<Self, Refusal> {
+    /// As the filters are in API v1 or v2. May take a while: not for async workers.
+    pub(super) fn read(
+        (version, params): (ApiVersion, &Params),
+        app: &App,
+    ) -> Result<Self, Refusal> {
         params.check(&app.reached)?;
         // Nothing is unprocessed here; what is wrong is said all the same.
         params.flag("unprocessed")?;
@@ -144,7 +147,7 @@ impl Asked {
             muted: params.flag("muted")?,
             active: params.flag("active")?,
             silenced: params.flag("silenced")?,
-            filter: params.filter()?,
+            filter: params.filter(version)?,
             receiver: params.pattern("receiver")?,
             loaded: app.configuration.now(),
         })
@@ -205,7 +208,8 @@ pub(super) async fn list(
 ) -> Answer {
     let client = place.client;
     let list = move |turn: &Turn| {
-        let asked = Asked::read(&Params::read(query.as_deref()), &app)?;
+        let params = Params::read(query.as_deref());
+        let asked = Asked::read((ApiVersion::V2, &params), &app)?;
         let mut list = app.answers.list(client);
         asked.each(&app, turn, |print, alert, suppressed| {
             list.push(&Gettable::of(&asked, print, alert, suppressed))
@@ -438,6 +442,13 @@ impl<'a> Gettable<'a> {
             generator_url: &alert.generator_url,
             labels: &alert.labels,
         }
+    }
+
+    /// As it is listed in a group: with the receivers that are asked for alone, by name.
+    pub(super) fn in_group(mut self, asked: &Asked) -> Self {
+        self.receivers.retain(|it| asked.wants_receiver(it.name));
+        self.receivers.sort_unstable_by_key(|it| it.name);
+        self
     }
 }
 

@@ -1,5 +1,6 @@
 //! `/api/v2/alerts/groups`.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use super::{Reading, Seat, Shared, blocking};
 use crate::alerts::{Alert, pair_bytes};
 use crate::app::App;
 use crate::client::Client;
+use crate::metrics::ApiVersion;
+use crate::order;
 use crate::work::Turn;
 
 /// `alertGroup`.
@@ -38,7 +41,23 @@ type Member = (u64, Arc<Alert>);
 
 /// The labels of a group, its receiver, and the place of its route: two routes have two groups, even
 /// if they have the same receiver.
-type Key<'a> = (Labels, &'a str, usize);
+type Key<'a> = (Ordered, &'a str, usize);
+
+/// Labels of a group, in the order of groups.
+#[derive(PartialEq, Eq)]
+struct Ordered(Labels);
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order::labels(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// A group that is being made.
 struct Made {
@@ -47,7 +66,7 @@ struct Made {
     muted_by: Vec<String>,
 }
 
-/// Alerts by the labels that their routes group by, then by receiver.
+/// Alerts by the labels that their routes group by, then by receiver, in Alertmanager's order.
 pub(super) async fn list(
     State(app): Shared,
     Extension(place): Seat,
@@ -56,7 +75,8 @@ pub(super) async fn list(
 ) -> Answer {
     let client = place.client;
     let list = move |turn: &Turn| {
-        let asked = Asked::read(&Params::read(query.as_deref()), &app)?;
+        let params = Params::read(query.as_deref());
+        let asked = Asked::read((ApiVersion::V2, &params), &app)?;
         groups(&asked, &app, client, turn)
     };
     blocking(turn, list).await
@@ -80,7 +100,7 @@ fn groups(asked: &Asked, app: &App, client: Client, turn: &Turn) -> Answer {
             if !workspace.grow(MEMBER_BYTES + bytes.sum::<usize>()) {
                 return Err(app.answers.refusal());
             }
-            let key = (labels, route.receiver.as_str(), route.id);
+            let key = (Ordered(labels), route.receiver.as_str(), route.id);
             let group = groups.entry(key).or_insert_with(|| Made {
                 members: Vec::new(),
                 muted_by: asked.muted_by(route, now),
@@ -90,8 +110,9 @@ fn groups(asked: &Asked, app: &App, client: Client, turn: &Turn) -> Answer {
         Ok(())
     })?;
     let mut list = app.answers.list(client);
-    for ((labels, receiver, _), made) in &groups {
+    for ((Ordered(labels), receiver, _), made) in &mut groups {
         turn.goes_on()?;
+        made.members.sort_by(|a, b| order::alerts(&a.1, &b.1));
         if !asked.muted && !made.muted_by.is_empty() {
             continue;
         }
@@ -111,7 +132,8 @@ impl Serialize for Members<'_> {
         for (print, alert) in &self.made.members {
             let mut suppressed = Suppressed::of(self.app, alert);
             suppressed.muted_by.clone_from(&self.made.muted_by);
-            list.serialize_element(&Gettable::of(self.asked, *print, alert, &suppressed))?;
+            let listed = Gettable::of(self.asked, *print, alert, &suppressed);
+            list.serialize_element(&listed.in_group(self.asked))?;
         }
         list.end()
     }

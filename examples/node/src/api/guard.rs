@@ -72,7 +72,7 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let config = Arc::clone(&app.configuration.now().web);
+    let config = app.configuration.web();
     let mut response = if config.users.is_empty() {
         next.run(request).await
     } else {

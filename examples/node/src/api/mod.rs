@@ -192,6 +192,7 @@ pub(crate) mod parse {
 
     use super::params::Params;
     use super::{alerts, silences};
+    use crate::metrics::ApiVersion;
 
     pub(crate) fn alerts(body: &[u8]) -> bool {
         alerts::check(body).is_ok()
@@ -204,7 +205,8 @@ pub(crate) mod parse {
     pub(crate) fn query(query: &str) -> bool {
         let params = Params::read(Some(query));
         params.check(&crate::limits::Reached::default()).is_ok()
-            && params.filter().is_ok()
+            && params.filter(ApiVersion::V1).is_ok()
+            && params.filter(ApiVersion::V2).is_ok()
             && params.pattern("receiver").is_ok()
     }
 }

@@ -6,6 +6,7 @@ use rumormill::store::matcher::{Matcher, Op, Syntax};
 use super::answer::Refusal;
 use crate::limits::{Limit, Reached};
 use crate::matchers::{QUERY, Tally};
+use crate::metrics::ApiVersion;
 
 /// Names and values, in order, names more than once where they are.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -63,12 +64,19 @@ impl Params {
     }
 
     /// The matchers of all `filter`s. May take a while: not for async workers.
-    pub(super) fn filter(&self) -> Result<Vec<Matcher>, Refusal> {
+    pub(super) fn filter(&self, version: ApiVersion) -> Result<Vec<Matcher>, Refusal> {
         let mut matchers = Vec::new();
         for text in self.all("filter").filter(|text| !text.is_empty()) {
-            // One matcher, whose value may have commas; or a list of them, as some clients send it.
-            let one = Syntax::Fallback.matcher(text).map(|one| vec![one]);
-            let parsed = one.or_else(|error| Syntax::Fallback.matchers(text).map_err(|_| error));
+            let list = || Syntax::Fallback.matchers(text);
+            let parsed = match version {
+                // A comma is between two of them unless it is in quotes.
+                ApiVersion::V1 => list(),
+                // One matcher, whose value may have commas; or a list of them, as some clients send it.
+                ApiVersion::V2 => {
+                    let one = Syntax::Fallback.matcher(text).map(|one| vec![one]);
+                    one.or_else(|error| list().map_err(|_| error))
+                }
+            };
             matchers.extend(
                 parsed.map_err(|error| {
                     Refusal::bad(format!("bad matcher format: {text}: {error}"))
@@ -152,7 +160,7 @@ mod tests {
     #[test]
     fn a_filter_is_one_matcher_whatever_its_value_has() {
         let filter = |query: &str| {
-            let matchers = Params::read(Some(query)).filter().unwrap();
+            let matchers = Params::read(Some(query)).filter(ApiVersion::V2).unwrap();
             let texts: Vec<_> = matchers.iter().map(ToString::to_string).collect();
             texts.join(" ")
         };
@@ -168,6 +176,24 @@ mod tests {
             filter("filter=%7Ba%3D%22b%22%2Cc%3D%22d%22%7D"),
             "a=\"b\" c=\"d\""
         );
+    }
+
+    #[test]
+    fn in_api_v1_a_filter_is_a_list() {
+        let filter = |query: &str| {
+            let matchers = Params::read(Some(query)).filter(ApiVersion::V1).ok()?;
+            let texts: Vec<_> = matchers.iter().map(ToString::to_string).collect();
+            Some(texts.join(" "))
+        };
+        let two = Some("a=\"b\" c=\"d\"".to_owned());
+        assert_eq!(filter("filter=a%3Db%2Cc%3Dd"), two);
+        assert_eq!(filter("filter=%7Ba%3D%22b%22%2Cc%3D%22d%22%7D"), two);
+        assert_eq!(
+            filter("filter=a%3D%22b%2Cc%3Dd%22").as_deref(),
+            Some("a=\"b,c=d\"")
+        );
+        assert_eq!(filter("filter=a%3Db%2Cc"), None);
+        assert_eq!(filter("filter="), Some(String::new()));
     }
 
     #[test]

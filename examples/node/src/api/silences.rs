@@ -30,6 +30,7 @@ use crate::app::App;
 use crate::client::Client;
 use crate::limits::Limit;
 use crate::matchers::{Excess, SILENCE, Tally};
+use crate::metrics::ApiVersion;
 use crate::moment::Moment;
 
 /// `gettableSilence`.
@@ -118,12 +119,17 @@ pub(super) async fn list(
 }
 
 fn listed(app: &App, client: Client, params: &Params) -> Answer {
-    list_into(app, app.answers.list(client), params)
+    list_into(app, app.answers.list(client), (ApiVersion::V2, params))
 }
 
 /// Writes the silences that are asked for into a list.
-pub(super) fn list_into(app: &App, mut list: List<'_>, params: &Params) -> Answer {
-    let filter = params.check(&app.reached).and_then(|()| params.filter());
+pub(super) fn list_into(
+    app: &App,
+    mut list: List<'_>,
+    (version, params): (ApiVersion, &Params),
+) -> Answer {
+    let filter = params.check(&app.reached);
+    let filter = filter.and_then(|()| params.filter(version));
     let filter = filter.inspect_err(|_| app.stats.silence_query_failed())?;
     let mut states = Vec::new();
     for (name, state) in [
@@ -158,15 +164,31 @@ pub(super) async fn post(
     // Its patterns may have to be compiled.
     let taken = blocking(turn, move |_| take(&taking, body.json("silence")?)).await;
     let (id, written) = taken?;
-    spread(&app, Some(written)).await;
+    kept(&app, id, Some(written)).await?;
     Ok(json_of(&json!({"silenceID": id.to_string()})))
 }
 
-/// Waits until the other members hold what was written: then it outlives this node.
-pub(super) async fn spread(app: &App, written: Option<Written>) {
+/// Waits until a change is on this node's disk, and then until the other members hold it: then it outlives this node.
+/// Not in a turn: alerts wait for those too, and need no disk.
+///
+/// # Errors
+/// It is not known to be on the disk.
+pub(super) async fn kept(
+    app: &App,
+    id: SilenceId,
+    written: Option<Written>,
+) -> Result<(), Refusal> {
+    if let Some(written) = &written {
+        let on_disk = acknowledge::on_disk(written).await;
+        on_disk.map_err(|_| {
+            let message = format!("the silence {id} is changed, and that is not on the disk");
+            Refusal::text(StatusCode::SERVICE_UNAVAILABLE, message)
+        })?;
+    }
     if !acknowledge::by_all(app, written.into_iter().collect()).await {
         app.stats.silence_unacknowledged();
     }
+    Ok(())
 }
 
 /// Reads the silence in a body.
@@ -208,7 +230,6 @@ fn set(app: &App, read: Result<NewSilence, ReadError>) -> Result<(SilenceId, Wri
     let author = new.created_by.clone();
     disk_works(app)?;
     let (id, written) = app.silences.set(new).map_err(refusal)?;
-    on_disk(id, Some(&written))?;
     if app.log_silences {
         info!(%id, author, "silence made or changed");
     }
@@ -247,15 +268,14 @@ pub(super) fn shown(app: &App, id: &str) -> Result<Value, Refusal> {
 ///
 /// # Errors
 /// There is none, or it cannot be written.
-pub(super) fn expire(app: &App, id: &str) -> Result<Option<Written>, Refusal> {
-    let id = id.parse().map_err(|_| not_found())?;
+pub(super) fn expire(app: &App, id: &str) -> Result<(SilenceId, Option<Written>), Refusal> {
+    let id: SilenceId = id.parse().map_err(|_| not_found())?;
     disk_works(app)?;
     let written = app.silences.expire(id).map_err(refusal)?;
-    on_disk(id, written.as_ref())?;
     if app.log_silences {
         info!(%id, "silence expired");
     }
-    Ok(written)
+    Ok((id, written))
 }
 
 pub(super) async fn get(
@@ -274,7 +294,8 @@ pub(super) async fn delete(State(app): Shared, Extension(place): Seat, id: IdPat
     let turn = Arc::new(app.work.write(place.client).await?);
     let expiring = Arc::clone(&app);
     let expired = blocking(turn, move |_| expire(&expiring, &id.to_string())).await;
-    spread(&app, expired?).await;
+    let (id, written) = expired?;
+    kept(&app, id, written).await?;
     Ok(StatusCode::OK.into_response())
 }
 
@@ -476,15 +497,6 @@ fn disk_works(app: &App) -> Result<(), Refusal> {
         return Err(Refusal::text(StatusCode::SERVICE_UNAVAILABLE, message));
     }
     Ok(())
-}
-
-/// Waits until a change is on disk.
-fn on_disk(id: SilenceId, written: Option<&Written>) -> Result<(), Refusal> {
-    let kept = written.map_or(Ok(()), acknowledge::on_disk);
-    kept.map_err(|_| {
-        let message = format!("the silence {id} is changed, and that is not on the disk");
-        Refusal::text(StatusCode::SERVICE_UNAVAILABLE, message)
-    })
 }
 
 /// How long a silence lasts at most. The store keeps nothing for over 100 years.

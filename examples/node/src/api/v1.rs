@@ -124,7 +124,7 @@ async fn list_alerts(
     let client = place.client;
     let list = move |turn: &Turn| {
         let params = Params::read(query.as_deref());
-        let asked = Asked::read(&params, &app)?;
+        let asked = Asked::read((ApiVersion::V1, &params), &app)?;
         let mut list = app.answers.list_v1(client);
         asked.each(&app, turn, |print, alert, suppressed| {
             list.push(&listed(&asked, print, alert, suppressed))
@@ -194,7 +194,8 @@ async fn list_silences(
     let client = place.client;
     let list = move |_: &_| {
         let params = Params::read(query.as_deref());
-        silences::list_into(&app, app.answers.list_v1(client), &params)
+        let list = app.answers.list_v1(client);
+        silences::list_into(&app, list, (ApiVersion::V1, &params))
     };
     shaped(blocking(turn, list).await)
 }
@@ -210,7 +211,7 @@ async fn post_silence(
         let taking = Arc::clone(&app);
         let taken = blocking(turn, move |_| silences::take_v1(&taking, body.bytes())).await;
         let (id, written) = taken?;
-        silences::spread(&app, Some(written)).await;
+        silences::kept(&app, id, Some(written)).await?;
         Ok(id)
     };
     let answer: Result<_, Refusal> = taken.await;
@@ -241,7 +242,8 @@ async fn delete_silence(
         let turn = Arc::new(app.work.write(place.client).await?);
         let expiring = Arc::clone(&app);
         let expired = blocking(turn, move |_| silences::expire(&expiring, &id)).await;
-        silences::spread(&app, expired?).await;
+        let (id, written) = expired?;
+        silences::kept(&app, id, written).await?;
         Ok(done())
     };
     shaped(expired.await)

@@ -23,7 +23,7 @@ pub(crate) struct Dispatch {
     state: Mutex<State>,
     /// Flushes that have ended since the last turn, and whether they told all: apart, so that the end of a flush
     /// waits for nothing.
-    landed: Mutex<Vec<(Due, bool)>>,
+    landed: Mutex<Vec<(Arc<Due>, bool)>>,
     clock: Arc<dyn WallClock>,
     connect: Connect,
     woken: Notify,
@@ -59,7 +59,7 @@ pub(super) type Integrations = Arc<[Arc<Integration>]>;
 
 /// A group that is due, and what is needed to flush it.
 pub(super) struct Departure {
-    pub(super) due: Due,
+    pub(super) due: Arc<Due>,
     pub(super) integrations: Integrations,
     pub(super) loaded: Arc<Loaded>,
 }
@@ -109,6 +109,11 @@ impl Dispatch {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn integrations(&self, receiver: &str) -> Integrations {
+        Arc::clone(&self.lock().integrations[receiver])
+    }
+
     pub(super) fn wall(&self) -> Timestamp {
         self.clock.wall()
     }
@@ -134,7 +139,7 @@ impl Dispatch {
             Departure {
                 integrations: integrations.cloned().unwrap_or_default(),
                 loaded: Arc::clone(loaded),
-                due,
+                due: Arc::new(due),
             }
         };
         (due.map(departure).collect(), next)
@@ -167,7 +172,7 @@ impl Dispatch {
     }
 
     /// A flush has ended.
-    pub(super) fn landed(&self, due: Due, told: bool) {
+    pub(super) fn landed(&self, due: Arc<Due>, told: bool) {
         let mut landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
         landed.push((due, told));
         drop(landed);
@@ -184,7 +189,7 @@ impl Dispatch {
         self.woken.notified().await;
     }
 
-    fn take_landed(&self) -> Vec<(Due, bool)> {
+    fn take_landed(&self) -> Vec<(Arc<Due>, bool)> {
         let mut landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut landed)
     }
@@ -225,7 +230,7 @@ impl State {
         self.groups.rebuild(root, self.feed.all(), at);
         self.processed.0 += difference.changed.len() as u64;
         self.processed.1 += started.elapsed();
-        self.integrations = connect(&loaded.receivers);
+        self.integrations = Integration::keep(&self.integrations, connect(&loaded.receivers));
         self.loaded = Some(loaded);
     }
 }

@@ -4,20 +4,23 @@
 //! is, unless it is a template of Go (`{{`): those are not evaluated, and told of at the start.
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
+use lettre::Message;
 use lettre::address::Envelope;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, MultiPart, SinglePart};
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{
-    Certificate, CertificateStore, Identity, Tls, TlsParameters, TlsVersion,
+    Certificate, CertificateStore, Identity, TlsParameters, TlsVersion,
 };
 use lettre::transport::smtp::extension::ClientId;
-use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
 use super::email_text;
-use super::integration::{Files, Notification, SendError, aside, whole};
+use super::integration::{Files, Notification, SendError, aside};
+use super::resolver::Resolver;
+use super::smtp::{Security, Session};
 use super::tls::{TlsClientError, TlsMaterial};
 use crate::receivers::EmailConfig;
 use crate::tls_parts::Version;
@@ -27,6 +30,19 @@ use crate::tls_parts::Version;
 pub(super) struct Email {
     pub(super) config: EmailConfig,
     files: Files,
+    resolver: Arc<Resolver>,
+    made: MadeTls,
+}
+
+/// What TLS was begun with last, and what that is made of: the system's authorities are many, and read once.
+#[derive(Clone, Default)]
+struct MadeTls(Arc<Mutex<Option<(TlsMaterial, TlsParameters)>>>);
+
+impl std::fmt::Debug for MadeTls {
+    /// Without keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MadeTls").finish_non_exhaustive()
+    }
 }
 
 /// Why a mail is not even begun. All but files that cannot be read stay wrong.
@@ -71,21 +87,35 @@ impl From<MailError> for SendError {
 impl Email {
     /// Nothing of it is tried here.
     pub(super) fn new(config: EmailConfig) -> Self {
-        let files = Files::default();
-        Self { config, files }
+        Self {
+            files: Files::new(config.has_files()),
+            resolver: Resolver::shared(),
+            made: MadeTls::default(),
+            config,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn looking_up(self, resolver: Arc<Resolver>) -> Self {
+        Self { resolver, ..self }
     }
 
     /// One mail, in one connection. What the server refuses for good (5yz) it will not take later.
     pub(super) async fn send(&self, notification: Notification) -> Result<(), SendError> {
         let config = self.config.clone();
         let (envelope, bytes) = aside(move || Ok(written(&config, notification)?)).await?;
-        let config = self.config.clone();
-        let transport = self.files.read(move || Ok(transport(&config)?)).await?;
-        let sent = transport.send_raw(&envelope, &bytes).await;
-        sent.map(drop).map_err(|error| {
-            let text = format!("{}: {}", self.config.host, whole(&error));
-            if error.is_permanent() {
+        let (config, made) = (self.config.clone(), self.made.clone());
+        let session = self
+            .files
+            .read(move || Ok(session(&config, &made)?))
+            .await?;
+        let sent = session.send(&self.resolver, &envelope, &bytes).await;
+        sent.map_err(|error| {
+            let text = format!("{}: {error}", self.config.host);
+            if error.is_final() {
                 SendError::Final(text)
+            } else if error.is_unsure() {
+                SendError::Unsure(text)
             } else {
                 SendError::Retry(text)
             }
@@ -207,33 +237,33 @@ fn given_or(text: &Option<String>, own: impl FnOnce() -> String) -> Option<Strin
 }
 
 /// Blocks: it reads files.
-fn transport(config: &EmailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailError> {
+fn session(config: &EmailConfig, made: &MadeTls) -> Result<Session, MailError> {
     let port = port(&config.port)?;
-    let tls = if config.implicit_tls.unwrap_or(port == SMTPS) {
-        Tls::Wrapper(tls_parameters(config)?)
+    let security = if config.implicit_tls.unwrap_or(port == SMTPS) {
+        Security::AtOnce(tls_parameters(config, made)?)
     } else if config.require_tls {
-        Tls::Required(tls_parameters(config)?)
+        Security::StartTls(tls_parameters(config, made)?)
     } else {
-        Tls::None
+        Security::None
     };
-    let is_encrypted = !matches!(tls, Tls::None);
-    let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host)
-        .port(port)
-        .tls(tls)
-        .hello_name(ClientId::Domain(config.hello.clone()))
-        .timeout(Some(STEP_MAX));
+    let is_clear = matches!(security, Security::None);
+    let mut session = Session {
+        host: config.host.clone(),
+        port,
+        security,
+        hello: ClientId::Domain(config.hello.clone()),
+        credentials: None,
+    };
     if config.username.is_empty() {
-        return Ok(builder.build());
+        return Ok(session);
     }
-    if !is_encrypted && !is_loopback(&config.host) {
+    if is_clear && !is_loopback(&config.host) {
         return Err(MailError::Clear(config.host.clone()));
     }
     let password = config.password.as_ref().ok_or(MailError::NoPassword)?;
     let password = password.read().map_err(MailError::Password)?;
-    let credentials = Credentials::new(config.username.clone(), password.0);
-    let mechanisms = vec![Mechanism::Plain, Mechanism::Login];
-    let builder = builder.credentials(credentials).authentication(mechanisms);
-    Ok(builder.build())
+    session.credentials = Some(Credentials::new(config.username.clone(), password.0));
+    Ok(session)
 }
 
 /// As Go's client has it, for which PLAIN in the clear is well there.
@@ -254,8 +284,23 @@ fn port(text: &str) -> Result<u16, MailError> {
     }
 }
 
-fn tls_parameters(config: &EmailConfig) -> Result<TlsParameters, MailError> {
+fn tls_parameters(config: &EmailConfig, made: &MadeTls) -> Result<TlsParameters, MailError> {
     let material = TlsMaterial::read(&config.tls)?;
+    let mut held = made.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((old, parameters)) = &*held
+        && *old == material
+    {
+        return Ok(parameters.clone());
+    }
+    let parameters = new_parameters(config, &material)?;
+    *held = Some((material, parameters.clone()));
+    Ok(parameters)
+}
+
+fn new_parameters(
+    config: &EmailConfig,
+    material: &TlsMaterial,
+) -> Result<TlsParameters, MailError> {
     // Says what is wrong with it better than what follows.
     material.client_config()?;
     let name = config.tls.server_name.clone();
@@ -284,8 +329,6 @@ fn tls_parameters(config: &EmailConfig) -> Result<TlsParameters, MailError> {
 
 /// The port where TLS is there from the first byte.
 const SMTPS: u16 = 465;
-/// How long the server may take for each answer, within the time of the flush.
-const STEP_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -300,7 +343,7 @@ mod tests {
                  smarthost: '{host}:25', auth_username: u, auth_password: p, {more}}}]}}]\n"
             );
             let receivers = parse(&text).unwrap().receivers(&std::env::temp_dir());
-            let made = transport(&receivers[0].emails[0]);
+            let made = session(&receivers[0].emails[0], &MadeTls::default());
             made.map(drop).map_err(|error| error.to_string())
         };
         for host in ["localhost", "127.0.0.1"] {
@@ -309,5 +352,20 @@ mod tests {
         let said = of("mail.example", "require_tls: false").unwrap_err();
         assert!(said.contains("in the clear to mail.example"), "{said}");
         assert_eq!(of("mail.example", "require_tls: true"), Ok(()));
+    }
+
+    #[test]
+    fn authorities_are_read_again_only_where_they_are_others() {
+        let text = "route: {receiver: r}\nreceivers: [{name: r, email_configs: [{to: a@b, from: a@b, smarthost: 'h:25', \
+                    tls_config: {insecure_skip_verify: true}}]}]\n";
+        let receivers = parse(text).unwrap().receivers(&std::env::temp_dir());
+        let mut config = receivers[0].emails[0].clone();
+        let made = MadeTls::default();
+        assert_eq!(tls_parameters(&config, &made).unwrap().domain(), "h");
+        // What was made is told by the name that it was made with.
+        config.host = "other".to_owned();
+        assert_eq!(tls_parameters(&config, &made).unwrap().domain(), "h");
+        config.tls.server_name = Some("mail".to_owned());
+        assert_eq!(tls_parameters(&config, &made).unwrap().domain(), "mail");
     }
 }

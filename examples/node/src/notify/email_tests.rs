@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::email::{Email, replaced};
 use super::integration::{Notification, SendError, Told};
+use super::resolver::Resolver;
 use super::tests::{alert, labels};
 use super::webhook_tests::{Authority, Dir};
 use crate::file::parse;
@@ -25,6 +26,10 @@ struct Manner {
     at_once: bool,
     /// What it says to RCPT.
     recipient: &'static str,
+    /// What it says to the whole mail; `None`: it goes away.
+    taken: Option<&'static str>,
+    /// Whether it says goodbye.
+    is_polite: bool,
 }
 
 /// Lines as they came, the mail among them; those in TLS are marked.
@@ -103,7 +108,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
             _ if in_data && line != "." => continue,
             "." => {
                 in_data = false;
-                "250 taken"
+                manner.taken?
             }
             "EHLO" if offers_tls => "250-me\r\n250 STARTTLS",
             "EHLO" => "250-me\r\n250 AUTH PLAIN LOGIN",
@@ -114,6 +119,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
                 in_data = true;
                 "354 go on"
             }
+            "QUIT" if !manner.is_polite => continue,
             "QUIT" => "221 bye",
             _ => "250 well",
         };
@@ -161,6 +167,8 @@ fn plain() -> Manner {
         tls: None,
         at_once: false,
         recipient: "250 well",
+        taken: Some("250 taken"),
+        is_polite: true,
     }
 }
 
@@ -253,6 +261,62 @@ async fn only_what_the_server_may_take_later_is_tried_again() {
     assert!(matches!(refused, Err(SendError::Retry(_))));
     let no_password = send(1, "auth_username: alice").await;
     assert!(matches!(no_password, Err(SendError::Final(text)) if text.contains("auth_password")));
+}
+
+/// Nor is anything else of it waited for: it is taken, or not.
+#[tokio::test]
+async fn who_takes_a_mail_need_not_say_goodbye() {
+    let server = Server::start(Manner {
+        is_polite: false,
+        ..plain()
+    })
+    .await;
+    let sent = timeout(
+        Duration::from_secs(10),
+        send(server.port, "require_tls: false"),
+    );
+    sent.await.expect("it does not wait").unwrap();
+}
+
+/// A mail that is there whole may have been taken, unless the server says that it was not.
+#[tokio::test]
+async fn what_the_server_says_to_a_mail_decides() {
+    for (taken, expected) in [
+        (None, "unsure"),
+        (Some("452 full"), "later"),
+        (Some("554 no"), "never"),
+    ] {
+        let server = Server::start(Manner { taken, ..plain() }).await;
+        let said = match send(server.port, "require_tls: false").await {
+            Ok(()) => "taken",
+            Err(SendError::Final(_)) => "never",
+            Err(SendError::Retry(_)) => "later",
+            Err(SendError::Unsure(_)) => "unsure",
+        };
+        assert_eq!(said, expected, "{taken:?}");
+    }
+}
+
+/// Time is paused: it goes on once nobody has anything else to do.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let error = send(port, "require_tls: false").await.unwrap_err();
+    assert!(matches!(error, SendError::Retry(_)), "{error}");
+}
+
+/// The system is not asked past those that ask it already.
+#[tokio::test]
+async fn the_servers_name_is_looked_up_as_any_other() {
+    let server = Server::start(plain()).await;
+    let email = Email::new(config(server.port, "require_tls: false"));
+    let email = email.looking_up(Resolver::full());
+    let error = email.send(notification()).await.unwrap_err();
+    assert!(
+        matches!(&error, SendError::Retry(text) if text.contains("are being looked up")),
+        "{error}"
+    );
 }
 
 #[test]

@@ -10,7 +10,6 @@
 //! Whether the repeat interval has run out is judged at the flush's own time: judged after the wait, the second
 //! member would repeat what the first one has just told.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
@@ -27,11 +26,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::dispatch::Departure;
+use super::doubt::Doubt;
 use super::integration::{Integration, Notification, SendError, Told};
 use super::lanes::Place;
 use super::{LANDING_MAX, Shared};
-use crate::alerts::Alert;
 use crate::metrics::Stats;
+use crate::order;
 
 /// A flush under way.
 pub(super) struct Flight {
@@ -53,6 +53,26 @@ struct Look {
 impl Look {
     fn is_empty(&self) -> bool {
         self.firing.is_empty() && self.resolved.is_empty()
+    }
+}
+
+/// What there is to tell, as it is asked about again and again.
+struct Question {
+    integration: Arc<Integration>,
+    firing: Vec<u64>,
+    resolved: Vec<u64>,
+}
+
+impl Question {
+    /// Whether going through it takes long for a worker.
+    fn is_large(&self) -> bool {
+        self.firing.len() + self.resolved.len() > SMALL_MAX
+    }
+
+    fn is_told(&self, flight: &Flight) -> bool {
+        let entry = flight.entry(&self.integration);
+        let group = (&self.firing[..], &self.resolved[..]);
+        flight.decide(&self.integration, entry.as_deref(), group) == Decision::No
     }
 }
 
@@ -97,7 +117,7 @@ impl Flight {
     }
 
     async fn try_tell(self: &Arc<Self>, integration: &Arc<Integration>) -> Result<bool, Stopping> {
-        let mut look = self.look(integration).await?;
+        let mut look = self.look(integration, &Doubt::default()).await?;
         if look.is_empty() {
             return Ok(true);
         }
@@ -121,25 +141,38 @@ impl Flight {
             if let TurnOutcome::Done(()) = turn.map_err(|_| Stopping)? {
                 return Ok(true);
             }
-            look = self.look(integration).await?;
+            look = self.look(integration, &Doubt::default()).await?;
         }
         self.deliver(integration, look).await
     }
 
     /// What is left of the group. Every alert is as it is now, not as it was when the flush began. A group may be large,
     /// so all that goes through its alerts is done here, where that holds up nobody.
-    async fn look(self: &Arc<Self>, integration: &Arc<Integration>) -> Result<Look, Stopping> {
-        let permit = Arc::clone(&self.shared.looking).acquire_owned();
-        let permit = permit.await.map_err(|_| Stopping)?;
-        let (flight, integration) = (Arc::clone(self), Arc::clone(integration));
-        let looked = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            flight.look_now(&integration)
-        });
-        looked.await.map_err(|_| Stopping)
+    async fn look(
+        self: &Arc<Self>,
+        integration: &Arc<Integration>,
+        doubt: &Doubt,
+    ) -> Result<Look, Stopping> {
+        let (integration, doubt) = (Arc::clone(integration), doubt.clone());
+        self.aside(move |flight| flight.look_now(&integration, &doubt))
+            .await
     }
 
-    fn look_now(&self, integration: &Integration) -> Look {
+    async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Stopping> {
+        let permit = Arc::clone(&self.shared.looking).acquire_owned();
+        let permit = permit.await.map_err(|_| Stopping)?;
+        let flight = Arc::clone(self);
+        let worked = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&flight)
+        });
+        worked.await.map_err(|_| Stopping)
+    }
+
+    fn look_now(&self, integration: &Integration, doubt: &Doubt) -> Look {
         let app = &self.shared.app;
         let (mut firing, mut resolved, mut alerts) = (Vec::new(), Vec::new(), Vec::new());
         let current = if self.is_active() {
@@ -160,11 +193,19 @@ impl Flight {
             let (alert, is_resolved) = (current.alert, current.is_resolved);
             alerts.push((hash, Told { alert, is_resolved }));
         }
-        let entry = self.entry(integration);
+        let mut entry = self.entry(integration);
+        let mut decision = self.decide(integration, entry.as_deref(), (&firing, &resolved));
+        let key = (&integration.key, &self.departure.due.key.group_key[..]);
+        if decision == Decision::No
+            && let Some(assumed) = doubt.over(entry.as_deref(), key)
+        {
+            decision = self.decide(integration, Some(&assumed), (&firing, &resolved));
+            entry = Some(assumed);
+        }
         let entry = entry.as_deref();
         let notification = self.notification(integration, entry, alerts);
         Look {
-            decision: self.decide(integration, entry, (&firing, &resolved)),
+            decision,
             has_told_resolved: has_told(entry, &resolved),
             bytes: notification.bytes(),
             firing,
@@ -175,8 +216,9 @@ impl Flight {
 
     /// Whether the route's time intervals let it tell anything now.
     fn is_active(&self) -> bool {
-        let Departure { due, loaded, .. } = &self.departure;
-        let now = self.shared.app.dispatch.wall();
+        let (app, due) = (&self.shared.app, &self.departure.due);
+        // As they are now; a route that has others is another one.
+        let (loaded, now) = (app.configuration.now(), app.dispatch.wall());
         let is_in = |names: &[String]| {
             let named = names.iter().filter_map(|name| loaded.intervals.get(name));
             named.into_iter().any(|interval| interval.contains(now))
@@ -210,18 +252,33 @@ impl Flight {
     }
 
     /// Waits until the log says that another member has told all that there was to tell.
-    async fn told_by_another(&self, integration: &Integration, look: &Look) {
+    async fn told_by_another(self: &Arc<Self>, integration: &Arc<Integration>, look: &Look) {
         let key = &self.departure.due.key.group_key;
         let ear = self.shared.ears.listen(&integration.key, key);
-        let group = (&look.firing[..], &look.resolved[..]);
-        let decide = || self.decide(integration, self.entry(integration).as_deref(), group);
-        while decide() != Decision::No {
-            ear.heard().await;
+        let asked = Question {
+            integration: Arc::clone(integration),
+            firing: look.firing.clone(),
+            resolved: look.resolved.clone(),
+        };
+        let asked = Arc::new(asked);
+        loop {
+            let is_told = if asked.is_large() {
+                let asked = Arc::clone(&asked);
+                self.aside(move |flight| asked.is_told(flight)).await
+            } else {
+                Ok(asked.is_told(self))
+            };
+            match is_told {
+                Ok(true) => return,
+                Ok(false) => ear.heard().await,
+                // The flight hears of that elsewhere.
+                Err(Stopping) => pending().await,
+            }
         }
     }
 
     /// Tells until it is taken. Before each further attempt it looks again: what failed may be told by another
-    /// member by now, or no longer be true.
+    /// member by now, or no longer be true. What may have been taken all the same counts as told then, if it has ended.
     async fn deliver(
         self: &Arc<Self>,
         integration: &Arc<Integration>,
@@ -232,8 +289,9 @@ impl Flight {
         let until = Instant::now() + self.departure.due.terms.group_interval.max(FLUSH_MIN);
         let mut pause = RETRY_FIRST;
         let mut last: Option<SendError> = None;
+        let mut doubt = Doubt::default();
         loop {
-            let once = self.deliver_once(integration, look, (last.as_ref(), until));
+            let once = self.deliver_once(integration, look, (last.as_ref(), until), &mut doubt);
             let Err(error) = once.await? else {
                 return Ok(true);
             };
@@ -249,7 +307,7 @@ impl Flight {
             last = Some(error);
             self.pause(integration, pause, until).await?;
             pause = pause.mul_f64(RETRY_GROWTH).min(RETRY_MAX);
-            look = self.look(integration).await?;
+            look = self.look(integration, &doubt).await?;
         }
     }
 
@@ -259,6 +317,7 @@ impl Flight {
         integration: &Arc<Integration>,
         look: Look,
         (last, until): (Option<&SendError>, Instant),
+        doubt: &mut Doubt,
     ) -> Result<Result<(), SendError>, Stopping> {
         let begun = || {
             if last.is_none() {
@@ -271,7 +330,7 @@ impl Flight {
             let text = text.unwrap_or_else(|| "the flush's time is over".to_owned());
             Ok(Err(SendError::Final(text)))
         };
-        let Ok(boarding) = timeout_at(until, self.board(integration, look)).await else {
+        let Ok(boarding) = timeout_at(until, self.board(integration, look, doubt)).await else {
             begun();
             return time_is_over();
         };
@@ -286,11 +345,15 @@ impl Flight {
         } = boarding.look;
         if let Some(place) = boarding.place {
             begun();
+            let began = self.shared.app.dispatch.wall();
             let attempt = self.attempt(integration, notification, place);
             let Ok(sent) = timeout_at(until, attempt).await else {
                 return time_is_over();
             };
             if let Err(error) = sent? {
+                if let SendError::Unsure(_) = error {
+                    *doubt = doubt.and(&firing, began);
+                }
                 return Ok(Err(error));
             }
         }
@@ -305,6 +368,7 @@ impl Flight {
         self: &Arc<Self>,
         integration: &Arc<Integration>,
         mut look: Look,
+        doubt: &Doubt,
     ) -> Result<Option<Boarding>, Stopping> {
         let (lanes, key) = (&self.shared.lanes, &integration.key);
         let mut place: Option<Place> = None;
@@ -327,7 +391,7 @@ impl Flight {
                         place = lanes.place(key, bytes) => place,
                         () = self.ending(integration) => return Err(Stopping),
                     });
-                    look = self.look(integration).await?;
+                    look = self.look(integration, doubt).await?;
                     continue;
                 }
             }
@@ -350,7 +414,7 @@ impl Flight {
 
     /// One attempt, in a place that is given back at its end.
     async fn attempt(
-        &self,
+        self: &Arc<Self>,
         integration: &Integration,
         notification: Notification,
         _place: Place,
@@ -371,7 +435,7 @@ impl Flight {
 
     /// Waits between two attempts, half as long to half as long again, so that members do not go together.
     async fn pause(
-        &self,
+        self: &Arc<Self>,
         integration: &Integration,
         pause: Duration,
         until: Instant,
@@ -385,21 +449,29 @@ impl Flight {
     }
 
     /// Waits until nothing is to be begun any more.
-    async fn ending(&self, integration: &Integration) {
+    async fn ending(self: &Arc<Self>, integration: &Integration) {
         tokio::select! {
             () = self.shared.stopping() => {}
             () = self.superseded(integration) => {}
         }
     }
 
-    /// Waits until the configuration does not have an integration any more as it is.
-    async fn superseded(&self, integration: &Integration) {
+    /// Waits until the configuration does not have an integration any more as it is, or does not put the group's
+    /// alerts in it.
+    async fn superseded(self: &Arc<Self>, integration: &Integration) {
         let configuration = &self.shared.app.configuration;
         let mut known = Arc::clone(&self.departure.loaded);
         loop {
             let now = configuration.now();
-            if !Arc::ptr_eq(&known, &now) && !integration.is_in(&now.receivers) {
-                return;
+            if !Arc::ptr_eq(&known, &now) {
+                let loaded = Arc::clone(&now);
+                let is_routed = self.aside(move |flight| {
+                    let root = loaded.route.as_ref();
+                    root.is_some_and(|root| flight.departure.due.is_of(root))
+                });
+                if !integration.is_in(&now.receivers) || !is_routed.await.unwrap_or(false) {
+                    return;
+                }
             }
             known = now;
             sleep(CONFIGURED_TICK).await;
@@ -407,7 +479,7 @@ impl Flight {
     }
 
     /// Waits until what is being sent by a configuration that is gone has had its time.
-    async fn overdue(&self, integration: &Integration) {
+    async fn overdue(self: &Arc<Self>, integration: &Integration) {
         self.superseded(integration).await;
         sleep(LANDING_MAX).await;
     }
@@ -428,7 +500,7 @@ impl Flight {
         };
         let alerts = alerts.into_iter().filter(is_told);
         let mut alerts: Vec<Told> = alerts.map(|(_, told)| told).collect();
-        alerts.sort_by(|a, b| order(&a.alert, &b.alert));
+        alerts.sort_by(|a, b| order::alerts(&a.alert, &b.alert));
         let due = &self.departure.due;
         Notification {
             receiver: due.key.receiver.clone(),
@@ -490,26 +562,14 @@ fn has_told(entry: Option<&NflogEntry>, resolved: &[u64]) -> bool {
     resolved.iter().all(|hash| told.contains(hash))
 }
 
-/// As Alertmanager shows alerts: by job and instance, those without last; then those with fewer labels first, then by
-/// the labels.
-fn order(a: &Alert, b: &Alert) -> Ordering {
-    fn named<'a>(alert: &'a Alert, name: &str) -> (bool, Option<&'a String>) {
-        let value = alert.labels.get(name);
-        (value.is_none(), value)
-    }
-    let key = |alert| (named(alert, "job"), named(alert, "instance"));
-    let by_name = key(a).cmp(&key(b));
-    by_name
-        .then_with(|| a.labels.len().cmp(&b.labels.len()))
-        .then_with(|| a.labels.iter().cmp(b.labels.iter()))
-}
-
 /// The least time that a flush has to tell, as Alertmanager has it.
 const FLUSH_MIN: Duration = Duration::from_secs(10);
 /// The first pause after a failure, how it grows, and the longest, as Alertmanager has them.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_GROWTH: f64 = 1.5;
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Alerts of a group that are gone through on a worker: few enough to hold up nobody.
+const SMALL_MAX: usize = 500;
 /// How often it is looked whether the configuration is another one.
 const CONFIGURED_TICK: Duration = Duration::from_secs(1);
 /// How long a member that does not acknowledge the log is waited for.

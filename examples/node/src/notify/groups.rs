@@ -2,7 +2,8 @@
 //!
 //! There is one for each route and set of group labels. A new group waits for company for `group_wait`, and
 //! from then on it is flushed every `group_interval`. An alert that is older than `group_wait` as it comes flushes
-//! a group at once that was never flushed. A group is not flushed again before its last flush has ended.
+//! a group at once that was never flushed: a quarter of a second later, since alerts that were sent together come one by
+//! one, and from more than one node. A group is not flushed again before its last flush has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,8 +25,9 @@ pub(super) struct FlushKey {
 }
 
 /// What matters of a route once an alert is in one of its groups.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Terms {
+    pub(super) group_by: Option<Vec<String>>,
     pub(super) group_wait: Duration,
     pub(super) group_interval: Duration,
     pub(super) repeat_interval: Duration,
@@ -51,6 +53,8 @@ pub(super) struct Due {
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     by_id: BTreeMap<GroupId, Group>,
+    /// One of each key: after a reload the route of a flush may have another place.
+    by_key: BTreeMap<Arc<FlushKey>, GroupId>,
     /// By receiver, so that one with much to flush holds up no other; soonest first.
     due: BTreeMap<String, BTreeSet<(Instant, GroupId)>>,
     /// Routes by their place.
@@ -168,6 +172,8 @@ impl Groups {
         };
         let due = self.due.entry(route.receiver.clone()).or_default();
         due.insert((next, Arc::clone(&id)));
+        let one = self.by_key.entry(Arc::clone(&group.key));
+        one.or_insert_with(|| Arc::clone(&id));
         self.by_id.insert(Arc::clone(&id), group);
         id
     }
@@ -187,11 +193,13 @@ impl Groups {
         }
         group.alerts.insert(print, Arc::clone(alert));
         let is_late = alert.starts_at.plus(group.terms.group_wait) < wall;
-        if is_late && !group.is_flushed && group.next > now {
+        // Those that are late after the first one do not put it off.
+        let soon = now + SETTLING;
+        if is_late && !group.is_flushed && group.next > soon {
             let due = self.due.entry(group.key.receiver.clone()).or_default();
             due.remove(&(group.next, Arc::clone(id)));
-            group.next = now;
-            due.insert((now, Arc::clone(id)));
+            group.next = soon;
+            due.insert((soon, Arc::clone(id)));
         }
     }
 
@@ -247,17 +255,14 @@ impl Groups {
     /// they have changed meanwhile.
     pub(super) fn landed(&mut self, flown: &Due, told: bool) {
         self.flying.remove(&flown.key);
-        let is_it = |group: &&mut Group| group.key == flown.key;
-        // After a reload the route may be elsewhere.
-        let group = match self.by_id.get_mut(&flown.id).filter(is_it) {
-            Some(group) => Some((Arc::clone(&flown.id), group)),
-            None => {
-                let mut all = self.by_id.iter_mut();
-                all.find(|(_, group)| group.key == flown.key)
-                    .map(|(id, group)| (Arc::clone(id), group))
-            }
+        let is_there = |id: &GroupId| self.by_id.get(id).is_some_and(|it| it.key == flown.key);
+        let id = if is_there(&flown.id) {
+            Some(Arc::clone(&flown.id))
+        } else {
+            self.by_key.get(&flown.key).cloned()
         };
-        let Some((id, group)) = group else {
+        let found = id.and_then(|id| Some((Arc::clone(&id), self.by_id.get_mut(&id)?)));
+        let Some((id, group)) = found else {
             return;
         };
         let resolved = flown
@@ -286,10 +291,35 @@ impl Groups {
         self.by_id
             .retain(|_, group| !group.alerts.is_empty() || flying.contains(&group.key));
         let by_id = &self.by_id;
+        self.by_key.retain(|_, id| by_id.contains_key(id));
         self.due.retain(|_, due| {
             due.retain(|(_, id)| by_id.contains_key(id));
             !due.is_empty()
         });
+    }
+}
+
+impl Due {
+    /// Whether a configuration has all of its alerts in the group, and flushes that as the one does that it was flushed
+    /// by. It takes a while where there are many: not for async workers.
+    pub(super) fn is_of(&self, root: &Route) -> bool {
+        let is_own = |route: &&Route| {
+            route.receiver == self.key.receiver
+                && route.group_key(&self.id.1) == self.key.group_key
+                && Terms::of(route) == *self.terms
+        };
+        let mut known: Option<&Route> = None;
+        self.alerts.iter().all(|(_, alert)| {
+            let routes = root.of(&alert.labels);
+            let mut same = routes
+                .iter()
+                .filter(|route| known.is_some_and(|it| it.id == route.id));
+            if same.next().is_some() {
+                return true;
+            }
+            known = routes.iter().copied().find(is_own);
+            known.is_some()
+        })
     }
 }
 
@@ -301,8 +331,9 @@ impl Terms {
         often.max(REMEMBERED_MIN)
     }
 
-    fn of(route: &Route) -> Self {
+    pub(super) fn of(route: &Route) -> Self {
         Self {
+            group_by: route.group_by.clone(),
             group_wait: route.group_wait,
             group_interval: route.group_interval,
             repeat_interval: route.repeat_interval,
@@ -313,10 +344,11 @@ impl Terms {
 }
 
 impl Flying {
-    /// Whether a receiver may have another flush under way: one whose flushes hang takes half of the room at most.
+    /// Whether a receiver may have another flush under way: one whose flushes hang takes half of the room at most, and a
+    /// first one may be under way however many hang.
     fn has_room(&self, receiver: &str) -> bool {
         let own = self.by_receiver.get(receiver).copied().unwrap_or(0);
-        own < FLYING_MAX - self.keys.len()
+        own == 0 || own < FLYING_MAX.saturating_sub(self.keys.len())
     }
 
     fn add(&mut self, key: &Arc<FlushKey>) {
@@ -340,5 +372,46 @@ impl Flying {
 const FLYING_MAX: usize = 16_384;
 /// Longer than the turns of all members.
 const REMEMBERED_MIN: Duration = Duration::from_secs(600);
+/// How long a group waits that is to be flushed at once: longer than it takes until all that was posted together is
+/// here, the part that other nodes were given too. Alertmanager has all of it within microseconds.
+const SETTLING: Duration = Duration::from_millis(250);
 /// As Alertmanager has it.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::alert;
+    use super::*;
+
+    fn routes(routes: &serde_json::Value) -> Route {
+        let tree =
+            json!({"receiver": "r", "group_by": ["g"], "group_wait": "0s", "routes": routes});
+        Route::of_section(&serde_saphyr::from_str(&tree.to_string()).unwrap())
+    }
+
+    /// The route of the flush has another place by then.
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_that_ends_after_a_reload_is_known_by_its_key() {
+        let mut groups = Groups::default();
+        let (now, wall) = (Instant::now(), Timestamp::from_secs(30));
+        let resolved = |g: u64| Arc::new(alert(&format!("n=A,g={g}"), 10, 20));
+        let alerts: Vec<_> = (0..100).map(|g| (g, resolved(g))).collect();
+        let all = || alerts.iter().map(|(print, alert)| (*print, alert));
+        let before = json!([{"matchers": ["n=A"]}]);
+        groups.rebuild(Some(&routes(&before)), all(), (now, wall));
+        let due = groups.take_due((now, wall));
+        assert_eq!(due.len(), 100);
+        let after = json!([{"matchers": ["n=B"]}, {"matchers": ["n=A"]}]);
+        groups.rebuild(Some(&routes(&after)), all(), (now, wall));
+        assert!(due.iter().all(|due| !groups.by_id.contains_key(&due.id)));
+        assert_eq!((groups.by_key.len(), groups.len()), (100, 100));
+        for due in &due {
+            groups.landed(due, true);
+        }
+        assert!(groups.by_id.values().all(|group| group.alerts.is_empty()));
+        groups.clean(now + CLEANING_INTERVAL);
+        assert_eq!((groups.by_key.len(), groups.len()), (0, 0));
+    }
+}

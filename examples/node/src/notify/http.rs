@@ -62,9 +62,9 @@ impl HttpClient {
             _ => None,
         };
         Self {
-            config: Arc::new(config),
             made: Arc::default(),
-            files: Files::default(),
+            files: Files::new(config.has_files()),
+            config: Arc::new(config),
             tokens,
         }
     }
@@ -133,7 +133,12 @@ impl HttpClient {
         let host = url.host_str().unwrap_or_default().to_owned();
         let failed = |error: reqwest::Error| {
             let error = error.without_url();
-            SendError::Retry(format!("{host}: {}", whole(&error)))
+            let text = format!("{host}: {}", whole(&error));
+            if error.is_connect() {
+                SendError::Retry(text)
+            } else {
+                SendError::Unsure(text)
+            }
         };
         let body = Bytes::from(body);
         let request = client
@@ -170,7 +175,8 @@ impl HttpClient {
     }
 }
 
-/// 2xx is well, 5xx may be later, everything else stays as it is.
+/// 2xx is well, 5xx may be later, everything else stays as it is. What says 5xx may be a proxy that did not wait for
+/// the server.
 fn judge(status: StatusCode, host: &str, said: &[u8]) -> Result<(), SendError> {
     if status.is_success() {
         return Ok(());
@@ -183,7 +189,7 @@ fn judge(status: StatusCode, host: &str, said: &[u8]) -> Result<(), SendError> {
     };
     let text = format!("{host}: unexpected status code {}{shown}", status.as_u16());
     Err(if status.is_server_error() {
-        SendError::Retry(text)
+        SendError::Unsure(text)
     } else {
         SendError::Final(text)
     })

@@ -55,8 +55,12 @@ pub(super) enum SendError {
     /// It makes no sense to try again.
     #[error("{0}")]
     Final(String),
+    /// It was not told.
     #[error("{0}")]
     Retry(String),
+    /// It may have taken the notification and not said so; it is tried again all the same.
+    #[error("{0}")]
+    Unsure(String),
 }
 
 impl Integration {
@@ -91,6 +95,34 @@ impl Integration {
         })
     }
 
+    /// What a new configuration's receivers are told through, as far as possible by what was there before: its
+    /// connections and tokens, and whatever of it waits for files that hang, are not there twice.
+    pub(super) fn keep(
+        old: &BTreeMap<String, Integrations>,
+        new: BTreeMap<String, Integrations>,
+    ) -> BTreeMap<String, Integrations> {
+        let kept = new.into_iter().map(|(name, new)| {
+            let old = old.get(&name);
+            let kept = new.iter().map(|it| {
+                let mut old = old.into_iter().flat_map(|old| old.iter());
+                Arc::clone(old.find(|old| old.is_as(it)).unwrap_or(it))
+            });
+            (name, kept.collect())
+        });
+        kept.collect()
+    }
+
+    fn is_as(&self, other: &Self) -> bool {
+        let is_channel = match (&self.channel, &other.channel) {
+            (Channel::Email(one), Channel::Email(two)) => one.config == two.config,
+            #[cfg(test)]
+            (Channel::Fake(one), Channel::Fake(two)) => one.config == two.config,
+            (Channel::Webhook(one), Channel::Webhook(two)) => one.config == two.config,
+            _ => false,
+        };
+        is_channel && self.key == other.key && self.send_resolved == other.send_resolved
+    }
+
     /// One attempt to tell. May take as long as it likes; dropping it ends it.
     pub(super) async fn send(&self, notification: Notification) -> Result<(), SendError> {
         match &self.channel {
@@ -116,25 +148,32 @@ pub(crate) fn replaced(receivers: &[ReceiverConfig]) -> Vec<String> {
 }
 
 /// Reads the files of one integration, or of a part of it, where that holds up nobody: one reading at a time, so that a
-/// file that hangs holds up those that need it, and no other integration.
+/// file that hangs holds up those that need it, and no other integration; and only so many readings of all, which
+/// those that have no files do not wait for.
 #[derive(Clone, Debug)]
-pub(super) struct Files(Arc<Semaphore>);
-
-impl Default for Files {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
-    }
+pub(super) struct Files {
+    own: Arc<Semaphore>,
+    are_any: bool,
 }
 
 impl Files {
+    /// Of an integration that may have none.
+    pub(super) fn new(are_any: bool) -> Self {
+        let own = Arc::new(Semaphore::new(1));
+        Self { own, are_any }
+    }
+
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
     ) -> Result<T, SendError> {
-        static READING: Semaphore = Semaphore::const_new(READING_MAX);
-        let own = Arc::clone(&self.0).acquire_owned().await;
+        let own = Arc::clone(&self.own).acquire_owned().await;
         let own = own.expect("it is never closed");
-        let permit = READING.acquire().await.expect("it is never closed");
+        let permit = if self.are_any {
+            Some(READING.acquire().await.expect("it is never closed"))
+        } else {
+            None
+        };
         // Both are kept as long as the thread is, even if nobody waits for it any more.
         on_a_thread((own, permit), work).await
     }
@@ -245,6 +284,7 @@ fn common<'a>(mut all: impl Iterator<Item = &'a Labels>) -> Labels {
 /// Threads that may be taken to write texts, and to read files: a quarter of those that there are.
 const ASIDE_MAX: usize = 8;
 const READING_MAX: usize = 64;
+static READING: Semaphore = Semaphore::const_new(READING_MAX);
 /// Alerts beyond are counted as truncated: some 5,000 ordinary ones.
 pub(super) const MESSAGE_BYTES_MAX: usize = 8 << 20;
 
@@ -291,7 +331,7 @@ mod tests {
     /// However many sends wait for it.
     #[tokio::test]
     async fn a_file_that_hangs_holds_up_its_own_integration_only() {
-        let (hangs, works) = (Files::default(), Files::default());
+        let (hangs, works) = (Files::new(true), Files::new(true));
         let (end, ended) = channel::<()>();
         let first = hangs.clone();
         let reading = tokio::spawn(async move {
@@ -302,7 +342,7 @@ mod tests {
                 })
                 .await
         });
-        while hangs.0.available_permits() > 0 {
+        while hangs.own.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         let more: Vec<_> = (0..READING_MAX)
@@ -319,5 +359,68 @@ mod tests {
         for one in more {
             assert_eq!(one.await.unwrap(), Ok(()));
         }
+    }
+
+    #[tokio::test]
+    async fn who_has_no_files_does_not_wait_for_those_of_others() {
+        let all = u32::try_from(READING_MAX).unwrap();
+        let all = READING.acquire_many(all).await.unwrap();
+        let (has_some, has_none) = (Files::new(true), Files::new(false));
+        assert_eq!(has_none.read(|| Ok(1)).await, Ok(1));
+        let mut waits = std::pin::pin!(has_some.read(|| Ok(2)));
+        tokio::select! {
+            biased;
+            _ = &mut waits => panic!("there is no room"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(all);
+        assert_eq!(waits.await, Ok(2));
+    }
+
+    #[test]
+    fn what_has_files_says_so() {
+        let of = |webhook: &str, email: &str| {
+            let text = format!(
+                "route: {{receiver: r}}\nreceivers: [{{name: r, webhook_configs: [{{url: 'http://h/', \
+                 http_config: {{{webhook}}}}}], email_configs: [{{to: a@b, from: a@b, smarthost: 'h:25', {email}}}]}}]\n"
+            );
+            let file = crate::file::parse(&text).unwrap();
+            let receivers = file.receivers(&std::env::temp_dir());
+            let (webhook, email) = (&receivers[0].webhooks[0], &receivers[0].emails[0]);
+            (webhook.http.has_files(), email.has_files())
+        };
+        assert_eq!(of("", "auth_password: p"), (false, false));
+        assert_eq!(of("authorization: {credentials: c}", ""), (false, false));
+        assert_eq!(
+            of("bearer_token_file: f", "auth_password_file: f"),
+            (true, true)
+        );
+        let tls = "tls_config: {ca_file: f}";
+        assert_eq!(of(tls, tls), (true, true));
+        assert_eq!(of("http_headers: {X: {files: [f]}}", ""), (true, false));
+    }
+
+    #[test]
+    fn what_is_configured_as_before_is_kept() {
+        let of = |second: &str| {
+            let text = format!(
+                "route: {{receiver: r}}\nreceivers: [{{name: r, webhook_configs: [{{url: 'http://a/'}}, \
+                 {{url: 'http://{second}/'}}]}}, {{name: '{second}'}}]\n"
+            );
+            let file = crate::file::parse(&text).unwrap();
+            Integration::by_receiver(&file.receivers(&std::env::temp_dir()))
+        };
+        let old = of("b");
+        let all = Integration::keep(&old, of("b"));
+        assert!(Arc::ptr_eq(&old["r"][0], &all["r"][0]) && Arc::ptr_eq(&old["r"][1], &all["r"][1]));
+        let other = of("c");
+        let some = Integration::keep(&old, of("c"));
+        assert!(
+            Arc::ptr_eq(&old["r"][0], &some["r"][0]) && !Arc::ptr_eq(&old["r"][1], &some["r"][1])
+        );
+        assert_eq!(
+            some.keys().collect::<Vec<_>>(),
+            other.keys().collect::<Vec<_>>()
+        );
     }
 }

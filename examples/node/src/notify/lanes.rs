@@ -1,7 +1,8 @@
 //! How much is sent at a time: to each receiver, and to all of them.
 //!
 //! A receiver takes another place only while at least as much is free as it has, in number and in bytes.
-//! So one that hangs takes half at most, two take a third each, and there is always room for those that work.
+//! So one that hangs takes half at most, two take a third each. However many hang, each of those that work has its first
+//! place: beyond the number of all, and beyond the bytes of all where its message is no large one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +22,8 @@ pub(super) struct Lanes {
 
 #[derive(Debug)]
 struct Taken {
-    free: Load,
+    room: Load,
+    all: Load,
     by: BTreeMap<ReceiverKey, Load>,
 }
 
@@ -43,10 +45,11 @@ pub(super) struct Place {
 
 impl Lanes {
     /// Room for so much in all, and for so many sends to each receiver.
-    pub(super) fn new(all: Load, each_max: usize) -> Arc<Self> {
+    pub(super) fn new(room: Load, each_max: usize) -> Arc<Self> {
         Arc::new(Self {
             taken: Mutex::new(Taken {
-                free: all,
+                room,
+                all: Load::default(),
                 by: BTreeMap::new(),
             }),
             freed: Notify::new(),
@@ -114,14 +117,16 @@ impl Place {
 impl Taken {
     fn take(&mut self, key: &ReceiverKey, bytes: usize) -> bool {
         let own = self.by.get(key).copied().unwrap_or_default();
+        let free_sends = self.room.sends.saturating_sub(self.all.sends);
+        let free_bytes = self.room.bytes.saturating_sub(self.all.bytes);
+        let is_first = own.sends == 0 && (bytes <= FIRST_BYTES || bytes <= free_bytes);
         let bytes_after = own.bytes + bytes;
-        let is_first = own.sends == 0 && self.free.bytes >= bytes;
-        let has_room = own.sends < self.free.sends && bytes_after + bytes <= self.free.bytes;
-        if self.free.sends == 0 || !(is_first || has_room) {
+        let has_room = own.sends < free_sends && bytes_after + bytes <= free_bytes;
+        if !(is_first || has_room) {
             return false;
         }
-        self.free.sends -= 1;
-        self.free.bytes -= bytes;
+        self.all.sends += 1;
+        self.all.bytes += bytes;
         let own = self.by.entry(key.clone()).or_default();
         own.sends += 1;
         own.bytes = bytes_after;
@@ -129,8 +134,8 @@ impl Taken {
     }
 
     fn give_back(&mut self, key: &ReceiverKey, bytes: usize) {
-        self.free.sends += 1;
-        self.free.bytes += bytes;
+        self.all.sends -= 1;
+        self.all.bytes -= bytes;
         let Some(own) = self.by.get_mut(key) else {
             return;
         };
@@ -149,6 +154,8 @@ impl Drop for Place {
     }
 }
 
+/// A first message of no more is sent however much is being sent: some 200 ordinary alerts.
+const FIRST_BYTES: usize = 256 << 10;
 /// Receivers that are remembered; beyond that those that send nothing are forgotten.
 const OWN_MAX: usize = 4096;
 
@@ -185,36 +192,55 @@ mod tests {
         assert_eq!((one.len(), two.len()), (6, 3));
         assert_eq!(taken(&lanes, "works", 1).await.len(), 2);
         drop((one, two));
-        assert_eq!(lanes.lock().free, all);
+        assert_eq!(lanes.lock().all, Load::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_hang_others_have_a_place() {
+        let room = Load {
+            sends: 4,
+            bytes: 4 * FIRST_BYTES,
+        };
+        let lanes = Lanes::new(room, 100);
+        let mut held = Vec::new();
+        for (name, bytes) in [("a", 1), ("b", 1), ("c", 1), ("d", 4 * FIRST_BYTES - 10)] {
+            held.push(taken(&lanes, name, bytes).await);
+        }
+        assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 1]);
+        assert_eq!(taken(&lanes, "works", FIRST_BYTES).await.len(), 1);
+        assert_eq!(taken(&lanes, "too large", FIRST_BYTES + 1).await.len(), 0);
+        drop(held);
+        assert_eq!(lanes.lock().all, Load::default());
+        assert!(lanes.at_once(&key("too large"), FIRST_BYTES + 1).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn bytes_are_limited_as_well_as_sends() {
         let all = Load {
             sends: 100,
-            bytes: 1000,
+            bytes: 10 * FIRST_BYTES,
         };
         let lanes = Lanes::new(all, 4);
         assert_eq!(taken(&lanes, "small", 1).await.len(), 4, "its own limit");
-        let large = taken(&lanes, "large", 300).await;
+        let large = taken(&lanes, "large", 3 * FIRST_BYTES).await;
         assert_eq!(large.len(), 1);
-        let larger = taken(&lanes, "larger", 600).await;
+        let larger = taken(&lanes, "larger", 6 * FIRST_BYTES).await;
         assert_eq!(larger.len(), 1);
-        assert_eq!(taken(&lanes, "largest", 600).await.len(), 0);
+        assert_eq!(taken(&lanes, "largest", 6 * FIRST_BYTES).await.len(), 0);
         drop((large, larger));
-        assert_eq!(lanes.lock().free, all);
+        assert_eq!(lanes.lock().all, Load::default());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_freed_is_given_to_who_waits() {
-        let all = Load { sends: 1, bytes: 1 };
-        let lanes = Lanes::new(all, 1);
-        let place = lanes.place(&key("a"), 1).await;
+        let bytes = FIRST_BYTES + 1;
+        let lanes = Lanes::new(Load { sends: 1, bytes }, 1);
+        let place = lanes.place(&key("a"), bytes).await;
         let waits = Arc::clone(&lanes);
-        let waiting = tokio::spawn(async move { waits.place(&key("b"), 1).await.bytes });
+        let waiting = tokio::spawn(async move { waits.place(&key("b"), bytes).await.bytes });
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         assert!(!waiting.is_finished());
         drop(place);
-        assert_eq!(waiting.await.unwrap(), 1);
+        assert_eq!(waiting.await.unwrap(), bytes);
     }
 }

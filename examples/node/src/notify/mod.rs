@@ -9,6 +9,7 @@
 //! limited, for each receiver and in all ([`lanes`]).
 
 mod dispatch;
+mod doubt;
 mod ears;
 mod email;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod lanes;
 mod message;
 mod oauth2;
 mod resolver;
+mod smtp;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -141,7 +143,7 @@ async fn dispatch(
             let shared = Arc::clone(shared);
             flights.spawn(async move {
                 let mut landing = Landing {
-                    due: departure.due.clone(),
+                    due: Arc::clone(&departure.due),
                     app: Arc::clone(&shared.app),
                     told: false,
                 };
@@ -177,14 +179,15 @@ impl App {
 
 /// Says that a flush has ended when it is dropped, however that comes: its group is flushed again.
 struct Landing {
-    due: Due,
+    due: Arc<Due>,
     app: Arc<App>,
     told: bool,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.app.dispatch.landed(self.due.clone(), self.told);
+        let due = Arc::clone(&self.due);
+        self.app.dispatch.landed(due, self.told);
     }
 }
 

@@ -3,6 +3,8 @@
 //! A token is kept until ten seconds before it expires. Client and secret are shown in the header, and where the server
 //! does not like that, in the body, as Go's clients do.
 
+use std::fmt::Display;
+use std::num::ParseIntError;
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
@@ -30,15 +32,58 @@ struct Held {
     until: Option<Instant>,
 }
 
+impl Held {
+    /// What a server said.
+    fn of(said: &[u8]) -> Result<Self, SendError> {
+        let refused = |why: &dyn Display| SendError::Retry(format!("no token: {why}"));
+        let granted: Granted = serde_json::from_slice(said).map_err(|error| refused(&error))?;
+        let scheme = match granted.token_type.as_str() {
+            "" => "Bearer",
+            scheme if scheme.eq_ignore_ascii_case("bearer") => "Bearer",
+            scheme => scheme,
+        };
+        let header = HeaderValue::from_str(&format!("{scheme} {}", granted.access_token));
+        let mut header = header.map_err(|_| refused(&"it is no text"))?;
+        header.set_sensitive(true);
+        let count = granted.expires_in.map(Seconds::count).transpose();
+        let count = count.map_err(|error| refused(&format_args!("expires_in: {error}")))?;
+        let lasts = |count: i64| {
+            let lasts = Duration::from_secs(u64::try_from(count).unwrap_or(0));
+            Instant::now() + lasts.saturating_sub(MARGIN).min(DAY)
+        };
+        Ok(Self {
+            header,
+            until: count.filter(|count| *count != 0).map(lasts),
+        })
+    }
+}
+
 /// What a server answers.
 #[derive(Deserialize)]
 struct Granted {
     access_token: String,
     #[serde(default)]
     token_type: String,
-    /// Seconds; none or 0: for ever.
+    /// None or 0: for ever.
     #[serde(default)]
-    expires_in: u64,
+    expires_in: Option<Seconds>,
+}
+
+/// A number, in JSON or as a text: some servers write it so, and Go's clients take it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Number(i64),
+    Text(String),
+}
+
+impl Seconds {
+    fn count(self) -> Result<i64, ParseIntError> {
+        match self {
+            Self::Number(count) => Ok(count),
+            Self::Text(text) => text.parse(),
+        }
+    }
 }
 
 impl Tokens {
@@ -54,7 +99,7 @@ impl Tokens {
         };
         Self {
             client: HttpClient::new(http),
-            files: Files::default(),
+            files: Files::new(config.client_secret.as_ref().is_some_and(Source::is_file)),
             config,
             held: Mutex::new(None),
         }
@@ -82,22 +127,7 @@ impl Tokens {
         };
         // A server that refuses today may know this client tomorrow: the flush decides how long that is tried.
         let body = body.map_err(|error| SendError::Retry(format!("no token: {error}")))?;
-        let granted: Granted = serde_json::from_slice(&body)
-            .map_err(|error| SendError::Retry(format!("no token: {error}")))?;
-        let scheme = match granted.token_type.as_str() {
-            "" => "Bearer",
-            scheme if scheme.eq_ignore_ascii_case("bearer") => "Bearer",
-            scheme => scheme,
-        };
-        let header = HeaderValue::from_str(&format!("{scheme} {}", granted.access_token));
-        let mut header =
-            header.map_err(|_| SendError::Retry("no token: it is no text".to_owned()))?;
-        header.set_sensitive(true);
-        let lasts = Duration::from_secs(granted.expires_in).saturating_sub(MARGIN);
-        Ok(Held {
-            header,
-            until: (granted.expires_in > 0).then(|| Instant::now() + lasts.min(DAY)),
-        })
+        Held::of(&body)
     }
 
     async fn secret(&self) -> Result<String, SendError> {
@@ -157,3 +187,31 @@ fn form_encoded(text: &str) -> String {
 const MARGIN: Duration = Duration::from_secs(10);
 /// The longest that a token is used, however long it is good.
 const DAY: Duration = Duration::from_secs(86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Go's clients take it.
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_token_is_a_number_or_a_text() {
+        let lasts = |expires_in: &str| {
+            let said = format!("{{\"access_token\": \"t\"{expires_in}}}");
+            let held = Held::of(said.as_bytes()).ok()?;
+            Some(held.until.map(|until| (until - Instant::now()).as_secs()))
+        };
+        for (expires_in, seconds) in [
+            ("", Some(None)),
+            (", \"expires_in\": null", Some(None)),
+            (", \"expires_in\": 0", Some(None)),
+            (", \"expires_in\": 3599", Some(Some(3589))),
+            (", \"expires_in\": \"3599\"", Some(Some(3589))),
+            (", \"expires_in\": 99999999999", Some(Some(86_400))),
+            (", \"expires_in\": -1", Some(Some(0))),
+            (", \"expires_in\": \"soon\"", None),
+            (", \"expires_in\": []", None),
+        ] {
+            assert_eq!(lasts(expires_in), seconds, "{expires_in}");
+        }
+    }
+}

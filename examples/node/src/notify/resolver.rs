@@ -21,7 +21,7 @@ pub(super) struct Resolver {
 
 /// Why a name has no addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum LookupError {
+pub(super) enum LookupError {
     #[error("{0}")]
     Failed(String),
     #[error("{0} names are being looked up, as many as may be")]
@@ -33,6 +33,32 @@ impl Resolver {
     pub(super) fn shared() -> Arc<Self> {
         static SHARED: OnceLock<Arc<Resolver>> = OnceLock::new();
         Arc::clone(SHARED.get_or_init(Arc::default))
+    }
+
+    /// The addresses of a name. Cancel safe; the lookup goes on.
+    pub(super) async fn addresses(
+        self: &Arc<Self>,
+        name: &str,
+    ) -> Result<Vec<SocketAddr>, LookupError> {
+        let mut found = self.lookup(name)?;
+        let found = found.wait_for(Option::is_some).await;
+        let found = found.map_err(|_| LookupError::Failed("the lookup ended".to_owned()))?;
+        match found.clone() {
+            Some(found) => found.map_err(LookupError::Failed),
+            None => Err(LookupError::Failed("nothing was found".to_owned())),
+        }
+    }
+
+    /// One where as many lookups hang as there may be, for ever.
+    #[cfg(test)]
+    pub(super) fn full() -> Arc<Self> {
+        let resolver = Self::default();
+        let mut under_way = resolver.under_way.lock().unwrap();
+        for number in 0..LOOKUPS_MAX {
+            under_way.insert(number.to_string(), watch::channel(None).1);
+        }
+        drop(under_way);
+        Arc::new(resolver)
     }
 
     /// The lookup of a name: the one that is under way, or a new one.
@@ -72,19 +98,13 @@ impl Resolve for SharedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = Arc::clone(&self.0);
         Box::pin(async move {
-            let mut found = resolver.lookup(name.as_str())?;
-            let found = found.wait_for(Option::is_some).await;
-            let found = found.map_err(|_| LookupError::Failed("the lookup ended".to_owned()))?;
-            match found.clone() {
-                Some(Ok(addresses)) => Ok(Box::new(addresses.into_iter()) as Addrs),
-                Some(Err(said)) => Err(LookupError::Failed(said).into()),
-                None => Err(LookupError::Failed("nothing was found".to_owned()).into()),
-            }
+            let addresses = resolver.addresses(name.as_str()).await?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
 }
 
-/// Names that are looked up at a time: a sixteenth of the threads that may block.
+/// Names that are looked up at a time: an eighth of the threads that may block.
 const LOOKUPS_MAX: usize = 32;
 
 #[cfg(test)]

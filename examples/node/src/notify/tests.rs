@@ -285,6 +285,20 @@ async fn an_old_alert_flushes_a_group_at_once_that_was_never_flushed() {
     );
 }
 
+/// A post is written alert by alert, and part of it comes by way of other nodes.
+#[tokio::test(start_paused = true)]
+async fn what_was_posted_with_a_late_alert_is_told_with_it() {
+    let inhibits = "inhibit_rules: [{source_matchers: [n=S], target_matchers: [n=T]}]\n";
+    let rig = Rig::start("together", &format!("{}{inhibits}", one(TIMES)));
+    sleep(Duration::from_secs(1)).await;
+    for late in ["n=A", "n=T", "n=B", "n=S"] {
+        rig.fire(60, &[late]);
+        sleep(Duration::from_millis(60)).await;
+    }
+    assert_eq!(rig.told_until(9).await, ["1 hook: +A,B,S -"]);
+    assert_eq!(rig.told_until(20).await, [""; 0]);
+}
+
 /// Until it fires again, however often it is repeated that it is resolved.
 #[tokio::test(start_paused = true)]
 async fn what_is_resolved_is_told_once() {
@@ -360,6 +374,28 @@ async fn what_ends_while_it_cannot_be_told_is_not_told_any_more() {
         rig.metric("notification_requests_failed_total"),
         requests - 1
     );
+}
+
+/// As one does whose proxy has given up on it: it is told of the end too. One that nobody reached is told nothing.
+#[tokio::test(start_paused = true)]
+async fn who_may_have_taken_an_alert_is_told_of_its_end() {
+    let rig = Rig::start("unsure", &one(TIMES));
+    for (error, told) in [
+        (SendError::Unsure("504".to_owned()), &["hook: + -A"][..]),
+        (SendError::Retry("refused".to_owned()), &[]),
+    ] {
+        let start = rig.fake.start.elapsed().as_secs();
+        rig.answers("hook", Answer::Refuses(error));
+        rig.fire(0, &["n=A"]);
+        assert_eq!(rig.told_until(start + 8).await, [""; 0]);
+        rig.resolve(&["n=A"]);
+        rig.answers("hook", Answer::Takes);
+        let all = rig.told_until(start + 60).await;
+        let all: Vec<_> = all.iter().filter_map(|it| it.split_once(' ')).collect();
+        let all: Vec<_> = all.iter().map(|(_, it)| *it).collect();
+        assert_eq!(all, told);
+    }
+    assert_eq!(rig.app.dispatch.figures().groups, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -545,8 +581,11 @@ async fn a_reload_tells_nothing_twice() {
     rig.answers("hook", Answer::TakesIn(Duration::from_secs(8)));
     rig.fire(0, &["n=C"]);
     assert_eq!(rig.told_until(28).await, [""; 0]);
+    let before = rig.app.dispatch.integrations("hook");
     rig.app.configuration.reload().unwrap();
     assert_eq!(rig.told_until(50).await, ["33 hook: +A,C -"]);
+    let after = rig.app.dispatch.integrations("hook");
+    assert!(Arc::ptr_eq(&before[0], &after[0]));
 }
 
 /// What hangs by a configuration that is gone is not waited for.
@@ -567,6 +606,41 @@ async fn a_receiver_that_is_configured_anew_is_told_soon() {
         ["24 hook: +A -", "25 hook: +A -"].contains(&told[0].as_str()),
         "{told:?}"
     );
+}
+
+/// By what the configuration says now, and to those that it names.
+#[tokio::test(start_paused = true)]
+async fn what_a_route_tells_no_more_is_not_tried_again() {
+    let always = "time_intervals: [{name: always, time_intervals: [{times: [{start_time: '00:00', end_time: '24:00'}]}]}]\n";
+    let config = format!("{always}{}", one("group_wait: 1s, group_interval: 5m"));
+    let without =
+        "receivers: [{name: hook, webhook_configs: [{url: 'http://h/'}]}, {name: nobody}]\n";
+    for (name, after) in [
+        (
+            "muted",
+            config.replace(
+                "group_wait: 1s",
+                "group_wait: 1s, routes: [{matchers: [n=A], mute_time_intervals: [always]}]",
+            ),
+        ),
+        (
+            "unrouted",
+            format!("route: {{receiver: nobody}}\n{without}"),
+        ),
+    ] {
+        let rig = Rig::start(name, &config);
+        rig.answers("hook", Answer::Refuses(SendError::Retry("500".to_owned())));
+        rig.fire(0, &["n=A"]);
+        assert_eq!(rig.told_until(20).await, [""; 0]);
+        fs::write(rig.dir.join("am.yml"), after).unwrap();
+        rig.app.configuration.reload().unwrap();
+        // It is noticed within a second.
+        sleep(Duration::from_secs(2)).await;
+        let attempts = rig.attempts();
+        rig.answers("hook", Answer::Takes);
+        assert_eq!(rig.told_until(290).await, [""; 0], "{name}");
+        assert_eq!(rig.attempts(), attempts, "{name}");
+    }
 }
 
 /// What is being sent is taken and logged, what waits is left to others.

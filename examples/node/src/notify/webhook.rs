@@ -19,7 +19,7 @@ impl Webhook {
     pub(super) fn new(config: WebhookConfig) -> Self {
         Self {
             client: HttpClient::new(config.http.clone()),
-            files: Files::default(),
+            files: Files::new(true),
             config,
         }
     }
@@ -47,7 +47,7 @@ impl Webhook {
         let sent = tokio::time::timeout(timeout, sending).await;
         sent.unwrap_or_else(|_| {
             let said = format!("no response within {timeout:?}, the timeout of the receiver");
-            Err(SendError::Retry(said))
+            Err(SendError::Unsure(said))
         })
     }
 }

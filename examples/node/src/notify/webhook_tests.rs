@@ -384,7 +384,7 @@ async fn the_receivers_own_limits_hold() {
     let error = send(&format!("{{url: '{hang}', timeout: 50ms}}"))
         .await
         .unwrap_err();
-    assert!(matches!(error, SendError::Retry(text) if text.contains("50ms")));
+    assert!(matches!(error, SendError::Unsure(text) if text.contains("50ms")));
 }
 
 #[tokio::test]

@@ -106,6 +106,11 @@ impl EmailSection {
 }
 
 impl EmailConfig {
+    /// Whether files are read for each mail.
+    pub(crate) fn has_files(&self) -> bool {
+        self.tls.has_files() || self.password.as_ref().is_some_and(Source::is_file)
+    }
+
     pub(super) fn of(idx: u32, section: &EmailSection, global: &Global, dir: &Path) -> Self {
         let either = |own: &Option<String>, global: &Option<String>| {
             let own = own.clone().filter(|text| !text.is_empty());

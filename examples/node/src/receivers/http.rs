@@ -155,6 +155,29 @@ pub(crate) struct TlsConfig {
     pub(crate) max_version: Option<Version>,
 }
 
+impl HttpConfig {
+    /// Whether files are read for each request.
+    pub(crate) fn has_files(&self) -> bool {
+        let auth = match &self.auth {
+            Some(HttpAuth::Basic { username, password }) => [username.as_ref(), password.as_ref()],
+            Some(HttpAuth::Header { credentials, .. }) => [credentials.as_ref(), None],
+            // Its secret is read where the token is asked for.
+            Some(HttpAuth::OAuth2(_)) | None => [None, None],
+        };
+        let headers = self.headers.iter().map(|(_, source)| source);
+        let mut all = auth.into_iter().flatten().chain(headers);
+        self.tls.has_files() || all.any(Source::is_file)
+    }
+}
+
+impl TlsConfig {
+    /// Whether files are read for each connection.
+    pub(crate) fn has_files(&self) -> bool {
+        let all = [&self.authorities, &self.certificate, &self.key];
+        all.into_iter().flatten().any(Source::is_file)
+    }
+}
+
 fn given(text: &Option<String>) -> bool {
     text.as_ref().is_some_and(|text| !text.is_empty())
 }

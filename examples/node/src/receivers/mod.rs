@@ -71,6 +71,11 @@ impl Source {
         text.or_else(|| file.filter(given).map(|it| Self::File(joined(dir, it))))
     }
 
+    /// Whether there is a file to be read.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
     /// The text; a file is read anew.
     ///
     /// # Errors

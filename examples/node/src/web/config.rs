@@ -1,7 +1,9 @@
 //! `--web.config.file`: TLS and passwords for HTTP, in the format that Prometheus's programs share. Files are
-//! relative to the one that names them, and are read again when the configuration is.
+//! relative to the one that names them. All of them are read again every few seconds, and when the configuration is:
+//! certificates are renewed without a word to those who use them.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde::Deserialize;
 use serde_saphyr::Location;
+use siphasher::sip::SipHasher13;
 
 use crate::tls_parts::{self, Version};
 use crate::yaml;
@@ -24,6 +27,8 @@ pub(crate) struct WebConfig {
     pub(crate) users: BTreeMap<String, String>,
     /// What every answer has besides.
     pub(crate) headers: Vec<(&'static str, String)>,
+    /// A hash of all that was read.
+    print: u64,
 }
 
 /// Why the file cannot be used.
@@ -136,6 +141,11 @@ impl WebConfig {
         Self::parse(&text, file)
     }
 
+    /// Whether another one was read from the same bytes.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.print == other.print
+    }
+
     fn parse(text: &str, file: &str) -> Result<Self, WebConfigError> {
         let written: Option<Written> = yaml::parse(text).map_err(|error| {
             let error = error.without_snippet();
@@ -163,25 +173,38 @@ impl WebConfig {
         let _ = http.http2;
         let headers = http.headers.into_iter();
         let tls = written.tls_server_config;
+        let mut print = SipHasher13::new();
+        text.hash(&mut print);
         Ok(Self {
-            tls: tls.map(|tls| tls.server_config(file)).transpose()?,
+            tls: tls
+                .map(|tls| tls.server_config(file, &mut print))
+                .transpose()?,
             users,
             headers: headers.map(|(name, value)| (name.name(), value)).collect(),
+            print: print.finish(),
         })
     }
 }
 
 impl TlsServer {
-    fn server_config(&self, file: &str) -> Result<Arc<ServerConfig>, WebConfigError> {
+    /// Made of files, the bytes of which are hashed besides.
+    fn server_config(
+        &self,
+        file: &str,
+        print: &mut SipHasher13,
+    ) -> Result<Arc<ServerConfig>, WebConfigError> {
         self.check(file)?;
+        let mut pem = |text: &Option<String>, named: &Option<String>| {
+            pem(text, named, file).inspect(|bytes| bytes.hash(print))
+        };
         let wrong = |message: String| WebConfigError::Certificate {
             file: file.to_owned(),
             message,
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let certificates = pem(&self.cert, &self.cert_file, file)?;
+        let certificates = pem(&self.cert, &self.cert_file)?;
         let certificates = tls_parts::certificates(&certificates).map_err(wrong)?;
-        let key = pem(&self.key, &self.key_file, file)?;
+        let key = pem(&self.key, &self.key_file)?;
         let key = PrivateKeyDer::from_pem_slice(&key);
         let key = key.map_err(|error| wrong(format!("key_file: {error}")))?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
@@ -192,7 +215,7 @@ impl TlsServer {
             None | Some(ClientAuthType::NoClientCert) => builder.with_no_client_auth(),
             Some(asked) => {
                 let mut roots = RootCertStore::empty();
-                let authorities = pem(&self.client_ca, &self.client_ca_file, file)?;
+                let authorities = pem(&self.client_ca, &self.client_ca_file)?;
                 for authority in tls_parts::certificates(&authorities).map_err(wrong)? {
                     let added = roots.add(authority);
                     added.map_err(|error| wrong(format!("client_ca_file: {error}")))?;
