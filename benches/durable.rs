@@ -4,7 +4,9 @@
 //! target directory; a file system in memory tells nothing): the time of one flush, measured between the others; with 16
 //! writers at a time and each way of keeping a store, how many writes a second are acknowledged, and after how
 //! long half and 99 of 100 are; the time from a write to the other of two nodes being able to read it, with
-//! a disk on both and on none; and the time to read 100,000 silences at a start.
+//! a disk on both and on none; the time to read 100,000 silences at a start; and what it costs a node with 100,000 on
+//! its disk to have 100 that were changed while it was away: the time from its start, once the disk is read, and the
+//! bytes both ways of its first exchange, without those of the entries.
 
 #![allow(
     clippy::disallowed_methods,
@@ -19,8 +21,11 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rumormill::node::NodeEvent;
+use rumormill::unstable::store::replica;
 use rumormill::{
-    Builder, Config, Durability, Matcher, NewSilence, Node, Op, SilenceLimits, Silences,
+    Builder, Config, Durability, Event, Matcher, NewSilence, Node, Op, SilenceId, SilenceLimits,
+    Silences,
 };
 use tables::{Table, is_test};
 use tokio::task::JoinSet;
@@ -36,6 +41,7 @@ fn main() {
         writes(&mut table).await;
         propagation(&mut table).await;
         start(&mut table).await;
+        restart(&mut table).await;
     });
     table.finish();
 }
@@ -220,6 +226,82 @@ async fn start(table: &mut Table) {
         took[took.len() / 2].as_secs_f64() * 1e3,
     );
     table.row(format!("start/{count}/disk_mb"), bytes as f64 / 1e6);
+}
+
+/// A node that was away while some of what it holds was changed.
+async fn restart(table: &mut Table) {
+    let (count, changed) = if is_test() { (300, 10) } else { (100_000, 100) };
+    let rounds = if is_test() { 1 } else { 5 };
+    let config = Config::lan().push_pull_interval(None).share_percent(100);
+    let mut builder_a = builder("a").config(config.clone());
+    let on_a = builder_a.silences(SilenceLimits::default());
+    let set = |number| on_a.set(silence(number)).expect("room").0;
+    let ids: Vec<SilenceId> = (0..count).map(set).collect();
+    let a = builder_a.start().await.expect("it starts");
+    let (seed, dir) = (a.local_addr().to_string(), OnDisk::new("restart"));
+    let (mut took, mut besides) = (Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        // In the first round everything.
+        let due = match round {
+            0 => &ids[..],
+            round => &ids[(round - 1) * changed..round * changed],
+        };
+        let bytes = if round == 0 { 0 } else { expire(&on_a, due) };
+        let seeds = [seed.clone()];
+        let mut b = builder("b")
+            .config(config.clone())
+            .seeds(seeds)
+            .data_dir(&dir.0);
+        let on_b = b.silences(SilenceLimits::default());
+        let mut events = b.events();
+        b.load().await.expect("it is read");
+        let start = Instant::now();
+        let b = b.start().await.expect("it starts");
+        let mut changes = b.changes(on_b.map());
+        let ends = |id: &SilenceId| on_b.get(*id).map(|it| it.ends_at);
+        let mut missing = due.iter().peekable();
+        while let Some(id) = missing.peek() {
+            if ends(id) == on_a.get(**id).map(|it| it.ends_at) {
+                missing.next();
+            } else {
+                changes.next().await;
+            }
+        }
+        let had = start.elapsed();
+        let exchanged = loop {
+            if let NodeEvent::Cluster(Event::PushPullCompleted {
+                bytes_received,
+                bytes_sent,
+                ..
+            }) = events.recv().await.expect("it runs")
+            {
+                break bytes_received + bytes_sent;
+            }
+        };
+        if round > 0 {
+            took.push(had.as_secs_f64() * 1e3);
+            besides.push(exchanged.saturating_sub(bytes) as f64);
+        }
+        b.leave().await.expect("it leaves");
+    }
+    took.sort_by(f64::total_cmp);
+    besides.sort_by(f64::total_cmp);
+    let name = format!("restart/{changed}_of_{count}");
+    table.row(format!("{name}/ms"), took[took.len() / 2]);
+    table.row(format!("{name}/bytes_besides"), besides[besides.len() / 2]);
+}
+
+/// Ends silences, and returns how many bytes these entries have.
+fn expire(silences: &Silences, ids: &[SilenceId]) -> u64 {
+    let store = silences.store();
+    let replica = replica(&*store);
+    let entries = ids.iter().map(|id| {
+        silences.expire(*id).expect("it is there");
+        let after = replica.head() - 1;
+        let changes = replica.peek_changes(after, 1, usize::MAX);
+        changes[0].entry.encoded_len() as u64
+    });
+    entries.sum()
 }
 
 /// At a time.

@@ -4,9 +4,13 @@
 //! `cargo bench --bench propagation` prints: one silence set on the first node until both others
 //! can read it, and the same for an expire; then bursts of 1,000 silences, with short and with 1 kB
 //! comments, from the last write until everything is everywhere. Then the first of these for larger
-//! clusters, all in this process: 10 nodes, which send directly, and 30 and 100, which use trees. Last, a fresh
+//! clusters, all in this process: 10 nodes, which send directly, and 30 and 100, which use trees. Then a fresh
 //! node takes over 100,000 entries of 200 bytes from clusters of 2, 3 and 10, itself included: how long until it
-//! has read the last one, and how many bytes of exchanges it was sent for each byte of the entries.
+//! has read the last one, and how many bytes of exchanges it was sent for each byte of the entries. Last, what a
+//! node of 3, 30 and 100 sends while nothing happens, with and without 100,000 entries of 16 bytes: bytes a second,
+//! headers of IP, UDP and TCP included, two stores, names of at most 8 bytes, and the processor time that it takes.
+//!
+//! `cargo bench --bench propagation -- idle` runs one of the four parts alone: `three`, `larger`, `newcomer`, `idle`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -274,31 +278,129 @@ async fn newcomer(size: usize, entries: u64) {
     }
 }
 
+/// What nodes send while nothing happens.
+async fn idle(size: usize, entries: u64, span: Duration) {
+    let mut nodes: Vec<(Node, Map<Blobs>)> = Vec::new();
+    let mut seeds = Vec::new();
+    for index in 0..size {
+        let config = Config::lan().push_pull_interval(None).share_percent(100);
+        let builder = Node::builder(format!("n{index}")).listen("127.0.0.1:0");
+        let mut builder = builder.seeds(&seeds).config(config);
+        let blobs = builder.store(Blobs);
+        let _silences = builder.silences(SilenceLimits::default());
+        let node = builder.start().await.expect("a free loopback port");
+        if seeds.is_empty() {
+            seeds.push(node.local_addr().to_string());
+        }
+        node.ready().await.expect("the node runs");
+        nodes.push((node, blobs));
+    }
+    for (node, _) in &nodes {
+        let whole = |view: &rumormill::View| view.cluster_size() == size;
+        let formed = node.views().wait_for(whole).await;
+        formed.expect("the node runs");
+    }
+    for number in 0..entries {
+        let record = u128::from(number).to_le_bytes().to_vec();
+        let put = nodes[0].1.put(record.into(), Expiry::Never);
+        put.expect("room");
+    }
+    for (node, held) in &nodes {
+        let mut changes = node.changes(held);
+        while held.store().len() < entries as usize {
+            changes.next().await;
+        }
+    }
+    // What joining and the entries led to is over.
+    tokio::time::sleep(span / 2).await;
+    let sent = |nodes: &[(Node, Map<Blobs>)]| -> [u64; 4] {
+        nodes.iter().fold([0; 4], |sum, (node, _)| {
+            let it = node.counters();
+            let datagrams = it.datagram_bytes_sent + it.datagrams_sent * IP_UDP_BYTES;
+            let frames = it.frame_bytes_sent + it.frames_sent * IP_TCP_BYTES;
+            let found = it.differences_found;
+            let more = [datagrams, frames, it.datagrams_sent, found];
+            std::array::from_fn(|at| sum[at] + more[at])
+        })
+    };
+    let (before, cpu, start) = (sent(&nodes), cpu_time(), Instant::now());
+    tokio::time::sleep(span).await;
+    let took = start.elapsed().as_secs_f64();
+    let (after, cpu) = (sent(&nodes), cpu_time() - cpu);
+    let each = |at: usize| (after[at] - before[at]) as f64 / took / size as f64;
+    println!(
+        "{size:>4} nodes at rest, {entries:>6} entries: {:>6.1} B/s sent by datagram and {:.1} on streams, {:.2} datagrams/s, \
+         {} differences found, {:.3} s of a core each in a minute",
+        each(0),
+        each(1),
+        each(2),
+        after[3] - before[3],
+        cpu.as_secs_f64() / took / size as f64 * 60.0,
+    );
+    for (node, _) in nodes {
+        node.leave().await.expect("the node runs");
+    }
+}
+
+/// What this process has taken of processors.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Headers of a datagram over IPv4.
+const IP_UDP_BYTES: u64 = 28;
+/// Headers of a segment over IPv4, with timestamps.
+const IP_TCP_BYTES: u64 = 52;
+
 fn main() {
     // `cargo test --benches` and `--test` run a short round.
     let short = std::env::args().any(|arg| arg == "--test");
     let count = if short { 5 } else { 300 };
     let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    let named = ["three", "larger", "newcomer", "idle"];
+    let any_named = parts.iter().any(|part| named.contains(&part.as_str()));
+    let wanted = |part: &str| !any_named || parts.iter().any(|named| named == part);
     runtime.block_on(async {
-        println!("three nodes, loopback sockets, default timers, push/pull off");
-        let mut members = cluster(3).await;
-        single_writes(&mut members, count).await;
-        burst(&mut members, "burst of silences", 1000, "maintenance").await;
-        burst(
-            &mut members,
-            "burst of silences, 1 kB comments",
-            1000,
-            &"x".repeat(1024),
-        )
-        .await;
-        for member in members {
-            member.node.leave().await.expect("the node runs");
+        if wanted("three") {
+            three(count).await;
         }
-        for size in if short { vec![18] } else { vec![10, 30, 100] } {
-            larger(size, count).await;
+        if wanted("larger") {
+            for size in if short { vec![18] } else { vec![10, 30, 100] } {
+                larger(size, count).await;
+            }
         }
-        for size in [2, 3, 10] {
-            newcomer(size, if short { 1_000 } else { 100_000 }).await;
+        if wanted("newcomer") {
+            for size in [2, 3, 10] {
+                newcomer(size, if short { 1_000 } else { 100_000 }).await;
+            }
+        }
+        if wanted("idle") {
+            let span = Duration::from_secs(if short { 2 } else { 30 });
+            for size in if short { vec![3] } else { vec![3, 30, 100] } {
+                for entries in [0, if short { 1_000 } else { 100_000 }] {
+                    idle(size, entries, span).await;
+                }
+            }
         }
     });
+}
+
+/// Single writes and bursts in a cluster of three.
+async fn three(count: usize) {
+    println!("three nodes, loopback sockets, default timers, push/pull off");
+    let mut members = cluster(3).await;
+    single_writes(&mut members, count).await;
+    burst(&mut members, "burst of silences", 1000, "maintenance").await;
+    burst(
+        &mut members,
+        "burst of silences, 1 kB comments",
+        1000,
+        &"x".repeat(1024),
+    )
+    .await;
+    for member in members {
+        member.node.leave().await.expect("the node runs");
+    }
 }

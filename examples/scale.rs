@@ -23,13 +23,13 @@ use std::time::{Duration, Instant};
 
 use args::Args;
 use rumormill::Config;
-use rumormill::sim::{NetworkCounters, NodeSpec, SimConfig, Simulator};
+use rumormill::sim::{NetworkCounters, NodeSpec, Occurrence, SimConfig, Simulator};
 use rumormill::{Event, Member};
 
 const HELP: &str = "
 A large cluster on virtual time, and what it costs.
 
---nodes N        nodes, 4 to 4000 (1000)
+--nodes N        nodes, 4 to 10000 (1000)
 --seconds N      virtual seconds in all (60)
 --seed N         what everything random is drawn from (1)
 --loss P         probability that a datagram is lost (0)
@@ -65,8 +65,8 @@ impl Options {
             push_pull: args.value("--push-pull"),
         };
         args.finish();
-        if !(4..=4000).contains(&options.nodes) {
-            args::fail(format!("--nodes {}: not 4 to 4000", options.nodes));
+        if !(4..=10_000).contains(&options.nodes) {
+            args::fail(format!("--nodes {}: not 4 to 10000", options.nodes));
         }
         if options.dying + 2 > options.nodes {
             args::fail(format!("--dying {}: too many", options.dying));
@@ -95,6 +95,10 @@ struct Run {
     end: Duration,
     phases: Vec<Phase>,
     writes: Vec<Spread>,
+    /// When somebody last came to know somebody, until all knew all.
+    formed: Duration,
+    /// What members are said to have become, but up.
+    events: Vec<Occurrence>,
 }
 
 /// One stretch of the run.
@@ -141,6 +145,8 @@ fn main() {
         end: Duration::from_secs(options.seconds),
         phases: Vec::new(),
         writes: Vec::new(),
+        formed: Duration::ZERO,
+        events: Vec::new(),
     };
     run.phase("joining", |run| {
         run.sim.add_nodes_with(nodes, &spec);
@@ -192,6 +198,18 @@ impl Run {
         while self.sim.time() < end && !done(self) {
             self.sim.run_for(LOOK.min(end - self.sim.time()));
             self.look_at_writes();
+            self.look_at_events();
+        }
+    }
+
+    /// Keeps what is told of in the end: each node has an event of each other one.
+    fn look_at_events(&mut self) {
+        for occurrence in self.sim.take_events() {
+            match occurrence.event {
+                Event::MemberUp(_) => self.formed = occurrence.at,
+                Event::MemberSuspected(_) | Event::MemberFailed(_) => self.events.push(occurrence),
+                _ => {}
+            }
         }
     }
 
@@ -254,7 +272,7 @@ impl Run {
     /// How long each of the others took to call a node failed, ascending.
     fn detections(&self, dead: usize, died: Duration) -> Vec<Duration> {
         let name = self.sim.name(dead);
-        let late = self.sim.events().iter().rev();
+        let late = self.events.iter().rev();
         let late = late.take_while(|occurrence| occurrence.at >= died);
         let mut took: Vec<_> = late
             .filter(|occurrence| {
@@ -300,9 +318,10 @@ impl Run {
         );
         match peak_kib() {
             Some(kib) => println!(
-                "memory: {:.0} MiB at the peak, {:.2} MiB per node",
+                "memory: {:.0} MiB at the peak, {:.2} MiB per node, {:.0} bytes per pair of nodes",
                 kib as f64 / 1024.0,
-                kib as f64 / 1024.0 / nodes
+                kib as f64 / 1024.0 / nodes,
+                kib as f64 * 1024.0 / nodes / (nodes - 1.0)
             ),
             None => println!("memory: not told by this system"),
         }
@@ -311,16 +330,16 @@ impl Run {
     }
 
     fn report_members(&self, dead: Option<usize>) {
-        let events = self.sim.events();
-        let up = events.iter().rev();
-        let mut up = up.filter(|occurrence| matches!(occurrence.event, Event::MemberUp(_)));
+        let events = &self.events;
         let Some(dead) = dead else {
             let known = (0..self.nodes).map(|node| self.sim.view(node).live().count());
             let least = known.min().unwrap_or(0);
             return println!("members: not everybody knows everybody; one knows {least} others");
         };
-        let formed = up.next().map_or(Duration::ZERO, |last| last.at);
-        println!("members: everybody knows everybody after {formed:.2?}");
+        println!(
+            "members: everybody knows everybody after {:.2?}",
+            self.formed
+        );
         let name = self.sim.name(dead);
         let died = self.phases.iter().take(4).map(|phase| phase.span).sum();
         let took = self.detections(dead, died);
@@ -378,7 +397,7 @@ impl Run {
     }
 }
 
-fn event_of(occurrence: &rumormill::sim::Occurrence) -> &Event {
+fn event_of(occurrence: &Occurrence) -> &Event {
     &occurrence.event
 }
 

@@ -198,7 +198,8 @@ pub enum Event {
     },
     /// A member failed: it did not answer, did not refute, and did not say that it was leaving.
     MemberFailed(Member),
-    /// A member left.
+    /// A member left: it said so itself, or two others do, or the only other one there is. Where others were wrong,
+    /// it comes up again once it is found.
     MemberLeft(Member),
     /// A member does what no member of this version does. Told at most once a minute for each member and
     /// kind.

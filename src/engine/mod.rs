@@ -81,6 +81,8 @@ pub use self::core::pings::Pings;
 pub use event::{Comparison, Event, Expulsion, Member, Readiness, SeedFault, SeedTrouble, View};
 pub use event::{Lag, Lags};
 #[cfg(feature = "sim")]
+pub(crate) use inspect::Handing;
+#[cfg(feature = "sim")]
 pub use inspect::{SwimClaim, Work};
 pub use io::{CloseReason, Input, KeptStore, Operation, Output, ReadAsked, Setup, StreamId};
 #[doc(hidden)]

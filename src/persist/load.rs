@@ -156,24 +156,7 @@ impl StoreDisk {
     pub(super) fn load(&mut self) -> Result<LoadedParts, PersistError> {
         let mut report = LoadReport::default();
         let mut loading = Loading::default();
-        let meta = match self.meta() {
-            Ok(meta) if meta.format.is_none_or(|format| format <= FORMAT_NOW) => meta,
-            Ok(meta) => {
-                let (found, known) = (meta.format.unwrap_or(FORMAT_NOW), FORMAT_NOW);
-                warn!(
-                    found,
-                    known, "the storage is of a later format than is known here, and is set aside"
-                );
-                report.later_format = Some(LaterFormat { found, known });
-                self.start_over(&mut report)?;
-                Meta::default()
-            }
-            Err(error) if error.is_damage() => {
-                self.start_over(&mut report)?;
-                Meta::default()
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let meta = self.known_meta(&mut report)?;
         // One without a name may get one.
         let is_other = |found: &String| *found != self.cluster && !found.is_empty();
         if let Some(found) = meta.cluster.clone().filter(is_other) {
@@ -227,6 +210,28 @@ impl StoreDisk {
         let through = loading.through.into_iter();
         let through = through.map(|(id, through)| (id, through.seq)).collect();
         Ok((report, remembered, through))
+    }
+
+    /// What is said of the whole; of a storage that cannot be read, or is of a later format, nothing, and it is set aside.
+    fn known_meta(&mut self, report: &mut LoadReport) -> Result<Meta, PersistError> {
+        match self.meta() {
+            Ok(meta) if meta.format.is_none_or(|format| format <= FORMAT_NOW) => Ok(meta),
+            Ok(meta) => {
+                let (found, known) = (meta.format.unwrap_or(FORMAT_NOW), FORMAT_NOW);
+                warn!(
+                    found,
+                    known, "the storage is of a later format than is known here, and is set aside"
+                );
+                report.later_format = Some(LaterFormat { found, known });
+                self.start_over(report)?;
+                Ok(Meta::default())
+            }
+            Err(error) if error.is_damage() => {
+                self.start_over(report)?;
+                Ok(Meta::default())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) fn tell(&self, work: DiskWork, done: u64, total: Option<u64>) {

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use rumormill::id::MemberState;
 use rumormill::sim::{
     Breach, Heard, Lie, Lying, NodeSpec, Scenario, SimConfig, Simulator, Trick, brisk,
 };
 
-use crate::support::{millis, secs};
+use crate::support::{millis, secs, state_of};
 
 /// Three honest nodes and a liar, formed. The liar is the last.
 fn with_liar(seed: u64) -> Simulator {
@@ -70,6 +71,33 @@ fn every_kind_of_lie_is_drawn_and_reaches_honest_nodes() {
     let tricks = Trick::ALL.iter().filter(|trick| !tricks.contains(trick));
     let tricks: Vec<&Trick> = tricks.collect();
     panic!("in {seeds} seeds nobody was told {missing:?}, nobody did {tricks:?}");
+}
+
+/// Each of them could ask nobody but the liar at the time, and neither dials who has left.
+#[test]
+fn two_of_whom_a_liar_says_to_each_that_the_other_has_left_find_each_other_again() {
+    let mut sim = Simulator::new(SimConfig::new(859));
+    let spec = NodeSpec {
+        config: brisk(),
+        ..NodeSpec::default()
+    };
+    sim.add_nodes_with(2, &spec);
+    sim.add_node(NodeSpec { liar: true, ..spec });
+    sim.converge(secs(30)).expect("they form a cluster");
+    sim.partition(0, 1);
+    sim.set_lying(2, Some(lying(&[Lie::MembersTwisted], 10)));
+    let both_left = |sim: &Simulator| {
+        let left = Some(MemberState::Left);
+        state_of(sim, 0, 1) == left && state_of(sim, 1, 0) == left
+    };
+    let told = sim.run_until(secs(30), both_left);
+    assert!(told.is_some(), "each holds that the other has left");
+    sim.set_lying(2, None);
+    sim.run_for(secs(10));
+    assert!(both_left(&sim), "neither can know better yet");
+    sim.heal_all();
+    let found = sim.converge(secs(60));
+    found.expect("each asks whether that is so");
 }
 
 #[test]

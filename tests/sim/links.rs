@@ -6,7 +6,9 @@ use rumormill::Config;
 use rumormill::id::MemberState;
 use rumormill::sim::Simulator;
 
-use crate::support::{MINUTE, all_alive, calm_cluster, cluster, converge, millis, secs, state_of};
+use crate::support::{
+    MINUTE, all_alive, calm_cluster, cluster, converge, millis, quiet, secs, state_of,
+};
 
 /// How long a write of node 0 takes to node 1.
 fn takes(sim: &mut Simulator, key: u64) -> Duration {
@@ -37,6 +39,58 @@ fn a_broken_link_costs_a_hundred_milliseconds_once() {
         assert!(all_alive(&sim), "a broken link is not a failed member");
         sim.assert_sound();
     }
+}
+
+/// How long a write of one node takes to all others.
+fn takes_to_all(sim: &mut Simulator, writer: usize, key: u64) -> Duration {
+    sim.write(writer, key, "x").expect("room for it");
+    sim.run_until(secs(30), |sim| sim.all_read(key, b"x"))
+        .expect("it arrives")
+}
+
+/// Above direct mode a link joins a writer with one that hands on, two of a row, or two that have nothing to do with
+/// each other: whichever it is, whichever node writes.
+#[test]
+fn a_broken_link_of_many_costs_a_hundred_milliseconds_once() {
+    const NODES: usize = 40;
+    let others: Vec<usize> = match crate::is_quick() {
+        true => vec![1, 17, 38],
+        false => (1..NODES).collect(),
+    };
+    let mut sim = calm_cluster(39, NODES, quiet());
+    let (mut key, mut worst_first, mut worst_later) = (0, Duration::ZERO, Duration::ZERO);
+    for other in others {
+        for one_way in [false, true] {
+            if one_way {
+                sim.cut_one_way(0, other);
+            } else {
+                sim.partition(0, other);
+            }
+            for writer in [0, other, (other + 13) % NODES] {
+                for round in 0..4 {
+                    key += 1;
+                    let took = takes_to_all(&mut sim, writer, key);
+                    let worst = match round {
+                        0 => &mut worst_first,
+                        _ => &mut worst_later,
+                    };
+                    *worst = took.max(*worst);
+                    let most = if round == 0 { millis(100) } else { millis(10) };
+                    assert!(
+                        took <= most,
+                        "0 and {other}, one way {one_way}: write {round} of {writer} took {took:?}"
+                    );
+                    sim.run_for(millis(40));
+                }
+            }
+            sim.heal_all();
+            // Who was passed over is asked again.
+            sim.run_for(secs(15));
+        }
+    }
+    println!("the first write past a cut {worst_first:?} at most, later ones {worst_later:?}");
+    assert!(all_alive(&sim), "a broken link is not a failed member");
+    sim.assert_sound();
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(crate) async fn on_disk(written: &Written) -> Result<(), ReplicationError> {
             Err(error)
         }
         Err(_) => Err(ReplicationError::NotDurable),
-        // What is written before the node runs, or while it ends, is in the snapshot of the end.
+        // What is written before the node runs, or while it ends, is in the database, or in the snapshot, of the end.
         Ok(_) => Ok(()),
     }
 }

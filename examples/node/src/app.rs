@@ -75,6 +75,12 @@ impl App {
         node.is_some_and(|node| node.view().disk_failing)
     }
 
+    /// Whether a node runs whose disk takes what is written.
+    pub(crate) fn is_kept(&self) -> bool {
+        let node = self.node().or_else(|| self.solo.get());
+        node.is_some_and(|node| !node.view().disk_failing)
+    }
+
     /// Loads the certificates of the cluster anew, where it has any. The node logs how that went, and
     /// looks at the files by itself as well.
     pub(crate) async fn reload_certificates(&self) {

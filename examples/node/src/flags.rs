@@ -70,8 +70,8 @@ pub(crate) struct Flags {
     )]
     pub(crate) data_retention: Span,
 
-    /// Interval between garbage collection and snapshotting to disk of the silences and the
-    /// notification log.
+    /// Interval between garbage collections of the silences and the notification log. The database has them at all
+    /// times.
     #[arg(
         long = "data.maintenance-interval",
         default_value = "15m",

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! It starts in `run`: what `flags` and `file` say becomes `settings`; the stores are
-//! restored from `snapshots`; then HTTP (`api`, `metrics`) and the cluster are there until a
+//! filled from the database, and once from older snapshots (`maintenance`); then HTTP (`api`, `metrics`) and the cluster are there until a
 //! signal comes. It shows the alerts it is told of and what silences them, and notifies receivers of
 //! them, one node after the other (`notify`), by webhook and mail.
 //!
@@ -63,6 +63,7 @@ mod settings;
 mod shown;
 mod snapshots;
 mod storage;
+mod taken;
 mod tls;
 mod tls_parts;
 mod tree;

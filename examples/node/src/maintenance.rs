@@ -1,7 +1,11 @@
-//! What happens now and then, and at the end: snapshots and collections.
+//! What happens at the start, now and then, and at the end: snapshots that are read in, and collections.
+//!
+//! What this node holds is in its database. Snapshots are Alertmanager's, or of an earlier version of this program:
+//! each is read in once, and stays as it is. One is written only where the database does not have everything at the
+//! end, under another name, and is read in at the next start.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -17,18 +21,21 @@ use tracing::{debug, error, info, warn};
 use crate::app::App;
 use crate::metrics::StoreKind;
 use crate::snapshots::{self, Loaded};
+use crate::taken::TakenFiles;
 
-/// The files' names, Alertmanager's.
+/// The files' names, Alertmanager's; and beside each the name of what the database did not get.
 const SILENCES: &str = "silences";
+const SILENCES_UNKEPT: &str = "silences.unkept";
 const NFLOG: &str = "nflog";
+const NFLOG_UNKEPT: &str = "nflog.unkept";
 
-/// Keeps both stores on the disk.
+/// Takes snapshots over, and rids both stores of what is past its time.
 #[derive(Clone)]
 pub(crate) struct Keeper {
     app: Arc<App>,
     pub(crate) dir: PathBuf,
-    /// One writer at a time: a save that was given up at the end may still be writing.
-    writing: Arc<Mutex<()>>,
+    /// Snapshots that have been read in, and are to be marked once the database has what they hold.
+    taken: Arc<Mutex<Option<TakenFiles>>>,
 }
 
 impl Keeper {
@@ -36,60 +43,91 @@ impl Keeper {
         Self {
             app,
             dir,
-            writing: Arc::default(),
+            taken: Arc::default(),
         }
     }
 
-    /// Joins in what the directory holds.
+    /// Joins in the snapshots of the directory that have not been read in before.
     ///
     /// # Errors
     /// A file that is there cannot be opened or read; its path comes first.
     pub(crate) fn load(&self) -> Result<(), (PathBuf, io::Error)> {
         let (silences, nflog) = (&self.app.silences, &self.app.nflog);
-        self.load_store(SILENCES, silences.map(), |file| {
-            import_silences(silences, file)
-        })?;
-        self.load_store(NFLOG, nflog.map(), |file| import_nflog(nflog, file))
+        let mut taken = TakenFiles::of(&self.dir);
+        let before = taken.clone();
+        for name in [SILENCES, SILENCES_UNKEPT] {
+            self.load_store(&mut taken, name, silences.map(), |file| {
+                import_silences(silences, file)
+            })?;
+        }
+        for name in [NFLOG, NFLOG_UNKEPT] {
+            self.load_store(&mut taken, name, nflog.map(), |file| {
+                import_nflog(nflog, file)
+            })?;
+        }
+        *self.lock() = (taken != before).then_some(taken);
+        Ok(())
     }
 
     fn load_store<S: Schema>(
         &self,
+        taken: &mut TakenFiles,
         name: &str,
         map: &Map<S>,
         import: impl FnOnce(&[u8]) -> Result<Imported, ImportError>,
     ) -> Result<(), (PathBuf, io::Error)> {
+        if taken.has(&self.dir, name) {
+            debug!(file = name, "this snapshot was read in before");
+            return Ok(());
+        }
+        taken.take(&self.dir, name);
         let loaded = snapshots::load(&self.dir, name, map, import);
         match loaded.map_err(|error| (self.dir.join(name), error))? {
-            Loaded::Nothing => debug!(store = name, "no snapshot"),
-            Loaded::Restored(restored) if restored.refused > 0 => {
-                let kept = snapshots::keep(&self.dir, name, "refused");
-                error!(
-                    store = name,
-                    ?restored,
-                    ?kept,
-                    "entries of the snapshot were refused (too large, or too many); the file is kept"
-                );
-            }
+            Loaded::Nothing => debug!(file = name, "no snapshot"),
+            Loaded::Restored(restored) if restored.refused > 0 => error!(
+                file = name,
+                ?restored,
+                "entries of the snapshot were refused (too large, or too many); the file stays as it is"
+            ),
             Loaded::TakenOver(imported) => info!(
-                store = name,
+                file = name,
                 ?imported,
                 "Alertmanager's snapshot was taken over; the file stays as it is"
             ),
-            Loaded::Restored(restored) => info!(store = name, ?restored, "snapshot restored"),
+            Loaded::Restored(restored) => info!(
+                file = name,
+                ?restored,
+                "snapshot read in, once; the file stays as it is"
+            ),
             Loaded::SetAside { to, error } => error!(
-                store = name,
+                file = name,
                 %error,
                 set_aside = %to.display(),
                 "a damaged snapshot was set aside; peers will refill the store"
             ),
             Loaded::Stuck { error, kept } => error!(
-                store = name,
+                file = name,
                 %error,
                 %kept,
                 "a damaged snapshot cannot be set aside; peers will refill the store"
             ),
         }
         Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<TakenFiles>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The database has all that was read in: notes which snapshots that were.
+    pub(crate) fn mark(&self) {
+        let mut taken = self.lock();
+        if let Some(files) = taken.take()
+            && let Err(error) = files.save(&self.dir)
+        {
+            warn!(%error, "which snapshots were read in is not noted: they are read in again");
+            *taken = Some(files);
+        }
     }
 
     /// Writes Alertmanager's own snapshots of both stores to a directory, which is made if it is not there.
@@ -102,38 +140,32 @@ impl Keeper {
         Ok(())
     }
 
-    /// Writes both snapshots; returns whether both were written. What fails is logged.
-    pub(crate) async fn save(&self) -> bool {
+    /// Writes both stores to files of their own, for the next start; returns whether both were written. What fails is
+    /// logged.
+    pub(crate) async fn save_unkept(&self) -> bool {
         let keeper = self.clone();
         let both = move || {
-            let _alone = keeper
-                .writing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let silences =
-                keeper.save_store(StoreKind::Silences, SILENCES, keeper.app.silences.map());
-            let nflog = keeper.save_store(StoreKind::Nflog, NFLOG, keeper.app.nflog.map());
+            let (silences, nflog) = (keeper.app.silences.map(), keeper.app.nflog.map());
+            let silences = keeper.save_store(StoreKind::Silences, SILENCES_UNKEPT, silences);
+            let nflog = keeper.save_store(StoreKind::Nflog, NFLOG_UNKEPT, nflog);
             silences && nflog
         };
         tokio::task::spawn_blocking(both).await.unwrap_or(false)
     }
 
     fn save_store<S: Schema>(&self, kind: StoreKind, name: &str, map: &Map<S>) -> bool {
-        if snapshots::is_anothers(&self.dir, name) {
-            debug!(
-                store = name,
-                "the file is another program's, and stays as it is"
-            );
-            return true;
-        }
         let started = Instant::now();
         let saved = snapshots::save(&self.dir, name, map);
         let took = started.elapsed();
         let bytes = saved.as_ref().ok().map(|taken| taken.bytes);
         self.app.stats.saved(kind, bytes, took);
         match saved {
-            Ok(taken) => debug!(store = name, ?taken, ?took, "snapshot written"),
-            Err(error) => error!(store = name, %error, "the snapshot could not be written"),
+            Ok(taken) => info!(
+                file = name,
+                ?taken,
+                "the database does not have everything: a snapshot is written"
+            ),
+            Err(error) => error!(file = name, %error, "the snapshot could not be written"),
         }
         bytes.is_some()
     }
@@ -165,7 +197,9 @@ impl Keeper {
             self.collect(StoreKind::Silences, self.app.silences.store())
                 .await;
             self.collect(StoreKind::Nflog, self.app.nflog.store()).await;
-            self.save().await;
+            if self.app.is_kept() {
+                self.mark();
+            }
         }
     }
 }

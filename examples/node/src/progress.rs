@@ -105,6 +105,7 @@ fn name(work: DiskWork) -> &'static str {
         DiskWork::Backup => "writing the backup, entries",
         DiskWork::Compact => "making the database smaller",
         DiskWork::Load => "reading the disk, records",
+        DiskWork::Migrate => "rewriting a database of an earlier format, records",
         DiskWork::Restore => "joining the backup in, bytes",
         _ => "the disk is at work",
     }

@@ -60,7 +60,7 @@ pub(crate) enum RunError {
     },
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
-    #[error("a snapshot could not be written at the end")]
+    #[error("what the database does not have could not be written to a snapshot at the end")]
     Snapshot,
     #[error("{path} cannot be used for storage: {error}")]
     Storage { path: String, error: io::Error },
@@ -249,12 +249,17 @@ async fn wind_up(
     if let Err(error) = app.alerts.hand_over(SystemClock.wall()) {
         warn!(%error, "later ends of alerts are not handed over");
     }
-    if let Some(node) = app.node().or_else(|| app.solo.get())
-        && timeout(LEAVE_MAX, node.leave()).await.is_err()
-    {
-        warn!("left without an answer from all peers");
+    let mut is_kept = false;
+    if let Some(node) = app.node().or_else(|| app.solo.get()) {
+        is_kept = timeout(LEAVE_MAX, node.leave()).await.is_ok() && app.is_kept();
+        if !is_kept {
+            warn!("left without an answer from all peers, or from the disk");
+        }
     }
-    keeper.save().await
+    if is_kept {
+        keeper.mark();
+    }
+    is_kept || keeper.save_unkept().await
 }
 
 /// Reads the configuration file and the certificates again at every SIGHUP, for ever. What is wrong

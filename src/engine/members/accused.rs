@@ -155,7 +155,7 @@ impl Membership {
             state,
         };
         if left {
-            self.roster.note_left(&id.process);
+            self.note_said_left(core, &id.process);
         }
         self.apply(core, vec![claim.member()]);
     }

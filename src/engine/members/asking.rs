@@ -36,6 +36,7 @@ impl Membership {
     pub(in crate::engine) fn look(&mut self, core: &mut Core, sessions: &SessionTable) {
         self.look_at_accused(core, sessions);
         self.look_at_told(core);
+        self.ask_said_left(core);
         self.look_into_heard(core);
         if let Some(next) = self.next_look(core) {
             let soonest = core.now.mono + core.config.probe_timeout / 16;
@@ -219,7 +220,7 @@ impl Membership {
         };
         core.counters.members_confirmed += 1;
         if state == MemberState::Left {
-            self.roster.note_left(&told.id.process);
+            self.note_said_left(core, &told.id.process);
         }
         let claim = Claim {
             id: told.id,
@@ -305,6 +306,7 @@ impl Membership {
     fn next_look(&self, core: &Core) -> Option<Duration> {
         let kept = kept(core);
         let told = self.told.iter().map(|(_, told)| told.due(kept));
+        let told = told.chain(self.said_left.next());
         told.chain(self.next_accused(core)).min()
     }
 

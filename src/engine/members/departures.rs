@@ -1,8 +1,8 @@
 //! Who says of a member that it has left.
 //!
-//! That is final for the process: it is not dialled any more, and is to come back as another one. The
-//! leaver says so itself, to everybody. Where it could not, two others have to say so, or the only other
-//! one there is; with less, it has failed.
+//! The process is not dialled any more then, and is to come back as another one. The leaver says so
+//! itself, to everybody: that is final. Where it could not, two others have to say so, or the only other
+//! one there is, and it is asked now and then whether that is so (`said_left`); with less, it has failed.
 
 use std::collections::BTreeMap;
 

@@ -8,6 +8,7 @@ use super::Membership;
 impl Membership {
     /// A member is expelled. Its sessions end, as those of one that left.
     pub(in crate::engine) fn expel(&mut self, core: &mut Core, name: &NodeName) {
+        self.said_left.remove(name);
         self.roster.left.insert(name.clone(), u64::MAX);
         self.refresh_left(core, std::slice::from_ref(name));
     }

@@ -35,6 +35,11 @@ impl Membership {
             core.counters.unexpected += 1;
             return;
         }
+        if let SwimMessage::Ack(number) = message
+            && self.denies_left(core, src, *number)
+        {
+            return;
+        }
         if !self.is_itself(core, &parsed.header) {
             // It has restarted or renewed itself, or somebody writes its address: it is asked.
             if let SwimMessage::Ping(number) = message {

@@ -167,8 +167,12 @@ impl Membership {
     }
 
     fn member_left(&mut self, core: &mut Core, process: &ProcessId) {
-        let known = self.roster.table.contains_key(&process.name);
-        if !known || self.roster.has_left(process) {
+        let known = self.roster.table.get(&process.name);
+        if known.is_some_and(|known| known.id.process == *process) {
+            // Whatever others say of it, it says so itself.
+            self.said_left.remove(&process.name);
+        }
+        if known.is_none() || self.roster.has_left(process) {
             return;
         }
         let name = process.name.clone();

@@ -220,6 +220,45 @@ fn one_that_is_silent_has_left_if_two_say_so_and_failed_if_one_does() {
     assert_eq!(bed.state(&name("c")), Some(MemberState::Left));
 }
 
+/// Of b, which is silent, the other member says that it has left.
+fn told_that_b_has_left() -> (Testbed, NodeId) {
+    let mut bed = Testbed::new(&["a", "b"]);
+    let b = node("b", 1, 3);
+    bed.there.retain(|there| *there != b);
+    bed.list(1, vec![record(&b, MemberState::Left)]);
+    bed.run(secs(2));
+    assert_eq!(bed.state(&name("b")), Some(MemberState::Left));
+    bed.outputs.clear();
+    (bed, b)
+}
+
+/// A liar told two of each other that they had left, while a link between them was cut.
+#[test]
+fn who_left_on_the_word_of_others_is_asked_and_not_dialled_until_it_answers() {
+    let (mut bed, b) = told_that_b_has_left();
+    let dials = |bed: &Testbed| {
+        let of_b =
+            |output: &&Output| matches!(output, Output::OpenStream { to, .. } if *to == b.addr);
+        bed.outputs.iter().filter(of_b).count()
+    };
+    bed.run(secs(60));
+    assert_eq!(bed.state(&name("b")), Some(MemberState::Left));
+    assert_eq!(dials(&bed), 0);
+    bed.there.push(b.clone());
+    bed.run(secs(200));
+    assert_eq!(bed.state(&name("b")), Some(MemberState::Failed));
+    assert!(dials(&bed) > 0);
+}
+
+#[test]
+fn who_said_itself_that_it_leaves_is_not_asked() {
+    let (mut bed, b) = told_that_b_has_left();
+    assert!(bed.engine.members.said_left.next().is_some());
+    let process = b.process.clone();
+    bed.datagram(b.addr, &Message::Leave(Leave { process }));
+    assert_eq!(bed.engine.members.said_left.next(), None);
+}
+
 /// Where links are brief nobody else might come to say so.
 #[test]
 fn others_are_asked_once_one_says_of_a_failed_member_that_it_has_left() {

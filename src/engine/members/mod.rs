@@ -16,7 +16,7 @@
 //! | `gate`, `packet` | what a member says of others, before it is believed |
 //! | `told`, `asking` | those that one was told of: kept apart, and asked themselves |
 //! | `inquiry`, `accused` | those that something is said against: asked as well |
-//! | `departures` | who says of a member that it has left |
+//! | `departures`, `said_left` | who says of a member that it has left; whether it is so |
 //! | `accounts` | what is held against a member |
 //!
 //! Invariants: no member is in the table, or known to foca, because one other member says so; none that
@@ -28,6 +28,7 @@ mod accused;
 #[doc(hidden)]
 pub mod again;
 mod asking;
+mod asking_left;
 pub(super) mod codec;
 mod departures;
 mod detector;
@@ -44,6 +45,7 @@ mod log;
 mod packet;
 mod probe;
 mod records;
+mod said_left;
 #[cfg(test)]
 mod stranger_tests;
 mod table;
@@ -70,6 +72,7 @@ use detector::Detector;
 pub(super) use feed::forgive_stall;
 use inquiry::Inquiries;
 use leaving::Leaving;
+use said_left::SaidLeft;
 use told::{HearsayKey, ToldTable};
 
 /// The members' owner.
@@ -86,6 +89,8 @@ pub(super) struct Membership {
     accounts: Accounts,
     /// Who says of a member that it has left.
     departures: Departures,
+    /// Those that have left because others say so.
+    said_left: SaidLeft,
     /// Members that were forgotten, by name: the boot, and when. Others may tell of them for a while.
     forgotten: BTreeMap<NodeName, (u64, Duration)>,
     /// How often this node refutes and renews itself because of what members say, takes another boot,
@@ -118,6 +123,7 @@ impl Membership {
             inquiries: Inquiries::default(),
             accounts: Accounts::default(),
             departures: Departures::default(),
+            said_left: SaidLeft::default(),
             forgotten: BTreeMap::new(),
             refutations: Allowance::new(16, Duration::from_millis(250)),
             renewals: Allowance::new(4, core.config.probe_interval * 5),
@@ -135,6 +141,7 @@ impl Membership {
     #[cfg(feature = "sim")]
     pub(super) fn doubted(&self) -> (usize, usize, usize) {
         let charged = self.accounts.len().max(self.departures.len());
+        let charged = charged.max(self.said_left.len());
         (self.told.len(), self.inquiries.len(), charged)
     }
 

@@ -54,7 +54,7 @@ impl Membership {
                     }
                     continue;
                 }
-                self.roster.note_left(process);
+                self.note_said_left(core, process);
                 left.push(process.name.clone());
             } else if self.is_of_teller(peer, &claim) || self.judge(core, &peer.name, &claim) {
                 members.push(claim.member());

@@ -234,6 +234,7 @@ impl Membership {
             core.pings.forget(&name);
             self.accounts.forget(&name);
             self.departures.forget(&name);
+            self.said_left.remove(&name);
             self.inquiries.remove(&name);
             core.revision += 1;
         }

@@ -1,9 +1,13 @@
 //! How much is held for peers and for those who follow writes.
 
+use std::time::Duration;
+
 use crate::config::Config;
 use crate::engine::core::flight::{ENTRIES_PER_PACKET_MAX, FRAME_BYTES_TARGET};
+use crate::engine::core::grid::GroupId;
 use crate::engine::core::refusals::REFUSED_MAX;
 use crate::engine::core::size::{Size, size};
+use crate::id::ProcessId;
 use crate::wire::frame::FRAME_BYTES_MAX;
 
 use super::Spread;
@@ -12,7 +16,7 @@ use super::ages::STEPS_MAX;
 use super::duties::{DUTIES_MAX, ITEMS_MAX, WEIGHT_MAX};
 use super::groups::WAITING_MAX;
 use super::handed::HANDED_MAX;
-use super::lane::Lane;
+use super::lane::{Lane, Role};
 use super::relays::RELAYED_FOR_MAX;
 use super::unkept::{PACKETS_MAX, PLACES_MAX};
 
@@ -39,6 +43,19 @@ impl Spread {
         own.into_iter().find(Size::is_over).or_else(|| {
             let mut lanes = self.lanes.values();
             lanes.find_map(|lane| of_lane(lane, config).into_iter().find(Size::is_over))
+        })
+    }
+
+    /// Who hands on to which group, and how long it may say nothing of something that it was handed.
+    pub(in crate::engine) fn relays(
+        &self,
+    ) -> impl Iterator<Item = (GroupId, &ProcessId, Duration)> {
+        self.lanes.iter().filter_map(|(process, lane)| {
+            let Role::Relay(group) = lane.role else {
+                return None;
+            };
+            let within = lane.pace.patience_done() + lane.pace.patience();
+            Some((group, process, within))
         })
     }
 

@@ -14,9 +14,19 @@ use crate::net::TlsEvent;
 use crate::wire::Entry;
 
 impl<M: Machine> Driver<M> {
+    /// Carries out what the engine wants. A batch for the disk goes last: its thread, once awake, competes with the
+    /// packets that tell others of the same writes, and those do not wait for this disk.
     pub(super) fn take_outputs(&mut self) {
+        // One at most: the next comes when it is written.
+        let mut batches = Vec::new();
         while let Some(output) = self.machine.poll_output() {
-            self.carry_out(output);
+            match output {
+                batch @ Output::Commit { .. } => batches.push(batch),
+                other => self.carry_out(other),
+            }
+        }
+        for batch in batches {
+            self.carry_out(batch);
         }
     }
 

@@ -724,12 +724,13 @@ async fn a_commit_and_an_address_are_answered_at_once() {
     let (batch, entries) = (3, Vec::new());
     let seed = "127.0.0.1:5".to_owned();
     rig.put_out([Output::Commit { batch, entries }, Output::Resolve { seed }]);
-    let committed = rig.input().await;
-    assert!(matches!(committed, Input::Committed { batch: 3, ok: true }));
     match rig.input().await {
         Input::Resolved { addrs, .. } => assert_eq!(addrs, ["127.0.0.1:5".parse().unwrap()]),
         other => panic!("expected addresses, got {other:?}"),
     }
+    // The disk comes after everything else.
+    let committed = rig.input().await;
+    assert!(matches!(committed, Input::Committed { batch: 3, ok: true }));
 }
 
 /// While a batch is out. All that comes later is answered too.

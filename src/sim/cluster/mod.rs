@@ -11,7 +11,7 @@
 //! | `lies`, `lie_log` | what liars do, and what was counted of it |
 //! | `converge`, `deliver` | waiting until everybody agrees, and until one write is everywhere |
 //! | `turns` | members take turns at jobs |
-//! | `in_time` | what must be over within a bound |
+//! | `in_time`, `silent_relays` | what must be over within a bound |
 
 mod alerts;
 mod checks;
@@ -29,6 +29,7 @@ mod lies;
 mod outputs;
 mod reads;
 mod ready;
+mod silent_relays;
 pub(super) mod simulator;
 mod start;
 pub(super) mod tap;

@@ -275,6 +275,12 @@ impl Simulator {
         &self.events
     }
 
+    /// Takes the events so far, in order: a large cluster has more of them than of anything else.
+    /// [`events`](Self::events) returns those after them alone.
+    pub fn take_events(&mut self) -> Vec<Occurrence> {
+        std::mem::take(&mut self.events)
+    }
+
     /// A hash over everything that happened so far: equal runs have equal hashes.
     #[must_use]
     pub fn trace_hash(&self) -> u64 {

@@ -124,6 +124,7 @@ impl Scenario {
         let what = self.with_drawn_alerts().with_drawn_deeds();
         what.with_drawn_reads()
             .with_drawn_arrivals()
+            .with_drawn_full_disks()
             .with_drawn_liars()
     }
 }

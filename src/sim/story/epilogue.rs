@@ -6,6 +6,7 @@
 //! | a write is everywhere at once, also if somebody dies with it | the network is calm |
 //! | nobody is behind | nobody refuses anything |
 //! | a broken link costs a write next to nothing | every third, in direct mode, if the network is calm |
+//! | what a silent relay was handed is handed on by others | above direct mode, if the network is calm |
 //! | islands find each other without seeds | every third, in direct mode |
 //! | one's own stall is nobody's fault | every third |
 //!
@@ -23,6 +24,8 @@ const HIDDEN_KEY: u64 = 777_777;
 const LAST_KEY: u64 = 1 << 41;
 /// The first of the keys that are written past a cut.
 const PAST_CUT_KEY: u64 = LAST_KEY + 1;
+/// The first of those that are written while relays fall silent.
+const HANDED_KEY: u64 = LAST_KEY + 1_000;
 /// How long a write may take to be everywhere where nothing is wrong but that somebody has just died.
 const DELIVERY_MAX: Duration = Duration::from_secs(1);
 /// The longest latency at which that is promised.
@@ -74,13 +77,16 @@ pub(super) fn keep_time(scenario: &Scenario, sim: &mut Simulator) -> Result<(), 
     if direct && scenario.clocks_mend && scenario.spec.config.entries_max >= ROOM {
         sim.catch_up(&live)?;
     }
-    let calm = direct && live.len() > 2 && writes_are_calm(scenario, sim, &live);
+    let calm = live.len() > 2 && writes_are_calm(scenario, sim, &live);
+    if calm && !direct {
+        sim.silence_relays(live[0], HANDED_KEY)?;
+    }
     match scenario.seed % 3 {
         0 if direct => {
             let (half, other) = live.split_at(live.len() / 2);
             sim.find_each_other(half, other)?;
         }
-        1 if calm => sim.write_past_cut(live[0], live[1], PAST_CUT_KEY)?,
+        1 if calm && direct => sim.write_past_cut(live[0], live[1], PAST_CUT_KEY)?,
         _ => sim.sleep_after_ping(live[0])?,
     }
     sim.converge(CONVERGENCE_MAX).map(drop)

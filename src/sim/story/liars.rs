@@ -18,6 +18,9 @@ use crate::sim::nodes::spec::brisk;
 /// Scenarios with liars, of all, and with two of them, of those.
 const SHARE: f64 = 0.25;
 const TWO: f64 = 0.3;
+/// In one of so many scenarios with one liar it does nothing but accuse others, so often.
+const ACCUSED_EVERY: u64 = 5;
+const ACCUSES_EVERY: Duration = Duration::from_millis(300);
 /// More votes than liars have names that count.
 const EXPEL_VOTES: usize = 64;
 /// How often each of them begins to lie.
@@ -83,11 +86,34 @@ impl Scenario {
                 ..lying(&mut rng)
             });
         }
-        if self.spec.config.entries_max < Config::lan().entries_max && self.seed.is_multiple_of(2) {
-            self.crowds();
+        match self.seed {
+            seed if self.is_crowded() && seed.is_multiple_of(2) => self.crowds(),
+            seed if self.liars == 1 && seed % ACCUSED_EVERY == 1 => self.accuses(),
+            _ => {}
         }
         self.steps.sort_by_key(|(at, _)| *at);
         self
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.spec.config.entries_max < Config::lan().entries_max
+    }
+
+    /// Its liar says in packets, to the end and under its own name alone, that others are down or
+    /// suspect, and nothing else: nobody vouches for that, so nobody may ever be declared failed for it.
+    fn accuses(&mut self) {
+        let accusing = Lying {
+            every: ACCUSES_EVERY,
+            kinds: vec![Lie::SwimDeclares, Lie::SwimSuspects],
+            moody: false,
+            tampering: 0.0,
+        };
+        for (_, step) in &mut self.steps {
+            if let Step::Lie { lying, .. } = step {
+                *lying = accusing.clone();
+            }
+        }
+        self.lies_on = Some(accusing);
     }
 
     /// Its liars do nothing but fill stores, under their own names: what is promised of room then is

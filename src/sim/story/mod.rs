@@ -4,7 +4,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `step`, `scenario`, `kept` | what happens, all that happens in one scenario, and parts of it |
-//! | `draw`, `faults`, `alerts`, `arrivals`, `ready`, `liars`, `dice` | a scenario is drawn from a seed |
+//! | `draw`, `faults`, `full_disks`, `alerts`, `arrivals`, `reads`, `ready`, `liars`, `dice` | drawn from a seed |
 //! | `workload` | a program of the caller's beside it |
 //! | `runner`, `under_way`, `epilogue`, `tell` | it is told |
 //! | `outcome` | how it ended |
@@ -16,6 +16,7 @@ mod dice;
 mod draw;
 mod epilogue;
 mod faults;
+mod full_disks;
 pub(super) mod kept;
 mod liars;
 pub(super) mod outcome;

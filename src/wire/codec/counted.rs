@@ -183,7 +183,7 @@ macro_rules! visit_bytes {
     ($($method:ident: $type:ty)*) => {
         $(fn $method<E: Error>(self, value: $type) -> Result<V::Value, E> {
             if !value.is_empty() {
-                self.add(value.len() + ALLOCATION);
+                self.add(value.len().saturating_add(ALLOCATION));
             }
             self.inner.$method(value)
         })*
@@ -269,7 +269,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Weighed<'_, A> {
         let seed = self.around(seed);
         let next = self.inner.next_key_seed(seed)?;
         if next.is_some() {
-            self.add(size_of::<S::Value>() + PLACE);
+            self.add(size_of::<S::Value>().saturating_add(PLACE));
         }
         Ok(next)
     }

@@ -276,10 +276,7 @@ impl Stats {
         };
         saved.count += 1;
         saved.took += took;
-        match bytes {
-            Some(bytes) => saved.bytes = bytes,
-            None => saved.errors += 1,
-        }
+        saved.bytes = bytes.unwrap_or(saved.bytes);
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {

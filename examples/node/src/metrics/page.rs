@@ -155,10 +155,10 @@ fn store(
     page.counter(
         &full("maintenance_total"),
         "How many maintenances were executed.",
-        saved.count,
+        collected.count,
     );
     let help = "How many maintenances were executed that failed.";
-    page.counter(&full("maintenance_errors_total"), help, saved.errors);
+    page.counter(&full("maintenance_errors_total"), help, collected.errors);
 }
 
 fn about(page: &mut Page, app: &App) {

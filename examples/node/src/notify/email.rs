@@ -31,17 +31,17 @@ pub(super) struct Email {
     pub(super) config: EmailConfig,
     files: Files,
     resolver: Arc<Resolver>,
-    made: Made,
+    made: MadeTls,
 }
 
 /// What TLS was begun with last, and what that is made of: the system's authorities are many, and read once.
 #[derive(Clone, Default)]
-struct Made(Arc<Mutex<Option<(TlsMaterial, TlsParameters)>>>);
+struct MadeTls(Arc<Mutex<Option<(TlsMaterial, TlsParameters)>>>);
 
-impl std::fmt::Debug for Made {
+impl std::fmt::Debug for MadeTls {
     /// Without keys.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Made").finish_non_exhaustive()
+        f.debug_struct("MadeTls").finish_non_exhaustive()
     }
 }
 
@@ -90,7 +90,7 @@ impl Email {
         Self {
             files: Files::new(config.has_files()),
             resolver: Resolver::shared(),
-            made: Made::default(),
+            made: MadeTls::default(),
             config,
         }
     }
@@ -237,7 +237,7 @@ fn given_or(text: &Option<String>, own: impl FnOnce() -> String) -> Option<Strin
 }
 
 /// Blocks: it reads files.
-fn session(config: &EmailConfig, made: &Made) -> Result<Session, MailError> {
+fn session(config: &EmailConfig, made: &MadeTls) -> Result<Session, MailError> {
     let port = port(&config.port)?;
     let security = if config.implicit_tls.unwrap_or(port == SMTPS) {
         Security::AtOnce(tls_parameters(config, made)?)
@@ -284,7 +284,7 @@ fn port(text: &str) -> Result<u16, MailError> {
     }
 }
 
-fn tls_parameters(config: &EmailConfig, made: &Made) -> Result<TlsParameters, MailError> {
+fn tls_parameters(config: &EmailConfig, made: &MadeTls) -> Result<TlsParameters, MailError> {
     let material = TlsMaterial::read(&config.tls)?;
     let mut held = made.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((old, parameters)) = &*held
@@ -343,7 +343,7 @@ mod tests {
                  smarthost: '{host}:25', auth_username: u, auth_password: p, {more}}}]}}]\n"
             );
             let receivers = parse(&text).unwrap().receivers(&std::env::temp_dir());
-            let made = session(&receivers[0].emails[0], &Made::default());
+            let made = session(&receivers[0].emails[0], &MadeTls::default());
             made.map(drop).map_err(|error| error.to_string())
         };
         for host in ["localhost", "127.0.0.1"] {
@@ -360,7 +360,7 @@ mod tests {
                     tls_config: {insecure_skip_verify: true}}]}]\n";
         let receivers = parse(text).unwrap().receivers(&std::env::temp_dir());
         let mut config = receivers[0].emails[0].clone();
-        let made = Made::default();
+        let made = MadeTls::default();
         assert_eq!(tls_parameters(&config, &made).unwrap().domain(), "h");
         // What was made is told by the name that it was made with.
         config.host = "other".to_owned();

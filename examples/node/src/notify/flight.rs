@@ -57,13 +57,13 @@ impl Look {
 }
 
 /// What there is to tell, as it is asked about again and again.
-struct Asked {
+struct Question {
     integration: Arc<Integration>,
     firing: Vec<u64>,
     resolved: Vec<u64>,
 }
 
-impl Asked {
+impl Question {
     /// Whether going through it takes long for a worker.
     fn is_large(&self) -> bool {
         self.firing.len() + self.resolved.len() > SMALL_MAX
@@ -255,7 +255,7 @@ impl Flight {
     async fn told_by_another(self: &Arc<Self>, integration: &Arc<Integration>, look: &Look) {
         let key = &self.departure.due.key.group_key;
         let ear = self.shared.ears.listen(&integration.key, key);
-        let asked = Asked {
+        let asked = Question {
             integration: Arc::clone(integration),
             firing: look.firing.clone(),
             resolved: look.resolved.clone(),

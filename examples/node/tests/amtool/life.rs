@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
+use rumormill::{Matcher, NewSilence, Op, SilenceLimits};
 use serde_json::json;
 
 use crate::support::{Dir, Process, node, silence, three, until};
@@ -42,6 +44,27 @@ fn the_others_see_it_leave() {
     );
 }
 
+/// A snapshot of a silence, as an earlier version of this program wrote them.
+pub(crate) fn snapshot() -> Vec<u8> {
+    let silences = rumormill::Node::builder("earlier").silences(SilenceLimits::default());
+    let matcher = Matcher::new("a", Op::Equal, "x").unwrap();
+    let silence = NewSilence::lasting(vec![matcher], Duration::from_secs(3600));
+    silences.set(silence).unwrap();
+    let mut bytes = Vec::new();
+    silences.map().snapshot(&mut bytes).unwrap();
+    bytes
+}
+
+/// The files of a storage path.
+pub(crate) fn files(dir: &Dir, name: &str) -> Vec<String> {
+    let files = fs::read_dir(dir.0.join(name)).unwrap();
+    let mut files: Vec<String> = files
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    files
+}
+
 /// A damaged snapshot is set aside, and a peer refills the store.
 #[test]
 fn a_damaged_snapshot_is_set_aside_and_peers_refill_the_store() {
@@ -53,18 +76,21 @@ fn a_damaged_snapshot_is_set_aside_and_peers_refill_the_store() {
     });
     two.signal("-TERM");
     assert_eq!(two.ended().code(), Some(0));
-    let file = dir.0.join("am-2").join("silences");
-    let mut bytes = fs::read(&file).unwrap();
+    fs::remove_file(dir.0.join("am-2").join("rumormill.redb")).unwrap();
+    let mut bytes = snapshot();
     *bytes.last_mut().unwrap() ^= 1;
-    fs::write(&file, bytes).unwrap();
+    fs::write(dir.0.join("am-2").join("silences"), bytes).unwrap();
     let peer = format!("--cluster.peer={}", one.cluster);
     let two = Process::start(&dir, "am-2", &[&peer]);
     until("it is there again", || {
         two.get("/api/v2/silences") == one.get("/api/v2/silences")
     });
-    let names = fs::read_dir(dir.0.join("am-2")).unwrap();
-    let mut names = names.map(|it| it.unwrap().file_name().into_string().unwrap());
-    assert!(names.any(|name| name.starts_with("silences.damaged-")));
+    let names = files(&dir, "am-2");
+    assert!(
+        names
+            .iter()
+            .any(|name| name.starts_with("silences.damaged-"))
+    );
     let log = fs::read_to_string(dir.0.join("am-2.log")).unwrap();
     assert!(
         log.contains("set aside") && log.contains("level=error"),
@@ -72,35 +98,44 @@ fn a_damaged_snapshot_is_set_aside_and_peers_refill_the_store() {
     );
 }
 
-/// The snapshot is written every maintenance interval, so a killed node has its state.
+/// A snapshot of an earlier version is read in, which is said, and stays as it is. After that everything is in the
+/// database, and the snapshot is not read again: neither after a kill, nor after a good end.
 #[test]
-fn a_killed_node_has_what_the_last_maintenance_wrote() {
+fn a_snapshot_is_read_in_once_and_none_is_written() {
     let dir = Dir::new("maintenance");
-    let node = Process::start(&dir, "am", &["--data.maintenance-interval=200ms"]);
+    let (place, bytes) = (dir.0.join("am"), snapshot());
+    fs::create_dir_all(&place).unwrap();
+    fs::write(place.join("silences"), &bytes).unwrap();
+    let flags = ["--data.maintenance-interval=200ms", "--log.format=json"];
+    let node = Process::start(&dir, "am", &flags);
+    assert_eq!(node.get("/api/v2/silences").1.as_array().unwrap().len(), 1);
     assert_eq!(node.post("/api/v2/silences", &silence(X, -5, 3600)).0, 200);
     let before = node.get("/api/v2/silences");
-    let metrics = node.metrics();
-    until("two snapshots later", || {
-        let count = |page: &str| -> u64 {
-            let line = page
-                .lines()
-                .find(|it| it.starts_with("alertmanager_silences_maintenance_total"));
-            line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
-        };
-        count(&node.metrics()) >= count(&metrics) + 2
-    });
-    drop(node);
-    let again = Process::start(&dir, "am", &["--log.format=json", "--log.level=debug"]);
-    assert_eq!(again.get("/api/v2/silences"), before);
-    let log = fs::read_to_string(dir.0.join("am.log")).unwrap();
-    let restored = log
-        .lines()
-        .find(|it| it.contains("snapshot restored"))
-        .unwrap();
-    let line: serde_json::Value = serde_json::from_str(restored).unwrap();
+    let read = |log: &str| log.contains("snapshot read in, once");
+    let log = || fs::read_to_string(dir.0.join("am.log")).unwrap();
+    let line = log().lines().find(|it| read(it)).unwrap().to_owned();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(
-        (&line["level"], &line["store"]),
+        (&line["level"], &line["file"]),
         (&json!("info"), &json!("silences"))
+    );
+    until("that is noted", || place.join("snapshots-read").exists());
+    drop(node);
+    let mut again = Process::start(&dir, "am", &flags);
+    assert_eq!(again.get("/api/v2/silences"), before);
+    assert!(!read(&log()), "{}", log());
+    again.signal("-TERM");
+    assert_eq!(again.ended().code(), Some(0));
+    let third = Process::start(&dir, "am", &flags);
+    assert_eq!(third.get("/api/v2/silences"), before);
+    assert!(!read(&log()), "{}", log());
+    assert_eq!(fs::read(place.join("silences")).unwrap(), bytes);
+    let names = files(&dir, "am");
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.contains("nflog") || name.contains("unkept")),
+        "{names:?}"
     );
 }
 
@@ -127,7 +162,8 @@ fn a_node_that_joins_serves_and_is_not_ready() {
     assert_eq!(node.get("/api/v2/status").1["cluster"]["status"], "ready");
 }
 
-/// A node whose cluster cannot be joined writes its snapshots before it ends, as on every other way.
+/// A node whose cluster cannot be joined has nothing in its database: it writes snapshots before it ends, and reads
+/// them in once.
 #[test]
 fn a_cluster_that_cannot_be_joined_does_not_cost_the_snapshots() {
     let dir = Dir::new("join");
@@ -142,13 +178,13 @@ fn a_cluster_that_cannot_be_joined_does_not_cost_the_snapshots() {
         .spawn()
         .unwrap();
     assert_eq!(node.wait().unwrap().code(), Some(1));
-    for store in ["silences", "nflog"] {
+    for store in ["silences.unkept", "nflog.unkept"] {
         assert!(dir.0.join("am").join(store).is_file(), "{store}");
     }
     let again = Process::start(&dir, "am", &["--log.level=debug"]);
     assert_eq!(again.get("/api/v2/silences").0, 200);
     let log = fs::read_to_string(dir.0.join("am.log")).unwrap();
-    assert!(log.contains("snapshot restored"), "{log}");
+    assert!(log.contains("snapshot read in, once"), "{log}");
 }
 
 /// Something in the snapshot's place that is no file is set aside as well.
@@ -161,13 +197,16 @@ fn a_snapshot_that_cannot_be_read_is_set_aside() {
     assert_eq!(node.post("/api/v2/silences", &silence(X, -5, 3600)).0, 200);
     node.signal("-TERM");
     assert_eq!(node.ended().code(), Some(0));
-    assert!(place.is_file());
-    let names = fs::read_dir(dir.0.join("am")).unwrap();
-    let mut names = names.map(|it| it.unwrap().file_name().into_string().unwrap());
-    assert!(names.any(|name| name.starts_with("silences.damaged-")));
+    assert!(!place.exists());
+    let names = files(&dir, "am");
+    assert!(
+        names
+            .iter()
+            .any(|name| name.starts_with("silences.damaged-"))
+    );
 }
 
-/// Two nodes in one directory would overwrite each other's snapshots.
+/// Two nodes in one directory would write to one database.
 #[test]
 fn two_nodes_do_not_share_a_directory() {
     let dir = Dir::new("shared");

@@ -22,6 +22,7 @@ mod notify;
 mod notify_tls;
 mod prometheus;
 mod raw;
+mod storage;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
