@@ -244,3 +244,104 @@ fn processes_that_follow_one_boot_take_boots_of_their_own() {
     crowd.hear_all();
     assert!(crowd.processes.iter().all(|it| it.value(&1) == 7));
 }
+
+/// A boot that somebody makes up, near or far.
+fn made_up(clock: &Ticking, number: u8) -> u64 {
+    let now = clock.wall().as_nanos();
+    let boots = [
+        1,
+        now - 1_000,
+        now,
+        now + YEAR / 4,
+        now + YEAR / 2,
+        now + YEAR,
+        u64::MAX,
+    ];
+    boots[usize::from(number) % boots.len()]
+}
+
+/// A part that says of a process of this name that it had counted nothing.
+fn nothing(clock: &Ticking, name: &str, number: u8) -> Entry {
+    let boot = made_up(clock, number);
+    let mut said = CounterPart::default();
+    match number / 7 % 3 {
+        0 => drop(said.forgotten.insert(name.to_owned(), sum_of_none(boot))),
+        1 => {
+            let (plus, minus) = (0, 0);
+            let processes = vec![Earlier { boot, plus, minus }];
+            let folded = None;
+            let account = Tallies { processes, folded };
+            said.forgotten.insert(name.to_owned(), account);
+        }
+        _ => {
+            said.earlier = sum_of_none(boot - 1);
+            return part(clock, name, boot, &said);
+        }
+    }
+    part(clock, "liar", u64::from(number), &said)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever is said, in whose name, and of which boots.
+    #[test]
+    fn no_count_is_less_than_was_added_for_what_a_member_says(steps in steps()) {
+        let mut crowd: Crowd<Counter<u8>> = Crowd::new(3);
+        let mut sum = 0;
+        for step in steps {
+            crowd.clock.pass(1);
+            let (node, what, key, number) = step;
+            if what == 5 || what == 6 {
+                let of = (node + usize::from(key)) % 3;
+                let lie = nothing(&crowd.clock, &format!("n{of}"), number);
+                let store = crowd.processes[node].its_store();
+                store.replica().merge(&[lie], crowd.clock.wall());
+            } else if !passes(&mut crowd, step) {
+                crowd.processes[node].add(1, u64::from(number)).unwrap();
+                sum += i64::from(number);
+            }
+        }
+        crowd.hear_all();
+        for counter in &crowd.processes {
+            prop_assert_eq!(counter.value(&1), sum);
+        }
+    }
+
+    #[test]
+    fn what_is_written_to_a_register_is_shown_for_all_that_a_member_says(steps in steps()) {
+        let mut crowd: Crowd<MultiRegister<u8, u32>> = Crowd::new(3);
+        let mut value = 0;
+        for step in steps {
+            crowd.clock.pass(1);
+            let (node, what, key, number) = step;
+            if what == 5 || what == 6 {
+                let name = format!("n{}", (node + usize::from(key)) % 3);
+                let boot = made_up(&crowd.clock, number);
+                let count = made_up(&crowd.clock, number / 7);
+                let (liar, of_liar) = if number % 2 == 0 {
+                    ("liar", u64::from(number))
+                } else {
+                    (name.as_str(), boot)
+                };
+                let said = written(count, 0, &[(&name, boot, count)]);
+                let lie = part(&crowd.clock, liar, of_liar, &said);
+                let store = crowd.processes[node].its_store();
+                store.replica().merge(&[lie], crowd.clock.wall());
+            } else if !passes(&mut crowd, step) {
+                value += 1;
+                crowd.processes[node].set(1, value).unwrap();
+            }
+        }
+        for node in 0..3 {
+            crowd.hear_all();
+            crowd.clock.pass(1);
+            value += 1;
+            crowd.processes[node].set(1, value).unwrap();
+            crowd.hear_all();
+            for register in &crowd.processes {
+                prop_assert!(register.get(&1).contains(&value));
+            }
+        }
+    }
+}
