@@ -391,7 +391,7 @@ async fn the_receivers_own_limits_hold() {
 async fn what_is_taken_is_taken_although_the_answer_does_not_end() {
     let mut server = Server::start(None).await;
     let url = server.url("endless");
-    send(&format!("{{url: '{url}', timeout: 800ms}}"))
+    send(&format!("{{url: '{url}', timeout: 3s}}"))
         .await
         .unwrap();
     server.next().await;
