@@ -92,7 +92,7 @@ impl PassingOn {
         let times = |work: Duration, count: usize| {
             work.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
         };
-        times(LOOK, self.looks) + times(KIB_SENT, self.bytes.div_ceil(1024))
+        times(LOOK, self.looks) + times(BYTE_SENT, self.bytes)
     }
 }
 
@@ -100,5 +100,6 @@ impl PassingOn {
 /// far as it knows the receivers.
 pub(super) const LOOKS_MAX: usize = 16_384;
 const LOOK: Duration = Duration::from_nanos(200);
-/// A member may have a quarter of the time: it can have 2.5 MB sent in a second that say nothing new.
-const KIB_SENT: Duration = Duration::from_micros(100);
+/// A member may have a quarter of the time: it can have 25 MB sent in a second that say nothing new. Who has its entries
+/// brought past a broken link sends relays what they know.
+const BYTE_SENT: Duration = Duration::from_nanos(10);
