@@ -285,7 +285,7 @@ where
         let lengths = body.iter().filter(|byte| **byte <= SHORT_LENGTH).count();
         let kibibytes = u32::try_from(body.len() / 1024).unwrap_or(u32::MAX);
         let lengths = u32::try_from(lengths).unwrap_or(u32::MAX);
-        WORK_PER_KIB * kibibytes + WORK_PER_LENGTH * lengths
+        (WORK_PER_KIB * kibibytes + WORK_PER_LENGTH * lengths).min(WORK_MAX)
     }
 
     fn memory(&self, record: &TypedRecord<K, V>) -> usize {
@@ -321,5 +321,7 @@ where
 const SHORT_LENGTH: u8 = 8;
 /// To read something short: it may have an allocation of its own.
 const WORK_PER_LENGTH: Duration = Duration::from_nanos(40);
+/// What costs more has a turn to itself all the same: more than that it cannot have.
+const WORK_MAX: Duration = Duration::from_millis(2);
 /// To read a kibibyte of what is longer.
 const WORK_PER_KIB: Duration = Duration::from_micros(2);
