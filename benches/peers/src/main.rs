@@ -7,7 +7,7 @@
 //! Every scenario of every system runs in a process of its own, with all its nodes on the loopback, and in a network
 //! namespace of its own where `unshare` allows that; so bytes and memory are those of this system alone. A table goes to
 //! the terminal; `peers.json` and `peers.svg` go to `target/peers`, or to the folder that is named. Behind the folder may be
-//! the names of the scenarios that are wanted: `-- /tmp/peers write_3 write_10`.
+//! the names of the scenarios that are wanted: `-- target/peers write_3 write_10`.
 
 mod chart;
 mod report;
